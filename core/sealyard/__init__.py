@@ -1,0 +1,1 @@
+"""Sealyard: signs and encrypts firmware under four eyes, and keeps a log a stranger can check."""

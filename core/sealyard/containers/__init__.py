@@ -1,0 +1,1 @@
+"""Container formats, found by name (entry point group ``sealyard.containers``)."""

@@ -1,0 +1,130 @@
+"""The seam of container formats: check, write in steps that survive a crash, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, ClassVar, Protocol
+
+from sealyard.crypto.streams import ContentCipher
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.value import Value
+
+Progress = Callable[[int], None]
+"""Told how many more bytes are done; may raise to stop the work."""
+
+
+class PackageShape(Value):
+    """All of a package that decides how its container is laid out: names and sizes (bytes), no contents."""
+
+    encryption: EncryptionAlgorithm
+    signing: SigningAlgorithm
+    signing_key_kind: KeyKind
+    firmware: tuple[tuple[str, int], ...]  # name and size, in order
+    metadata: tuple[tuple[str, int], ...]
+
+
+class SealedSegment(Value):
+    """One encrypted segment as it lies in the container; ``length`` and ``sha256`` (hex) count the IV."""
+
+    index: int
+    length: int
+    sha256: str
+
+
+class Verification(Value):
+    """What a strict reader found: who signed, with what, and what the container holds."""
+
+    format: str
+    encryption: EncryptionAlgorithm
+    signing: SigningAlgorithm
+    segments: tuple[SealedSegment, ...]
+    metadata_length: int
+    certificate_subject: str
+    certificate_not_before: datetime
+    certificate_not_after: datetime
+    sha256: str  # of the whole file, hex
+    size: int
+    warnings: tuple[str, ...] = ()
+
+
+class ContainerFormat(Protocol):
+    """One container format. Writing is cut into steps so that each can be made durable before the next.
+
+    A container is written in place: ``seal`` puts segments at their offsets (several may run at once, each
+    with a file object of its own), ``header`` makes the exact bytes that get signed, ``finish`` puts header
+    and signature in.
+    """
+
+    name: ClassVar[str]
+    magic: ClassVar[bytes]
+
+    def check(self, shape: PackageShape) -> tuple[str, ...]:
+        """Warnings a person should see; raises :class:`FormatLimitError` where the format cannot hold it."""
+        ...
+
+    def seal(
+        self,
+        shape: PackageShape,
+        index: int,
+        source: BinaryIO,
+        target: BinaryIO,
+        cipher: ContentCipher,
+        progress: Progress,
+    ) -> SealedSegment:
+        """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
+        ...
+
+    def sealed_as(
+        self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress
+    ) -> bool:
+        """Whether ``target`` still holds exactly this segment, so that a rerun may keep it."""
+        ...
+
+    def header(
+        self, shape: PackageShape, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+    ) -> bytes:
+        """The bytes the signature is made over."""
+        ...
+
+    def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
+        """Puts header and signature in and cuts the file where the container ends."""
+        ...
+
+    def verify(
+        self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """Checks structure, signature and all hashes against ``certificate`` (PEM or DER).
+
+        Raises :class:`ContainerError` naming the part. ``strict`` makes validity dates fatal.
+        """
+        ...
+
+    def open(
+        self,
+        source: BinaryIO,
+        certificate: bytes,
+        cipher: ContentCipher,
+        target: Path,
+        *,
+        strict: bool = False,
+        split_metadata: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Path, ...]:
+        """Verifies, then decrypts into ``target``; files get their names only when all are whole."""
+        ...
+
+    def digests(
+        self,
+        source: BinaryIO,
+        certificate: bytes,
+        cipher: ContentCipher,
+        sizes: Sequence[int],
+        progress: Progress | None = None,
+    ) -> tuple[Verification, tuple[str, ...]]:
+        """Verifies and decrypts without keeping anything: the SHA-256 (hex) of the first ``sizes[i]`` bytes of each firmware.
+
+        For the worker's self-check; one pass over the file.
+        """
+        ...

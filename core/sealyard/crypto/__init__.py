@@ -1,0 +1,1 @@
+"""The algorithm catalogue, ciphers, signatures and digests: streams in, streams out."""

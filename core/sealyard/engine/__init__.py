@@ -1,0 +1,1 @@
+"""Use cases: create, approve, schedule, deliver, expire; rights and events."""

@@ -1,0 +1,1 @@
+"""The bus between the engine and its workers."""

@@ -1,0 +1,63 @@
+"""The names of algorithms, keys and what a key is for, as the S&E vocabulary has them.
+
+What each algorithm means in bytes stands in :mod:`sealyard.crypto.catalogue`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EncryptionAlgorithm(StrEnum):
+    """The six encryption algorithms of the S&E service."""
+
+    AES256_CBC_PKCS7_PAD = "AES256_CBC_PKCS7_PAD"
+    AES128_CBC_PKCS7_PAD = "AES128_CBC_PKCS7_PAD"
+    AES256_CBC_ZERO_BYTE_PAD = "AES256_CBC_ZERO_BYTE_PAD"
+    AES256_ECB_ZERO_BYTE_PAD = "AES256_ECB_ZERO_BYTE_PAD"
+    AES128_ECB_ZERO_BYTE_PAD = "AES128_ECB_ZERO_BYTE_PAD"
+    AES128_CTR_NO_PAD = "AES128_CTR_NO_PAD"
+
+
+class SigningAlgorithm(StrEnum):
+    """The signature algorithms of the S&E service: six of its own keys, five of a third party's X.509 PKI."""
+
+    RSA_3072 = "RSA_3072"
+    RSA_4096 = "RSA_4096"
+    ECC_NIST_P256 = "ECC_NIST_P256"
+    ED25519 = "ED25519"
+    SHA256_RSA_3072_PSS = "SHA256_RSA_3072_PSS"
+    SHA256_RSA_4096_PSS = "SHA256_RSA_4096_PSS"
+    SHA256_PKCS_V15_2048 = "SHA256_PKCS_V15_2048"
+    SHA256_PKCS_V15_3072 = "SHA256_PKCS_V15_3072"
+    SHA256_ECDSA = "SHA256_ECDSA"
+    SHA256_PSS = "SHA256_PSS"
+    SHA512_PSS = "SHA512_PSS"
+
+
+class KeyKind(StrEnum):
+    """What a key is, with its size."""
+
+    AES_128 = "AES_128"
+    AES_256 = "AES_256"
+    RSA_2048 = "RSA_2048"
+    RSA_3072 = "RSA_3072"
+    RSA_4096 = "RSA_4096"
+    EC_P256 = "EC_P256"
+    ED25519 = "ED25519"
+
+    @property
+    def symmetric(self) -> bool:
+        return self in (KeyKind.AES_128, KeyKind.AES_256)
+
+
+class KeyPurpose(StrEnum):
+    """What a signing key may sign.
+
+    ``PACKAGE``: container headers. ``DATA``: signing tasks. ``BOTH``: either; then a signing task could be
+    used to forge a container if it took bare digests, so those need a ``DATA`` key.
+    """
+
+    PACKAGE = "package"
+    DATA = "data"
+    BOTH = "both"

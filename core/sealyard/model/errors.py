@@ -1,0 +1,186 @@
+"""The one family of errors: each tells a person what happened and what to do next.
+
+``code`` is stable and machine-readable: it crosses the worker's pipe, the REST API and ``--json`` output.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sealyard.model.value import Value
+
+
+class ErrorValue(Value):
+    """An error as plain data, to cross a process or network border."""
+
+    code: str
+    message: str
+    advice: str = ""
+
+
+class SealyardError(Exception):
+    """Something a person can understand and act on.
+
+    ``message`` says what happened, ``advice`` what to do next. Neither ever holds a secret.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}".rstrip()
+
+    def to_value(self) -> ErrorValue:
+        return ErrorValue(code=self.code, message=self.message, advice=self.advice)
+
+
+class InputError(SealyardError):
+    """A file or value given by a person cannot be used: missing, empty, changed, wrong digest, too large."""
+
+    code = "input"
+
+
+class UsageError(SealyardError):
+    """A command or request makes no sense as written."""
+
+    code = "usage"
+
+
+class NotAllowedError(SealyardError):
+    """The subject lacks the right; the refusal is in the audit log."""
+
+    code = "not-allowed"
+
+
+class NotFoundError(SealyardError):
+    """No such task, device configuration, key, subject or rule, or none this subject may see."""
+
+    code = "not-found"
+
+
+class ConflictError(SealyardError):
+    """The thing is in a state that does not admit the act (already decided, name taken, …)."""
+
+    code = "conflict"
+
+
+class TransitionError(ConflictError):
+    """A happening that is not in the task's table of transitions."""
+
+    code = "transition"
+
+
+class ConfirmationNeededError(SealyardError):
+    """The act has a consequence that somebody must confirm first; the message says which."""
+
+    code = "confirmation-needed"
+
+
+class StillWaitingError(SealyardError):
+    """The time to wait ended before the task did."""
+
+    code = "still-waiting"
+
+
+class WorkspaceHeldError(SealyardError):
+    """Another process holds the workspace for writing."""
+
+    code = "workspace-held"
+
+
+class WorkspaceError(SealyardError):
+    """The workspace is missing, of a newer format, or already there."""
+
+    code = "workspace"
+
+
+class KeyStoreLockedError(SealyardError):
+    """The key store cannot be opened: no passphrase, a wrong one, or the OS keyring does not answer."""
+
+    code = "key-store-locked"
+
+
+class KeyStoreDamagedError(SealyardError):
+    """A file of the key store is not what was written there."""
+
+    code = "key-store-damaged"
+
+
+class KeyRefusedError(SealyardError):
+    """A key does not fit what is asked of it: kind, purpose, size, or an unreadable key file."""
+
+    code = "key-refused"
+
+
+class StoreDamagedError(SealyardError):
+    """The journal holds a frame that does not check and is followed by good ones. Nothing was changed."""
+
+    code = "store-damaged"
+
+
+class StorageError(SealyardError):
+    """The disk refused: full, read-only, or failing. What was asked was not done."""
+
+    code = "storage"
+
+
+class FormatLimitError(SealyardError):
+    """The container format cannot hold what was asked."""
+
+    code = "format-limit"
+
+
+class ContainerError(SealyardError):
+    """A container does not parse, verify or decrypt. ``part`` names where (``header``, ``segment 2``, …)."""
+
+    code = "container"
+
+    def __init__(self, message: str, advice: str = "", *, part: str = "") -> None:
+        super().__init__(message, advice)
+        self.part = part
+
+
+class AuditError(SealyardError):
+    """The audit log does not fit together; the message names the first entry that does not."""
+
+    code = "audit"
+
+
+class ResultExpiredError(SealyardError):
+    """The link's time is over; while the artifact is kept the link can be renewed."""
+
+    code = "result-expired"
+
+
+class ResultGoneError(SealyardError):
+    """The artifact was removed, at the end of its retention period or by hand."""
+
+    code = "result-gone"
+
+
+class TaskFailedError(SealyardError):
+    """The task ended FAILED or CANCELLED; the message is its reason."""
+
+    code = "task-failed"
+
+
+class WorkerError(SealyardError):
+    """The crypto worker could not be started, died, or did not answer in time."""
+
+    code = "worker"
+
+
+def _family(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
+    found = {base.code: base}
+    for child in base.__subclasses__():
+        found.update(_family(child))
+    return found
+
+
+def error_from(value: ErrorValue) -> SealyardError:
+    """The error that was sent over a border; an unknown code becomes the base class."""
+    return _family(SealyardError).get(value.code, SealyardError)(value.message, value.advice)

@@ -1,0 +1,66 @@
+"""What may be known of a key: never its private or symmetric bytes."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.errors import UsageError
+from sealyard.model.value import Value
+
+KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class KeyUri(Value):
+    """A key's name with the scheme of the provider that holds it: ``local:gateway-sign``."""
+
+    scheme: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.name}"
+
+
+def parse_key_uri(text: str) -> KeyUri:
+    """Raises :class:`UsageError` where ``text`` is not ``scheme:name``."""
+    scheme, colon, name = text.partition(":")
+    if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
+        raise UsageError(
+            f"{text!r} is not the name of a key.",
+            "A key is named like local:gateway-sign: lower case letters, digits, '.', '_' and '-'.",
+        )
+    return KeyUri(scheme=scheme, name=name)
+
+
+class KeyVersion(Value):
+    """One version of a key. ``publicKey`` and ``certificate`` are PEM and only there for signing keys.
+
+    ``fingerprint`` is the SHA-256, in hex, of the DER SubjectPublicKeyInfo; for a symmetric key it is the
+    first 8 bytes, in hex, of HMAC-SHA256(key, "sealyard key check"), which tells versions apart and nothing else.
+    """
+
+    version: int
+    created_at: datetime
+    origin: str  # "generated" or "imported"
+    fingerprint: str
+    public_key: str | None = None
+    certificate: str | None = None
+    certificate_ends_at: datetime | None = None
+
+
+class KeyInfo(Value):
+    """A key as the workspace records it: name, kind, purpose and versions, the last one current."""
+
+    uri: str
+    kind: KeyKind
+    purpose: KeyPurpose
+    created_by: str
+    versions: tuple[KeyVersion, ...]
+
+    @property
+    def current(self) -> KeyVersion:
+        return self.versions[-1]
+
+    def at(self, version: int) -> KeyVersion | None:
+        return next((each for each in self.versions if each.version == version), None)

@@ -1,0 +1,30 @@
+"""Foreign text made harmless: file names, metadata and messages may carry terminal control and bidi tricks."""
+
+from __future__ import annotations
+
+
+def safe_text(text: str, limit: int = 0) -> str:
+    """``text`` with every character that does not print shown as an escape (``\\x1b``, ``\\u202e``).
+
+    Spaces other than U+0020 are escaped too, so that two names that look alike are alike. With ``limit`` > 0
+    the outcome is cut to that many characters and ends in ``…``. Markup needs no care here: whoever renders
+    markup must take the outcome as plain text.
+    """
+    shown = "".join(char if char.isprintable() else _escaped(char) for char in text)
+    if 0 < limit < len(shown):
+        return shown[: limit - 1] + "…"
+    return shown
+
+
+def safe_lines(text: str) -> str:
+    """Like :func:`safe_text`, but keeps line feeds: for texts of several lines."""
+    return "\n".join(safe_text(line) for line in text.split("\n"))
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if code <= 0xFF:  # noqa: PLR2004
+        return f"\\x{code:02x}"
+    if code <= 0xFFFF:  # noqa: PLR2004
+        return f"\\u{code:04x}"
+    return f"\\U{code:08x}"

@@ -1,0 +1,1 @@
+"""Documents (TinyDB on a journal) and artifacts (files)."""

@@ -1,0 +1,1 @@
+"""The crypto worker, a process of its own: the only place where keys are used."""

@@ -1,0 +1,1 @@
+"""The terminal application: speaks to a Client and to nothing else below it."""
