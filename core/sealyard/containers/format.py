@@ -15,7 +15,7 @@ Progress = Callable[[int], None]
 """Told how many more bytes are done; may raise to stop the work."""
 
 
-class PackageShape(Value):
+class PackageShape(Value, frozen=True, kw_only=True):
     """All of a package that decides how its container is laid out: names and sizes (bytes), no contents."""
 
     encryption: EncryptionAlgorithm
@@ -25,7 +25,7 @@ class PackageShape(Value):
     metadata: tuple[tuple[str, int], ...]
 
 
-class SealedSegment(Value):
+class SealedSegment(Value, frozen=True, kw_only=True):
     """One encrypted segment as it lies in the container; ``length`` and ``sha256`` (hex) count the IV."""
 
     index: int
@@ -33,7 +33,7 @@ class SealedSegment(Value):
     sha256: str
 
 
-class Verification(Value):
+class Verification(Value, frozen=True, kw_only=True):
     """What a strict reader found: who signed, with what, and what the container holds."""
 
     format: str
@@ -123,7 +123,7 @@ class ContainerFormat(Protocol):
         sizes: Sequence[int],
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
-        """Verifies and decrypts without keeping anything: the SHA-256 (hex) of the first ``sizes[i]`` bytes of each firmware.
+        """Verifies and decrypts without keeping anything: SHA-256 (hex) of the first ``sizes[i]`` bytes of each file.
 
         For the worker's self-check; one pass over the file.
         """

@@ -10,7 +10,7 @@ from typing import ClassVar
 from sealyard.model.value import Value
 
 
-class ErrorValue(Value):
+class ErrorValue(Value, frozen=True, kw_only=True):
     """An error as plain data, to cross a process or network border."""
 
     code: str

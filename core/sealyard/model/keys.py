@@ -12,7 +12,7 @@ from sealyard.model.value import Value
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
-class KeyUri(Value):
+class KeyUri(Value, frozen=True, kw_only=True):
     """A key's name with the scheme of the provider that holds it: ``local:gateway-sign``."""
 
     scheme: str
@@ -33,11 +33,11 @@ def parse_key_uri(text: str) -> KeyUri:
     return KeyUri(scheme=scheme, name=name)
 
 
-class KeyVersion(Value):
+class KeyVersion(Value, frozen=True, kw_only=True):
     """One version of a key. ``publicKey`` and ``certificate`` are PEM and only there for signing keys.
 
     ``fingerprint`` is the SHA-256, in hex, of the DER SubjectPublicKeyInfo; for a symmetric key it is the
-    first 8 bytes, in hex, of HMAC-SHA256(key, "sealyard key check"), which tells versions apart and nothing else.
+    first 8 bytes, in hex, of HMAC-SHA256(key, "sealyard key check"): it tells versions apart, nothing else.
     """
 
     version: int
@@ -49,7 +49,7 @@ class KeyVersion(Value):
     certificate_ends_at: datetime | None = None
 
 
-class KeyInfo(Value):
+class KeyInfo(Value, frozen=True, kw_only=True):
     """A key as the workspace records it: name, kind, purpose and versions, the last one current."""
 
     uri: str

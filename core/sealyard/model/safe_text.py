@@ -1,4 +1,4 @@
-"""Foreign text made harmless: file names, metadata and messages may carry terminal control and bidi tricks."""
+"""Foreign text made harmless: file names, metadata and messages may carry control and bidi characters."""
 
 from __future__ import annotations
 
