@@ -123,7 +123,7 @@ class ContainerFormat(Protocol):
         sizes: Sequence[int],
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
-        """Verifies and decrypts without keeping anything: SHA-256 (hex) of the first ``sizes[i]`` bytes of each file.
+        """Verifies and decrypts, keeping nothing: SHA-256 (hex) of the first ``sizes[i]`` bytes of each file.
 
         For the worker's self-check; one pass over the file.
         """
