@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sealyard.model.algorithms import EncryptionAlgorithm
+
 
 class CipherStream(Protocol):
     """One direction of one cipher over one stream, padding included.
@@ -18,6 +20,9 @@ class CipherStream(Protocol):
 
 class ContentCipher(Protocol):
     """A content key in use: its bytes may be in this process, in another one, or in a device."""
+
+    @property
+    def algorithm(self) -> EncryptionAlgorithm: ...
 
     def encryptor(self, iv: bytes) -> CipherStream: ...
     def decryptor(self, iv: bytes) -> CipherStream: ...

@@ -1,0 +1,146 @@
+"""Signing and verifying with keys held in this process."""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
+
+from sealyard.crypto.catalogue import (
+    SIGNATURE_LENGTHS,
+    SIGNATURES,
+    HashName,
+    SignatureEncoding,
+    SignatureScheme,
+    SignatureSpec,
+)
+from sealyard.model.algorithms import KeyKind, SigningAlgorithm
+from sealyard.model.errors import InputError, KeyRefusedError
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+_RSA_KINDS = {2048: KeyKind.RSA_2048, 3072: KeyKind.RSA_3072, 4096: KeyKind.RSA_4096}
+_HASHES: dict[HashName, hashes.HashAlgorithm] = {
+    HashName.SHA256: hashes.SHA256(),
+    HashName.SHA512: hashes.SHA512(),
+}
+
+
+def key_kind_of(public_key: PublicKeyTypes) -> KeyKind:
+    """Raises :class:`KeyRefusedError` for a kind or size that no algorithm of the catalogue takes."""
+    match public_key:
+        case rsa.RSAPublicKey() if public_key.key_size in _RSA_KINDS:
+            return _RSA_KINDS[public_key.key_size]
+        case rsa.RSAPublicKey():
+            found = f"an RSA key of {public_key.key_size} bits"
+        case ec.EllipticCurvePublicKey(curve=ec.SECP256R1()):
+            return KeyKind.EC_P256
+        case ec.EllipticCurvePublicKey():
+            found = f"an EC key on the curve {public_key.curve.name}"
+        case ed25519.Ed25519PublicKey():
+            return KeyKind.ED25519
+        case _:
+            found = "a key of another kind"
+    raise KeyRefusedError(
+        f"This is {found}.", "RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519 can be used."
+    )
+
+
+def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes, *, prehashed: bool) -> bytes:
+    """The signature over ``data``, encoded as the catalogue says.
+
+    With ``prehashed``, ``data`` is the finished digest of the message (32 bytes for SHA-256, 64 for SHA-512).
+
+    Raises :class:`KeyRefusedError` where the key does not fit the algorithm, :class:`InputError` where a
+    digest has the wrong length or Ed25519 is asked to sign one.
+    """
+    spec = SIGNATURES[algorithm]
+    _check_key(spec, private_key.public_key())
+    match private_key:
+        case rsa.RSAPrivateKey():
+            return private_key.sign(data, _rsa_padding(spec), _hash(spec, data, prehashed))
+        case ec.EllipticCurvePrivateKey():
+            return private_key.sign(data, ec.ECDSA(_hash(spec, data, prehashed)))
+        case ed25519.Ed25519PrivateKey():
+            _refuse_digest(spec, prehashed)
+            return private_key.sign(data)
+        case _:
+            raise AssertionError("the key was checked")
+
+
+def verify(
+    public_key: PublicKeyTypes, algorithm: SigningAlgorithm, data: bytes, signature: bytes, *, prehashed: bool
+) -> bool:
+    """Whether ``signature`` is this key's over ``data``, in the one encoding that is allowed.
+
+    An RSA or Ed25519 signature is exactly as long as its key says; one by ECDSA is in strict DER (X.690,
+    section 10). Raises as :func:`sign` does.
+    """
+    spec = SIGNATURES[algorithm]
+    kind = _check_key(spec, public_key)
+    if not _well_encoded(spec, kind, signature):
+        return False
+    try:
+        match public_key:
+            case rsa.RSAPublicKey():
+                public_key.verify(signature, data, _rsa_padding(spec), _hash(spec, data, prehashed))
+            case ec.EllipticCurvePublicKey():
+                public_key.verify(signature, data, ec.ECDSA(_hash(spec, data, prehashed)))
+            case ed25519.Ed25519PublicKey():
+                _refuse_digest(spec, prehashed)
+                public_key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _check_key(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyKind:
+    kind = key_kind_of(public_key)
+    if kind not in spec.key_kinds:
+        raise KeyRefusedError(
+            f"{spec.algorithm} does not take a key of the kind {kind}.",
+            f"It takes {' or '.join(spec.key_kinds)}.",
+        )
+    return kind
+
+
+def _well_encoded(spec: SignatureSpec, kind: KeyKind, signature: bytes) -> bool:
+    if spec.encoding is SignatureEncoding.RAW:
+        return len(signature) == SIGNATURE_LENGTHS[kind]
+    try:
+        return encode_dss_signature(*decode_dss_signature(signature)) == signature
+    except ValueError:
+        return False
+
+
+def _rsa_padding(spec: SignatureSpec) -> padding.AsymmetricPadding:
+    if spec.scheme is SignatureScheme.PKCS1_V15:
+        return padding.PKCS1v15()
+    return padding.PSS(mgf=padding.MGF1(_HASHES[_hash_name(spec)]), salt_length=padding.PSS.DIGEST_LENGTH)
+
+
+def _hash(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgorithm | Prehashed:
+    algorithm = _HASHES[_hash_name(spec)]
+    if not prehashed:
+        return algorithm
+    if len(data) != algorithm.digest_size:
+        raise InputError(f"{spec.algorithm} takes a digest of {algorithm.digest_size} bytes; this one has {len(data)}.")
+    return Prehashed(algorithm)
+
+
+def _hash_name(spec: SignatureSpec) -> HashName:
+    if spec.hash is None:
+        raise AssertionError(f"{spec.algorithm} hashes by itself")
+    return spec.hash
+
+
+def _refuse_digest(spec: SignatureSpec, prehashed: bool) -> None:
+    if prehashed:
+        raise InputError(f"{spec.algorithm} signs the message itself, never its digest.")
