@@ -1,0 +1,238 @@
+"""Writing the log: entries are drafted on the engine's loop, stored after their commit, sealed by the worker.
+
+Nothing here can change or remove an entry once it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sealyard.audit.canonical import encode_entry
+from sealyard.audit.checkpoint import parse_note
+from sealyard.audit.files import (
+    CHECKPOINTS,
+    PUBLIC_KEY,
+    SEGMENT_ENTRIES,
+    append_durably,
+    cut_to,
+    first_seq,
+    notes_end,
+    read_lines,
+    segment_path,
+    segment_paths,
+    whole_end,
+)
+from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from sealyard.audit.reader import AuditReader
+from sealyard.model.audit import FIRST_PREVIOUS, AuditChange, AuditEntry, Checkpoint
+from sealyard.model.errors import AuditError, StorageError
+from sealyard.model.value import Value
+
+
+class Head(Value, frozen=True, kw_only=True):
+    """Where the next entry goes: its number, and the leaf hash (hex) of the entry before it."""
+
+    next_seq: int
+    previous: str
+
+
+class AuditLog(AuditReader):
+    """The one writer of a log; the caller holds the workspace's lock.
+
+    Two lives side by side. The *head* is in memory and moves when an entry is drafted; if the unit of work it
+    belongs to fails to commit, :meth:`reset_head` puts it back. The *stored* log is on disk and grows by
+    :meth:`store`, after the commit, as often as one likes. ``draft`` and ``reset_head`` belong to one thread,
+    ``store``, ``checkpoint`` and ``add_checkpoint`` to one thread, which may be another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._tree = Frontier()
+        self._stored = Head(next_seq=0, previous=FIRST_PREVIOUS)
+        self._head = self._stored
+        self._sealed = 0
+        self._roots: dict[int, str] = {}
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Opens the log for writing; makes an empty one in an empty folder.
+
+        What a crash left half written at the end is cut. Raises :class:`AuditError` where the entries are not
+        those that the newest checkpoint seals: nothing may be added to such a log.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = cls(folder)
+        log._load()
+        return log
+
+    @property
+    def head(self) -> Head:
+        return self._head
+
+    @property
+    def next_seq(self) -> int:
+        return self._head.next_seq
+
+    @property
+    def size(self) -> int:
+        return self._tree.size
+
+    @property
+    def sealed_size(self) -> int:
+        return self._sealed
+
+    @property
+    def root(self) -> str:
+        """The RFC 6962 root (hex) over all stored entries."""
+        return self._tree.root().hex()
+
+    def draft(
+        self,
+        *,
+        timestamp: datetime,
+        author: str,
+        change: AuditChange,
+        resource: str,
+        message: str,
+        new_value: dict[str, Any] | None = None,
+        code: str = "",
+    ) -> AuditEntry:
+        """The next entry, to be committed with the unit of work and stored after it; nothing is written.
+
+        ``timestamp`` has a time zone. Raises :class:`InputError` for what cannot be written as JSON; the head
+        has not moved then.
+        """
+        entry = AuditEntry(
+            seq=self._head.next_seq,
+            timestamp=timestamp.astimezone(UTC),
+            author=author,
+            change=change,
+            resource=resource,
+            message=message,
+            new_value=new_value,
+            code=code,
+            previous=self._head.previous,
+        )
+        self._head = _behind(entry.seq, encode_entry(entry))
+        return entry
+
+    def reset_head(self, head: Head) -> None:
+        """Takes back what was drafted since ``head`` was read: its unit of work was not committed."""
+        if not self._stored.next_seq <= head.next_seq <= self._head.next_seq:
+            raise AuditError("Entries that are stored, or were never drafted, cannot be taken back.")
+        self._head = head
+
+    def store(self, entries: Iterable[AuditEntry]) -> None:
+        """Appends those entries that are not stored yet, in order, and syncs them.
+
+        Raises :class:`AuditError` for a gap or an entry that does not follow the one before, and
+        :class:`StorageError` where the disk refuses; what came before is stored then.
+        """
+        waiting = [entry for entry in entries if entry.seq >= self.size]
+        while waiting:
+            path, offset, room = self._end()
+            self._append(path, offset, waiting[:room])
+            waiting = waiting[room:]
+        if self._head.next_seq < self._stored.next_seq:
+            self._head = self._stored
+
+    def checkpoint(self, origin: str) -> Checkpoint:
+        """The state of the stored log, to be signed; ``origin`` is ``sealyard/<workspace id>``."""
+        self._roots[self.size] = self.root
+        return Checkpoint(origin=origin, size=self.size, root=self.root)
+
+    def add_checkpoint(self, note: str) -> None:
+        """Keeps the signed note of a :meth:`checkpoint`. Raises :class:`AuditError` where it is of none.
+
+        Its signature was checked where it was made, in the worker, and is checked by ``verify``.
+        """
+        checkpoint, _ = parse_note(note)
+        if self._roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._sealed:
+            raise AuditError(f"No checkpoint of size {checkpoint.size} was asked for.")
+        path = self.folder / CHECKPOINTS
+        self._write(path, path.stat().st_size if path.exists() else 0, note.encode())
+        self._sealed = checkpoint.size
+        self._roots = {size: root for size, root in self._roots.items() if size > checkpoint.size}
+
+    def pin_key(self, public_key: bytes) -> None:
+        """Writes the audit key (PEM) beside the log. Raises :class:`AuditError` where there is another one."""
+        path = self.folder / PUBLIC_KEY
+        if not path.exists():
+            self._write(path, 0, public_key)
+        elif path.read_bytes() != public_key:
+            raise AuditError(
+                f"{PUBLIC_KEY} is not the key this workspace seals its audit log with.",
+                "Look with `sealyard audit verify` at who changed the folder before anything is added.",
+            )
+
+    def _load(self) -> None:
+        checkpoint = self._open_checkpoints()
+        paths = segment_paths(self.folder)
+        if paths:
+            cut_to(paths[-1], whole_end(paths[-1]))
+        sealed_root, line = EMPTY_ROOT, None
+        for line in _all_lines(paths):
+            self._tree.append(leaf_hash(line))
+            if self._tree.size == self._sealed:
+                sealed_root = self._tree.root()
+        if line is not None:
+            self._stored = self._head = _behind(self._tree.size - 1, line)
+        if checkpoint is not None and sealed_root.hex() != checkpoint.root:
+            raise AuditError(
+                f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
+                "`sealyard audit verify` names the first one that does not fit.",
+            )
+
+    def _open_checkpoints(self) -> Checkpoint | None:
+        path = self.folder / CHECKPOINTS
+        if not path.exists():
+            return None
+        cut_to(path, notes_end(path))
+        checkpoint = self.last_checkpoint()
+        self._sealed = 0 if checkpoint is None else checkpoint.size
+        return checkpoint
+
+    def _end(self) -> tuple[Path, int, int]:
+        """The segment to append to, its length in bytes, and how many more entries it takes."""
+        paths = segment_paths(self.folder)
+        begins = first_seq(paths[-1]) if paths else None
+        if begins is None:
+            return segment_path(self.folder, max(0, len(paths) - 1)), 0, SEGMENT_ENTRIES
+        room = SEGMENT_ENTRIES - (self.size - begins)
+        if room <= 0:
+            return segment_path(self.folder, len(paths)), 0, SEGMENT_ENTRIES
+        return paths[-1], paths[-1].stat().st_size, room
+
+    def _append(self, path: Path, offset: int, entries: Sequence[AuditEntry]) -> None:
+        lines = []
+        stored = self._stored
+        for entry in entries:
+            if (entry.seq, entry.previous) != (stored.next_seq, stored.previous):
+                raise AuditError(f"Entry {entry.seq} does not follow the {stored.next_seq} entries stored.")
+            line = encode_entry(entry)
+            lines.append(line)
+            stored = _behind(entry.seq, line)
+        self._write(path, offset, b"".join(line + b"\n" for line in lines))
+        for line in lines:
+            self._tree.append(leaf_hash(line))
+        self._stored = stored
+
+    def _write(self, path: Path, offset: int, data: bytes) -> None:
+        try:
+            append_durably(path, offset, data)
+        except OSError as error:
+            raise StorageError(
+                f"The audit log could not be written: {error.strerror}.", "Free some space, then try again."
+            ) from error
+
+
+def _behind(seq: int, line: bytes) -> Head:
+    return Head(next_seq=seq + 1, previous=leaf_hash(line).hex())
+
+
+def _all_lines(paths: Iterable[Path]) -> Iterator[bytes]:
+    for path in paths:
+        yield from read_lines(path)

@@ -1,0 +1,145 @@
+"""The Merkle tree of RFC 6962, section 2.1: roots, inclusion proofs, consistency proofs.
+
+Pure functions over leaf hashes (32 bytes each). A proof lists sibling hashes from the bottom up. Checking
+follows RFC 9162, sections 2.1.3.2 and 2.1.4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from sealyard.model.errors import AuditError
+
+EMPTY_ROOT = sha256(b"").digest()
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """The prefix keeps leaves and inner nodes apart, so that neither can stand for the other."""
+    return sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
+
+
+class Frontier:
+    """The roots of the perfect subtrees that make up a growing tree: all that appending needs.
+
+    One subtree for each bit set in ``size``, the largest first. Appending costs O(log n) at most and O(1) on
+    average; the root costs O(log n) at any time.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        carry, below = leaf, self.size
+        while below & 1:
+            carry = node_hash(self._peaks.pop(), carry)
+            below >>= 1
+        self._peaks.append(carry)
+        self.size += 1
+
+    def root(self) -> bytes:
+        if not self._peaks:
+            return EMPTY_ROOT
+        root = self._peaks[-1]
+        for peak in reversed(self._peaks[:-1]):
+            root = node_hash(peak, root)
+        return root
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    tree = Frontier()
+    for leaf in leaves:
+        tree.append(leaf)
+    return tree.root()
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """PATH(index, leaves). Raises :class:`AuditError` where there is no such leaf."""
+    if not 0 <= index < len(leaves):
+        raise AuditError(f"There is no entry {index} in a log of {len(leaves)}.")
+    if len(leaves) == 1:
+        return []
+    split = _split(len(leaves))
+    left, right = leaves[:split], leaves[split:]
+    if index < split:
+        return [*inclusion_proof(left, index), root_of(right)]
+    return [*inclusion_proof(right, index - split), root_of(left)]
+
+
+def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
+    """PROOF(size, leaves): that the first ``size`` leaves made the older tree. Raises :class:`AuditError`."""
+    if not 0 < size <= len(leaves):
+        raise AuditError(f"A log of {len(leaves)} entries cannot be shown to go on from one of {size}.")
+    return _subproof(leaves, size, whole=True)
+
+
+def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
+    if size == len(leaves):
+        return [] if whole else [root_of(leaves)]
+    split = _split(len(leaves))
+    left, right = leaves[:split], leaves[split:]
+    if size <= split:
+        return [*_subproof(left, size, whole=whole), root_of(right)]
+    return [*_subproof(right, size - split, whole=False), root_of(left)]
+
+
+def _split(count: int) -> int:
+    """The largest power of two smaller than ``count``."""
+    return 1 << ((count - 1).bit_length() - 1)
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Checks that ``leaf`` is number ``index`` of the ``size`` leaves under ``root``; else :class:`AuditError`."""
+    if not 0 <= index < size:
+        raise AuditError(f"There is no entry {index} in a log of {size}.")
+    node, last, current = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise AuditError("The inclusion proof is too long.")
+        if node & 1 or node == last:
+            current = node_hash(sibling, current)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            current = node_hash(current, sibling)
+        node, last = node >> 1, last >> 1
+    if last != 0:
+        raise AuditError("The inclusion proof is too short.")
+    if current != root:
+        raise AuditError("The inclusion proof leads to another root.")
+
+
+def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> None:
+    """Checks that the log of ``size`` begins with the log of ``old_size``; else :class:`AuditError`."""
+    if not 0 < old_size <= size:
+        raise AuditError(f"A log of {size} entries cannot go on from one of {old_size}.")
+    if old_size == size:
+        if proof or old_root != root:
+            raise AuditError("Two logs of the same size have different roots, or a proof too many.")
+        return
+    path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
+    if not path:
+        raise AuditError("The consistency proof is too short.")
+    node, last = old_size - 1, size - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    old = new = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise AuditError("The consistency proof is too long.")
+        if node & 1 or node == last:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            new = node_hash(new, sibling)
+        node, last = node >> 1, last >> 1
+    if last != 0:
+        raise AuditError("The consistency proof is too short.")
+    if old != old_root or new != root:
+        raise AuditError("The consistency proof leads to other roots: one log does not go on from the other.")
