@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from functools import lru_cache
 from hashlib import sha256
 
 from sealyard.model.audit import Checkpoint
@@ -24,6 +25,7 @@ from sealyard.model.errors import AuditError
 from sealyard.model.value import Value
 
 _ED25519 = b"\x01"
+_SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _NOTE_LIMIT = 100_000  # characters; room for the 16 signatures the specification asks for, of any kind
 _TEXT = re.compile(r"(?P<origin>[!-*,-~]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n")
 _SIGNATURE = re.compile(r"— (?P<name>[^\s+\x00-\x1f]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
@@ -95,6 +97,12 @@ def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes
         raise AuditError(f"The signature of the checkpoint of size {checkpoint.size} is wrong.") from error
 
 
+def key_fingerprint(public_key: bytes) -> str:
+    """SHA-256 (hex) of the DER SubjectPublicKeyInfo of an Ed25519 key in PEM (RFC 8410)."""
+    return sha256(_SPKI_PREFIX + _raw_key(public_key)).hexdigest()
+
+
+@lru_cache(maxsize=1)
 def _raw_key(public_key: bytes) -> bytes:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

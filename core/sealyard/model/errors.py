@@ -145,9 +145,13 @@ class ContainerError(SealyardError):
 
 
 class AuditError(SealyardError):
-    """The audit log does not fit together; the message names the first entry that does not."""
+    """The audit log does not fit together; the message and ``seq`` name the first entry that does not."""
 
     code = "audit"
+
+    def __init__(self, message: str, advice: str = "", *, seq: int | None = None) -> None:
+        super().__init__(message, advice)
+        self.seq = seq
 
 
 class ResultExpiredError(SealyardError):

@@ -1,0 +1,174 @@
+"""Checking a whole log: every entry, every link, every checkpoint, and what is not yet sealed.
+
+What this finds: any change, loss, insertion or exchange among sealed entries; without the audit key nobody can
+seal another history. What it cannot find alone: a folder put back to an older state, checkpoints and all, or
+rewritten with another key. A checkpoint kept outside finds both.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sealyard.audit.canonical import decode_entry, is_canonical
+from sealyard.audit.checkpoint import key_fingerprint, verify_note
+from sealyard.audit.files import CHECKPOINTS, PUBLIC_KEY, read_lines, read_notes, segment_paths, whole_end
+from sealyard.audit.merkle import Frontier, leaf_hash
+from sealyard.model.audit import FIRST_PREVIOUS, AuditEntry, AuditReport, Checkpoint
+from sealyard.model.errors import AuditError
+from sealyard.model.value import Value
+
+_PROGRESS_EVERY = 1000
+
+Progress = Callable[[int], None]
+"""Told how many entries are checked; may raise to stop the work."""
+
+
+class _Line(Value, frozen=True, kw_only=True):
+    """A line of a segment and where it stands; ``number`` counts from 1, as editors do."""
+
+    file: str
+    number: int
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.number}"
+
+
+class _Seal(Value, frozen=True, kw_only=True):
+    """A checkpoint whose signature is good, and where it was kept, in words."""
+
+    checkpoint: Checkpoint
+    place: str
+
+
+def verify(folder: Path, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+    """Recomputes everything in ``folder``; ``checkpoint`` is a signed note that was kept outside.
+
+    Raises :class:`AuditError` naming the first entry that does not fit, with its file and line.
+    """
+    key_file = folder / PUBLIC_KEY
+    public_key = key_file.read_bytes() if key_file.exists() else b""
+    seals = _read_seals(folder, public_key)
+    sealed_size = seals[-1].checkpoint.size if seals else 0
+    if checkpoint is not None:
+        seals.append(_outside_seal(checkpoint, public_key))
+    if len({seal.checkpoint.origin for seal in seals}) > 1:
+        raise AuditError("The checkpoints are of different logs.", "Each begins with the log's origin: compare them.")
+    tree = _recompute(folder, sorted(seals, key=lambda seal: seal.checkpoint.size), progress)
+    return AuditReport(
+        origin=seals[0].checkpoint.origin if seals else "",
+        size=tree.size,
+        sealed_size=sealed_size,
+        root=tree.root().hex(),
+        checkpoints_checked=len(seals),
+        key_fingerprint=key_fingerprint(public_key) if public_key else "",
+    )
+
+
+def _read_seals(folder: Path, public_key: bytes) -> list[_Seal]:
+    seals: list[_Seal] = []
+    for note in read_notes(folder):
+        checkpoint = verify_note(note, public_key)
+        if seals and checkpoint.size < seals[-1].checkpoint.size:
+            raise AuditError(f"{CHECKPOINTS} is out of order at the checkpoint of size {checkpoint.size}.")
+        seals.append(_Seal(checkpoint=checkpoint, place=f"in {CHECKPOINTS}"))
+    return seals
+
+
+def _outside_seal(note: str, public_key: bytes) -> _Seal:
+    try:
+        return _Seal(checkpoint=verify_note(note, public_key), place="kept outside")
+    except AuditError as error:
+        raise AuditError(
+            f"The checkpoint kept outside does not belong to this log: {error.message}",
+            "Either it is of another log, or the log and its key were replaced.",
+        ) from error
+
+
+def _recompute(folder: Path, seals: list[_Seal], progress: Progress | None) -> Frontier:
+    tree = Frontier()
+    previous = FIRST_PREVIOUS
+    sealed = 0
+    waiting = deque(seals)
+    lines = _read_entries(folder)
+    while True:
+        while waiting and waiting[0].checkpoint.size == tree.size:
+            _check_root(waiting.popleft(), tree, sealed)
+            sealed = tree.size
+        line = next(lines, None)
+        if line is None:
+            break
+        _check_entry(line, tree.size, previous, lines)
+        leaf = leaf_hash(line.data)
+        tree.append(leaf)
+        previous = leaf.hex()
+        if progress and tree.size % _PROGRESS_EVERY == 0:
+            progress(tree.size)
+    if waiting:
+        _report_loss(waiting[0], tree.size)
+    return tree
+
+
+def _read_entries(folder: Path) -> Iterator[_Line]:
+    paths = segment_paths(folder)
+    for path in paths:
+        for number, data in enumerate(read_lines(path), start=1):
+            yield _Line(file=path.name, number=number, data=data)
+        if path != paths[-1] and whole_end(path) != path.stat().st_size:
+            raise AuditError(f"{path.name} does not end with a whole line, and is not the last segment.")
+
+
+def _check_entry(line: _Line, seq: int, previous: str, following: Iterator[_Line]) -> None:
+    entry = _decode(line, seq)
+    if entry.seq != seq:
+        raise AuditError(f"Entry {seq} is missing: {line} holds entry {entry.seq}.", seq=seq)
+    if not is_canonical(entry, line.data):
+        raise AuditError(f"Entry {seq} is not written as it was stored ({line}).", seq=seq)
+    if entry.previous == previous:
+        return
+    if seq > 0 and _vouched_for(line, next(following, None)):
+        raise AuditError(
+            f"Entry {seq - 1}, the one before {line}, was changed: entry {seq} holds the hash of another one.",
+            seq=seq - 1,
+        )
+    raise AuditError(f"Entry {seq} does not follow the entry before it ({line}).", seq=seq)
+
+
+def _decode(line: _Line, seq: int) -> AuditEntry:
+    try:
+        return decode_entry(line.data, line.file)
+    except AuditError as error:
+        raise AuditError(f"Entry {seq} cannot be read ({line}).", seq=seq) from error
+
+
+def _vouched_for(line: _Line, after: _Line | None) -> bool:
+    """Whether the next entry holds this one's hash: then the one before is the one that was changed."""
+    if after is None:
+        return False
+    try:
+        return decode_entry(after.data, after.file).previous == leaf_hash(line.data).hex()
+    except AuditError:
+        return False
+
+
+def _check_root(seal: _Seal, tree: Frontier, sealed: int) -> None:
+    if tree.root().hex() == seal.checkpoint.root:
+        return
+    last = tree.size - 1
+    which = f"Entry {last} is" if sealed == last else f"Entries {sealed} to {last} are"
+    raise AuditError(
+        f"{which} not what was sealed by the checkpoint of size {tree.size} {seal.place}.",
+        "The entries hold together among themselves: they were written anew.",
+        seq=sealed,
+    )
+
+
+def _report_loss(seal: _Seal, size: int) -> None:
+    raise AuditError(
+        f"Entry {size} is missing: the log ends with {size} entries, "
+        f"but {seal.checkpoint.size} were sealed by the checkpoint {seal.place}.",
+        "The end of the log was cut off, or the folder was put back to an older state.",
+        seq=size,
+    )
