@@ -1,0 +1,251 @@
+"""The store of artifacts: inputs by their content, results by their task, and the workers' own space.
+
+In the folder: ``incoming/`` (temporary names), ``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in
+place) and ``results/TASK``. All on one file system, so that a rename publishes at once. Folders have mode
+0700, files 0600.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from sealyard.model.errors import InputError, NotFoundError, ResultGoneError, StorageError, UsageError
+from sealyard.model.safe_text import safe_text
+from sealyard.storage import disk
+from sealyard.storage.ingest import Progress, Source, StoredInput, copy_and_hash
+
+__all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class ArtifactStore(Protocol):
+    """Inputs and results. Its methods block; SHA-256 values are lower case hex, sizes and offsets bytes.
+
+    All raise :class:`StorageError` where the disk refuses and :class:`UsageError` for what is no SHA-256 or no
+    task id. Whoever drops an input makes sure that no task is about to name it.
+    """
+
+    def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
+        """Durable on return; content that is there already is kept once.
+
+        Raises :class:`InputError` for a file that is missing, empty, unreadable, no regular file, changes or
+        vanishes while it is read, or is not what was expected. What ``progress`` raises stops it. Nothing is
+        left behind.
+        """
+        ...
+
+    def ingest_bytes(self, data: bytes) -> StoredInput:
+        """The same for content in memory; raises :class:`InputError` for none."""
+        ...
+
+    def input_path(self, sha256: str) -> Path:
+        """Where a worker reads it; raises :class:`NotFoundError` where it is not stored."""
+        ...
+
+    def open_input(self, sha256: str) -> BinaryIO: ...
+    def drop_input(self, sha256: str) -> None: ...
+
+    def work_path(self, task_id: str) -> Path:
+        """The task's own folder, made if it is missing."""
+        ...
+
+    def drop_work(self, task_id: str) -> None: ...
+
+    def publish_result(self, task_id: str, work_file: Path) -> None:
+        """Makes a finished file of the task's work the result: synced, then there as a whole."""
+        ...
+
+    def has_result(self, task_id: str) -> bool: ...
+    def result_path(self, task_id: str) -> Path: ...
+
+    def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
+        """Positioned at ``offset``; raises :class:`ResultGoneError` where it was removed."""
+        ...
+
+    def remove_result(self, task_id: str) -> None: ...
+
+    def require_space(self, size: int) -> None:
+        """Raises :class:`StorageError` where ``size`` more bytes obviously do not fit."""
+        ...
+
+    def sweep_temporary(self) -> None:
+        """Removes what a crash left half ingested; to be called at start, before any ingest."""
+        ...
+
+
+class FileArtifacts:
+    """:class:`ArtifactStore` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._incoming = folder / "incoming"
+        self._inputs = folder / "inputs"
+        self._work = folder / "work"
+        self._results = folder / "results"
+        try:
+            for each in (self._incoming, self._inputs, self._work, self._results):
+                disk.make_private(each)
+        except OSError as error:
+            raise disk.storage_error(error, "the folders of the artifacts") from error
+
+    def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
+        opened = Source(source)
+        try:
+            self.require_space(opened.size)
+            return self._take_in(
+                opened.name, expected_sha256, lambda target: copy_and_hash(opened, target, progress or _unheard)
+            )
+        finally:
+            opened.close()
+
+    def ingest_bytes(self, data: bytes) -> StoredInput:
+        if not data:
+            raise InputError("There is no content.", "Send a file with content.")
+
+        def write(target: int) -> str:
+            disk.write_all(target, data)
+            return hashlib.sha256(data).hexdigest()
+
+        return self._take_in("The content", None, write)
+
+    def input_path(self, sha256: str) -> Path:
+        path = self._input(sha256)
+        if not path.is_file():
+            raise NotFoundError(f"The input {sha256} is not stored.", "Upload it again.")
+        return path
+
+    def open_input(self, sha256: str) -> BinaryIO:
+        return self._open(self.input_path(sha256), f"the input {sha256}")
+
+    def drop_input(self, sha256: str) -> None:
+        _remove_file(self._input(sha256))
+
+    def work_path(self, task_id: str) -> Path:
+        path = self._work / _checked_task(task_id)
+        try:
+            disk.make_private(path)
+        except OSError as error:
+            raise disk.storage_error(error, "the work folder") from error
+        return path
+
+    def drop_work(self, task_id: str) -> None:
+        try:
+            shutil.rmtree(self._work / _checked_task(task_id))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk.storage_error(error, "removing the work folder") from error
+
+    def publish_result(self, task_id: str, work_file: Path) -> None:
+        target = self.result_path(task_id)
+        try:
+            work_file.chmod(0o600)
+            with work_file.open("rb+") as file:
+                disk.sync(file.fileno())
+            disk.rename(work_file, target)
+            disk.sync_folder(self._results)
+        except OSError as error:
+            raise disk.storage_error(error, "the result") from error
+
+    def has_result(self, task_id: str) -> bool:
+        return self.result_path(task_id).is_file()
+
+    def result_path(self, task_id: str) -> Path:
+        return self._results / _checked_task(task_id)
+
+    def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
+        path = self.result_path(task_id)
+        if not path.is_file():
+            raise ResultGoneError("The result is not stored any more.", "Create the task again.")
+        file = self._open(path, "the result")
+        file.seek(offset)
+        return file
+
+    def remove_result(self, task_id: str) -> None:
+        _remove_file(self.result_path(task_id))
+
+    def require_space(self, size: int) -> None:
+        try:
+            free = shutil.disk_usage(self._incoming).free
+        except OSError as error:
+            raise disk.storage_error(error, "a look at the free space") from error
+        if size > free:
+            raise StorageError(
+                f"{size:,} bytes do not fit on the workspace's disk: {free:,} are free.",
+                "Free some space and try again.",
+            )
+
+    def sweep_temporary(self) -> None:
+        for path in self._incoming.iterdir():
+            disk.remove(path)
+
+    def _take_in(self, name: str, expected: str | None, fill: Callable[[int], str]) -> StoredInput:
+        """``fill`` writes the content to a descriptor and gives its SHA-256; ``name`` is for errors."""
+        try:
+            fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
+        except OSError as error:
+            raise disk.storage_error(error, "the input") from error
+        temporary = Path(temporary_name)
+        try:
+            sha256 = fill(fd)
+            if expected is not None and sha256 != expected.lower():
+                raise InputError(
+                    f"{name} is not what was expected: its SHA-256 is {sha256}, not {safe_text(expected, 80)}.",
+                    "Check that it is the right file and that it arrived whole.",
+                )
+            size = os.fstat(fd).st_size
+            if not self._is_stored(sha256, size):
+                disk.sync(fd)
+                self._publish_input(temporary, sha256)
+        except OSError as error:
+            raise disk.storage_error(error, "the input") from error
+        finally:
+            os.close(fd)
+            disk.remove(temporary)
+        return StoredInput(sha256=sha256, size=size)
+
+    def _is_stored(self, sha256: str, size: int) -> bool:
+        path = self._input(sha256)
+        return path.is_file() and path.stat().st_size == size
+
+    def _publish_input(self, temporary: Path, sha256: str) -> None:
+        target = self._input(sha256)
+        disk.make_private(target.parent)
+        disk.rename(temporary, target)
+        disk.sync_folder(target.parent)
+
+    def _input(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise UsageError(f"{safe_text(sha256, 80)} is no SHA-256 in lower case hex.")
+        return self._inputs / sha256[:2] / sha256
+
+    def _open(self, path: Path, what: str) -> BinaryIO:
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise disk.storage_error(error, f"reading {what}") from error
+
+
+def _unheard(done: int) -> None:
+    """The progress nobody asked for."""
+
+
+def _checked_task(task_id: str) -> str:
+    if not _TASK_ID.fullmatch(task_id):
+        raise UsageError(f"{safe_text(task_id, 80)} is no task id.")
+    return task_id
+
+
+def _remove_file(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk.storage_error(error, f"removing {safe_text(path.name)}") from error

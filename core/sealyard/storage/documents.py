@@ -1,0 +1,247 @@
+"""The store of documents: the seam the engine uses, and TinyDB on a journal behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import RLock
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from sealyard.model.errors import StorageError, StoreDamagedError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+from sealyard.storage.committer import Committer, Outbox, replay, take_in
+from sealyard.storage.journal import Loaded, Position, load, load_since, newest_generation, open_journal
+from sealyard.storage.memory import Memory
+from sealyard.storage.tables import TableView, TextIdDatabase
+from sealyard.storage.units import Unit
+
+__all__ = ["DocumentStore", "Page", "TinyDocuments", "Unit"]
+
+Indexes = Mapping[str, tuple[str, ...]]
+"""Table name to the fields its lists can be filtered by."""
+
+_ATTEMPTS = 5  # of a reader that meets a compaction or a failed write being taken back
+
+
+class Page(Value, frozen=True, kw_only=True):
+    """A part of a list; ``next`` is the cursor of the one after it, ``total`` counts all that match."""
+
+    documents: tuple[tuple[str, dict[str, Any]], ...]
+    next: str | None
+    total: int
+
+
+class DocumentStore(Protocol):
+    """Documents in tables, changed by units of work. Documents handed out are copies."""
+
+    def submit(self, unit: Unit) -> Future[None]:
+        """Seen by all reads at once, in the order of calls; durable when the future is done.
+
+        The future cannot be cancelled. Where the disk refuses, this unit and all that wait with or behind it
+        fail with :class:`StorageError` and are taken back together; submitting again is possible.
+        Raises :class:`InputError` at once for what is no JSON.
+        """
+        ...
+
+    def steady(self) -> AbstractContextManager[object]:
+        """While held, nothing is taken back: for reading, deciding and submitting without a gap.
+
+        Never wait for a future while holding it.
+        """
+        ...
+
+    def get(self, table: str, id: str) -> dict[str, Any] | None: ...  # noqa: A002
+
+    def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All documents as they are at the call, each decoded when it is reached."""
+        ...
+
+    def count(self, table: str) -> int: ...
+
+    def page(
+        self,
+        table: str,
+        *,
+        filters: Mapping[str, str],
+        newest_first: bool = True,
+        after: str | None = None,
+        limit: int,
+    ) -> Page:
+        """Documents by ``createdAt`` (RFC 3339, UTC with ``Z``), then id; ``after``: a cursor of an earlier page.
+
+        Raises :class:`UsageError` for a field that is not indexed and for what is no cursor.
+        """
+        ...
+
+    def pending_audit(self) -> list[dict[str, Any]]:
+        """Durable audit entries that no compaction was told have moved; by ``seq``, to be moved idempotently."""
+        ...
+
+    def recent_events(self) -> list[dict[str, Any]]:
+        """The last durable events, oldest first, at most 10,000."""
+        ...
+
+    @property
+    def wants_compaction(self) -> bool: ...
+
+    def compact(self, audit_moved_to: int) -> None:
+        """Blocks for as long as writing all documents takes, while others submit: call it in a thread.
+
+        Audit entries with a ``seq`` above ``audit_moved_to`` are kept.
+        """
+        ...
+
+    def refresh(self) -> bool:
+        """For a store open for reading: takes in what others committed since; whether anything changed."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TinyDocuments:
+    """:class:`DocumentStore` in a folder: TinyDB tables, kept in memory, on a journal."""
+
+    def __init__(self, folder: Path, indexes: Indexes) -> None:
+        """Empty and closed; use :meth:`open`."""
+        self.torn: Path | None = None
+        """Where the torn end of an unfinished write was kept aside at opening, if there was one."""
+        self._folder = folder
+        self._indexes = indexes
+        self._lock = RLock()
+        self._memory = Memory(indexes)
+        self._outbox = Outbox()
+        self._committer: Committer | None = None
+        self._position = Position(0, 0, 0)
+        self._database = TextIdDatabase(self)
+
+    @classmethod
+    def open(cls, folder: Path, indexes: Indexes, *, write: bool) -> Self:
+        """With ``write`` the caller holds the :class:`~sealyard.storage.lock.WorkspaceLock`; an empty folder
+        becomes a store then. A reader needs no lock, and follows by :meth:`refresh`.
+
+        Raises :class:`StoreDamagedError`, :class:`WorkspaceError`, :class:`StorageError`.
+        """
+        store = cls(folder, indexes)
+        if not write:
+            store._load()
+            return store
+        journal, loaded, store.torn = open_journal(folder)
+        replay(loaded, store._memory, store._outbox)
+        store._committer = Committer(journal, store._memory, store._outbox, store._lock)
+        return store
+
+    @property
+    def tables(self) -> Mapping[str, Mapping[str, bytes]]:
+        return self._memory.tables
+
+    @property
+    def database(self) -> TextIdDatabase:
+        """The documents through TinyDB's API."""
+        return self._database
+
+    def steady(self) -> AbstractContextManager[object]:
+        return self._lock
+
+    def submit(self, unit: Unit) -> Future[None]:
+        return self._writer().submit(unit)
+
+    def get(self, table: str, id: str) -> dict[str, Any] | None:  # noqa: A002
+        with self._lock:
+            return self._database.table(table).get(doc_id=id)  # type: ignore[call-overload,no-any-return]
+
+    def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        with self._lock:
+            documents = dict(self.tables.get(table, {}))
+        return iter(TableView(documents).items())
+
+    def count(self, table: str) -> int:
+        with self._lock:
+            return len(self.tables.get(table, {}))
+
+    def page(
+        self,
+        table: str,
+        *,
+        filters: Mapping[str, str],
+        newest_first: bool = True,
+        after: str | None = None,
+        limit: int,
+    ) -> Page:
+        with self._lock:
+            ids, following, total = self._memory.index(table).page(filters, newest_first, after, limit)
+            view = TableView(self.tables.get(table, {}))
+            documents = tuple((identity, view[identity]) for identity in ids)
+        return Page(documents=documents, next=following, total=total)
+
+    def pending_audit(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return [msgspec.json.decode(entry) for entry in self._outbox.audit]
+
+    def recent_events(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return [msgspec.json.decode(event) for event in self._outbox.events]
+
+    @property
+    def wants_compaction(self) -> bool:
+        return self._committer is not None and self._committer.wants_compaction
+
+    def compact(self, audit_moved_to: int) -> None:
+        self._writer().compact(audit_moved_to)
+
+    def refresh(self) -> bool:
+        if self._committer is not None:
+            return False
+        try:
+            if newest_generation(self._folder) == self._position.generation:
+                records, position = load_since(self._folder, self._position)
+                with self._lock:
+                    take_in(records, self._memory, self._outbox)
+                    self._position = position
+                return bool(records)
+        except (FileNotFoundError, StoreDamagedError):
+            pass  # compacted, or a failed write was taken back: the whole store says which
+        except OSError as error:
+            raise _unreadable(self._folder, error) from error
+        self._load()
+        return True
+
+    def close(self) -> None:
+        if self._committer is not None:
+            self._committer.close()
+
+    def _writer(self) -> Committer:
+        if self._committer is None:
+            raise StorageError("The store is open for reading only.", "Open the workspace for writing.")
+        return self._committer
+
+    def _load(self) -> None:
+        loaded = _load_steadily(self._folder)
+        memory, outbox = Memory(self._indexes), Outbox()
+        replay(loaded, memory, outbox)
+        with self._lock:
+            self._memory, self._outbox, self._position = memory, outbox, loaded.position
+
+
+def _load_steadily(folder: Path) -> Loaded:
+    """Tries again where a writer compacts, or takes back a failed write, while we read."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return load(folder)
+        except (FileNotFoundError, StoreDamagedError) as error:
+            if attempt == _ATTEMPTS - 1 and isinstance(error, StoreDamagedError):
+                raise
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+    raise StorageError("The store changes faster than it can be read.", "Try again.")
+
+
+def _unreadable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"The store in {safe_text(str(folder))} cannot be read ({safe_text(error.strerror or '')}).",
+        "See that the workspace belongs to you and its disk is healthy.",
+    )

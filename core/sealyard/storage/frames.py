@@ -1,0 +1,124 @@
+"""The line form of the store's files, so that every line can be checked by itself.
+
+A line is ``crc SP json LF``. ``json`` is one JSON object in UTF-8 without line feeds whose first member is
+``seq``; ``crc`` is the CRC-32 of its bytes (zlib, ISO 3309) as 8 lower case hex digits. A stranger checks a
+file with::
+
+    for line in open(path, "rb"):
+        assert line[:9] == b"%08x " % zlib.crc32(line[9:-1])
+
+Members of the object (absent where empty):
+
+- ``seq``: running number, one more in each line;
+- ``units``: the units of work committed together. Each has ``puts`` (``[table, id, document]``), ``removes``
+  (``[table, id]``), ``audit`` (entries on their way to the audit log) and ``events`` (for catching up);
+- first line of a file only: ``format``, ``generation``, and in a snapshot ``documents`` (how many) and
+  ``journalSeq`` (the ``seq`` its journal begins with).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sealyard.model.errors import StoreDamagedError
+from sealyard.model.safe_text import safe_text
+
+_CHECK = 9  # bytes before the JSON
+_BEGINNING = re.compile(rb'[0-9a-f]{8} \{"seq":')
+
+
+class UnitRecord(msgspec.Struct, omit_defaults=True):
+    """One unit of work as it lies in a frame: documents, entries and events stay encoded."""
+
+    puts: list[tuple[str, str, msgspec.Raw]] = []
+    removes: list[tuple[str, str]] = []
+    audit: list[msgspec.Raw] = []
+    events: list[msgspec.Raw] = []
+
+
+class Frame(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """One line; ``format`` is 0 in all but the first of a file."""
+
+    seq: int
+    units: list[UnitRecord] = []
+    format: int = 0
+    generation: int = 0
+    documents: int = 0
+    journal_seq: int = 0
+
+
+_decoder = msgspec.json.Decoder(Frame)
+
+
+def line(content: Frame | dict[str, Any]) -> bytes:
+    """The line for ``content``; a dict must have ``seq`` first."""
+    encoded = msgspec.json.encode(content)
+    return b"%08x %b\n" % (zlib.crc32(encoded), encoded)
+
+
+def unit_line(seq: int, units: Sequence[bytes]) -> bytes:
+    """The line for units of work that are already encoded."""
+    return line({"seq": seq, "units": [msgspec.Raw(unit) for unit in units]})
+
+
+def damaged(path: Path, offset: int, what: str) -> StoreDamagedError:
+    """``offset`` in bytes from the beginning of the file."""
+    return StoreDamagedError(
+        f"The store is damaged: {safe_text(path.name)} at byte {offset}: {what}.",
+        "Nothing was changed. Keep a copy of the workspace and restore it from a backup.",
+    )
+
+
+class Scan(msgspec.Struct):
+    """Good frames from a position on, with where they end (bytes)."""
+
+    frames: list[Frame]
+    end: int
+
+
+def scan(path: Path, data: bytes, *, start: int = 0, seq: int | None = None) -> Scan:
+    """Reads frames from ``data``, which is the file from byte ``start`` on, up to the first bad one.
+
+    ``seq`` is the number the first frame must have (``None``: any). What follows a bad frame is looked at too:
+    raises :class:`StoreDamagedError` where a good one comes after it, or where a number is missing. What is
+    then left behind ``end`` is the torn tail of a write that nobody was told is done.
+    """
+    frames: list[Frame] = []
+    position = 0
+    while (frame_end := data.find(b"\n", position) + 1) > 0:
+        frame = _frame(data[position:frame_end])
+        if frame is None:
+            break
+        if seq is not None and frame.seq != seq:
+            raise damaged(path, start + position, f"frame {seq} is missing, {frame.seq} is in its place")
+        seq = frame.seq + 1
+        frames.append(frame)
+        position = frame_end
+    if _has_good_frame(data, position):
+        raise damaged(path, start + position, "a frame does not check and good ones follow")
+    return Scan(frames, start + position)
+
+
+def _frame(text: bytes) -> Frame | None:
+    encoded = text[_CHECK:-1]
+    if text[:_CHECK] != b"%08x " % zlib.crc32(encoded):
+        return None
+    try:
+        return _decoder.decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _has_good_frame(data: bytes, position: int) -> bool:
+    # Looked for at every place where one could begin: the line feed before it may be what was damaged.
+    for match in _BEGINNING.finditer(data, position):
+        end = data.find(b"\n", match.start()) + 1
+        if end and _frame(data[match.start() : end]) is not None:
+            return True
+    return False

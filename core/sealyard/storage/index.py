@@ -1,0 +1,116 @@
+"""Order in memory for lists: documents by time of creation, as a whole and for each filter asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sealyard.model.errors import UsageError
+
+Key = tuple[str, str]
+"""Time of creation and id: what lists are ordered by."""
+
+
+class _Entry(msgspec.Struct):
+    key: Key
+    values: dict[str, str]
+
+
+class TableIndex:
+    """Keeps one sorted list of keys for each combination of values of each set of fields ever filtered by.
+
+    So a page costs the page whatever the filters and however many documents match; a set of fields costs its
+    sorting when it is first asked for, and little at each change from then on.
+    """
+
+    def __init__(self, fields: tuple[str, ...], documents: Mapping[str, bytes]) -> None:
+        self._fields = fields
+        # Only what lists need is decoded: most of a document is skipped.
+        listed = msgspec.defstruct("Listed", [(name, Any, None) for name in ("createdAt", *fields)])
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(listed)
+        self._entries = {identity: self._entry(identity, encoded) for identity, encoded in documents.items()}
+        self._orders: dict[tuple[str, ...], dict[tuple[str, ...], list[Key]]] = {}
+
+    def change(self, identity: str, document: bytes | None) -> None:
+        """Takes in the document's new content; ``None``: it was removed."""
+        old = self._entries.pop(identity, None)
+        new = None if document is None else self._entry(identity, document)
+        if new is not None:
+            self._entries[identity] = new
+        if old == new:
+            return
+        for fields, lists in self._orders.items():
+            _move(lists, _filed(old, fields), _filed(new, fields))
+
+    def page(
+        self, filters: Mapping[str, str], newest_first: bool, after: str | None, limit: int
+    ) -> tuple[list[str], str | None, int]:
+        """Ids of one page, the cursor of the next, and how many documents match in all."""
+        keys = self._matching(filters)
+        if newest_first:
+            end = len(keys) if after is None else bisect_left(keys, _key_of(after))
+            begin = max(0, end - limit)
+            page = keys[begin:end][::-1]
+            more = begin > 0
+        else:
+            begin = 0 if after is None else bisect_right(keys, _key_of(after))
+            page = keys[begin : begin + limit]
+            more = begin + limit < len(keys)
+        cursor = " ".join(page[-1]) if more and page else None
+        return [identity for _, identity in page], cursor, len(keys)
+
+    def _matching(self, filters: Mapping[str, str]) -> list[Key]:
+        fields = tuple(name for name in self._fields if name in filters)
+        if len(fields) != len(filters):
+            unknown = ", ".join(sorted(set(filters) - set(self._fields)))
+            raise UsageError(f"Lists cannot be filtered by {unknown}.", f"Use: {', '.join(self._fields)}.")
+        if fields not in self._orders:
+            self._orders[fields] = self._order(fields)
+        return self._orders[fields].get(tuple(filters[name] for name in fields), [])
+
+    def _order(self, fields: tuple[str, ...]) -> dict[tuple[str, ...], list[Key]]:
+        lists: dict[tuple[str, ...], list[Key]] = {}
+        for entry in self._entries.values():
+            if (filed := _filed(entry, fields)) is not None:
+                lists.setdefault(filed[0], []).append(entry.key)
+        for keys in lists.values():
+            keys.sort()
+        return lists
+
+    def _entry(self, identity: str, document: bytes) -> _Entry:
+        listed = self._decoder.decode(document)
+        created = listed.createdAt if isinstance(listed.createdAt, str) else ""
+        values = {name: getattr(listed, name) for name in self._fields}
+        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        # "…:07Z" would sort behind "…:07.5Z"; without the Z it is a beginning of it and sorts before.
+        return _Entry((created.removesuffix("Z"), identity), texts)
+
+
+_Filed = tuple[tuple[str, ...], Key]
+
+
+def _filed(entry: _Entry | None, fields: tuple[str, ...]) -> _Filed | None:
+    """Under which values the entry stands among ``fields``; ``None``: it does not have them all."""
+    if entry is None or any(name not in entry.values for name in fields):
+        return None
+    return tuple(entry.values[name] for name in fields), entry.key
+
+
+def _move(lists: dict[tuple[str, ...], list[Key]], old: _Filed | None, new: _Filed | None) -> None:
+    if old == new:
+        return
+    if old is not None:
+        keys = lists[old[0]]
+        del keys[bisect_left(keys, old[1])]
+    if new is not None:
+        insort(lists.setdefault(new[0], []), new[1])
+
+
+def _key_of(cursor: str) -> Key:
+    created, space, identity = cursor.partition(" ")
+    if not space:
+        raise UsageError("This is no cursor of a list.", "Begin again with the first page.")
+    return created, identity

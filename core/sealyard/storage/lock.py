@@ -1,0 +1,123 @@
+"""One writer for a workspace: a lock the kernel drops with the process, and who holds it in words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from sealyard.model.errors import WorkspaceHeldError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+from sealyard.storage import disk
+
+
+class Holder(Value, frozen=True, kw_only=True):
+    """Who holds a workspace, since when and to do what."""
+
+    pid: int
+    host: str
+    command: str
+    purpose: str
+    since: datetime
+
+
+class WorkspaceLock:
+    """An ``flock`` on a file that is never removed; what stands in the file is for people only.
+
+    The file of a dead process is no obstacle. A process started by the holder does not inherit the lock.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Use :meth:`acquire`."""
+        self._fd: int | None = fd
+
+    @classmethod
+    def acquire(cls, path: Path, purpose: str) -> Self:
+        """Does not wait. Raises :class:`WorkspaceHeldError` saying who holds it, :class:`StorageError`."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise disk.storage_error(error, "the lock of the workspace") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write_holder(fd, purpose)
+        except BlockingIOError as error:
+            held = _held(_read_holder(fd))
+            os.close(fd)
+            raise held from error
+        except OSError as error:
+            os.close(fd)
+            raise disk.storage_error(error, "the lock of the workspace") from error
+        return cls(fd)
+
+    @staticmethod
+    def holder(path: Path) -> Holder | None:
+        """Who holds the lock now, for readers to show; ``None``: nobody, or nobody that can be named."""
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_holder(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return None
+
+    def release(self) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        os.ftruncate(fd, 0)
+        os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _write_holder(fd: int, purpose: str) -> None:
+    holder = Holder(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        command=Path(sys.argv[0]).name,
+        purpose=purpose,
+        since=datetime.now(UTC),
+    )
+    text = msgspec.json.encode(holder) + b"\n"
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, text, 0)
+
+
+def _read_holder(fd: int) -> Holder | None:
+    try:
+        return msgspec.json.decode(os.pread(fd, 65536, 0), type=Holder)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _held(holder: Holder | None) -> WorkspaceHeldError:
+    advice = "Wait until it is done or end it there; reading is possible meanwhile."
+    if holder is None:
+        return WorkspaceHeldError("Another process holds the workspace for writing.", advice)
+    return WorkspaceHeldError(
+        f"The workspace is held by process {holder.pid} on {safe_text(holder.host)}"
+        f" ({safe_text(holder.command, 60)}: {safe_text(holder.purpose, 120)})"
+        f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
+        advice,
+    )

@@ -1,0 +1,45 @@
+"""The documents in memory, as encoded JSON: readers get copies, an undo is the inverse change, and a change
+keeps the lists' order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sealyard.storage.index import TableIndex
+from sealyard.storage.units import Change
+
+
+class Memory:
+    """All tables. Whoever uses it from several threads holds a lock around each call."""
+
+    def __init__(self, indexes: Mapping[str, tuple[str, ...]]) -> None:
+        self.tables: dict[str, dict[str, bytes]] = {}
+        self._fields = indexes
+        self._indexes: dict[str, TableIndex] = {}
+
+    def apply(self, changes: Iterable[Change]) -> list[Change]:
+        """Makes the changes; what is returned, applied, takes them back."""
+        inverse: list[Change] = []
+        for table, identity, document in changes:
+            documents = self.tables.setdefault(table, {})
+            inverse.append((table, identity, documents.get(identity)))
+            if document is None:
+                documents.pop(identity, None)
+            else:
+                documents[identity] = document
+            if table in self._indexes:
+                self._indexes[table].change(identity, document)
+        inverse.reverse()
+        return inverse
+
+    def copy(self) -> Memory:
+        """An independent one without indexes; costs a pointer for each document."""
+        other = Memory({})
+        other.tables = {name: dict(documents) for name, documents in self.tables.items()}
+        return other
+
+    def index(self, table: str) -> TableIndex:
+        """The table's order; made when it is first asked for."""
+        if table not in self._indexes:
+            self._indexes[table] = TableIndex(self._fields.get(table, ()), self.tables.get(table, {}))
+        return self._indexes[table]

@@ -1,0 +1,69 @@
+"""Units of work: what is committed together, all or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sealyard.model.errors import InputError
+from sealyard.model.value import Value
+from sealyard.storage.frames import UnitRecord
+
+Change = tuple[str, str, bytes | None]
+"""Table, document id, and the document as JSON; ``None`` removes it."""
+
+
+class Unit(Value, frozen=True, kw_only=True):
+    """One unit of work.
+
+    ``puts`` are (table, id, document); a document is made of JSON's own types (dict with text keys, list, str,
+    int, float, bool, None). ``removes`` are (table, id); one that is not there is no error. ``audit`` are
+    entries with their ``seq``, kept until :meth:`DocumentStore.compact` is told they have moved to the audit
+    log. ``events`` are kept for those who catch up.
+    """
+
+    puts: tuple[tuple[str, str, dict[str, Any]], ...] = ()
+    removes: tuple[tuple[str, str], ...] = ()
+    audit: tuple[dict[str, Any], ...] = ()
+    events: tuple[dict[str, Any], ...] = ()
+
+
+class AuditSeq(msgspec.Struct):
+    """The one member of an audit entry that storage reads."""
+
+    seq: int
+
+
+_audit_seq = msgspec.json.Decoder(AuditSeq)
+
+
+def audit_seq(entry: msgspec.Raw) -> int:
+    """The running number of an encoded audit entry."""
+    return _audit_seq.decode(entry).seq
+
+
+def record_of(unit: Unit) -> UnitRecord:
+    """``unit`` with its contents encoded; raises :class:`InputError` where something is no JSON."""
+    try:
+        record = UnitRecord(
+            puts=[(table, identity, _raw(document)) for table, identity, document in unit.puts],
+            removes=list(unit.removes),
+            audit=[_raw(entry) for entry in unit.audit],
+            events=[_raw(event) for event in unit.events],
+        )
+        for entry in record.audit:
+            audit_seq(entry)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"A document cannot be stored as JSON: {type(error).__name__}.") from error
+    return record
+
+
+def changes_of(record: UnitRecord) -> list[Change]:
+    """What the unit does to documents, in order."""
+    puts: list[Change] = [(table, identity, bytes(document)) for table, identity, document in record.puts]
+    return puts + [(table, identity, None) for table, identity in record.removes]
+
+
+def _raw(content: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(content))
