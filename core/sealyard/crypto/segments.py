@@ -1,0 +1,100 @@
+"""Files sealed into segments and segments opened, in constant memory.
+
+A segment is the ciphertext with its IV appended (ECB: no IV). Source and target are used from where they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS
+from sealyard.crypto.pipeline import CHUNK, Drain, ExactReader, Progress, pump, write_all
+from sealyard.crypto.streams import CipherStream, ContentCipher
+from sealyard.model.errors import InputError
+
+
+def seal_segment(
+    source: BinaryIO, size: int, target: BinaryIO, cipher: ContentCipher, progress: Progress
+) -> tuple[int, str]:
+    """Encrypts ``source`` under a fresh random IV (CTR: first counter block) into ``target``.
+
+    Answers how many bytes were written and their SHA-256 in hex, both with the IV. ``target`` is flushed;
+    making it durable is the caller's business.
+
+    Raises :class:`InputError` where ``source`` has not exactly ``size`` more bytes.
+    """
+    iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
+    stream = cipher.encryptor(iv)
+    reader = ExactReader(source, size, progress)
+    digest = hashlib.sha256()
+    written = 0
+
+    def write(piece: memoryview) -> None:
+        nonlocal written
+        write_all(target, piece)
+        written += len(piece)
+
+    pump(_encrypting(reader, stream), [digest.update, write], CHUNK + BLOCK_LENGTH)
+    if source.read(1):
+        raise InputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
+    rest = memoryview(stream.finalize() + iv)
+    digest.update(rest)
+    write(rest)
+    target.flush()
+    return written, digest.hexdigest()
+
+
+def unseal_segment(
+    source: BinaryIO,
+    length: int,
+    cipher: ContentCipher,
+    sink: Drain,
+    witnesses: Sequence[Drain],
+    progress: Progress,
+) -> None:
+    """Decrypts the segment of ``length`` bytes into ``sink``; each of ``witnesses`` sees all bytes of the segment.
+
+    The plaintext is worth nothing before a witness has agreed to the segment's hash. Raises
+    :class:`ContainerError` where the padding is wrong, after the witnesses have seen everything.
+    """
+    iv_length = CIPHERS[cipher.algorithm].iv_length
+    start = source.tell()
+    source.seek(start + length - iv_length)
+    iv = source.read(iv_length)
+    source.seek(start)
+    stream = cipher.decryptor(iv)
+    reader = ExactReader(source, length - iv_length, progress)
+    pump(reader.read_into, [*witnesses, _decrypting(stream, sink)], CHUNK)
+    source.seek(start + length)
+    for witness in witnesses:
+        witness(memoryview(iv))
+    progress(iv_length)
+    sink(memoryview(stream.finalize()))
+
+
+def read_segment(source: BinaryIO, length: int, witnesses: Sequence[Drain], progress: Progress) -> None:
+    """Shows ``length`` bytes of ``source`` to each of ``witnesses``."""
+    pump(ExactReader(source, length, progress).read_into, witnesses, CHUNK)
+
+
+def _encrypting(reader: ExactReader, stream: CipherStream) -> Callable[[memoryview], int]:
+    plaintext = memoryview(bytearray(CHUNK))
+
+    def fill(buffer: memoryview) -> int:
+        count = reader.read_into(plaintext)
+        # A piece too short for a whole block gives nothing yet, but only the last piece can be that short.
+        return stream.update_into(plaintext[:count], buffer) if count else 0
+
+    return fill
+
+
+def _decrypting(stream: CipherStream, sink: Drain) -> Drain:
+    plaintext = memoryview(bytearray(CHUNK + BLOCK_LENGTH))
+
+    def drain(piece: memoryview) -> None:
+        sink(plaintext[: stream.update_into(piece, plaintext)])
+
+    return drain
