@@ -96,12 +96,6 @@ def offset_of(path: Path, seq: int) -> int:
     return low
 
 
-def first_seq(path: Path) -> int | None:
-    """The number of the segment's first entry; None for one without entries."""
-    line = next(read_lines(path), None)
-    return None if line is None else decode_entry(line, path.name).seq
-
-
 def last_line(folder: Path) -> tuple[Path, bytes] | None:
     """The newest whole line and the segment it lies in; None for an empty log."""
     for path in reversed(segment_paths(folder)):
@@ -169,7 +163,7 @@ def append_durably(path: Path, offset: int, data: bytes) -> None:
 
 def cut_to(path: Path, end: int) -> None:
     """Removes what a crash left behind the last whole line or note."""
-    if path.stat().st_size == end:
+    if not path.exists() or path.stat().st_size == end:
         return
     with path.open("rb+") as file:
         file.truncate(end)

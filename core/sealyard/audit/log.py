@@ -5,7 +5,7 @@ Nothing here can change or remove an entry once it is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,6 @@ from sealyard.audit.files import (
     SEGMENT_ENTRIES,
     append_durably,
     cut_to,
-    first_seq,
     notes_end,
     read_lines,
     segment_path,
@@ -39,6 +38,14 @@ class Head(Value, frozen=True, kw_only=True):
     previous: str
 
 
+class _Segment(Value, frozen=True, kw_only=True):
+    """The segment that is appended to; ``length`` in bytes."""
+
+    number: int = 0
+    entries: int = 0
+    length: int = 0
+
+
 class AuditLog(AuditReader):
     """The one writer of a log; the caller holds the workspace's lock.
 
@@ -53,7 +60,9 @@ class AuditLog(AuditReader):
         self._tree = Frontier()
         self._stored = Head(next_seq=0, previous=FIRST_PREVIOUS)
         self._head = self._stored
+        self._segment = _Segment()
         self._sealed = 0
+        self._notes_length = 0
         self._roots: dict[int, str] = {}
 
     @classmethod
@@ -133,8 +142,10 @@ class AuditLog(AuditReader):
         """
         waiting = [entry for entry in entries if entry.seq >= self.size]
         while waiting:
-            path, offset, room = self._end()
-            self._append(path, offset, waiting[:room])
+            if self._segment.entries >= SEGMENT_ENTRIES:
+                self._segment = _Segment(number=self._segment.number + 1)
+            room = SEGMENT_ENTRIES - self._segment.entries
+            self._append(waiting[:room])
             waiting = waiting[room:]
         if self._head.next_seq < self._stored.next_seq:
             self._head = self._stored
@@ -152,8 +163,9 @@ class AuditLog(AuditReader):
         checkpoint, _ = parse_note(note)
         if self._roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._sealed:
             raise AuditError(f"No checkpoint of size {checkpoint.size} was asked for.")
-        path = self.folder / CHECKPOINTS
-        self._write(path, path.stat().st_size if path.exists() else 0, note.encode())
+        data = note.encode()
+        self._write(self.folder / CHECKPOINTS, self._notes_length, data)
+        self._notes_length += len(data)
         self._sealed = checkpoint.size
         self._roots = {size: root for size, root in self._roots.items() if size > checkpoint.size}
 
@@ -170,43 +182,35 @@ class AuditLog(AuditReader):
 
     def _load(self) -> None:
         checkpoint = self._open_checkpoints()
-        paths = segment_paths(self.folder)
-        if paths:
-            cut_to(paths[-1], whole_end(paths[-1]))
-        sealed_root, line = EMPTY_ROOT, None
-        for line in _all_lines(paths):
-            self._tree.append(leaf_hash(line))
-            if self._tree.size == self._sealed:
-                sealed_root = self._tree.root()
-        if line is not None:
-            self._stored = self._head = _behind(self._tree.size - 1, line)
+        sealed_root = EMPTY_ROOT
+        for number, path in enumerate(segment_paths(self.folder)):
+            before, line = self._tree.size, b""
+            for line in read_lines(path):
+                self._tree.append(leaf_hash(line))
+                if self._tree.size == self._sealed:
+                    sealed_root = self._tree.root()
+            entries = self._tree.size - before
+            self._segment = _Segment(number=number, entries=entries, length=whole_end(path))
+            if entries:
+                self._stored = self._head = _behind(self._tree.size - 1, line)
         if checkpoint is not None and sealed_root.hex() != checkpoint.root:
             raise AuditError(
                 f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
                 "`sealyard audit verify` names the first one that does not fit.",
             )
+        cut_to(segment_path(self.folder, self._segment.number), self._segment.length)
 
     def _open_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
-        cut_to(path, notes_end(path))
+        self._notes_length = notes_end(path)
+        cut_to(path, self._notes_length)
         checkpoint = self.last_checkpoint()
         self._sealed = 0 if checkpoint is None else checkpoint.size
         return checkpoint
 
-    def _end(self) -> tuple[Path, int, int]:
-        """The segment to append to, its length in bytes, and how many more entries it takes."""
-        paths = segment_paths(self.folder)
-        begins = first_seq(paths[-1]) if paths else None
-        if begins is None:
-            return segment_path(self.folder, max(0, len(paths) - 1)), 0, SEGMENT_ENTRIES
-        room = SEGMENT_ENTRIES - (self.size - begins)
-        if room <= 0:
-            return segment_path(self.folder, len(paths)), 0, SEGMENT_ENTRIES
-        return paths[-1], paths[-1].stat().st_size, room
-
-    def _append(self, path: Path, offset: int, entries: Sequence[AuditEntry]) -> None:
+    def _append(self, entries: Sequence[AuditEntry]) -> None:
         lines = []
         stored = self._stored
         for entry in entries:
@@ -215,10 +219,15 @@ class AuditLog(AuditReader):
             line = encode_entry(entry)
             lines.append(line)
             stored = _behind(entry.seq, line)
-        self._write(path, offset, b"".join(line + b"\n" for line in lines))
+        segment = self._segment
+        data = b"".join(line + b"\n" for line in lines)
+        self._write(segment_path(self.folder, segment.number), segment.length, data)
         for line in lines:
             self._tree.append(leaf_hash(line))
         self._stored = stored
+        self._segment = _Segment(
+            number=segment.number, entries=segment.entries + len(lines), length=segment.length + len(data)
+        )
 
     def _write(self, path: Path, offset: int, data: bytes) -> None:
         try:
@@ -231,8 +240,3 @@ class AuditLog(AuditReader):
 
 def _behind(seq: int, line: bytes) -> Head:
     return Head(next_seq=seq + 1, previous=leaf_hash(line).hex())
-
-
-def _all_lines(paths: Iterable[Path]) -> Iterator[bytes]:
-    for path in paths:
-        yield from read_lines(path)

@@ -1,0 +1,267 @@
+"""Writing the log: drafting, storing, sealing, and coming back after a crash."""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from audit_maker import ORIGIN, START, add, draft, make_log, public_pem, seal
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.audit import log as log_module
+from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.verify import verify
+from sealyard.model.audit import FIRST_PREVIOUS, AuditChange
+from sealyard.model.errors import AuditError, InputError, StorageError
+
+
+def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path / "audit")
+    assert (log.size, log.next_seq, log.sealed_size, log.last_note()) == (0, 0, 0, None)
+    assert draft(log).previous == FIRST_PREVIOUS
+
+
+def test_drafting_writes_nothing(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    draft(log)
+    assert (log.next_seq, log.size, list(tmp_path.iterdir())) == (1, 0, [])
+
+
+def test_stored_entries_come_back_as_they_were_drafted(tmp_path: Path) -> None:
+    entries = add(AuditLog.open(tmp_path), 5)
+    assert list(AuditReader(tmp_path).all_entries()) == entries
+
+
+def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
+    first = add(AuditLog.open(tmp_path), 3)
+    log = AuditLog.open(tmp_path)
+    second = add(log, 2)
+    assert [entry.seq for entry in AuditReader(tmp_path).all_entries()] == [0, 1, 2, 3, 4]
+    assert second[0].previous == log_module.leaf_hash(log_module.encode_entry(first[-1])).hex()
+    assert verify(tmp_path).size == 5
+
+
+def test_the_root_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    log = make_log(tmp_path, (4, 7), unsealed=3)
+    again = AuditLog.open(tmp_path)
+    assert (again.root, again.size, again.sealed_size, again.unsealed) == (log.root, 10, 7, 3)
+
+
+def test_storing_twice_stores_once(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    entries = [draft(log) for _ in range(4)]
+    log.store(entries[:2])
+    log.store(entries)
+    log.store(entries)
+    assert list(log.all_entries()) == entries
+
+
+def test_entries_of_a_journal_are_taken_over_after_a_crash(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    committed = [draft(log) for _ in range(4)]
+    log.store(committed[:1])
+    again = AuditLog.open(tmp_path)
+    again.store(committed)
+    assert (again.next_seq, again.head) == (4, log.head)
+
+
+def test_a_gap_is_refused(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    entries = [draft(log) for _ in range(3)]
+    with pytest.raises(AuditError, match="does not follow"):
+        log.store(entries[1:])
+    assert log.size == 0
+
+
+def test_an_entry_of_another_history_is_refused(tmp_path: Path) -> None:
+    log, other = AuditLog.open(tmp_path / "one"), AuditLog.open(tmp_path / "two")
+    add(log, 1)
+    add(other, 1, "something else")
+    with pytest.raises(AuditError, match="does not follow"):
+        log.store([draft(other)])
+
+
+def test_a_unit_of_work_that_failed_leaves_no_trace(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    add(log, 2)
+    head = log.head
+    draft(log, "never committed")
+    log.reset_head(head)
+    add(log, 1)
+    assert verify(tmp_path).size == 3
+    assert [entry.seq for entry in log.all_entries()] == [0, 1, 2]
+
+
+def test_stored_entries_cannot_be_taken_back(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    head = log.head
+    add(log, 1)
+    with pytest.raises(AuditError):
+        log.reset_head(head)
+
+
+def test_what_cannot_be_written_moves_nothing(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    with pytest.raises(InputError):
+        draft(log, "\udc80")
+    assert log.next_seq == 0
+
+
+def test_times_are_kept_in_utc(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    local = datetime(2026, 11, 23, 10, 0, tzinfo=timezone(timedelta(hours=2)))
+    entry = log.draft(timestamp=local, author="A:a", change=AuditChange.CREATED, resource="R:r", message="")
+    log.store([entry])
+    assert b'"timestamp":"2026-11-23T08:00:00Z"' in (tmp_path / "segment-000000.jsonl").read_bytes()
+
+
+@given(st.binary(min_size=1, max_size=300).filter(lambda tail: b"\n" not in tail))
+def test_a_torn_last_line_is_cut_when_the_log_is_opened_for_writing(tmp_path_factory: object, tail: bytes) -> None:
+    folder = tmp_path_factory.mktemp("torn")  # type: ignore[attr-defined]
+    make_log(folder, (3,), unsealed=2)
+    path = folder / "segment-000000.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    assert AuditReader(folder).size == 5
+    assert path.read_bytes() == whole + tail
+    log = AuditLog.open(folder)
+    assert path.read_bytes() == whole
+    add(log, 1)
+    assert verify(folder).size == 6
+
+
+def test_an_entry_torn_anywhere_is_written_again_from_the_journal(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    entries = add(log, 3)
+    path = tmp_path / "segment-000000.jsonl"
+    whole = path.read_bytes()
+    begin = whole.rindex(b"\n", 0, -1) + 1
+    for length in range(begin, len(whole)):
+        path.write_bytes(whole[:length])
+        AuditLog.open(tmp_path).store(entries)
+        assert path.read_bytes() == whole
+
+
+def test_a_torn_checkpoint_is_cut(tmp_path: Path) -> None:
+    make_log(tmp_path, (2, 4))
+    path = tmp_path / "checkpoints.txt"
+    whole = path.read_bytes()
+    begin = len(whole) // 2
+    for length in range(begin, len(whole)):
+        path.write_bytes(whole[:length])
+        log = AuditLog.open(tmp_path)
+        assert (log.sealed_size, path.read_bytes()) == (2, whole[:begin])
+    seal(log)
+    assert verify(tmp_path).checkpoints_checked == 2
+
+
+def test_a_new_segment_begins_when_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "SEGMENT_ENTRIES", 4)
+    log = make_log(tmp_path, (3, 9), unsealed=3)
+    again = AuditLog.open(tmp_path)
+    add(again, 2)
+    lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
+    assert lines == [4, 4, 4, 2]
+    assert (verify(tmp_path).size, log.sealed_size) == (14, 9)
+
+
+def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "SEGMENT_ENTRIES", 4)
+    make_log(tmp_path, (4,))
+    (tmp_path / "segment-000001.jsonl").write_bytes(b'{"half')
+    log = AuditLog.open(tmp_path)
+    add(log, 2)
+    assert verify(tmp_path).size == 6
+
+
+def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog.open(tmp_path)
+    add(log, 1)
+    path = tmp_path / "segment-000000.jsonl"
+    before = path.read_bytes()
+    entry = draft(log)
+    real_write = os.write
+
+    def write_half(handle: int, data: memoryview) -> int:
+        real_write(handle, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_half)
+        with pytest.raises(StorageError, match="No space left"):
+            log.store([entry])
+    assert path.read_bytes() == before
+    log.store([entry])
+    assert verify(tmp_path).size == 2
+
+
+def test_a_second_writer_is_noticed(tmp_path: Path) -> None:
+    log, other = AuditLog.open(tmp_path), AuditLog.open(tmp_path)
+    add(log, 1)
+    with pytest.raises(AuditError, match="somebody else"):
+        add(other, 1)
+
+
+def test_a_log_that_is_not_the_sealed_one_is_not_opened_for_writing(tmp_path: Path) -> None:
+    make_log(tmp_path, (4,))
+    path = tmp_path / "segment-000000.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"number 2", b"number 7"))
+    with pytest.raises(AuditError, match="not those that were sealed"):
+        AuditLog.open(tmp_path)
+
+
+def test_a_log_whose_end_was_cut_is_not_opened_for_writing(tmp_path: Path) -> None:
+    make_log(tmp_path, (4,))
+    (tmp_path / "segment-000000.jsonl").unlink()
+    with pytest.raises(AuditError, match="not those that were sealed"):
+        AuditLog.open(tmp_path)
+
+
+def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
+    log = make_log(tmp_path, (2,))
+    checkpoint = log.checkpoint(ORIGIN)
+    add(log, 3)
+    assert seal(log).splitlines()[1] == "5"
+    assert checkpoint.size == 2
+    assert verify(tmp_path).sealed_size == 5
+
+
+def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:
+    note = seal(make_log(tmp_path / "one", (3,)))
+    other = make_log(tmp_path / "two", (2,), unsealed=1)
+    with pytest.raises(AuditError, match="asked for"):
+        other.add_checkpoint(note)
+
+
+def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    log.pin_key(public_pem())
+    log.pin_key(public_pem())
+    with pytest.raises(AuditError, match=r"audit-key\.pem"):
+        log.pin_key(public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32))))
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    make_log(folder, (1,))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_no_method_deletes_or_changes(tmp_path: Path) -> None:
+    names = [name for name in dir(AuditLog) if not name.startswith("_")]
+    assert not [name for name in names if any(word in name for word in ("delete", "remove", "update", "truncate"))]
+
+
+def test_entries_may_lie_in_any_order_of_time(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    log.store([draft(log, minutes=9), draft(log, minutes=3)])
+    assert [entry.timestamp - START for entry in log.all_entries()] == [timedelta(minutes=9), timedelta(minutes=3)]

@@ -1,0 +1,118 @@
+"""Pages and filters over the log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from audit_maker import START, add, make_log
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sealyard.audit import files
+from sealyard.audit import log as log_module
+from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
+from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.errors import AuditError
+
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> AuditReader:
+    folder = tmp_path_factory.mktemp("reader")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_module, "SEGMENT_ENTRIES", 16)
+        make_log(folder, (10, 30), unsealed=COUNT - 30)
+    return AuditReader(folder)
+
+
+def seqs(reader: AuditReader, **wishes: object) -> list[int]:
+    return [entry.seq for entry in reader.entries(**wishes)]  # type: ignore[arg-type]
+
+
+def test_sizes_are_read_from_the_end(reader: AuditReader) -> None:
+    assert (reader.size, reader.sealed_size, reader.unsealed) == (COUNT, 30, 10)
+
+
+def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
+    empty = AuditReader(tmp_path)
+    assert (empty.size, empty.sealed_size, empty.entries(), empty.last_checkpoint()) == (0, 0, [], None)
+
+
+@settings(max_examples=200)
+@given(
+    after=st.none() | st.integers(-1, COUNT + 2),
+    limit=st.integers(0, COUNT + 5),
+    newest_first=st.booleans(),
+    block=st.sampled_from([1, 7, 100, 1 << 16]),
+)
+def test_a_page_is_the_part_of_the_log_it_names(
+    reader: AuditReader, after: int | None, limit: int, newest_first: bool, block: int
+) -> None:
+    everything = range(COUNT - 1, -1, -1) if newest_first else range(COUNT)
+    wanted = [seq for seq in everything if after is None or (seq < after if newest_first else seq > after)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_BLOCK", block)
+        assert seqs(reader, newest_first=newest_first, after=after, limit=limit) == wanted[:limit]
+
+
+def test_pages_one_after_another_are_the_whole_log(reader: AuditReader) -> None:
+    found: list[int] = []
+    while page := seqs(reader, after=found[-1] if found else None, limit=7):
+        found += page
+    assert found == list(range(COUNT - 1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("match", "wanted"),
+    [
+        (AuditFilter(resource_type="DEVICE_CONFIG"), [seq for seq in range(COUNT) if seq % 4 == 0]),
+        (AuditFilter(resource="TASK:0005"), [5]),
+        (AuditFilter(author="USER:ben"), [seq for seq in range(COUNT) if seq % 3 == 1]),
+        (AuditFilter(change=AuditChange.APPROVED), [seq for seq in range(COUNT) if seq % 2]),
+        (AuditFilter(since=START + timedelta(minutes=38)), [38, 39]),
+        (AuditFilter(until=START + timedelta(minutes=2)), [0, 1]),
+        (AuditFilter(text="ENTRY Number 3"), [3, *range(30, 40)]),
+        (AuditFilter(text='"number":7'), [7]),
+        (AuditFilter(text="approved", author="USER:anna"), [seq for seq in range(COUNT) if seq % 6 == 3]),
+        (AuditFilter(text="nowhere"), []),
+    ],
+)
+def test_a_filter_shows_what_matches(reader: AuditReader, match: AuditFilter, wanted: list[int]) -> None:
+    assert seqs(reader, match=match, newest_first=False) == wanted
+    assert seqs(reader, match=match) == wanted[::-1]
+    assert [entry.seq for entry in reader.all_entries(match)] == wanted
+
+
+def test_the_newest_page_reads_the_end_of_the_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(AuditLog.open(tmp_path), 3000)
+    path = tmp_path / "segment-000000.jsonl"
+    whole = path.read_bytes()
+    half = whole.index(b"\n", len(whole) // 2)
+    path.write_bytes(b"x" * half + whole[half:])
+    assert seqs(AuditReader(tmp_path), limit=100) == list(range(2999, 2899, -1))
+
+
+def test_a_reader_sees_what_is_written_after_it_was_made(tmp_path: Path) -> None:
+    log, reader = AuditLog.open(tmp_path), AuditReader(tmp_path)
+    add(log, 2)
+    assert reader.size == 2
+    add(log, 1)
+    assert seqs(reader) == [2, 1, 0]
+
+
+def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
+    make_log(tmp_path, (3,))
+    (tmp_path / "segment-000000.jsonl").write_bytes(b"[]\n")
+    with pytest.raises(AuditError, match=r"segment-000000\.jsonl"):
+        AuditReader(tmp_path).entries()
+
+
+def test_a_missing_segment_is_named(tmp_path: Path) -> None:
+    make_log(tmp_path, (3,))
+    (tmp_path / "segment-000000.jsonl").rename(tmp_path / "segment-000001.jsonl")
+    with pytest.raises(AuditError, match=r"no segment-000000\.jsonl"):
+        AuditReader(tmp_path).entries()

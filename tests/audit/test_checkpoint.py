@@ -1,0 +1,126 @@
+"""Checkpoints as signed notes."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+from hashlib import sha256
+
+import pytest
+from audit_maker import KEY, ORIGIN, public_pem
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.audit.checkpoint import key_fingerprint, key_id, note_text, parse_note, signed_note, verify_note
+from sealyard.model.audit import Checkpoint
+from sealyard.model.errors import AuditError
+
+CHECKPOINT = Checkpoint(origin=ORIGIN, size=7, root=sha256(b"root").hexdigest())
+NOTE = signed_note(CHECKPOINT, public_pem(), KEY.sign(note_text(CHECKPOINT)))
+
+
+# Source: golang.org/x/mod, sumdb/note/note_test.go: a verifier key is name, key id, and type byte with key.
+PETER_NEUMANN = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+
+
+def pem_of_raw(raw: bytes) -> bytes:
+    key = load_der_public_key(bytes.fromhex("302a300506032b6570032100") + raw)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_key_ids_are_those_of_the_reference_implementation() -> None:
+    name, identity, key = PETER_NEUMANN.split("+", 2)
+    assert key_id(name, pem_of_raw(base64.b64decode(key)[1:])).hex() == identity
+
+
+def test_a_real_checkpoint_of_the_specification_is_read() -> None:
+    # Source: C2SP tlog-checkpoint, the example in its introduction.
+    note = (
+        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"
+        "— example.com/behind-the-sofa "
+        "Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+    )
+    checkpoint, signatures = parse_note(note)
+    assert (checkpoint.origin, checkpoint.size) == ("example.com/behind-the-sofa", 20852163)
+    assert [(each.name, each.key_id.hex(), len(each.signature)) for each in signatures] == [
+        ("example.com/behind-the-sofa", "033de0ae", 64)
+    ]
+
+
+def test_a_checkpoint_comes_back_from_its_note() -> None:
+    assert verify_note(NOTE, public_pem()) == CHECKPOINT
+
+
+def test_a_note_is_five_lines_with_the_signature_in_the_last() -> None:
+    origin, size, root, gap, signature = NOTE.removesuffix("\n").split("\n")
+    assert (origin, size, gap) == (ORIGIN, "7", "")
+    assert base64.b64decode(root).hex() == CHECKPOINT.root
+    assert signature.startswith(f"— {ORIGIN} ")
+
+
+def test_the_fingerprint_is_the_hash_of_the_der_key() -> None:
+    der = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert key_fingerprint(public_pem()) == sha256(der).hexdigest()
+
+
+def test_signatures_of_witnesses_are_passed_over() -> None:
+    witness = base64.b64encode(b"1234" + bytes(64)).decode()
+    assert verify_note(NOTE + f"— witness.example {witness}\n", public_pem()) == CHECKPOINT
+
+
+def test_a_note_by_another_key_is_refused() -> None:
+    other = public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    with pytest.raises(AuditError, match="not signed by the audit key"):
+        verify_note(NOTE, other)
+
+
+def test_no_note_is_made_of_a_wrong_signature() -> None:
+    with pytest.raises(AuditError, match="signature"):
+        signed_note(CHECKPOINT, public_pem(), bytes(64))
+
+
+def test_only_an_ed25519_key_is_an_audit_key() -> None:
+    other = generate_private_key(SECP256R1()).public_key()
+    with pytest.raises(AuditError, match="Ed25519"):
+        verify_note(NOTE, other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(AuditError, match="cannot be read"):
+        verify_note(NOTE, b"no key")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        NOTE.removesuffix("\n"),
+        NOTE.replace("\n\n", "\n"),
+        NOTE.replace("\n7\n", "\n07\n"),
+        NOTE.replace("\n7\n", "\n-7\n"),
+        NOTE.replace("\n\n", "\nan extension\n\n"),
+        NOTE.replace("— ", "- "),
+        NOTE + "— without.signature\n",
+        " " + NOTE,
+        NOTE.replace("\n", "\r\n"),
+        NOTE + NOTE,
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(note: str) -> None:
+    with pytest.raises(AuditError):
+        verify_note(note, public_pem())
+
+
+@given(st.integers(0, len(NOTE) - 1), st.characters(max_codepoint=0x2FF))
+def test_changing_any_character_is_found(position: int, character: str) -> None:
+    changed = NOTE[:position] + character + NOTE[position + 1 :]
+    if changed == NOTE:
+        return
+    with pytest.raises(AuditError):
+        verify_note(changed, public_pem())
+
+
+@given(st.text() | st.builds("{}\n{}\n{}\n\n— {} {}\n".format, *[st.text(max_size=50)] * 5))
+def test_any_text_gives_a_checkpoint_or_our_error(text: str) -> None:
+    with suppress(AuditError):
+        assert parse_note(text)[1]

@@ -1,0 +1,73 @@
+"""Canonical JSON: one byte string for one value."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.model.canonical import canonical_json
+from sealyard.model.errors import InputError
+from sealyard.model.value import Value
+
+numbers = st.integers(1 - 2**53, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class Sample(Value, frozen=True, kw_only=True):
+    made_at: datetime
+    sizes: tuple[int, ...]
+
+
+def test_the_example_of_the_rfc_comes_out_as_printed_there() -> None:
+    # Source: RFC 8785, section 3.2.2 (input) and 3.2.4 (its UTF-8 form).
+    value = {
+        "numbers": [333333333.33333329, 1e30, 4.50, 2e-3, 0.000000000000000000000000001],
+        "string": '€$\x0f\nA\'B"\\\\"/',
+        "literals": [None, True, False],
+    }
+    assert (
+        canonical_json(value)
+        == (
+            '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
+            '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
+        ).encode()
+    )
+
+
+def test_keys_are_sorted_by_utf_16_units() -> None:
+    # Source: RFC 8785, section 3.2.3, the order of its sample.
+    value = dict.fromkeys(["€", "\r", "\ufb33", "1", "😀", "\x80", "ö"], 0)
+    order = ["\\r", "1", "\x80", "ö", "€", "😀", "\ufb33"]
+    assert canonical_json(value) == ("{" + ",".join(f'"{key}":0' for key in order) + "}").encode()
+
+
+@given(json_values)
+def test_the_short_way_writes_what_the_reference_writes(value: object) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
+
+
+def test_a_value_is_written_in_camel_case_with_times_in_utc() -> None:
+    sample = Sample(made_at=datetime(2026, 11, 23, 8, 0, tzinfo=UTC), sizes=(2, 1))
+    assert canonical_json(sample) == b'{"madeAt":"2026-11-23T08:00:00Z","sizes":[2,1]}'
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), float("inf"), float("nan"), "\udc80", {"\udc80": 1}, object()])
+def test_what_json_cannot_carry_is_refused(value: object) -> None:
+    with pytest.raises(InputError):
+        canonical_json(value)
+
+
+def test_nesting_without_end_is_refused() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InputError):
+        canonical_json(value)
