@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
+from sealyard.crypto.pipeline import Progress
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 from sealyard.model.value import Value
-
-Progress = Callable[[int], None]
-"""Told how many more bytes are done; may raise to stop the work."""
 
 
 class PackageShape(Value, frozen=True, kw_only=True):
@@ -76,9 +74,7 @@ class ContainerFormat(Protocol):
         """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
         ...
 
-    def sealed_as(
-        self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress
-    ) -> bool:
+    def sealed_as(self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
         """Whether ``target`` still holds exactly this segment, so that a rerun may keep it."""
         ...
 
@@ -90,6 +86,13 @@ class ContainerFormat(Protocol):
 
     def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Puts header and signature in and cuts the file where the container ends."""
+        ...
+
+    def encryption_of(self, source: BinaryIO) -> EncryptionAlgorithm:
+        """What the header, not yet verified, says: to find the key that ``open`` needs.
+
+        Raises :class:`ContainerError` where the header cannot be read.
+        """
         ...
 
     def verify(
@@ -112,7 +115,11 @@ class ContainerFormat(Protocol):
         split_metadata: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """Verifies, then decrypts into ``target``; files get their names only when all are whole."""
+        """Verifies, then decrypts into the folder ``target``; files get their names only when all are whole.
+
+        Raises :class:`KeyRefusedError` where ``cipher`` is for another algorithm, :class:`InputError` where a
+        file of that name is already there.
+        """
         ...
 
     def digests(

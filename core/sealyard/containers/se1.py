@@ -1,0 +1,225 @@
+"""se-1, the default packaging of the S&E service: header, encrypted segments, signature of the header.
+
+What it does not do: it holds no version of the firmware, so nothing protects from replay or rollback, and its
+metadata is signed but not encrypted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from sealyard.containers import ustar
+from sealyard.containers.format import PackageShape, SealedSegment, Verification
+from sealyard.containers.se1_header import (
+    MAGIC,
+    MAX_METADATA,
+    MAX_SEGMENT_LENGTH,
+    MAX_SEGMENTS,
+    encode_header,
+    header_length,
+    read_header,
+)
+from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
+from sealyard.crypto.pipeline import Progress, write_all
+from sealyard.crypto.segments import read_segment, seal_segment
+from sealyard.crypto.streams import ContentCipher
+from sealyard.model.algorithms import EncryptionAlgorithm
+from sealyard.model.errors import FormatLimitError, InputError, KeyRefusedError
+from sealyard.model.safe_text import safe_text
+
+_SEE_SE2 = "The format se-2 will hold more."
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+class SE1:
+    """A :class:`~sealyard.containers.format.ContainerFormat`. ``now`` judges the validity of certificates."""
+
+    name: ClassVar[str] = "se-1"
+    magic: ClassVar[bytes] = MAGIC
+
+    def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
+        self._now = now
+
+    def check(self, shape: PackageShape) -> tuple[str, ...]:
+        """Also raises :class:`KeyRefusedError` where the signing key does not fit its algorithm."""
+        _check_signing_key(shape)
+        _check_segments(shape)
+        _check_metadata(shape)
+        return _padding_warnings(shape)
+
+    def seal(
+        self,
+        shape: PackageShape,
+        index: int,
+        source: BinaryIO,
+        target: BinaryIO,
+        cipher: ContentCipher,
+        progress: Progress,
+    ) -> SealedSegment:
+        """Flushes ``target`` but does not sync it. ``progress`` counts the bytes of the plaintext."""
+        _check_cipher(shape, cipher)
+        _, size = shape.firmware[index]
+        target.seek(_offset(shape, index))
+        length, sha256 = seal_segment(source, size, target, cipher, progress)
+        return SealedSegment(index=index, length=length, sha256=sha256)
+
+    def sealed_as(self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+        """``progress`` counts the bytes of the segment."""
+        if segment.length != _segment_length(shape, segment.index):
+            return False
+        digest = hashlib.sha256()
+        target.seek(_offset(shape, segment.index))
+        try:
+            read_segment(target, segment.length, [digest.update], progress)
+        except InputError:
+            return False
+        return digest.hexdigest() == segment.sha256
+
+    def header(
+        self, shape: PackageShape, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+    ) -> bytes:
+        """Raises :class:`InputError` where segments or metadata are not those of the shape."""
+        self.check(shape)
+        expected = [(index, _segment_length(shape, index)) for index in range(len(shape.firmware))]
+        if [(segment.index, segment.length) for segment in segments] != expected:
+            raise InputError("The sealed segments are not those of this package.")
+        if tuple((name, len(content)) for name, content in metadata) != shape.metadata:
+            raise InputError("The metadata files are not those of this package.", "Upload them again.")
+        return encode_header(shape.encryption, shape.signing, segments, _joined(metadata))
+
+    def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
+        """Flushes ``target`` but does not sync it."""
+        target.seek(0)
+        write_all(target, memoryview(header))
+        target.seek(_offset(shape, len(shape.firmware)))
+        write_all(target, memoryview(signature))
+        target.truncate()
+        target.flush()
+
+    def encryption_of(self, source: BinaryIO) -> EncryptionAlgorithm:
+        return read_header(source).encryption
+
+    def verify(
+        self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """``progress`` counts the bytes of the segments."""
+        from sealyard.containers.se1_reader import Reader
+
+        return Reader(source, certificate, self._now(), strict=strict).verify(progress or _nothing)
+
+    def open(
+        self,
+        source: BinaryIO,
+        certificate: bytes,
+        cipher: ContentCipher,
+        target: Path,
+        *,
+        strict: bool = False,
+        split_metadata: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Path, ...]:
+        """``progress`` counts the bytes of the segments twice: they are verified, then decrypted."""
+        from sealyard.containers.se1_reader import Reader
+
+        reader = Reader(source, certificate, self._now(), strict=strict)
+        return reader.open(cipher, target, split_metadata, progress or _nothing)
+
+    def digests(
+        self,
+        source: BinaryIO,
+        certificate: bytes,
+        cipher: ContentCipher,
+        sizes: Sequence[int],
+        progress: Progress | None = None,
+    ) -> tuple[Verification, tuple[str, ...]]:
+        """``progress`` counts the bytes of the segments."""
+        from sealyard.containers.se1_reader import Reader
+
+        return Reader(source, certificate, self._now(), strict=False).digests(cipher, sizes, progress or _nothing)
+
+
+def _segment_length(shape: PackageShape, index: int) -> int:
+    _, size = shape.firmware[index]
+    return encrypted_length(shape.encryption, size) + CIPHERS[shape.encryption].iv_length
+
+
+def _offset(shape: PackageShape, index: int) -> int:
+    before = sum(_segment_length(shape, earlier) for earlier in range(index))
+    return header_length(len(shape.firmware), _metadata_length(shape)) + before
+
+
+def _metadata_length(shape: PackageShape) -> int:
+    if len(shape.metadata) > 1:
+        return ustar.packed_size(shape.metadata)
+    return sum(size for _, size in shape.metadata)
+
+
+def _joined(metadata: Sequence[tuple[str, bytes]]) -> bytes:
+    if len(metadata) > 1:
+        return ustar.pack(metadata)
+    return b"".join(content for _, content in metadata)
+
+
+def _check_signing_key(shape: PackageShape) -> None:
+    accepted = SIGNATURES[shape.signing].key_kinds
+    if shape.signing_key_kind not in accepted:
+        raise KeyRefusedError(
+            f"{shape.signing} does not take a key of the kind {shape.signing_key_kind}.",
+            f"It takes {' or '.join(accepted)}.",
+        )
+
+
+def _check_cipher(shape: PackageShape, cipher: ContentCipher) -> None:
+    if cipher.algorithm != shape.encryption:
+        raise KeyRefusedError(f"The key is for {cipher.algorithm}; the package wants {shape.encryption}.")
+
+
+def _check_segments(shape: PackageShape) -> None:
+    count = len(shape.firmware)
+    if not count:
+        raise FormatLimitError("A package needs a firmware file.", "Add one.")
+    if count > MAX_SEGMENTS:
+        raise FormatLimitError(f"se-1 holds at most {MAX_SEGMENTS} files; these are {count}.", _SEE_SE2)
+    for index, (name, size) in enumerate(shape.firmware):
+        if size < 1:
+            raise FormatLimitError(f"{safe_text(name)} is empty.", "Leave it out.")
+        if _segment_length(shape, index) > MAX_SEGMENT_LENGTH:
+            raise FormatLimitError(
+                f"{safe_text(name)} has {size} bytes; with padding and IV, se-1 holds at most"
+                f" {MAX_SEGMENT_LENGTH} a file.",
+                _SEE_SE2,
+            )
+
+
+def _check_metadata(shape: PackageShape) -> None:
+    length = _metadata_length(shape)
+    if shape.metadata and not length:
+        raise FormatLimitError("The metadata file is empty, which se-1 cannot tell from no metadata.", "Leave it out.")
+    if length > MAX_METADATA:
+        raise FormatLimitError(
+            f"The metadata has {length} bytes{' as a bundle' if len(shape.metadata) > 1 else ''};"
+            f" se-1 holds at most {MAX_METADATA}.",
+            _SEE_SE2,
+        )
+
+
+def _padding_warnings(shape: PackageShape) -> tuple[str, ...]:
+    if CIPHERS[shape.encryption].padding is not Padding.ZERO:
+        return ()
+    return tuple(
+        f"{safe_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {shape.encryption} adds"
+        f" {-size % BLOCK_LENGTH} zero bytes that stay when the container is opened."
+        for name, size in shape.firmware
+        if size % BLOCK_LENGTH
+    )
