@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from sealyard.audit.canonical import decode_entry, is_canonical
@@ -93,14 +94,13 @@ def _recompute(folder: Path, seals: list[_Seal], progress: Progress | None) -> F
     sealed = 0
     waiting = deque(seals)
     lines = _read_entries(folder)
-    while True:
+    for line in chain(lines, (None,)):
         while waiting and waiting[0].checkpoint.size == tree.size:
-            _check_root(waiting.popleft(), tree, sealed)
+            _check_root(waiting.popleft(), tree, sealed, line, previous)
             sealed = tree.size
-        line = next(lines, None)
         if line is None:
             break
-        _check_entry(line, tree.size, previous, lines)
+        _check_entry(line, tree.size, previous, sealed, lines)
         leaf = leaf_hash(line.data)
         tree.append(leaf)
         previous = leaf.hex()
@@ -120,7 +120,7 @@ def _read_entries(folder: Path) -> Iterator[_Line]:
             raise AuditError(f"{path.name} does not end with a whole line, and is not the last segment.")
 
 
-def _check_entry(line: _Line, seq: int, previous: str, following: Iterator[_Line]) -> None:
+def _check_entry(line: _Line, seq: int, previous: str, sealed: int, following: Iterator[_Line]) -> None:
     entry = _decode(line, seq)
     if entry.seq != seq:
         raise AuditError(f"Entry {seq} is missing: {line} holds entry {entry.seq}.", seq=seq)
@@ -128,7 +128,9 @@ def _check_entry(line: _Line, seq: int, previous: str, following: Iterator[_Line
         raise AuditError(f"Entry {seq} is not written as it was stored ({line}).", seq=seq)
     if entry.previous == previous:
         return
-    if seq > 0 and _vouched_for(line, next(following, None)):
+    after = next(following, None)
+    if seq > sealed and after is not None and _link(after) == leaf_hash(line.data).hex():
+        # The next entry vouches for this one, so it is the one before that was changed.
         raise AuditError(
             f"Entry {seq - 1}, the one before {line}, was changed: entry {seq} holds the hash of another one.",
             seq=seq - 1,
@@ -143,24 +145,24 @@ def _decode(line: _Line, seq: int) -> AuditEntry:
         raise AuditError(f"Entry {seq} cannot be read ({line}).", seq=seq) from error
 
 
-def _vouched_for(line: _Line, after: _Line | None) -> bool:
-    """Whether the next entry holds this one's hash: then the one before is the one that was changed."""
-    if after is None:
-        return False
+def _link(line: _Line) -> str | None:
+    """The hash of the entry before, as ``line`` has it; None where it is no entry."""
     try:
-        return decode_entry(after.data, after.file).previous == leaf_hash(line.data).hex()
+        return decode_entry(line.data, line.file).previous
     except AuditError:
-        return False
+        return None
 
 
-def _check_root(seal: _Seal, tree: Frontier, sealed: int) -> None:
+def _check_root(seal: _Seal, tree: Frontier, sealed: int, following: _Line | None, previous: str) -> None:
     if tree.root().hex() == seal.checkpoint.root:
         return
     last = tree.size - 1
+    if following is not None and _link(following) not in (None, previous):
+        sealed = last  # the next entry still holds the hash of what was there
     which = f"Entry {last} is" if sealed == last else f"Entries {sealed} to {last} are"
     raise AuditError(
         f"{which} not what was sealed by the checkpoint of size {tree.size} {seal.place}.",
-        "The entries hold together among themselves: they were written anew.",
+        "What is there holds together in itself: it was written anew.",
         seq=sealed,
     )
 

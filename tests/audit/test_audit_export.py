@@ -1,0 +1,74 @@
+"""The log as JSON lines and as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from audit_maker import add, draft, make_log
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.audit.export import as_csv, as_jsonl
+from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
+from sealyard.model.audit import AuditFilter
+
+encodable = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def rows(log: AuditReader) -> list[list[str]]:
+    return list(csv.reader(io.StringIO("".join(as_csv(log.all_entries())), newline="")))
+
+
+def test_json_lines_are_the_stored_bytes(tmp_path: Path) -> None:
+    log = make_log(tmp_path, (3,), unsealed=2)
+    stored = (tmp_path / "segment-000000.jsonl").read_bytes()
+    assert "".join(as_jsonl(log.all_entries())).encode() == stored
+
+
+def test_a_filter_narrows_an_export(tmp_path: Path) -> None:
+    log = make_log(tmp_path, (6,))
+    assert len(list(as_jsonl(log.all_entries(AuditFilter(author="USER:anna"))))) == 2
+
+
+def test_a_table_has_a_heading_and_a_row_for_each_entry(tmp_path: Path) -> None:
+    heading, first, *others = rows(make_log(tmp_path, (3,)))
+    assert heading == ["seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous"]
+    assert first[:6] == [
+        "0",
+        "2026-11-23T08:00:00+00:00",
+        "USER:anna",
+        "CREATED",
+        "DEVICE_CONFIG:gateway",
+        "entry number 0",
+    ]
+    assert len(others) == 2
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "＝", "＠"])
+def test_no_field_of_a_table_is_a_formula(tmp_path: Path, start: str) -> None:
+    log = AuditLog.open(tmp_path)
+    log.store([draft(log, f'{start}HYPERLINK("http://example.com")')])
+    assert rows(log)[1][5][0] in "'\\"
+
+
+@given(message=encodable)
+def test_any_text_stays_in_its_field_and_prints(tmp_path_factory: pytest.TempPathFactory, message: str) -> None:
+    log = AuditLog.open(tmp_path_factory.mktemp("csv"))
+    entry = draft(log, message or "x")
+    (line,) = [*as_csv([entry])][1:]
+    assert line.removesuffix("\r\n").isprintable()
+    (row,) = csv.reader(io.StringIO(line, newline=""))
+    assert len(row) == 9
+
+
+def test_an_export_of_many_entries_is_made_one_by_one(tmp_path: Path) -> None:
+    log = AuditLog.open(tmp_path)
+    add(log, 3)
+    lines = as_jsonl(log.all_entries())
+    next(lines)
+    add(log, 1)
+    assert len(list(lines)) == 3
