@@ -10,6 +10,7 @@ from typing import BinaryIO, ClassVar, Protocol
 from sealyard.crypto.pipeline import Progress
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.jobs import SealedSegment
 from sealyard.model.value import Value
 
 
@@ -21,14 +22,6 @@ class PackageShape(Value, frozen=True, kw_only=True):
     signing_key_kind: KeyKind
     firmware: tuple[tuple[str, int], ...]  # name and size, in order
     metadata: tuple[tuple[str, int], ...]
-
-
-class SealedSegment(Value, frozen=True, kw_only=True):
-    """One encrypted segment as it lies in the container; ``length`` and ``sha256`` (hex) count the IV."""
-
-    index: int
-    length: int
-    sha256: str
 
 
 class Verification(Value, frozen=True, kw_only=True):

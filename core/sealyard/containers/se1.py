@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from sealyard.containers import ustar
-from sealyard.containers.format import PackageShape, SealedSegment, Verification
+from sealyard.containers.format import PackageShape, Verification
 from sealyard.containers.se1_header import (
     MAGIC,
     MAX_METADATA,
@@ -29,6 +29,7 @@ from sealyard.crypto.segments import read_segment, seal_segment
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import FormatLimitError, InputError, KeyRefusedError
+from sealyard.model.jobs import SealedSegment
 from sealyard.model.safe_text import safe_text
 
 _SEE_SE2 = "The format se-2 will hold more."

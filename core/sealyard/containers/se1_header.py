@@ -10,10 +10,10 @@ import struct
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from sealyard.containers.format import SealedSegment
 from sealyard.crypto.catalogue import CIPHERS, SHA256_LENGTH, SIGNATURES, CipherSpec
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 from sealyard.model.errors import ContainerError
+from sealyard.model.jobs import SealedSegment
 from sealyard.model.value import Value
 
 MAGIC = b"Bosch_SE"

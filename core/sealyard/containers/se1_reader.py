@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from sealyard.containers.format import SealedSegment, Verification
+from sealyard.containers.format import Verification
 from sealyard.containers.new_files import NewFiles, file_names
 from sealyard.containers.se1_header import Header, read_header, signing_algorithm
 from sealyard.crypto.catalogue import (
@@ -27,6 +27,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import KeyKind, SigningAlgorithm
 from sealyard.model.errors import ContainerError, KeyRefusedError
+from sealyard.model.jobs import SealedSegment
 
 _FETCH_AGAIN = "It was cut or changed on its way; fetch it again."
 _LONGEST_SIGNATURE = max(SIGNATURE_LENGTHS.values())
