@@ -1,0 +1,151 @@
+"""Ciphers against the known answers of NIST SP 800-38A, and what holds for any bytes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.crypto.catalogue import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
+from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.model.algorithms import EncryptionAlgorithm
+from sealyard.model.errors import ContainerError, KeyRefusedError
+
+# NIST SP 800-38A (2001), appendix F: F.1.1, F.1.5, F.2.1, F.2.5, F.5.1
+PLAINTEXT = bytes.fromhex(
+    "6bc1bee22e409f96e93d7e117393172a ae2d8a571e03ac9c9eb76fac45af8e51"
+    "30c81c46a35ce411e5fbc1191a0a52ef f69f2445df4f9b17ad2b417be66c3710"
+)
+KEYS = {
+    16: bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"),
+    32: bytes.fromhex("603deb1015ca71be2b73aef0857d7781 1f352c073b6108d72d9810a30914dff4"),
+}
+CBC_IV = bytes(range(16))
+COUNTER = bytes(range(0xF0, 0x100))
+CBC_256 = (
+    "f58c4c04d6e5f1ba779eabfb5f7bfbd6 9cfc4e967edb808d679f777bc6702c7d"
+    "39f23369a9d9bacfa530e26304231461 b2eb05e2c39be9fcda6c19078c6a9d1b"
+)
+CBC_128 = (
+    "7649abac8119b246cee98e9b12e9197d 5086cb9b507219ee95db113a917678b2"
+    "73bed6b8e3c1743b7116e69e22229516 3ff1caa1681fac09120eca307586e1a7"
+)
+ECB_256 = (
+    "f3eed1bdb5d2a03c064b5a7e3db181f8 591ccb10d410ed26dc5ba74a31362870"
+    "b6ed21b99ca6f4f9f153e7b1beafed1d 23304b7a39f9f3ff067d8d8f9e24ecc7"
+)
+ECB_128 = (
+    "3ad77bb40d7a3660a89ecaf32466ef97 f5d3d58503b9699de785895a96fdbaaf"
+    "43b1cd7f598ece23881b00e3ed030688 7b0c785e27e8ad3f8223207104725dd4"
+)
+CTR_128 = (
+    "874d6191b620e3261bef6864990db6ce 9806f66b7970fdff8617187bb9fffdff"
+    "5ae4df3edbd5d35e5b4f09020db03eab 1e031dda2fbe03d1792170a0f3009cee"
+)
+KNOWN_ANSWERS = [
+    (EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, CBC_IV, CBC_256),
+    (EncryptionAlgorithm.AES128_CBC_PKCS7_PAD, CBC_IV, CBC_128),
+    (EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, CBC_IV, CBC_256),
+    (EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD, b"", ECB_256),
+    (EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD, b"", ECB_128),
+    (EncryptionAlgorithm.AES128_CTR_NO_PAD, COUNTER, CTR_128),
+]
+
+
+def cipher_for(algorithm: EncryptionAlgorithm) -> RawContentCipher:
+    return RawContentCipher(algorithm, KEYS[SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]])
+
+
+def iv_for(algorithm: EncryptionAlgorithm) -> bytes:
+    return CBC_IV[: CIPHERS[algorithm].iv_length]
+
+
+def run(stream, pieces) -> bytes:
+    whole = b""
+    for piece in pieces:
+        out = memoryview(bytearray(len(piece) + 16))
+        whole += out[: stream.update_into(memoryview(piece), out)]
+    return whole + stream.finalize()
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in pairwise(marks)]
+
+
+@pytest.mark.parametrize(("algorithm", "iv", "ciphertext"), KNOWN_ANSWERS)
+def test_known_answers_of_sp_800_38a(algorithm, iv, ciphertext):
+    expected = bytes.fromhex(ciphertext)
+    found = run(cipher_for(algorithm).encryptor(iv), [PLAINTEXT])
+    assert found[: len(expected)] == expected
+    assert len(found) == encrypted_length(algorithm, len(PLAINTEXT))
+    assert run(cipher_for(algorithm).decryptor(iv), [found]) == PLAINTEXT
+
+
+@given(
+    algorithm=st.sampled_from(EncryptionAlgorithm),
+    data=st.binary(max_size=100),
+    places=st.lists(st.integers(0, 120), max_size=8),
+)
+def test_any_bytes_in_any_pieces_come_back(algorithm, data, places):
+    cipher, iv = cipher_for(algorithm), iv_for(algorithm)
+    sealed = run(cipher.encryptor(iv), cut(data, places))
+    assert len(sealed) == encrypted_length(algorithm, len(data))
+    opened = run(cipher.decryptor(iv), cut(sealed, places))
+    kept_padding = bytes(-len(data) % 16) if CIPHERS[algorithm].padding is Padding.ZERO else b""
+    assert opened == data + kept_padding
+
+
+@given(
+    block=st.binary(min_size=16, max_size=16).filter(
+        lambda block: not 1 <= block[-1] <= 16 or block[-block[-1] :] != bytes([block[-1]]) * block[-1]
+    )
+)
+def test_every_wrong_padding_is_refused(block):
+    key, iv = KEYS[32], CBC_IV
+    sealed = run(RawContentCipher(EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, key).encryptor(iv), [block])
+    decryptor = RawContentCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, key).decryptor(iv)
+    with pytest.raises(ContainerError):
+        run(decryptor, [sealed])
+
+
+@pytest.mark.parametrize("algorithm", [each for each in EncryptionAlgorithm if CIPHERS[each].block_multiple > 1])
+@pytest.mark.parametrize("length", [1, 15, 17, 33])
+def test_a_broken_last_block_is_refused(algorithm, length):
+    with pytest.raises(ContainerError):
+        run(cipher_for(algorithm).decryptor(iv_for(algorithm)), [bytes(length)])
+
+
+def test_pkcs7_never_decrypts_nothing():
+    with pytest.raises(ContainerError):
+        run(cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD).decryptor(CBC_IV), [])
+
+
+@pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
+@pytest.mark.parametrize("length", [0, 15, 16, 24, 31, 32, 33])
+def test_only_the_right_key_length_is_taken(algorithm, length):
+    if length == SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]:
+        assert RawContentCipher(algorithm, bytes(length)).algorithm is algorithm
+        return
+    with pytest.raises(KeyRefusedError):
+        RawContentCipher(algorithm, bytes(length))
+
+
+@pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
+@pytest.mark.parametrize("length", [0, 8, 15, 16, 17])
+def test_only_the_right_iv_length_is_taken(algorithm, length):
+    cipher = cipher_for(algorithm)
+    if length == CIPHERS[algorithm].iv_length:
+        cipher.encryptor(bytes(length))
+        return
+    for direction in (cipher.encryptor, cipher.decryptor):
+        with pytest.raises(ContainerError):
+            direction(bytes(length))
+
+
+def test_the_key_is_not_shown():
+    shown = repr(RawContentCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD, b"0123456789abcdef"))
+    assert "0123" not in shown
+    assert "AES128_CTR_NO_PAD" in shown

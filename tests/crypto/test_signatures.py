@@ -1,0 +1,183 @@
+"""Signatures against published vectors, and what is refused.
+
+``wycheproof_signatures.json`` is a selection from Project Wycheproof (Apache-2.0); it names commit and files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from sealyard.crypto.catalogue import SIGNATURES, HashName
+from sealyard.crypto.signatures import key_kind_of, sign, verify
+from sealyard.model.algorithms import KeyKind, SigningAlgorithm
+from sealyard.model.errors import InputError, KeyRefusedError
+
+WYCHEPROOF = json.loads((Path(__file__).parent / "wycheproof_signatures.json").read_text())
+WYCHEPROOF_CASES = [
+    pytest.param(
+        SigningAlgorithm(file["algorithm"]), key["spki"], case, id=f"{file['file']}-{case['id']}-{case['comment']}"
+    )
+    for file in WYCHEPROOF["files"]
+    for key in file["keys"]
+    for case in key["cases"]
+]
+
+# RFC 8032, section 7.1, tests 1 to 3: secret key, message, signature
+RFC_8032 = [
+    (
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "",
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46b"
+        "d25bf5f0595bbe24655141438e7a100b",
+    ),
+    (
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "72",
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c"
+        "387b2eaeb4302aeeb00d291612bb0c00",
+    ),
+    (
+        "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+        "af82",
+        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc659"
+        "4a7c15e9716ed28dc027beceea1ec40a",
+    ),
+]
+
+
+@cache
+def private_key(kind: KeyKind):
+    match kind:
+        case KeyKind.EC_P256:
+            return ec.generate_private_key(ec.SECP256R1())
+        case KeyKind.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            return rsa.generate_private_key(65537, int(kind.removeprefix("RSA_")))
+
+
+@pytest.mark.parametrize(("algorithm", "spki", "case"), WYCHEPROOF_CASES)
+def test_wycheproof_judges_alike(algorithm, spki, case):
+    key = load_der_public_key(bytes.fromhex(spki))
+    message, signature = bytes.fromhex(case["message"]), bytes.fromhex(case["signature"])
+    assert verify(key, algorithm, message, signature, prehashed=False) is case["valid"]
+
+
+@pytest.mark.parametrize(("secret", "message", "signature"), RFC_8032)
+def test_ed25519_signs_as_rfc_8032(secret, message, signature):
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
+    message = bytes.fromhex(message)
+    assert sign(key, SigningAlgorithm.ED25519, message, prehashed=False).hex() == signature
+    assert verify(key.public_key(), SigningAlgorithm.ED25519, message, bytes.fromhex(signature), prehashed=False)
+
+
+def test_ecdsa_verifies_rfc_6979():
+    # RFC 6979, appendix A.2.5, with SHA-256 and the message "sample"
+    key = ec.derive_private_key(
+        0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721, ec.SECP256R1()
+    ).public_key()
+    signature = encode_dss_signature(
+        0xEFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716,
+        0xF7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8,
+    )
+    assert verify(key, SigningAlgorithm.ECC_NIST_P256, b"sample", signature, prehashed=False)
+    assert not verify(key, SigningAlgorithm.ECC_NIST_P256, b"Sample", signature, prehashed=False)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
+)
+def test_signed_is_verified_and_nothing_else_is(algorithm, kind):
+    key = private_key(kind)
+    signature = sign(key, algorithm, b"firmware", prehashed=False)
+    public = key.public_key()
+    assert verify(public, algorithm, b"firmware", signature, prehashed=False)
+    assert not verify(public, algorithm, b"firmwarf", signature, prehashed=False)
+    for other in (signature + b"\0", signature[:-1], b"\0" + signature, b""):
+        assert not verify(public, algorithm, b"firmware", other, prehashed=False)
+
+
+@pytest.mark.parametrize("algorithm", [name for name, spec in SIGNATURES.items() if spec.hash])
+def test_a_signature_over_the_digest_is_one_over_the_message(algorithm):
+    spec = SIGNATURES[algorithm]
+    key = private_key(spec.default_key_kind)
+    digest = hashlib.new(spec.hash, b"firmware").digest()
+    signature = sign(key, algorithm, digest, prehashed=True)
+    assert verify(key.public_key(), algorithm, b"firmware", signature, prehashed=False)
+    assert verify(key.public_key(), algorithm, digest, signature, prehashed=True)
+
+
+@pytest.mark.parametrize("algorithm", SigningAlgorithm)
+def test_a_digest_of_another_length_is_refused(algorithm):
+    key = private_key(SIGNATURES[algorithm].default_key_kind)
+    wrong = bytes(32 if SIGNATURES[algorithm].hash is HashName.SHA512 else 64)
+    with pytest.raises(InputError):
+        sign(key, algorithm, wrong, prehashed=True)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"),
+    [
+        (name, kind)
+        for name, spec in SIGNATURES.items()
+        for kind in KeyKind
+        if not kind.symmetric and kind not in spec.key_kinds
+    ],
+)
+def test_a_key_of_another_kind_is_refused(algorithm, kind):
+    key = private_key(kind)
+    with pytest.raises(KeyRefusedError):
+        sign(key, algorithm, b"x", prehashed=False)
+    with pytest.raises(KeyRefusedError):
+        verify(key.public_key(), algorithm, b"x", b"x", prehashed=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rsa.generate_private_key(65537, 1024),
+        lambda: ec.generate_private_key(ec.SECP384R1()),
+        lambda: ec.generate_private_key(ec.SECP256K1()),
+        ed448.Ed448PrivateKey.generate,
+        lambda: dsa.generate_private_key(1024),
+    ],
+)
+def test_kinds_outside_the_catalogue_are_refused(make):
+    with pytest.raises(KeyRefusedError):
+        key_kind_of(make().public_key())
+
+
+def test_a_pss_salt_of_another_length_is_refused():
+    key = private_key(KeyKind.RSA_3072)
+    for salt, accepted in ((0, False), (20, False), (31, False), (32, True), (64, False)):
+        pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=salt)
+        signature = key.sign(b"x", pss, hashes.SHA256())
+        assert verify(key.public_key(), SigningAlgorithm.RSA_3072, b"x", signature, prehashed=False) is accepted
+
+
+def test_ecdsa_has_one_encoding():
+    key = private_key(KeyKind.EC_P256)
+    signature = sign(key, SigningAlgorithm.SHA256_ECDSA, b"x", prehashed=False)
+    r, s = decode_dss_signature(signature)
+    long_form = b"\x30\x81" + signature[1:]
+    raw = r.to_bytes(32) + s.to_bytes(32)
+    for other in (long_form, raw):
+        assert not verify(key.public_key(), SigningAlgorithm.SHA256_ECDSA, b"x", other, prehashed=False)
+
+
+def test_no_algorithm_takes_the_signature_of_another():
+    algorithms = (SigningAlgorithm.SHA256_PKCS_V15_3072, SigningAlgorithm.SHA256_PSS, SigningAlgorithm.SHA512_PSS)
+    key = private_key(KeyKind.RSA_3072)
+    for made in algorithms:
+        signature = sign(key, made, b"x", prehashed=False)
+        for judged in algorithms:
+            assert verify(key.public_key(), judged, b"x", signature, prehashed=False) is (made is judged)
