@@ -23,9 +23,14 @@ class Signer(Protocol):
 class KeyProvider(Protocol):
     """Holds keys and uses them; never gives a private key away.
 
-    Names are without the scheme. Every method raises :class:`NotFoundError` for an unknown key or version and
-    :class:`KeyRefusedError` where kind and algorithm do not fit.
+    Names are without the scheme. Every method raises :class:`NotFoundError` for an unknown key or version,
+    :class:`ConflictError` for a name that is taken, and :class:`KeyRefusedError` where kind and algorithm do
+    not fit.
     """
+
+    async def info(self, name: str) -> KeyInfo:
+        """What may be known of the key and its versions."""
+        ...
 
     async def generate(self, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
         """Makes version 1; a signing key gets a self-signed certificate for ``subject`` (a common name)."""
@@ -52,5 +57,8 @@ class KeyProvider(Protocol):
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher: ...
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
-        """The bytes of a symmetric key, for provisioning devices; :class:`KeyRefusedError` for any other."""
+        """The bytes of a symmetric key, for provisioning devices.
+
+        :class:`KeyRefusedError` for any other key, and from a provider that never gives bytes away.
+        """
         ...

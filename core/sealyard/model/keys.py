@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sealyard.model.algorithms import KeyKind, KeyPurpose
 from sealyard.model.errors import UsageError
 from sealyard.model.value import Value
+
+CERTIFICATE_WARNING = timedelta(days=30)
+"""How long before a certificate ends people are told."""
 
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -50,12 +53,15 @@ class KeyVersion(Value, frozen=True, kw_only=True):
 
 
 class KeyInfo(Value, frozen=True, kw_only=True):
-    """A key as the workspace records it: name, kind, purpose and versions, the last one current."""
+    """A key as the workspace records it: name, kind, purpose and versions, the last one current.
+
+    A provider does not know who asked and leaves ``created_by`` empty.
+    """
 
     uri: str
     kind: KeyKind
     purpose: KeyPurpose
-    created_by: str
+    created_by: str = ""
     versions: tuple[KeyVersion, ...]
 
     @property
@@ -64,3 +70,11 @@ class KeyInfo(Value, frozen=True, kw_only=True):
 
     def at(self, version: int) -> KeyVersion | None:
         return next((each for each in self.versions if each.version == version), None)
+
+
+def ending_soon(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
+    """The versions whose certificate ends within :data:`CERTIFICATE_WARNING`, or has ended."""
+    limit = now + CERTIFICATE_WARNING
+    return tuple(
+        each for each in info.versions if each.certificate_ends_at is not None and each.certificate_ends_at <= limit
+    )

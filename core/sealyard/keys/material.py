@@ -1,0 +1,103 @@
+"""Key material in this process: made, written as bytes, and described without giving anything away."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+from cryptography.x509 import load_der_x509_certificate
+
+from sealyard.crypto.catalogue import SYMMETRIC_KEY_LENGTHS
+from sealyard.crypto.certificates import fingerprint_of, load_certificate, self_signed_certificate
+from sealyard.crypto.signatures import PrivateKey, key_kind_of
+from sealyard.model.algorithms import KeyKind
+from sealyard.model.errors import KeyRefusedError
+from sealyard.model.keys import KeyVersion
+
+Material = bytes | PrivateKey
+"""A symmetric key's bytes, or a private key."""
+
+_RSA_SIZES = {KeyKind.RSA_2048: 2048, KeyKind.RSA_3072: 3072, KeyKind.RSA_4096: 4096}
+_SYMMETRIC_KINDS = {length: kind for kind, length in SYMMETRIC_KEY_LENGTHS.items()}
+
+
+def generate_material(kind: KeyKind) -> Material:
+    """A fresh key from the system's random numbers; RSA with the public exponent 65537."""
+    if kind in SYMMETRIC_KEY_LENGTHS:
+        return secrets.token_bytes(SYMMETRIC_KEY_LENGTHS[kind])
+    if kind in _RSA_SIZES:
+        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_SIZES[kind])
+    if kind is KeyKind.EC_P256:
+        return ec.generate_private_key(ec.SECP256R1())
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def kind_of(material: Material) -> KeyKind:
+    if isinstance(material, bytes):
+        return _SYMMETRIC_KINDS[len(material)]
+    return key_kind_of(material.public_key())
+
+
+def to_bytes(material: Material) -> bytes:
+    """A symmetric key as it is, a private key as PKCS#8 in DER (RFC 5958): secret, to be encrypted at once."""
+    if isinstance(material, bytes):
+        return material
+    return material.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def from_bytes(kind: KeyKind, data: bytes) -> Material:
+    """What :func:`to_bytes` wrote; ``data`` must come from an authenticated place."""
+    if kind.symmetric:
+        return data
+    # Checking the primes again takes a quarter of a second for 4096 bits; it was done when the key came in.
+    key = load_der_private_key(data, password=None, unsafe_skip_rsa_key_validation=True)
+    assert isinstance(key, PrivateKey)
+    return key
+
+
+def describe(material: Material, number: int, origin: str, certificate: bytes | None) -> KeyVersion:
+    """What may be known of ``material``; ``certificate`` (PEM or DER) is None for a symmetric key only.
+
+    Raises :class:`KeyRefusedError` where the certificate is of another key.
+    """
+    now = datetime.now(UTC)
+    if isinstance(material, bytes):
+        check = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
+        return KeyVersion(version=number, created_at=now, origin=origin, fingerprint=check)
+    assert certificate is not None
+    found = load_certificate(certificate)
+    public_key = material.public_key()
+    fingerprint = fingerprint_of(public_key)
+    if fingerprint_of(found.public_key) != fingerprint:
+        raise KeyRefusedError(
+            "The certificate is of another key.", "Give the certificate that was issued for this key, or none."
+        )
+    return KeyVersion(
+        version=number,
+        created_at=now,
+        origin=origin,
+        fingerprint=fingerprint,
+        public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+        certificate=_to_pem(found.der),
+        certificate_ends_at=found.not_after,
+    )
+
+
+def own_certificate(material: Material, subject: str) -> bytes | None:
+    """A self-signed certificate (PEM) for the common name ``subject``; None for a symmetric key."""
+    if isinstance(material, bytes):
+        return None
+    return self_signed_certificate(material, subject, datetime.now(UTC))
+
+
+def _to_pem(certificate: bytes) -> str:
+    return load_der_x509_certificate(certificate).public_bytes(Encoding.PEM).decode()
