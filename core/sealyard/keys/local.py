@@ -174,11 +174,10 @@ class LocalKeys:
     def _info(self, name: str) -> KeyInfo:
         path = self._folder_of(name) / _INFO
         try:
-            info = msgspec.json.decode(path.read_bytes(), type=KeyInfo)
+            data = path.read_bytes()
+            info = msgspec.json.decode(data, type=KeyInfo)
         except FileNotFoundError:
-            raise NotFoundError(
-                f"There is no key {SCHEME}:{name}.", "`sealyard key list` shows those there are."
-            ) from None
+            raise NotFoundError(f"There is no key {SCHEME}:{name}.", "Names are in lower case.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise _damaged(path) from error
         if msgspec.json.encode(info) != data or info.uri != f"{SCHEME}:{name}" or not info.versions:
