@@ -27,6 +27,7 @@ class NewFiles:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder = folder
         self._names = names
+        self._created: list[Path] = []
         self._suffix = f".{secrets.token_hex(8)}.part"
 
     def __enter__(self) -> Self:
@@ -38,15 +39,17 @@ class NewFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in self._names:
-            self._temporary(name).unlink(missing_ok=True)
+        for path in self._created:
+            path.unlink(missing_ok=True)
 
     def create(self, name: str) -> BinaryIO:
+        path = self._temporary(name)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._temporary(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise StorageError(f"The folder cannot be written: {error.strerror}.", "Choose another.") from error
+        self._created.append(path)
         return os.fdopen(handle, "wb", buffering=0)
 
     def keep(self) -> tuple[Path, ...]:

@@ -29,6 +29,7 @@ def seal_segment(
     iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
     stream = cipher.encryptor(iv)
     reader = ExactReader(source, size, progress)
+    piece_length = min(CHUNK, size)
     digest = hashlib.sha256()
     written = 0
 
@@ -37,7 +38,7 @@ def seal_segment(
         write_all(target, piece)
         written += len(piece)
 
-    pump(_encrypting(reader, stream), [digest.update, write], CHUNK + BLOCK_LENGTH)
+    pump(_encrypting(reader, stream, piece_length), [digest.update, write], piece_length + BLOCK_LENGTH)
     if source.read(1):
         raise InputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
     rest = memoryview(stream.finalize() + iv)
@@ -67,7 +68,8 @@ def unseal_segment(
     source.seek(start)
     stream = cipher.decryptor(iv)
     reader = ExactReader(source, length - iv_length, progress)
-    pump(reader.read_into, [*witnesses, _decrypting(stream, sink)], CHUNK)
+    piece_length = min(CHUNK, length)
+    pump(reader.read_into, [*witnesses, _decrypting(stream, sink, piece_length)], piece_length)
     source.seek(start + length)
     for witness in witnesses:
         witness(memoryview(iv))
@@ -77,11 +79,11 @@ def unseal_segment(
 
 def read_segment(source: BinaryIO, length: int, witnesses: Sequence[Drain], progress: Progress) -> None:
     """Shows ``length`` bytes of ``source`` to each of ``witnesses``."""
-    pump(ExactReader(source, length, progress).read_into, witnesses, CHUNK)
+    pump(ExactReader(source, length, progress).read_into, witnesses, min(CHUNK, length))
 
 
-def _encrypting(reader: ExactReader, stream: CipherStream) -> Callable[[memoryview], int]:
-    plaintext = memoryview(bytearray(CHUNK))
+def _encrypting(reader: ExactReader, stream: CipherStream, piece_length: int) -> Callable[[memoryview], int]:
+    plaintext = memoryview(bytearray(piece_length))
 
     def fill(buffer: memoryview) -> int:
         count = reader.read_into(plaintext)
@@ -91,8 +93,8 @@ def _encrypting(reader: ExactReader, stream: CipherStream) -> Callable[[memoryvi
     return fill
 
 
-def _decrypting(stream: CipherStream, sink: Drain) -> Drain:
-    plaintext = memoryview(bytearray(CHUNK + BLOCK_LENGTH))
+def _decrypting(stream: CipherStream, sink: Drain, piece_length: int) -> Drain:
+    plaintext = memoryview(bytearray(piece_length + BLOCK_LENGTH))
 
     def drain(piece: memoryview) -> None:
         sink(plaintext[: stream.update_into(piece, plaintext)])

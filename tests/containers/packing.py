@@ -1,0 +1,88 @@
+"""Keys, certificates and whole containers for the tests of this folder."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from functools import cache
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sealyard.containers.format import PackageShape
+from sealyard.containers.se1 import SE1
+from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS
+from sealyard.crypto.certificates import self_signed_certificate
+from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.signatures import sign
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+CBC = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
+ZERO_PADDED = EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD
+ED25519 = SigningAlgorithm.ED25519
+
+
+def private_key(kind: KeyKind, name: str = "own"):
+    return _private_key(kind, name)
+
+
+@cache
+def _private_key(kind: KeyKind, name: str):
+    """One key for each kind and name in a run: RSA takes its time."""
+    match kind:
+        case KeyKind.EC_P256:
+            return ec.generate_private_key(ec.SECP256R1())
+        case KeyKind.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            return rsa.generate_private_key(65537, int(kind.removeprefix("RSA_")))
+
+
+@cache
+def certificate(kind: KeyKind, name: str = "own") -> bytes:
+    return self_signed_certificate(private_key(kind, name), name, NOW)
+
+
+def cipher_for(algorithm: EncryptionAlgorithm) -> RawContentCipher:
+    return RawContentCipher(algorithm, b"k" * SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind])
+
+
+class ZeroPaddingAsPkcs7:
+    """Seals with a wrong padding; with 17 bytes the lengths are right."""
+
+    algorithm = CBC
+    encryptor = staticmethod(cipher_for(ZERO_PADDED).encryptor)
+
+
+def nothing(_: int) -> None:
+    return None
+
+
+def now() -> datetime:
+    return NOW
+
+
+def shape_of(firmware, metadata=(), encryption=CBC, signing=ED25519, kind=None) -> PackageShape:
+    return PackageShape(
+        encryption=encryption,
+        signing=signing,
+        signing_key_kind=kind or SIGNATURES[signing].default_key_kind,
+        firmware=tuple((f"fw-{index}.bin", len(data)) for index, data in enumerate(firmware)),
+        metadata=tuple((name, len(data)) for name, data in metadata),
+    )
+
+
+def signature_over(shape: PackageShape, header: bytes) -> bytes:
+    return sign(private_key(shape.signing_key_kind), shape.signing, header, prehashed=False)
+
+
+def pack(firmware, metadata=(), encryption=CBC, signing=ED25519, kind=None, cipher=None) -> bytes:
+    shape = shape_of(firmware, metadata, encryption, signing, kind)
+    packing, target = SE1(now), io.BytesIO()
+    segments = [
+        packing.seal(shape, index, io.BytesIO(data), target, cipher or cipher_for(encryption), nothing)
+        for index, data in enumerate(firmware)
+    ]
+    header = packing.header(shape, segments, metadata)
+    packing.finish(shape, target, header, signature_over(shape, header))
+    return target.getvalue()

@@ -1,0 +1,138 @@
+"""Opened files appear all at once or not at all, under safe names, and never over others."""
+
+from __future__ import annotations
+
+import io
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packing import CBC, ZeroPaddingAsPkcs7, certificate, cipher_for, now, pack
+
+from sealyard.containers import ustar
+from sealyard.containers.new_files import NewFiles, file_names
+from sealyard.containers.se1 import SE1
+from sealyard.model.algorithms import KeyKind
+from sealyard.model.errors import ContainerError, InputError, StorageError
+
+PACKING = SE1(now)
+OWN = certificate(KeyKind.ED25519)
+METADATA = [("info.json", b"{}"), ("../evil", b"!")]
+CONTAINER = pack([b"first", b"second"], METADATA)
+
+
+def open_into(folder, data=CONTAINER, **options):
+    return PACKING.open(io.BytesIO(data), OWN, cipher_for(CBC), folder, **options)
+
+
+def test_a_bundle_stays_one_file_unless_split(tmp_path):
+    opened = open_into(tmp_path / "new" / "folder")
+    assert [path.name for path in opened] == ["segment-0.bin", "segment-1.bin", "metadata.bin"]
+    assert opened[2].read_bytes() == ustar.pack(METADATA)
+
+
+def test_split_metadata_keeps_safe_names_only(tmp_path):
+    opened = open_into(tmp_path, split_metadata=True)
+    assert [path.name for path in opened[2:]] == ["info.json", "metadata-001.bin"]
+    assert [path.read_bytes() for path in opened[2:]] == [b"{}", b"!"]
+    assert sorted(tmp_path.iterdir()) == sorted(opened)
+
+
+def test_without_metadata_there_is_no_metadata_file(tmp_path):
+    assert [path.name for path in open_into(tmp_path, pack([b"x"]))] == ["segment-0.bin"]
+
+
+def test_opened_files_are_for_the_owner_only(tmp_path):
+    assert {stat.S_IMODE(path.stat().st_mode) for path in open_into(tmp_path)} == {0o600}
+
+
+def test_progress_counts_both_passes(tmp_path):
+    told = []
+    open_into(tmp_path, progress=told.append)
+    assert sum(told) == 2 * 64
+
+
+@pytest.mark.parametrize("name", ["segment-0.bin", "segment-1.bin", "metadata.bin"])
+def test_an_existing_file_is_never_overwritten(tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(InputError, match=name):
+        open_into(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
+def test_a_file_that_comes_up_meanwhile_is_never_overwritten(tmp_path):
+    with NewFiles(tmp_path, ["a", "b"]) as files:
+        for name in ("a", "b"):
+            files.create(name).close()
+        (tmp_path / "b").write_bytes(b"mine")
+        with pytest.raises(InputError, match="a b"):
+            files.keep()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert (tmp_path / "b").read_bytes() == b"mine"
+
+
+def test_a_changed_container_leaves_nothing_behind(tmp_path):
+    changed = bytearray(CONTAINER)
+    changed[-65] ^= 1
+    with pytest.raises(ContainerError, match="segment 1"):
+        open_into(tmp_path, bytes(changed))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_padding_leaves_nothing_behind(tmp_path):
+    badly_padded = pack([b"x" * 17], cipher=ZeroPaddingAsPkcs7())
+    with pytest.raises(ContainerError, match="padding") as caught:
+        open_into(tmp_path, badly_padded)
+    assert caught.value.part == "segment 0"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stopping_leaves_nothing_behind(tmp_path):
+    told = []
+
+    def stop(count):
+        told.append(count)
+        if sum(told) > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_into(tmp_path, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError):
+        open_into(tmp_path / "file" / "folder")
+
+
+@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.binary(max_size=9)), min_size=2))
+def test_no_name_leaves_the_folder_or_meets_another(files):
+    named = file_names(ustar.pack(files), split=True)
+    names = [name for name, _ in named]
+    assert [content for _, content in named] == [content for _, content in files]
+    assert len({name.casefold() for name in names}) == len(names)
+    for name in names:
+        assert name.isprintable()
+        assert "/" not in name
+        assert not name.startswith((".", "segment-"))
+        assert 0 < len(name.encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "a/b", "a\\b", "c:x", ".bashrc", "segment-0.bin", "metadata-001.bin", "x\n", " x", "ß" * 128],
+)
+def test_unsafe_names_are_replaced(name):
+    assert file_names(ustar.pack([(name, b"1"), ("ok", b"2")]), split=True)[0][0] == "metadata-000.bin"
+
+
+def test_names_alike_are_replaced():
+    named = file_names(ustar.pack([("A", b"1"), ("a", b"2"), ("b", b"3")]), split=True)
+    assert [name for name, _ in named] == ["metadata-000.bin", "metadata-001.bin", "b"]
+
+
+def test_metadata_that_is_no_bundle_is_left_whole():
+    assert file_names(b"text", split=True) == (("metadata.bin", b"text"),)

@@ -1,0 +1,74 @@
+"""Bundles of metadata: the same bytes for the same files, read by any tar, and strictly by us."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.containers import ustar
+from sealyard.model.errors import ContainerError, InputError
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+FILES = st.lists(st.tuples(NAMES, st.binary(max_size=1100)), max_size=6)
+BUNDLE = ustar.pack([("a.json", b"{}"), ("b", b"")])
+
+
+@given(FILES)
+def test_packed_is_unpacked_and_has_the_size_foretold(files):
+    packed = ustar.pack(files)
+    assert ustar.unpack(packed) == tuple(files)
+    assert ustar.is_bundle(packed)
+    assert ustar.packed_size([(name, len(content)) for name, content in files]) == len(packed)
+
+
+@given(FILES)
+def test_the_standard_library_reads_it(files):
+    with tarfile.open(fileobj=io.BytesIO(ustar.pack(files)), mode="r:") as tar:
+        members = tar.getmembers()
+        contents = [tar.extractfile(member).read() for member in members]
+    assert [member.name for member in members] == ["names.json", *(f"{index:03}" for index in range(len(files)))]
+    assert json.loads(contents[0]) == [name for name, _ in files]
+    assert contents[1:] == [content for _, content in files]
+    for member in members:
+        found = (member.mode, member.uid, member.gid, member.mtime, member.uname, member.gname, member.isreg())
+        assert found == (0o644, 0, 0, 0, "", "", True)
+
+
+@given(st.binary(max_size=2048))
+def test_foreign_bytes_are_no_bundle(data):
+    assert not ustar.is_bundle(data)
+
+
+def test_every_flipped_byte_is_noticed_or_is_content():
+    for place in range(len(BUNDLE)):
+        changed = BUNDLE[:place] + bytes([BUNDLE[place] ^ 1]) + BUNDLE[place + 1 :]
+        if ustar.is_bundle(changed):
+            assert ustar.unpack(changed) != ustar.unpack(BUNDLE)
+
+
+@pytest.mark.parametrize("end", range(0, len(BUNDLE), 100))
+def test_a_cut_bundle_is_refused(end):
+    with pytest.raises(ContainerError) as caught:
+        ustar.unpack(BUNDLE[:end])
+    assert caught.value.part == "metadata"
+
+
+def test_bytes_behind_the_end_are_refused():
+    for more in (b"\0", bytes(512), b"x"):
+        assert not ustar.is_bundle(BUNDLE + more)
+
+
+def test_more_names_than_files_are_refused():
+    names = b'["a.json","b"]'
+    assert not ustar.is_bundle(BUNDLE.replace(names, b'["a.json"]    '))
+    assert not ustar.is_bundle(BUNDLE.replace(names, b'["a.jso","b" ]'))
+
+
+def test_a_name_that_is_no_text_is_refused():
+    with pytest.raises(InputError):
+        ustar.pack([("\udc80", b"")])
