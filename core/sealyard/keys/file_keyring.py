@@ -6,6 +6,7 @@ import secrets
 import unicodedata
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
+from msgspec import Meta
 
 from sealyard.keys.files import make_private_folder, write_private
 from sealyard.model.canonical import canonical_json
@@ -23,16 +25,20 @@ _FORMAT = "sealyard keyring 1"
 _NONCE_LENGTH = 12
 _SALT_LENGTH = 16
 _KEY_LENGTH = 32
-_MEMORY_LIMIT_KIB = 1 << 20  # what a file may ask of this machine: a damaged one must not exhaust it
-_WORK_LIMIT = 64
 
 
 class Argon2Cost(Value, frozen=True, kw_only=True):
-    """Cost of Argon2id (RFC 9106); the defaults are its second recommended option (section 4)."""
+    """Cost of Argon2id (RFC 9106); the defaults are its second recommended option (section 4).
 
-    iterations: int = 3
-    lanes: int = 4
-    memory_kib: int = 65_536
+    The limits are for files that are read: a damaged one must not exhaust the machine.
+    """
+
+    iterations: Annotated[int, Meta(ge=1, le=64)] = 3
+    lanes: Annotated[int, Meta(ge=1, le=64)] = 4
+    memory_kib: Annotated[int, Meta(ge=8, le=1 << 20)] = 65_536
+
+
+DEFAULT_COST = Argon2Cost()
 
 
 class _Sealed(Value, frozen=True, kw_only=True):
@@ -41,7 +47,7 @@ class _Sealed(Value, frozen=True, kw_only=True):
     format: str
     cost: Argon2Cost
     salt: bytes
-    nonce: bytes
+    nonce: Annotated[bytes, Meta(min_length=_NONCE_LENGTH, max_length=_NONCE_LENGTH)]
     ciphertext: bytes
     sha256: str = ""
 
@@ -66,7 +72,7 @@ class EncryptedFileKeyring(KeyringBackend):
         # The base class would take settings from environment variables.
         self._path = path
         self._passphrase = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
-        self._cost = cost or Argon2Cost()
+        self._cost = cost or DEFAULT_COST
 
     def get_password(self, service: str, username: str) -> str | None:
         return self._read().get(service, {}).get(username)
@@ -97,7 +103,7 @@ class EncryptedFileKeyring(KeyringBackend):
             sealed = msgspec.json.decode(self._path.read_bytes(), type=_Sealed)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged() from error
-        if sealed.checksum() != sealed.sha256 or sealed.format != _FORMAT or not _bearable(sealed.cost):
+        if sealed.checksum() != sealed.sha256 or sealed.format != _FORMAT:
             raise self._damaged()
         return sealed
 
@@ -131,7 +137,3 @@ class EncryptedFileKeyring(KeyringBackend):
 
     def _damaged(self) -> KeyStoreDamagedError:
         return KeyStoreDamagedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")
-
-
-def _bearable(cost: Argon2Cost) -> bool:
-    return cost.memory_kib <= _MEMORY_LIMIT_KIB and max(cost.iterations, cost.lanes) <= _WORK_LIMIT

@@ -125,8 +125,8 @@ class LocalKeys:
     ) -> KeyInfo:
         self._refuse_taken(name)
         material, found = read_key(path, kind, password)
-        given = read_certificate(certificate) if certificate else found
-        version = describe(material, 1, "imported", given or own_certificate(material, name))
+        given = found if certificate is None else read_certificate(certificate)
+        version = describe(material, 1, "imported", own_certificate(material, name) if given is None else given)
         return self._keep_new(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:

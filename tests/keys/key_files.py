@@ -1,0 +1,90 @@
+"""Makes key and certificate files, as people bring them, for the tests of keys."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+
+from sealyard.crypto.signatures import PrivateKey
+from sealyard.model.algorithms import KeyKind, SigningAlgorithm
+
+PASSWORD = "a canary among passwords"
+_RSA_BITS = {KeyKind.RSA_2048: 2048, KeyKind.RSA_3072: 3072, KeyKind.RSA_4096: 4096}
+
+ALGORITHMS = {
+    KeyKind.RSA_2048: (SigningAlgorithm.SHA256_PKCS_V15_2048,),
+    KeyKind.RSA_3072: (
+        SigningAlgorithm.RSA_3072,
+        SigningAlgorithm.SHA256_RSA_3072_PSS,
+        SigningAlgorithm.SHA256_PKCS_V15_3072,
+        SigningAlgorithm.SHA256_PSS,
+        SigningAlgorithm.SHA512_PSS,
+    ),
+    KeyKind.RSA_4096: (SigningAlgorithm.RSA_4096, SigningAlgorithm.SHA256_RSA_4096_PSS),
+    KeyKind.EC_P256: (SigningAlgorithm.ECC_NIST_P256, SigningAlgorithm.SHA256_ECDSA),
+    KeyKind.ED25519: (SigningAlgorithm.ED25519,),
+}
+
+
+@cache
+def private_key(kind: KeyKind) -> PrivateKey:
+    """The same key each time: RSA keys of 4096 bits are slow to make."""
+    if kind in _RSA_BITS:
+        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
+    if kind is KeyKind.EC_P256:
+        return ec.generate_private_key(ec.SECP256R1())
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def certificate_for(key: PrivateKey, *, name: str = "someone's PKI", days: int = 365) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=days))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+
+
+def write_certificate(path: Path, key: PrivateKey, encoding: Encoding = Encoding.PEM) -> Path:
+    path.write_bytes(certificate_for(key).public_bytes(encoding))
+    return path
+
+
+def write_pem(
+    path: Path,
+    key: PrivateKey | ec.EllipticCurvePrivateKey,
+    password: str | None = None,
+    layout: PrivateFormat = PrivateFormat.PKCS8,
+) -> Path:
+    path.write_bytes(key.private_bytes(Encoding.PEM, layout, _encryption(password)))
+    return path
+
+
+def write_pkcs12(path: Path, key: PrivateKey | None, password: str | None, *, certificate: bool = True) -> Path:
+    found = certificate_for(key) if key is not None and certificate else None
+    others = None if key is not None else [certificate_for(private_key(KeyKind.ED25519))]
+    path.write_bytes(pkcs12.serialize_key_and_certificates(b"name", key, found, others, _encryption(password)))
+    return path
+
+
+def _encryption(password: str | None) -> KeySerializationEncryption:
+    return BestAvailableEncryption(password.encode()) if password else NoEncryption()

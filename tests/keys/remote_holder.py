@@ -1,0 +1,136 @@
+"""The other side of remote_provider.py: a process that holds keys in memory and answers one question a line.
+
+No question is answered with key bytes: there is none that asks for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
+from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.signatures import sign
+from sealyard.crypto.streams import CipherStream
+from sealyard.keys.importing import read_certificate, read_key
+from sealyard.keys.material import Material, describe, generate_material, own_certificate
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.errors import ConflictError, KeyRefusedError, NotFoundError, SealyardError, UsageError
+from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
+
+Question = dict[str, Any]
+
+
+class Holder:
+    def __init__(self) -> None:
+        self._infos: dict[str, KeyInfo] = {}
+        self._materials: dict[tuple[str, int], Material] = {}
+        self._streams: list[CipherStream] = []
+
+    def info(self, question: Question) -> KeyInfo:
+        name = question["name"]
+        if not KEY_NAME.fullmatch(name):
+            raise UsageError("This is not the name of a key.")
+        if name not in self._infos:
+            raise NotFoundError("There is no such key.")
+        return self._infos[name]
+
+    def generate(self, question: Question) -> KeyInfo:
+        material = generate_material(KeyKind(question["kind"]))
+        return self._add(question, material, "generated", own_certificate(material, question["subject"]))
+
+    def take(self, question: Question) -> KeyInfo:
+        material, found = read_key(Path(question["path"]), KeyKind(question["kind"]), question["password"])
+        given = read_certificate(Path(question["certificate"])) if question["certificate"] else found
+        certificate = own_certificate(material, question["name"]) if given is None else given
+        return self._add(question, material, "imported", certificate)
+
+    def rotate(self, question: Question) -> KeyVersion:
+        info = self.info(question)
+        material = generate_material(info.kind)
+        version = describe(material, len(info.versions) + 1, "generated", own_certificate(material, "Gateway signing"))
+        self._infos[question["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
+        self._materials[question["name"], version.version] = material
+        return version
+
+    def signer(self, question: Question) -> None:
+        algorithm = SigningAlgorithm(question["algorithm"])
+        if self.info(question).kind not in SIGNATURES[algorithm].key_kinds:
+            raise KeyRefusedError("The key does not fit the algorithm.")
+        self._material(question)
+
+    def sign(self, question: Question) -> str:
+        algorithm = SigningAlgorithm(question["algorithm"])
+        material = self._material(question)
+        assert not isinstance(material, bytes)
+        prehashed = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
+        data = base64.b64decode(question["data"])
+        return base64.b64encode(sign(material, algorithm, data, prehashed=prehashed)).decode()
+
+    def cipher(self, question: Question) -> None:
+        if self.info(question).kind is not CIPHERS[EncryptionAlgorithm(question["algorithm"])].key_kind:
+            raise KeyRefusedError("The key does not fit the algorithm.")
+        self._material(question)
+
+    def stream(self, question: Question) -> int:
+        material = self._material(question)
+        assert isinstance(material, bytes)
+        cipher = RawContentCipher(EncryptionAlgorithm(question["algorithm"]), material)
+        iv = base64.b64decode(question["iv"])
+        self._streams.append(cipher.encryptor(iv) if question["encrypts"] else cipher.decryptor(iv))
+        return len(self._streams) - 1
+
+    def update(self, question: Question) -> str:
+        data = base64.b64decode(question["data"])
+        out = bytearray(len(data) + 16)
+        length = self._streams[question["stream"]].update_into(memoryview(data), memoryview(out))
+        return base64.b64encode(out[:length]).decode()
+
+    def finalize(self, question: Question) -> str:
+        return base64.b64encode(self._streams[question["stream"]].finalize()).decode()
+
+    def _add(self, question: Question, material: Material, origin: str, certificate: bytes | None) -> KeyInfo:
+        name = question["name"]
+        if not KEY_NAME.fullmatch(name):
+            raise UsageError("This is not the name of a key.")
+        if name in self._infos:
+            raise ConflictError("There is such a key already.")
+        info = KeyInfo(
+            uri=f"remote:{name}",
+            kind=KeyKind(question["kind"]),
+            purpose=KeyPurpose(question["purpose"]),
+            versions=(describe(material, 1, origin, certificate),),
+        )
+        self._infos[name] = info
+        self._materials[name, 1] = material
+        return info
+
+    def _material(self, question: Question) -> Material:
+        found = self._materials.get((question["name"], question["version"]))
+        if found is None:
+            raise NotFoundError("The key has no such version.")
+        return found
+
+
+QUESTIONS = ("info", "generate", "take", "rotate", "signer", "sign", "cipher", "stream", "update", "finalize")
+
+
+def main() -> None:
+    holder = Holder()
+    for line in sys.stdin:
+        question = json.loads(line)
+        assert question["ask"] in QUESTIONS
+        try:
+            answer: object = {"answer": getattr(holder, question["ask"])(question)}
+        except SealyardError as error:
+            answer = {"error": error.to_value()}
+        sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+        sys.stdout.flush()
+
+
+main()

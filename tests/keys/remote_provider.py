@@ -1,0 +1,121 @@
+"""A key provider whose keys live in another process: the proof that the seam needs no key bytes on this side."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sealyard.crypto.streams import CipherStream, ContentCipher
+from sealyard.keys.provider import Signer
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.errors import ErrorValue, KeyRefusedError, error_from
+from sealyard.model.keys import KeyInfo, KeyVersion
+
+
+class RemoteKeys:
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("remote_holder.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.received: list[str] = []
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def ask(self, ask: str, **values: Any) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"ask": ask, **values}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        self.received.append(line)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise error_from(msgspec.convert(answer["error"], ErrorValue))
+        return answer["answer"]
+
+    async def info(self, name: str) -> KeyInfo:
+        return msgspec.convert(self.ask("info", name=name), KeyInfo)
+
+    async def generate(self, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+        made = self.ask("generate", name=name, kind=kind, purpose=purpose, subject=subject)
+        return msgspec.convert(made, KeyInfo)
+
+    async def import_key(
+        self,
+        name: str,
+        path: Path,
+        kind: KeyKind,
+        purpose: KeyPurpose,
+        password: str | None,
+        certificate: Path | None,
+    ) -> KeyInfo:
+        taken = self.ask(
+            "take",
+            name=name,
+            path=str(path),
+            kind=kind,
+            purpose=purpose,
+            password=password,
+            certificate=str(certificate) if certificate else None,
+        )
+        return msgspec.convert(taken, KeyInfo)
+
+    async def rotate(self, name: str) -> KeyVersion:
+        return msgspec.convert(self.ask("rotate", name=name), KeyVersion)
+
+    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
+        self.ask("signer", name=name, version=version, algorithm=algorithm)
+        return RemoteSigner(self, name=name, version=version, algorithm=algorithm)
+
+    async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
+        self.ask("cipher", name=name, version=version, algorithm=algorithm)
+        return RemoteCipher(self, name=name, version=version, algorithm=algorithm)
+
+    async def export_symmetric(self, name: str, version: int) -> bytes:
+        self.ask("info", name=name)
+        raise KeyRefusedError("This key never leaves its process.", "Let the devices get their key elsewhere.")
+
+
+class RemoteSigner:
+    def __init__(self, keys: RemoteKeys, **key: object) -> None:
+        self._keys, self._key = keys, key
+
+    async def sign(self, data: bytes) -> bytes:
+        return base64.b64decode(self._keys.ask("sign", data=base64.b64encode(data).decode(), **self._key))
+
+
+class RemoteCipher:
+    def __init__(self, keys: RemoteKeys, **key: object) -> None:
+        self._keys, self._key = keys, key
+
+    def encryptor(self, iv: bytes) -> CipherStream:
+        return self._stream(iv, encrypts=True)
+
+    def decryptor(self, iv: bytes) -> CipherStream:
+        return self._stream(iv, encrypts=False)
+
+    def _stream(self, iv: bytes, *, encrypts: bool) -> CipherStream:
+        number = self._keys.ask("stream", iv=base64.b64encode(iv).decode(), encrypts=encrypts, **self._key)
+        return RemoteStream(self._keys, number)
+
+
+class RemoteStream:
+    def __init__(self, keys: RemoteKeys, number: int) -> None:
+        self._keys, self._number = keys, number
+
+    def update_into(self, data: memoryview, out: memoryview) -> int:
+        sent = base64.b64encode(data).decode()
+        done = base64.b64decode(self._keys.ask("update", stream=self._number, data=sent))
+        out[: len(done)] = done
+        return len(done)
+
+    def finalize(self) -> bytes:
+        return base64.b64decode(self._keys.ask("finalize", stream=self._number))
