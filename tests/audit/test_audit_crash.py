@@ -1,0 +1,38 @@
+"""A log whose writer is killed at any moment."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from audit_maker import add
+
+from sealyard.audit.log import AuditLog
+from sealyard.audit.verify import verify
+
+WRITER = Path(__file__).with_name("audit_writer.py")
+KILLS = 8
+
+
+@pytest.mark.crash
+def test_a_killed_writer_loses_nothing_it_said_was_stored(tmp_path: Path) -> None:
+    stored = 0
+    for _ in range(KILLS):
+        command = [sys.executable, "-W", "ignore", str(WRITER), str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout
+            for _ in range(random.randint(1, 20)):
+                stored = int(writer.stdout.readline())
+            writer.kill()
+            rest = writer.stdout.read().split()
+        stored = int(rest[-1]) if rest else stored
+        log = AuditLog.open(tmp_path)
+        assert log.size >= stored
+        assert [entry.seq for entry in log.all_entries()] == list(range(log.size))
+        add(log, 1)
+        report = verify(tmp_path)
+        assert (report.size, report.sealed_size >= stored) == (log.size, True)
+        stored = log.size
