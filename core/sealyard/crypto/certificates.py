@@ -57,7 +57,9 @@ def load_certificate(data: bytes) -> Certificate:
 
 
 def self_signed_certificate(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
-    """A certificate, in PEM, for the key by the key itself, valid from ``now`` (aware) for ``years``.
+    """A certificate, in PEM, for the key by the key itself, valid for ``years`` from ``now`` (aware).
+
+    It begins a day earlier, for clocks of devices run slow.
 
     Raises :class:`KeyRefusedError` where the key is of no kind of the catalogue or the name has not 1 to 64
     characters.
@@ -67,7 +69,6 @@ def self_signed_certificate(private_key: PrivateKeyTypes, common_name: str, now:
     if not isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise AssertionError("the kind was checked")
     name = _common_name(common_name)
-    # Valid from a day ago: clocks of devices run slow.
     start = now - timedelta(days=1)
     builder = (
         x509.CertificateBuilder()
