@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from audit_maker import add, draft, make_log
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.audit.export import as_csv, as_jsonl
@@ -55,6 +55,7 @@ def test_no_field_of_a_table_is_a_formula(tmp_path: Path, start: str) -> None:
     assert rows(log)[1][5][0] in "'\\"
 
 
+@settings(deadline=None)
 @given(message=encodable)
 def test_any_text_stays_in_its_field_and_prints(tmp_path_factory: pytest.TempPathFactory, message: str) -> None:
     log = AuditLog.open(tmp_path_factory.mktemp("csv"))

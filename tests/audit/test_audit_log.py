@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from audit_maker import ORIGIN, START, add, draft, make_log, public_pem, seal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.audit import log as log_module
@@ -121,6 +121,7 @@ def test_times_are_kept_in_utc(tmp_path: Path) -> None:
     assert b'"timestamp":"2026-11-23T08:00:00Z"' in (tmp_path / "segment-000000.jsonl").read_bytes()
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300).filter(lambda tail: b"\n" not in tail))
 def test_a_torn_last_line_is_cut_when_the_log_is_opened_for_writing(tmp_path_factory: object, tail: bytes) -> None:
     folder = tmp_path_factory.mktemp("torn")  # type: ignore[attr-defined]

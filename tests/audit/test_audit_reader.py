@@ -42,7 +42,7 @@ def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
     assert (empty.size, empty.sealed_size, empty.entries(), empty.last_checkpoint()) == (0, 0, [], None)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     after=st.none() | st.integers(-1, COUNT + 2),
     limit=st.integers(0, COUNT + 5),

@@ -11,7 +11,7 @@ from audit_maker import KEY, ORIGIN, public_pem
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.audit.checkpoint import key_fingerprint, key_id, note_text, parse_note, signed_note, verify_note
@@ -111,6 +111,7 @@ def test_what_is_no_checkpoint_is_refused(note: str) -> None:
         verify_note(note, public_pem())
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(NOTE) - 1), st.characters(max_codepoint=0x2FF))
 def test_changing_any_character_is_found(position: int, character: str) -> None:
     changed = NOTE[:position] + character + NOTE[position + 1 :]
@@ -120,6 +121,7 @@ def test_changing_any_character_is_found(position: int, character: str) -> None:
         verify_note(changed, public_pem())
 
 
+@settings(deadline=None)
 @given(st.text() | st.builds("{}\n{}\n{}\n\n— {} {}\n".format, *[st.text(max_size=50)] * 5))
 def test_any_text_gives_a_checkpoint_or_our_error(text: str) -> None:
     with suppress(AuditError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.audit.merkle import (
@@ -156,6 +156,7 @@ def test_an_inner_node_cannot_stand_for_a_leaf() -> None:
     assert leaf_hash(LEAVES[0] + LEAVES[1]) != node_hash(LEAVES[0], LEAVES[1])
 
 
+@settings(deadline=None)
 @given(sizes)
 def test_a_growing_tree_has_the_root_of_the_definition_at_every_size(size: int) -> None:
     leaves = leaves_of(size)
@@ -165,18 +166,21 @@ def test_a_growing_tree_has_the_root_of_the_definition_at_every_size(size: int) 
         assert (tree.size, tree.root()) == (count, defined_root(leaves[:count]))
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_every_entry_can_be_shown_to_be_in_the_log(size: int, data: st.DataObject) -> None:
     leaves, index = leaves_of(size), data.draw(st.integers(0, size - 1))
     verify_inclusion(leaves[index], index, size, inclusion_proof(leaves, index), root_of(leaves))
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_a_log_is_a_prefix_of_what_it_grows_to(size: int, data: st.DataObject) -> None:
     leaves, old = leaves_of(size), data.draw(st.integers(1, size))
     verify_consistency(old, root_of(leaves[:old]), size, root_of(leaves), consistency_proof(leaves, old))
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> None:
     leaves, index = leaves_of(size), data.draw(st.integers(0, size - 1))
@@ -198,6 +202,7 @@ def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> N
             verify_inclusion(*case)
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_a_wrong_consistency_proof_is_refused(size: int, data: st.DataObject) -> None:
     leaves, old = leaves_of(size), data.draw(st.integers(1, size))

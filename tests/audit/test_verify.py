@@ -288,6 +288,19 @@ def test_a_checkpoint_without_its_key_is_refused(folder: Path) -> None:
         verify(folder)
 
 
+@pytest.mark.parametrize("line", range(4))
+def test_a_line_that_is_missing_in_the_last_checkpoint_is_found(folder: Path, line: int) -> None:
+    change_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
+    with pytest.raises(AuditError, match="whole checkpoint"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("lines_left", range(5))
+def test_what_a_crash_left_of_a_checkpoint_does_not_count(folder: Path, lines_left: int) -> None:
+    change_lines(folder / NOTES, lambda lines: [*lines[: 5 + lines_left], b"half a li"])
+    assert verify(folder).sealed_size == 4
+
+
 def test_checkpoints_out_of_order_are_refused(folder: Path) -> None:
     change_lines(folder / NOTES, lambda lines: lines[5:] + lines[:5])
     with pytest.raises(AuditError, match="out of order"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import keyring.backend
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keyring.errors import PasswordDeleteError
 
@@ -78,6 +78,7 @@ def test_a_flipped_bit_anywhere_is_damage(path: Path) -> None:
             keyring_at(path).get_password("service", "user")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_other_file_is_damage(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "keyring.json"

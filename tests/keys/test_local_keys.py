@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 from provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
@@ -343,6 +343,7 @@ def test_a_huge_file_is_refused(keys: LocalKeys, tmp_path: Path) -> None:
 PEM_STARTS = [b"", b"-----BEGIN PRIVATE KEY-----\n", b"-----BEGIN EC PRIVATE KEY-----\n", b"\x30\x82"]
 
 
+@settings(deadline=None)
 @given(start=st.sampled_from(PEM_STARTS), rest=st.binary(max_size=200), password=st.none() | st.just("x"))
 def test_any_file_is_a_key_or_refused(
     tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes, password: str | None
@@ -353,6 +354,7 @@ def test_any_file_is_a_key_or_refused(
         asyncio.run(import_file(LocalKeys(folder / "keys", MASTER_KEY), folder / "key", KeyKind.EC_P256, password))
 
 
+@settings(deadline=None)
 @given(
     write=st.sampled_from([write_pem, write_pkcs12]),
     place=st.floats(0, 1, exclude_max=True),

@@ -106,7 +106,7 @@ def last_line(folder: Path) -> tuple[Path, bytes] | None:
 
 
 def read_notes(folder: Path) -> Iterator[str]:
-    """The checkpoints as they were signed, oldest first. Raises :class:`AuditError` where they are not text."""
+    """The checkpoints as they were signed, oldest first. Raises :class:`AuditError` where they are none."""
     path = folder / CHECKPOINTS
     if not path.exists():
         return
@@ -116,6 +116,9 @@ def read_notes(folder: Path) -> Iterator[str]:
         if len(block) == NOTE_LINES:
             yield _note(block)
             block = []
+    if any(_SIGNATURE_MARK in line for line in block):
+        # Not what a crash leaves: a note is whole once its last line is.
+        raise AuditError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
 
 
 def last_note(folder: Path) -> str | None:
