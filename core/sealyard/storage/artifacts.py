@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -54,14 +54,26 @@ class ArtifactStore(Protocol):
     def open_input(self, sha256: str) -> BinaryIO: ...
     def drop_input(self, sha256: str) -> None: ...
 
+    def stored_inputs(self) -> Iterator[str]:
+        """The SHA-256 of every input that is stored."""
+        ...
+
     def work_path(self, task_id: str) -> Path:
         """The task's own folder, made if it is missing."""
         ...
 
     def drop_work(self, task_id: str) -> None: ...
 
+    def works(self) -> tuple[str, ...]:
+        """The tasks that have a work folder."""
+        ...
+
     def publish_result(self, task_id: str, work_file: Path) -> None:
         """Makes a finished file of the task's work the result: synced, then there as a whole."""
+        ...
+
+    def take_back_result(self, task_id: str, name: str) -> None:
+        """Puts a result back into the task's work as ``name``: its task was not recorded as done."""
         ...
 
     def has_result(self, task_id: str) -> bool: ...
@@ -128,6 +140,13 @@ class FileArtifacts:
     def drop_input(self, sha256: str) -> None:
         _remove_file(self._input(sha256))
 
+    def stored_inputs(self) -> Iterator[str]:
+        for folder in self._inputs.iterdir():
+            yield from (each.name for each in folder.iterdir())
+
+    def works(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self._work.iterdir())
+
     def work_path(self, task_id: str) -> Path:
         path = self._work / _checked_task(task_id)
         try:
@@ -151,6 +170,13 @@ class FileArtifacts:
             with work_file.open("rb+") as file:
                 disk.sync(file.fileno())
             disk.rename(work_file, target)
+            disk.sync_folder(self._results)
+        except OSError as error:
+            raise disk.storage_error(error, "the result") from error
+
+    def take_back_result(self, task_id: str, name: str) -> None:
+        try:
+            disk.rename(self.result_path(task_id), self.work_path(task_id) / name)
             disk.sync_folder(self._results)
         except OSError as error:
             raise disk.storage_error(error, "the result") from error

@@ -14,7 +14,7 @@ import msgspec
 
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.storage.frames import UnitRecord
-from sealyard.storage.journal import Journal, Loaded
+from sealyard.storage.journal import Journal
 from sealyard.storage.memory import Memory
 from sealyard.storage.units import Change, Unit, audit_seq, changes_of, record_of
 
@@ -49,13 +49,6 @@ class _Waiting(msgspec.Struct):
     record: UnitRecord
     undo: list[Change]
     future: Future[None]
-
-
-def replay(loaded: Loaded, memory: Memory, outbox: Outbox) -> None:
-    """Fills an empty memory with what was read from the store."""
-    for record in loaded.documents:
-        memory.apply(changes_of(record))
-    take_in(loaded.commits, memory, outbox)
 
 
 def take_in(records: list[UnitRecord], memory: Memory, outbox: Outbox) -> None:

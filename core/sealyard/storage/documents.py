@@ -14,7 +14,7 @@ import msgspec
 from sealyard.model.errors import StorageError, StoreDamagedError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
-from sealyard.storage.committer import Committer, Outbox, replay, take_in
+from sealyard.storage.committer import Committer, Outbox, take_in
 from sealyard.storage.journal import Loaded, Position, load, load_since, newest_generation, open_journal
 from sealyard.storage.memory import Memory
 from sealyard.storage.tables import TableView, TextIdDatabase
@@ -131,7 +131,7 @@ class TinyDocuments:
             store._load()
             return store
         journal, loaded, store.torn = open_journal(folder)
-        replay(loaded, store._memory, store._outbox)
+        store._replay(loaded)
         store._committer = Committer(journal, store._memory, store._outbox, store._lock)
         return store
 
@@ -220,9 +220,11 @@ class TinyDocuments:
         return self._committer
 
     def _load(self) -> None:
-        loaded = _load_steadily(self._folder)
-        memory, outbox = Memory(self._indexes), Outbox()
-        replay(loaded, memory, outbox)
+        self._replay(_load_steadily(self._folder))
+
+    def _replay(self, loaded: Loaded) -> None:
+        memory, outbox = Memory(self._indexes, loaded.tables), Outbox()
+        take_in(loaded.commits, memory, outbox)
         with self._lock:
             self._memory, self._outbox, self._position = memory, outbox, loaded.position
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,34 +75,35 @@ def damaged(path: Path, offset: int, what: str) -> StoreDamagedError:
     )
 
 
-class Scan(msgspec.Struct):
-    """Good frames from a position on, with where they end (bytes)."""
+class FrameReader:
+    """Frames of ``data``, which is the file from byte ``start`` on, up to the first bad one; to be iterated once.
 
-    frames: list[Frame]
-    end: int
-
-
-def scan(path: Path, data: bytes, *, start: int = 0, seq: int | None = None) -> Scan:
-    """Reads frames from ``data``, which is the file from byte ``start`` on, up to the first bad one.
-
-    ``seq`` is the number the first frame must have (``None``: any). What follows a bad frame is looked at too:
-    raises :class:`StoreDamagedError` where a good one comes after it, or where a number is missing. What is
-    then left behind ``end`` is the torn tail of a write that nobody was told is done.
+    ``seq`` is the number the first frame must have. What follows a bad frame is looked at too: the iteration
+    ends in :class:`StoreDamagedError` where a good one comes after it or a number is missing. Otherwise what
+    is left behind ``end`` (byte of the file) is the torn tail of a write that nobody was told is done.
     """
-    frames: list[Frame] = []
-    position = 0
-    while (frame_end := data.find(b"\n", position) + 1) > 0:
-        frame = _frame(data[position:frame_end])
-        if frame is None:
-            break
-        if seq is not None and frame.seq != seq:
-            raise damaged(path, start + position, f"frame {seq} is missing, {frame.seq} is in its place")
-        seq = frame.seq + 1
-        frames.append(frame)
-        position = frame_end
-    if _has_good_frame(data, position):
-        raise damaged(path, start + position, "a frame does not check and good ones follow")
-    return Scan(frames, start + position)
+
+    def __init__(self, path: Path, data: bytes, *, start: int = 0, seq: int) -> None:
+        self.end = start
+        self.next_seq = seq
+        self._path = path
+        self._data = data
+        self._start = start
+
+    def __iter__(self) -> Iterator[Frame]:
+        position = 0
+        while (frame_end := self._data.find(b"\n", position) + 1) > 0:
+            frame = _frame(self._data[position:frame_end])
+            if frame is None:
+                break
+            if frame.seq != self.next_seq:
+                raise damaged(self._path, self.end, f"frame {self.next_seq} is missing, {frame.seq} is in its place")
+            position = frame_end
+            self.next_seq += 1
+            self.end = self._start + position
+            yield frame
+        if _has_good_frame(self._data, position):
+            raise damaged(self._path, self.end, "a frame does not check and good ones follow")
 
 
 def _frame(text: bytes) -> Frame | None:

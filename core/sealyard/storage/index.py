@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -14,9 +15,8 @@ Key = tuple[str, str]
 """Time of creation and id: what lists are ordered by."""
 
 
-class _Entry(msgspec.Struct):
-    key: Key
-    values: dict[str, str]
+_Entry = tuple[Key, tuple[str | None, ...]]
+"""A document's key, and its values of the indexed fields in their order; ``None``: it has no such text."""
 
 
 class TableIndex:
@@ -32,7 +32,7 @@ class TableIndex:
         listed = msgspec.defstruct("Listed", [(name, Any, None) for name in ("createdAt", *fields)])
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(listed)
         self._entries = {identity: self._entry(identity, encoded) for identity, encoded in documents.items()}
-        self._orders: dict[tuple[str, ...], dict[tuple[str, ...], list[Key]]] = {}
+        self._orders: dict[_Places, _Lists] = {}
 
     def change(self, identity: str, document: bytes | None) -> None:
         """Takes in the document's new content; ``None``: it was removed."""
@@ -42,8 +42,8 @@ class TableIndex:
             self._entries[identity] = new
         if old == new:
             return
-        for fields, lists in self._orders.items():
-            _move(lists, _filed(old, fields), _filed(new, fields))
+        for places, lists in self._orders.items():
+            _move(lists, _filed(old, places), _filed(new, places))
 
     def page(
         self, filters: Mapping[str, str], newest_first: bool, after: str | None, limit: int
@@ -63,43 +63,47 @@ class TableIndex:
         return [identity for _, identity in page], cursor, len(keys)
 
     def _matching(self, filters: Mapping[str, str]) -> list[Key]:
-        fields = tuple(name for name in self._fields if name in filters)
-        if len(fields) != len(filters):
-            unknown = ", ".join(sorted(set(filters) - set(self._fields)))
+        unknown = ", ".join(sorted(set(filters) - set(self._fields)))
+        if unknown:
             raise UsageError(f"Lists cannot be filtered by {unknown}.", f"Use: {', '.join(self._fields)}.")
-        if fields not in self._orders:
-            self._orders[fields] = self._order(fields)
-        return self._orders[fields].get(tuple(filters[name] for name in fields), [])
+        places = tuple(place for place, name in enumerate(self._fields) if name in filters)
+        if places not in self._orders:
+            self._orders[places] = self._order(places)
+        return self._orders[places].get(tuple(filters[self._fields[place]] for place in places), [])
 
-    def _order(self, fields: tuple[str, ...]) -> dict[tuple[str, ...], list[Key]]:
-        lists: dict[tuple[str, ...], list[Key]] = {}
+    def _order(self, places: _Places) -> _Lists:
+        lists: _Lists = {}
         for entry in self._entries.values():
-            if (filed := _filed(entry, fields)) is not None:
-                lists.setdefault(filed[0], []).append(entry.key)
+            if (filed := _filed(entry, places)) is not None:
+                lists.setdefault(filed[0], []).append(filed[1])
         for keys in lists.values():
             keys.sort()
         return lists
 
     def _entry(self, identity: str, document: bytes) -> _Entry:
-        listed = self._decoder.decode(document)
-        created = listed.createdAt if isinstance(listed.createdAt, str) else ""
-        values = {name: getattr(listed, name) for name in self._fields}
-        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        created, *values = msgspec.structs.astuple(self._decoder.decode(document))
         # "…:07Z" would sort behind "…:07.5Z"; without the Z it is a beginning of it and sorts before.
-        return _Entry((created.removesuffix("Z"), identity), texts)
+        key = (created.removesuffix("Z") if isinstance(created, str) else "", identity)
+        return key, tuple(intern(value) if isinstance(value, str) else None for value in values)
 
 
-_Filed = tuple[tuple[str, ...], Key]
+_Places = tuple[int, ...]
+"""Which of the indexed fields a set of filters names."""
+
+_Values = tuple[str | None, ...]
+_Lists = dict[_Values, list[Key]]
 
 
-def _filed(entry: _Entry | None, fields: tuple[str, ...]) -> _Filed | None:
-    """Under which values the entry stands among ``fields``; ``None``: it does not have them all."""
-    if entry is None or any(name not in entry.values for name in fields):
+def _filed(entry: _Entry | None, places: _Places) -> tuple[_Values, Key] | None:
+    """Under which values the entry stands among ``places``; ``None``: it does not have them all."""
+    if entry is None:
         return None
-    return tuple(entry.values[name] for name in fields), entry.key
+    key, values = entry
+    filed = tuple([values[place] for place in places])
+    return None if None in filed else (filed, key)
 
 
-def _move(lists: dict[tuple[str, ...], list[Key]], old: _Filed | None, new: _Filed | None) -> None:
+def _move(lists: _Lists, old: tuple[_Values, Key] | None, new: tuple[_Values, Key] | None) -> None:
     if old == new:
         return
     if old is not None:

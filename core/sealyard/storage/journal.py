@@ -26,7 +26,7 @@ import msgspec
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.safe_text import safe_text
 from sealyard.storage import disk
-from sealyard.storage.frames import Frame, UnitRecord, damaged, line, scan, unit_line
+from sealyard.storage.frames import Frame, FrameReader, UnitRecord, damaged, line, unit_line
 
 FORMAT = 1
 
@@ -47,9 +47,9 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Loaded(msgspec.Struct):
-    """A generation as read: the documents of the snapshot, then what the journal says, in order."""
+    """A generation as read: the tables of the snapshot, then what the journal says, in order."""
 
-    documents: list[UnitRecord]
+    tables: dict[str, dict[str, bytes]]
     commits: list[UnitRecord]
     position: Position
     snapshot_size: int
@@ -75,20 +75,18 @@ def load(folder: Path) -> Loaded:
     if not generation:
         raise WorkspaceError(f"There is no store in {safe_text(str(folder))}.", "Create the workspace first.")
     snapshot = _snapshot(folder, generation)
-    data = snapshot.read_bytes()
-    header, documents = _read_snapshot(snapshot, data)
-    journal = _journal(folder, generation)
-    text = journal.read_bytes()
-    found = scan(journal, text, seq=header.journal_seq)
-    if not found.frames:
-        raise damaged(journal, 0, "the first frame does not check")
-    _check_header(journal, found.frames[0], generation)
+    journal_seq, tables = _read_snapshot(snapshot, generation)
+    snapshot_size = snapshot.stat().st_size
+    path = _journal(folder, generation)
+    data = path.read_bytes()
+    frames = FrameReader(path, data, seq=journal_seq)
+    commits = [unit for frame in _checked(frames, path, generation) for unit in frame.units]
     return Loaded(
-        documents=documents,
-        commits=[unit for frame in found.frames for unit in frame.units],
-        position=Position(generation, found.frames[-1].seq, found.end),
-        snapshot_size=len(data),
-        torn=text[found.end :],
+        tables=tables,
+        commits=commits,
+        position=Position(generation, frames.next_seq - 1, frames.end),
+        snapshot_size=snapshot_size,
+        torn=data[frames.end :],
     )
 
 
@@ -103,11 +101,9 @@ def load_since(folder: Path, position: Position) -> tuple[list[UnitRecord], Posi
         if file.seek(0, os.SEEK_END) < position.offset:
             raise damaged(journal, position.offset, "the journal has become shorter")
         file.seek(position.offset)
-        found = scan(journal, file.read(), start=position.offset, seq=position.seq + 1)
-    if not found.frames:
-        return [], position
-    units = [unit for frame in found.frames for unit in frame.units]
-    return units, Position(position.generation, found.frames[-1].seq, found.end)
+        frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
+    units = [unit for frame in frames for unit in frame.units]
+    return units, Position(position.generation, frames.next_seq - 1, frames.end)
 
 
 class Journal:
@@ -250,15 +246,33 @@ def _remove_others(folder: Path, generation: int) -> None:
             disk.remove(path)
 
 
-def _read_snapshot(path: Path, data: bytes) -> tuple[Frame, list[UnitRecord]]:
-    found = scan(path, data, seq=0)
-    if not found.frames or found.end != len(data):
-        raise damaged(path, found.end, "a frame does not check")
-    header, *frames = found.frames
-    _check_header(path, header, int(path.stem.rpartition("-")[2]))
-    if len(frames) != header.documents:
-        raise damaged(path, found.end, f"{header.documents} documents expected, {len(frames)} found")
-    return header, [unit for frame in frames for unit in frame.units]
+def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
+    """With which frame the journal begins, and the tables."""
+    data = path.read_bytes()
+    reader = FrameReader(path, data, seq=0)
+    frames = _checked(reader, path, generation)
+    header = next(frames)
+    tables: dict[str, dict[str, bytes]] = {}
+    for frame in frames:
+        for unit in frame.units:
+            for table, identity, document in unit.puts:
+                tables.setdefault(table, {})[identity] = bytes(document)
+    if reader.end != len(data):
+        raise damaged(path, reader.end, "a frame does not check")
+    if reader.next_seq - 1 != header.documents:
+        raise damaged(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
+    return header.journal_seq, tables
+
+
+def _checked(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
+    """All frames, the first one known to be that of ``generation``."""
+    frames = iter(reader)
+    header = next(frames, None)
+    if header is None:
+        raise damaged(path, 0, "the first frame does not check")
+    _check_header(path, header, generation)
+    yield header
+    yield from frames
 
 
 def _check_header(path: Path, header: Frame, generation: int) -> None:

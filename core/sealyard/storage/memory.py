@@ -12,8 +12,10 @@ from sealyard.storage.units import Change
 class Memory:
     """All tables. Whoever uses it from several threads holds a lock around each call."""
 
-    def __init__(self, indexes: Mapping[str, tuple[str, ...]]) -> None:
-        self.tables: dict[str, dict[str, bytes]] = {}
+    def __init__(
+        self, indexes: Mapping[str, tuple[str, ...]], tables: dict[str, dict[str, bytes]] | None = None
+    ) -> None:
+        self.tables = tables or {}
         self._fields = indexes
         self._indexes: dict[str, TableIndex] = {}
 
@@ -34,9 +36,7 @@ class Memory:
 
     def copy(self) -> Memory:
         """An independent one without indexes; costs a pointer for each document."""
-        other = Memory({})
-        other.tables = {name: dict(documents) for name, documents in self.tables.items()}
-        return other
+        return Memory({}, {name: dict(documents) for name, documents in self.tables.items()})
 
     def index(self, table: str) -> TableIndex:
         """The table's order; made when it is first asked for."""

@@ -1,0 +1,334 @@
+"""The engine in this process: on a thread of its own, behind the :class:`~sealyard.client.protocol.Client`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sealyard.client.thread import LoopThread
+from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.clock import Clock
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import StillWaitingError
+from sealyard.model.events import Event
+from sealyard.model.keys import KeyInfo
+from sealyard.model.policy import Policy
+from sealyard.model.requests import (
+    Access,
+    AuditPage,
+    Decidable,
+    DeviceRequest,
+    DeviceUpdate,
+    EncryptionRequest,
+    KeyImport,
+    PackageRequest,
+    SigningRequest,
+    TaskFilter,
+    TaskPage,
+    WorkspaceInfo,
+)
+from sealyard.model.tasks import InputFile, Task, Verdict
+from sealyard.model.workspace import Places
+
+T = TypeVar("T")
+
+FOUR_EYES = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
+PROGRESS_SECONDS = 0.1
+
+Progress = Callable[[int, int], None]
+
+
+class EmbeddedClient:
+    """See :class:`sealyard.client.protocol.Client`, which says what each method does."""
+
+    def __init__(self, engine: Engine, thread: LoopThread, subject: str) -> None:
+        self._engine = engine
+        self._thread = thread
+        self._subject = subject
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        subject: str,
+        *,
+        purpose: str,
+        passphrase: str | None = None,
+        work: bool = True,
+        clock: Clock | None = None,
+        workers: int = 2,
+        create: bool = False,
+    ) -> EmbeddedClient:
+        """As the workspace's only writer; see :func:`sealyard.engine.engine.open_engine` for what is raised."""
+        opening = open_engine(
+            Places(folder.absolute()),
+            purpose=purpose,
+            passphrase=passphrase,
+            work=work,
+            clock=clock,
+            workers=workers,
+            create=create,
+        )
+        return await cls._opened(opening, subject)
+
+    @classmethod
+    async def open_reader(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
+        """Beside whoever holds the workspace: looks, and changes nothing."""
+        return await cls._opened(open_reader(Places(folder.absolute()), clock=clock), subject)
+
+    @classmethod
+    async def _opened(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
+        thread = LoopThread("sealyard-engine")
+        try:
+            engine = await thread.call(_awaited(opening))
+        except BaseException:
+            thread.stop()
+            raise
+        return cls(engine, thread, subject)
+
+    def as_subject(self, subject: str) -> EmbeddedClient:
+        """Another person at the same engine; close only one of the two."""
+        return EmbeddedClient(self._engine, self._thread, subject)
+
+    async def close(self) -> None:
+        try:
+            await self._thread.call(self._engine.close())
+        finally:
+            await asyncio.to_thread(self._thread.stop)
+
+    async def idle(self) -> None:
+        """Returns when no task is queued or running any more."""
+        await self._thread.call(self._engine.scheduler.idle())
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The crypto workers that live, for those who look after them from outside."""
+        return self._engine.bus.pids
+
+    # ---- tasks
+
+    async def upload(
+        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+    ) -> InputFile:
+        told = _Throttle(path, progress).add if progress is not None else None
+        return await self._perform("INPUT", self._engine.inputs.take(path, expected_sha256, told))
+
+    async def discard(self, files: tuple[InputFile, ...]) -> None:
+        async def discard() -> None:
+            self._engine.inputs.discard(files)
+
+        await self._thread.call(discard())
+
+    async def create_package(self, request: PackageRequest) -> Task:
+        about = f"DEVICE_CONFIG:{request.config}"
+        return await self._perform(about, self._engine.creation.package(self._subject, request))
+
+    async def create_encryption(self, request: EncryptionRequest) -> Task:
+        about = f"DEVICE_CONFIG:{request.config}"
+        return await self._perform(about, self._engine.creation.encryption(self._subject, request))
+
+    async def create_signing(self, request: SigningRequest) -> Task:
+        about = f"DEVICE_CONFIG:{request.config}"
+        return await self._perform(about, self._engine.creation.signing(self._subject, request))
+
+    async def task(self, task_id: str) -> Task:
+        return await self._look(f"TASK:{task_id}", lambda: self._engine.views.task(self._subject, task_id))
+
+    async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
+        return await self._look("TASK", lambda: self._engine.views.page(self._subject, filters, after, limit))
+
+    async def decidable(self, task_id: str) -> Decidable:
+        return await self._look(f"TASK:{task_id}", lambda: self._engine.decisions.decidable(self._subject, task_id))
+
+    async def decide(self, task_id: str, verdict: Verdict, reason: str = "", *, digest: str | None = None) -> Task:
+        deciding = self._engine.decisions.decide(self._subject, task_id, verdict, reason, digest)
+        return await self._perform(f"TASK:{task_id}", deciding)
+
+    async def withdraw(self, task_id: str, reason: str) -> Task:
+        return await self._perform(f"TASK:{task_id}", self._engine.decisions.withdraw(self._subject, task_id, reason))
+
+    async def cancel(self, task_id: str) -> Task:
+        return await self._perform(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
+
+    async def wait(self, task_id: str, *, within: float | None = None) -> Task:
+        task = await self.task(task_id)
+        try:
+            return await asyncio.wait_for(self._ended(task), within)
+        except TimeoutError:
+            raise StillWaitingError(
+                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+            ) from None
+
+    async def _ended(self, task: Task) -> Task:
+        events = self.events(await self._cursor())
+        try:
+            task = await self.task(task.id)
+            while not task.status.ended:
+                await anext(events)
+                task = await self.task(task.id)
+        finally:
+            await events.aclose()
+        return task
+
+    async def _cursor(self) -> int:
+        async def cursor() -> int:
+            return self._engine.events.cursor
+
+        return await self._thread.call(cursor())
+
+    # ---- results
+
+    async def renew(self, task_id: str) -> Task:
+        return await self._perform(f"TASK:{task_id}", self._engine.delivery.renew(self._subject, task_id))
+
+    def download(self, task_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
+        return self._thread.iterate(self._engine.delivery.download(self._subject, task_id, offset))
+
+    async def downloaded(self, task_id: str) -> None:
+        await self._perform(f"TASK:{task_id}", self._engine.delivery.downloaded(self._subject, task_id))
+
+    async def certificate(self, task_id: str) -> str:
+        return await self._look(f"TASK:{task_id}", lambda: self._engine.delivery.certificate(self._subject, task_id))
+
+    # ---- administration
+
+    async def devices(self) -> tuple[DeviceConfiguration, ...]:
+        return await self._look("DEVICE_CONFIG", lambda: self._engine.devices.seen_by(self._subject))
+
+    async def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
+        about = f"DEVICE_CONFIG:{config}"
+        return await self._look(about, lambda: self._engine.devices.one(self._subject, config, version))
+
+    async def create_device(self, request: DeviceRequest) -> DeviceConfiguration:
+        about = f"DEVICE_CONFIG:{request.name}"
+        return await self._perform(about, self._engine.devices.create(self._subject, request))
+
+    async def update_device(self, request: DeviceUpdate) -> DeviceConfiguration:
+        about = f"DEVICE_CONFIG:{request.config}"
+        return await self._perform(about, self._engine.devices.update(self._subject, request))
+
+    async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
+        about = f"DEVICE_CONFIG:{config}"
+        return await self._look(about, lambda: self._engine.devices.certificates(self._subject, config))
+
+    async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
+        exporting = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
+        return await self._perform(f"DEVICE_CONFIG:{config}", exporting)
+
+    async def keys(self) -> tuple[KeyInfo, ...]:
+        return await self._look("KEY", lambda: self._engine.keychain.seen_by(self._subject))
+
+    async def import_key(self, request: KeyImport) -> KeyInfo:
+        return await self._perform(f"KEY:{request.uri}", self._engine.keychain.import_key(self._subject, request))
+
+    async def rotate_key(self, uri: str) -> KeyInfo:
+        return await self._perform(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
+
+    async def access(self) -> Access:
+        return await self._look("ACL", lambda: self._engine.administration.access(self._subject))
+
+    async def add_subject(self, subject: str, display_name: str = "") -> Subject:
+        adding = self._engine.administration.add_subject(self._subject, subject, display_name)
+        return await self._perform(f"SUBJECT:{subject}", adding)
+
+    async def add_member(self, group: str, member: str) -> Membership:
+        adding = self._engine.administration.add_member(self._subject, group, member)
+        return await self._perform(f"SUBJECT:{group}", adding)
+
+    async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
+        removing = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
+        await self._perform(f"SUBJECT:{group}", removing)
+
+    async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule:
+        adding = self._engine.administration.add_rule(self._subject, subject, resource, action)
+        return await self._perform("ACL", adding)
+
+    async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
+        removing = self._engine.administration.remove_rule(self._subject, rule_id, confirmed=confirmed)
+        await self._perform(f"ACL:{rule_id}", removing)
+
+    async def policy(self) -> Policy:
+        return await self._look("POLICY", self._engine.administration.policy)
+
+    async def set_policy(self, policy: Policy) -> Policy:
+        return await self._perform("POLICY", self._engine.administration.set_policy(self._subject, policy))
+
+    # ---- audit
+
+    async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
+        looking = self._engine.auditing.page(self._subject, filters, below, limit)
+        return await self._thread.call(self._engine.look(self._subject, "AUDIT_LOG", looking))
+
+    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+        checking = self._engine.auditing.verify(self._subject, checkpoint, progress)
+        return await self._thread.call(self._engine.look(self._subject, "AUDIT_LOG", checking))
+
+    def export_audit(self, kind: str) -> AsyncIterator[str]:
+        return self._thread.iterate(self._engine.auditing.export(self._subject, kind))
+
+    # ---- the whole
+
+    async def workspace(self) -> WorkspaceInfo:
+        return await self._look("WORKSPACE", self._info)
+
+    async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
+        async def listen() -> AsyncIterator[Event]:
+            if self._engine.read_only:
+                self._engine.follow()
+            async for event in self._engine.events.listen(after):
+                yield event
+
+        async for event in self._thread.iterate(listen()):
+            yield event
+
+    def _info(self) -> WorkspaceInfo:
+        engine = self._engine
+        size, sealed = engine.auditing.sizes()
+        return WorkspaceInfo(
+            id=engine.file.id,
+            name=engine.file.name,
+            place=str(engine.places.root),
+            demo=engine.file.demo,
+            subject=self._subject,
+            four_eyes=FOUR_EYES,
+            read_only=engine.read_only,
+            key_store=engine.file.key_store,
+            audit_size=size,
+            audit_sealed=sealed,
+            warnings=engine.keychain.warnings(engine.ledger.clock.now()),
+        )
+
+    async def _perform(self, about: str, use_case: Awaitable[T]) -> T:
+        return await self._thread.call(self._engine.perform(self._subject, about, use_case))
+
+    async def _look(self, about: str, use_case: Callable[[], T]) -> T:
+        async def look() -> T:
+            return use_case()
+
+        return await self._thread.call(self._engine.look(self._subject, about, look()))
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+class _Throttle:
+    """Counts bytes and tells of them ten times a second, and when the file is whole."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._progress = progress
+        self._total = path.stat().st_size if path.is_file() else 0
+        self._done = 0
+        self._told = 0.0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_SECONDS or self._done >= self._total:
+            self._told = now
+            self._progress(self._done, self._total)

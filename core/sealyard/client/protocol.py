@@ -1,0 +1,152 @@
+"""The Client: everything a front end can ask for, whether the engine is in this process or on a server.
+
+Promises that hold for every method: it may be called from any asyncio loop; it raises errors of
+:mod:`sealyard.model.errors` only; rights are judged by the engine for the client's subject. Cancelling a call
+that changes something leaves the change either whole or not made: ask again with the same client token to learn
+which. Cancelling an upload or a download leaves nothing half-done that a later one would trip over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.events import Event
+from sealyard.model.keys import KeyInfo
+from sealyard.model.policy import Policy
+from sealyard.model.requests import (
+    Access,
+    AuditPage,
+    Decidable,
+    DeviceRequest,
+    DeviceUpdate,
+    EncryptionRequest,
+    KeyImport,
+    PackageRequest,
+    SigningRequest,
+    TaskFilter,
+    TaskPage,
+    WorkspaceInfo,
+)
+from sealyard.model.tasks import InputFile, Task, Verdict
+
+Progress = Callable[[int, int], None]
+"""Told bytes done and bytes in all, at most ten times a second, and once at the end; from any thread."""
+
+
+class TaskClient(Protocol):
+    """Asking for tasks, following and deciding on them."""
+
+    async def upload(
+        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+    ) -> InputFile:
+        """Hands a file in: hashed once, kept by its digest. Raises :class:`InputError`, :class:`StorageError`."""
+        ...
+
+    async def discard(self, files: tuple[InputFile, ...]) -> None:
+        """Gives back uploads that no task came of; those in use stay."""
+        ...
+
+    async def create_package(self, request: PackageRequest) -> Task: ...
+    async def create_encryption(self, request: EncryptionRequest) -> Task: ...
+    async def create_signing(self, request: SigningRequest) -> Task: ...
+
+    async def task(self, task_id: str) -> Task:
+        """The task by its id, or by a beginning of it that only one task has."""
+        ...
+
+    async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage: ...
+    async def decidable(self, task_id: str) -> Decidable: ...
+    async def decide(self, task_id: str, verdict: Verdict, reason: str = "", *, digest: str | None = None) -> Task:
+        """``digest``: the approval digest that was seen; refused where the task's is another."""
+        ...
+
+    async def withdraw(self, task_id: str, reason: str) -> Task: ...
+    async def cancel(self, task_id: str) -> Task: ...
+    async def wait(self, task_id: str, *, within: float | None = None) -> Task:
+        """The task once it has ended. Raises :class:`StillWaitingError` when ``within`` (seconds) is over."""
+        ...
+
+
+class ResultClient(Protocol):
+    """Getting results."""
+
+    async def renew(self, task_id: str) -> Task:
+        """A new link for an expired result whose artifact is still kept."""
+        ...
+
+    def download(self, task_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
+        """The artifact's bytes from ``offset`` on. Raises :class:`ResultExpiredError`, :class:`ResultGoneError`."""
+        ...
+
+    async def downloaded(self, task_id: str) -> None:
+        """Says that the artifact came down whole and was checked, for the audit log."""
+        ...
+
+    async def certificate(self, task_id: str) -> str:
+        """The signing certificate (PEM) that the task's result is to be checked with."""
+        ...
+
+
+class AdministrationClient(Protocol):
+    """Device configurations, keys, people, rules and the policy."""
+
+    async def devices(self) -> tuple[DeviceConfiguration, ...]:
+        """The newest version of each configuration this subject may see."""
+        ...
+
+    async def device(self, config: str, version: int | None = None) -> DeviceConfiguration: ...
+    async def create_device(self, request: DeviceRequest) -> DeviceConfiguration: ...
+    async def update_device(self, request: DeviceUpdate) -> DeviceConfiguration: ...
+    async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
+        """Name and PEM of each signing certificate of the configuration."""
+        ...
+
+    async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
+        """Writes the symmetric key for provisioning devices: privileged, confirmed, audited."""
+        ...
+
+    async def keys(self) -> tuple[KeyInfo, ...]: ...
+    async def import_key(self, request: KeyImport) -> KeyInfo: ...
+    async def rotate_key(self, uri: str) -> KeyInfo:
+        """Makes the next version; every configuration that uses the key gets a new version of its own."""
+        ...
+
+    async def access(self) -> Access: ...
+    async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
+    async def add_member(self, group: str, member: str) -> Membership: ...
+    async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None: ...
+    async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule: ...
+    async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
+        """Raises :class:`ConfirmationNeededError` where a configuration's quorum would break."""
+        ...
+
+    async def policy(self) -> Policy: ...
+    async def set_policy(self, policy: Policy) -> Policy: ...
+
+
+class AuditClient(Protocol):
+    async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage: ...
+    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+        """Recomputes everything; ``checkpoint`` is a signed note kept elsewhere. Raises :class:`AuditError`."""
+        ...
+
+    def export_audit(self, kind: str) -> AsyncIterator[str]:
+        """Lines of ``jsonl`` or ``csv``, oldest first."""
+        ...
+
+
+class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Protocol):
+    """All of it, for one subject."""
+
+    async def workspace(self) -> WorkspaceInfo: ...
+
+    def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        """Events from the cursor ``after`` on (None: from now), bounded, with a :class:`Gap` where some are missing."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,49 @@
+"""A thread with an event loop of its own, and calls into it from any other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """A daemon thread: it never keeps a process alive."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs ``work`` over there and waits here. Cancelling the wait cancels the work."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def iterate(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Walks an iterator over there, one item a hop; closes it there when the walk ends here."""
+        try:
+            while (item := await self.call(_next(items))) is not _END:
+                yield cast(T, item)
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                asyncio.run_coroutine_threadsafe(close(), self._loop)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+
+_END = object()
+
+
+async def _next(items: AsyncIterator[T]) -> T | object:
+    return await anext(items, _END)

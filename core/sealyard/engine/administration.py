@@ -1,0 +1,249 @@
+"""People, groups, rules and the policy of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from sealyard.engine.devices import Devices
+from sealyard.engine.ids import new_id
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.rights import AccessMap, Rights
+from sealyard.engine.tables import MEMBERSHIPS, POLICY, RULES, SUBJECTS, TASKS, THE_POLICY
+from sealyard.model.access import (
+    MEANINGFUL,
+    AclRule,
+    Action,
+    Membership,
+    ResourceType,
+    Subject,
+    SubjectKind,
+    kind_of,
+    parse_subject,
+    type_of,
+)
+from sealyard.model.audit import AuditChange
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import ConfirmationNeededError, ConflictError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.policy import Policy
+from sealyard.model.requests import Access
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task, TaskStatus
+
+ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
+    (ResourceType.ACL, Action.VIEW),
+    (ResourceType.ACL, Action.CREATE),
+    (ResourceType.ACL, Action.DELETE),
+    (ResourceType.SUBJECT, Action.CREATE),
+    (ResourceType.POLICY, Action.UPDATE),
+    (ResourceType.AUDIT_LOG, Action.VIEW),
+    (ResourceType.KEY, Action.CREATE),
+    (ResourceType.KEY, Action.UPDATE),
+    (ResourceType.DEVICE_CONFIG, Action.CREATE),
+    (ResourceType.DEVICE_CONFIG, Action.UPDATE),
+    (ResourceType.DEVICE_CONFIG, Action.EXPORT),
+)
+"""What the one who makes a workspace may do: administer everything; to use and to approve wants rules of its own."""
+
+LONGEST_PERIOD = 3650 * 24 * 3600
+
+
+class Administration:
+    """A change that would leave a configuration without a possible quorum wants confirmation."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, devices: Devices, *, demo: bool) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._devices = devices
+        self._demo = demo
+
+    def access(self, subject: str) -> Access:
+        self._rights.require_type(subject, Action.VIEW, ResourceType.ACL)
+        return Access(
+            subjects=tuple(sorted(self._ledger.all(SUBJECTS), key=lambda each: each.id)),
+            memberships=tuple(sorted(self._ledger.all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
+            rules=tuple(sorted(self._ledger.all(RULES), key=lambda each: (each.subject, each.resource, each.action))),
+        )
+
+    async def add_subject(self, subject: str, added: str, display_name: str) -> Subject:
+        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        added = parse_subject(added)
+        if self._ledger.find(SUBJECTS, added) is not None:
+            raise ConflictError(f"There is a subject {added} already.")
+        draft = self._ledger.draft()
+        made = self.put_subject(draft, subject, added, display_name)
+        await draft.commit()
+        return made
+
+    async def add_member(self, subject: str, group: str, member: str) -> Membership:
+        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        group, member = self._known(group), self._known(member)
+        if kind_of(group) is not SubjectKind.GROUP:
+            raise UsageError(f"{group} is no group.", "Write GROUP:name.")
+        if member in self._rights.now.circle(group):
+            raise ConflictError(f"{group} is inside {member} already: groups cannot be inside each other.")
+        if self._membership(group, member) is not None:
+            raise ConflictError(f"{member} is in {group} already.")
+        made = Membership(
+            id=new_id(), member=member, group=group, created_by=subject, created_at=self._ledger.clock.now()
+        )
+        draft = self._ledger.draft()
+        draft.put(MEMBERSHIPS, made.id, made)
+        await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
+        return made
+
+    async def remove_member(self, subject: str, group: str, member: str, *, confirmed: bool) -> None:
+        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        found = self._membership(parse_subject(group), parse_subject(member))
+        if found is None:
+            raise NotFoundError(f"{safe_text(member)} is not in {safe_text(group)}.")
+        broken = self._newly_broken(memberships=[each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id])
+        _confirm(broken, confirmed=confirmed)
+        draft = self._ledger.draft()
+        draft.remove(MEMBERSHIPS, found.id)
+        self._mark_waiting(draft, broken)
+        message = f"{found.member} is in {found.group} no more"
+        await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{found.id}", message)
+
+    async def add_rule(self, subject: str, for_whom: str, resource: str, action: Action) -> AclRule:
+        self._rights.require_type(subject, Action.CREATE, ResourceType.ACL)
+        for_whom = self._known(for_whom)
+        resource = self._resource(resource)
+        if action not in MEANINGFUL[type_of(resource)]:
+            allowed = ", ".join(sorted(MEANINGFUL[type_of(resource)]))
+            raise UsageError(f"{action} means nothing on {resource}.", f"Possible are {allowed}.")
+        if any(
+            (each.subject, each.resource, each.action) == (for_whom, resource, action)
+            for each in self._ledger.all(RULES)
+        ):
+            raise ConflictError(f"{for_whom} may {action} {resource} already.")
+        rule = AclRule(
+            id=new_id(),
+            subject=for_whom,
+            resource=resource,
+            action=action,
+            created_by=subject,
+            created_at=self._ledger.clock.now(),
+        )
+        draft = self._ledger.draft()
+        draft.put(RULES, rule.id, rule)
+        message = f"{rule.subject} may {rule.action} {rule.resource}"
+        await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{rule.id}", message, rule)
+        return rule
+
+    async def remove_rule(self, subject: str, rule_id: str, *, confirmed: bool) -> None:
+        self._rights.require_type(subject, Action.DELETE, ResourceType.ACL)
+        rule = self._ledger.find(RULES, rule_id)
+        if rule is None:
+            raise NotFoundError(f"There is no rule {safe_text(rule_id)}.", "`sealyard acl list` shows the rules.")
+        if rule.permanent:
+            raise NotAllowedError("The initial administrator's rules stay.", "Add rules beside them instead.")
+        broken = self._newly_broken(rules=[each for each in self._ledger.all(RULES) if each.id != rule_id])
+        _confirm(broken, confirmed=confirmed)
+        draft = self._ledger.draft()
+        draft.remove(RULES, rule_id)
+        self._mark_waiting(draft, broken)
+        message = f"{rule.subject} may {rule.action} {rule.resource} no more"
+        await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{rule.id}", message, rule)
+
+    def policy(self) -> Policy:
+        return self._ledger.policy()
+
+    async def set_policy(self, subject: str, policy: Policy) -> Policy:
+        self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
+        if policy.self_approval_trial and not self._demo:
+            raise NotAllowedError("Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo")
+        for seconds in (policy.approval_period, policy.execution_period, policy.time_limit):
+            if not 1 <= seconds <= LONGEST_PERIOD:
+                raise UsageError("A period is at least a second and at most ten years.")
+        draft = self._ledger.draft()
+        draft.put(POLICY, THE_POLICY, policy)
+        draft.audit(subject, AuditChange.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
+        draft.tell("POLICY:workspace")
+        await draft.commit()
+        return policy
+
+    def found(self, draft: Draft, administrator: str) -> None:
+        """Puts the first person of a new workspace, with rules that stay, into the draft."""
+        self.put_subject(draft, administrator, administrator, "")
+        for kind, action in ADMINISTRATOR_RIGHTS:
+            rule = AclRule(
+                id=new_id(),
+                subject=administrator,
+                resource=f"RESOURCE_TYPE:{kind}",
+                action=action,
+                created_by=administrator,
+                created_at=self._ledger.clock.now(),
+                permanent=True,
+            )
+            draft.put(RULES, rule.id, rule)
+
+    def put_subject(self, draft: Draft, author: str, added: str, display_name: str) -> Subject:
+        made = Subject(id=added, created_by=author, created_at=self._ledger.clock.now(), display_name=display_name)
+        draft.put(SUBJECTS, added, made)
+        draft.audit(author, AuditChange.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(made))
+        draft.tell(f"SUBJECT:{added}")
+        return made
+
+    # ---- parts
+
+    async def _change_access(
+        self, draft: Draft, subject: str, change: AuditChange, resource: str, message: str, rule: AclRule | None = None
+    ) -> None:
+        draft.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
+        draft.tell(resource)
+        await draft.commit()
+
+    def _known(self, text: str) -> str:
+        subject = parse_subject(text)
+        if self._ledger.find(SUBJECTS, subject) is None:
+            raise NotFoundError(f"There is no subject {subject}.", f"Add it first: sealyard subject add {subject}")
+        return subject
+
+    def _resource(self, text: str) -> str:
+        """A device configuration may be named instead of numbered."""
+        kind = type_of(text)
+        if kind is ResourceType.DEVICE_CONFIG and not text.startswith("RESOURCE_TYPE:"):
+            return f"{kind}:{self._ledger.device(text.partition(':')[2]).id}"
+        return text
+
+    def _membership(self, group: str, member: str) -> Membership | None:
+        return next(
+            (each for each in self._ledger.all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
+        )
+
+    def _newly_broken(
+        self, *, memberships: Iterable[Membership] | None = None, rules: Iterable[AclRule] | None = None
+    ) -> tuple[DeviceConfiguration, ...]:
+        access = AccessMap(
+            (each.id for each in self._ledger.all(SUBJECTS)),
+            self._ledger.all(MEMBERSHIPS) if memberships is None else memberships,
+            self._ledger.all(RULES) if rules is None else rules,
+        )
+        before = {each.id for each in self._devices.broken_quorums(self._rights.now)}
+        return tuple(each for each in self._devices.broken_quorums(access) if each.id not in before)
+
+    def _mark_waiting(self, draft: Draft, broken: tuple[DeviceConfiguration, ...]) -> None:
+        for device in broken:
+            for task in self._waiting(device.id):
+                attention = "Its configuration has too few approvers now."
+                draft.task(msgspec.structs.replace(task, attention=attention, updated_at=self._ledger.clock.now()))
+
+    def _waiting(self, config_id: str) -> list[Task]:
+        found: list[Task] = []
+        after: str | None = None
+        filters = {"status": TaskStatus.WAITING.value, "configId": config_id}
+        while True:
+            page = self._ledger.store.page(TASKS.name, filters=filters, after=after, limit=500)
+            found.extend(msgspec.convert(document, Task) for _, document in page.documents)
+            if (after := page.next) is None:
+                return found
+
+
+def _confirm(broken: tuple[DeviceConfiguration, ...], *, confirmed: bool) -> None:
+    if broken and not confirmed:
+        names = ", ".join(each.name for each in broken)
+        raise ConfirmationNeededError(
+            f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
+        )

@@ -1,0 +1,99 @@
+"""Looking at the audit log: pages, export, verification, and the entry that every refusal leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from sealyard.audit.export import as_csv, as_jsonl
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.verify import verify
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.rights import Rights
+from sealyard.model.access import Action, ResourceType
+from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.errors import NotAllowedError, SealyardError, UsageError
+from sealyard.model.requests import AuditPage
+
+LONGEST_PAGE = 1000
+EXPORTS = {"jsonl": as_jsonl, "csv": as_csv}
+
+
+class Auditing:
+    """Reads the log's files, and from the journal those entries that are committed and not yet moved there."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, folder: Path) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._folder = folder
+
+    async def page(self, subject: str, match: AuditFilter, below: int | None, limit: int) -> AuditPage:
+        self._require(subject)
+        if not 1 <= limit <= LONGEST_PAGE:
+            raise UsageError(f"A page has 1 to {LONGEST_PAGE} entries.")
+        entries = await asyncio.to_thread(self._newest, match, below, limit)
+        return AuditPage(entries=entries, next=entries[-1].seq if len(entries) == limit else None)
+
+    async def verify(self, subject: str, checkpoint: str | None, progress: Callable[[int], None] | None) -> AuditReport:
+        """Checks what lies in the log's files; entries still in the journal are counted as not yet sealed."""
+        self._require(subject)
+        report = await asyncio.to_thread(verify, self._folder, checkpoint=checkpoint, progress=progress)
+        waiting = self._waiting(report.size)
+        return msgspec.structs.replace(report, size=report.size + len(waiting))
+
+    async def export(self, subject: str, kind: str) -> AsyncIterator[str]:
+        self._require(subject)
+        if kind not in EXPORTS:
+            raise UsageError(f"{kind!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")
+        lines = EXPORTS[kind](self._oldest())
+        while True:
+            batch = await asyncio.to_thread(_take, lines)
+            if not batch:
+                return
+            yield batch
+
+    def sizes(self) -> tuple[int, int]:
+        """How many entries there are, and how many of them are sealed."""
+        log = AuditReader(self._folder)
+        size = log.size
+        return size + len(self._waiting(size)), log.sealed_size
+
+    async def record_refusal(self, subject: str, about: str, error: SealyardError) -> None:
+        """Durable before the refusal is answered."""
+        refused = isinstance(error, NotAllowedError)
+        draft = self._ledger.draft()
+        change = AuditChange.REFUSED if refused else AuditChange.FAILED
+        draft.audit(subject, change, about, error.message, None, error.code)
+        await draft.commit()
+
+    def _require(self, subject: str) -> None:
+        self._rights.require_type(subject, Action.VIEW, ResourceType.AUDIT_LOG)
+
+    def _waiting(self, size: int) -> list[AuditEntry]:
+        """Committed entries from ``size`` on, which the files do not hold yet."""
+        pending = (msgspec.convert(each, AuditEntry) for each in self._ledger.store.pending_audit())
+        return [each for each in pending if each.seq >= size]
+
+    def _newest(self, match: AuditFilter, below: int | None, limit: int) -> tuple[AuditEntry, ...]:
+        log = AuditReader(self._folder)
+        size = log.size
+        waiting = [each for each in reversed(self._waiting(size)) if below is None or each.seq < below]
+        found = [each for each in waiting if match.matches(each)][:limit]
+        if len(found) < limit:
+            after = below if below is not None and below < size else None
+            found += log.entries(match, after=after, limit=limit - len(found))
+        return tuple(found)
+
+    def _oldest(self) -> Iterator[AuditEntry]:
+        size = 0
+        for entry in AuditReader(self._folder).all_entries():
+            size = entry.seq + 1
+            yield entry
+        yield from self._waiting(size)
+
+
+def _take(lines: Iterator[str], most: int = 1000) -> str:
+    return "".join(line for line, _ in zip(lines, range(most), strict=False))

@@ -1,0 +1,292 @@
+"""Asking for tasks: inputs checked, rights checked, the format's limits checked, then one unit of work."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from datetime import timedelta
+
+import msgspec
+
+from sealyard.containers.format import PackageShape
+from sealyard.containers.registry import begins_like_container, container_format
+from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput, check_signing_input
+from sealyard.engine.ids import new_id
+from sealyard.engine.inputs import Inputs
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.rights import Rights
+from sealyard.engine.tables import KEYS, TASKS, TOKENS, Token
+from sealyard.model.access import Action
+from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.approval import approval_digest
+from sealyard.model.audit import AuditChange
+from sealyard.model.canonical import canonical_json
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import ConflictError, InputError, KeyRefusedError, UsageError
+from sealyard.model.happenings import Submitted
+from sealyard.model.lifecycle import advance
+from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
+
+LONGEST_NAME = 200
+LONGEST_INLINE = 4096
+"""Signing inputs up to this many bytes are kept in the task itself."""
+
+
+class Creation:
+    """The three ways to make a task. A client token makes each of them idempotent."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, inputs: Inputs) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._inputs = inputs
+
+    async def package(self, subject: str, request: PackageRequest) -> Task:
+        device = self._device(subject, request.config)
+        if earlier := self._earlier(subject, request.client_token, request):
+            return earlier
+        self._inputs.require((*request.firmware, *request.metadata))
+        warnings = container_format(device.format).check(self._shape(device, request))
+        task = self._task(
+            subject,
+            TaskKind.PACKAGING,
+            device,
+            name=request.name or _joined(request.firmware),
+            inputs=request.firmware,
+            metadata=request.metadata,
+            content_type=request.content_type,
+            client_token=request.client_token,
+            format=device.format,
+            encryption_key=device.encryption,
+            signing_key=device.signing,
+            warnings=(*device.warnings, *warnings),
+        )
+        return await self._accept(self._with_subtasks(task), request)
+
+    async def encryption(self, subject: str, request: EncryptionRequest) -> Task:
+        device = self._device(subject, request.config)
+        if earlier := self._earlier(subject, request.client_token, request):
+            return earlier
+        self._inputs.require((request.file,))
+        task = self._task(
+            subject,
+            TaskKind.ENCRYPTION,
+            device,
+            name=request.name or request.file.name,
+            inputs=(request.file,),
+            content_type=request.content_type,
+            client_token=request.client_token,
+            encryption_key=device.encryption,
+            warnings=CIPHERS[device.encryption.algorithm].caveats,
+        )
+        return await self._accept(task, request)
+
+    async def signing(self, subject: str, request: SigningRequest) -> Task:
+        device = self._device(subject, request.config)
+        if earlier := self._earlier(subject, request.client_token, request):
+            return earlier
+        self._check_message(device, request)
+        file = await self._message_file(request)
+        task = self._task(
+            subject,
+            TaskKind.SIGNING,
+            device,
+            name=request.name or file.name,
+            inputs=(file,),
+            content_type=request.content_type,
+            client_token=request.client_token,
+            signing_key=device.signing,
+            warnings=SIGNATURES[device.signing.algorithm].caveats,
+        )
+        return await self._accept(task, request)
+
+    # ---- checks
+
+    def _device(self, subject: str, config: str) -> DeviceConfiguration:
+        device = self._ledger.device(config)
+        self._rights.require_device(subject, Action.USE, device.id)
+        return device
+
+    def _earlier(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
+        """The task that this token made before; a token used for something else is refused."""
+        if token is None:
+            return None
+        found = self._ledger.find(TOKENS, f"{subject} {token}")
+        if found is None:
+            return None
+        if found.request != _digest(request):
+            raise ConflictError(
+                "This client token was used for another request.", "Take a new token for a new request."
+            )
+        return self._ledger.task(found.task_id)
+
+    def _signing_key_kind(self, device: DeviceConfiguration) -> KeyKind:
+        key = self._ledger.find(KEYS, device.signing.uri)
+        if key is None:
+            raise KeyRefusedError(f"The signing key {device.signing.uri} is not on record.")
+        return key.kind
+
+    def _shape(self, device: DeviceConfiguration, request: PackageRequest) -> PackageShape:
+        if not request.firmware:
+            raise InputError("A package needs at least one firmware file.", "Name it with --firmware.")
+        return PackageShape(
+            encryption=device.encryption.algorithm,
+            signing=device.signing.algorithm,
+            signing_key_kind=self._signing_key_kind(device),
+            firmware=tuple((each.name, each.size) for each in request.firmware),
+            metadata=tuple((each.name, each.size) for each in request.metadata),
+        )
+
+    def _check_message(self, device: DeviceConfiguration, request: SigningRequest) -> None:
+        algorithm = device.signing.algorithm
+        takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
+        if request.is_digest and not takes_digest:
+            raise UsageError(f"{algorithm} signs a message, not a digest.", "Hand in the file itself (--file).")
+        check_signing_input(algorithm, request.message)
+        key = self._ledger.find(KEYS, device.signing.uri)
+        purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
+        if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
+            raise KeyRefusedError(
+                f"The signing key of {device.name} is for {_purpose_words(purpose)}; this wants a key for data"
+                + (" only: nobody can see what stands behind a bare digest." if takes_digest else "."),
+                "Use a configuration made with --purpose data.",
+            )
+        if not takes_digest and (kind := begins_like_container(request.message)):
+            raise KeyRefusedError(
+                f"The message begins like a {kind} container.", "Containers are made by packaging tasks only."
+            )
+
+    async def _message_file(self, request: SigningRequest) -> InputFile:
+        name = request.file_name or ("digest" if request.is_digest else "message")
+        if len(request.message) > LONGEST_INLINE:
+            return await self._inputs.take_bytes(name, request.message)
+        return InputFile(
+            name=name,
+            size=len(request.message),
+            sha256=hashlib.sha256(request.message).hexdigest(),
+            inline=base64.b64encode(request.message).decode(),
+        )
+
+    # ---- making
+
+    def _task(
+        self,
+        subject: str,
+        kind: TaskKind,
+        device: DeviceConfiguration,
+        *,
+        name: str,
+        inputs: tuple[InputFile, ...],
+        **more: object,
+    ) -> Task:
+        now = self._ledger.clock.now()
+        policy = self._ledger.policy()
+        if len(name) > LONGEST_NAME:
+            raise UsageError(f"A task's name has at most {LONGEST_NAME} characters.", "Choose a shorter one (--name).")
+        task = Task(
+            id=self._free_id(),
+            kind=kind,
+            status=TaskStatus.CREATED,
+            name=name,
+            config_id=device.id,
+            config_name=device.name,
+            config_version=device.version,
+            created_by=subject,
+            created_at=now,
+            updated_at=now,
+            inputs=inputs,
+            approvals_required=device.approvals_required if kind in policy.approval_needed else 0,
+            trial=policy.self_approval_trial,
+            history=(StatusChange(status=TaskStatus.CREATED, at=now),),
+            **more,  # type: ignore[arg-type]
+        )
+        return msgspec.structs.replace(task, approval_digest=approval_digest(task))
+
+    def _free_id(self) -> str:
+        while self._ledger.find(TASKS, made := new_id()) is not None:
+            pass
+        return made
+
+    def _with_subtasks(self, task: Task) -> Task:
+        encryptions = tuple(
+            Subtask(id=f"{task.id}.{number}", kind=TaskKind.ENCRYPTION, status=TaskStatus.CREATED, name=each.name)
+            for number, each in enumerate(task.inputs, 1)
+        )
+        signing = Subtask(
+            id=f"{task.id}.{len(task.inputs) + 1}", kind=TaskKind.SIGNING, status=TaskStatus.WAITING, name="header"
+        )
+        return msgspec.structs.replace(task, subtasks=(*encryptions, signing))
+
+    async def _accept(self, task: Task, request: msgspec.Struct) -> Task:
+        """Stores the task and moves it on. A signing task is answered as it stands then, the others as CREATED."""
+        if earlier := self._earlier(task.created_by, task.client_token, request):
+            self._inputs.discard(task.inputs)
+            return earlier
+        moved = self._submitted(task)
+        answered = moved if task.kind is TaskKind.SIGNING else task
+        draft = self._ledger.draft()
+        if task.client_token is not None:
+            token = Token(task_id=task.id, request=_digest(request))
+            draft.put(TOKENS, f"{task.created_by} {task.client_token}", token)
+        _audit_created(draft, task)
+        draft.task(answered)
+        self._inputs.hold(task)
+        try:
+            await draft.commit()
+        except BaseException:
+            self._inputs.release(task)
+            raise
+        if answered is task:
+            await self.move_on(task)
+        return answered
+
+    async def move_on(self, task: Task) -> None:
+        """The frame after CREATED; at start for a task whose engine died between the two."""
+        moved = self._submitted(task)
+        draft = self._ledger.draft()
+        draft.task(moved)
+        await draft.commit()
+
+    def _submitted(self, task: Task) -> Task:
+        now = self._ledger.clock.now()
+        policy = self._ledger.policy()
+        return advance(
+            task,
+            Submitted(
+                approval_expires_at=now + timedelta(seconds=policy.approval_period),
+                execution_expires_at=now + timedelta(seconds=policy.execution_period),
+            ),
+            now,
+        )
+
+
+def _digest(request: msgspec.Struct) -> str:
+    return hashlib.sha256(canonical_json(request)).hexdigest()
+
+
+def _joined(files: Iterable[InputFile]) -> str:
+    names = ", ".join(each.name for each in files)
+    return names if len(names) <= LONGEST_NAME else names[: LONGEST_NAME - 1] + "…"
+
+
+def _purpose_words(purpose: KeyPurpose) -> str:
+    return {KeyPurpose.PACKAGE: "packages", KeyPurpose.DATA: "data", KeyPurpose.BOTH: "packages and data"}[purpose]
+
+
+def _audit_created(draft: Draft, task: Task) -> None:
+    draft.audit(
+        task.created_by,
+        AuditChange.CREATED,
+        f"TASK:{task.id}",
+        f"{task.kind} task {task.name!r} for {task.config_name} version {task.config_version}",
+        {
+            "kind": task.kind.value,
+            "configId": task.config_id,
+            "configVersion": task.config_version,
+            "inputs": [[each.name, each.size, each.sha256] for each in task.inputs],
+            "metadata": [[each.name, each.size, each.sha256] for each in task.metadata],
+            "approvalDigest": task.approval_digest,
+            "approvalsRequired": task.approvals_required,
+        },
+    )

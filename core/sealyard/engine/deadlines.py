@@ -1,0 +1,72 @@
+"""When to look at a task again: one heap over all periods of all tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from datetime import datetime
+
+from sealyard.model.clock import Clock
+from sealyard.model.tasks import ResultState, Task, TaskStatus
+
+
+def next_deadline(task: Task) -> datetime | None:
+    """The earliest moment at which time alone changes the task or its result."""
+    match task.status:
+        case TaskStatus.WAITING:
+            return task.approval_expires_at
+        case TaskStatus.APPROVED:
+            return task.execution_expires_at
+        case TaskStatus.SCHEDULED:
+            return task.time_limit_at or task.execution_expires_at
+        case TaskStatus.RUNNING:
+            return task.time_limit_at
+        case TaskStatus.DONE if task.result is not None:
+            if task.result.state is ResultState.AVAILABLE:
+                return task.result.expires_at
+            return task.result.kept_until if task.result.state is ResultState.EXPIRED else None
+    return None
+
+
+class Deadlines:
+    """Tasks by their next deadline. A task that moved on is looked at once too often, never too late."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[datetime, str]] = []
+        self._earlier = asyncio.Event()
+
+    def watch(self, task: Task) -> None:
+        deadline = next_deadline(task)
+        if deadline is not None:
+            self.add(deadline, task.id)
+
+    def add(self, deadline: datetime, task_id: str) -> None:
+        heapq.heappush(self._heap, (deadline, task_id))
+        if self._heap[0] == (deadline, task_id):
+            self._earlier.set()
+
+    async def due(self) -> list[str]:
+        """Waits for the next deadline; the ids of all tasks whose deadline is over then."""
+        while not (ids := self._take()):
+            self._earlier.clear()
+            sleep = self._clock.sleep(self._seconds())
+            waits = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._earlier.wait())}
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+        return ids
+
+    def _take(self) -> list[str]:
+        now = self._clock.now()
+        found: dict[str, None] = {}
+        while self._heap and self._heap[0][0] <= now:
+            found[heapq.heappop(self._heap)[1]] = None
+        return list(found)
+
+    def _seconds(self) -> float:
+        if not self._heap:
+            return 3600.0
+        return min(3600.0, max(0.0, (self._heap[0][0] - self._clock.now()).total_seconds()))

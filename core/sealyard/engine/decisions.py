@@ -1,0 +1,155 @@
+"""The approval queue: what an approver sees, decisions, withdrawals and cancellations."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.rights import Rights
+from sealyard.engine.scheduler import Scheduler
+from sealyard.engine.tables import TASKS
+from sealyard.engine.views import Views
+from sealyard.model.access import Action
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import ConflictError, NotAllowedError, UsageError
+from sealyard.model.happenings import Cancelled, Decided, Scheduled, Withdrawn
+from sealyard.model.lifecycle import advance
+from sealyard.model.requests import Decidable
+from sealyard.model.safe_text import safe_lines
+from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
+from sealyard.storage.artifacts import ArtifactStore
+
+LONGEST_REASON = 2000
+PREVIEW_BYTES = 4096
+
+
+class Decisions:
+    """Rights are judged here, when the decision is made, and by the scheduler again when the key is used."""
+
+    def __init__(
+        self, ledger: Ledger, rights: Rights, views: Views, scheduler: Scheduler, artifacts: ArtifactStore
+    ) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._views = views
+        self._scheduler = scheduler
+        self._artifacts = artifacts
+
+    def decidable(self, subject: str, task_id: str) -> Decidable:
+        """All an approver must see before a decision."""
+        task = self._views.task(subject, task_id)
+        newest = self._ledger.device(task.config_id)
+        return Decidable(
+            task=task,
+            configuration=self._ledger.device(task.config_id, task.config_version),
+            hindrance=self._views.hindrance(subject, task),
+            metadata=tuple((each.name, self._preview(task, each)) for each in task.metadata),
+            previous=self._previous(task),
+            newer_version=newest.version if newest.version > task.config_version else None,
+        )
+
+    async def decide(self, subject: str, task_id: str, verdict: Verdict, reason: str, digest: str | None) -> Task:
+        task = self._views.task(subject, task_id)
+        self._rights.require_device(subject, Action.APPROVE, task.config_id)
+        reason = _checked_reason(reason, needed=verdict is Verdict.REJECTED)
+        if digest is not None and digest != task.approval_digest:
+            raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
+        stored = self._ledger.task(task.id)
+        now = self._ledger.clock.now()
+        decision = Decision(by=subject, verdict=verdict, at=now, digest=stored.approval_digest, reason=reason)
+        decided = advance(stored, Decided(decision=decision), now)
+        draft = self._ledger.draft()
+        draft.audit(
+            subject,
+            AuditChange(verdict.value),
+            f"TASK:{task.id}",
+            reason or f"{verdict.value.lower()} by {subject}",
+            {"digest": decision.digest, "approvals": len(decided.approvals), "required": decided.approvals_required},
+        )
+        draft.task(decided)
+        await draft.commit()
+        if decided.status is TaskStatus.APPROVED:
+            return await self.schedule(decided)
+        return decided
+
+    async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
+        """By the requester, before a worker has the task."""
+        task = self._views.task(subject, task_id)
+        self._require_requester(subject, task)
+        reason = _checked_reason(reason, needed=True)
+        withdrawn = advance(self._ledger.task(task.id), Withdrawn(by=subject, reason=reason), self._ledger.clock.now())
+        draft = self._ledger.draft()
+        draft.audit(subject, AuditChange.WITHDRAWN, f"TASK:{task.id}", reason)
+        draft.task(withdrawn)
+        await draft.commit()
+        return withdrawn
+
+    async def cancel(self, subject: str, task_id: str) -> Task:
+        """By the requester or an approver, at any time before the end; a running one ends when its worker has."""
+        task = self._views.task(subject, task_id)
+        if subject != task.created_by:
+            self._rights.require_device(subject, Action.APPROVE, task.config_id)
+        stored = self._ledger.task(task.id)
+        draft = self._ledger.draft()
+        draft.audit(subject, AuditChange.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
+        if stored.status is TaskStatus.RUNNING:
+            await draft.commit()
+            await self._scheduler.stop(stored, subject)
+            return self._ledger.task(task.id)
+        cancelled = advance(stored, Cancelled(by=subject), self._ledger.clock.now())
+        draft.task(cancelled)
+        await draft.commit()
+        return cancelled
+
+    async def schedule(self, task: Task) -> Task:
+        """The frame after APPROVED; at start for a task whose engine died between the two."""
+        now = self._ledger.clock.now()
+        until = now + timedelta(seconds=self._ledger.policy().execution_period)
+        scheduled = advance(task, Scheduled(execution_expires_at=until), now)
+        draft = self._ledger.draft()
+        draft.task(scheduled)
+        await draft.commit()
+        return scheduled
+
+    def _require_requester(self, subject: str, task: Task) -> None:
+        if subject != task.created_by:
+            raise NotAllowedError(
+                f"Only {task.created_by} can withdraw this task.", "An approver can reject it with a reason."
+            )
+
+    def _preview(self, task: Task, file: InputFile) -> str:
+        if task.status.ended:
+            return ""
+        with self._artifacts.open_input(file.sha256) as content:
+            beginning = content.read(PREVIEW_BYTES)
+        return safe_lines(beginning.decode("utf-8", "replace"))
+
+    def _previous(self, task: Task) -> Task | None:
+        if task.kind is not TaskKind.PACKAGING:
+            return None
+        after = None
+        while True:
+            page = self._ledger.store.page(
+                TASKS.name,
+                filters={"configId": task.config_id, "status": TaskStatus.DONE, "kind": TaskKind.PACKAGING},
+                after=after,
+                limit=10,
+            )
+            for _, document in page.documents:
+                earlier = msgspec.convert(document, Task)
+                if earlier.id != task.id and earlier.created_at <= task.created_at:
+                    return earlier
+            if page.next is None:
+                return None
+            after = page.next
+
+
+def _checked_reason(reason: str, *, needed: bool) -> str:
+    reason = reason.strip()
+    if needed and not reason:
+        raise UsageError("A reason is needed.", "Say why in a few words (--reason).")
+    if len(reason) > LONGEST_REASON:
+        raise UsageError(f"A reason has at most {LONGEST_REASON} characters.", "Say it shorter.")
+    return reason

@@ -1,0 +1,109 @@
+"""Handing results out: through a link that is checked each time, by ranges, and renewed while they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import msgspec
+
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.links import Links
+from sealyard.engine.tables import KEYS
+from sealyard.engine.views import Views
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import ConflictError, NotFoundError, ResultExpiredError, ResultGoneError
+from sealyard.model.results import renewed
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.storage.artifacts import ArtifactStore
+
+CHUNK = 4 * 1024 * 1024
+
+
+class Delivery:
+    """Whoever may see a task may have its result."""
+
+    def __init__(self, ledger: Ledger, views: Views, links: Links, artifacts: ArtifactStore) -> None:
+        self._ledger = ledger
+        self._views = views
+        self._links = links
+        self._artifacts = artifacts
+
+    async def renew(self, subject: str, task_id: str) -> Task:
+        task = self._views.task(subject, task_id)
+        result = _artifact(task)
+        stored = self._ledger.task(task.id)
+        now = self._ledger.clock.now()
+        device = self._ledger.device(task.config_id, task.config_version)
+        expires_at = now + timedelta(seconds=device.link_seconds)
+        if result.kept_until is not None:
+            expires_at = min(expires_at, result.kept_until)
+        fresh = renewed(result, self._links.link(task.id, expires_at), expires_at, now)
+        moved = msgspec.structs.replace(stored, result=fresh, updated_at=now)
+        draft = self._ledger.draft()
+        draft.audit(
+            subject,
+            AuditChange.RENEWED,
+            f"TASK:{task.id}",
+            "the link was renewed",
+            {"expiresAt": expires_at.isoformat()},
+        )
+        draft.task(moved)
+        await draft.commit()
+        return moved
+
+    async def download(self, subject: str, task_id: str, offset: int) -> AsyncIterator[bytes]:
+        """The link is judged when the download begins; one that is under way is let finish."""
+        task = self._views.task(subject, task_id)
+        link = _live_link(task)
+        self._links.task_behind(link, self._ledger.clock.now())
+        file = await asyncio.to_thread(self._artifacts.open_result, task.id, offset)
+        with file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
+
+    async def downloaded(self, subject: str, task_id: str) -> None:
+        task = self._views.task(subject, task_id)
+        result = _artifact(task)
+        draft = self._ledger.draft()
+        draft.audit(
+            subject,
+            AuditChange.DOWNLOADED,
+            f"TASK:{task.id}",
+            "downloaded whole and checked",
+            {"sha256": result.sha256, "size": result.size},
+        )
+        await draft.commit()
+
+    def certificate(self, subject: str, task_id: str) -> str:
+        """The certificate (PEM) of the key version the task signs with."""
+        task = self._views.task(subject, task_id)
+        if task.signing_key is None:
+            raise NotFoundError(f"Task {task.id} has no signature.", "An encryption task only encrypts.")
+        key = self._ledger.find(KEYS, task.signing_key.uri)
+        version = key.at(task.signing_key.version) if key is not None else None
+        if version is None or version.certificate is None:
+            raise NotFoundError(f"The certificate of {task.signing_key.uri} is not on record.")
+        return version.certificate
+
+
+def _artifact(task: Task) -> Result:
+    if task.result is None:
+        words = f" {task.reason}" if task.reason else ""
+        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{words}", "Wait until it is DONE.")
+    if task.result.signature is not None:
+        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
+    return task.result
+
+
+def _live_link(task: Task) -> str:
+    result = _artifact(task)
+    assert task.status is TaskStatus.DONE
+    if result.state is ResultState.GONE:
+        raise ResultGoneError(
+            f"The result of task {task.id} was removed at the end of its retention period.", "Ask for it again."
+        )
+    if result.state is ResultState.EXPIRED or result.link is None:
+        raise ResultExpiredError(f"The link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}")
+    return result.link

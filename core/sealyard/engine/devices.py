@@ -1,0 +1,270 @@
+"""Device configurations: made with their keys and rules at once, never changed, only followed by new versions."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from sealyard.containers.registry import container_format
+from sealyard.crypto.catalogue import CIPHERS, SIGNATURES
+from sealyard.engine.ids import new_id
+from sealyard.engine.keychain import Keychain
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.rights import AccessMap, Rights
+from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
+from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject
+from sealyard.model.approval import quorum_possible
+from sealyard.model.audit import AuditChange
+from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
+from sealyard.model.errors import ConflictError, KeyRefusedError, NotFoundError, UsageError
+from sealyard.model.keys import KEY_NAME, KeyInfo
+from sealyard.model.requests import DeviceRequest, DeviceUpdate
+
+LONGEST_PERIOD = timedelta(days=3650)
+BOTH_PURPOSES = (
+    "The signing key serves packages and signing tasks alike; keys of one purpose each keep a signing task from"
+    " ever being taken for a package."
+)
+
+
+class Devices:
+    """What product owners set up."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, keychain: Keychain) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._keychain = keychain
+
+    def seen_by(self, subject: str) -> tuple[DeviceConfiguration, ...]:
+        found = (each for each in self._ledger.all(DEVICES) if self._may_see(subject, each))
+        return tuple(sorted(found, key=lambda each: each.name))
+
+    def one(self, subject: str, config: str, version: int | None = None) -> DeviceConfiguration:
+        device = self._ledger.device(config, version)
+        self._rights.require_device(subject, Action.VIEW, device.id)
+        return device
+
+    async def create(self, subject: str, request: DeviceRequest) -> DeviceConfiguration:
+        self._rights.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
+        self._check(request)
+        config_id = new_id()
+        now = self._ledger.clock.now()
+        rules = self._rules(subject, request, config_id, now)
+        self._check_quorum(config_id, request.name, request.approvals_required, rules)
+        draft = self._ledger.draft()
+        encryption = await self._encryption_key(draft, subject, request)
+        signing = await self._signing_key(draft, subject, request)
+        device = self._complete(
+            DeviceConfiguration(
+                id=config_id,
+                version=1,
+                name=request.name,
+                encryption_keys=(encryption,),
+                signing_keys=(signing,),
+                format=request.format,
+                approvals_required=request.approvals_required,
+                link_seconds=request.link_seconds,
+                retention_seconds=request.retention_seconds,
+                created_by=subject,
+                created_at=now,
+                description=request.description,
+            ),
+            draft,
+        )
+        self._require_free_name(request.name)
+        self._put(draft, device, subject, AuditChange.CREATED)
+        for rule in rules:
+            draft.put(RULES, rule.id, rule)
+            draft.audit(
+                subject,
+                AuditChange.CREATED,
+                f"ACL:{rule.id}",
+                f"{rule.subject} may {rule.action} {rule.resource}",
+                msgspec.to_builtins(rule),
+            )
+        await draft.commit()
+        return device
+
+    async def update(self, subject: str, request: DeviceUpdate) -> DeviceConfiguration:
+        """A new version; its keys go to their current versions."""
+        device = self._ledger.device(request.config)
+        self._rights.require_device(subject, Action.UPDATE, device.id)
+        changes = {
+            field: value
+            for field in ("approvals_required", "format", "link_seconds", "retention_seconds", "description")
+            if (value := getattr(request, field)) is not None
+        }
+        fresh = msgspec.structs.replace(device, **changes)
+        _check_terms(fresh.approvals_required, fresh.link_seconds, fresh.retention_seconds)
+        container_format(fresh.format)
+        self._check_quorum(device.id, device.name, fresh.approvals_required, ())
+        draft = self._ledger.draft()
+        fresh = self.next_version(draft, fresh, subject)
+        await draft.commit()
+        return fresh
+
+    async def rotate_key(self, subject: str, uri: str) -> KeyInfo:
+        """The key's next version, and with it the next version of every configuration that names the key."""
+        draft = self._ledger.draft()
+        key = await self._keychain.rotated(draft, subject, uri)
+        for device in self.using(key.uri):
+            self.next_version(draft, device, subject)
+        await draft.commit()
+        return key
+
+    async def export_key(self, subject: str, config: str, path: Path, *, confirmed: bool) -> Path:
+        """The symmetric key of the configuration's newest version, for provisioning devices."""
+        return await self._keychain.export(subject, self._ledger.device(config), path, confirmed=confirmed)
+
+    def next_version(self, draft: Draft, device: DeviceConfiguration, subject: str) -> DeviceConfiguration:
+        """Puts the version after ``device`` into the draft, with the newest versions of its keys."""
+        fresh = msgspec.structs.replace(
+            device,
+            version=device.version + 1,
+            encryption_keys=tuple(
+                msgspec.structs.replace(each, version=self._current(draft, each.uri)) for each in device.encryption_keys
+            ),
+            signing_keys=tuple(
+                msgspec.structs.replace(each, version=self._current(draft, each.uri)) for each in device.signing_keys
+            ),
+            created_by=subject,
+            created_at=self._ledger.clock.now(),
+        )
+        fresh = self._complete(fresh, draft)
+        self._put(draft, fresh, subject, AuditChange.UPDATED)
+        return fresh
+
+    def using(self, uri: str) -> tuple[DeviceConfiguration, ...]:
+        """The configurations whose newest version names the key."""
+        return tuple(each for each in self._ledger.all(DEVICES) if uri in _uris(each))
+
+    def certificates(self, subject: str, config: str) -> tuple[tuple[str, str], ...]:
+        """Name and PEM of each signing certificate."""
+        device = self.one(subject, config)
+        found = []
+        for key in device.signing_keys:
+            info = self._ledger.find(KEYS, key.uri)
+            version = info.at(key.version) if info is not None else None
+            if version is None or version.certificate is None:
+                raise NotFoundError(f"The certificate of {key.uri} is not on record.")
+            found.append((f"{key.uri} v{key.version}", version.certificate))
+        return tuple(found)
+
+    def broken_quorums(self, access: AccessMap) -> tuple[DeviceConfiguration, ...]:
+        """The configurations that could not be approved for any more under ``access``."""
+        return tuple(
+            each for each in self._ledger.all(DEVICES) if not self._possible(access, each.id, each.approvals_required)
+        )
+
+    # ---- checks
+
+    def _check(self, request: DeviceRequest) -> None:
+        if not KEY_NAME.fullmatch(request.name) or len(request.name) > 48:  # noqa: PLR2004 - room for key names
+            raise UsageError(
+                "A configuration is named with up to 48 lower case letters, digits, '.', '_' and '-'.",
+                "For instance gateway-v2.",
+            )
+        self._require_free_name(request.name)
+        _check_terms(request.approvals_required, request.link_seconds, request.retention_seconds)
+        container_format(request.format)
+
+    def _require_free_name(self, name: str) -> None:
+        if any(each.name == name for each in self._ledger.all(DEVICES)):
+            raise ConflictError(
+                f"There is a device configuration {name} already.", "Take another name, or make a new version of it."
+            )
+
+    def _check_quorum(self, config_id: str, name: str, required: int, rules: tuple[AclRule, ...]) -> None:
+        access = AccessMap(
+            (each.id for each in self._ledger.all(SUBJECTS)),
+            self._ledger.all(MEMBERSHIPS),
+            (*self._ledger.all(RULES), *rules),
+        )
+        if not self._possible(access, config_id, required):
+            raise UsageError(
+                f"{name} could not be approved for: {required} persons must be able to approve whoever asks,"
+                " and nobody approves what they asked for.",
+                "Name more approvers (--approve), or others than those who use it.",
+            )
+
+    def _possible(self, access: AccessMap, config_id: str, required: int) -> bool:
+        if self._ledger.policy().self_approval_trial:
+            return len(access.approvers(config_id)) >= required
+        return quorum_possible(required, access.approvers(config_id), access.requesters(config_id))
+
+    # ---- parts
+
+    def _rules(self, subject: str, request: DeviceRequest, config_id: str, now: datetime) -> tuple[AclRule, ...]:
+        approvers = request.approve or (subject,)
+        wanted = [(parse_subject(each), Action.USE) for each in request.use]
+        wanted += [(parse_subject(each), Action.APPROVE) for each in approvers]
+        for each, _ in wanted:
+            if self._ledger.find(SUBJECTS, each) is None:
+                raise NotFoundError(f"There is no subject {each}.", f"Add it first: sealyard subject add {each}")
+        return tuple(
+            AclRule(
+                id=new_id(),
+                subject=each,
+                resource=device_resource(config_id),
+                action=action,
+                created_by=subject,
+                created_at=now,
+            )
+            for each, action in wanted
+        )
+
+    async def _encryption_key(self, draft: Draft, subject: str, request: DeviceRequest) -> EncryptionKey:
+        kind = CIPHERS[request.encryption].key_kind
+        if request.encryption_key is None:
+            name = f"{request.name}-encryption"
+            key = await self._keychain.generate(draft, name, kind, request.purpose, subject)
+        else:
+            key = self._keychain.known(request.encryption_key)
+        if key.kind is not kind:
+            raise KeyRefusedError(f"{request.encryption} takes {kind}; {key.uri} is {key.kind}.")
+        return EncryptionKey(algorithm=request.encryption, uri=key.uri, version=key.current.version)
+
+    async def _signing_key(self, draft: Draft, subject: str, request: DeviceRequest) -> SigningKey:
+        spec = SIGNATURES[request.signing]
+        if request.signing_key is None:
+            name = f"{request.name}-signing"
+            key = await self._keychain.generate(draft, name, spec.default_key_kind, request.purpose, subject)
+        else:
+            key = self._keychain.known(request.signing_key)
+        if key.kind not in spec.key_kinds:
+            raise KeyRefusedError(f"{request.signing} takes {', '.join(spec.key_kinds)}; {key.uri} is {key.kind}.")
+        return SigningKey(algorithm=request.signing, uri=key.uri, version=key.current.version)
+
+    def _complete(self, device: DeviceConfiguration, draft: Draft) -> DeviceConfiguration:
+        """With the warnings that a person should see beside it."""
+        warnings = [*CIPHERS[device.encryption.algorithm].caveats, *SIGNATURES[device.signing.algorithm].caveats]
+        if self._keychain.seen(draft, device.signing.uri).purpose == "both":
+            warnings.append(BOTH_PURPOSES)
+        return msgspec.structs.replace(device, warnings=tuple(warnings))
+
+    def _current(self, draft: Draft, uri: str) -> int:
+        return self._keychain.seen(draft, uri).current.version
+
+    def _put(self, draft: Draft, device: DeviceConfiguration, subject: str, change: AuditChange) -> None:
+        draft.put(DEVICES, device.id, device)
+        draft.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
+        resource = device_resource(device.id)
+        draft.audit(subject, change, resource, f"{device.name} version {device.version}", msgspec.to_builtins(device))
+        draft.tell(resource)
+
+    def _may_see(self, subject: str, device: DeviceConfiguration) -> bool:
+        return self._rights.may(subject, Action.VIEW, device_resource(device.id))
+
+
+def _uris(device: DeviceConfiguration) -> set[str]:
+    return {key.uri for key in device.encryption_keys} | {key.uri for key in device.signing_keys}
+
+
+def _check_terms(approvals: int, link_seconds: int, retention_seconds: int) -> None:
+    if not 1 <= approvals <= 20:  # noqa: PLR2004 - more people than anybody has
+        raise UsageError("A configuration asks for 1 to 20 approvals.")
+    longest = int(LONGEST_PERIOD.total_seconds())
+    if not 1 <= link_seconds <= longest or not 1 <= retention_seconds <= longest:
+        raise UsageError("Link time and retention are at least a second and at most ten years.")

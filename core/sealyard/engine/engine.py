@@ -1,0 +1,258 @@
+"""The engine of one workspace: its parts put together, opened and closed. Lives on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import msgspec
+
+from sealyard.audit.log import AuditLog
+from sealyard.engine.administration import Administration
+from sealyard.engine.auditing import Auditing
+from sealyard.engine.clock import SystemClock
+from sealyard.engine.creation import Creation
+from sealyard.engine.deadlines import Deadlines
+from sealyard.engine.decisions import Decisions
+from sealyard.engine.delivery import Delivery
+from sealyard.engine.devices import Devices
+from sealyard.engine.events import Broadcaster
+from sealyard.engine.expiry import Expiry
+from sealyard.engine.inputs import Inputs
+from sealyard.engine.keychain import Keychain
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.links import Links
+from sealyard.engine.outcomes import Outcomes
+from sealyard.engine.recovery import Recovery
+from sealyard.engine.rights import Rights
+from sealyard.engine.scheduler import Scheduler
+from sealyard.engine.sealing import Sealing, take_over
+from sealyard.engine.tables import INDEXES
+from sealyard.engine.views import Views
+from sealyard.engine.workspace import read_workspace
+from sealyard.jobs.bus import JobBus
+from sealyard.jobs.pipes import PipeBus
+from sealyard.model.clock import Clock
+from sealyard.model.errors import NotAllowedError, SealyardError, StorageError
+from sealyard.model.events import DurableEvent
+from sealyard.model.jobs import Unlock
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task
+from sealyard.model.workspace import Places, WorkspaceFile
+from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
+from sealyard.storage.documents import DocumentStore, TinyDocuments
+from sealyard.storage.lock import WorkspaceLock
+
+T = TypeVar("T")
+
+FOLLOW_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Its parts are the use cases; :meth:`perform` and :meth:`look` call them for a subject.
+
+    Make one with :func:`open_engine` or :func:`open_reader`.
+    """
+
+    def __init__(
+        self,
+        file: WorkspaceFile,
+        places: Places,
+        store: DocumentStore,
+        artifacts: ArtifactStore,
+        bus: JobBus,
+        clock: Clock,
+        audit: AuditLog | None,
+    ) -> None:
+        links = Links.open(file.id, places.link_key)
+        self.file = file
+        self.places = places
+        self.read_only = audit is None
+        self.store = store
+        self.bus = bus
+        self.events = Broadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
+        self.ledger = Ledger(store, audit, self.events, clock)
+        self.rights = Rights(self.ledger)
+        self.inputs = Inputs(artifacts, clock)
+        outcomes = Outcomes(self.ledger, links, artifacts)
+        self.scheduler = Scheduler(self.ledger, self.rights, bus, outcomes)
+        self.views = Views(self.ledger, self.rights, self.scheduler.live)
+        self.keychain = Keychain(self.ledger, self.rights, bus)
+        self.devices = Devices(self.ledger, self.rights, self.keychain)
+        self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)
+        self.auditing = Auditing(self.ledger, self.rights, places.audit)
+        self.creation = Creation(self.ledger, self.rights, self.inputs)
+        self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, artifacts)
+        self.delivery = Delivery(self.ledger, self.views, links, artifacts)
+        self._artifacts = artifacts
+        self._deadlines = Deadlines(clock)
+        self._expiry = Expiry(self.ledger, self._deadlines, self.scheduler, self.inputs, artifacts)
+        self._recovery = Recovery(
+            self.ledger,
+            artifacts,
+            self.inputs,
+            outcomes,
+            self._deadlines,
+            self.creation,
+            self.decisions,
+            self.scheduler,
+        )
+        self._sealing = Sealing(self.ledger, audit, bus, f"sealyard/{file.id}") if audit is not None else None
+        self._loops: list[asyncio.Task[None]] = []
+        self._lock: WorkspaceLock | None = None
+
+    async def start(self, lock: WorkspaceLock, *, work: bool) -> None:
+        """Recovers, then runs. Without ``work`` nothing is given to workers: approved tasks stay SCHEDULED."""
+        assert self._sealing is not None
+        self._lock = lock
+        await self._sealing.pin_key()
+        self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow]
+        await self._recovery.run()
+        loops = [self._sealing.run(), self._expiry.run()]
+        if work:
+            loops.append(self.scheduler.run())
+        self._loops = [asyncio.create_task(each) for each in loops]
+        for each in self._loops:
+            each.add_done_callback(_complain)
+        self.ledger.committed.set()
+
+    async def close(self) -> None:
+        """Stops, seals the audit log and lets the workspace go; unfinished tasks are found at the next start."""
+        for each in self._loops:
+            each.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        try:
+            if self._sealing is not None and self._lock is not None:
+                await self._sealing.seal()
+        except SealyardError as error:
+            log.warning("the audit log stays unsealed until the next start: %s", error)
+        finally:
+            await self.bus.close()
+            await asyncio.to_thread(self.store.close)
+            if self._lock is not None:
+                self._lock.release()
+
+    async def perform(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
+        """A use case that changes something: for known subjects; a refusal or failure is audited."""
+        try:
+            self._require_writable()
+            self._require_known(subject)
+            return await use_case
+        except SealyardError as error:
+            if not self.read_only:
+                await self.auditing.record_refusal(subject, about, error)
+            raise
+        finally:
+            _close_unused(use_case)
+
+    async def look(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
+        """A use case that changes nothing: only a lack of rights is audited, where there is an engine to do it."""
+        try:
+            self._require_known(subject)
+            return await use_case
+        except NotAllowedError as error:
+            if not self.read_only:
+                await self.auditing.record_refusal(subject, about, error)
+            raise
+        finally:
+            _close_unused(use_case)
+
+    def follow(self) -> None:
+        """For a reader: takes in, from now on, what the writer commits, and tells of it."""
+        if not self._loops:
+            self._loops.append(asyncio.create_task(self._follow()))
+
+    async def _follow(self) -> None:
+        while True:
+            if await asyncio.to_thread(self.store.refresh):
+                self.ledger.changed_outside()
+                for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
+                    if event.cursor > self.events.cursor:
+                        self.events.publish_durable(event)
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    def _require_writable(self) -> None:
+        if self.read_only:
+            raise StorageError("The workspace is open for reading only.", "Open it for writing.")
+
+    def _require_known(self, subject: str) -> None:
+        if not self.rights.now.knows(subject):
+            raise NotAllowedError(
+                f"{safe_text(subject)} is not known in this workspace.",
+                f"An administrator can add it: sealyard subject add {safe_text(subject)}",
+            )
+
+    def _tidy(self, task: Task) -> None:
+        """An ended task needs neither its inputs nor a place of work."""
+        if task.status.ended:
+            self.inputs.release(task)
+            self._artifacts.drop_work(task.id)
+
+
+async def open_engine(
+    places: Places,
+    *,
+    purpose: str,
+    passphrase: str | None = None,
+    work: bool = True,
+    clock: Clock | None = None,
+    workers: int = 2,
+    create: bool = False,
+) -> Engine:
+    """The engine, running, as the workspace's only writer.
+
+    Raises :class:`WorkspaceHeldError`, :class:`KeyStoreLockedError`, :class:`StoreDamagedError` and what else
+    keeps a workspace closed. ``create``: make the master key, at the very first opening.
+    """
+    file = read_workspace(places)
+    time = clock or SystemClock()
+    lock = WorkspaceLock.acquire(places.lock, purpose)
+    try:
+        store = await asyncio.to_thread(TinyDocuments.open, places.store, INDEXES, write=True)
+        audit = await asyncio.to_thread(AuditLog.open, places.audit)
+        await asyncio.to_thread(take_over, store, audit)
+        bus = PipeBus(_unlock(places, file, passphrase, create), places.worker_log, time, workers)
+        engine = Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, audit)
+    except BaseException:
+        lock.release()
+        raise
+    try:
+        await engine.start(lock, work=work)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def open_reader(places: Places, *, clock: Clock | None = None) -> Engine:
+    """The engine's views without the right to write, beside whoever holds the workspace."""
+    file = read_workspace(places)
+    time = clock or SystemClock()
+    store = await asyncio.to_thread(TinyDocuments.open, places.store, INDEXES, write=False)
+    bus = PipeBus(_unlock(places, file, None, create=False), places.worker_log, time)
+    return Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, None)
+
+
+def _unlock(places: Places, file: WorkspaceFile, passphrase: str | None, create: bool) -> Unlock:
+    return Unlock(
+        workspace=str(places.root),
+        workspace_id=file.id,
+        key_store=file.key_store,
+        passphrase=passphrase,
+        create=create,
+    )
+
+
+def _complain(loop: asyncio.Task[None]) -> None:
+    if not loop.cancelled() and (error := loop.exception()) is not None:
+        log.critical("a part of the engine has stopped", exc_info=error)
+
+
+def _close_unused(use_case: Awaitable[object]) -> None:
+    """A refusal before the use case began must not leave a coroutine that was never awaited."""
+    if asyncio.iscoroutine(use_case):
+        use_case.close()

@@ -1,0 +1,74 @@
+"""Events on their way to listeners: ordered, with a cursor, bounded; who is too slow is told of a gap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+
+from sealyard.model.events import DurableEvent, Event, Gap
+
+KEPT = 10_000
+"""Durable events kept for those who catch up."""
+
+WAITING = 1_000
+"""Events that may wait for one listener."""
+
+
+class _Listener:
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque()
+        self.arrived = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        if len(self.events) >= WAITING:
+            self.events.clear()
+            self.events.append(Gap(cursor=event.cursor))
+        self.events.append(event)
+        self.arrived.set()
+
+
+class Broadcaster:
+    """Lives on the engine's loop."""
+
+    def __init__(self, recent: Iterable[DurableEvent]) -> None:
+        self._recent: deque[DurableEvent] = deque(recent, KEPT)
+        self._listeners: set[_Listener] = set()
+        self.cursor = self._recent[-1].cursor if self._recent else 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def publish(self, event: Event) -> None:
+        self.cursor = max(self.cursor, event.cursor)
+        for listener in self._listeners:
+            listener.put(event)
+
+    def publish_durable(self, event: DurableEvent) -> None:
+        self._recent.append(event)
+        self.publish(event)
+
+    async def listen(self, after: int | None) -> AsyncIterator[Event]:
+        """Events behind the cursor ``after`` (None: from now on), without end."""
+        listener = _Listener()
+        for event in self._missed(after):
+            listener.put(event)
+        self._listeners.add(listener)
+        try:
+            while True:
+                await listener.arrived.wait()
+                listener.arrived.clear()
+                while listener.events:
+                    yield listener.events.popleft()
+        finally:
+            self._listeners.discard(listener)
+
+    def _missed(self, after: int | None) -> list[Event]:
+        if after is None or after >= self.cursor:
+            return []
+        missed: list[Event] = [event for event in self._recent if event.cursor > after]
+        if len(missed) > WAITING or not missed or missed[0].cursor > after + 1:
+            return [Gap(cursor=self.cursor)]
+        return missed

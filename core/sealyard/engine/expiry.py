@@ -1,0 +1,103 @@
+"""What time does: approval and execution periods, time limits, links that end, artifacts that are removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+
+import msgspec
+
+from sealyard.engine.deadlines import Deadlines
+from sealyard.engine.inputs import Inputs
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.scheduler import Scheduler
+from sealyard.model.access import SYSTEM
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import NotFoundError, SealyardError
+from sealyard.model.happenings import ApprovalPeriodOver, ExecutionPeriodOver, Happening, TimeLimitOver
+from sealyard.model.lifecycle import advance
+from sealyard.model.results import state_at
+from sealyard.model.tasks import ResultState, Task, TaskStatus
+from sealyard.storage.artifacts import ArtifactStore
+
+RETRY_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Expiry:
+    """One loop; nothing else in the engine watches the time."""
+
+    def __init__(
+        self, ledger: Ledger, deadlines: Deadlines, scheduler: Scheduler, inputs: Inputs, artifacts: ArtifactStore
+    ) -> None:
+        self._ledger = ledger
+        self._deadlines = deadlines
+        self._scheduler = scheduler
+        self._inputs = inputs
+        self._artifacts = artifacts
+
+    async def run(self) -> None:
+        while True:
+            for task_id in await self._deadlines.due():
+                await self._look(task_id)
+            self._inputs.sweep()
+
+    async def _look(self, task_id: str) -> None:
+        try:
+            await self.judge(self._ledger.task(task_id), self._ledger.clock.now())
+        except NotFoundError:
+            return
+        except SealyardError:
+            log.exception("task %s could not be judged by the clock", task_id)
+            await self._ledger.clock.sleep(RETRY_SECONDS)
+            self._deadlines.watch(self._ledger.task(task_id))
+
+    async def judge(self, task: Task, now: datetime) -> None:
+        """Does what is due for one task."""
+        happening = overdue(task, now)
+        if happening is not None:
+            await self._end(task, happening, now)
+        elif task.result is not None and state_at(task.result, now) is not task.result.state:
+            await self._age(task, now)
+        else:
+            self._deadlines.watch(task)
+
+    async def _end(self, task: Task, happening: Happening, now: datetime) -> None:
+        if task.status is TaskStatus.RUNNING:
+            await self._scheduler.stop_for(task, happening)
+            return
+        draft = self._ledger.draft()
+        draft.task(advance(task, happening, now))
+        await draft.commit()
+
+    async def _age(self, task: Task, now: datetime) -> None:
+        assert task.result is not None
+        state = state_at(task.result, now)
+        if state is ResultState.GONE:
+            await asyncio.to_thread(self._artifacts.remove_result, task.id)
+        result = msgspec.structs.replace(task.result, state=state, link=None)
+        draft = self._ledger.draft()
+        if state is ResultState.GONE:
+            draft.audit(SYSTEM, AuditChange.REMOVED, f"TASK:{task.id}", "the artifact's retention period is over")
+        else:
+            draft.audit(SYSTEM, AuditChange.EXPIRED, f"TASK:{task.id}", "the link has expired")
+        draft.task(msgspec.structs.replace(task, result=result, updated_at=now))
+        await draft.commit()
+
+
+def overdue(task: Task, now: datetime) -> Happening | None:
+    """The period of the task that is over at ``now``, if one is."""
+    match task.status:
+        case TaskStatus.WAITING if _over(task.approval_expires_at, now):
+            return ApprovalPeriodOver()
+        case TaskStatus.SCHEDULED | TaskStatus.RUNNING if task.time_limit_at is not None:
+            return TimeLimitOver() if now >= task.time_limit_at else None
+        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _over(task.execution_expires_at, now):
+            return ExecutionPeriodOver()
+    return None
+
+
+def _over(deadline: datetime | None, now: datetime) -> bool:
+    return deadline is not None and now >= deadline

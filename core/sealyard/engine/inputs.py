@@ -1,0 +1,93 @@
+"""Files handed in: kept by digest, given back when no unfinished task needs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sealyard.model.clock import Clock
+from sealyard.model.errors import InputError, NotFoundError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import InputFile, Task
+from sealyard.storage.artifacts import ArtifactStore
+
+UNCLAIMED = timedelta(hours=24)
+"""How long an upload waits for a task."""
+
+
+class Inputs:
+    """What is stored, what a task holds, and what was uploaded and not yet claimed."""
+
+    def __init__(self, artifacts: ArtifactStore, clock: Clock) -> None:
+        self._artifacts = artifacts
+        self._clock = clock
+        self._held: dict[str, set[str]] = {}
+        self._unclaimed: dict[str, datetime] = {}
+
+    async def take(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
+        """Hashes and stores a file. Raises :class:`InputError`, :class:`StorageError`."""
+        stored = await asyncio.to_thread(self._artifacts.ingest, path, progress, expected_sha256)
+        self._unclaimed[stored.sha256] = self._clock.now()
+        return InputFile(name=_plain_name(path.name), size=stored.size, sha256=stored.sha256)
+
+    async def take_bytes(self, name: str, data: bytes) -> InputFile:
+        stored = await asyncio.to_thread(self._artifacts.ingest_bytes, data)
+        self._unclaimed[stored.sha256] = self._clock.now()
+        return InputFile(name=_plain_name(name), size=stored.size, sha256=stored.sha256)
+
+    def require(self, files: Iterable[InputFile]) -> None:
+        """Raises :class:`InputError` where a file is not, or no longer, stored or of another size."""
+        for file in files:
+            try:
+                size = self._artifacts.input_path(file.sha256).stat().st_size
+            except NotFoundError:
+                size = -1
+            if size != file.size:
+                raise InputError(f"{safe_text(file.name)} is not stored any more.", "Hand the file in again.")
+
+    def hold(self, task: Task) -> None:
+        """The task's inputs stay until :meth:`release`."""
+        for digest in _stored(task):
+            self._held.setdefault(digest, set()).add(task.id)
+            self._unclaimed.pop(digest, None)
+
+    def release(self, task: Task) -> None:
+        """The task needs its inputs no more; those that nobody else needs go."""
+        for digest in _stored(task):
+            self._held.get(digest, set()).discard(task.id)
+        self._drop(_stored(task))
+
+    def discard(self, files: Iterable[InputFile]) -> None:
+        digests = {each.sha256 for each in files}
+        for digest in digests:
+            self._unclaimed.pop(digest, None)
+        self._drop(digests)
+
+    def sweep(self) -> None:
+        """Drops uploads that no task claimed in time."""
+        oldest = self._clock.now() - UNCLAIMED
+        late = {digest for digest, since in self._unclaimed.items() if since < oldest}
+        for digest in late:
+            del self._unclaimed[digest]
+        self._drop(late)
+
+    def drop_strangers(self, stored: Iterable[str]) -> None:
+        """At start: what is stored and held by no task was uploaded by an engine that is gone."""
+        self._drop(set(stored))
+
+    def _drop(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            if not self._held.get(digest) and digest not in self._unclaimed:
+                self._held.pop(digest, None)
+                self._artifacts.drop_input(digest)
+
+
+def _stored(task: Task) -> set[str]:
+    return {each.sha256 for each in (*task.inputs, *task.metadata) if each.inline is None}
+
+
+def _plain_name(name: str) -> str:
+    """A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON."""
+    return name.encode("utf-8", "backslashreplace").decode()

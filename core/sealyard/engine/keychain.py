@@ -1,0 +1,146 @@
+"""Keys as the workspace records them. The worker makes, opens and rotates them; here is only what may be known."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.rights import Rights
+from sealyard.engine.tables import KEYS
+from sealyard.jobs.bus import JobBus
+from sealyard.model.access import Action, ResourceType, device_resource
+from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.audit import AuditChange
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import ConfirmationNeededError, ConflictError, NotFoundError, WorkerError
+from sealyard.model.jobs import ExportKey, GenerateKey, ImportKey, RotateKey
+from sealyard.model.keys import KeyInfo, ending_soon, parse_key_uri
+from sealyard.model.requests import KeyImport
+
+MOST_NAMES = 100
+
+
+class Keychain:
+    """Everything about keys but their use."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, bus: JobBus) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._bus = bus
+
+    def seen_by(self, subject: str) -> tuple[KeyInfo, ...]:
+        self._rights.require_type(subject, Action.VIEW, ResourceType.KEY)
+        return tuple(sorted(self._ledger.all(KEYS), key=lambda each: each.uri))
+
+    def known(self, uri: str) -> KeyInfo:
+        """Raises :class:`NotFoundError`."""
+        found = self._ledger.find(KEYS, str(parse_key_uri(uri)))
+        if found is None:
+            raise NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.")
+        return found
+
+    def seen(self, draft: Draft, uri: str) -> KeyInfo:
+        """The key as it will be once the draft is committed."""
+        for table, identity, document in draft.puts:
+            if (table, identity) == (KEYS.name, uri):
+                return msgspec.convert(document, KeyInfo)
+        return self.known(uri)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """Of certificates that end within 30 days, for those keys that are current."""
+        return tuple(
+            f"The certificate of {each.uri} ends on {each.current.certificate_ends_at:%Y-%m-%d}: rotate the key."
+            for each in self._ledger.all(KEYS)
+            if ending_soon(each, now)
+        )
+
+    async def generate(self, draft: Draft, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+        """A new local key, recorded in the draft. A name left over from something unfinished is passed over."""
+        for number in range(1, MOST_NAMES):
+            uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
+            if self._ledger.find(KEYS, uri) is not None:
+                continue
+            try:
+                question = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
+                answer = await self._bus.ask(question)
+            except ConflictError:
+                continue
+            return self._record(draft, answer.key, subject)
+        raise ConflictError(f"No name like {name} is free for a new key.", "Choose another name.")
+
+    async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
+        self._rights.require_type(subject, Action.CREATE, ResourceType.KEY)
+        uri = str(parse_key_uri(request.uri))
+        if self._ledger.find(KEYS, uri) is not None:
+            raise ConflictError(f"There is a key {uri} already.", "Take another name, or rotate it.")
+        question = ImportKey(
+            uri=uri,
+            path=str(Path(request.path).absolute()),
+            kind=request.kind,
+            purpose=request.purpose,
+            created_by=subject,
+            password=request.password,
+            certificate=str(Path(request.certificate).absolute()) if request.certificate else None,
+        )
+        answer = await self._bus.ask(question)
+        draft = self._ledger.draft()
+        key = self._record(draft, answer.key, subject)
+        await draft.commit()
+        return key
+
+    async def rotated(self, draft: Draft, subject: str, uri: str) -> KeyInfo:
+        """The key with its next version, recorded in the draft."""
+        self._rights.require_type(subject, Action.UPDATE, ResourceType.KEY)
+        key = self.known(uri)
+        answer = await self._bus.ask(RotateKey(uri=key.uri))
+        if answer.version is None:
+            raise WorkerError("The crypto worker answered without a key version.")
+        fresh = msgspec.structs.replace(key, versions=(*key.versions, answer.version))
+        draft.put(KEYS, fresh.uri, fresh)
+        draft.audit(
+            subject,
+            AuditChange.UPDATED,
+            f"KEY:{fresh.uri}",
+            f"rotated to version {answer.version.version}",
+            {"fingerprint": answer.version.fingerprint},
+        )
+        draft.tell(f"KEY:{fresh.uri}")
+        return fresh
+
+    async def export(self, subject: str, device: DeviceConfiguration, path: Path, *, confirmed: bool) -> Path:
+        """The symmetric key of a configuration, into a new file of mode 0600, audited before it leaves."""
+        self._rights.require_device(subject, Action.EXPORT, device.id)
+        key = device.encryption
+        if not confirmed:
+            raise ConfirmationNeededError(
+                f"Whoever has {key.uri} version {key.version} can decrypt what was packed for {device.name}.",
+                "Confirm that it is meant to leave (--yes).",
+            )
+        draft = self._ledger.draft()
+        draft.audit(
+            subject,
+            AuditChange.EXPORTED,
+            device_resource(device.id),
+            f"the symmetric key {key.uri} version {key.version} is exported",
+        )
+        await draft.commit()
+        await self._bus.ask(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
+        return path
+
+    def _record(self, draft: Draft, key: KeyInfo | None, subject: str) -> KeyInfo:
+        if key is None:
+            raise WorkerError("The crypto worker answered without a key.")
+        key = msgspec.structs.replace(key, created_by=subject)
+        draft.put(KEYS, key.uri, key)
+        draft.audit(
+            subject,
+            AuditChange.CREATED,
+            f"KEY:{key.uri}",
+            f"{key.kind}, {key.current.origin}, for {key.purpose}",
+            {"fingerprint": key.current.fingerprint, "version": key.current.version},
+        )
+        draft.tell(f"KEY:{key.uri}")
+        return key

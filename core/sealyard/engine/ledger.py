@@ -1,0 +1,236 @@
+"""The workspace's state, typed, and the units of work that change it: documents, audit entries and events at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+
+from sealyard.audit.log import AuditLog, Head
+from sealyard.engine.events import Broadcaster
+from sealyard.engine.tables import (
+    ACCESS_TABLES,
+    DEVICE_VERSIONS,
+    DEVICES,
+    POLICY,
+    TASKS,
+    THE_POLICY,
+    Table,
+    V,
+    version_id,
+)
+from sealyard.model.access import SYSTEM
+from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.clock import Clock
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import NotFoundError, StorageError
+from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
+from sealyard.model.policy import Policy
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task
+from sealyard.storage.documents import DocumentStore, Unit
+
+
+class Ledger:
+    """One for each open workspace, on the engine's loop. ``log`` is None where the workspace is only read."""
+
+    def __init__(self, store: DocumentStore, log: AuditLog | None, events: Broadcaster, clock: Clock) -> None:
+        self.store = store
+        self.clock = clock
+        self.events = events
+        self.access_generation = 0
+        self.unmoved: list[AuditEntry] = []
+        self.committed = asyncio.Event()
+        self.followers: list[Callable[[Task], None]] = []
+        """Told of every task that was put, once it is durable."""
+        self._log = log
+        self._head = log.head if log is not None else None
+        self._waiting: deque[tuple[Future[None], Head]] = deque()
+        self._cursor = events.cursor
+
+    # ---- reading
+
+    def find(self, table: Table[V], identity: str) -> V | None:
+        document = self.store.get(table.name, identity)
+        return None if document is None else msgspec.convert(document, table.type)
+
+    def all(self, table: Table[V]) -> Iterator[V]:
+        for _, document in self.store.all(table.name):
+            yield msgspec.convert(document, table.type)
+
+    def task(self, task_id: str) -> Task:
+        """Raises :class:`NotFoundError`."""
+        found = self.find(TASKS, task_id)
+        if found is None:
+            raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
+        return found
+
+    def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
+        """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""
+        newest = self.find(DEVICES, config) or next((each for each in self.all(DEVICES) if each.name == config), None)
+        if newest is None:
+            raise NotFoundError(
+                f"There is no device configuration {safe_text(config)}.",
+                "`sealyard device list` names those there are.",
+            )
+        if version is None or version == newest.version:
+            return newest
+        found = self.find(DEVICE_VERSIONS, version_id(newest.id, version))
+        if found is None:
+            raise NotFoundError(f"{newest.name} has no version {version}.", f"The newest is {newest.version}.")
+        return found
+
+    def policy(self) -> Policy:
+        return self.find(POLICY, THE_POLICY) or Policy()
+
+    def changed_outside(self) -> None:
+        """Another process has written, or a commit was taken back: what was derived is out of date."""
+        self.access_generation += 1
+
+    # ---- writing
+
+    def draft(self) -> Draft:
+        return Draft(self)
+
+    async def commit(self, draft: Draft) -> None:
+        """Makes all of the draft durable, or nothing. Visible to reads at once. Raises :class:`StorageError`."""
+        if self._log is None:
+            raise StorageError("The workspace is open for reading only.", "Open it for writing.")
+        with self.store.steady():
+            self._settle()
+            entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
+            events = tuple(self._numbered(event) for event in draft.events)
+            durable = self.store.submit(
+                Unit(
+                    puts=tuple(draft.puts),
+                    removes=tuple(draft.removes),
+                    audit=tuple(msgspec.to_builtins(each) for each in entries),
+                    events=tuple(msgspec.to_builtins(each) for each in events),
+                )
+            )
+            self._waiting.append((durable, self._log.head))
+        if draft.touches_access:
+            self.access_generation += 1
+        loop = asyncio.get_running_loop()
+        # A callback, not the code behind the await: whoever waits may be cancelled, the commit is made anyhow.
+        durable.add_done_callback(
+            lambda done: loop.call_soon_threadsafe(self._announce, done, draft.tasks, entries, events)
+        )
+        await asyncio.wrap_future(durable)
+
+    def _announce(
+        self,
+        durable: Future[None],
+        tasks: list[Task],
+        entries: tuple[AuditEntry, ...],
+        events: tuple[DurableEvent, ...],
+    ) -> None:
+        if durable.exception() is not None:
+            return
+        self.unmoved.extend(entries)
+        for task in tasks:
+            for follow in self.followers:
+                follow(task)
+        for event in events:
+            self.events.publish_durable(event)
+        self.committed.set()
+
+    def _settle(self) -> None:
+        """Brings the audit head back to what is durable where a commit failed since."""
+        while self._waiting and self._waiting[0][0].done():
+            durable, head = self._waiting.popleft()
+            if durable.exception() is None:
+                self._head = head
+                continue
+            # What waited with it or behind it was taken back together with it.
+            self._waiting.clear()
+            self.access_generation += 1
+            assert self._log is not None
+            assert self._head is not None
+            self._log.reset_head(self._head)
+
+    def _numbered(self, event: DurableEvent) -> DurableEvent:
+        self._cursor += 1
+        return msgspec.structs.replace(event, cursor=self._cursor)
+
+
+class Draft:
+    """A unit of work being written down."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.puts: list[tuple[str, str, dict[str, Any]]] = []
+        self.removes: list[tuple[str, str]] = []
+        self.entries: list[dict[str, Any]] = []
+        self.events: list[DurableEvent] = []
+        self.tasks: list[Task] = []
+        self._ledger = ledger
+
+    @property
+    def touches_access(self) -> bool:
+        tables = {table for table, _, _ in self.puts} | {table for table, _ in self.removes}
+        return not tables.isdisjoint(ACCESS_TABLES)
+
+    def put(self, table: Table[V], identity: str, value: V) -> None:
+        self.puts.append((table.name, identity, msgspec.to_builtins(value)))
+
+    def remove(self, table: Table[V], identity: str) -> None:
+        self.removes.append((table.name, identity))
+
+    def task(self, task: Task) -> None:
+        """Puts the task, tells of it, and audits the statuses it went through since it was last put."""
+        earlier = self._ledger.find(TASKS, task.id)
+        known = len(earlier.history) if earlier is not None else 1
+        for change in task.history[known:]:
+            self.audit(
+                SYSTEM,
+                AuditChange.STATUS_CHANGED,
+                f"TASK:{task.id}",
+                change.note or f"The task is {change.status}.",
+                {"status": change.status.value},
+                task.reason_code,
+            )
+        self.put(TASKS, task.id, task)
+        self.tasks.append(task)
+        self.events.append(
+            TaskChanged(
+                cursor=0,
+                at=self._ledger.clock.now(),
+                task_id=task.id,
+                kind=task.kind,
+                status=task.status,
+                name=task.name,
+                config_id=task.config_id,
+                created_by=task.created_by,
+                result_state=task.result.state if task.result else None,
+            )
+        )
+
+    def tell(self, resource: str) -> None:
+        self.events.append(WorkspaceChanged(cursor=0, at=self._ledger.clock.now(), resource=resource))
+
+    def audit(
+        self,
+        author: str,
+        change: AuditChange,
+        resource: str,
+        message: str,
+        new_value: dict[str, Any] | None = None,
+        code: str = "",
+    ) -> None:
+        self.entries.append(
+            {
+                "author": author,
+                "change": change,
+                "resource": resource,
+                "message": message,
+                "new_value": new_value,
+                "code": code,
+            }
+        )
+
+    async def commit(self) -> None:
+        await self._ledger.commit(self)

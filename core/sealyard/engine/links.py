@@ -1,0 +1,55 @@
+"""Links to results: signed, with an end, and good for one artifact.
+
+``sealyard:<workspace id>/<task id>?expires=<seconds since the epoch>&signature=<hex>``, where the signature is
+HMAC-SHA256 over what stands before ``&``, under a random key of the workspace (32 bytes, in a file of mode 0600).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sealyard.model.errors import NotAllowedError, ResultExpiredError
+
+_LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
+
+
+class Links:
+    """Makes links and checks them."""
+
+    def __init__(self, workspace_id: str, key: bytes) -> None:
+        self._workspace_id = workspace_id
+        self._key = key
+
+    @classmethod
+    def open(cls, workspace_id: str, key_file: Path) -> Links:
+        """Makes the key where there is none."""
+        if not key_file.exists():
+            descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+        return cls(workspace_id, key_file.read_bytes())
+
+    def link(self, task_id: str, expires_at: datetime) -> str:
+        text = f"sealyard:{self._workspace_id}/{task_id}?expires={int(expires_at.timestamp())}"
+        return f"{text}&signature={self._signature(text)}"
+
+    def task_behind(self, link: str, now: datetime) -> str:
+        """The task whose artifact ``link`` leads to.
+
+        Raises :class:`NotAllowedError` for a link that was not made here, :class:`ResultExpiredError`.
+        """
+        found = _LINK.fullmatch(link)
+        if found is None or not hmac.compare_digest(self._signature(found[1]), found[5]):
+            raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+        if now >= datetime.fromtimestamp(int(found[4]), UTC):
+            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {found[3]}")
+        return found[3]
+
+    def _signature(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()

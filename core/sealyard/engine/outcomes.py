@@ -1,0 +1,68 @@
+"""What comes of a finished job: the artifact in its place behind a link, or a signature."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.links import Links
+from sealyard.model.errors import StorageError
+from sealyard.model.happenings import Completed
+from sealyard.model.jobs import Finished
+from sealyard.model.results import link_end
+from sealyard.model.tasks import Result, ResultState, Task, TaskKind
+from sealyard.storage.artifacts import ArtifactStore
+
+PRODUCTS = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
+"""The name under which a worker leaves what it has made, in the task's work folder."""
+
+
+class Outcomes:
+    """Turns a worker's last report into a result."""
+
+    def __init__(self, ledger: Ledger, links: Links, artifacts: ArtifactStore) -> None:
+        self._ledger = ledger
+        self._links = links
+        self._artifacts = artifacts
+
+    async def completed(self, task: Task, report: Finished) -> Completed:
+        """The artifact is in its place before the task is DONE: a crash between leaves it to a rerun."""
+        if task.kind is TaskKind.SIGNING:
+            signed = Result(state=ResultState.AVAILABLE, signature=report.signature, trial=task.trial)
+            return Completed(fence=task.fence, result=signed)
+        await asyncio.to_thread(self._publish, task, report)
+        return Completed(fence=task.fence, result=self._result(task, report))
+
+    def take_back(self, task: Task) -> None:
+        """At start: a result whose task is not DONE goes back to where a rerun looks for it."""
+        if task.kind in PRODUCTS and self._artifacts.has_result(task.id):
+            self._artifacts.take_back_result(task.id, PRODUCTS[task.kind])
+
+    def _publish(self, task: Task, report: Finished) -> None:
+        made = self._artifacts.work_path(task.id) / PRODUCTS[task.kind]
+        if made.stat().st_size != report.size:
+            raise StorageError("The finished artifact is not as long as the worker says.", "Check the disk.")
+        self._artifacts.publish_result(task.id, made)
+
+    def _result(self, task: Task, report: Finished) -> Result:
+        now = self._ledger.clock.now()
+        device = self._ledger.device(task.config_id, task.config_version)
+        kept_until = now + timedelta(seconds=device.retention_seconds)
+        expires_at = link_end(now, device.link_seconds, kept_until)
+        return Result(
+            state=ResultState.AVAILABLE,
+            file_name=_file_name(task),
+            link=self._links.link(task.id, expires_at),
+            expires_at=expires_at,
+            kept_until=kept_until,
+            sha256=report.sha256,
+            size=report.size,
+            trial=task.trial,
+        )
+
+
+def _file_name(task: Task) -> str:
+    if task.kind is TaskKind.PACKAGING:
+        return f"{task.config_name}-{task.id}.{task.format}"
+    return f"{task.inputs[0].name}.encrypted"

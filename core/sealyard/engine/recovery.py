@@ -1,0 +1,96 @@
+"""What an engine does first: find every task where the last one left it, and clear away what belongs to none."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+
+from sealyard.engine.creation import Creation
+from sealyard.engine.deadlines import Deadlines
+from sealyard.engine.decisions import Decisions
+from sealyard.engine.inputs import Inputs
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.outcomes import Outcomes
+from sealyard.engine.scheduler import Scheduler
+from sealyard.engine.tables import TASKS
+from sealyard.model.happenings import EngineRestarted
+from sealyard.model.lifecycle import advance
+from sealyard.model.tasks import ResultState, Task, TaskStatus
+from sealyard.storage.artifacts import ArtifactStore
+
+
+class Recovery:
+    """Runs once, before the engine's loops."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        artifacts: ArtifactStore,
+        inputs: Inputs,
+        outcomes: Outcomes,
+        deadlines: Deadlines,
+        creation: Creation,
+        decisions: Decisions,
+        scheduler: Scheduler,
+    ) -> None:
+        self._ledger = ledger
+        self._artifacts = artifacts
+        self._inputs = inputs
+        self._outcomes = outcomes
+        self._deadlines = deadlines
+        self._creation = creation
+        self._decisions = decisions
+        self._scheduler = scheduler
+
+    async def run(self) -> None:
+        unfinished = await asyncio.to_thread(self._take_stock)
+        for task in sorted(unfinished, key=lambda each: (each.created_at, each.id)):
+            await self._take_up(task)
+
+    def _take_stock(self) -> list[Task]:
+        """Holds and watches what the tasks need; answers the unfinished ones."""
+        unfinished = []
+        for _, document in self._ledger.store.all(TASKS.name):
+            status = TaskStatus(document["status"])
+            if status.ended and not _result_ages(document):
+                continue
+            task = msgspec.convert(document, Task)
+            self._deadlines.watch(task)
+            if not status.ended:
+                self._inputs.hold(task)
+                unfinished.append(task)
+        self._clear_away({task.id for task in unfinished})
+        return unfinished
+
+    def _clear_away(self, unfinished: set[str]) -> None:
+        self._artifacts.sweep_temporary()
+        self._inputs.drop_strangers(self._artifacts.stored_inputs())
+        for task_id in self._artifacts.works():
+            if task_id not in unfinished:
+                self._artifacts.drop_work(task_id)
+
+    async def _take_up(self, task: Task) -> None:
+        match task.status:
+            case TaskStatus.CREATED:
+                await self._creation.move_on(task)
+            case TaskStatus.APPROVED:
+                await self._decisions.schedule(task)
+            case TaskStatus.SCHEDULED:
+                self._scheduler.follow(task)
+            case TaskStatus.RUNNING:
+                await asyncio.to_thread(self._outcomes.take_back, task)
+                await self._restart(task)
+
+    async def _restart(self, task: Task) -> None:
+        now = self._ledger.clock.now()
+        limit = now + timedelta(seconds=self._ledger.policy().time_limit)
+        draft = self._ledger.draft()
+        draft.task(advance(task, EngineRestarted(time_limit_at=limit), now))
+        await draft.commit()
+
+
+def _result_ages(document: dict[str, object]) -> bool:
+    result = document.get("result")
+    return isinstance(result, dict) and result.get("keptUntil") is not None and result["state"] != ResultState.GONE

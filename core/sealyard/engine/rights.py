@@ -1,0 +1,114 @@
+"""Who may do what: the rules of the access control list, through groups, judged afresh whenever they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.tables import MEMBERSHIPS, RULES, SUBJECTS
+from sealyard.model.access import (
+    AclRule,
+    Action,
+    Membership,
+    ResourceType,
+    SubjectKind,
+    device_resource,
+    kind_of,
+    type_of,
+    type_resource,
+)
+from sealyard.model.errors import NotAllowedError
+from sealyard.model.safe_text import safe_text
+
+Right = tuple[str, Action]
+"""A resource and what may be done to it."""
+
+
+class AccessMap:
+    """The rights that a set of rules and memberships gives. Pure; also made of rules that are only considered."""
+
+    def __init__(self, subjects: Iterable[str], memberships: Iterable[Membership], rules: Iterable[AclRule]) -> None:
+        self._groups: dict[str, set[str]] = {}
+        for each in memberships:
+            self._groups.setdefault(each.member, set()).add(each.group)
+        granted: dict[str, set[Right]] = {}
+        for rule in rules:
+            granted.setdefault(rule.subject, set()).add((rule.resource, rule.action))
+        self._rights = {
+            subject: frozenset().union(*(granted.get(each, ()) for each in self.circle(subject)))
+            for subject in subjects
+        }
+
+    def circle(self, subject: str) -> frozenset[str]:
+        """The subject and every group it is inside of, however deep."""
+        found: set[str] = set()
+        waiting = [subject]
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting.extend(self._groups.get(each, ()))
+        return frozenset(found)
+
+    def knows(self, subject: str) -> bool:
+        return subject in self._rights
+
+    def may(self, subject: str, action: Action, resource: str) -> bool:
+        rights = self._rights.get(subject, frozenset())
+        places = {resource, type_resource(type_of(resource))}
+        if action is Action.VIEW:
+            return any(place in places for place, _ in rights)
+        return any((place, action) in rights for place in places)
+
+    def holders(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
+        """All subjects of ``kinds`` with the right."""
+        wanted = frozenset(kinds)
+        return frozenset(each for each in self._rights if kind_of(each) in wanted and self.may(each, action, resource))
+
+    def approvers(self, config_id: str) -> frozenset[str]:
+        """The persons whose approval can count for a configuration."""
+        return self.holders(Action.APPROVE, device_resource(config_id), (SubjectKind.USER,))
+
+    def requesters(self, config_id: str) -> frozenset[str]:
+        return self.holders(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
+
+
+class Rights:
+    """The rights as the ledger has them now. If they cannot be read, the answer is no."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._generation = -1
+        self._map = AccessMap((), (), ())
+
+    @property
+    def now(self) -> AccessMap:
+        if self._generation != self._ledger.access_generation:
+            self._map = AccessMap(
+                (each.id for each in self._ledger.all(SUBJECTS)),
+                self._ledger.all(MEMBERSHIPS),
+                self._ledger.all(RULES),
+            )
+            self._generation = self._ledger.access_generation
+        return self._map
+
+    def may(self, subject: str, action: Action, resource: str) -> bool:
+        try:
+            return self.now.may(subject, action, resource)
+        except Exception:
+            return False
+
+    def require(self, subject: str, action: Action, resource: str) -> None:
+        """Raises :class:`NotAllowedError`."""
+        if self.may(subject, action, resource):
+            return
+        raise NotAllowedError(
+            f"{safe_text(subject)} may not {action} {safe_text(resource)}.",
+            "Ask an administrator for the right (`sealyard acl add`).",
+        )
+
+    def require_device(self, subject: str, action: Action, config_id: str) -> None:
+        self.require(subject, action, device_resource(config_id))
+
+    def require_type(self, subject: str, action: Action, kind: ResourceType) -> None:
+        self.require(subject, action, type_resource(kind))

@@ -1,0 +1,303 @@
+"""From SCHEDULED to an end: queue, lease, the worker's reports, and what is done about each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.live import Pace
+from sealyard.engine.outcomes import Outcomes
+from sealyard.engine.queue import Queue
+from sealyard.engine.rights import Rights
+from sealyard.engine.tables import KEYS, WORK
+from sealyard.jobs.bus import LARGE_JOB, JobBus, Report
+from sealyard.model.access import SYSTEM, Action, device_resource
+from sealyard.model.approval import counting_approvers
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.events import TaskProgress
+from sealyard.model.happenings import (
+    CancelConfirmed,
+    Failed,
+    Happening,
+    IntentRecorded,
+    Leased,
+    LeaseLost,
+    RightLost,
+    SegmentSealed,
+)
+from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Sealed, Stopped, Work, WorkerLost
+from sealyard.model.lifecycle import advance
+from sealyard.model.tasks import Live, Task, TaskStatus
+
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Follows every task that is put: SCHEDULED ones are queued, others leave the queue.
+
+    One coroutine an attempt; while a task is RUNNING nobody else changes it.
+    """
+
+    def __init__(self, ledger: Ledger, rights: Rights, bus: JobBus, outcomes: Outcomes) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._bus = bus
+        self._outcomes = outcomes
+        self._queue = Queue(lambda size: size >= LARGE_JOB)
+        self._pace = Pace()
+        self._inboxes: dict[str, asyncio.Queue[Report]] = {}
+        self._stopping: dict[str, Happening] = {}
+        self._attempts: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.trouble: SealyardError | None = None
+        """Why no worker can be started, while that is so."""
+
+    # ---- what others see
+
+    def follow(self, task: Task) -> None:
+        if task.status is TaskStatus.SCHEDULED:
+            self._queue.add(task)
+            self._idle.clear()
+        else:
+            self._queue.remove(task.id)
+        self._changed.set()
+
+    def live(self, task: Task) -> Live | None:
+        """Progress of a running task, place and estimate of a queued one."""
+        if task.status is TaskStatus.RUNNING:
+            return self._pace.of_running(task.id)
+        place = self._queue.place(task.id)
+        return None if place is None else self._pace.of_queued(place[0], task.total_bytes, place[1])
+
+    async def idle(self) -> None:
+        """Returns when nothing is queued or running. Raises what keeps workers from starting."""
+        while not self._idle.is_set():
+            if self.trouble is not None:
+                raise self.trouble
+            changed = asyncio.ensure_future(self._idle.wait())
+            await asyncio.wait({changed}, timeout=RETRY_SECONDS)
+            changed.cancel()
+
+    async def stop(self, task: Task, by: str) -> None:
+        """Cancels a running task; returns when its worker has stopped or was fenced off."""
+        await self.stop_for(task, CancelConfirmed(by=by))
+
+    async def stop_for(self, task: Task, happening: Happening) -> None:
+        attempt = self._attempts.get(task.id)
+        if attempt is None:
+            return
+        self._stopping.setdefault(task.id, happening)
+        await self._bus.stop(task.id)
+        await asyncio.wait({attempt})
+
+    # ---- loops
+
+    async def run(self) -> None:
+        """Gives queued tasks to workers until cancelled; ends its attempts with itself."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hear())
+                group.create_task(self._dispatch())
+        finally:
+            for attempt in self._attempts.values():
+                attempt.cancel()
+            await asyncio.gather(*self._attempts.values(), return_exceptions=True)
+
+    async def _hear(self) -> None:
+        async for report in self._bus.reports():
+            if isinstance(report, Beat):
+                self._beat(report)
+            elif report.task_id in self._inboxes:
+                self._inboxes[report.task_id].put_nowait(report)
+
+    def _beat(self, beat: Beat) -> None:
+        live = self._pace.beat(beat, asyncio.get_running_loop().time())
+        if live is None:
+            return
+        self._ledger.events.publish(
+            TaskProgress(
+                cursor=self._ledger.events.cursor,
+                task_id=beat.task_id,
+                bytes_done=live.bytes_done,
+                bytes_total=live.bytes_total,
+                seconds_left=live.seconds_left,
+            )
+        )
+
+    async def _dispatch(self) -> None:
+        while True:
+            self._changed.clear()
+            while task_id := self._queue.take(self._bus.claim):
+                self._begin(task_id)
+            if not self._queue and not self._attempts:
+                self._idle.set()
+            await self._changed.wait()
+
+    def _begin(self, task_id: str) -> None:
+        self._inboxes[task_id] = asyncio.Queue()
+        attempt = asyncio.create_task(self._attempt(task_id))
+        self._attempts[task_id] = attempt
+        attempt.add_done_callback(lambda _: self._over(task_id))
+
+    def _over(self, task_id: str) -> None:
+        self._attempts.pop(task_id, None)
+        self._inboxes.pop(task_id, None)
+        self._stopping.pop(task_id, None)
+        self._pace.end(task_id)
+        self._changed.set()
+
+    # ---- one attempt
+
+    async def _attempt(self, task_id: str) -> None:
+        try:
+            worker = await self._bus.prepare(task_id)
+        except SealyardError as error:
+            await self._try_later(task_id, error)
+            return
+        self.trouble = None
+        task = await self._lease(task_id, worker)
+        if task is None:
+            self._bus.release(task_id)
+            return
+        self._pace.begin(task_id, 2 * task.total_bytes, asyncio.get_running_loop().time())
+        await self._bus.run(self._job(task))
+        while await self._handle(await self._inboxes[task_id].get()):
+            pass
+
+    async def _try_later(self, task_id: str, error: SealyardError) -> None:
+        """No worker can be started: the task stays SCHEDULED and its execution period decides."""
+        self._bus.release(task_id)
+        if self.trouble is None:
+            log.warning("no crypto worker: %s", error)
+        self.trouble = error
+        await self._ledger.clock.sleep(RETRY_SECONDS)
+        self._queue.add(self._ledger.task(task_id))
+
+    async def _lease(self, task_id: str, worker: str) -> Task | None:
+        task = self._ledger.task(task_id)
+        if task.status is not TaskStatus.SCHEDULED:
+            return None
+        if reason := self._right_lost(task):
+            await self._advance(task, RightLost(reason=reason))
+            return None
+        limit = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().time_limit)
+        return await self._advance(task, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
+
+    def _job(self, task: Task) -> Job:
+        key = self._ledger.find(KEYS, task.signing_key.uri) if task.signing_key is not None else None
+        version = key.at(task.signing_key.version) if key is not None and task.signing_key is not None else None
+        return Job(
+            task=task,
+            work=self._ledger.find(WORK, task.id) or Work(task_id=task.id),
+            certificate=version.certificate if version is not None else None,
+            signing_kind=key.kind if key is not None else None,
+            signing_purpose=key.purpose if key is not None else None,
+        )
+
+    async def _handle(self, report: Report) -> bool:
+        """Does what the report asks for; whether the attempt goes on."""
+        task = self._ledger.task(report.task_id)
+        if report.fence != task.fence:
+            log.warning("a worker spoke of task %s under an old fence", task.id)
+            return True
+        match report:
+            case Sealed():
+                await self._sealed(task, report)
+                return True
+            case IntentAsked():
+                await self._intent(task, report)
+                return True
+            case Finished():
+                await self._finished(task, report)
+            case Broken():
+                failed = Failed(fence=task.fence, reason=_reason(report), code=report.error.code)
+                await self._advance(task, self._stopping.get(task.id, failed))
+            case Stopped():
+                await self._advance(task, self._stopping[task.id])
+            case WorkerLost():
+                await self._advance(task, self._stopping.get(task.id, LeaseLost(fence=task.fence)))
+        return False
+
+    async def _sealed(self, task: Task, report: Sealed) -> None:
+        work = self._ledger.find(WORK, task.id) or Work(task_id=task.id)
+        others = tuple(each for each in work.sealed if each.index != report.segment.index)
+        draft = self._ledger.draft()
+        draft.put(WORK, task.id, Work(task_id=task.id, sealed=(*others, report.segment), header=work.header))
+        happening = SegmentSealed(fence=task.fence, index=report.segment.index)
+        draft.task(advance(task, happening, self._ledger.clock.now()))
+        await self._patiently(draft)
+
+    async def _intent(self, task: Task, report: IntentAsked) -> None:
+        """Rights are judged once more, the intent is made durable, and only then may the key be used."""
+        if reason := self._right_lost(task):
+            self._stopping.setdefault(task.id, RightLost(reason=reason))
+        if task.id in self._stopping:
+            await self._bus.stop(task.id)
+            return
+        again = task.intent is not None
+        draft = self._ledger.draft()
+        if report.header is not None:
+            work = self._ledger.find(WORK, task.id) or Work(task_id=task.id)
+            draft.put(WORK, task.id, Work(task_id=task.id, sealed=work.sealed, header=report.header))
+        assert task.signing_key is not None
+        draft.audit(
+            SYSTEM,
+            AuditChange.KEY_USED,
+            f"TASK:{task.id}",
+            "a signature that was lost is made again over the same bytes" if again else "the signing key is used",
+            {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": report.sha256},
+        )
+        intent = IntentRecorded(fence=task.fence, sha256=report.sha256)
+        draft.task(advance(task, intent, self._ledger.clock.now()))
+        await self._patiently(draft)
+        await self._bus.permit(task.id, task.fence)
+
+    async def _finished(self, task: Task, report: Finished) -> None:
+        try:
+            happening = await self._outcomes.completed(task, report)
+        except SealyardError as error:
+            await self._advance(task, Failed(fence=task.fence, reason=str(error), code=error.code))
+            return
+        await self._advance(task, happening)
+
+    async def _advance(self, task: Task, happening: Happening) -> Task:
+        moved = advance(task, happening, self._ledger.clock.now())
+        draft = self._ledger.draft()
+        draft.task(moved)
+        if moved.status.ended:
+            draft.remove(WORK, task.id)
+        await self._patiently(draft)
+        return moved
+
+    async def _patiently(self, draft: Draft) -> None:
+        """A full disk does not end a task: it waits until there is room, or its time limit is over."""
+        while True:
+            try:
+                await draft.commit()
+            except StorageError as error:
+                log.warning("not stored, trying again: %s", error)
+                await self._ledger.clock.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _right_lost(self, task: Task) -> str:
+        """What right is lacking now, in words. If rights cannot be read, they are lacking."""
+        resource = device_resource(task.config_id)
+        if not self._rights.may(task.created_by, Action.USE, resource):
+            return f"{task.created_by} may not use {task.config_name} any more."
+        approvers = counting_approvers(task, task.approvals)
+        still = [each for each in approvers if self._rights.may(each, Action.APPROVE, resource)]
+        if len(still) < task.approvals_required:
+            return "Too few of those who approved may still approve."
+        return ""
+
+
+def _reason(report: Broken) -> str:
+    return f"{report.error.message} {report.error.advice}".rstrip()

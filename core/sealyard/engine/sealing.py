@@ -1,0 +1,89 @@
+"""Sealing the audit log: entries move from the journal to the log's files, and the worker signs its tree head."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import msgspec
+
+from sealyard.audit.log import AuditLog
+from sealyard.engine.ledger import Ledger
+from sealyard.jobs.bus import JobBus
+from sealyard.model.audit import AuditEntry
+from sealyard.model.errors import SealyardError, WorkerError
+from sealyard.model.jobs import AuditPublicKey, SignCheckpoint
+from sealyard.storage.documents import DocumentStore
+
+SEAL_SECONDS = 1.0
+SEAL_ENTRIES = 256
+RETRY_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Sealing:
+    """At most a second or 256 entries after a commit, and at start and stop."""
+
+    def __init__(self, ledger: Ledger, audit: AuditLog, bus: JobBus, origin: str) -> None:
+        self._ledger = ledger
+        self._audit = audit
+        self._bus = bus
+        self._origin = origin
+        self._sealing = asyncio.Lock()
+
+    async def run(self) -> None:
+        while True:
+            await self._ledger.committed.wait()
+            self._ledger.committed.clear()
+            await self._a_moment()
+            try:
+                await self.seal()
+            except SealyardError as error:
+                log.warning("the audit log could not be sealed: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._ledger.committed.set()
+
+    async def seal(self) -> None:
+        """Moves what is committed, has it signed, and compacts the journal where that pays."""
+        async with self._sealing:
+            await self._move()
+            if self._audit.sealed_size < self._audit.size:
+                checkpoint = self._audit.checkpoint(self._origin)
+                answer = await self._bus.ask(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
+                if answer.text is None:
+                    raise WorkerError("The crypto worker answered without a checkpoint.")
+                await asyncio.to_thread(self._audit.add_checkpoint, answer.text)
+            if self._ledger.store.wants_compaction:
+                await asyncio.to_thread(self._ledger.store.compact, self._audit.size - 1)
+
+    async def pin_key(self) -> None:
+        """Has the public half of the audit key beside the log."""
+        answer = await self._bus.ask(AuditPublicKey())
+        assert answer.text is not None
+        await asyncio.to_thread(self._audit.pin_key, answer.text.encode())
+
+    async def _a_moment(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SEAL_SECONDS
+        while (left := until - loop.time()) > 0 and len(self._ledger.unmoved) < SEAL_ENTRIES:
+            self._ledger.committed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ledger.committed.wait(), left)
+
+    async def _move(self) -> None:
+        entries = self._ledger.unmoved
+        if not entries:
+            return
+        self._ledger.unmoved = []
+        try:
+            await asyncio.to_thread(self._audit.store, entries)
+        except BaseException:
+            self._ledger.unmoved = entries + self._ledger.unmoved
+            raise
+
+
+def take_over(store: DocumentStore, audit: AuditLog) -> None:
+    """At start: moves what an earlier engine committed and did not move. Does nothing the second time."""
+    audit.store(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())

@@ -1,0 +1,53 @@
+"""The tables of a workspace: what is kept in each, and how a list of it can be narrowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sealyard.model.access import AclRule, Membership, Subject
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.jobs import Work
+from sealyard.model.keys import KeyInfo
+from sealyard.model.policy import Policy
+from sealyard.model.tasks import Task
+from sealyard.model.value import Value
+
+V = TypeVar("V", bound=Value)
+
+
+class Token(Value, frozen=True, kw_only=True):
+    """A client token once used, by ``<subject> <token>``, and what came of it."""
+
+    task_id: str
+    request: str  # SHA-256 (hex) of what was asked for
+
+
+@dataclass(frozen=True)
+class Table(Generic[V]):
+    """A name in the store and the type of its values."""
+
+    name: str
+    type: type[V]
+
+
+TASKS = Table("tasks", Task)
+WORK = Table("work", Work)
+TOKENS = Table("tokens", Token)
+DEVICES = Table("devices", DeviceConfiguration)
+DEVICE_VERSIONS = Table("deviceVersions", DeviceConfiguration)
+KEYS = Table("keys", KeyInfo)
+SUBJECTS = Table("subjects", Subject)
+MEMBERSHIPS = Table("memberships", Membership)
+RULES = Table("rules", AclRule)
+POLICY = Table("policy", Policy)
+
+THE_POLICY = "policy"
+
+INDEXES = {TASKS.name: ("status", "configId", "createdBy", "kind")}
+
+ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name})
+
+
+def version_id(config_id: str, version: int) -> str:
+    return f"{config_id}.{version}"

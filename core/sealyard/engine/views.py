@@ -1,0 +1,113 @@
+"""Looking at tasks: what a subject may see, as it stands at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.rights import Rights
+from sealyard.engine.tables import TASKS
+from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
+from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.requests import TaskFilter, TaskPage
+from sealyard.model.results import as_at
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Live, Task, TaskStatus
+
+LONGEST_PAGE = 1000
+SHORTEST_PREFIX = 3
+
+
+class Views:
+    """``live`` gives what only a running engine knows of a task."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, live: Callable[[Task], Live | None]) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._live = live
+
+    def task(self, subject: str, task_id: str) -> Task:
+        """By id or a beginning of it. What a subject may not see does not exist for it."""
+        document = self._ledger.store.get(TASKS.name, task_id)
+        found = msgspec.convert(document, Task) if document is not None else self._by_prefix(subject, task_id)
+        if found is None or not self._may_see(subject, found.created_by, found.config_id):
+            raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
+        return self.as_now(found)
+
+    def as_now(self, task: Task) -> Task:
+        """With the result's state at this moment, and progress where there is some."""
+        result = as_at(task.result, self._ledger.clock.now()) if task.result is not None else None
+        return msgspec.structs.replace(task, result=result, live=self._live(task))
+
+    def page(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
+        """Newest first; reads on until the page is full or the list has ended."""
+        if not 1 <= limit <= LONGEST_PAGE:
+            raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
+        indexed = self._indexed(filters)
+        found: list[Task] = []
+        while True:
+            page = self._ledger.store.page(TASKS.name, filters=indexed, after=after, limit=limit - len(found))
+            found.extend(self._matching(subject, filters, (document for _, document in page.documents)))
+            after = page.next
+            if after is None or len(found) >= limit:
+                return TaskPage(tasks=tuple(found), next=after, total=page.total if _exact(filters) else None)
+
+    def hindrance(self, subject: str, task: Task) -> str:
+        """Why the subject cannot decide on the task; empty where it can."""
+        if task.status is not TaskStatus.WAITING:
+            return f"The task is {task.status}, not waiting for approval." + (f" {task.reason}" if task.reason else "")
+        if task.approval_expires_at is not None and self._ledger.clock.now() >= task.approval_expires_at:
+            return "The approval period is over."
+        if subject == task.created_by and not task.trial:
+            return "Nobody decides on a task of their own."
+        if kind_of(subject) is not SubjectKind.USER:
+            return "Only a person can decide on a task."
+        if any(each.by == subject for each in task.approvals):
+            return "You have decided already."
+        if not self._rights.may(subject, Action.APPROVE, device_resource(task.config_id)):
+            return f"You may not approve for {task.config_name}."
+        return ""
+
+    def _matching(self, subject: str, filters: TaskFilter, documents: Iterator[dict[str, object]]) -> Iterator[Task]:
+        text = filters.text.casefold()
+        for document in documents:
+            if not self._may_see(subject, str(document["createdBy"]), str(document["configId"])):
+                continue
+            task = msgspec.convert(document, Task)
+            if text and text not in _searchable(task):
+                continue
+            if filters.waiting_for_me and self.hindrance(subject, task):
+                continue
+            yield self.as_now(task)
+
+    def _indexed(self, filters: TaskFilter) -> dict[str, str]:
+        status = TaskStatus.WAITING if filters.waiting_for_me else filters.status
+        config = self._ledger.device(filters.config).id if filters.config else None
+        wanted = {"status": status, "kind": filters.kind, "configId": config, "createdBy": filters.created_by}
+        return {field: str(value) for field, value in wanted.items() if value is not None}
+
+    def _may_see(self, subject: str, creator: str, config_id: str) -> bool:
+        return subject == creator or self._rights.may(subject, Action.VIEW, device_resource(config_id))
+
+    def _by_prefix(self, subject: str, prefix: str) -> Task | None:
+        if len(prefix) < SHORTEST_PREFIX:
+            return None
+        found = [
+            document
+            for task_id, document in self._ledger.store.all(TASKS.name)
+            if task_id.startswith(prefix)
+            and self._may_see(subject, str(document["createdBy"]), str(document["configId"]))
+        ]
+        if len(found) > 1:
+            raise UsageError(f"{len(found)} tasks begin with {safe_text(prefix)}.", "Write more of the id.")
+        return msgspec.convert(found[0], Task) if found else None
+
+
+def _exact(filters: TaskFilter) -> bool:
+    return not filters.text and not filters.waiting_for_me
+
+
+def _searchable(task: Task) -> str:
+    return "\n".join((task.id, task.name, *(each.name for each in (*task.inputs, *task.metadata)))).casefold()

@@ -1,0 +1,56 @@
+"""A workspace's folder: made once, opened by one writer or any number of readers."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from sealyard.model.errors import StorageError, WorkspaceError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.workspace import FORMAT, Places, WorkspaceFile
+
+
+def read_workspace(places: Places) -> WorkspaceFile:
+    """Raises :class:`WorkspaceError` where there is none, or one of a newer version."""
+    try:
+        file = msgspec.json.decode(places.file.read_bytes(), type=WorkspaceFile)
+    except FileNotFoundError:
+        raise WorkspaceError(
+            f"There is no workspace in {safe_text(str(places.root))}.",
+            "Make one with `sealyard init`, or name another with --workspace or --profile.",
+        ) from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WorkspaceError(f"{safe_text(str(places.file))} cannot be read: {error}.") from error
+    if file.format > FORMAT:
+        raise WorkspaceError("The workspace was made by a newer Sealyard.", "Use that version, or a newer one.")
+    return file
+
+
+def make_workspace(places: Places, file: WorkspaceFile) -> None:
+    """Makes the folders (mode 0700) and, last of all, the file that makes them a workspace."""
+    if places.file.exists():
+        raise WorkspaceError(
+            f"There is a workspace in {safe_text(str(places.root))} already.", "Use it, or choose another folder."
+        )
+    if places.root.exists() and any(places.root.iterdir()):
+        raise WorkspaceError(f"{safe_text(str(places.root))} is not empty.", "Choose an empty or a new folder.")
+    try:
+        for folder in (places.root, places.store, places.audit, places.artifacts, places.keys):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        places.root.chmod(0o700)
+    except OSError as error:
+        raise StorageError(
+            f"{safe_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error
+    write_workspace(places, file)
+
+
+def write_workspace(places: Places, file: WorkspaceFile) -> None:
+    temporary = places.file.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as target:
+        target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+        target.flush()
+        os.fsync(target.fileno())
+    temporary.rename(places.file)

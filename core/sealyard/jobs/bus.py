@@ -1,0 +1,54 @@
+"""The seam between engine and workers: who carries a job there and a report back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from sealyard.model.jobs import Answer, Beat, Broken, Finished, IntentAsked, Job, Question, Sealed, Stopped, WorkerLost
+
+Report = Beat | Sealed | IntentAsked | Finished | Broken | Stopped | WorkerLost
+
+LARGE_JOB = 64 * 1024 * 1024
+"""From this many bytes on, a job has a worker to itself."""
+
+
+class JobBus(Protocol):
+    """Carries jobs to workers. Reports come in the order each worker made them.
+
+    A job is claimed, then prepared, then run or released. One that was run ends in exactly one of Finished,
+    Broken, Stopped or WorkerLost.
+    """
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers that live on this machine."""
+        ...
+
+    def claim(self, task_id: str, size: int) -> bool:
+        """Takes a place for a job of ``size`` bytes, if there is one."""
+        ...
+
+    async def prepare(self, task_id: str) -> str:
+        """Has a worker ready in the claimed place and says its name. Raises what kept it from starting."""
+        ...
+
+    def release(self, task_id: str) -> None:
+        """Gives back a place that nothing was run in."""
+        ...
+
+    async def run(self, job: Job) -> None: ...
+
+    async def permit(self, task_id: str, fence: int) -> None: ...
+
+    async def stop(self, task_id: str) -> None:
+        """Asks the worker to leave the task; one that does not within the grace period is killed."""
+        ...
+
+    async def ask(self, question: Question) -> Answer:
+        """A question to any worker, answered aside from jobs. Raises the error that the worker answers with."""
+        ...
+
+    def reports(self) -> AsyncIterator[Report]: ...
+
+    async def close(self) -> None: ...

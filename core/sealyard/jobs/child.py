@@ -1,0 +1,101 @@
+"""One crypto worker as a child process on a pair of pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sealyard.jobs.lines import LONGEST_LINE, from_worker, line
+from sealyard.model.errors import WorkerError, error_from
+from sealyard.model.jobs import FromWorker, NotReady, Ready, Unlock
+
+START_SECONDS = 20.0
+
+
+class Child:
+    """A running worker whose key store is open."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._input = process.stdin
+        self._output = process.stdout
+
+    @classmethod
+    async def start(cls, unlock: Unlock, log: Path) -> Child:
+        """Raises what the worker says, :class:`KeyStoreLockedError` for one, or :class:`WorkerError`."""
+        child = cls(await _spawned(log))
+        try:
+            await child.send(unlock)
+            first = await asyncio.wait_for(child._output.readline(), START_SECONDS)
+        except TimeoutError:
+            child.kill()
+            raise WorkerError("The crypto worker did not start in time.", f"Its log: {log}") from None
+        except BaseException:
+            child.kill()
+            raise
+        if not first:
+            await child.ended()
+            raise WorkerError("The crypto worker could not start.", f"Its log says why: {log}")
+        greeting = from_worker.decode(first)
+        if isinstance(greeting, Ready):
+            return child
+        child.kill()
+        if isinstance(greeting, NotReady):
+            raise error_from(greeting.error)
+        raise WorkerError("The crypto worker answered out of turn.")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def name(self) -> str:
+        return f"worker-{self.pid}"
+
+    async def send(self, message: Any) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._input.write(line(message))
+            await self._input.drain()
+
+    async def messages(self) -> AsyncIterator[FromWorker]:
+        """Until the worker's end of the pipe closes, or it says what cannot be understood."""
+        with contextlib.suppress(ConnectionError, ValueError, msgspec.MsgspecError):
+            while text := await self._output.readline():
+                yield from_worker.decode(text)
+
+    def hang_up(self) -> None:
+        """Closes the pipe, which is what makes a worker leave."""
+        self._input.close()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def ended(self) -> None:
+        await self._process.wait()
+
+
+async def _spawned(log: Path) -> asyncio.subprocess.Process:
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
+    with log.open("ab") as errors:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sealyard.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+            limit=LONGEST_LINE,
+        )

@@ -1,0 +1,20 @@
+"""Messages on a pipe: one JSON value a line, at most 16 MiB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sealyard.model.jobs import FromWorker, ToWorker
+
+LONGEST_LINE = 16 * 1024 * 1024
+
+to_worker = msgspec.json.Decoder(ToWorker)
+from_worker = msgspec.json.Decoder(FromWorker)
+_encoder = msgspec.json.Encoder()
+
+
+def line(message: Any) -> bytes:
+    """``message`` as it goes down a pipe."""
+    return _encoder.encode(message) + b"\n"

@@ -1,0 +1,232 @@
+"""The embedded bus: crypto workers as child processes, one in each place.
+
+A place takes one large job, or many small ones. One place is always left to small jobs, so that none of them
+waits behind a huge one. A worker is started when its place has work, and replaced when it has died. One that
+holds a job and falls silent for the length of a lease is killed: only then is its job called lost, so that two
+workers never write to the same files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+
+from sealyard.jobs.bus import LARGE_JOB, Report
+from sealyard.jobs.child import Child
+from sealyard.model.clock import Clock
+from sealyard.model.errors import WorkerError, error_from
+from sealyard.model.jobs import (
+    Answer,
+    Ask,
+    Broken,
+    Finished,
+    FromWorker,
+    Job,
+    NotReady,
+    Permit,
+    Question,
+    Ready,
+    Run,
+    Stop,
+    Stopped,
+    Unlock,
+    WorkerLost,
+)
+
+SMALL_JOBS = 32
+"""As many small jobs as one worker holds at a time."""
+
+LEASE_SECONDS = 10.0
+ASK_SECONDS = 60.0
+STOP_SECONDS = 5.0
+
+_CLAIMED = 0
+"""The fence of a job that has a place and does not run yet."""
+
+
+class _Place:
+    """Room for one worker, and the jobs it holds with their fences."""
+
+    def __init__(self) -> None:
+        self.child: Child | None = None
+        self.jobs: dict[str, int] = {}
+        self.large = False
+        self.heard = 0.0
+        self.questions: set[int] = set()
+        self.starting = asyncio.Lock()
+
+    def drop(self, task_id: str) -> None:
+        self.jobs.pop(task_id, None)
+        self.large = self.large and bool(self.jobs)
+
+    @property
+    def running(self) -> dict[str, int]:
+        return {task_id: fence for task_id, fence in self.jobs.items() if fence != _CLAIMED}
+
+
+class PipeBus:
+    """See :class:`sealyard.jobs.bus.JobBus`. Lives on one event loop."""
+
+    def __init__(self, unlock: Unlock, log: Path, clock: Clock, workers: int = 2) -> None:
+        self._unlock = unlock
+        self._log = log
+        self._clock = clock
+        self._places = [_Place() for _ in range(max(2, workers))]
+        self._reports: asyncio.Queue[Report] = asyncio.Queue()
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the workers that live."""
+        return tuple(place.child.pid for place in self._places if place.child is not None)
+
+    # ---- jobs
+
+    def claim(self, task_id: str, size: int) -> bool:
+        place = self._place_for_large() if size >= LARGE_JOB else self._place_for_small()
+        if place is None:
+            return False
+        place.jobs[task_id] = _CLAIMED
+        place.large = size >= LARGE_JOB
+        return True
+
+    async def prepare(self, task_id: str) -> str:
+        return (await self._child_in(self._place_of(task_id))).name
+
+    def release(self, task_id: str) -> None:
+        self._place_of(task_id).drop(task_id)
+
+    async def run(self, job: Job) -> None:
+        place = self._place_of(job.task.id)
+        child = await self._child_in(place)
+        place.jobs[job.task.id] = job.task.fence
+        place.heard = asyncio.get_running_loop().time()
+        await child.send(Run(job=job))
+
+    async def permit(self, task_id: str, fence: int) -> None:
+        child = self._place_of(task_id).child
+        if child is not None:
+            await child.send(Permit(task_id=task_id, fence=fence))
+
+    async def stop(self, task_id: str) -> None:
+        place = next((each for each in self._places if task_id in each.running), None)
+        if place is None or place.child is None:
+            return
+        await place.child.send(Stop(task_id=task_id))
+        self._spawn(self._kill_if_held(place, task_id, place.jobs[task_id]))
+
+    async def reports(self) -> AsyncIterator[Report]:
+        while True:
+            yield await self._reports.get()
+
+    # ---- questions
+
+    async def ask(self, question: Question) -> Answer:
+        place = min(self._places, key=lambda each: (each.child is None, each.large, len(each.jobs)))
+        child = await self._child_in(place)
+        self._number += 1
+        number = self._number
+        self._answers[number] = asyncio.get_running_loop().create_future()
+        place.questions.add(number)
+        try:
+            await child.send(Ask(number=number, question=question))
+            answer = await asyncio.wait_for(self._answers[number], ASK_SECONDS)
+        except TimeoutError:
+            raise WorkerError(
+                "The crypto worker did not answer.", f"Look into its log, {self._log}, then try again."
+            ) from None
+        finally:
+            place.questions.discard(number)
+            del self._answers[number]
+        if answer.error is not None:
+            raise error_from(answer.error)
+        return answer
+
+    async def close(self) -> None:
+        """Hangs up on every worker; kills one that does not leave."""
+        children = [place.child for place in self._places if place.child is not None]
+        for child in children:
+            child.hang_up()
+        for child in children:
+            try:
+                await asyncio.wait_for(child.ended(), STOP_SECONDS)
+            except TimeoutError:
+                child.kill()
+                await child.ended()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---- places
+
+    def _place_for_small(self) -> _Place | None:
+        fitting = [place for place in self._places if not place.large and len(place.jobs) < SMALL_JOBS]
+        return min(fitting, key=lambda place: (place.child is None and bool(place.jobs), len(place.jobs)), default=None)
+
+    def _place_for_large(self) -> _Place | None:
+        if sum(place.large for place in self._places) >= len(self._places) - 1:
+            return None
+        return next((place for place in self._places if not place.jobs), None)
+
+    def _place_of(self, task_id: str) -> _Place:
+        return next(place for place in self._places if task_id in place.jobs)
+
+    async def _child_in(self, place: _Place) -> Child:
+        async with place.starting:
+            if place.child is None:
+                place.child = await Child.start(self._unlock, self._log)
+                place.heard = asyncio.get_running_loop().time()
+                self._spawn(self._listen(place, place.child))
+                self._spawn(self._watch(place, place.child))
+            return place.child
+
+    async def _listen(self, place: _Place, child: Child) -> None:
+        async for message in child.messages():
+            place.heard = asyncio.get_running_loop().time()
+            self._hear(place, message)
+        child.kill()
+        await child.ended()
+        self._bury(place, child)
+
+    def _hear(self, place: _Place, message: FromWorker) -> None:
+        if isinstance(message, Answer):
+            waiting = self._answers.get(message.number)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
+        elif not isinstance(message, Ready | NotReady):
+            if isinstance(message, Finished | Broken | Stopped):
+                place.drop(message.task_id)
+            self._reports.put_nowait(message)
+
+    def _bury(self, place: _Place, child: Child) -> None:
+        place.child = None
+        for number in place.questions:
+            if not self._answers[number].done():
+                died = WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
+                self._answers[number].set_exception(died)
+        for task_id, fence in place.running.items():
+            place.drop(task_id)
+            self._reports.put_nowait(WorkerLost(worker=child.name, task_id=task_id, fence=fence, at=self._clock.now()))
+
+    async def _watch(self, place: _Place, child: Child) -> None:
+        """Ends the lease of a worker that holds jobs and says nothing."""
+        loop = asyncio.get_running_loop()
+        while place.child is child:
+            await asyncio.sleep(LEASE_SECONDS / 10)
+            if place.running and loop.time() - place.heard > LEASE_SECONDS:
+                child.kill()
+                return
+
+    async def _kill_if_held(self, place: _Place, task_id: str, fence: int) -> None:
+        child = place.child
+        await asyncio.sleep(STOP_SECONDS)
+        if child is not None and place.child is child and place.jobs.get(task_id) == fence:
+            child.kill()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

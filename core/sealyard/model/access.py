@@ -1,0 +1,128 @@
+"""Subjects, groups and the rules of the access control list."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from enum import StrEnum
+
+from sealyard.model.errors import UsageError
+from sealyard.model.value import Value
+
+
+class SubjectKind(StrEnum):
+    USER = "USER"
+    GROUP = "GROUP"
+    CLIENT = "CLIENT"
+
+
+SYSTEM = "SYSTEM:engine"
+"""The author of what nobody asked for: expiry, time limits, recovery."""
+
+_SUBJECT = re.compile(r"(USER|GROUP|CLIENT):[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+
+
+def parse_subject(text: str) -> str:
+    """A subject written ``KIND:name``; a bare name means a USER. Raises :class:`UsageError`."""
+    subject = text if ":" in text else f"{SubjectKind.USER}:{text}"
+    if not _SUBJECT.fullmatch(subject):
+        raise UsageError(
+            f"{text!r} is not a subject.",
+            "Write USER:anna, GROUP:owners or CLIENT:ci; letters, digits and . _ @ + - are allowed.",
+        )
+    return subject
+
+
+def kind_of(subject: str) -> SubjectKind:
+    return SubjectKind(subject.partition(":")[0])
+
+
+class Subject(Value, frozen=True, kw_only=True):
+    """A person, a group or a machine client of the workspace; ``id`` is written ``KIND:name``."""
+
+    id: str
+    created_by: str
+    created_at: datetime
+    display_name: str = ""
+
+
+class Membership(Value, frozen=True, kw_only=True):
+    """A group rule: ``member`` (of any kind) is inside ``group``."""
+
+    id: str
+    member: str
+    group: str
+    created_by: str
+    created_at: datetime
+
+
+class Action(StrEnum):
+    """What a rule allows. Every action implies VIEW of the same resource."""
+
+    VIEW = "VIEW"
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+    USE = "USE"
+    APPROVE = "APPROVE"
+    EXPORT = "EXPORT"
+
+
+class ResourceType(StrEnum):
+    """What rules can be about, as ``RESOURCE_TYPE:<this>``; a rule on a type holds for each resource of it."""
+
+    ACL = "ACL"
+    AUDIT_LOG = "AUDIT_LOG"
+    DEVICE_CONFIG = "DEVICE_CONFIG"
+    KEY = "KEY"
+    POLICY = "POLICY"
+    SUBJECT = "SUBJECT"
+
+
+MEANINGFUL: dict[ResourceType, frozenset[Action]] = {
+    ResourceType.ACL: frozenset({Action.VIEW, Action.CREATE, Action.DELETE}),
+    ResourceType.AUDIT_LOG: frozenset({Action.VIEW}),
+    ResourceType.DEVICE_CONFIG: frozenset(
+        {Action.VIEW, Action.CREATE, Action.UPDATE, Action.USE, Action.APPROVE, Action.EXPORT}
+    ),
+    ResourceType.KEY: frozenset({Action.VIEW, Action.CREATE, Action.UPDATE}),
+    ResourceType.POLICY: frozenset({Action.VIEW, Action.UPDATE}),
+    ResourceType.SUBJECT: frozenset({Action.VIEW, Action.CREATE}),
+}
+"""The actions that mean something on each type; other rules are refused rather than kept without effect."""
+
+
+def type_resource(kind: ResourceType) -> str:
+    return f"RESOURCE_TYPE:{kind}"
+
+
+def device_resource(config_id: str) -> str:
+    return f"{ResourceType.DEVICE_CONFIG}:{config_id}"
+
+
+def type_of(resource: str) -> ResourceType:
+    """The type a resource belongs to. Raises :class:`UsageError` for what is no resource."""
+    head, _, tail = resource.partition(":")
+    try:
+        if head == "RESOURCE_TYPE":
+            return ResourceType(tail)
+        if head == ResourceType.DEVICE_CONFIG and tail:
+            return ResourceType.DEVICE_CONFIG
+    except ValueError:
+        pass
+    raise UsageError(
+        f"{resource!r} is not a resource.",
+        "Write DEVICE_CONFIG:<id> or RESOURCE_TYPE:<type>, with one of " + ", ".join(ResourceType) + ".",
+    )
+
+
+class AclRule(Value, frozen=True, kw_only=True):
+    """``subject`` may do ``action`` to ``resource``. A ``permanent`` rule (the initial administrator's) stays."""
+
+    id: str
+    subject: str
+    resource: str
+    action: Action
+    created_by: str
+    created_at: datetime
+    permanent: bool = False

@@ -1,0 +1,67 @@
+"""Four eyes: what an approval is bound to, who counts, and when a quorum is reached. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from sealyard.model.access import SubjectKind, kind_of
+from sealyard.model.canonical import canonical_json
+from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.tasks import Decision, Task, Verdict
+
+LABEL = "sealyard approval v1"
+
+
+def approval_digest(task: Task) -> str:
+    """SHA-256 (hex) over RFC 8785 JSON of all that a decision is about.
+
+    Label, task, kind, requester, name, content type, inputs and metadata (names and digests, in order),
+    configuration id and version, keys, format and the number of approvals: change one and no approval counts.
+    """
+    subject = {
+        "label": LABEL,
+        "task": task.id,
+        "kind": task.kind.value,
+        "requestedBy": task.created_by,
+        "name": task.name,
+        "contentType": task.content_type,
+        "inputs": [[each.name, each.size, each.sha256] for each in task.inputs],
+        "metadata": [[each.name, each.size, each.sha256] for each in task.metadata],
+        "configuration": [task.config_id, task.config_version],
+        "encryption": _key(task.encryption_key),
+        "signing": _key(task.signing_key),
+        "format": task.format,
+        "approvalsRequired": task.approvals_required,
+    }
+    return hashlib.sha256(canonical_json(subject)).hexdigest()
+
+
+def _key(key: EncryptionKey | SigningKey | None) -> list[str | int] | None:
+    return None if key is None else [key.algorithm.value, key.uri, key.version]
+
+
+def counting_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
+    """The distinct persons whose approval counts: bound to this very task, and never the requester.
+
+    Only under the trial switch (``task.trial``) does the requester count.
+    """
+    return frozenset(
+        each.by
+        for each in decisions
+        if each.verdict is Verdict.APPROVED
+        and each.digest == task.approval_digest
+        and kind_of(each.by) is SubjectKind.USER
+        and (task.trial or each.by != task.created_by)
+    )
+
+
+def quorum_reached(task: Task) -> bool:
+    return len(counting_approvers(task, task.approvals)) >= task.approvals_required
+
+
+def quorum_possible(required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
+    """Whether ``required`` persons remain among ``approvers`` whichever of ``requesters`` asks."""
+    if len(approvers) < required:
+        return False
+    return all(len(approvers - {each}) >= required for each in requesters)

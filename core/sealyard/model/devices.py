@@ -1,0 +1,60 @@
+"""Device configurations: which keys and algorithms a package is made with, and under which terms."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.value import Value
+
+DEFAULT_FORMAT = "se-1"
+DEFAULT_LINK_SECONDS = 24 * 3600
+DEFAULT_RETENTION_SECONDS = 30 * 24 * 3600
+
+
+class EncryptionKey(Value, frozen=True, kw_only=True):
+    """A reference to an encryption key: never the secret itself. ``uri`` like ``local:name``, ``version`` fixed."""
+
+    algorithm: EncryptionAlgorithm
+    uri: str
+    version: int
+    description: str = ""
+
+
+class SigningKey(Value, frozen=True, kw_only=True):
+    """A reference to a signing key: never the secret itself. ``uri`` like ``local:name``, ``version`` fixed."""
+
+    algorithm: SigningAlgorithm
+    uri: str
+    version: int
+    description: str = ""
+
+
+class DeviceConfiguration(Value, frozen=True, kw_only=True):
+    """One version of a device configuration; a version never changes. A task uses the first key of each list.
+
+    ``linkSeconds``: how long a result's link lives; ``retentionSeconds``: how long its artifact is kept, from DONE.
+    ``warnings``: the caveats of the algorithms and key purposes chosen, for a person to read.
+    """
+
+    id: str
+    version: int
+    name: str
+    encryption_keys: tuple[EncryptionKey, ...]
+    signing_keys: tuple[SigningKey, ...]
+    format: str
+    approvals_required: int
+    link_seconds: int
+    retention_seconds: int
+    created_by: str
+    created_at: datetime
+    description: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def encryption(self) -> EncryptionKey:
+        return self.encryption_keys[0]
+
+    @property
+    def signing(self) -> SigningKey:
+        return self.signing_keys[0]

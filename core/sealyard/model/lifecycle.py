@@ -1,0 +1,280 @@
+"""The life cycle of a task: one table, one function, no I/O.
+
+    CREATED    -> WAITING (needs approval) | SCHEDULED (does not) | CANCELLED
+    WAITING    -> WAITING (one more approval) | APPROVED | CANCELLED (rejected, withdrawn, period over)
+    APPROVED   -> SCHEDULED | CANCELLED (withdrawn, a right lost, execution period over)
+    SCHEDULED  -> RUNNING | CANCELLED | FAILED (time limit)
+    RUNNING    -> RUNNING (a segment sealed, an intent recorded) | DONE | FAILED | CANCELLED
+                | SCHEDULED (lease lost; the third time FAILED)
+    DONE, FAILED, CANCELLED are final.
+
+Rules that hold in every transition:
+
+1. What is not in the table is refused with :class:`TransitionError`; the task is not changed.
+2. The requester's own decision never counts and is refused (but for the trial switch of a demo workspace).
+3. A person decides once. A decision made about another digest is refused.
+4. Each lease has a fencing number one higher than the last; what a worker says under another is refused.
+5. At most one thing is ever signed for a task: a second intent must be about the same bytes.
+6. Sub-tasks follow their parent: untouched before it is SCHEDULED, ended when it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sealyard.model.access import SubjectKind, kind_of
+from sealyard.model.approval import quorum_reached
+from sealyard.model.errors import ConflictError, NotAllowedError, TransitionError
+from sealyard.model.happenings import (
+    ApprovalPeriodOver,
+    CancelConfirmed,
+    Cancelled,
+    Completed,
+    Decided,
+    EngineRestarted,
+    ExecutionPeriodOver,
+    Failed,
+    Happening,
+    IntentRecorded,
+    Leased,
+    LeaseLost,
+    RightLost,
+    Scheduled,
+    SegmentSealed,
+    Submitted,
+    TimeLimitOver,
+    Withdrawn,
+)
+from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
+
+MOST_LOSSES = 3
+
+_S = TaskStatus
+_BEFORE_WORK = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
+
+TABLE: dict[type[Any], tuple[TaskStatus, ...]] = {
+    Submitted: (_S.CREATED,),
+    Decided: (_S.WAITING,),
+    Withdrawn: (_S.CREATED, _S.WAITING, _S.APPROVED),
+    Cancelled: _BEFORE_WORK,
+    ApprovalPeriodOver: (_S.WAITING,),
+    ExecutionPeriodOver: (_S.APPROVED, _S.SCHEDULED),
+    RightLost: (_S.APPROVED, _S.SCHEDULED, _S.RUNNING),
+    Scheduled: (_S.APPROVED,),
+    Leased: (_S.SCHEDULED,),
+    SegmentSealed: (_S.RUNNING,),
+    IntentRecorded: (_S.RUNNING,),
+    LeaseLost: (_S.RUNNING,),
+    EngineRestarted: (_S.RUNNING,),
+    CancelConfirmed: (_S.RUNNING,),
+    TimeLimitOver: (_S.SCHEDULED, _S.RUNNING),
+    Completed: (_S.RUNNING,),
+    Failed: (_S.RUNNING,),
+}
+"""Which happenings a status admits. An ended status admits none."""
+
+
+def advance(task: Task, happening: Happening, now: datetime) -> Task:
+    """``task`` after ``happening``.
+
+    Raises :class:`TransitionError` where the table does not have it, :class:`NotAllowedError` for a decision
+    by the requester, :class:`ConflictError` for a second decision by the same person.
+    """
+    if task.status not in TABLE[type(happening)]:
+        raise TransitionError(
+            f"Task {task.id} is {task.status}: {_words(happening)} is not possible any more or not yet.",
+            "Look at the task again; its state has moved on.",
+        )
+    return _MOVES[type(happening)](task, happening, now)
+
+
+def admits(task: Task, happening: type[Any]) -> bool:
+    """Whether the table has ``happening`` for the task's status."""
+    return task.status in TABLE[happening]
+
+
+def _words(happening: Happening) -> str:
+    name = type(happening).__name__
+    return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()
+
+
+def _submitted(task: Task, happening: Submitted, now: datetime) -> Task:
+    if task.approvals_required > 0:
+        return _moved(task, _S.WAITING, now, approval_expires_at=happening.approval_expires_at)
+    return _moved(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
+
+
+def _decided(task: Task, happening: Decided, now: datetime) -> Task:
+    decision = happening.decision
+    if decision.by == task.created_by and not task.trial:
+        raise NotAllowedError(
+            "Nobody decides on a task of their own.",
+            "Ask another person who may approve for this configuration.",
+        )
+    if kind_of(decision.by) is not SubjectKind.USER:
+        raise NotAllowedError("Only a person can decide on a task.", "Decide as a USER.")
+    if any(each.by == decision.by for each in task.approvals):
+        raise ConflictError(f"{decision.by} has already decided on task {task.id}.")
+    if decision.digest != task.approval_digest:
+        raise ConflictError(
+            "The decision was made about other contents than the task has.",
+            "Look at the task again, then decide.",
+        )
+    decided = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
+    if decision.verdict is Verdict.REJECTED:
+        return _ended(decided, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
+    if quorum_reached(decided):
+        return _moved(decided, _S.APPROVED, now, f"approved by {decision.by}")
+    return decided
+
+
+def _scheduled(task: Task, happening: Scheduled, now: datetime) -> Task:
+    return _moved(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
+
+
+def _leased(task: Task, happening: Leased, now: datetime) -> Task:
+    if happening.fence != task.fence + 1:
+        raise TransitionError(f"Task {task.id} wants fence {task.fence + 1}, not {happening.fence}.")
+    return _moved(
+        task,
+        _S.RUNNING,
+        now,
+        fence=happening.fence,
+        worker=happening.worker,
+        time_limit_at=task.time_limit_at or happening.time_limit_at,
+    )
+
+
+def _segment_sealed(task: Task, happening: SegmentSealed, now: datetime) -> Task:
+    _same_fence(task, happening.fence)
+    subtasks = tuple(
+        msgspec.structs.replace(each, status=_S.DONE) if index == happening.index else each
+        for index, each in enumerate(task.subtasks)
+    )
+    return msgspec.structs.replace(task, subtasks=subtasks, updated_at=now)
+
+
+def _intent_recorded(task: Task, happening: IntentRecorded, now: datetime) -> Task:
+    _same_fence(task, happening.fence)
+    if task.intent is not None and task.intent.sha256 != happening.sha256:
+        raise TransitionError(
+            f"Task {task.id} was about to sign something else before: it will not sign twice.",
+            "Ask for the package again as a new task.",
+        )
+    intent = Intent(sha256=happening.sha256, fence=happening.fence, at=now)
+    subtasks = tuple(
+        msgspec.structs.replace(each, status=_S.RUNNING) if each.kind is TaskKind.SIGNING else each
+        for each in task.subtasks
+    )
+    return msgspec.structs.replace(task, intent=intent, subtasks=subtasks, updated_at=now)
+
+
+def _lease_lost(task: Task, happening: LeaseLost, now: datetime) -> Task:
+    _same_fence(task, happening.fence)
+    losses = task.losses + 1
+    lost = msgspec.structs.replace(task, losses=losses)
+    if losses >= MOST_LOSSES:
+        reason = f"The worker died {losses} times on this task."
+        return _ended(lost, _S.FAILED, now, reason, "worker")
+    return _moved(lost, _S.SCHEDULED, now, "the worker was lost", worker="")
+
+
+def _engine_restarted(task: Task, happening: EngineRestarted, now: datetime) -> Task:
+    note = "the engine was started again"
+    return _moved(task, _S.SCHEDULED, now, note, worker="", time_limit_at=happening.time_limit_at)
+
+
+def _completed(task: Task, happening: Completed, now: datetime) -> Task:
+    _same_fence(task, happening.fence)
+    return _ended(msgspec.structs.replace(task, result=happening.result), _S.DONE, now, "", "")
+
+
+def _failed(task: Task, happening: Failed, now: datetime) -> Task:
+    _same_fence(task, happening.fence)
+    return _ended(task, _S.FAILED, now, happening.reason, happening.code)
+
+
+def _withdrawn(task: Task, happening: Withdrawn, now: datetime) -> Task:
+    return _ended(task, _S.CANCELLED, now, f"Withdrawn by {happening.by}: {happening.reason}", "withdrawn")
+
+
+def _cancelled(task: Task, happening: Cancelled | CancelConfirmed, now: datetime) -> Task:
+    return _ended(task, _S.CANCELLED, now, f"Cancelled by {happening.by}.", "cancelled")
+
+
+def _approval_period_over(task: Task, _happening: ApprovalPeriodOver, now: datetime) -> Task:
+    reason = "The approval period is over. Ask again with a new task."
+    return _ended(task, _S.CANCELLED, now, reason, "approval-period")
+
+
+def _execution_period_over(task: Task, _happening: ExecutionPeriodOver, now: datetime) -> Task:
+    reason = "The execution period is over: no worker took the task in time. Ask again with a new task."
+    return _ended(task, _S.CANCELLED, now, reason, "execution-period")
+
+
+def _right_lost(task: Task, happening: RightLost, now: datetime) -> Task:
+    return _ended(task, _S.CANCELLED, now, happening.reason, "right-lost")
+
+
+def _time_limit_over(task: Task, _happening: TimeLimitOver, now: datetime) -> Task:
+    return _ended(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
+
+
+_MOVES: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
+    Submitted: _submitted,
+    Decided: _decided,
+    Scheduled: _scheduled,
+    Leased: _leased,
+    SegmentSealed: _segment_sealed,
+    IntentRecorded: _intent_recorded,
+    LeaseLost: _lease_lost,
+    EngineRestarted: _engine_restarted,
+    Completed: _completed,
+    Failed: _failed,
+    Withdrawn: _withdrawn,
+    Cancelled: _cancelled,
+    CancelConfirmed: _cancelled,
+    ApprovalPeriodOver: _approval_period_over,
+    ExecutionPeriodOver: _execution_period_over,
+    RightLost: _right_lost,
+    TimeLimitOver: _time_limit_over,
+}
+
+
+def _same_fence(task: Task, fence: int) -> None:
+    if fence != task.fence:
+        raise TransitionError(f"Task {task.id} is at fence {task.fence}; a worker under fence {fence} is too late.")
+
+
+def _moved(task: Task, status: TaskStatus, now: datetime, note: str = "", **changes: object) -> Task:
+    return msgspec.structs.replace(
+        task,
+        status=status,
+        updated_at=now,
+        subtasks=_followed(task.subtasks, status),
+        history=(*task.history, StatusChange(status=status, at=now, note=note)),
+        **changes,
+    )
+
+
+def _ended(task: Task, status: TaskStatus, now: datetime, reason: str, code: str) -> Task:
+    return _moved(task, status, now, reason, reason=reason, reason_code=code, worker="")
+
+
+def _followed(subtasks: tuple[Subtask, ...], parent: TaskStatus) -> tuple[Subtask, ...]:
+    if parent in (_S.CREATED, _S.WAITING, _S.APPROVED):
+        return subtasks
+    return tuple(
+        each if each.status is _S.DONE else msgspec.structs.replace(each, status=_status_under(each, parent))
+        for each in subtasks
+    )
+
+
+def _status_under(subtask: Subtask, parent: TaskStatus) -> TaskStatus:
+    if parent is _S.RUNNING and subtask.kind is TaskKind.SIGNING:
+        return _S.SCHEDULED
+    return parent

@@ -1,0 +1,157 @@
+"""What a front end asks of the engine, and the pages and views it gets back."""
+
+from __future__ import annotations
+
+from sealyard.model.access import AclRule, Membership, Subject
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.audit import AuditEntry
+from sealyard.model.devices import (
+    DEFAULT_FORMAT,
+    DEFAULT_LINK_SECONDS,
+    DEFAULT_RETENTION_SECONDS,
+    DeviceConfiguration,
+)
+from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
+from sealyard.model.value import Value
+
+
+class PackageRequest(Value, frozen=True, kw_only=True):
+    """``config`` is a configuration's id or name; ``firmware`` in the order it is to be packed."""
+
+    config: str
+    firmware: tuple[InputFile, ...]
+    metadata: tuple[InputFile, ...] = ()
+    name: str = ""
+    content_type: str = ""
+    client_token: str | None = None
+
+
+class EncryptionRequest(Value, frozen=True, kw_only=True):
+    config: str
+    file: InputFile
+    name: str = ""
+    content_type: str = ""
+    client_token: str | None = None
+
+
+class SigningRequest(Value, frozen=True, kw_only=True):
+    """``message`` is what the algorithm takes; ``isDigest`` says that it is a finished SHA-256 of 32 bytes."""
+
+    config: str
+    message: bytes
+    is_digest: bool = False
+    file_name: str = ""
+    name: str = ""
+    content_type: str = ""
+    client_token: str | None = None
+
+
+class DeviceRequest(Value, frozen=True, kw_only=True):
+    """A new configuration. Keys are generated as ``local:<name>-encryption`` and ``-signing`` where none is named."""
+
+    name: str
+    encryption: EncryptionAlgorithm
+    signing: SigningAlgorithm
+    use: tuple[str, ...] = ()
+    approve: tuple[str, ...] = ()
+    approvals_required: int = 1
+    format: str = DEFAULT_FORMAT
+    link_seconds: int = DEFAULT_LINK_SECONDS
+    retention_seconds: int = DEFAULT_RETENTION_SECONDS
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    description: str = ""
+    encryption_key: str | None = None
+    signing_key: str | None = None
+
+
+class DeviceUpdate(Value, frozen=True, kw_only=True):
+    """A new version of a configuration; what is None stays as it is. Keys go to their current versions."""
+
+    config: str
+    approvals_required: int | None = None
+    format: str | None = None
+    link_seconds: int | None = None
+    retention_seconds: int | None = None
+    description: str | None = None
+
+
+class KeyImport(Value, frozen=True, kw_only=True):
+    """The crypto worker opens ``path``; PEM, PKCS#12 or raw AES bytes. ``certificate`` is a path too."""
+
+    uri: str
+    path: str
+    kind: KeyKind
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    password: str | None = None
+    certificate: str | None = None
+
+    def __repr__(self) -> str:
+        return f"KeyImport(uri={self.uri!r}, path={self.path!r})"
+
+
+class TaskFilter(Value, frozen=True, kw_only=True):
+    """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
+
+    ``waitingForMe``: only tasks this subject may still decide on.
+    """
+
+    status: TaskStatus | None = None
+    kind: TaskKind | None = None
+    config: str | None = None
+    created_by: str | None = None
+    text: str = ""
+    waiting_for_me: bool = False
+
+
+class TaskPage(Value, frozen=True, kw_only=True):
+    """Newest first. ``next`` continues; None at the end. ``total`` counts all that match; None where not counted."""
+
+    tasks: tuple[Task, ...]
+    next: str | None = None
+    total: int | None = None
+
+
+class AuditPage(Value, frozen=True, kw_only=True):
+    """Newest first; ``next`` is the sequence number to go on below, None at the end."""
+
+    entries: tuple[AuditEntry, ...]
+    next: int | None = None
+
+
+class Decidable(Value, frozen=True, kw_only=True):
+    """All an approver must see before a decision, and whether this subject may decide (``hindrance`` is empty then).
+
+    ``metadata``: name and readable beginning of each metadata file. ``previous``: the last approved package of the
+    same configuration. ``newerVersion``: of the configuration, where there is one.
+    """
+
+    task: Task
+    configuration: DeviceConfiguration
+    hindrance: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    previous: Task | None = None
+    newer_version: int | None = None
+
+
+class Access(Value, frozen=True, kw_only=True):
+    """The whole access control list."""
+
+    subjects: tuple[Subject, ...]
+    memberships: tuple[Membership, ...]
+    rules: tuple[AclRule, ...]
+
+
+class WorkspaceInfo(Value, frozen=True, kw_only=True):
+    """Where one is, as whom, and what four eyes means here."""
+
+    id: str
+    name: str
+    place: str
+    demo: bool
+    subject: str
+    four_eyes: str
+    read_only: bool
+    key_store: str
+    audit_size: int
+    audit_sealed: int
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,46 @@
+"""The states of a result: AVAILABLE until its link ends, then EXPIRED, then GONE with its artifact."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from sealyard.model.errors import ConflictError, ResultGoneError
+from sealyard.model.tasks import Result, ResultState
+
+
+def state_at(result: Result, now: datetime) -> ResultState:
+    """The state that holds at ``now``, whether or not it has been recorded yet."""
+    if result.state is ResultState.GONE or (result.kept_until is not None and now >= result.kept_until):
+        return ResultState.GONE
+    if result.expires_at is not None and now >= result.expires_at:
+        return ResultState.EXPIRED
+    return result.state
+
+
+def as_at(result: Result, now: datetime) -> Result:
+    """``result`` with the state that holds at ``now``; a link that leads nowhere is left out."""
+    state = state_at(result, now)
+    link = result.link if state is ResultState.AVAILABLE else None
+    return msgspec.structs.replace(result, state=state, link=link)
+
+
+def renewed(result: Result, link: str, expires_at: datetime, now: datetime) -> Result:
+    """``result`` behind a new link, never living longer than its artifact.
+
+    Raises :class:`ConflictError` for a signature, :class:`ResultGoneError` once the artifact was removed.
+    """
+    if result.kept_until is None:
+        raise ConflictError("A signature has no link.", "It stands in the task itself.")
+    if state_at(result, now) is ResultState.GONE:
+        raise ResultGoneError(
+            "The artifact was removed at the end of its retention period.", "Ask for the package again."
+        )
+    return msgspec.structs.replace(
+        result, state=ResultState.AVAILABLE, link=link, expires_at=min(expires_at, result.kept_until)
+    )
+
+
+def link_end(now: datetime, link_seconds: int, kept_until: datetime) -> datetime:
+    return min(now + timedelta(seconds=link_seconds), kept_until)

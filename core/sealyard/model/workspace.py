@@ -1,0 +1,48 @@
+"""A workspace on the disk: its folder, and the one file that says what it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from sealyard.model.value import Value
+
+FORMAT = 1
+"""The layout this version reads and writes."""
+
+
+class KeyStore(StrEnum):
+    """Where the master key lies: in the OS keyring, or in a file of our own under a passphrase."""
+
+    OS_KEYRING = "os-keyring"
+    PASSPHRASE = "passphrase"  # noqa: S105 - the kind of store, not a secret
+
+
+class WorkspaceFile(Value, frozen=True, kw_only=True):
+    """The contents of ``workspace.json``."""
+
+    id: str
+    name: str
+    format: int
+    demo: bool
+    key_store: KeyStore
+    administrator: str
+    created_at: datetime
+
+
+class Places:
+    """Where things are in a workspace's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.file = root / "workspace.json"
+        self.lock = root / "lock"
+        self.store = root / "store"
+        self.audit = root / "audit"
+        self.artifacts = root / "artifacts"
+        self.keys = root / "keys"
+        self.link_key = root / "keys" / "links"
+        self.profiles = root / "profiles.json"
+        self.worker_log = root / "logs" / "worker.log"
+        self.intents = root / "worker" / "intents.jsonl"

@@ -1,0 +1,24 @@
+"""What the worker checks for itself before a key is touched: it never takes the engine's word for an approval."""
+
+from __future__ import annotations
+
+from sealyard.model.algorithms import KeyPurpose
+from sealyard.model.approval import approval_digest, quorum_reached
+from sealyard.model.errors import KeyRefusedError, NotAllowedError
+from sealyard.model.jobs import Job
+from sealyard.model.tasks import TaskKind
+
+
+def judge(job: Job) -> None:
+    """Raises :class:`NotAllowedError` where the approvals do not carry, :class:`KeyRefusedError` for a wrong key."""
+    task = job.task
+    if approval_digest(task) != task.approval_digest:
+        raise NotAllowedError(
+            "The approvals were given for other contents than the job has.", "Ask again with a new task."
+        )
+    if not quorum_reached(task):
+        raise NotAllowedError("The job lacks approvals.", "Nothing was signed or encrypted.")
+    if task.kind is TaskKind.PACKAGING and job.signing_purpose is KeyPurpose.DATA:
+        raise KeyRefusedError("The signing key is for data, not for packages.", "Use a key made for packages.")
+    if task.kind is TaskKind.SIGNING and job.signing_purpose is KeyPurpose.PACKAGE:
+        raise KeyRefusedError("The signing key is for packages, not for data.", "Use a key made for data.")

@@ -1,0 +1,125 @@
+"""Where keys are opened, and the questions about keys are answered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sealyard.audit.checkpoint import note_text, signed_note
+from sealyard.crypto.streams import ContentCipher
+from sealyard.keys.local import LocalKeys
+from sealyard.keys.master import open_master_key
+from sealyard.keys.provider import KeyProvider, Signer
+from sealyard.keys.registry import key_provider
+from sealyard.model.algorithms import KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.audit import Checkpoint
+from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.errors import InputError, NotFoundError
+from sealyard.model.jobs import (
+    Answer,
+    AuditPublicKey,
+    ExportKey,
+    GenerateKey,
+    ImportKey,
+    Question,
+    RotateKey,
+    SignCheckpoint,
+    Unlock,
+)
+from sealyard.model.keys import KeyVersion, parse_key_uri
+from sealyard.model.safe_text import safe_text
+
+AUDIT_KEY = "audit"
+
+
+class KeyRoom:
+    """The providers of one workspace, opened under its master key, and its audit key."""
+
+    def __init__(self, unlock: Unlock) -> None:
+        workspace = Path(unlock.workspace)
+        master = open_master_key(
+            unlock.key_store, workspace / "keys", unlock.workspace_id, unlock.passphrase, create=unlock.create
+        )
+        self._origin = f"sealyard/{unlock.workspace_id}"
+        self._folder = workspace / "keys"
+        self._master = master
+        self._providers: dict[str, KeyProvider] = {}
+        self._audit = LocalKeys(self._folder / "audit", master)
+        self._audit_version: KeyVersion | None = None
+
+    async def signer(self, key: SigningKey) -> Signer:
+        uri = parse_key_uri(key.uri)
+        return await self._provider(uri.scheme).signer(uri.name, key.version, key.algorithm)
+
+    async def cipher(self, key: EncryptionKey) -> ContentCipher:
+        uri = parse_key_uri(key.uri)
+        return await self._provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
+
+    async def answer(self, number: int, question: Question) -> Answer:
+        """The answer to any question; raises the project's errors."""
+        match question:
+            case GenerateKey():
+                return await self._generate(number, question)
+            case ImportKey():
+                return await self._import(number, question)
+            case RotateKey():
+                uri = parse_key_uri(question.uri)
+                return Answer(number=number, version=await self._provider(uri.scheme).rotate(uri.name))
+            case ExportKey():
+                return await self._export(number, question)
+            case AuditPublicKey():
+                return Answer(number=number, text=(await self._audit_key()).public_key)
+            case SignCheckpoint():
+                return Answer(number=number, text=await self._note(question))
+
+    def _provider(self, scheme: str) -> KeyProvider:
+        if scheme not in self._providers:
+            self._providers[scheme] = key_provider(scheme, self._folder, self._master)
+        return self._providers[scheme]
+
+    async def _generate(self, number: int, question: GenerateKey) -> Answer:
+        uri = parse_key_uri(question.uri)
+        made = await self._provider(uri.scheme).generate(uri.name, question.kind, question.purpose, question.subject)
+        return Answer(number=number, key=made)
+
+    async def _import(self, number: int, question: ImportKey) -> Answer:
+        uri = parse_key_uri(question.uri)
+        taken = await self._provider(uri.scheme).import_key(
+            uri.name,
+            Path(question.path),
+            question.kind,
+            question.purpose,
+            question.password,
+            Path(question.certificate) if question.certificate else None,
+        )
+        return Answer(number=number, key=taken)
+
+    async def _export(self, number: int, question: ExportKey) -> Answer:
+        uri = parse_key_uri(question.uri)
+        data = await self._provider(uri.scheme).export_symmetric(uri.name, question.version)
+        try:
+            descriptor = os.open(question.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise InputError(
+                f"{safe_text(question.path)} cannot be written: {error.strerror}.",
+                "Name a new file in a folder of yours.",
+            ) from error
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        return Answer(number=number, text=question.path)
+
+    async def _audit_key(self) -> KeyVersion:
+        if self._audit_version is None:
+            try:
+                info = await self._audit.info(AUDIT_KEY)
+            except NotFoundError:
+                info = await self._audit.generate(AUDIT_KEY, KeyKind.ED25519, KeyPurpose.DATA, "Sealyard audit log")
+            self._audit_version = info.current
+        return self._audit_version
+
+    async def _note(self, question: SignCheckpoint) -> str:
+        key = await self._audit_key()
+        assert key.public_key is not None
+        checkpoint = Checkpoint(origin=self._origin, size=question.size, root=question.root)
+        signer = await self._audit.signer(AUDIT_KEY, key.version, SigningAlgorithm.ED25519)
+        return signed_note(checkpoint, key.public_key.encode(), await signer.sign(note_text(checkpoint)))

@@ -1,0 +1,34 @@
+"""Stores in a temporary folder, and a disk that refuses when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from storage_help import INDEXES, Disk, Open
+
+from sealyard.storage.documents import TinyDocuments
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def open_store(folder: Path) -> Iterator[Open]:
+    opened: list[TinyDocuments] = []
+
+    def open_one(*, write: bool = True, at: Path = folder) -> TinyDocuments:
+        opened.append(TinyDocuments.open(at, INDEXES, write=write))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)

@@ -1,0 +1,253 @@
+"""What the engine relies on: documents by id, lists by page, and readers that follow a writer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from storage_help import Disk, Open, documents
+
+from sealyard.model.errors import StorageError, UsageError
+from sealyard.storage import documents as documents_module
+from sealyard.storage.documents import DocumentStore, Page, TinyDocuments, Unit
+from sealyard.storage.index import TableIndex
+from sealyard.storage.memory import Memory
+
+
+def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:
+    return "tasks", f"t-{n}", {"createdAt": f"2026-01-01T00:00:{n:02d}Z", "status": status, **fields}
+
+
+def ids(page: Page) -> list[str]:
+    return [identity for identity, _ in page.documents]
+
+
+def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
+    store: DocumentStore = open_store()
+    store.submit(Unit(puts=(task(1),), removes=(("tasks", "none"),))).result()
+    assert store.get("tasks", "t-1") == task(1)[2]
+    assert store.get("tasks", "t-2") is None
+    assert store.get("none", "t-1") is None
+    assert list(store.all("tasks")) == [("t-1", task(1)[2])]
+    assert list(store.all("none")) == []
+    assert (store.count("tasks"), store.count("none")) == (1, 0)
+    assert store.refresh() is False
+
+
+def test_documents_handed_out_are_copies(open_store: Open) -> None:
+    store = open_store()
+    store.submit(Unit(puts=(("acl", "a", {"rules": [1]}),), audit=({"seq": 1},), events=({"cursor": 1},))).result()
+    handed = [store.get("acl", "a"), next(store.all("acl"))[1], store.page("acl", filters={}, limit=1).documents[0][1]]
+    for document in handed:
+        assert document is not None
+        document["rules"].append(2)
+    store.pending_audit()[0]["seq"] = 2
+    store.recent_events()[0]["cursor"] = 2
+    assert store.get("acl", "a") == {"rules": [1]}
+    assert store.pending_audit() == [{"seq": 1}]
+    assert store.recent_events() == [{"cursor": 1}]
+
+
+def test_all_gives_the_documents_as_they_were_at_the_call(open_store: Open) -> None:
+    store = open_store()
+    store.submit(Unit(puts=(task(1), task(2)))).result()
+    found = store.all("tasks")
+    store.submit(Unit(puts=(task(3),), removes=(("tasks", "t-2"),)))
+    assert [identity for identity, _ in found] == ["t-1", "t-2"]
+
+
+def test_pages_follow_each_other_newest_first_or_oldest_first(open_store: Open) -> None:
+    store = open_store()
+    store.submit(Unit(puts=tuple(task(n) for n in (3, 1, 2, 5, 4)))).result()
+    first = store.page("tasks", filters={}, limit=2)
+    assert (ids(first), first.total) == (["t-5", "t-4"], 5)
+    second = store.page("tasks", filters={}, after=first.next, limit=2)
+    assert ids(second) == ["t-3", "t-2"]
+    last = store.page("tasks", filters={}, after=second.next, limit=2)
+    assert (ids(last), last.next) == (["t-1"], None)
+    oldest = store.page("tasks", filters={}, newest_first=False, limit=3)
+    assert ids(oldest) == ["t-1", "t-2", "t-3"]
+    assert ids(store.page("tasks", filters={}, newest_first=False, after=oldest.next, limit=3)) == ["t-4", "t-5"]
+
+
+def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_store: Open) -> None:
+    store = open_store()
+    store.submit(Unit(puts=tuple(task(n) for n in range(5)))).result()
+    cursor = store.page("tasks", filters={}, limit=2).next
+    store.submit(Unit(puts=(task(9),), removes=(("tasks", "t-3"),))).result()
+    assert ids(store.page("tasks", filters={}, after=cursor, limit=2)) == ["t-2", "t-1"]
+
+
+def test_whole_seconds_sort_before_their_fractions(open_store: Open) -> None:
+    store = open_store()
+    times = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:01.000001Z", "2026-01-01T00:00:02Z"]
+    store.submit(Unit(puts=tuple(("tasks", str(n), {"createdAt": at}) for n, at in enumerate(times)))).result()
+    assert ids(store.page("tasks", filters={}, newest_first=False, limit=9)) == ["0", "1", "2"]
+
+
+def test_unknown_filters_and_cursors_are_refused(open_store: Open) -> None:
+    store = open_store()
+    with pytest.raises(UsageError, match="cannot be filtered by colour"):
+        store.page("tasks", filters={"colour": "red"}, limit=9)
+    with pytest.raises(UsageError, match="no cursor"):
+        store.page("tasks", filters={}, after="nonsense", limit=9)
+
+
+FIELDS = ("status", "kind")
+values = st.sampled_from(["A", "B", None, 3])
+listed = st.fixed_dictionaries(
+    {}, optional={"status": values, "kind": values, "createdAt": st.sampled_from(["1", "2", "3"])}
+)
+steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | listed), max_size=30)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    before=steps,
+    after=steps,
+    filters=st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(["A", "B"])),
+    newest_first=st.booleans(),
+    limit=st.integers(1, 4),
+)
+def test_pages_are_what_sorting_and_filtering_everything_would_give(
+    before: list[Any], after: list[Any], filters: dict[str, str], newest_first: bool, limit: int
+) -> None:
+    import msgspec
+
+    memory = Memory({"t": FIELDS})
+    expected: dict[str, dict[str, Any]] = {}
+
+    def apply(all_steps: list[Any]) -> list[Any]:
+        for identity, document in all_steps:
+            if document is None:
+                expected.pop(identity, None)
+            else:
+                expected[identity] = document
+        return memory.apply(("t", i, None if d is None else msgspec.json.encode(d)) for i, d in all_steps)
+
+    def walk(index: TableIndex) -> list[str]:
+        found: list[str] = []
+        cursor = None
+        while True:
+            page, cursor, total = index.page(filters, newest_first, cursor, limit)
+            assert total == len(matching)
+            found += page
+            if cursor is None:
+                return found
+
+    def in_order(documents: dict[str, dict[str, Any]]) -> list[str]:
+        hits = [(d.get("createdAt", ""), i) for i, d in documents.items() if filters.items() <= d.items()]
+        return [identity for _, identity in sorted(hits, reverse=newest_first)]
+
+    apply(before)
+    matching = in_order(expected)
+    assert walk(memory.index("t")) == matching
+    was, first = dict(expected), matching
+    undo = apply(after)
+    matching = in_order(expected)
+    assert walk(memory.index("t")) == matching
+    memory.apply(undo)
+    matching = first
+    assert walk(memory.index("t")) == first
+    assert {i: msgspec.json.decode(d) for i, d in memory.tables.get("t", {}).items()} == was
+
+
+def test_a_reader_sees_what_was_there_and_follows(open_store: Open) -> None:
+    writer = open_store()
+    writer.submit(Unit(puts=(task(1),), audit=({"seq": 1},))).result()
+    reader = open_store(write=False)
+    assert documents(reader) == documents(writer)
+    assert reader.refresh() is False
+    assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-1"]
+    writer.submit(Unit(puts=(task(2),), removes=(("tasks", "t-1"),), audit=({"seq": 2},), events=({"c": 1},))).result()
+    assert reader.refresh() is True
+    assert documents(reader) == documents(writer)
+    assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-2"]
+    assert reader.pending_audit() == [{"seq": 1}, {"seq": 2}]
+    assert reader.recent_events() == [{"c": 1}]
+
+
+def test_a_reader_follows_through_compactions(open_store: Open) -> None:
+    writer = open_store()
+    reader = open_store(write=False)
+    for n in range(4):
+        writer.submit(Unit(puts=(task(n),), events=({"c": n},))).result()
+        writer.compact(0)
+        if n != 1:  # one compaction goes by unseen
+            assert reader.refresh() is True
+            assert documents(reader) == documents(writer)
+            assert reader.recent_events() == [{"c": each} for each in range(n + 1)]
+    assert reader.refresh() is False
+
+
+def test_an_unfinished_frame_is_not_there_yet_for_a_reader(folder: Path, open_store: Open) -> None:
+    writer = open_store()
+    writer.submit(Unit(puts=(task(1),))).result()
+    writer.submit(Unit(puts=(task(2),))).result()
+    writer.close()
+    journal = folder / "journal-1.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-10])
+    reader = open_store(write=False)
+    assert reader.count("tasks") == 1
+    assert reader.torn is None
+    assert reader.refresh() is False
+    assert journal.read_bytes() == whole[:-10]
+    journal.write_bytes(whole)
+    assert reader.refresh() is True
+    assert reader.count("tasks") == 2
+
+
+def test_a_reader_forgets_a_frame_that_was_taken_back(
+    open_store: Open, failing_disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read the frame between the write and the sync, and the sync failed."""
+    writer = open_store()
+    writer.submit(Unit(puts=(task(1),))).result()
+    reader = open_store(write=False)
+    seen: list[bool] = []
+
+    def refuse() -> Exception:
+        seen.append(reader.refresh())
+        return OSError(5, "Input/output error")
+
+    failing_disk.error = refuse
+    failing_disk.fail("sync")
+    with pytest.raises(StorageError):
+        writer.submit(Unit(puts=(task(2, text="long " * 20),))).result()
+    assert seen == [True]
+    assert reader.count("tasks") == 2
+    assert reader.refresh() is True
+    assert documents(reader) == documents(writer)
+    writer.submit(Unit(puts=(task(3),))).result()
+    assert reader.refresh() is True
+    assert documents(reader) == documents(writer)
+
+
+def test_a_reader_opens_while_a_compaction_takes_the_files_away(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_store()
+    writer.submit(Unit(puts=(task(1),))).result()
+    load = documents_module.load
+    attempts: list[int] = []
+
+    def too_late(folder: Path) -> Any:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise FileNotFoundError("journal-1.log")
+        return load(folder)
+
+    monkeypatch.setattr(documents_module, "load", too_late)
+    assert open_store(write=False).count("tasks") == 1
+
+
+def test_a_store_opened_for_writing_twice_in_turn_keeps_everything(open_store: Open) -> None:
+    for n in range(5):
+        store: TinyDocuments = open_store()
+        assert store.count("tasks") == n
+        store.submit(Unit(puts=(task(n),))).result()
+        store.close()

@@ -1,0 +1,63 @@
+"""kill -9 in the middle of writing and compacting: no acknowledged unit is lost, none is there by half."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sealyard.storage.documents import TinyDocuments
+
+WRITE = """
+import sys, threading
+from pathlib import Path
+from sealyard.storage.documents import TinyDocuments, Unit
+
+folder, begin = Path(sys.argv[1]), int(sys.argv[2])
+store = TinyDocuments.open(folder, {}, write=True)
+
+def compact():
+    while True:
+        store.compact(0)
+
+threading.Thread(target=compact, daemon=True).start()
+n = begin
+while True:
+    futures = []
+    for _ in range(5):
+        unit = Unit(puts=(("left", str(n), {"n": n}), ("right", str(n), {"n": n})), audit=({"seq": n + 1},))
+        futures.append(store.submit(unit))
+        n += 1
+    for future in futures:
+        future.result()
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.crash
+def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    written = 0
+    for acknowledgements in (1, 3, 10, 25, 60, 120):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITE, str(folder), str(written)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        acknowledged = [process.stdout.readline() for _ in range(acknowledgements)][-1]
+        process.send_signal(signal.SIGKILL)
+        rest = process.communicate()[0].splitlines()
+        # The last line may itself be cut short by the kill.
+        acknowledged = [acknowledged, *rest[:-1]][-1]
+
+        store = TinyDocuments.open(folder, {}, write=True)
+        left, right = dict(store.all("left")), dict(store.all("right"))
+        seqs = [entry["seq"] for entry in store.pending_audit()]
+        store.close()
+        written = len(left)
+        assert left == right
+        assert written >= int(acknowledged)
+        assert set(left) == {str(n) for n in range(written)}
+        assert seqs == list(range(1, written + 1))

@@ -1,0 +1,257 @@
+"""TinyDB's documented API over the journal, with its own integer ids and with text ids."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tinydb
+from storage_help import Disk
+from tinydb import where
+from tinydb.operations import add, decrement, delete, increment, set, subtract
+from tinydb.table import Document, Table
+
+from sealyard.model.errors import StorageError
+from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.tables import JournalDatabase, JournalStorage, JournalTable, TextIdDatabase
+
+
+@pytest.fixture
+def core(folder: Path) -> Iterator[TinyDocuments]:
+    store = TinyDocuments.open(folder, {}, write=True)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def db(core: TinyDocuments) -> JournalDatabase:
+    return JournalDatabase(core)
+
+
+def reopened(folder: Path) -> JournalDatabase:
+    """The database as another process would read it."""
+    return JournalDatabase(TinyDocuments.open(folder, {}, write=False))
+
+
+@pytest.fixture
+def filled(db: JournalDatabase) -> JournalDatabase:
+    db.insert_multiple({"n": n, "even": n % 2 == 0, "nested": {"list": [n]}} for n in range(1, 5))
+    return db
+
+
+def test_insert_gives_ids_and_keeps_the_document(folder: Path, db: JournalDatabase) -> None:
+    assert db.insert({"n": 1}) == 1
+    assert db.insert({"n": 2}) == 2
+    assert db.insert(Document({"n": 7}, doc_id=7)) == 7
+    assert db.insert({"n": 8}) == 8
+    for each in (db, reopened(folder)):
+        assert each.all() == [{"n": 1}, {"n": 2}, {"n": 7}, {"n": 8}]
+        assert [document.doc_id for document in each] == [1, 2, 7, 8]
+
+
+def test_insert_refuses_an_id_that_is_taken_and_what_is_no_mapping(db: JournalDatabase) -> None:
+    db.insert({"n": 1})
+    with pytest.raises(ValueError, match="already exists"):
+        db.insert(Document({"n": 2}, doc_id=1))
+    with pytest.raises(ValueError, match="not a Mapping"):
+        db.insert([1])  # type: ignore[arg-type]
+    assert db.all() == [{"n": 1}]
+
+
+def test_insert_multiple_is_one_commit_and_all_or_nothing(folder: Path, db: JournalDatabase) -> None:
+    assert db.insert_multiple({"n": n} for n in range(100)) == list(range(1, 101))
+    assert (folder / "journal-1.log").read_bytes().count(b"\n") == 2
+    with pytest.raises(ValueError, match="already exists"):
+        db.insert_multiple([{"n": 100}, Document({"n": 0}, doc_id=1)])
+    assert len(db) == 100
+
+
+def test_get_by_id_ids_and_condition(filled: JournalDatabase) -> None:
+    assert filled.get(doc_id=2) == {"n": 2, "even": True, "nested": {"list": [2]}}
+    assert filled.get(doc_id=9) is None
+    assert [document["n"] for document in filled.get(doc_ids=[1, 3, 9])] == [1, 3]
+    found = filled.get(where("n") == 3)
+    assert isinstance(found, Document)
+    assert found.doc_id == 3
+    assert filled.get(where("n") == 9) is None
+    with pytest.raises(RuntimeError):
+        filled.get()
+
+
+def test_search_count_and_contains(filled: JournalDatabase) -> None:
+    assert [document["n"] for document in filled.search(where("even") == True)] == [2, 4]  # noqa: E712
+    assert [document["n"] for document in filled.search((where("n") > 1) & ~(where("n") == 4))] == [2, 3]
+    assert [document["n"] for document in filled.search(where("nested").list.any([1, 4]))] == [1, 4]
+    assert filled.count(where("n") >= 3) == 2
+    assert filled.contains(where("n") == 1)
+    assert not filled.contains(where("n") == 0)
+    assert filled.contains(doc_id=4)
+    assert not filled.contains(doc_id=5)
+
+
+def test_update_by_fields_condition_ids_and_operations(folder: Path, filled: JournalDatabase) -> None:
+    assert filled.update({"seen": True}) == [1, 2, 3, 4]
+    assert filled.update({"n": 10}, where("n") == 1) == [1]
+    assert filled.update(increment("n"), doc_ids=[1, 9]) == [1]
+    assert filled.update(decrement("n"), where("n") == 2) == [2]
+    assert filled.update(add("n", 5), where("n") == 3) == [3]
+    assert filled.update(subtract("n", 1), where("n") == 4) == [4]
+    assert filled.update(delete("seen"), where("even") == False) == [1, 3]  # noqa: E712
+    assert filled.update(set("even", None), doc_ids=[4]) == [4]
+    assert filled.update({"n": 0}, where("n") == 99) == []
+    for each in (filled, reopened(folder)):
+        assert [document["n"] for document in each] == [11, 1, 8, 3]
+        assert ["seen" in document for document in each] == [False, True, False, True]
+        assert [document["even"] for document in each] == [False, True, False, None]
+
+
+def test_update_multiple(filled: JournalDatabase) -> None:
+    assert filled.update_multiple([({"n": 0}, where("n") == 1), (delete("even"), where("n") == 2)]) == [1, 2]
+    assert filled.get(doc_id=1) == {"n": 0, "even": False, "nested": {"list": [1]}}
+    assert filled.get(doc_id=2) == {"n": 2, "nested": {"list": [2]}}
+
+
+def test_upsert_changes_what_is_there_and_inserts_what_is_not(filled: JournalDatabase) -> None:
+    assert filled.upsert({"n": 2, "by": "condition"}, where("n") == 2) == [2]
+    assert filled.upsert({"n": 77}, where("n") == 77) == [5]
+    assert filled.upsert(Document({"n": 78}, doc_id=5)) == [5]
+    assert filled.upsert(Document({"n": 79}, doc_id=9)) == [9]
+    assert [document["n"] for document in filled] == [1, 2, 3, 4, 78, 79]
+    with pytest.raises(ValueError, match="doc_id"):
+        filled.upsert({"n": 1})
+
+
+def test_remove_and_truncate(folder: Path, filled: JournalDatabase) -> None:
+    assert filled.remove(where("even") == True) == [2, 4]  # noqa: E712
+    assert filled.remove(doc_ids=[1, 9]) == [1]
+    assert [document["n"] for document in reopened(folder)] == [3]
+    with pytest.raises(RuntimeError):
+        filled.remove()
+    filled.truncate()
+    for each in (filled, reopened(folder)):
+        assert each.all() == []
+        assert len(each) == 0
+    assert filled.insert({"n": 1}) == 1
+
+
+def test_tables_stand_beside_each_other_and_can_be_dropped(folder: Path, db: JournalDatabase) -> None:
+    for name in ("one", "two", "three"):
+        db.table(name).insert({"in": name})
+    assert db.tables() == {"one", "two", "three"}
+    db.drop_table("two")
+    db.drop_table("none")
+    assert db.tables() == reopened(folder).tables() == {"one", "three"}
+    assert db.table("two").all() == []
+    assert db.table("one").all() == [{"in": "one"}]
+    db.drop_tables()
+    assert db.tables() == reopened(folder).tables() == {*()}
+    assert db.table("one").insert({}) == 1
+
+
+def test_documents_handed_out_are_the_callers_own(filled: JournalDatabase) -> None:
+    table = filled.table("cached", cache_size=0)
+    given = {"nested": {"list": [1]}}
+    table.insert(given)
+    given["nested"]["list"].append("changed by the giver")
+    for read in (table.all, lambda: table.search(where("nested").exists())):
+        read()[0]["nested"]["list"].append("changed by a reader")
+    assert table.all() == [{"nested": {"list": [1]}}]
+
+
+def test_a_query_cache_that_was_asked_for_is_dropped_at_a_change(db: JournalDatabase) -> None:
+    table = db.table("cached", cache_size=5)
+    table.insert({"n": 1})
+    assert table.count(where("n") == 1) == 1
+    table.insert({"n": 1})
+    assert table.count(where("n") == 1) == 2
+    table.clear_cache()
+    assert table.count(where("n") == 1) == 2
+
+
+def test_a_change_that_changes_nothing_commits_nothing(folder: Path, filled: JournalDatabase) -> None:
+    before = (folder / "journal-1.log").read_bytes()
+    filled.update({"even": True}, where("even") == True)  # noqa: E712
+    filled.remove(doc_ids=[99])
+    assert (folder / "journal-1.log").read_bytes() == before
+
+
+def test_a_change_commits_only_the_documents_it_touched(folder: Path, filled: JournalDatabase) -> None:
+    filled.update({"n": 0}, where("n") == 3)
+    assert (folder / "journal-1.log").read_bytes().splitlines()[-1].count(b'"nested"') == 1
+
+
+def test_a_change_the_disk_refuses_did_not_happen(failing_disk: Disk, filled: JournalDatabase) -> None:
+    before = filled.all()
+    failing_disk.fail("sync")
+    with pytest.raises(StorageError):
+        filled.update({"n": 0})
+    assert filled.all() == before
+
+
+def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocuments) -> None:
+    table = TextIdDatabase(core).table("tasks")
+    assert table.insert(Document({"n": 1}, doc_id="t-1")) == "t-1"  # type: ignore[arg-type]
+    many = [Document({"n": n}, doc_id=f"t-{n}") for n in (2, 3)]  # type: ignore[arg-type]
+    assert table.insert_multiple(many) == ["t-2", "t-3"]
+    assert table.get(doc_id="t-2") == {"n": 2}  # type: ignore[call-overload]
+    assert [document["n"] for document in table.get(doc_ids=["t-1", "t-3"])] == [1, 3]
+    assert table.update(increment("n"), where("n") == 3) == ["t-3"]
+    assert table.upsert(Document({"n": 5}, doc_id="t-5")) == ["t-5"]  # type: ignore[arg-type]
+    assert table.remove(where("n") == 1) == ["t-1"]
+    assert [document.doc_id for document in table] == ["t-2", "t-3", "t-5"]
+    assert table.contains(doc_id="t-5")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="id of its own"):
+        table.insert({"n": 9})
+    again = TextIdDatabase(TinyDocuments.open(folder, {}, write=False)).table("tasks")
+    assert again.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
+
+
+def test_the_engine_and_tinydb_see_the_same_documents(core: TinyDocuments) -> None:
+    core.submit(Unit(puts=(("tasks", "t-1", {"n": 1}),))).result()
+    assert core.database.table("tasks").search(where("n") == 1) == [{"n": 1}]
+    core.database.table("tasks").update({"n": 2})
+    assert core.get("tasks", "t-1") == {"n": 2}
+
+
+class Untouchable(JournalStorage):
+    """Fails where TinyDB would go past the two methods that are replaced."""
+
+    def read(self) -> Any:
+        raise AssertionError("TinyDB reads the whole database")
+
+    def write(self, data: Any) -> None:
+        raise AssertionError("TinyDB writes the whole database")
+
+
+def test_tinydb_does_everything_through_the_two_methods_that_are_replaced(core: TinyDocuments) -> None:
+    table = JournalTable(Untouchable(core), "t")
+    table.insert({"n": 1})
+    table.insert_multiple([{"n": 2}, {"n": 3}])
+    table.update({"m": 1})
+    table.update({"m": 1}, where("n") == 1)
+    table.update_multiple([({"m": 2}, where("n") == 2)])
+    table.upsert({"n": 4}, where("n") == 4)
+    table.remove(where("n") == 3)
+    assert len(table) == 3
+    assert [document["n"] for document in table] == [1, 2, 4]
+    assert table.contains(doc_id=1)
+    assert table.get(doc_ids=[1])
+    assert table.search(where("m").exists())
+    table.truncate()
+    assert table.all() == []
+
+
+def test_tinydb_still_has_the_methods_that_are_replaced() -> None:
+    assert tinydb.__version__.startswith("4.")
+    assert list(inspect.signature(Table._read_table).parameters) == ["self"]
+    assert list(inspect.signature(Table._update_table).parameters) == ["self", "updater"]
+    assert list(inspect.signature(Table._get_next_id).parameters) == ["self"]
+    source = inspect.getsource(Table)
+    outside = source.replace(inspect.getsource(Table._read_table), "").replace(
+        inspect.getsource(Table._update_table), ""
+    )
+    assert "_storage.read" not in outside
+    assert "_storage.write" not in outside
