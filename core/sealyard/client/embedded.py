@@ -158,7 +158,8 @@ class EmbeddedClient:
     async def wait(self, task_id: str, *, within: float | None = None) -> Task:
         task = await self.task(task_id)
         try:
-            return await asyncio.wait_for(self._ended(task), within)
+            async with asyncio.timeout(within):
+                return await self._ended(task)
         except TimeoutError:
             raise StillWaitingError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"

@@ -29,10 +29,12 @@ class LoopThread:
                 yield cast(T, item)
         finally:
             close = getattr(items, "aclose", None)
-            if close is not None:
+            if close is not None and not self._loop.is_closed():
                 asyncio.run_coroutine_threadsafe(close(), self._loop)
 
     def stop(self) -> None:
+        """Ends whatever still runs over there, then the thread."""
+        asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -47,3 +49,11 @@ _END = object()
 
 async def _next(items: AsyncIterator[T]) -> T | object:
     return await anext(items, _END)
+
+
+async def _end_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

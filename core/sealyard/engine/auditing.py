@@ -37,10 +37,18 @@ class Auditing:
         entries = await asyncio.to_thread(self._newest, match, below, limit)
         return AuditPage(entries=entries, next=entries[-1].seq if len(entries) == limit else None)
 
-    async def verify(self, subject: str, checkpoint: str | None, progress: Callable[[int], None] | None) -> AuditReport:
+    async def verify(
+        self, subject: str, checkpoint: str | None, progress: Callable[[int, int], None] | None
+    ) -> AuditReport:
         """Checks what lies in the log's files; entries still in the journal are counted as not yet sealed."""
         self._require(subject)
-        report = await asyncio.to_thread(verify, self._folder, checkpoint=checkpoint, progress=progress)
+        size, _ = self.sizes()
+
+        def told(done: int) -> None:
+            if progress is not None:
+                progress(done, size)
+
+        report = await asyncio.to_thread(verify, self._folder, checkpoint=checkpoint, progress=told)
         waiting = self._waiting(report.size)
         return msgspec.structs.replace(report, size=report.size + len(waiting))
 

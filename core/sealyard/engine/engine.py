@@ -122,6 +122,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stops, seals the audit log and lets the workspace go; unfinished tasks are found at the next start."""
+        self.events.close()
         for each in self._loops:
             each.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

@@ -34,12 +34,8 @@ class Broadcaster:
     def __init__(self, recent: Iterable[DurableEvent]) -> None:
         self._recent: deque[DurableEvent] = deque(recent, KEPT)
         self._listeners: set[_Listener] = set()
+        self._closed = False
         self.cursor = self._recent[-1].cursor if self._recent else 0
-
-    @property
-    def heard(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
 
     def publish(self, event: Event) -> None:
         self.cursor = max(self.cursor, event.cursor)
@@ -50,14 +46,20 @@ class Broadcaster:
         self._recent.append(event)
         self.publish(event)
 
+    def close(self) -> None:
+        """Lets every listener come to its end."""
+        self._closed = True
+        for listener in self._listeners:
+            listener.arrived.set()
+
     async def listen(self, after: int | None) -> AsyncIterator[Event]:
-        """Events behind the cursor ``after`` (None: from now on), without end."""
+        """Events behind the cursor ``after`` (None: from now on), until the engine closes."""
         listener = _Listener()
         for event in self._missed(after):
             listener.put(event)
         self._listeners.add(listener)
         try:
-            while True:
+            while not self._closed:
                 await listener.arrived.wait()
                 listener.arrived.clear()
                 while listener.events:

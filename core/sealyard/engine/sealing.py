@@ -69,8 +69,10 @@ class Sealing:
         until = loop.time() + SEAL_SECONDS
         while (left := until - loop.time()) > 0 and len(self._ledger.unmoved) < SEAL_ENTRIES:
             self._ledger.committed.clear()
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ledger.committed.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._ledger.committed.wait()
 
     async def _move(self) -> None:
         entries = self._ledger.unmoved

@@ -35,7 +35,8 @@ class Child:
         child = cls(await _spawned(log))
         try:
             await child.send(unlock)
-            first = await asyncio.wait_for(child._output.readline(), START_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                first = await child._output.readline()
         except TimeoutError:
             child.kill()
             raise WorkerError("The crypto worker did not start in time.", f"Its log: {log}") from None
@@ -43,7 +44,7 @@ class Child:
             child.kill()
             raise
         if not first:
-            await child.ended()
+            await child.leave(START_SECONDS)
             raise WorkerError("The crypto worker could not start.", f"Its log says why: {log}")
         greeting = from_worker.decode(first)
         if isinstance(greeting, Ready):
@@ -80,8 +81,14 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    async def ended(self) -> None:
-        await self._process.wait()
+    async def leave(self, seconds: float) -> None:
+        """Waits until the process has ended; kills one that has not within ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
 
 
 async def _spawned(log: Path) -> asyncio.subprocess.Process:

@@ -133,7 +133,8 @@ class PipeBus:
         place.questions.add(number)
         try:
             await child.send(Ask(number=number, question=question))
-            answer = await asyncio.wait_for(self._answers[number], ASK_SECONDS)
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self._answers[number]
         except TimeoutError:
             raise WorkerError(
                 "The crypto worker did not answer.", f"Look into its log, {self._log}, then try again."
@@ -151,11 +152,7 @@ class PipeBus:
         for child in children:
             child.hang_up()
         for child in children:
-            try:
-                await asyncio.wait_for(child.ended(), STOP_SECONDS)
-            except TimeoutError:
-                child.kill()
-                await child.ended()
+            await child.leave(STOP_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -187,8 +184,7 @@ class PipeBus:
         async for message in child.messages():
             place.heard = asyncio.get_running_loop().time()
             self._hear(place, message)
-        child.kill()
-        await child.ended()
+        await child.leave(STOP_SECONDS)
         self._bury(place, child)
 
     def _hear(self, place: _Place, message: FromWorker) -> None:
