@@ -166,6 +166,12 @@ class ResultGoneError(SealyardError):
     code = "result-gone"
 
 
+class DownloadError(SealyardError):
+    """What came down is not, or not all of, what the task made."""
+
+    code = "download"
+
+
 class TaskFailedError(SealyardError):
     """The task ended FAILED or CANCELLED; the message is its reason."""
 
