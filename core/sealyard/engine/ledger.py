@@ -115,22 +115,33 @@ class Ledger:
             self._waiting.append((durable, self._log.head))
         if draft.touches_access:
             self.access_generation += 1
-        loop = asyncio.get_running_loop()
-        # A callback, not the code behind the await: whoever waits may be cancelled, the commit is made anyhow.
-        durable.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._announce, done, draft.tasks, entries, events)
-        )
-        await asyncio.wrap_future(durable)
+        await self._durable(durable, draft.tasks, entries, events)
 
-    def _announce(
+    async def _durable(
         self,
         durable: Future[None],
         tasks: list[Task],
         entries: tuple[AuditEntry, ...],
         events: tuple[DurableEvent, ...],
     ) -> None:
-        if durable.exception() is not None:
-            return
+        """Waits for the sync, then tells. Telling does not wait for the waiter: it may have been cancelled."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[None] = loop.create_future()
+
+        def announce() -> None:
+            if (error := durable.exception()) is None:
+                self._tell(tasks, entries, events)
+            if told.cancelled():
+                return
+            if error is None:
+                told.set_result(None)
+            else:
+                told.set_exception(error)
+
+        durable.add_done_callback(lambda _: loop.call_soon_threadsafe(announce))
+        await told
+
+    def _tell(self, tasks: list[Task], entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> None:
         self.unmoved.extend(entries)
         for task in tasks:
             for follow in self.followers:

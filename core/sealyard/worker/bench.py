@@ -70,4 +70,4 @@ class Bench:
             )
         self.say(IntentAsked(task_id=self.task.id, fence=self.task.fence, sha256=sha256, header=header))
         await self.permit
-        await asyncio.to_thread(self._intents.record, self.task.id, self.task.fence, sha256, again=earlier is not None)
+        await self._intents.record(self.task.id, self.task.fence, sha256, again=earlier is not None)

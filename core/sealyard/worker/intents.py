@@ -1,12 +1,13 @@
 """The worker's own record of what it was about to sign: append-only, synced before the key is used.
 
 One JSON line each: task, fence, SHA-256 (hex) of the signed input, time. It is kept apart from the engine's
-store, so that a count of what was signed does not rest on the engine's word.
+store, so that a count of what was signed does not rest on the engine's word. Workers share the file: a line is
+one appending write. Intents that wait at the same time share one sync.
 """
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -25,34 +26,54 @@ class IntentLine(Value, frozen=True, kw_only=True):
 
 
 class IntentLog:
-    """The file is locked while it is read and appended to: several workers share it."""
+    """Lives on one event loop."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writing = asyncio.Lock()
 
-    def record(self, task: str, fence: int, sha256: str, *, again: bool) -> None:
+    async def record(self, task: str, fence: int, sha256: str, *, again: bool) -> None:
         """Durable when it returns. Raises :class:`ConflictError` where the task signed other bytes before.
 
         ``again``: the engine says that an intent was recorded before, so the file is searched for it.
         """
-        with self._path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if again:
-                file.seek(0)
-                _refuse_other(file.read(), task, sha256)
-            entry = IntentLine(task=task, fence=fence, sha256=sha256, at=time.time())
-            file.write(msgspec.json.encode(entry) + b"\n")
-            file.flush()
-            os.fdatasync(file.fileno())
+        if again:
+            await asyncio.to_thread(self._refuse_other, task, sha256)
+        entry = IntentLine(task=task, fence=fence, sha256=sha256, at=time.time())
+        line = msgspec.json.encode(entry) + b"\n"
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((line, written))
+        async with self._writing:
+            if not written.done():
+                await self._write_waiting()
+        await written
 
+    async def _write_waiting(self) -> None:
+        group, self._waiting = self._waiting, []
+        try:
+            await asyncio.to_thread(self._append, b"".join(line for line, _ in group))
+        except OSError as error:
+            for _, written in group:
+                written.set_exception(error)
+        else:
+            for _, written in group:
+                written.set_result(None)
 
-def _refuse_other(text: bytes, task: str, sha256: str) -> None:
-    marker = f'"task":"{task}"'.encode()
-    for line in text.splitlines():
-        if marker not in line:
-            continue
-        if msgspec.json.decode(line, type=IntentLine).sha256 != sha256:
-            raise ConflictError(
-                f"The worker has signed something else for task {task} before.", "Ask again with a new task."
-            )
+    def _append(self, lines: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, lines)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _refuse_other(self, task: str, sha256: str) -> None:
+        marker = f'"task":"{task}"'.encode()
+        text = self._path.read_bytes() if self._path.exists() else b""
+        for line in text.splitlines():
+            if marker in line and msgspec.json.decode(line, type=IntentLine).sha256 != sha256:
+                raise ConflictError(
+                    f"The worker has signed something else for task {task} before.", "Ask again with a new task."
+                )

@@ -1,0 +1,26 @@
+"""Measures the budgets of the design on this machine: `python -m tests.bench.run [throughput memory rates growth]`."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import growth, memory, rates, throughput
+
+MEASUREMENTS = {
+    "throughput": throughput.rows,
+    "memory": memory.rows,
+    "rates": rates.rows,
+    "growth": growth.rows,
+}
+
+
+def main(names: list[str]) -> int:
+    print("| what | measured | budget |\n|---|---|---|")
+    for name in names or list(MEASUREMENTS):
+        for row in MEASUREMENTS[name]():
+            print(row, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

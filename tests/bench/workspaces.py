@@ -1,0 +1,69 @@
+"""Throw-away workspaces for measurements, and what they are filled with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.engine.founding import found_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, Places
+
+PASSPHRASE = "for measurements only"
+ADMINISTRATOR, DEVELOPER, OWNER = "USER:administrator", "USER:developer", "USER:owner"
+DEVICE = "bench"
+BLOCK = 1 << 20
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder beside the repository's own temporary files, removed at the end (TMPDIR chooses the disk)."""
+    made = Path(tempfile.mkdtemp(prefix="sealyard-bench-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+async def found(root: Path) -> None:
+    """A workspace with a developer, an owner and a device configuration (AES-256-CBC, Ed25519)."""
+    await found_workspace(
+        Places(root), name="bench", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    async with opened(root) as client:
+        await client.add_subject(DEVELOPER)
+        await client.add_subject(OWNER)
+        await client.create_device(
+            DeviceRequest(
+                name=DEVICE,
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEVELOPER,),
+                approve=(OWNER,),
+            )
+        )
+
+
+@asynccontextmanager
+async def opened(root: Path) -> AsyncIterator[EmbeddedClient]:
+    client = await EmbeddedClient.open(root, ADMINISTRATOR, purpose="bench", passphrase=PASSPHRASE)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def random_file(path: Path, size: int) -> Path:
+    """``size`` bytes that do not compress."""
+    block = os.urandom(BLOCK)
+    with path.open("wb") as file:
+        for _ in range(size // BLOCK):
+            file.write(block)
+        file.write(block[: size % BLOCK])
+    return path
