@@ -27,7 +27,7 @@ from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange, AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import NotFoundError, StorageError
+from sealyard.model.errors import NotFoundError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import safe_text
@@ -102,16 +102,14 @@ class Ledger:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
         with self.store.steady():
             self._settle()
-            entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
-            events = tuple(self._numbered(event) for event in draft.events)
-            durable = self.store.submit(
-                Unit(
-                    puts=tuple(draft.puts),
-                    removes=tuple(draft.removes),
-                    audit=tuple(msgspec.to_builtins(each) for each in entries),
-                    events=tuple(msgspec.to_builtins(each) for each in events),
-                )
-            )
+            head = self._log.head
+            try:
+                entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
+                events = tuple(self._numbered(event) for event in draft.events)
+                durable = self.store.submit(_unit(draft, entries, events))
+            except SealyardError:
+                self._log.reset_head(head)
+                raise
             self._waiting.append((durable, self._log.head))
         if draft.touches_access:
             self.access_generation += 1
@@ -167,6 +165,15 @@ class Ledger:
     def _numbered(self, event: DurableEvent) -> DurableEvent:
         self._cursor += 1
         return msgspec.structs.replace(event, cursor=self._cursor)
+
+
+def _unit(draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> Unit:
+    return Unit(
+        puts=tuple(draft.puts),
+        removes=tuple(draft.removes),
+        audit=tuple(msgspec.to_builtins(each) for each in entries),
+        events=tuple(msgspec.to_builtins(each) for each in events),
+    )
 
 
 class Draft:
