@@ -54,7 +54,7 @@ class Keychain:
         return tuple(
             f"The certificate of {each.uri} ends on {each.current.certificate_ends_at:%Y-%m-%d}: rotate the key."
             for each in self._ledger.all(KEYS)
-            if ending_soon(each, now)
+            if each.current in ending_soon(each, now)
         )
 
     async def generate(self, draft: Draft, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:

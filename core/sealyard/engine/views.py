@@ -9,7 +9,7 @@ import msgspec
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import TASKS
-from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
+from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of, type_resource
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.requests import TaskFilter, TaskPage
 from sealyard.model.results import as_at
@@ -52,7 +52,8 @@ class Views:
             found.extend(self._matching(subject, filters, (document for _, document in page.documents)))
             after = page.next
             if after is None or len(found) >= limit:
-                return TaskPage(tasks=tuple(found), next=after, total=page.total if _exact(filters) else None)
+                exact = _exact(filters) and self._sees_all(subject)
+                return TaskPage(tasks=tuple(found), next=after, total=page.total if exact else None)
 
     def hindrance(self, subject: str, task: Task) -> str:
         """Why the subject cannot decide on the task; empty where it can."""
@@ -90,6 +91,9 @@ class Views:
 
     def _may_see(self, subject: str, creator: str, config_id: str) -> bool:
         return subject == creator or self._rights.may(subject, Action.VIEW, device_resource(config_id))
+
+    def _sees_all(self, subject: str) -> bool:
+        return self._rights.may(subject, Action.VIEW, type_resource(ResourceType.DEVICE_CONFIG))
 
     def _by_prefix(self, subject: str, prefix: str) -> Task | None:
         if len(prefix) < SHORTEST_PREFIX:
