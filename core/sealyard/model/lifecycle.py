@@ -152,7 +152,9 @@ def _leased(task: Task, happening: Leased, now: datetime) -> Task:
 def _segment_sealed(task: Task, happening: SegmentSealed, now: datetime) -> Task:
     _same_fence(task, happening.fence)
     subtasks = tuple(
-        msgspec.structs.replace(each, status=_S.DONE) if index == happening.index else each
+        msgspec.structs.replace(each, status=_S.DONE)
+        if index == happening.index and each.kind is TaskKind.ENCRYPTION
+        else each
         for index, each in enumerate(task.subtasks)
     )
     return msgspec.structs.replace(task, subtasks=subtasks, updated_at=now)
