@@ -7,12 +7,13 @@ a key or, but for :class:`Unlock`, a passphrase.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import ClassVar
 
 from sealyard.model.algorithms import KeyKind, KeyPurpose
 from sealyard.model.errors import ErrorValue
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
-from sealyard.model.value import Value
+from sealyard.model.value import SecretValue, Value
 
 
 class SealedSegment(Value, frozen=True, kw_only=True):
@@ -48,17 +49,16 @@ class Job(Value, frozen=True, kw_only=True):
 # ---- engine to worker
 
 
-class Unlock(Value, frozen=True, kw_only=True, tag=True):
+class Unlock(SecretValue, frozen=True, kw_only=True, tag=True):
     """The first line a worker gets: where the workspace is and how its key store opens."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
 
     workspace: str
     workspace_id: str
     key_store: str
     passphrase: str | None = None
     create: bool = False
-
-    def __repr__(self) -> str:
-        return f"Unlock(workspace={self.workspace!r}, key_store={self.key_store!r})"
 
 
 class Run(Value, frozen=True, kw_only=True, tag=True):
@@ -86,8 +86,10 @@ class GenerateKey(Value, frozen=True, kw_only=True, tag=True):
     created_by: str
 
 
-class ImportKey(Value, frozen=True, kw_only=True, tag=True):
+class ImportKey(SecretValue, frozen=True, kw_only=True, tag=True):
     """The worker opens the file; the password, if any, crosses the pipe only."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
@@ -96,9 +98,6 @@ class ImportKey(Value, frozen=True, kw_only=True, tag=True):
     created_by: str
     password: str | None = None
     certificate: str | None = None
-
-    def __repr__(self) -> str:
-        return f"ImportKey(uri={self.uri!r}, path={self.path!r})"
 
 
 class RotateKey(Value, frozen=True, kw_only=True, tag=True):

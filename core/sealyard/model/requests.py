@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditEntry
@@ -12,7 +14,7 @@ from sealyard.model.devices import (
     DeviceConfiguration,
 )
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
-from sealyard.model.value import Value
+from sealyard.model.value import SecretValue, Value
 
 
 class PackageRequest(Value, frozen=True, kw_only=True):
@@ -75,8 +77,10 @@ class DeviceUpdate(Value, frozen=True, kw_only=True):
     description: str | None = None
 
 
-class KeyImport(Value, frozen=True, kw_only=True):
+class KeyImport(SecretValue, frozen=True, kw_only=True):
     """The crypto worker opens ``path``; PEM, PKCS#12 or raw AES bytes. ``certificate`` is a path too."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
@@ -84,9 +88,6 @@ class KeyImport(Value, frozen=True, kw_only=True):
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: str | None = None
     certificate: str | None = None
-
-    def __repr__(self) -> str:
-        return f"KeyImport(uri={self.uri!r}, path={self.path!r})"
 
 
 class TaskFilter(Value, frozen=True, kw_only=True):

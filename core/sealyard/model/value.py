@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import msgspec
 
 
@@ -11,3 +13,15 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     Change one with :func:`msgspec.structs.replace`; a task's status only through
     :func:`sealyard.model.lifecycle.advance`.
     """
+
+
+class SecretValue(Value, frozen=True, kw_only=True):
+    """A value that carries a secret. However it is printed, by Rich in a crash report too, only ``SHOWN`` is seen."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.SHOWN]
