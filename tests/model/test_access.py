@@ -1,0 +1,86 @@
+"""Names of subjects and resources: any text is one, or our error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.model.access import (
+    MEANINGFUL,
+    ResourceType,
+    SubjectKind,
+    device_resource,
+    kind_of,
+    parse_subject,
+    type_of,
+    type_resource,
+)
+from sealyard.model.errors import UsageError
+
+near_misses = st.builds(
+    "".join, st.lists(st.sampled_from(["USER", "CLIENT", "GROUP", ":", "a", "\n", " ", "é", "RESOURCE_TYPE", "ACL"]))
+)
+
+
+@given(st.text() | near_misses)
+def test_any_text_is_a_subject_or_our_error(text: str) -> None:
+    try:
+        subject = parse_subject(text)
+    except UsageError:
+        return
+    assert parse_subject(subject) == subject
+    assert kind_of(subject) in SubjectKind
+    assert subject.isascii()
+    assert subject.isprintable()
+    assert " " not in subject
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("anna", "USER:anna"),
+        ("USER:anna", "USER:anna"),
+        ("GROUP:owners", "GROUP:owners"),
+        ("CLIENT:ci-1", "CLIENT:ci-1"),
+        ("anna@example.org", "USER:anna@example.org"),
+        ("a" * 64, "USER:" + "a" * 64),
+    ],
+)
+def test_a_bare_name_is_a_person(text: str, subject: str) -> None:
+    assert parse_subject(text) == subject
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "USER:", ":anna", "user:anna", "SYSTEM:engine", "anna\n", ".anna", "a b", "a/b", "a" * 65, "ä"]
+)
+def test_what_is_no_subject_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_subject(text)
+
+
+@given(st.text() | near_misses)
+def test_any_text_is_a_resource_or_our_error(text: str) -> None:
+    try:
+        kind = type_of(text)
+    except UsageError:
+        return
+    assert kind in ResourceType
+    assert text == type_resource(kind) or text.startswith("DEVICE_CONFIG:")
+
+
+def test_a_device_belongs_to_its_type() -> None:
+    assert type_of(device_resource("c1")) is ResourceType.DEVICE_CONFIG
+    for kind in ResourceType:
+        assert type_of(type_resource(kind)) is kind
+
+
+@pytest.mark.parametrize("text", ["DEVICE_CONFIG:", "DEVICE_CONFIG", "RESOURCE_TYPE:", "KEY:local:a", "ACL", ""])
+def test_what_is_no_resource_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        type_of(text)
+
+
+def test_every_type_says_which_actions_mean_something() -> None:
+    assert set(MEANINGFUL) == set(ResourceType)
+    assert all(MEANINGFUL.values())

@@ -1,0 +1,127 @@
+"""Four eyes: what an approval is bound to, who counts, and whether a quorum can be met at all."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from task_maker import NOW, decision, file, package, waiting
+
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.approval import approval_digest, counting_approvers, quorum_possible, quorum_reached
+from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.tasks import Task, TaskKind, TaskStatus, Verdict
+
+CTR, CBC = EncryptionAlgorithm.AES128_CTR_NO_PAD, EncryptionAlgorithm.AES128_CBC_PKCS7_PAD
+ED25519, RSA = SigningAlgorithm.ED25519, SigningAlgorithm.RSA_3072
+
+TASK = package()
+OTHER = "bb" * 32
+
+PARTS: dict[str, dict[str, object]] = {
+    "id": {"id": "t2"},
+    "kind": {"kind": TaskKind.ENCRYPTION},
+    "requester": {"created_by": "USER:other"},
+    "name": {"name": "release 2"},
+    "content type": {"content_type": "bootloader"},
+    "name of an input": {"inputs": (file("0.bin"), file("other.bin"))},
+    "size of an input": {"inputs": (file("0.bin"), file("1.bin", size=4))},
+    "digest of an input": {"inputs": (file("0.bin"), file("1.bin", sha256=OTHER))},
+    "order of inputs": {"inputs": TASK.inputs[::-1]},
+    "one input less": {"inputs": TASK.inputs[:1]},
+    "an input twice": {"inputs": (*TASK.inputs, TASK.inputs[0])},
+    "name of metadata": {"metadata": (file("notes.txt"), file("other.txt"))},
+    "size of metadata": {"metadata": (file("notes.txt"), file("version.txt", size=4))},
+    "digest of metadata": {"metadata": (file("notes.txt"), file("version.txt", sha256=OTHER))},
+    "order of metadata": {"metadata": TASK.metadata[::-1]},
+    "no metadata": {"metadata": ()},
+    "an input as metadata": {"inputs": TASK.inputs[:1], "metadata": (TASK.inputs[1], *TASK.metadata)},
+    "configuration": {"config_id": "c2"},
+    "version of the configuration": {"config_version": 5},
+    "no encryption key": {"encryption_key": None},
+    "encryption algorithm": {"encryption_key": EncryptionKey(algorithm=CBC, uri="local:e", version=1)},
+    "encryption key": {"encryption_key": EncryptionKey(algorithm=CTR, uri="local:f", version=1)},
+    "version of the encryption key": {"encryption_key": EncryptionKey(algorithm=CTR, uri="local:e", version=2)},
+    "no signing key": {"signing_key": None},
+    "signing algorithm": {"signing_key": SigningKey(algorithm=RSA, uri="local:s", version=2)},
+    "signing key": {"signing_key": SigningKey(algorithm=ED25519, uri="local:r", version=2)},
+    "version of the signing key": {"signing_key": SigningKey(algorithm=ED25519, uri="local:s", version=3)},
+    "format": {"format": "se-2"},
+    "approvals required": {"approvals_required": 2},
+}
+
+
+def changed(task: Task, changes: dict[str, object]) -> Task:
+    return msgspec.structs.replace(task, **changes)
+
+
+def test_the_digest_is_the_same_for_the_same_contents() -> None:
+    assert approval_digest(package()) == approval_digest(TASK) == TASK.approval_digest
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_digest_changes_with_each_of_its_parts(part: str) -> None:
+    assert approval_digest(changed(TASK, PARTS[part])) != TASK.approval_digest
+
+
+def test_no_two_of_the_changes_have_the_same_digest() -> None:
+    digests = {approval_digest(changed(TASK, each)) for each in PARTS.values()}
+    assert len(digests) == len(PARTS)
+
+
+def test_the_digest_does_not_move_while_the_task_does() -> None:
+    moved = changed(waiting(), {"status": TaskStatus.RUNNING, "updated_at": NOW, "fence": 3, "worker": "w"})
+    assert approval_digest(moved) == moved.approval_digest
+
+
+def test_approvals_of_other_contents_do_not_count() -> None:
+    task = waiting()
+    assert counting_approvers(task, [decision(task, digest="00" * 32)]) == frozenset()
+
+
+def test_the_requester_never_counts_however_often_it_is_said() -> None:
+    task = waiting(by="USER:dev")
+    assert counting_approvers(task, [decision(task, "USER:dev")] * 3) == frozenset()
+    client = waiting(by="CLIENT:ci")
+    assert counting_approvers(client, [decision(client, "CLIENT:ci")]) == frozenset()
+
+
+def test_the_requester_counts_under_the_trial_switch_only() -> None:
+    task = waiting(by="USER:dev", trial=True)
+    assert counting_approvers(task, [decision(task, "USER:dev")]) == {"USER:dev"}
+
+
+def test_clients_groups_and_rejections_do_not_count() -> None:
+    task = waiting(trial=True)
+    said = [
+        decision(task, "CLIENT:ci"),
+        decision(task, "GROUP:owners"),
+        decision(task, "USER:no", Verdict.REJECTED),
+        decision(task, "USER:yes"),
+    ]
+    assert counting_approvers(task, said) == {"USER:yes"}
+
+
+def test_a_quorum_counts_persons_and_not_approvals() -> None:
+    task = waiting(approvals=2)
+    twice = changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:a"))})
+    assert not quorum_reached(twice)
+    assert quorum_reached(changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:b"))}))
+
+
+people = st.frozensets(st.sampled_from(["USER:a", "USER:b", "USER:c", "USER:d", "CLIENT:ci"]))
+
+
+@given(st.integers(1, 4), people, people)
+def test_a_quorum_is_possible_when_it_is_whoever_asks(
+    required: int, approvers: frozenset[str], requesters: frozenset[str]
+) -> None:
+    def can_be_approved(asking: str) -> bool:
+        return any(asking not in chosen for chosen in combinations(sorted(approvers), required))
+
+    # Nobody may ask yet: it is enough that somebody could approve.
+    expected = all(can_be_approved(each) for each in requesters or {"USER:nobody"})
+    assert quorum_possible(required, approvers, requesters) is expected

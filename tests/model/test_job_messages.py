@@ -1,0 +1,101 @@
+"""Messages between engine and worker survive the pipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from task_maker import NOW, running
+
+from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.errors import ErrorValue
+from sealyard.model.jobs import (
+    Answer,
+    Ask,
+    AuditPublicKey,
+    Beat,
+    Broken,
+    ExportKey,
+    Finished,
+    FromWorker,
+    GenerateKey,
+    ImportKey,
+    IntentAsked,
+    Job,
+    NotReady,
+    Permit,
+    Ready,
+    RotateKey,
+    Run,
+    Sealed,
+    SealedSegment,
+    SignCheckpoint,
+    Stop,
+    Stopped,
+    ToWorker,
+    Unlock,
+    Work,
+)
+from sealyard.model.keys import KeyInfo, KeyVersion
+
+SEGMENT = SealedSegment(index=1, length=48, sha256="aa" * 32)
+VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")
+KEY = KeyInfo(uri="local:a", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, versions=(VERSION,))
+ERROR = ErrorValue(code="worker", message="It died.", advice="Try again.")
+JOB = Job(
+    task=running(),
+    work=Work(task_id="t1", sealed=(SEGMENT,), header="AAAA"),
+    certificate="PEM",
+    signing_kind=KeyKind.ED25519,
+    signing_purpose=KeyPurpose.PACKAGE,
+)
+GENERATE = GenerateKey(
+    uri="local:a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, subject="gateway", created_by="USER:a"
+)
+IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
+
+DOWN = [
+    Unlock(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
+    Run(job=JOB),
+    Permit(task_id="t1", fence=3),
+    Stop(task_id="t1"),
+    *(
+        Ask(number=7, question=question)
+        for question in (
+            GENERATE,
+            IMPORT,
+            RotateKey(uri="local:a"),
+            ExportKey(uri="local:a", version=1, path="/k"),
+            SignCheckpoint(size=5, root="00" * 32),
+            AuditPublicKey(),
+        )
+    ),
+]
+UP = [
+    Ready(pid=1),
+    NotReady(error=ERROR),
+    Beat(task_id="t1", fence=3, done=10, total=20),
+    Sealed(task_id="t1", fence=3, segment=SEGMENT),
+    IntentAsked(task_id="t1", fence=3, sha256="bb" * 32, header="AAAA"),
+    Finished(task_id="t1", fence=3, sha256="cc" * 32, size=100, signature="AAAA"),
+    Broken(task_id="t1", fence=3, error=ERROR),
+    Stopped(task_id="t1", fence=3),
+    Answer(number=7, key=KEY, version=VERSION, text="x", error=ERROR),
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "direction"),
+    [*((each, ToWorker) for each in DOWN), *((each, FromWorker) for each in UP)],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_message_arrives_as_it_was_sent(message: Any, direction: Any) -> None:
+    sent = msgspec.json.encode(message)
+    assert b"\n" not in sent
+    assert msgspec.json.decode(sent, type=direction) == message
+
+
+def test_every_kind_of_message_is_tried_here() -> None:
+    assert {type(each) for each in DOWN} == set(ToWorker.__args__)
+    assert {type(each) for each in UP} == set(FromWorker.__args__)

@@ -1,0 +1,372 @@
+"""The life cycle of a task: the table, cell by cell, and the rules that hold in every transition."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from task_maker import (
+    LATER,
+    NOW,
+    SCHEDULED,
+    SUBMITTED,
+    after,
+    approval,
+    approved,
+    decision,
+    lease,
+    package,
+    rejection,
+    running,
+    scheduled,
+    waiting,
+)
+
+from sealyard.model.errors import ConflictError, NotAllowedError, TransitionError
+from sealyard.model.happenings import (
+    ApprovalPeriodOver,
+    CancelConfirmed,
+    Cancelled,
+    Completed,
+    Decided,
+    EngineRestarted,
+    ExecutionPeriodOver,
+    Failed,
+    Happening,
+    IntentRecorded,
+    LeaseLost,
+    RightLost,
+    SegmentSealed,
+    TimeLimitOver,
+    Withdrawn,
+)
+from sealyard.model.lifecycle import TABLE, admits, advance
+from sealyard.model.tasks import ENDED, Result, ResultState, Task, TaskKind, TaskStatus
+
+S = TaskStatus
+RESULT = Result(state=ResultState.AVAILABLE)
+
+
+def ended(status: TaskStatus) -> Task:
+    task = running()
+    happening: dict[TaskStatus, Happening] = {
+        S.DONE: Completed(fence=1, result=RESULT),
+        S.FAILED: Failed(fence=1, reason="the disk is full", code="storage"),
+        S.CANCELLED: CancelConfirmed(by="USER:dev"),
+    }
+    return after(task, happening[status])
+
+
+AT = {
+    S.CREATED: package,
+    S.WAITING: waiting,
+    S.APPROVED: approved,
+    S.SCHEDULED: scheduled,
+    S.RUNNING: running,
+    S.DONE: lambda: ended(S.DONE),
+    S.FAILED: lambda: ended(S.FAILED),
+    S.CANCELLED: lambda: ended(S.CANCELLED),
+}
+"""A task in each status."""
+
+# The table of design section 2 (and of the module's docstring): status, what happens, status after it.
+CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
+    (S.CREATED, "submitted", S.WAITING),
+    (S.CREATED, "withdrawn", S.CANCELLED),
+    (S.CREATED, "cancelled", S.CANCELLED),
+    (S.WAITING, "approved", S.APPROVED),
+    (S.WAITING, "rejected", S.CANCELLED),
+    (S.WAITING, "withdrawn", S.CANCELLED),
+    (S.WAITING, "cancelled", S.CANCELLED),
+    (S.WAITING, "approval period over", S.CANCELLED),
+    (S.APPROVED, "scheduled", S.SCHEDULED),
+    (S.APPROVED, "withdrawn", S.CANCELLED),
+    (S.APPROVED, "cancelled", S.CANCELLED),
+    (S.APPROVED, "right lost", S.CANCELLED),
+    (S.APPROVED, "execution period over", S.CANCELLED),
+    (S.SCHEDULED, "leased", S.RUNNING),
+    (S.SCHEDULED, "cancelled", S.CANCELLED),
+    (S.SCHEDULED, "right lost", S.CANCELLED),
+    (S.SCHEDULED, "execution period over", S.CANCELLED),
+    (S.SCHEDULED, "time limit over", S.FAILED),
+    (S.RUNNING, "segment sealed", S.RUNNING),
+    (S.RUNNING, "intent recorded", S.RUNNING),
+    (S.RUNNING, "completed", S.DONE),
+    (S.RUNNING, "failed", S.FAILED),
+    (S.RUNNING, "time limit over", S.FAILED),
+    (S.RUNNING, "cancel confirmed", S.CANCELLED),
+    (S.RUNNING, "right lost", S.CANCELLED),
+    (S.RUNNING, "lease lost", S.SCHEDULED),
+    (S.RUNNING, "engine restarted", S.SCHEDULED),
+]
+
+
+def happenings(task: Task) -> dict[str, Happening]:
+    return {
+        "submitted": SUBMITTED,
+        "approved": approval(task),
+        "rejected": rejection(task),
+        "withdrawn": Withdrawn(by="USER:dev", reason="mistake"),
+        "cancelled": Cancelled(by="USER:dev"),
+        "cancel confirmed": CancelConfirmed(by="USER:dev"),
+        "approval period over": ApprovalPeriodOver(),
+        "execution period over": ExecutionPeriodOver(),
+        "time limit over": TimeLimitOver(),
+        "right lost": RightLost(reason="USER:dev may not use gateway any more."),
+        "scheduled": SCHEDULED,
+        "leased": lease(task),
+        "segment sealed": SegmentSealed(fence=task.fence, index=0),
+        "intent recorded": IntentRecorded(fence=task.fence, sha256="cc" * 32),
+        "lease lost": LeaseLost(fence=task.fence),
+        "engine restarted": EngineRestarted(time_limit_at=LATER),
+        "completed": Completed(fence=task.fence, result=RESULT),
+        "failed": Failed(fence=task.fence, reason="no", code="worker"),
+    }
+
+
+@pytest.mark.parametrize(("status", "name", "then"), CELLS)
+def test_the_table_has_the_transition(status: TaskStatus, name: str, then: TaskStatus) -> None:
+    task = AT[status]()
+    moved = after(task, happenings(task)[name])
+    assert moved.status is then
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_whatever_else_happens_is_refused(status: TaskStatus) -> None:
+    task = AT[status]()
+    allowed = {name for at, name, _ in CELLS if at is status}
+    for name, happening in happenings(task).items():
+        assert admits(task, type(happening)) is (name in allowed), name
+        if name not in allowed:
+            with pytest.raises(TransitionError) as caught:
+                after(task, happening)
+            assert caught.value.advice
+
+
+def test_every_happening_has_a_place_in_the_table() -> None:
+    assert set(TABLE) == {type(each) for each in happenings(package()).values()}
+    assert not {status for statuses in TABLE.values() for status in statuses} & ENDED
+
+
+def test_a_task_that_needs_no_approval_is_scheduled_at_once() -> None:
+    task = after(package(approvals=0), SUBMITTED)
+    assert task.status is S.SCHEDULED
+    assert task.execution_expires_at == LATER
+    assert task.approval_expires_at is None
+
+
+def test_advance_leaves_its_input_as_it_was() -> None:
+    for status in TaskStatus:
+        task = AT[status]()
+        before = msgspec.json.encode(task)
+        for happening in happenings(task).values():
+            if admits(task, type(happening)):
+                assert advance(task, happening, NOW) is not task
+            assert msgspec.json.encode(task) == before
+
+
+def test_history_tells_each_status_once_with_what_it_was_for() -> None:
+    task = running()
+    lost = after(task, LeaseLost(fence=1))
+    assert [each.status for each in lost.history] == [
+        S.CREATED,
+        S.WAITING,
+        S.APPROVED,
+        S.SCHEDULED,
+        S.RUNNING,
+        S.SCHEDULED,
+    ]
+    assert lost.history[2].note == "approved by USER:owner"
+    assert lost.history[-1].note == "the worker was lost"
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "code"),
+    [
+        ("rejected", waiting, "rejected"),
+        ("withdrawn", waiting, "withdrawn"),
+        ("cancelled", waiting, "cancelled"),
+        ("cancel confirmed", running, "cancelled"),
+        ("approval period over", waiting, "approval-period"),
+        ("execution period over", scheduled, "execution-period"),
+        ("time limit over", running, "time-limit"),
+        ("right lost", running, "right-lost"),
+        ("failed", running, "worker"),
+    ],
+)
+def test_an_end_says_why(name: str, at: object, code: str) -> None:
+    task = at()  # type: ignore[operator]
+    over = after(task, happenings(task)[name])
+    assert over.reason_code == code
+    assert over.reason
+    assert over.history[-1].note == over.reason
+    assert over.worker == ""
+
+
+# ---- four eyes
+
+
+@pytest.mark.parametrize("verdict", [approval, rejection])
+def test_nobody_decides_on_a_task_of_their_own(verdict: object) -> None:
+    task = waiting(by="USER:dev")
+    with pytest.raises(NotAllowedError, match="of their own"):
+        after(task, verdict(task, "USER:dev"))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("by", ["CLIENT:ci", "GROUP:owners"])
+def test_only_persons_decide(by: str) -> None:
+    task = waiting()
+    with pytest.raises(NotAllowedError):
+        after(task, approval(task, by))
+
+
+def test_a_client_does_not_approve_what_it_asked_for() -> None:
+    task = waiting(by="CLIENT:ci")
+    with pytest.raises(NotAllowedError):
+        after(task, approval(task, "CLIENT:ci"))
+
+
+def test_under_trial_the_requester_counts_once() -> None:
+    task = waiting(trial=True, approvals=2)
+    once = after(task, approval(task, "USER:dev"))
+    assert once.status is S.WAITING
+    with pytest.raises(ConflictError):
+        after(once, approval(once, "USER:dev"))
+    assert after(once, approval(once, "USER:owner")).status is S.APPROVED
+
+
+def test_a_person_decides_once() -> None:
+    task = waiting(approvals=3)
+    once = after(task, approval(task, "USER:owner"))
+    for again in (approval(once, "USER:owner"), rejection(once, "USER:owner")):
+        with pytest.raises(ConflictError):
+            after(once, again)
+
+
+def test_a_decision_about_other_contents_is_refused() -> None:
+    task = waiting()
+    with pytest.raises(ConflictError, match="other contents"):
+        after(task, Decided(decision=decision(task, digest="00" * 32)))
+
+
+def test_one_rejection_ends_the_task_whoever_approved_before() -> None:
+    task = waiting(approvals=2)
+    once = after(task, approval(task, "USER:one"))
+    over = after(once, rejection(once, "USER:two"))
+    assert over.status is S.CANCELLED
+    assert over.reason == "Rejected by USER:two: because"
+
+
+@pytest.mark.parametrize("required", [1, 2, 3])
+def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
+    task = waiting(approvals=required)
+    for number in range(required):
+        assert task.status is S.WAITING
+        task = after(task, approval(task, f"USER:p{number}"))
+    assert task.status is S.APPROVED
+
+
+# ---- leases and fences
+
+
+@pytest.mark.parametrize("fence", [0, 2, 3])
+def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
+    task = scheduled()
+    with pytest.raises(TransitionError):
+        after(task, msgspec.structs.replace(lease(task), fence=fence))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        SegmentSealed(fence=1, index=0),
+        IntentRecorded(fence=1, sha256="cc" * 32),
+        LeaseLost(fence=1),
+        Completed(fence=1, result=RESULT),
+        Failed(fence=1, reason="no", code="worker"),
+    ],
+)
+def test_what_a_worker_says_under_an_old_fence_is_refused(said: Happening) -> None:
+    task = after(running(), LeaseLost(fence=1))
+    task = after(task, lease(task))
+    assert task.fence == 2
+    with pytest.raises(TransitionError, match="too late"):
+        after(task, said)
+
+
+def test_the_third_lost_worker_fails_the_task() -> None:
+    task = running()
+    for losses in (1, 2):
+        task = after(task, LeaseLost(fence=task.fence))
+        assert (task.status, task.losses) == (S.SCHEDULED, losses)
+        task = after(task, lease(task))
+    task = after(task, LeaseLost(fence=task.fence))
+    assert task.status is S.FAILED
+    assert task.reason == "The worker died 3 times on this task."
+
+
+def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> None:
+    task = running()
+    for _ in range(5):
+        task = after(task, EngineRestarted(time_limit_at=LATER.replace(year=2027)))
+        assert (task.status, task.losses, task.time_limit_at) == (S.SCHEDULED, 0, LATER.replace(year=2027))
+        task = after(task, lease(task))
+    assert task.fence == 6
+
+
+def test_the_time_limit_runs_over_all_attempts() -> None:
+    task = after(running(), LeaseLost(fence=1))
+    again = after(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
+    assert again.time_limit_at == LATER
+
+
+# ---- one signed thing
+
+
+def test_a_second_intent_is_about_the_same_bytes() -> None:
+    task = after(running(), IntentRecorded(fence=1, sha256="cc" * 32), LeaseLost(fence=1))
+    task = after(task, lease(task))
+    again = after(task, IntentRecorded(fence=2, sha256="cc" * 32))
+    assert again.intent is not None
+    assert again.intent.fence == 2
+    with pytest.raises(TransitionError, match="not sign twice"):
+        after(task, IntentRecorded(fence=2, sha256="dd" * 32))
+
+
+# ---- sub-tasks
+
+
+def statuses(task: Task) -> list[TaskStatus]:
+    return [each.status for each in task.subtasks]
+
+
+@pytest.mark.parametrize("at", [package, waiting, approved])
+def test_sub_tasks_are_untouched_before_the_parent_is_scheduled(at: object) -> None:
+    assert statuses(at()) == [S.CREATED, S.CREATED, S.WAITING]  # type: ignore[operator]
+
+
+def test_sub_tasks_follow_the_work() -> None:
+    assert statuses(scheduled()) == [S.SCHEDULED] * 3
+    task = running()
+    assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
+    task = after(task, SegmentSealed(fence=1, index=1))
+    assert statuses(task) == [S.RUNNING, S.DONE, S.SCHEDULED]
+    task = after(task, SegmentSealed(fence=1, index=0), IntentRecorded(fence=1, sha256="cc" * 32))
+    assert statuses(task) == [S.DONE, S.DONE, S.RUNNING]
+    assert statuses(after(task, LeaseLost(fence=1))) == [S.DONE, S.DONE, S.SCHEDULED]
+    assert statuses(after(task, Completed(fence=1, result=RESULT))) == [S.DONE] * 3
+
+
+@pytest.mark.parametrize("status", sorted(ENDED))
+def test_sub_tasks_end_with_their_parent(status: TaskStatus) -> None:
+    assert statuses(ended(status)) == [status] * 3
+
+
+@pytest.mark.parametrize("index", [2, 3, -1])
+def test_a_sealed_segment_never_ends_the_signing(index: int) -> None:
+    task = after(running(), SegmentSealed(fence=1, index=index))
+    assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
+
+
+def test_signing_tasks_have_no_parts_to_follow() -> None:
+    task = msgspec.structs.replace(scheduled(), kind=TaskKind.SIGNING, subtasks=())
+    assert after(task, lease(task)).subtasks == ()

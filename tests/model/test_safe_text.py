@@ -1,0 +1,61 @@
+"""Foreign text made harmless."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.model.safe_text import safe_lines, safe_text
+
+any_text = st.text() | st.text(st.characters(categories=["Cc", "Cf", "Cs", "Co", "Zs", "Zl", "Zp", "Cn"]))
+
+
+@given(any_text)
+def test_what_comes_out_is_printable(text: str) -> None:
+    assert safe_text(text).isprintable()
+
+
+@given(any_text)
+def test_what_comes_out_can_be_written_as_utf_8(text: str) -> None:
+    assert safe_text(text).encode().decode() == safe_text(text)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
+def test_printable_text_stays_as_it_is(text: str) -> None:
+    assert safe_text(text) == text
+
+
+@given(any_text, st.integers(1, 40))
+def test_a_limit_is_kept(text: str, limit: int) -> None:
+    cut = safe_text(text, limit)
+    assert len(cut) <= limit
+    assert cut == safe_text(text) or (cut.endswith("…") and safe_text(text).startswith(cut[:-1]))
+
+
+@given(any_text)
+def test_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
+    lines = safe_lines(text).split("\n")
+    assert len(lines) == text.count("\n") + 1
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\x00b\x07", "a\\x00b\\x07"),
+        ("fdp.\u202etxt.exe", "fdp.\\u202etxt.exe"),
+        ("\u2066x\u2069", "\\u2066x\\u2069"),
+        ("a\u200bb", "a\\u200bb"),
+        ("a\u00a0b", "a\\xa0b"),
+        ("a\tb\r\n", "a\\x09b\\x0d\\x0a"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+        ("Grüße 固件 🔑", "Grüße 固件 🔑"),
+    ],
+)
+def test_control_and_bidi_characters_become_escapes_and_markup_stays(text: str, shown: str) -> None:
+    assert safe_text(text) == shown
