@@ -46,7 +46,7 @@ class Keychain:
         """The key as it will be once the draft is committed."""
         for table, identity, document in draft.puts:
             if (table, identity) == (KEYS.name, uri):
-                return msgspec.convert(document, KeyInfo)
+                return msgspec.json.decode(document, type=KeyInfo)
         return self.known(uri)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:

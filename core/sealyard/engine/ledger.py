@@ -32,6 +32,7 @@ from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task
+from sealyard.model.value import Value
 from sealyard.storage.documents import DocumentStore, Unit
 
 
@@ -55,8 +56,8 @@ class Ledger:
     # ---- reading
 
     def find(self, table: Table[V], identity: str) -> V | None:
-        document = self.store.get(table.name, identity)
-        return None if document is None else msgspec.convert(document, table.type)
+        document = self.store.get_json(table.name, identity)
+        return None if document is None else msgspec.json.decode(document, type=table.type)
 
     def all(self, table: Table[V]) -> Iterator[V]:
         for _, document in self.store.all(table.name):
@@ -171,16 +172,20 @@ def _unit(draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEv
     return Unit(
         puts=tuple(draft.puts),
         removes=tuple(draft.removes),
-        audit=tuple(msgspec.to_builtins(each) for each in entries),
-        events=tuple(msgspec.to_builtins(each) for each in events),
+        audit=tuple(_encoded(each) for each in entries),
+        events=tuple(_encoded(each) for each in events),
     )
+
+
+def _encoded(value: Value) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 class Draft:
     """A unit of work being written down."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.puts: list[tuple[str, str, dict[str, Any]]] = []
+        self.puts: list[tuple[str, str, msgspec.Raw]] = []
         self.removes: list[tuple[str, str]] = []
         self.entries: list[dict[str, Any]] = []
         self.events: list[DurableEvent] = []
@@ -193,7 +198,7 @@ class Draft:
         return not tables.isdisjoint(ACCESS_TABLES)
 
     def put(self, table: Table[V], identity: str, value: V) -> None:
-        self.puts.append((table.name, identity, msgspec.to_builtins(value)))
+        self.puts.append((table.name, identity, _encoded(value)))
 
     def remove(self, table: Table[V], identity: str) -> None:
         self.removes.append((table.name, identity))

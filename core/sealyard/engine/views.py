@@ -30,8 +30,7 @@ class Views:
 
     def task(self, subject: str, task_id: str) -> Task:
         """By id or a beginning of it. What a subject may not see does not exist for it."""
-        document = self._ledger.store.get(TASKS.name, task_id)
-        found = msgspec.convert(document, Task) if document is not None else self._by_prefix(subject, task_id)
+        found = self._ledger.find(TASKS, task_id) or self._by_prefix(subject, task_id)
         if found is None or not self._may_see(subject, found.created_by, found.config_id):
             raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
         return self.as_now(found)

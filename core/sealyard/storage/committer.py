@@ -144,10 +144,8 @@ class Committer:
                 self._journal.append([msgspec.json.encode(each.record) for each in group])
             except Exception as error:
                 # Whatever it is: nobody may wait for ever.
-                failed = self._undo(group)
                 answer = error if isinstance(error, SealyardError) else StorageError(f"Not stored: {error!r}.")
-                for each in failed:
-                    each.future.set_exception(type(answer)(answer.message, answer.advice))
+                self._undo(group, answer)
                 return
             with self._lock:
                 for each in group:
@@ -155,10 +153,14 @@ class Committer:
         for each in group:
             each.future.set_result(None)
 
-    def _undo(self, group: list[_Waiting]) -> list[_Waiting]:
-        """Takes back ``group`` and all that was applied after it, newest first."""
+    def _undo(self, group: list[_Waiting], error: SealyardError) -> None:
+        """Takes back ``group`` and all that was applied after it, newest first.
+
+        The futures fail under the lock too: whoever sees memory without a change can see why.
+        """
         with self._lock:
             failed, self._waiting = group + self._waiting, []
             for each in reversed(failed):
                 self._memory.apply(each.undo)
-        return failed
+            for each in failed:
+                each.future.set_exception(type(error)(error.message, error.advice))

@@ -57,6 +57,10 @@ class DocumentStore(Protocol):
 
     def get(self, table: str, id: str) -> dict[str, Any] | None: ...  # noqa: A002
 
+    def get_json(self, table: str, id: str) -> bytes | None:  # noqa: A002
+        """The document encoded, for those who decode it into a value of their own."""
+        ...
+
     def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """All documents as they are at the call, each decoded when it is reached."""
         ...
@@ -153,6 +157,10 @@ class TinyDocuments:
     def get(self, table: str, id: str) -> dict[str, Any] | None:  # noqa: A002
         with self._lock:
             return self._database.table(table).get(doc_id=id)  # type: ignore[call-overload,no-any-return]
+
+    def get_json(self, table: str, id: str) -> bytes | None:  # noqa: A002
+        with self._lock:
+            return self.tables.get(table, {}).get(id)
 
     def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._lock:

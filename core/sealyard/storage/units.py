@@ -10,6 +10,8 @@ from sealyard.model.errors import InputError
 from sealyard.model.value import Value
 from sealyard.storage.frames import UnitRecord
 
+Document = dict[str, Any] | msgspec.Raw
+
 Change = tuple[str, str, bytes | None]
 """Table, document id, and the document as JSON; ``None`` removes it."""
 
@@ -18,15 +20,15 @@ class Unit(Value, frozen=True, kw_only=True):
     """One unit of work.
 
     ``puts`` are (table, id, document); a document is made of JSON's own types (dict with text keys, list, str,
-    int, float, bool, None). ``removes`` are (table, id); one that is not there is no error. ``audit`` are
+    int, float, bool, None), or is encoded already (:class:`msgspec.Raw`, one JSON object). ``removes`` are (table, id); one that is not there is no error. ``audit`` are
     entries with their ``seq``, kept until :meth:`DocumentStore.compact` is told they have moved to the audit
     log. ``events`` are kept for those who catch up.
     """
 
-    puts: tuple[tuple[str, str, dict[str, Any]], ...] = ()
+    puts: tuple[tuple[str, str, Document], ...] = ()
     removes: tuple[tuple[str, str], ...] = ()
-    audit: tuple[dict[str, Any], ...] = ()
-    events: tuple[dict[str, Any], ...] = ()
+    audit: tuple[Document, ...] = ()
+    events: tuple[Document, ...] = ()
 
 
 class AuditSeq(msgspec.Struct):
@@ -65,5 +67,5 @@ def changes_of(record: UnitRecord) -> list[Change]:
     return puts + [(table, identity, None) for table, identity in record.removes]
 
 
-def _raw(content: dict[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(content))
+def _raw(content: Document) -> msgspec.Raw:
+    return content if isinstance(content, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(content))
