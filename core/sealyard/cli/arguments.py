@@ -1,0 +1,96 @@
+"""How commands are declared: global options before and after a command, and types of arguments."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from sealyard.cli import exit_codes
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import safe_text
+
+if TYPE_CHECKING:
+    from sealyard.cli.context import Context
+
+Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
+
+_DURATION = re.compile(r"(\d{1,10})([smhdw]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Refuses what it does not understand with our error, never by leaving the process."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("epilog", exit_codes.HELP)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{safe_text(message)}.", f"See `{self.prog} --help`.")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
+
+
+def global_options() -> CommandParser:
+    """To be a parent of every parser; without defaults, so that a later parser does not undo an earlier one."""
+    options = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
+    options.add_argument("--workspace", metavar="DIR", type=Path, help="the workspace's folder")
+    options.add_argument("--profile", metavar="NAME", help="a workspace and an identity on it, by name")
+    options.add_argument("--json", action="store_true", help="print one JSON value on standard output, nothing else")
+    return options
+
+
+def command(commands: Commands, name: str, handler: Handler, about: str) -> CommandParser:
+    """A command without commands below it."""
+    parser = commands.add_parser(name, help=about, description=about, parents=[global_options()])
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def group(commands: Commands, name: str, about: str) -> Commands:
+    """A command that is a family: `sealyard device create`."""
+    parser = commands.add_parser(name, help=about, description=about, parents=[global_options()])
+    return parser.add_subparsers(metavar="COMMAND", required=True, dest="subcommand")
+
+
+def task_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="the task's id, or a beginning of it that no other has")
+
+
+def duration(text: str) -> int:
+    """Seconds: ``90s``, ``30m``, ``24h``, ``30d``, ``2w``; a bare number counts seconds."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90s, 30m, 24h or 30d")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def seconds(text: str) -> float:
+    """A duration, or seconds with a fraction."""
+    try:
+        value = float(text)
+    except ValueError:
+        return duration(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait")
+    return value
+
+
+def moment(text: str) -> datetime:
+    """ISO 8601; in local time where no offset is given."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2030-12-31 or 2030-12-31T18:00") from None
+
+
+def switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither on nor off")
+    return text == "on"

@@ -1,0 +1,135 @@
+"""What every command needs: who asks, of which workspace, and a client that is closed at the end."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sealyard.cli.output import Output
+from sealyard.cli.profiles import Profile, resolve
+from sealyard.keys.passphrase import find_passphrase
+from sealyard.model.events import TaskProgress
+from sealyard.model.workspace import KeyStore, Places
+
+if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
+
+
+class Context:
+    """One command under way. Nothing is looked up before it is asked for."""
+
+    def __init__(self, args: argparse.Namespace, out: Output) -> None:
+        self.args = args
+        self.out = out
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Raises :class:`NotFoundError` where nothing says which workspace or who one is."""
+        return resolve(getattr(self.args, "workspace", None), getattr(self.args, "profile", None), os.environ)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.profile.workspace)
+
+    @property
+    def downloads(self) -> Path:
+        """Where results go when no --out says otherwise."""
+        if self.profile.downloads:
+            return Path(self.profile.downloads)
+        from platformdirs import user_downloads_path
+
+        return user_downloads_path()
+
+    @contextlib.asynccontextmanager
+    async def reader(self) -> AsyncIterator[EmbeddedClient]:
+        """Looks, beside whoever holds the workspace."""
+        from sealyard.client.embedded import EmbeddedClient
+
+        async with contextlib.AsyncExitStack() as stack:
+            client = await EmbeddedClient.open_reader(self.folder, self.profile.identity)
+            stack.push_async_callback(client.close)
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[EmbeddedClient]:
+        """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through."""
+        from sealyard.client.embedded import EmbeddedClient
+
+        places = Places(self.folder)
+        passphrase = self._passphrase(places)
+        log_to_file(places.root / "logs" / "engine.log")
+        async with contextlib.AsyncExitStack() as stack:
+            client = await EmbeddedClient.open(
+                self.folder, self.profile.identity, purpose=purpose, passphrase=passphrase, work=work
+            )
+            stack.push_async_callback(client.close)
+            yield client
+            if work and finish:
+                await self.settle(client)
+
+    async def settle(self, client: EmbeddedClient) -> None:
+        """Waits until no task is queued or running, and shows how it goes."""
+        import asyncio
+
+        if not self.out.progress.live:
+            await client.idle()
+            return
+        watching = asyncio.create_task(self._show_progress(client))
+        try:
+            await client.idle()
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+            self.out.progress.clear()
+
+    async def _show_progress(self, client: EmbeddedClient) -> None:
+        import asyncio
+
+        last: dict[str, int] = {}
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async for event in client.events():
+            if isinstance(event, TaskProgress):
+                last[event.task_id] = event.bytes_done
+                rate = sum(last.values()) / max(loop.time() - started, 1e-3)
+                self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.seconds_left)
+
+    def _passphrase(self, places: Places) -> str | None:
+        from sealyard.engine.workspace import read_workspace
+
+        if read_workspace(places).key_store is not KeyStore.PASSPHRASE:
+            return None
+        return find_passphrase(os.environ, ask_passphrase if at_terminal() else None)
+
+
+def at_terminal() -> bool:
+    """Whether a person can be asked: never through a pipe."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
+    import getpass
+
+    return getpass.getpass(question)
+
+
+def log_to_file(path: Path) -> None:
+    """The program's log, for its own user only (folder 0700, file 0600); never the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)

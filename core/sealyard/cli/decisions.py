@@ -1,0 +1,62 @@
+"""`sealyard approve`, `reject`, `withdraw` and `cancel`."""
+
+from __future__ import annotations
+
+from sealyard.cli.arguments import Commands, command, task_id
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import ExitCode, code_of_task
+from sealyard.cli.task_view import task_lines
+from sealyard.model.tasks import Task, Verdict
+
+
+def add(commands: Commands) -> None:
+    approving = command(
+        commands, "approve", _approve, "Approves a task; what completes the approvals runs it to its end."
+    )
+    task_id(approving)
+    approving.add_argument("--reason", metavar="R", default="")
+    approving.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
+
+    for name, handler, about in (
+        ("reject", _reject, "Rejects a task that waits for approval."),
+        ("withdraw", _withdraw, "Takes back a task of one's own before a worker has it."),
+    ):
+        parser = command(commands, name, handler, about)
+        task_id(parser)
+        parser.add_argument("--reason", metavar="R", required=True)
+
+    task_id(command(commands, "cancel", _cancel, "Cancels a task that has not ended."))
+
+
+async def _approve(ctx: Context) -> int:
+    wait = not ctx.args.no_wait
+    async with ctx.writer("approve", work=wait) as client:
+        task = await client.decide(ctx.args.id, Verdict.APPROVED, ctx.args.reason)
+        if wait:
+            await ctx.settle(client)
+        task = await client.task(task.id)
+    ctx.out.result(task, task_lines(task))
+    return code_of_task(task)
+
+
+# The following start no work: what is to be stopped must not be under way before it is.
+
+
+async def _reject(ctx: Context) -> int:
+    async with ctx.writer("reject", work=False) as client:
+        return _done(ctx, await client.decide(ctx.args.id, Verdict.REJECTED, ctx.args.reason))
+
+
+async def _withdraw(ctx: Context) -> int:
+    async with ctx.writer("withdraw", work=False) as client:
+        return _done(ctx, await client.withdraw(ctx.args.id, ctx.args.reason))
+
+
+async def _cancel(ctx: Context) -> int:
+    async with ctx.writer("cancel", work=False) as client:
+        return _done(ctx, await client.cancel(ctx.args.id))
+
+
+def _done(ctx: Context, task: Task) -> int:
+    ctx.out.result(task, task_lines(task))
+    return ExitCode.DONE

@@ -1,0 +1,70 @@
+"""The exit codes of the `sealyard` command; scripts rely on them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from sealyard.model.errors import (
+    ConfirmationNeededError,
+    KeyStoreLockedError,
+    NotAllowedError,
+    NotFoundError,
+    ResultExpiredError,
+    ResultGoneError,
+    SealyardError,
+    StillWaitingError,
+    UsageError,
+    WorkspaceHeldError,
+)
+from sealyard.model.tasks import Task, TaskStatus
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_ALLOWED = 3
+    NOT_FOUND = 4
+    STILL_WAITING = 5
+    WORKSPACE_HELD = 6
+    KEY_STORE_LOCKED = 7
+    RESULT_EXPIRED = 8
+    RESULT_GONE = 9
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+HELP = """\
+exit codes:
+  0  done
+  1  failed, or does not verify
+  2  usage: the command makes no sense as written, or wants confirmation (--yes)
+  3  not allowed
+  4  not found
+  5  still waiting when --timeout ended
+  6  the workspace is held by another writer
+  7  the key store is locked: no passphrase, or a wrong one
+  8  the result's link has expired: renew it
+  9  the result is gone: its retention period is over
+  130  interrupted"""
+
+_CODES: dict[type[SealyardError], ExitCode] = {
+    UsageError: ExitCode.USAGE,
+    ConfirmationNeededError: ExitCode.USAGE,
+    NotAllowedError: ExitCode.NOT_ALLOWED,
+    NotFoundError: ExitCode.NOT_FOUND,
+    StillWaitingError: ExitCode.STILL_WAITING,
+    WorkspaceHeldError: ExitCode.WORKSPACE_HELD,
+    KeyStoreLockedError: ExitCode.KEY_STORE_LOCKED,
+    ResultExpiredError: ExitCode.RESULT_EXPIRED,
+    ResultGoneError: ExitCode.RESULT_GONE,
+}
+
+
+def code_of_error(error: SealyardError) -> ExitCode:
+    return _CODES.get(type(error), ExitCode.FAILED)
+
+
+def code_of_task(task: Task) -> ExitCode:
+    """A task that waits for people or a worker is no failure."""
+    return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.DONE

@@ -1,0 +1,120 @@
+"""The `sealyard` command. Without a command it starts the application, with one it does its work and leaves."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from sealyard.cli import (
+    access,
+    audit,
+    containers,
+    decisions,
+    devices,
+    front,
+    profile_commands,
+    results,
+    tasks,
+    watch,
+    workspace,
+)
+from sealyard.cli.arguments import CommandParser, global_options
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import ExitCode, code_of_error
+from sealyard.cli.output import Output, harmless
+from sealyard.model.errors import SealyardError
+
+GROUPS = (workspace, profile_commands, access, devices, tasks, decisions, results, watch, containers, audit)
+"""Each adds its commands, in the order of the help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the answer is its exit code (:mod:`sealyard.cli.exit_codes`)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.getLogger().addHandler(logging.NullHandler())
+    harmless(sys.stdout)
+    harmless(sys.stderr)
+    out = Output(as_json="--json" in arguments)
+    try:
+        code = _run(arguments, out)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        return ExitCode.PIPE_CLOSED
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="sealyard",
+        description="Signs and encrypts firmware under four eyes. Without a command it starts the application.",
+        parents=[global_options()],
+    )
+    parser.set_defaults(handler=front.start)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for each in GROUPS:
+        each.add(commands)
+    return parser
+
+
+def _run(arguments: Sequence[str], out: Output) -> int:
+    try:
+        args = build_parser().parse_args(arguments)
+        outcome = args.handler(Context(args, out))
+        return _awaited(outcome) if isinstance(outcome, Coroutine) else int(outcome)
+    except SystemExit as leaving:  # --help
+        return int(leaving.code or 0)
+    except KeyboardInterrupt:
+        out.error(_InterruptedError("Interrupted.", "What was accepted is kept; what was not finished goes on later."))
+        return ExitCode.INTERRUPTED
+    except SealyardError as error:
+        out.error(error)
+        return code_of_error(error)
+    except BrokenPipeError:
+        raise
+    except Exception:
+        out.error(_unexpected())
+        return ExitCode.FAILED
+
+
+class _InterruptedError(SealyardError):
+    code = "interrupted"
+
+
+def _awaited(work: Coroutine[Any, Any, int]) -> int:
+    import asyncio
+
+    return asyncio.run(work)
+
+
+def _unexpected() -> SealyardError:
+    """A fault of ours: the details go to a file, a line to the person."""
+    from platformdirs import user_log_path
+
+    path = user_log_path("sealyard") / "cli.log"
+    with contextlib.suppress(OSError):
+        _append(path, traceback.format_exc())
+    return SealyardError("Something went wrong that should not have.", f"The details are in {path}.")
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text + "\n")
+
+
+def _let_go_of_stdout() -> None:
+    """Whoever read us has left; the interpreter must not complain about it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

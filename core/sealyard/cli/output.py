@@ -1,0 +1,63 @@
+"""What a command prints: its outcome on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+import msgspec
+
+from sealyard.cli.progress import ProgressLine
+from sealyard.model.errors import SealyardError
+from sealyard.model.safe_text import safe_lines, safe_text
+
+
+class Output:
+    """With ``as_json`` standard output gets exactly one JSON value; foreign text is harmless either way."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.progress = ProgressLine(sys.stderr)
+
+    def result(self, value: object, lines: Iterable[str]) -> None:
+        """The outcome: as a value for programs, in lines for people."""
+        self.progress.clear()
+        if self.as_json:
+            # ASCII only: a terminal must not be moved by what a file was named.
+            print(json.dumps(msgspec.to_builtins(value), indent=2))
+            return
+        for line in lines:
+            print(safe_text(line))
+
+    def step(self, text: str) -> None:
+        """A line of something that goes on, for people only."""
+        self.progress.clear()
+        if not self.as_json:
+            print(safe_text(text), flush=True)
+
+    def document(self, text: str) -> None:
+        """A piece of a text with a format of its own: as it is for a file or a pipe, harmless on a terminal."""
+        self.progress.clear()
+        sys.stdout.write(safe_lines(text) if sys.stdout.isatty() else text)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing beside the outcome."""
+        self.progress.clear()
+        print(safe_text(text), file=sys.stderr, flush=True)
+
+    def error(self, error: SealyardError) -> None:
+        self.progress.clear()
+        print(f"sealyard: {safe_text(error.message)}", file=sys.stderr)
+        if error.advice:
+            print(f"  {safe_text(error.advice)}", file=sys.stderr)
+        if self.as_json:
+            self.result({"error": error.to_value()}, ())
+
+
+def harmless(stream: TextIO) -> None:
+    """Characters that the terminal's encoding lacks are escaped rather than an error."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

@@ -1,0 +1,90 @@
+"""`sealyard profile list`, `add` and `use`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from sealyard.cli import profiles
+from sealyard.cli.arguments import Commands, command, group
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.profiles import Profile, ProfileFile
+from sealyard.cli.text import table
+from sealyard.model.access import parse_subject
+from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.workspace import Places
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def add(commands: Commands) -> None:
+    family = group(commands, "profile", "Profiles: a workspace and an identity on it, by name.")
+    command(family, "list", _list, "Lists the profiles.")
+    adding = command(family, "add", _add, "Adds a profile, or changes the one of that name.")
+    adding.add_argument("name", metavar="NAME")
+    adding.add_argument("--identity", metavar="SUBJECT", required=True, help="who one is: USER:anna")
+    adding.add_argument("--downloads", metavar="DIR", type=Path, help="where results go")
+    adding.add_argument("--in-workspace", action="store_true", help="keep it in the workspace, for whoever opens that")
+    using = command(family, "use", _use, "Makes a profile the one that is meant where none is named.")
+    using.add_argument("name", metavar="NAME")
+
+
+def _list(ctx: Context) -> int:
+    place = _workspace(ctx)
+    current = profiles.read_profiles(profiles.users_file()).current
+    shown = [
+        {**msgspec.to_builtins(each), "current": each.name == current, "inWorkspace": False}
+        for each in profiles.read_profiles(profiles.users_file()).profiles
+    ]
+    if place is not None:
+        own = profiles.own_profiles(place)
+        shown += [
+            {**msgspec.to_builtins(each), "current": each.name == own.current, "inWorkspace": True}
+            for each in own.profiles
+        ]
+    rows = [("*" if each["current"] else "", each["name"], each["identity"], each["workspace"]) for each in shown]
+    ctx.out.result(shown, table(("", "NAME", "IDENTITY", "WORKSPACE"), rows, "There are no profiles."))
+    return ExitCode.DONE
+
+
+def _add(ctx: Context) -> int:
+    args = ctx.args
+    if not _NAME.fullmatch(args.name):
+        raise UsageError(f"{args.name!r} is no name for a profile.", "Take letters, digits, '.', '_' and '-'.")
+    place = _workspace(ctx) or ctx.folder
+    if not Places(place).file.is_file():
+        raise NotFoundError(f"There is no workspace in {safe_text(str(place))}.", "Make one with `sealyard init`.")
+    profile = Profile(
+        name=args.name,
+        identity=parse_subject(args.identity),
+        workspace="" if args.in_workspace else str(place),
+        downloads=str(args.downloads.absolute()) if args.downloads else "",
+    )
+    profiles.add_profile(Places(place).profiles if args.in_workspace else profiles.users_file(), profile)
+    said = f"{profile.name}: {profile.identity} in {place}"
+    ctx.out.result(msgspec.structs.replace(profile, workspace=str(place)), (said,))
+    return ExitCode.DONE
+
+
+def _use(ctx: Context) -> int:
+    """Of a person's own profiles; with --workspace of that workspace's, if it has one of the name."""
+    place = getattr(ctx.args, "workspace", None)
+    path = profiles.users_file()
+    if place is not None and profiles.own_profiles(place.absolute()).named(ctx.args.name):
+        path = Places(place).profiles
+    file = profiles.read_profiles(path)
+    found = file.named(ctx.args.name)
+    if found is None:
+        raise NotFoundError(f"There is no profile {safe_text(ctx.args.name)}.", "`sealyard profile list` names them.")
+    profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=found.name))
+    ctx.out.result(found, (f"From now on you are {found.identity} in {found.workspace or place}.",))
+    return ExitCode.DONE
+
+
+def _workspace(ctx: Context) -> Path | None:
+    return profiles.chosen_workspace(getattr(ctx.args, "workspace", None), os.environ)

@@ -1,0 +1,158 @@
+"""Profiles: a workspace and an identity on it, under a name. Those of a person, and those a workspace brings along.
+
+A person's profiles lie in the configuration folder (XDG); those that belong to a workspace in its `profiles.json`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+from sealyard.model.workspace import Places
+
+WORKSPACE_VARIABLE = "SEALYARD_WORKSPACE"
+PROFILE_VARIABLE = "SEALYARD_PROFILE"
+
+
+class Profile(Value, frozen=True, kw_only=True):
+    """``workspace``: the folder, empty in a workspace's own file. ``downloads``: where results go, if said."""
+
+    name: str
+    identity: str
+    workspace: str = ""
+    downloads: str = ""
+
+
+class ProfileFile(Value, frozen=True, kw_only=True):
+    """The contents of a file of profiles, and which of them is meant where none is named."""
+
+    profiles: tuple[Profile, ...] = ()
+    current: str = ""
+
+    def named(self, name: str) -> Profile | None:
+        return next((each for each in self.profiles if each.name == name), None)
+
+    def having(self, profile: Profile, *, current: bool) -> ProfileFile:
+        """With ``profile`` in the place of one of the same name."""
+        others = tuple(each for each in self.profiles if each.name != profile.name)
+        return ProfileFile(
+            profiles=tuple(sorted((*others, profile), key=lambda each: each.name)),
+            current=profile.name if current or not self.current else self.current,
+        )
+
+
+def users_file() -> Path:
+    from platformdirs import user_config_path
+
+    return user_config_path("sealyard") / "profiles.json"
+
+
+def read_profiles(path: Path) -> ProfileFile:
+    """Raises :class:`WorkspaceError` for a file that holds something else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ProfileFile)
+    except FileNotFoundError:
+        return ProfileFile()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WorkspaceError(
+            f"{safe_text(str(path))} cannot be read: {safe_text(str(error))}.", "Mend it, or move it away."
+        ) from error
+
+
+def write_profiles(path: Path, file: ProfileFile) -> None:
+    """Whole or not at all; folder 0700, file 0600. Raises :class:`StorageError`."""
+    temporary = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{safe_text(str(path))} cannot be written: {error.strerror}.") from error
+
+
+def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
+    write_profiles(path, read_profiles(path).having(profile, current=current))
+
+
+def own_profiles(place: Path) -> ProfileFile:
+    """The profiles of a workspace, told where they are."""
+    file = read_profiles(Places(place).profiles)
+    profiles = tuple(msgspec.structs.replace(each, workspace=str(place)) for each in file.profiles)
+    return msgspec.structs.replace(file, profiles=profiles)
+
+
+def chosen_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The folder that is named outright: by the option, else by the environment."""
+    named = workspace or (Path(found) if (found := environ.get(WORKSPACE_VARIABLE)) else None)
+    return named.absolute() if named is not None else None
+
+
+def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
+    """The profile to work with, its workspace filled in.
+
+    What is named on the command line counts more than the environment, and that more than what is current.
+    Raises :class:`NotFoundError` where nothing says which workspace or who one is.
+    """
+    place = chosen_workspace(workspace, environ)
+    wanted = name or environ.get(PROFILE_VARIABLE)
+    if wanted is not None:
+        return _named(wanted, place, strict=workspace is not None)
+    return _in_workspace(place) if place is not None else _current()
+
+
+def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
+    if place is not None and (own := own_profiles(place).named(name)) is not None:
+        return own
+    found = read_profiles(users_file()).named(name)
+    if found is None:
+        raise NotFoundError(f"There is no profile {safe_text(name)}.", "`sealyard profile list` names those there are.")
+    if strict and place is not None and Path(found.workspace) != place:
+        raise UsageError(
+            f"The profile {safe_text(name)} is for {safe_text(found.workspace)}, not {safe_text(str(place))}.",
+            "Leave --workspace out, or add a profile for that workspace.",
+        )
+    return found
+
+
+def _in_workspace(place: Path) -> Profile:
+    """The person's current profile where it is of this workspace, then the workspace's own, then the only one."""
+    _require_workspace(place)
+    file, own = read_profiles(users_file()), own_profiles(place)
+    mine = [each for each in file.profiles if Path(each.workspace) == place]
+    for found in ([each for each in mine if each.name == file.current], filter(None, [own.named(own.current)]), mine):
+        candidates = list(found)
+        if len(candidates) == 1:
+            return candidates[0]
+    if mine:
+        names = ", ".join(each.name for each in mine)
+        raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
+    raise NotFoundError(
+        f"No profile says who you are in {safe_text(str(place))}.",
+        "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
+    )
+
+
+def _current() -> Profile:
+    file = read_profiles(users_file())
+    found = file.named(file.current)
+    if found is None:
+        raise NotFoundError(
+            "No workspace is chosen.", "Make one with `sealyard init`, or name one with --workspace or --profile."
+        )
+    return found
+
+
+def _require_workspace(place: Path) -> None:
+    if not Places(place).file.is_file():
+        raise NotFoundError(
+            f"There is no workspace in {safe_text(str(place))}.",
+            "Make one with `sealyard init`, or name another with --workspace or --profile.",
+        )

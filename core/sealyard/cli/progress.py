@@ -1,0 +1,66 @@
+"""Progress of long work: one line on a terminal's standard error, nothing on a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from sealyard.cli.text import duration_text, size_text
+from sealyard.model.safe_text import safe_text
+
+
+class ProgressLine:
+    """May be told from any thread; whoever prints something else clears it first."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.live = stream.isatty()
+        self._stream = stream
+        self._shown = False
+
+    def of(self, label: str) -> Callable[[int, int], None] | None:
+        """To be called with bytes done and bytes in all; None where nobody looks."""
+        if not self.live:
+            return None
+        started = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            seconds = time.monotonic() - started
+            rate = done / seconds if seconds > 0 else 0.0
+            self.show(label, done, total, rate, (total - done) / rate if rate else None)
+
+        return show
+
+    def counting(self, label: str, total: int) -> Callable[[int], None]:
+        """To be called with how many more bytes are done."""
+        show = self.of(label)
+        done = 0
+
+        def add(count: int) -> None:
+            nonlocal done
+            done += count
+            if show is not None:
+                show(done, total)
+
+        return add
+
+    def show(self, label: str, done: int, total: int, rate: float | None, seconds_left: float | None) -> None:
+        """``rate`` in bytes a second."""
+        if not self.live:
+            return
+        parts = [f"{safe_text(label, 40)}: {size_text(done)} of {size_text(total)}"]
+        if rate:
+            parts.append(f"{size_text(int(rate))}/s")
+        if seconds_left is not None:
+            parts.append(f"{duration_text(max(1, round(seconds_left)))} left")
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write("\r\x1b[K" + ", ".join(parts)[:width])
+        self._stream.flush()
+        self._shown = True
+
+    def clear(self) -> None:
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = False

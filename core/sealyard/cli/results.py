@@ -1,0 +1,82 @@
+"""`sealyard download` and `renew`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sealyard.cli import fetching
+from sealyard.cli.arguments import Commands, command, task_id
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import ExitCode, code_of_error
+from sealyard.cli.task_view import task_lines
+from sealyard.model.errors import SealyardError, UsageError, error_from
+
+if TYPE_CHECKING:
+    from sealyard.client.downloads import DownloadEvent, Downloads, Outcome
+    from sealyard.client.embedded import EmbeddedClient
+
+
+def add(commands: Commands) -> None:
+    fetching_ = command(commands, "download", _download, "Brings results down, checks them and marks them.")
+    fetching_.add_argument("ids", metavar="ID", nargs="*", help="of tasks that are DONE")
+    fetching_.add_argument("--all", action="store_true", help="all of mine that were not fetched yet")
+    fetching_.add_argument("--out", metavar="DIR", type=Path, help="by default the profile's download folder")
+    task_id(command(commands, "renew", _renew, "Gives a result that is still kept a new link."))
+
+
+async def _download(ctx: Context) -> int:
+    args = ctx.args
+    if bool(args.ids) == args.all:
+        raise UsageError("Name tasks, or say --all.", "sealyard tasks --status DONE --mine")
+    async with ctx.writer("download") as client:
+        downloads = await fetching.downloads_into(client, args.out or ctx.downloads)
+        outcomes = await _all(ctx, downloads) if args.all else await _named(ctx, client, downloads)
+    errors = [error_from(each.error) for each in outcomes if each.error is not None]
+    if len(args.ids) == 1 and errors:
+        raise errors[0]
+    ctx.out.result(outcomes, _lines(outcomes))
+    return code_of_error(errors[0]) if errors else ExitCode.DONE
+
+
+async def _all(ctx: Context, downloads: Downloads) -> tuple[Outcome, ...]:
+    from sealyard.client.downloads import DownloadProgress
+
+    def show(event: DownloadEvent) -> None:
+        if isinstance(event, DownloadProgress):
+            ctx.out.progress.show(event.name, event.bytes_done, event.bytes_total, None, None)
+
+    return await downloads.fetch_all(show)
+
+
+async def _named(ctx: Context, client: EmbeddedClient, downloads: Downloads) -> tuple[Outcome, ...]:
+    from sealyard.client.downloads import Outcome
+
+    outcomes = []
+    for each in ctx.args.ids:
+        try:
+            task = await client.task(each)
+            found = await downloads.fetch(task.id, progress=ctx.out.progress.of(task.name))
+            outcomes.append(Outcome(task_id=task.id, name=task.name, downloaded=found))
+        except SealyardError as error:
+            outcomes.append(Outcome(task_id=each, name="", error=error.to_value()))
+    return tuple(outcomes)
+
+
+def _lines(outcomes: Iterable[Outcome]) -> list[str]:
+    lines = []
+    for each in outcomes:
+        if each.downloaded is not None:
+            lines.append(f"{each.task_id}  {fetching.downloaded_text(each.downloaded)}")
+            lines += [f"  warning: {warning}" for warning in each.downloaded.warnings]
+        if each.error is not None:
+            lines.append(f"{each.task_id}  {each.error.message} {each.error.advice}".rstrip())
+    return lines or ["There is nothing to fetch."]
+
+
+async def _renew(ctx: Context) -> int:
+    async with ctx.writer("renew") as client:
+        task = await client.renew(ctx.args.id)
+    ctx.out.result(task, task_lines(task))
+    return ExitCode.DONE

@@ -1,0 +1,263 @@
+"""`sealyard package`, `encrypt` and `sign`, and looking at tasks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sealyard.cli import fetching
+from sealyard.cli.arguments import Commands, command, seconds, task_id
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import ExitCode, code_of_error, code_of_task
+from sealyard.cli.task_view import decidable_lines, task_lines, task_table
+from sealyard.model.errors import InputError, StillWaitingError, UsageError
+from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
+
+if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
+
+LONGEST_MESSAGE = 1024 * 1024
+_PAGE = 500
+
+
+def add(commands: Commands) -> None:
+    packing = command(commands, "package", _package, "Asks for a package of firmware and metadata files.")
+    packing.add_argument("--firmware", metavar="F", nargs="+", action="extend", type=Path, required=True)
+    packing.add_argument("--metadata", metavar="M", nargs="+", action="extend", type=Path, default=[])
+    packing.add_argument(
+        "--sha256", metavar="H", nargs="+", action="extend", default=[], help="expected digests, in order of --firmware"
+    )
+    _common(packing)
+    packing.add_argument("--wait", action="store_true", help="until it has ended, whoever does the work")
+    packing.add_argument("--timeout", metavar="S", type=seconds, help="how long --wait waits")
+    packing.add_argument("--out", metavar="DIR", type=Path, help="download the finished container to this folder")
+
+    encrypting = command(commands, "encrypt", _encrypt, "Encrypts a file; this needs no approval.")
+    encrypting.add_argument("file", metavar="FILE", type=Path)
+    encrypting.add_argument("--sha256", metavar="H", help="the expected digest")
+    _common(encrypting)
+    encrypting.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
+    encrypting.add_argument("--out", metavar="DIR", type=Path, help="download the encrypted file to this folder")
+
+    signing = command(commands, "sign", _sign, "Asks for a signature of a message or a finished digest.")
+    message = signing.add_mutually_exclusive_group(required=True)
+    message.add_argument("--file", metavar="F", type=Path, help="the message, at most 1 MiB")
+    message.add_argument("--digest-base64", metavar="D", help="a finished SHA-256, for algorithms that take one")
+    _common(signing)
+
+    listing = command(commands, "tasks", _tasks, "Lists tasks, newest first.")
+    listing.add_argument("--status", type=TaskStatus, choices=list(TaskStatus))
+    listing.add_argument("--kind", type=TaskKind, choices=list(TaskKind))
+    listing.add_argument("--device", metavar="D")
+    listing.add_argument("--mine", action="store_true", help="that I asked for")
+    listing.add_argument("--waiting", action="store_true", help="that wait for my decision")
+    listing.add_argument("--text", metavar="T", default="", help="in name, id or file names")
+    listing.add_argument("--limit", metavar="N", type=int, default=100)
+
+    task_id(command(commands, "show", _show, "Shows everything about a task."))
+
+
+def _common(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="NAME", required=True, help="the device configuration")
+    parser.add_argument("--name", metavar="N", default="", help="what the task is called")
+    parser.add_argument("--content-type", metavar="T", default="", help="what kind of file it is")
+    parser.add_argument("--client-token", metavar="T", help="the same token gives the same task")
+
+
+# ---- asking
+
+
+async def _package(ctx: Context) -> int:
+    args = ctx.args
+    if args.timeout is not None and not args.wait:
+        raise UsageError("--timeout goes with --wait.")
+    if args.sha256 and len(args.sha256) != len(args.firmware):
+        raise UsageError(
+            f"There are {len(args.sha256)} digests for {len(args.firmware)} firmware files.",
+            "Give one --sha256 for each --firmware, in the same order.",
+        )
+    async with ctx.writer("package") as client:
+        task = await _ask_for_package(ctx, client)
+        await ctx.settle(client)
+        task = await client.task(task.id)
+        if args.out is not None and task.status is TaskStatus.DONE:
+            await fetching.fetch(ctx, client, task, args.out)
+            return _ended(ctx, task)
+    if args.wait and not task.status.ended:
+        ctx.out.note(f"Task {task.id} is {task.status}; approvers see it with: sealyard show {task.id}")
+        return await _follow(ctx, task)
+    if args.out is not None and not task.status.ended:
+        ctx.out.note(f"Not there yet. Later: sealyard download {task.id} --out DIR")
+    return _ended(ctx, task)
+
+
+async def _ask_for_package(ctx: Context, client: EmbeddedClient) -> Task:
+    args = ctx.args
+    digests: Sequence[str | None] = args.sha256 or [None] * len(args.firmware)
+    wanted = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
+    files: list[InputFile] = []
+    try:
+        for path, digest in wanted:
+            files.append(await _upload(ctx, client, path, digest))
+        request = PackageRequest(
+            config=args.device,
+            firmware=tuple(files[: len(args.firmware)]),
+            metadata=tuple(files[len(args.firmware) :]),
+            name=args.name,
+            content_type=args.content_type,
+            client_token=args.client_token,
+        )
+        return await client.create_package(request)
+    finally:
+        await client.discard(tuple(files))
+
+
+async def _follow(ctx: Context, task: Task) -> int:
+    """Waits beside whoever does the work, holding nothing."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + ctx.args.timeout if ctx.args.timeout is not None else None
+    async with ctx.reader() as client:
+        try:
+            task = await client.wait(task.id, within=ctx.args.timeout)
+        except StillWaitingError as error:
+            return _still_waiting(ctx, await client.task(task.id), error)
+    if ctx.args.out is not None and task.status is TaskStatus.DONE:
+        async with fetching.writer_when_free(ctx, until) as client:
+            await fetching.fetch(ctx, client, task, ctx.args.out)
+    return _ended(ctx, task)
+
+
+def _still_waiting(ctx: Context, task: Task, error: StillWaitingError) -> int:
+    """The task as it stands is the outcome, for its id is what one needs to go on; the error is in it."""
+    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_value())}
+    ctx.out.note(str(error))
+    ctx.out.result(value, task_lines(task))
+    return code_of_error(error)
+
+
+async def _encrypt(ctx: Context) -> int:
+    args = ctx.args
+    if args.no_wait and args.out is not None:
+        raise UsageError("--out wants the work done; --no-wait leaves it.")
+    async with ctx.writer("encrypt", work=not args.no_wait) as client:
+        files: list[InputFile] = []
+        try:
+            files.append(await _upload(ctx, client, args.file, args.sha256))
+            request = EncryptionRequest(
+                config=args.device,
+                file=files[0],
+                name=args.name,
+                content_type=args.content_type,
+                client_token=args.client_token,
+            )
+            task = await client.create_encryption(request)
+        finally:
+            await client.discard(tuple(files))
+        if not args.no_wait:
+            await ctx.settle(client)
+        task = await client.task(task.id)
+        if args.out is not None and task.status is TaskStatus.DONE:
+            await fetching.fetch(ctx, client, task, args.out)
+    return _ended(ctx, task)
+
+
+async def _sign(ctx: Context) -> int:
+    args = ctx.args
+    is_digest = args.file is None
+    request = SigningRequest(
+        config=args.device,
+        message=_decoded(args.digest_base64) if is_digest else _message(args.file),
+        is_digest=is_digest,
+        file_name="" if is_digest else args.file.name,
+        name=args.name,
+        content_type=args.content_type,
+        client_token=args.client_token,
+    )
+    async with ctx.writer("sign") as client:
+        task = await client.create_signing(request)
+        await ctx.settle(client)
+        task = await client.task(task.id)
+    return _ended(ctx, task)
+
+
+async def _upload(ctx: Context, client: EmbeddedClient, path: Path, expected_sha256: str | None) -> InputFile:
+    file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.of(path.name))
+    ctx.out.progress.clear()
+    return file
+
+
+def _message(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            # One byte more than is signed: what is too long is refused, never cut.
+            return file.read(LONGEST_MESSAGE + 1)
+    except OSError as error:
+        raise InputError(
+            f"{safe_text(str(path))} cannot be read: {error.strerror}.", "Name a readable file."
+        ) from error
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UsageError("--digest-base64 is not Base64.", "Write the 32 bytes of a SHA-256 in Base64.") from None
+
+
+def _ended(ctx: Context, task: Task) -> int:
+    ctx.out.result(task, task_lines(task))
+    return code_of_task(task)
+
+
+# ---- looking
+
+
+async def _tasks(ctx: Context) -> int:
+    args = ctx.args
+    if args.limit < 1:
+        raise UsageError("--limit counts from 1.")
+    filters = TaskFilter(
+        status=args.status,
+        kind=args.kind,
+        config=args.device,
+        created_by=ctx.profile.identity if args.mine else None,
+        text=args.text,
+        waiting_for_me=args.waiting,
+    )
+    found: list[Task] = []
+    async with ctx.reader() as client:
+        after: str | None = None
+        while len(found) < args.limit:
+            page = await client.tasks(filters, after=after, limit=min(_PAGE, args.limit - len(found)))
+            found += page.tasks
+            if (after := page.next) is None:
+                break
+    ctx.out.result(found, task_table(found))
+    if after is not None:
+        ctx.out.note(f"There are more than these {len(found)}: --limit")
+    return ExitCode.DONE
+
+
+async def _show(ctx: Context) -> int:
+    async with ctx.reader() as client:
+        seen = await client.decidable(ctx.args.id)
+    value = {
+        **msgspec.to_builtins(seen.task),
+        "configuration": msgspec.to_builtins(seen.configuration),
+        "hindrance": seen.hindrance,
+        "metadataBeginnings": dict(seen.metadata),
+        "previous": msgspec.to_builtins(seen.previous),
+        "newerVersion": seen.newer_version,
+    }
+    ctx.out.result(value, decidable_lines(seen))
+    return ExitCode.DONE

@@ -1,0 +1,169 @@
+"""`sealyard init`, `run`, `demo` and `worker`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sealyard.cli import profiles
+from sealyard.cli.arguments import Commands, command
+from sealyard.cli.context import Context, ask_passphrase, at_terminal
+from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.profiles import Profile
+from sealyard.cli.text import fields, time_text
+from sealyard.model.access import parse_subject
+from sealyard.model.errors import UsageError
+from sealyard.model.workspace import KeyStore, Places
+
+if TYPE_CHECKING:
+    from sealyard.model.events import Event
+    from sealyard.model.tasks import TaskStatus
+
+
+def add(commands: Commands) -> None:
+    init = command(commands, "init", _init, "Makes a workspace, and a profile of its administrator.")
+    init.add_argument("--name", help="what it is called; by default like its folder")
+    init.add_argument("--administrator", metavar="USER", help="who administers it; by default you")
+    init.add_argument(
+        "--key-store", choices=list(KeyStore), type=KeyStore, help="where the master key lies; the OS keyring if it can"
+    )
+
+    command(commands, "run", _run, "Works on what is unfinished, in the foreground, until it is interrupted.")
+
+    demo = command(commands, "demo", _demo, "Makes a throw-away workspace and shows the main job on real files.")
+    demo.add_argument("--headless", action="store_true", help="run the whole line here, step by step")
+    demo.add_argument("--keep", action="store_true", help="leave the folder where it is")
+
+    command(commands, "worker", _worker, "Runs a crypto worker; the engine starts its own.")
+
+
+# ---- the workspace
+
+
+async def _init(ctx: Context) -> int:
+    from sealyard.engine.founding import found_workspace
+
+    folder = profiles.chosen_workspace(getattr(ctx.args, "workspace", None), os.environ) or _usual_place()
+    name = ctx.args.name or folder.name
+    administrator = parse_subject(ctx.args.administrator or _own_name())
+    key_store = ctx.args.key_store or _best_key_store()
+    passphrase = _new_passphrase() if key_store is KeyStore.PASSPHRASE else None
+    file = await found_workspace(
+        Places(folder), name=name, administrator=administrator, key_store=key_store, passphrase=passphrase
+    )
+    profile = Profile(name=_free_name(name, folder), identity=administrator, workspace=str(folder))
+    profiles.add_profile(profiles.users_file(), profile, current=True)
+    lines = fields(
+        (
+            ("workspace", f"{name} in {folder}"),
+            ("administrator", administrator),
+            ("key store", key_store),
+            ("profile", profile.name),
+        )
+    )
+    ctx.out.result({**_builtins(file), "place": str(folder), "profile": profile.name}, lines)
+    return ExitCode.DONE
+
+
+def _builtins(value: object) -> dict[str, object]:
+    import msgspec
+
+    found: dict[str, object] = msgspec.to_builtins(value)
+    return found
+
+
+def _usual_place() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("sealyard") / "workspace"
+
+
+def _own_name() -> str:
+    import getpass
+
+    return re.sub(r"[^A-Za-z0-9._@+-]", "-", getpass.getuser())[:64]
+
+
+def _best_key_store() -> KeyStore:
+    from sealyard.keys.master import os_keyring_available
+
+    return KeyStore.OS_KEYRING if os_keyring_available() else KeyStore.PASSPHRASE
+
+
+def _new_passphrase() -> str:
+    from sealyard.keys.passphrase import find_passphrase
+
+    return find_passphrase(os.environ, _ask_twice if at_terminal() else None)
+
+
+def _ask_twice() -> str:
+    first = ask_passphrase("A passphrase for the new key store: ")
+    if first and ask_passphrase("The same again: ") != first:
+        raise UsageError("The two passphrases are not the same.", "Start again.")
+    return first
+
+
+def _free_name(name: str, folder: Path) -> str:
+    """A profile's name like the workspace's that belongs to no other workspace."""
+    wanted = re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._")[:50] or "workspace"
+    file = profiles.read_profiles(profiles.users_file())
+    number = 1
+    found = wanted
+    while (taken := file.named(found)) is not None and Path(taken.workspace) != folder:
+        number += 1
+        found = f"{wanted}-{number}"
+    return found
+
+
+# ---- working
+
+
+async def _run(ctx: Context) -> int:
+    import asyncio
+
+    from sealyard.cli.signals import stopping
+
+    stop = stopping()
+    ended: dict[str, TaskStatus] = {}
+    async with ctx.writer("run", finish=False) as client:
+        ctx.out.step(f"Working in {ctx.folder} as {ctx.profile.identity}; Ctrl-C ends it.")
+        telling = asyncio.create_task(_tell(ctx, client.events(), ended))
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    counts = Counter(ended.values())
+    ctx.out.result({"ended": counts}, ("Closed. What is unfinished goes on at the next start.",))
+    return ExitCode.DONE
+
+
+async def _tell(ctx: Context, events: AsyncIterator[Event], ended: dict[str, TaskStatus]) -> None:
+    """Says what happens to tasks, line by line, and remembers how they ended."""
+    from sealyard.model.events import TaskChanged, TaskProgress
+
+    async for event in events:
+        if isinstance(event, TaskProgress):
+            progress = ctx.out.progress
+            progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.seconds_left)
+        if isinstance(event, TaskChanged):
+            state = f", {event.result_state}" if event.result_state else ""
+            ctx.out.step(f"{time_text(event.at)}  {event.task_id}  {event.status}{state}  {event.kind} {event.name}")
+            if event.status.ended:
+                ended[event.task_id] = event.status
+
+
+def _demo(ctx: Context) -> int:
+    from sealyard.cli import demo
+
+    return demo.run(ctx)
+
+
+def _worker(_: Context) -> int:
+    from sealyard.worker.__main__ import main
+
+    return main()
