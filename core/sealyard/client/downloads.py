@@ -2,70 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Callable
-from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
-from sealyard.client.download_state import DownloadState
+from sealyard.client.download_events import (
+    Checked,
+    Downloaded,
+    DownloadEvent,
+    DownloadProgress,
+    Interrupted,
+    OnDownload,
+    Outcome,
+)
+from sealyard.client.download_state import DownloadState, state_file
+from sealyard.client.following import follow
+from sealyard.client.local_files import Part, absolute_folder, find_same, local_name, part_name
+from sealyard.client.off_loop import GoOn, off_loop
 from sealyard.client.protocol import Client, Progress
+from sealyard.client.shared_work import SharedWork, Telling
+from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ErrorValue
-from sealyard.model.tasks import Task
-from sealyard.model.value import Value
+from sealyard.model.errors import (
+    ConflictError,
+    ContainerError,
+    DownloadError,
+    ResultExpiredError,
+    ResultGoneError,
+    SealyardError,
+)
+from sealyard.model.events import TaskChanged
+from sealyard.model.requests import TaskFilter
+from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
 
+__all__ = [
+    "Checked",
+    "DownloadEvent",
+    "DownloadProgress",
+    "DownloadState",
+    "Downloaded",
+    "Downloads",
+    "Interrupted",
+    "OnDownload",
+    "Outcome",
+    "local_name",
+    "state_file",
+]
 
-class Checked(StrEnum):
-    """How a download was judged: a container by its signature (and its digest), anything else by its digest."""
-
-    SIGNATURE = "signature"
-    DIGEST = "digest"
-
-
-class Downloaded(Value, frozen=True, kw_only=True):
-    """A result in the download folder; ``size`` in bytes, ``sha256`` in hex. ``warnings`` are for a person."""
-
-    task_id: str
-    path: str
-    size: int
-    sha256: str
-    checked: Checked
-    at: datetime
-    warnings: tuple[str, ...] = ()
-
-
-class DownloadProgress(Value, frozen=True, kw_only=True, tag=True):
-    """Bytes; at most ten times a second for each task, and once at the end."""
-
-    task_id: str
-    name: str
-    bytes_done: int
-    bytes_total: int
-
-
-class Outcome(Value, frozen=True, kw_only=True, tag=True):
-    """What came of fetching one task: either ``downloaded`` or ``error``.
-
-    ``retryIn``: seconds until it is tried again by itself; None where it is not.
-    """
-
-    task_id: str
-    name: str
-    downloaded: Downloaded | None = None
-    error: ErrorValue | None = None
-    retry_in: float | None = None
-
-
-class Interrupted(Value, frozen=True, kw_only=True, tag=True):
-    """The connection to the engine broke; it is tried again in ``retryIn`` seconds."""
-
-    error: ErrorValue
-    retry_in: float
-
-
-DownloadEvent = DownloadProgress | Outcome | Interrupted
-OnDownload = Callable[[DownloadEvent], None]
-"""Called on the loop that runs the download; must not block."""
+PAGE = 500
+LOCK_SECONDS = 0.2
+"""Between two looks whether another process has let go of a part."""
 
 
 class Downloads:
@@ -73,15 +60,23 @@ class Downloads:
 
     def __init__(self, client: Client, folder: Path, state: DownloadState, *, clock: Clock | None = None) -> None:
         """Raises :class:`UsageError` where the folder's name is not valid Unicode."""
+        self._client = client
+        self._folder = absolute_folder(folder)
+        self._state = state
+        self._clock = clock or SystemClock()
+        self._running: SharedWork[Downloaded] = SharedWork()
+        self._subject = ""
 
     async def fetch(self, task_id: str, *, progress: Progress | None = None, again: bool = False) -> Downloaded:
-        """The result of a DONE task. One that is there already is not transferred anew, unless ``again``.
+        """The result of a DONE task. One that lies there already is not transferred anew, unless ``again``.
 
+        An interrupted transfer is taken up where it ended. Two calls for the same task share one transfer.
         Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` where there is no file
         to fetch, :class:`DownloadError` where what came is not what the task made, :class:`ContainerError` where
         its signature does not hold, :class:`StorageError`.
         """
-        raise NotImplementedError
+        task = await self._client.task(task_id)
+        return await self._running.join(task.id, lambda tell: self._fetch(task, again, tell), progress)
 
     async def pending(self) -> tuple[Task, ...]:
         """My DONE tasks whose file was not fetched, oldest first.
@@ -89,12 +84,182 @@ class Downloads:
         Those EXPIRED or GONE (``task.result.state``) are among them until they were told of by :meth:`fetch_all`
         or :meth:`run`, and again after a renewal.
         """
-        raise NotImplementedError
+        await asyncio.to_thread(self._state.refresh)
+        filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._me())
+        found: list[Task] = []
+        after: str | None = None
+        while True:
+            page = await self._client.tasks(filters, after=after, limit=PAGE)
+            found.extend(task for task in page.tasks if self._wants(task))
+            after = page.next
+            if after is None:
+                return tuple(reversed(found))
 
     async def fetch_all(self, on_event: OnDownload | None = None) -> tuple[Outcome, ...]:
         """Each pending one, oldest first; what fails is in the outcomes and keeps none from the others."""
-        raise NotImplementedError
+        return tuple([await self._outcome(task, on_event or _unheard, None) for task in await self.pending()])
 
     async def run(self, on_event: OnDownload) -> None:
-        """Fetches what is pending, then each task of mine as it is DONE, until cancelled."""
-        raise NotImplementedError
+        """Fetches what is pending, then each task of mine as it is DONE or renewed.
+
+        Ends when cancelled, or when the engine ends its events; a broken connection is made again.
+        """
+
+        async def attempt(task_id: str, retry_in: float | None) -> bool:
+            try:
+                task = await self._client.task(task_id)
+            except SealyardError as error:
+                on_event(Outcome(task_id=task_id, name=task_id, error=error.to_value(), retry_in=retry_in))
+                return False
+            return not self._wants(task) or (await self._outcome(task, on_event, retry_in)).retry_in is None
+
+        await follow(self._client, self.pending, self._concerns, attempt, on_event, self._clock)
+
+    # ---- which
+
+    async def _me(self) -> str:
+        if not self._subject:
+            self._subject = (await self._client.workspace()).subject
+        return self._subject
+
+    def _wants(self, task: Task) -> bool:
+        result = task.result
+        return result is not None and result.sha256 is not None and self._state.wants(task.id, result)
+
+    def _concerns(self, event: TaskChanged) -> bool:
+        """What may be wanted; whether it is, the task itself says."""
+        done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
+        return done and event.created_by == self._subject and self._state.downloaded(event.task_id) is None
+
+    async def _outcome(self, task: Task, on_event: OnDownload, retry_in: float | None) -> Outcome:
+        def tell(done: int, total: int) -> None:
+            on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
+
+        try:
+            downloaded = await self._fetch_or_note(task, tell)
+            outcome = Outcome(task_id=task.id, name=task.name, downloaded=downloaded)
+        except SealyardError as error:
+            over = isinstance(error, ResultExpiredError | ResultGoneError)
+            pause = None if over else retry_in
+            outcome = Outcome(task_id=task.id, name=task.name, error=error.to_value(), retry_in=pause)
+        on_event(outcome)
+        return outcome
+
+    async def _fetch_or_note(self, task: Task, tell: Progress) -> Downloaded:
+        """What is over is noted, so that it is told once."""
+        try:
+            return await self.fetch(task.id, progress=tell)
+        except (ResultExpiredError, ResultGoneError) as error:
+            state = ResultState.GONE if isinstance(error, ResultGoneError) else ResultState.EXPIRED
+            expires_at = task.result.expires_at if task.result is not None else None
+            await asyncio.to_thread(self._state.mark_told, task.id, state, expires_at)
+            raise
+
+    # ---- one
+
+    async def _fetch(self, task: Task, again: bool, tell: Telling) -> Downloaded:
+        size, sha256, name = _artifact(task)
+        part = await self._part(self._folder / part_name(name, task.id))
+        try:
+            same = None if again else await self._same(name, size, sha256)
+            if same is None:
+                await self._transfer(task.id, part, size, sha256, tell)
+            elif recorded := self._recorded(task.id, same):
+                return recorded
+            checked, warnings = await self._judge(task, part, same)
+            same = same or await self._same(name, size, sha256)
+            path = same or await off_loop(lambda _: part.place(name))
+            if same is not None:
+                part.remove()
+            tell.end(size)
+            await self._client.downloaded(task.id)
+            downloaded = Downloaded(
+                task_id=task.id,
+                path=str(path),
+                size=size,
+                sha256=sha256,
+                checked=checked,
+                at=self._clock.now(),
+                warnings=warnings,
+            )
+            await asyncio.to_thread(self._state.mark_downloaded, downloaded)
+            return downloaded
+        finally:
+            part.close()
+
+    async def _part(self, path: Path) -> Part:
+        while (part := Part.hold(path)) is None:
+            await self._clock.sleep(LOCK_SECONDS)
+        return part
+
+    async def _same(self, name: str, size: int, sha256: str) -> Path | None:
+        return await off_loop(lambda go_on: find_same(self._folder, name, size, sha256, go_on))
+
+    def _recorded(self, task_id: str, path: Path) -> Downloaded | None:
+        self._state.refresh()
+        recorded = self._state.downloaded(task_id)
+        return recorded if recorded is not None and recorded.path == str(path) else None
+
+    async def _transfer(self, task_id: str, part: Part, size: int, sha256: str, tell: Telling) -> None:
+        digest = hashlib.sha256()
+
+        def add(chunk: bytes) -> Callable[[GoOn], None]:
+            def work(_: GoOn) -> None:
+                part.append(chunk)
+                digest.update(chunk)
+
+            return work
+
+        done = await off_loop(lambda go_on: part.hash_into(digest, size, go_on))
+        async for chunk in self._client.download(task_id, offset=done):
+            done += len(chunk)
+            if done > size:
+                break
+            await off_loop(add(chunk))
+            tell(done, size)
+        if done < size:
+            raise DownloadError(
+                f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",
+                "Download it again: it goes on from there.",
+            )
+        if done > size or digest.hexdigest() != sha256:
+            part.remove()
+            raise DownloadError(
+                f"What came down for task {task_id} is not what the task made: the SHA-256 is another.",
+                "It was removed. Download it again; if that does not help, tell who runs the engine.",
+            )
+
+    async def _judge(self, task: Task, part: Part, same: Path | None) -> tuple[Checked, tuple[str, ...]]:
+        """A container that came down and whose signature does not hold is removed."""
+        if task.kind is not TaskKind.PACKAGING:
+            return Checked.DIGEST, ()
+        certificate = await self._client.certificate(task.id)
+        try:
+            warnings = await off_loop(lambda go_on: _verify(task.format, same or part.path, certificate, go_on))
+        except ContainerError:
+            part.remove()
+            raise
+        return Checked.SIGNATURE, warnings
+
+
+def _artifact(task: Task) -> tuple[int, str, str]:
+    """Size, SHA-256 and local name."""
+    result: Result | None = task.result
+    if task.status is not TaskStatus.DONE or result is None:
+        reason = f" {task.reason}" if task.reason else ""
+        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
+    if result.sha256 is None or result.size is None:
+        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
+    return result.size, result.sha256, local_name(result.file_name, task.id)
+
+
+def _verify(format_name: str, path: Path, certificate: str, go_on: GoOn) -> tuple[str, ...]:
+    # The readers bring cryptography with them: loaded when the first container has come.
+    from sealyard.containers.registry import container_format
+
+    with path.open("rb") as file:
+        return container_format(format_name).verify(file, certificate.encode(), progress=go_on).warnings
+
+
+def _unheard(_: DownloadEvent) -> None:
+    return None

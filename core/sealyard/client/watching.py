@@ -1,62 +1,92 @@
-"""A watch folder: files dropped there become packages, offered or submitted."""
+"""A watch folder: files dropped there become packages, offered or submitted.
+
+What makes a package, and what is left alone, is said in :mod:`sealyard.client.watch_rules`. Each drop is taken once:
+what was taken is remembered by name, size, time of change and digest, and the task's client token follows from
+folder, name and digests, so that a crash between submitting and remembering makes no second task. What was dropped
+before the start is taken too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import StrEnum
+import asyncio
+import hashlib
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from sealyard.client.local_files import absolute_folder
+from sealyard.client.off_loop import off_loop
 from sealyard.client.protocol import Client
+from sealyard.client.state_files import StateFile, state_path
+from sealyard.client.watch_events import Offer, OnWatch, Postponed, Refused, Rule, Submitted, WatchEvent
+from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops
+from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ErrorValue
-from sealyard.model.tasks import Task
+from sealyard.model.errors import (
+    ConflictError,
+    FormatLimitError,
+    InputError,
+    KeyRefusedError,
+    NotAllowedError,
+    NotFoundError,
+    SealyardError,
+    UsageError,
+)
+from sealyard.model.requests import PackageRequest
+from sealyard.model.tasks import InputFile, Task
 from sealyard.model.value import Value
 
+__all__ = [
+    "Offer",
+    "OnWatch",
+    "Postponed",
+    "Refused",
+    "Rule",
+    "Submitted",
+    "WatchEvent",
+    "WatchFolder",
+    "watch_state_file",
+]
 
-class Rule(StrEnum):
-    """What becomes of a file that is ready."""
+REFUSALS = (
+    InputError,
+    UsageError,
+    NotAllowedError,
+    NotFoundError,
+    ConflictError,
+    FormatLimitError,
+    KeyRefusedError,
+)
+"""What the dropped files, or who drops them, are refused for; other errors may pass by themselves."""
 
-    OFFER = "offer"
-    SUBMIT = "submit"
-
-
-class Offer(Value, frozen=True, kw_only=True, tag=True):
-    """One package that could be made. Paths are absolute; ``name``: of the file or sub-folder that was dropped."""
-
-    name: str
-    path: str
-    device: str
-    firmware: tuple[str, ...]
-    metadata: tuple[str, ...] = ()
-
-
-class Submitted(Value, frozen=True, kw_only=True, tag=True):
-    """A task was made of what was dropped."""
-
-    offer: Offer
-    task: Task
-
-
-class Refused(Value, frozen=True, kw_only=True, tag=True):
-    """What was dropped cannot become a package; it is not tried again until it changes."""
-
-    name: str
-    path: str
-    error: ErrorValue
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 300.0
+STEP_MILLISECONDS = 200
 
 
-class Postponed(Value, frozen=True, kw_only=True, tag=True):
-    """Not the fault of what was dropped (disk, connection, lock): it is tried again in ``retryIn`` seconds."""
+class _Taken(Value, frozen=True, kw_only=True):
+    """``taskId`` is None for an offer that was dismissed."""
 
-    name: str
-    path: str
-    error: ErrorValue
-    retry_in: float
+    fingerprint: str
+    digest: str
+    task_id: str | None
 
 
-WatchEvent = Offer | Submitted | Refused | Postponed
-OnWatch = Callable[[WatchEvent], None]
-"""Called on the loop that runs the watch; must not block."""
+class _Memory(Value, frozen=True, kw_only=True):
+    """By configuration id and name of the drop."""
+
+    taken: dict[str, _Taken] = msgspec.field(default_factory=dict)
+
+
+class _Waiting(Value, frozen=True, kw_only=True):
+    """Looked at again at ``due``; ``pause`` (seconds) is the next one, should it fail then."""
+
+    fingerprint: str
+    due: datetime
+    pause: float = FIRST_PAUSE
 
 
 class WatchFolder:
@@ -75,29 +105,219 @@ class WatchFolder:
         force_polling: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        """``state``: a file as :func:`watch_state_file` says; ``settle``: seconds a file must lie unchanged.
+        """``state``: a file as :func:`watch_state_file` says; ``settle``: seconds a drop must lie unchanged.
 
         ``force_polling``: for network folders, where the system tells of no changes.
-        Raises :class:`UsageError` where the folder's name is not valid Unicode.
+        Raises :class:`UsageError` where the folder's name is not valid Unicode, :class:`StorageError`.
         """
+        self._client = client
+        self._folder = absolute_folder(folder)
+        self._device = device
+        self._on_event = on_event
+        self._file = StateFile(state, _Memory())
+        self._memory = self._file.read()
+        self._rule = rule
+        self._settle = settle
+        self._force_polling = force_polling
+        self._clock = clock or SystemClock()
+        self._config_id = ""
+        self._waiting: dict[str, _Waiting] = {}
+        self._answered: dict[str, str] = {}
+
+    @property
+    def warning(self) -> str:
+        """What a person should know: that a damaged memory was set aside, and where. Else empty."""
+        return self._file.warning
 
     async def run(self) -> None:
         """Takes what is there and what comes, until cancelled.
 
-        Raises :class:`InputError` where the folder is not there (any more), :class:`NotFoundError` or
-        :class:`NotAllowedError` for the device configuration.
+        Raises :class:`InputError` where the folder is not there (any more) or cannot be watched,
+        :class:`NotFoundError` or :class:`NotAllowedError` for the device configuration.
         """
-        raise NotImplementedError
+        await self._config()
+        stirred = asyncio.Event()
+        listening = asyncio.create_task(self._listen(stirred))
+        try:
+            while True:
+                stirred.clear()
+                pause = await self.look()
+                await self._until(stirred.wait(), pause, listening)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def look(self) -> float | None:
+        """Takes what is ready now. Seconds until something else may be; None where nothing waits."""
+        found = await off_loop(lambda _: drops(self._folder))
+        names = {drop.name for drop in found}
+        self._waiting = {name: each for name, each in self._waiting.items() if name in names}
+        self._answered = {name: each for name, each in self._answered.items() if name in names}
+        for drop in found:
+            await self._consider(drop)
+        if not self._waiting:
+            return None
+        due = min(each.due for each in self._waiting.values())
+        return max(0.0, (due - self._clock.now()).total_seconds())
 
     async def submit(self, offer: Offer) -> Task:
-        """Makes the task of an offer; once, however often it is asked."""
-        raise NotImplementedError
+        """Makes the task of an offer; one, however often it is asked.
+
+        Raises :class:`InputError` where the files changed since the offer, and what uploading and creating raise.
+        """
+        uploaded: list[InputFile] = []
+        try:
+            for path in (*offer.firmware, *offer.metadata):
+                uploaded.append(await self._client.upload(Path(path)))  # noqa: PERF401 - what came before a failure is given back
+            await self._require_unchanged(offer)
+            firmware, metadata = tuple(uploaded[: len(offer.firmware)]), tuple(uploaded[len(offer.firmware) :])
+            digest = content_digest(offer.name, _digests(firmware), _digests(metadata))
+            task = await self._client.create_package(
+                PackageRequest(
+                    config=offer.device,
+                    firmware=firmware,
+                    metadata=metadata,
+                    name=offer.name,
+                    client_token=self._token(offer, digest),
+                )
+            )
+        except SealyardError:
+            await self._client.discard(tuple(uploaded))
+            raise
+        await self._remember(offer, digest, task.id)
+        return task
 
     async def dismiss(self, offer: Offer) -> None:
-        """The offer is not made again until the files change."""
-        raise NotImplementedError
+        """The offer is not made again until the files change. Raises :class:`InputError`, :class:`StorageError`."""
+        drop = await self._require_unchanged(offer)
+        await self._remember(offer, await self._digest(drop), None)
+
+    # ---- one drop
+
+    async def _consider(self, drop: Drop) -> None:
+        taken = self._memory.taken.get(f"{await self._config()}/{drop.name}")
+        if self._answered.get(drop.name) == drop.fingerprint or (taken and taken.fingerprint == drop.fingerprint):
+            self._waiting.pop(drop.name, None)
+            return
+        if not drop.ready and not drop.mistake:
+            self._waiting.pop(drop.name, None)
+            return
+        waiting = self._waiting.get(drop.name)
+        if waiting is None or waiting.fingerprint != drop.fingerprint:
+            self._wait(drop, self._settle)
+        elif self._clock.now() >= waiting.due:
+            await self._take(drop, taken, waiting)
+
+    async def _take(self, drop: Drop, taken: _Taken | None, waiting: _Waiting) -> None:
+        try:
+            event = await self._answer(drop, taken)
+        except REFUSALS as error:
+            if await self._now(drop.name) != drop:
+                self._wait(drop, self._settle)
+                return
+            event = Refused(name=drop.name, path=drop.path, error=error.to_value())
+        except SealyardError as error:
+            self._wait(drop, waiting.pause, then=min(2 * waiting.pause, LONGEST_PAUSE))
+            self._on_event(Postponed(name=drop.name, path=drop.path, error=error.to_value(), retry_in=waiting.pause))
+            return
+        self._waiting.pop(drop.name, None)
+        self._answered[drop.name] = drop.fingerprint
+        if event is not None:
+            self._on_event(event)
+
+    async def _answer(self, drop: Drop, taken: _Taken | None) -> WatchEvent | None:
+        """None for content that was taken before, and only touched since."""
+        if drop.mistake:
+            raise InputError(f"{drop.name} cannot become a package. {drop.mistake}", "Put it right in the folder.")
+        offer = Offer(
+            name=drop.name,
+            path=drop.path,
+            device=await self._config(),
+            firmware=drop.firmware,
+            metadata=drop.metadata,
+            fingerprint=drop.fingerprint,
+        )
+        if taken is not None and await self._digest(drop) == taken.digest:
+            await self._remember(offer, taken.digest, taken.task_id)
+            return None
+        if self._rule is Rule.OFFER:
+            return offer
+        return Submitted(offer=offer, task=await self.submit(offer))
+
+    def _wait(self, drop: Drop, seconds: float, *, then: float = FIRST_PAUSE) -> None:
+        due = self._clock.now() + timedelta(seconds=seconds)
+        self._waiting[drop.name] = _Waiting(fingerprint=drop.fingerprint, due=due, pause=then)
+
+    async def _digest(self, drop: Drop) -> str:
+        try:
+            return await off_loop(lambda go_on: digest_of(drop, go_on))
+        except OSError as error:
+            raise InputError(f"{drop.name} cannot be read ({error.strerror}).", "Check the file.") from error
+
+    async def _now(self, name: str) -> Drop | None:
+        found = await off_loop(lambda _: drops(self._folder))
+        return next((drop for drop in found if drop.name == name), None)
+
+    async def _require_unchanged(self, offer: Offer) -> Drop:
+        drop = await self._now(offer.name)
+        if drop is None or drop.fingerprint != offer.fingerprint:
+            raise InputError(f"{offer.name} changed since it was offered.", "Wait for the new offer.")
+        return drop
+
+    async def _remember(self, offer: Offer, digest: str, task_id: str | None) -> None:
+        taken = _Taken(fingerprint=offer.fingerprint, digest=digest, task_id=task_id)
+        self._memory = await asyncio.to_thread(
+            self._file.change, lambda memory: _Memory(taken={**memory.taken, f"{offer.device}/{offer.name}": taken})
+        )
+
+    async def _config(self) -> str:
+        """The configuration's id: its name may be given to another one day."""
+        if not self._config_id:
+            self._config_id = (await self._client.device(self._device)).id
+        return self._config_id
+
+    def _token(self, offer: Offer, digest: str) -> str:
+        parts = ("watch", str(self._folder), offer.device, digest)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+    # ---- hearing of changes
+
+    async def _listen(self, stirred: asyncio.Event) -> None:
+        from watchfiles import awatch
+
+        polling = True if self._force_polling else None
+        try:
+            async for _ in awatch(
+                self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
+            ):
+                stirred.set()
+        except (OSError, RuntimeError) as error:  # its own errors are RuntimeErrors
+            raise InputError(
+                f"Changes in {self._folder} cannot be watched ({error}).",
+                "See that the folder is there; where the system cannot tell of changes, watch by polling.",
+            ) from error
+
+    async def _until(
+        self, stir: Coroutine[Any, Any, Any], seconds: float | None, listening: asyncio.Task[None]
+    ) -> None:
+        """Until something stirs or the time is over. Raises what ended the listening."""
+        waits: set[asyncio.Task[Any]] = {asyncio.create_task(stir)}
+        if seconds is not None:
+            waits.add(asyncio.create_task(self._clock.sleep(seconds)))
+        try:
+            await asyncio.wait({*waits, listening}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if listening.done():
+            listening.result()
 
 
 def watch_state_file(workspace_id: str, subject: str, folder: Path) -> Path:
     """Where is remembered what was taken from ``folder`` (platformdirs' ``user_state_dir``)."""
-    raise NotImplementedError
+    return state_path("watch", workspace_id, subject, str(folder.absolute()))
+
+
+def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.name, each.sha256) for each in files)

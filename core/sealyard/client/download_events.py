@@ -1,0 +1,63 @@
+"""What downloads tell: how far they are, what came of each, and when the engine could not be heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+
+from sealyard.model.errors import ErrorValue
+from sealyard.model.value import Value
+
+
+class Checked(StrEnum):
+    """How a download was judged: a container by its signature (and its digest), anything else by its digest."""
+
+    SIGNATURE = "signature"
+    DIGEST = "digest"
+
+
+class Downloaded(Value, frozen=True, kw_only=True):
+    """A result in the download folder; ``size`` in bytes, ``sha256`` in hex. ``warnings`` are for a person."""
+
+    task_id: str
+    path: str
+    size: int
+    sha256: str
+    checked: Checked
+    at: datetime
+    warnings: tuple[str, ...] = ()
+
+
+class DownloadProgress(Value, frozen=True, kw_only=True, tag=True):
+    """Bytes; at most ten times a second for each task, and once at the end."""
+
+    task_id: str
+    name: str
+    bytes_done: int
+    bytes_total: int
+
+
+class Outcome(Value, frozen=True, kw_only=True, tag=True):
+    """What came of fetching one task: either ``downloaded`` or ``error``.
+
+    ``retryIn``: seconds until it is tried again by itself; None where it is not.
+    """
+
+    task_id: str
+    name: str
+    downloaded: Downloaded | None = None
+    error: ErrorValue | None = None
+    retry_in: float | None = None
+
+
+class Interrupted(Value, frozen=True, kw_only=True, tag=True):
+    """The connection to the engine broke; it is tried again in ``retryIn`` seconds."""
+
+    error: ErrorValue
+    retry_in: float
+
+
+DownloadEvent = DownloadProgress | Outcome | Interrupted
+OnDownload = Callable[[DownloadEvent], None]
+"""Called on the loop that runs the download; must not block."""

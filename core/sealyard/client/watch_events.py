@@ -1,0 +1,57 @@
+"""What a watch folder tells, and the offers it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from sealyard.model.errors import ErrorValue
+from sealyard.model.tasks import Task
+from sealyard.model.value import Value
+
+
+class Rule(StrEnum):
+    """What becomes of a drop that is ready."""
+
+    OFFER = "offer"
+    SUBMIT = "submit"
+
+
+class Offer(Value, frozen=True, kw_only=True, tag=True):
+    """One package that could be made. Paths are absolute; ``name``: of the file or sub-folder that was dropped."""
+
+    name: str
+    path: str
+    device: str
+    firmware: tuple[str, ...]
+    fingerprint: str
+    metadata: tuple[str, ...] = ()
+
+
+class Submitted(Value, frozen=True, kw_only=True, tag=True):
+    """A task was made of what was dropped."""
+
+    offer: Offer
+    task: Task
+
+
+class Refused(Value, frozen=True, kw_only=True, tag=True):
+    """What was dropped cannot become a package; it is not tried again until it changes, or the watch starts anew."""
+
+    name: str
+    path: str
+    error: ErrorValue
+
+
+class Postponed(Value, frozen=True, kw_only=True, tag=True):
+    """Not the fault of what was dropped (disk, connection, lock): it is tried again in ``retryIn`` seconds."""
+
+    name: str
+    path: str
+    error: ErrorValue
+    retry_in: float
+
+
+WatchEvent = Offer | Submitted | Refused | Postponed
+OnWatch = Callable[[WatchEvent], None]
+"""Called on the loop that runs the watch; must not block."""

@@ -1,0 +1,163 @@
+"""What in a watch folder makes a package.
+
+- A regular file directly in the folder is one firmware: one package.
+- A sub-folder is one package: its files, by name, are the firmware, and those in its folder ``metadata`` the
+  metadata. Any other folder, a link or a device in it is a mistake that a person is told of.
+- Hidden files, links, devices and files with the name of something temporary (:data:`TEMPORARY`) are left alone;
+  an empty file and, inside a sub-folder, a temporary one are still being written.
+
+Whether a file is open for writing by somebody is not looked at (no system tells it cheaply): what lies unchanged for
+the settling time is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from sealyard.client.off_loop import GoOn
+from sealyard.model.errors import InputError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+
+METADATA = "metadata"
+TEMPORARY = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
+CHUNK = 4 << 20
+
+
+class Drop(Value, frozen=True, kw_only=True):
+    """What was dropped under one name. ``firmware`` and ``metadata`` are absolute paths, in order.
+
+    ``fingerprint`` changes with any name, size or time of change in it; ``mistake``: why it cannot be a package.
+    """
+
+    name: str
+    path: str
+    fingerprint: str
+    ready: bool
+    firmware: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+    mistake: str = ""
+
+
+def drops(folder: Path) -> tuple[Drop, ...]:
+    """All that lie in ``folder``, by name. Raises :class:`InputError` where it cannot be read."""
+    try:
+        entries = _entries(folder)
+    except OSError as error:
+        raise InputError(
+            f"The watch folder {safe_text(str(folder))} cannot be read ({safe_text(error.strerror or '')}).",
+            "See that it is there and may be read.",
+        ) from error
+    return tuple(drop for entry in entries if (drop := _drop(entry)) is not None)
+
+
+def content_digest(drop_name: str, firmware: tuple[tuple[str, str], ...], metadata: tuple[tuple[str, str], ...]) -> str:
+    """SHA-256 (hex) over names and digests of a package's files."""
+    return hashlib.sha256(msgspec.json.encode((drop_name, firmware, metadata))).hexdigest()
+
+
+def digest_of(drop: Drop, go_on: GoOn) -> str:
+    """The :func:`content_digest` of what lies there now. Raises ``OSError``."""
+
+    def named(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((Path(path).name, _sha256(path, go_on)) for path in paths)
+
+    return content_digest(drop.name, named(drop.firmware), named(drop.metadata))
+
+
+def _drop(entry: os.DirEntry[str]) -> Drop | None:
+    """None for what is left alone, or vanishes at this moment."""
+    if _temporary(entry.name) or entry.is_symlink():
+        return None
+    try:
+        if entry.is_dir():
+            return _folder_drop(entry)
+        if entry.is_file():
+            return _file_drop(entry)
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def _file_drop(entry: os.DirEntry[str]) -> Drop:
+    size = entry.stat().st_size
+    return Drop(
+        name=_shown(entry.name),
+        path=_shown(entry.path),
+        fingerprint=_fingerprint([entry]),
+        ready=size > 0,
+        firmware=(entry.path,),
+        mistake=_odd_name([entry]),
+    )
+
+
+def _folder_drop(entry: os.DirEntry[str]) -> Drop:
+    inside = _entries(Path(entry.path))
+    metadata = [each for each in inside if each.name == METADATA and each.is_dir(follow_symlinks=False)]
+    firmware = [each for each in inside if each not in metadata]
+    described = [each for folder in metadata for each in _entries(Path(folder.path))]
+    every = [*firmware, *described]
+    mistake = _odd_name([entry, *every]) or next((words for each in every if (words := _no_file(each))), "")
+    whole = all(not _temporary(each.name) and each.stat(follow_symlinks=False).st_size > 0 for each in every)
+    return Drop(
+        name=_shown(entry.name),
+        path=_shown(entry.path),
+        fingerprint=_fingerprint(every),
+        ready=bool(firmware) and whole,
+        firmware=tuple(each.path for each in firmware),
+        metadata=tuple(each.path for each in described),
+        mistake=mistake,
+    )
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        return sorted((each for each in found if not each.name.startswith(".")), key=lambda each: each.name)
+
+
+def _temporary(name: str) -> bool:
+    return name.lower().endswith(TEMPORARY)
+
+
+def _no_file(entry: os.DirEntry[str]) -> str:
+    if entry.is_file(follow_symlinks=False):
+        return ""
+    kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
+    return f"{_shown(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
+
+
+def _odd_name(entries: list[os.DirEntry[str]]) -> str:
+    odd = next((each.name for each in entries if _shown(each.name) != each.name), None)
+    return f"The name {safe_text(_shown(odd))} is not valid Unicode." if odd is not None else ""
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
+    seen = [
+        (_shown(each.path), found.st_mode, found.st_size, found.st_mtime_ns)
+        for each in entries
+        for found in (each.stat(follow_symlinks=False),)
+    ]
+    return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()
+
+
+def _sha256(path: str, go_on: GoOn) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(path):
+        digest.update(chunk)
+        go_on(len(chunk))
+    return digest.hexdigest()
+
+
+def _chunks(path: str) -> Iterator[bytes]:
+    with Path(path).open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
