@@ -34,6 +34,7 @@ from sealyard.engine.views import Views
 from sealyard.engine.workspace import read_workspace
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipes import PipeBus
+from sealyard.model.access import SubjectKind, kind_of
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotAllowedError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
@@ -181,11 +182,14 @@ class Engine:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
 
     def _require_known(self, subject: str) -> None:
-        if not self.rights.now.knows(subject):
+        if not self.rights.knows(subject):
             raise NotAllowedError(
                 f"{safe_text(subject)} is not known in this workspace.",
                 f"An administrator can add it: sealyard subject add {safe_text(subject)}",
             )
+        if kind_of(subject) is SubjectKind.GROUP:
+            # Else a person could ask as a group and approve as oneself.
+            raise NotAllowedError("A group does nothing itself.", "Act as one of its members.")
 
     def _tidy(self, task: Task) -> None:
         """An ended task needs neither its inputs nor a place of work."""

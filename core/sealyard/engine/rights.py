@@ -92,6 +92,12 @@ class Rights:
             self._generation = self._ledger.access_generation
         return self._map
 
+    def knows(self, subject: str) -> bool:
+        try:
+            return self.now.knows(subject)
+        except Exception:
+            return False
+
     def may(self, subject: str, action: Action, resource: str) -> bool:
         try:
             return self.now.may(subject, action, resource)
