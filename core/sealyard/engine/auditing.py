@@ -17,6 +17,7 @@ from sealyard.model.access import Action, ResourceType
 from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
 from sealyard.model.errors import NotAllowedError, SealyardError, UsageError
 from sealyard.model.requests import AuditPage
+from sealyard.model.safe_text import safe_text
 
 LONGEST_PAGE = 1000
 EXPORTS = {"jsonl": as_jsonl, "csv": as_csv}
@@ -74,7 +75,7 @@ class Auditing:
         refused = isinstance(error, NotAllowedError)
         draft = self._ledger.draft()
         change = AuditChange.REFUSED if refused else AuditChange.FAILED
-        draft.audit(subject, change, about, error.message, None, error.code)
+        draft.audit(safe_text(subject), change, safe_text(about), safe_text(error.message), None, error.code)
         await draft.commit()
 
     def _require(self, subject: str) -> None:
