@@ -83,7 +83,7 @@ class Views:
             yield self.as_now(task)
 
     def _indexed(self, filters: TaskFilter) -> dict[str, str]:
-        status = TaskStatus.WAITING if filters.waiting_for_me else filters.status
+        status = filters.status or (TaskStatus.WAITING if filters.waiting_for_me else None)
         config = self._ledger.device(filters.config).id if filters.config else None
         wanted = {"status": status, "kind": filters.kind, "configId": config, "createdBy": filters.created_by}
         return {field: str(value) for field, value in wanted.items() if value is not None}
