@@ -1,0 +1,107 @@
+"""Real keys, kept in memory, for a bus that stands in for the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sealyard.audit.checkpoint import note_text, signed_note
+from sealyard.crypto.certificates import fingerprint_of, self_signed_certificate
+from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.audit import Checkpoint
+from sealyard.model.clock import Clock
+from sealyard.model.errors import ConflictError, NotFoundError
+from sealyard.model.jobs import (
+    Answer,
+    AuditPublicKey,
+    ExportKey,
+    GenerateKey,
+    ImportKey,
+    Question,
+    RotateKey,
+    SignCheckpoint,
+)
+from sealyard.model.keys import KeyInfo, KeyVersion
+
+PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    """One for all tests: making one takes long."""
+    return rsa.generate_private_key(65537, 3072)
+
+
+class KeyShelf:
+    """What a workspace's key store holds; outlives the engines that ask for it."""
+
+    def __init__(self, origin: str, clock: Clock) -> None:
+        self._origin = origin
+        self._clock = clock
+        self._audit = Ed25519PrivateKey.generate()
+        self.infos: dict[str, KeyInfo] = {}
+        self.private: dict[tuple[str, int], PrivateKey] = {}
+        self.symmetric: dict[tuple[str, int], bytes] = {}
+
+    def answer(self, question: Question) -> Answer:
+        match question:
+            case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
+                origin = "generated" if isinstance(question, GenerateKey) else "imported"
+                return Answer(number=0, key=self._made(uri, kind, purpose, origin))
+            case RotateKey(uri=uri):
+                return Answer(number=0, version=self._rotated(uri))
+            case ExportKey(uri=uri, version=version, path=path):
+                Path(path).write_bytes(self.symmetric[uri, version])
+                return Answer(number=0, text=path)
+            case SignCheckpoint(size=size, root=root):
+                return Answer(number=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
+            case AuditPublicKey():
+                return Answer(number=0, text=self._public().decode())
+
+    def _made(self, uri: str, kind: KeyKind, purpose: KeyPurpose, origin: str) -> KeyInfo:
+        if uri in self.infos:
+            raise ConflictError(f"There is a key {uri}.")
+        first = self._version(uri, kind, 1, origin)
+        self.infos[uri] = KeyInfo(uri=uri, kind=kind, purpose=purpose, versions=(first,))
+        return self.infos[uri]
+
+    def _rotated(self, uri: str) -> KeyVersion:
+        info = self.infos.get(uri)
+        if info is None:
+            raise NotFoundError(f"There is no key {uri}.")
+        fresh = self._version(uri, info.kind, info.current.version + 1, "generated")
+        self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, fresh))
+        return fresh
+
+    def _version(self, uri: str, kind: KeyKind, version: int, origin: str) -> KeyVersion:
+        now = self._clock.now()
+        if kind.symmetric:
+            data = self.symmetric[uri, version] = secrets.token_bytes(16 if kind is KeyKind.AES_128 else 32)
+            fingerprint = hashlib.sha256(data).hexdigest()[:16]
+            return KeyVersion(version=version, created_at=now, origin=origin, fingerprint=fingerprint)
+        key = self.private[uri, version] = (
+            Ed25519PrivateKey.generate() if kind is KeyKind.ED25519 else rsa_key()
+        )
+        public = key.public_key()
+        return KeyVersion(
+            version=version,
+            created_at=now,
+            origin=origin,
+            fingerprint=fingerprint_of(public),
+            public_key=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+            certificate=self_signed_certificate(key, "gateway", now, years=1).decode(),
+            certificate_ends_at=now.replace(year=now.year + 1),
+        )
+
+    def _public(self) -> bytes:
+        return self._audit.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def _note(self, checkpoint: Checkpoint) -> str:
+        return signed_note(checkpoint, self._public(), self._audit.sign(note_text(checkpoint)))

@@ -1,0 +1,321 @@
+"""Four eyes: who counts, when a quorum is there, and what is lost when a right is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
+
+from sealyard.model.access import Action
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import (
+    ConfirmationNeededError,
+    ConflictError,
+    NotAllowedError,
+    TransitionError,
+    UsageError,
+)
+from sealyard.model.requests import DeviceUpdate, TaskFilter
+from sealyard.model.tasks import TaskKind, TaskStatus, Verdict
+
+pytestmark = pytest.mark.anyio
+
+S = TaskStatus
+
+
+async def test_nobody_approves_what_they_asked_for(house: House) -> None:
+    await house.rule(OWNER, f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
+    task = await house.package(OWNER)
+    for verdict in Verdict:
+        with pytest.raises(NotAllowedError, match="of their own"):
+            await house.decide(task, OWNER, verdict, "because")
+    assert house.task(task.id).status is S.WAITING
+    assert (await house.audit(AuditChange.REFUSED))[-1].author == OWNER
+    assert (await house.approve(task, SECOND)).status is S.SCHEDULED
+
+
+async def test_not_as_administrator_either(house: House) -> None:
+    for action in (Action.USE, Action.APPROVE):
+        await house.rule(ADMIN, "RESOURCE_TYPE:DEVICE_CONFIG", action)
+    task = await house.package(ADMIN)
+    with pytest.raises(NotAllowedError):
+        await house.approve(task, ADMIN)
+
+
+async def test_not_through_a_group_either(house: House) -> None:
+    await house.add("GROUP:owners")
+    await house.member("GROUP:owners", DEV)
+    await house.rule("GROUP:owners", f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
+    task = await house.package(DEV)
+    with pytest.raises(NotAllowedError):
+        await house.approve(task, DEV)
+
+
+async def test_not_as_a_machine_client_either(house: House) -> None:
+    await house.rule(CLIENT, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
+    for asking in (CLIENT, DEV):
+        task = await house.package(asking)
+        with pytest.raises(NotAllowedError):
+            await house.approve(task, CLIENT)
+        assert house.task(task.id).status is S.WAITING
+
+
+async def test_m_of_n_persons(empty: House) -> None:
+    await empty.settle(approvals=2)
+    task = await empty.package()
+    assert (await empty.approve(task, OWNER)).status is S.WAITING
+    assert (await empty.approve(task, SECOND)).status is S.SCHEDULED
+    assert [each.by for each in empty.task(task.id).approvals] == [OWNER, SECOND]
+
+
+async def test_two_approvals_at_once_count_once_each(empty: House) -> None:
+    await empty.settle(approvals=2)
+    task = await empty.package()
+    both = await asyncio.gather(empty.approve(task, OWNER), empty.approve(task, SECOND))
+    assert [each.status for each in both] == [S.WAITING, S.SCHEDULED]
+    assert len(empty.task(task.id).approvals) == 2
+
+
+async def test_the_same_person_twice_at_once_counts_once(empty: House) -> None:
+    await empty.settle(approvals=2)
+    task = await empty.package()
+    both = await asyncio.gather(empty.approve(task, OWNER), empty.approve(task, OWNER), return_exceptions=True)
+    assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
+    assert len(empty.task(task.id).approvals) == 1
+    assert empty.task(task.id).status is S.WAITING
+
+
+async def test_the_same_person_is_refused_the_second_time(empty: House) -> None:
+    await empty.settle(approvals=2)
+    task = await empty.package()
+    await empty.approve(task, OWNER)
+    with pytest.raises(ConflictError, match="already"):
+        await empty.approve(task, OWNER)
+
+
+async def test_a_rejection_needs_a_reason_and_cancels(house: House) -> None:
+    task = await house.package()
+    for empty_reason in ("", "  \n"):
+        with pytest.raises(UsageError):
+            await house.decide(task, OWNER, Verdict.REJECTED, empty_reason)
+    with pytest.raises(UsageError):
+        await house.decide(task, OWNER, Verdict.REJECTED, "x" * 2001)
+    rejected = await house.decide(task, OWNER, Verdict.REJECTED, "wrong branch")
+    assert (rejected.status, rejected.reason_code) == (S.CANCELLED, "rejected")
+    entry = (await house.audit(AuditChange.REJECTED))[-1]
+    assert (entry.author, entry.message) == (OWNER, "wrong branch")
+    with pytest.raises(TransitionError):
+        await house.approve(task, SECOND)
+
+
+async def test_withdrawing_is_for_the_requester_and_needs_a_reason(house: House) -> None:
+    task = await house.package()
+    decisions = house.engine.decisions
+    with pytest.raises(NotAllowedError):
+        await house.do(OWNER, decisions.withdraw(OWNER, task.id, "mine now"))
+    with pytest.raises(UsageError):
+        await house.do(DEV, decisions.withdraw(DEV, task.id, ""))
+    withdrawn = await house.do(DEV, decisions.withdraw(DEV, task.id, "wrong file"))
+    assert (withdrawn.status, withdrawn.reason_code) == (S.CANCELLED, "withdrawn")
+    assert (await house.audit(AuditChange.WITHDRAWN))[-1].message == "wrong file"
+
+
+async def test_a_decision_is_about_what_was_looked_at(house: House) -> None:
+    task = await house.package()
+    deciding = house.engine.decisions.decide(OWNER, task.id, Verdict.APPROVED, "", "00" * 32)
+    with pytest.raises(ConflictError):
+        await house.do(OWNER, deciding)
+    await house.do(OWNER, house.engine.decisions.decide(OWNER, task.id, Verdict.APPROVED, "", task.approval_digest))
+
+
+async def test_an_approval_is_audited_with_what_it_is_bound_to(house: House) -> None:
+    task = await house.approved_package()
+    entry = (await house.audit(AuditChange.APPROVED))[-1]
+    assert (entry.author, entry.resource) == (OWNER, f"TASK:{task.id}")
+    assert entry.new_value == {"digest": task.approval_digest, "approvals": 1, "required": 1}
+
+
+@pytest.mark.parametrize(
+    ("use", "approve", "required"),
+    [
+        ((DEV,), (DEV,), 1),
+        ((DEV, OWNER), (OWNER,), 1),
+        ((DEV,), (OWNER,), 2),
+        ((DEV,), (CLIENT, DEV), 1),
+        ((DEV, OWNER), (OWNER, SECOND), 2),
+        ((), (OWNER,), 2),
+    ],
+)
+async def test_a_configuration_that_nobody_could_approve_for_is_refused(
+    house: House, use: tuple[str, ...], approve: tuple[str, ...], required: int
+) -> None:
+    asked = len(house.bus.asked)
+    with pytest.raises(UsageError, match="could not be approved"):
+        await house.device("other", use=use, approve=approve, approvals_required=required)
+    assert len(house.bus.asked) == asked  # no key was made for it
+
+
+async def test_a_new_version_that_nobody_could_approve_for_is_refused(house: House) -> None:
+    with pytest.raises(UsageError, match="could not be approved"):
+        await house.do(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, approvals_required=3)))
+
+
+async def test_breaking_a_quorum_needs_confirmation_and_marks_what_waits(house: House) -> None:
+    task = await house.package()
+    await house.drop_rule(SECOND, Action.APPROVE, confirmed=False)
+    assert house.task(task.id).attention == ""
+    with pytest.raises(ConfirmationNeededError, match=GATEWAY):
+        await house.drop_rule(OWNER, Action.APPROVE, confirmed=False)
+    assert house.task(task.id).attention == ""
+    await house.drop_rule(OWNER, Action.APPROVE, confirmed=True)
+    assert house.task(task.id).attention
+    assert house.task(task.id).status is S.WAITING
+
+
+async def test_breaking_a_quorum_through_a_group_needs_confirmation_too(empty: House) -> None:
+    await empty.add("GROUP:owners")
+    for each in (DEV, OWNER):
+        await empty.add(each)
+    await empty.member("GROUP:owners", OWNER)
+    await empty.device(use=(DEV,), approve=("GROUP:owners",))
+    task = await empty.package()
+    removing = empty.engine.administration.remove_member
+    with pytest.raises(ConfirmationNeededError):
+        await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=False))
+    await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=True))
+    assert empty.task(task.id).attention
+
+
+# ---- rights lost after the approval
+
+
+async def test_an_approvers_lost_right_cancels_before_a_worker_has_the_task(house: House) -> None:
+    await house.reopen(work=False)
+    task = await house.approved_package()
+    await house.drop_rule(OWNER, Action.APPROVE)
+    await house.reopen()
+    over = await house.ended(task)
+    assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
+    assert task.id not in house.bus.jobs
+    assert house.bus.places == {}
+
+
+async def test_an_approvers_lost_right_stops_the_use_of_the_key(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    await house.drop_rule(OWNER, Action.APPROVE)
+    worker.intend()
+    await house.until(lambda: worker.told_to_stop)
+    assert not worker.permitted
+    worker.leave()
+    over = await house.ended(worker.id)
+    assert (over.status, over.reason_code, over.intent) == (S.CANCELLED, "right-lost", None)
+    assert await house.audit(AuditChange.KEY_USED) == []
+
+
+async def test_a_requesters_lost_right_stops_the_use_of_the_key(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    await house.drop_rule(DEV, Action.USE)
+    worker.intend()
+    await house.until(lambda: worker.told_to_stop)
+    worker.leave()
+    assert (await house.ended(worker.id)).reason_code == "right-lost"
+
+
+async def test_a_requesters_lost_right_stops_an_encryption_before_it_begins(house: House) -> None:
+    await house.reopen(work=False)
+    task = await house.encryption()
+    await house.drop_rule(DEV, Action.USE)
+    await house.reopen()
+    assert (await house.ended(task)).reason_code == "right-lost"
+
+
+async def test_a_worker_killed_while_it_was_to_stop_does_not_bring_the_task_back(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    await house.drop_rule(OWNER, Action.APPROVE)
+    worker.intend()
+    await house.until(lambda: worker.told_to_stop)
+    worker.die()
+    assert (await house.ended(worker.id)).reason_code == "right-lost"
+
+
+# ---- what an approver sees
+
+
+async def test_an_approver_sees_that_there_is_a_newer_version(house: House) -> None:
+    task = await house.package()
+    assert house.engine.decisions.decidable(OWNER, task.id).newer_version is None
+    await house.do(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, description="new")))
+    seen = house.engine.decisions.decidable(OWNER, task.id)
+    assert seen.newer_version == 2
+    assert seen.configuration.version == task.config_version == 1
+    assert seen.configuration.description == ""
+
+
+async def test_an_approver_sees_metadata_made_harmless(house: House) -> None:
+    notes = await house.upload(b"\x1b[31mred\xff\nline 2", "notes.txt")
+    task = await house.package(metadata=(notes,))
+    assert house.engine.decisions.decidable(OWNER, task.id).metadata == (("notes.txt", "\\x1b[31mred�\nline 2"),)
+
+
+async def test_an_approver_sees_the_last_package_of_the_configuration(house: House) -> None:
+    first = await house.done_package()
+    house.clock.move(hours=1)
+    task = await house.package()
+    previous = house.engine.decisions.decidable(OWNER, task.id).previous
+    assert previous is not None
+    assert previous.id == first.id
+    assert house.engine.decisions.decidable(OWNER, first.id).previous is None
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"), [(OWNER, ""), (DEV, "of their own"), (ADMIN, "may not approve"), (CLIENT, "Only a person")]
+)
+async def test_the_hindrance_says_why_one_cannot_decide(house: House, subject: str, words: str) -> None:
+    task = await house.package()
+    hindrance = house.engine.views.hindrance(subject, task)
+    assert words in hindrance
+    assert bool(hindrance) is bool(words)
+    waiting = house.engine.views.page(subject, TaskFilter(waiting_for_me=True), None, 10)
+    assert [each.id for each in waiting.tasks] == ([] if words else [task.id])
+
+
+async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House) -> None:
+    await house.package()
+    done = TaskFilter(waiting_for_me=True, status=TaskStatus.DONE)
+    assert house.engine.views.page(OWNER, done, None, 10).tasks == ()
+
+
+# ---- the trial switch
+
+
+async def test_self_approval_can_be_tried_in_a_demo_workspace_only(house: House) -> None:
+    with pytest.raises(NotAllowedError, match="demo"):
+        await house.policy(self_approval_trial=True)
+
+
+async def test_self_approval_marks_the_result(demo: House) -> None:
+    before = await demo.package()
+    await demo.rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
+    await demo.policy(self_approval_trial=True)
+    with pytest.raises(NotAllowedError):
+        await demo.approve(before, DEV)  # it was asked for under the old policy
+    task = await demo.package()
+    await demo.approve(task, DEV)
+    worker = await demo.worker(task)
+    worker.intend()
+    await demo.until(lambda: worker.permitted)
+    worker.finish()
+    over = await demo.ended(task)
+    assert over.trial
+    assert over.result is not None
+    assert over.result.trial
+
+
+async def test_no_key_is_used_before_the_quorum(empty: House) -> None:
+    await empty.settle(approvals=2)
+    task = await empty.package()
+    await empty.approve(task, OWNER)
+    await empty.durable()
+    assert task.id not in empty.bus.places
+    assert {each.status for each in empty.task(task.id).subtasks if each.kind is TaskKind.ENCRYPTION} == {S.CREATED}

@@ -1,0 +1,323 @@
+"""Who may do what: the table of rights, through groups, and no wherever it cannot be told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import product
+
+import pytest
+from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.engine.rights import AccessMap
+from sealyard.engine.tables import RULES
+from sealyard.model.access import (
+    MEANINGFUL,
+    AclRule,
+    Action,
+    Membership,
+    ResourceType,
+    SubjectKind,
+    device_resource,
+    type_resource,
+)
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import ConflictError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.requests import TaskFilter
+from sealyard.model.tasks import Verdict
+from sealyard.storage.documents import Unit
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+A, G, H = "USER:a", "GROUP:g", "GROUP:h"
+
+
+def rule(subject: str, resource: str, action: Action) -> AclRule:
+    return AclRule(id="r", subject=subject, resource=resource, action=action, created_by=A, created_at=NOW)
+
+
+def inside(member: str, group: str) -> Membership:
+    return Membership(id="m", member=member, group=group, created_by=A, created_at=NOW)
+
+
+RESOURCES = [device_resource("c1"), *map(type_resource, ResourceType)]
+
+
+@pytest.mark.parametrize(
+    ("resource", "action"), [(each, action) for each in RESOURCES for action in Action], ids=lambda each: str(each)
+)
+def test_a_rule_gives_its_action_and_the_view_and_nothing_else(resource: str, action: Action) -> None:
+    access = AccessMap([A], [], [rule(A, resource, action)])
+    given = {(where, what) for where, what in product(RESOURCES, Action) if access.may(A, what, where)}
+    expected = {(resource, action), (resource, Action.VIEW)}
+    if resource == type_resource(ResourceType.DEVICE_CONFIG):
+        expected |= {(device_resource("c1"), action), (device_resource("c1"), Action.VIEW)}
+    assert given == expected
+
+
+def test_a_rule_on_one_device_says_nothing_of_another_or_of_the_type() -> None:
+    access = AccessMap([A], [], [rule(A, device_resource("c1"), Action.USE)])
+    assert not access.may(A, Action.USE, device_resource("c2"))
+    assert not access.may(A, Action.USE, type_resource(ResourceType.DEVICE_CONFIG))
+
+
+def test_rights_come_through_nested_groups() -> None:
+    chain = [inside(A, "GROUP:0"), *(inside(f"GROUP:{n}", f"GROUP:{n + 1}") for n in range(20))]
+    access = AccessMap([A, "USER:b"], chain, [rule("GROUP:20", device_resource("c1"), Action.APPROVE)])
+    assert access.may(A, Action.APPROVE, device_resource("c1"))
+    assert access.approvers("c1") == {A}
+    assert not access.may("USER:b", Action.APPROVE, device_resource("c1"))
+
+
+def test_a_group_gives_to_its_members_and_takes_nothing_from_them() -> None:
+    access = AccessMap([A, G], [inside(A, G)], [rule(A, device_resource("c1"), Action.USE)])
+    assert not access.may(G, Action.USE, device_resource("c1"))
+
+
+def test_who_is_not_a_subject_has_no_rights_even_where_a_rule_names_it() -> None:
+    access = AccessMap([], [], [rule(A, device_resource("c1"), Action.USE)])
+    assert not access.knows(A)
+    assert not access.may(A, Action.VIEW, device_resource("c1"))
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, G, H, "GROUP:i"]), st.sampled_from([G, H, "GROUP:i"]))))
+def test_even_groups_inside_each_other_are_walked_to_an_end(pairs: list[tuple[str, str]]) -> None:
+    access = AccessMap([A], [inside(*pair) for pair in pairs], [rule(H, device_resource("c1"), Action.USE)])
+    reached = {A}
+    for _ in pairs:
+        reached |= {group for member, group in pairs if member in reached}
+    assert access.circle(A) == reached
+    assert access.may(A, Action.USE, device_resource("c1")) is (H in reached)
+
+
+def test_holders_are_of_the_kinds_asked_for() -> None:
+    who = [A, "CLIENT:ci", G]
+    rules = [rule(each, device_resource("c1"), action) for each in who for action in (Action.USE, Action.APPROVE)]
+    access = AccessMap(who, [], rules)
+    assert access.approvers("c1") == {A}
+    assert access.requesters("c1") == {A, "CLIENT:ci"}
+    assert access.holders(Action.USE, device_resource("c1"), [SubjectKind.GROUP]) == {G}
+
+
+# ---- in the engine
+
+
+async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
+    waiting = await house.package()
+    file = await house.upload(b"other")
+
+    async def allowed(subject: str, act: str) -> bool:
+        engine = house.engine
+        acts = {
+            "package": lambda: house.package(subject, firmware=(file,)),
+            "decide": lambda: engine.decisions.decide(subject, waiting.id, Verdict.REJECTED, "no", "wrong digest"),
+            "subject": lambda: engine.administration.add_subject(subject, "USER:dev", ""),
+            "member": lambda: engine.administration.add_member(subject, "GROUP:none", DEV),
+            "rule": lambda: engine.administration.add_rule(subject, "USER:none", "RESOURCE_TYPE:ACL", Action.VIEW),
+            "drop rule": lambda: engine.administration.remove_rule(subject, "none", confirmed=True),
+            "policy": lambda: engine.administration.set_policy(subject, engine.administration.policy()),
+            "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
+            "export": lambda: engine.devices.export_key(subject, GATEWAY, house.places.root / "k", confirmed=False),
+            "audit": lambda: engine.auditing.verify(subject, None, None),
+        }
+        try:
+            await house.do(subject, acts[act]())
+        except NotAllowedError:
+            return False
+        except Exception:  # whatever else is wrong with it, it was not the right that was lacking
+            return True
+        return True
+
+    everything = {"subject", "member", "rule", "drop rule", "policy", "rotate", "export", "audit"}
+    may = {ADMIN: everything, DEV: {"package"}, CLIENT: {"package"}, OWNER: {"decide"}, SECOND: {"decide"}}
+    for subject, acts in may.items():
+        for act in sorted(everything | {"package", "decide"}):
+            if act == "decide" and subject in (DEV, CLIENT, ADMIN):
+                # What they may not see does not exist for them, or is theirs.
+                assert not await allowed(subject, act) or subject == ADMIN, (subject, act)
+                continue
+            assert await allowed(subject, act) is (act in acts), (subject, act)
+
+
+async def test_an_unknown_subject_is_refused_whatever_it_asks(house: House) -> None:
+    for asking in (house.engine.perform, house.engine.look):
+        with pytest.raises(NotAllowedError, match="not known"):
+            await asking("USER:stranger", "TASK", house.engine.creation.package("USER:stranger", None))  # type: ignore[arg-type]
+    refused = [each for each in await house.audit(AuditChange.REFUSED) if each.author == "USER:stranger"]
+    assert len(refused) == 2
+
+
+async def test_a_group_cannot_act_itself(house: House) -> None:
+    await house.add("GROUP:devs")
+    await house.rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    with pytest.raises(NotAllowedError):
+        await house.package("GROUP:devs")
+
+
+async def test_a_refusal_leaves_an_audit_entry(house: House) -> None:
+    with pytest.raises(NotAllowedError):
+        await house.package(OWNER)
+    entry = (await house.audit(AuditChange.REFUSED))[-1]
+    assert (entry.author, entry.code, entry.resource) == (OWNER, "not-allowed", "TEST")
+    assert "USE" in entry.message
+
+
+async def test_a_failure_leaves_an_audit_entry(house: House) -> None:
+    with pytest.raises(NotFoundError):
+        await house.package(config="nothing")
+    entry = (await house.audit(AuditChange.FAILED))[-1]
+    assert (entry.author, entry.code) == (DEV, "not-found")
+
+
+async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: House) -> None:
+    async def look() -> object:
+        return house.engine.administration.access(DEV)
+
+    before = len(await house.audit())
+    with pytest.raises(NotAllowedError):
+        await house.engine.look(DEV, "ACL", look())
+    assert (await house.audit())[before:][0].change is AuditChange.REFUSED
+
+    async def miss() -> object:
+        return house.engine.views.task(DEV, "nothing")
+
+    with pytest.raises(NotFoundError):
+        await house.engine.look(DEV, "TASK", miss())
+    assert len(await house.audit()) == before + 1
+
+
+@pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
+async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: House, odd: str) -> None:
+    with pytest.raises(NotAllowedError):
+        await house.engine.perform(f"USER:{odd}", f"DEVICE_CONFIG:{odd}", house.engine.creation.package(DEV, None))  # type: ignore[arg-type]
+    entry = (await house.audit(AuditChange.REFUSED))[-1]
+    assert entry.author.isprintable()
+    assert entry.resource.isprintable()
+
+
+async def test_where_rights_cannot_be_read_the_answer_is_no(house: House) -> None:
+    task = await house.package()
+    house.engine.store.submit(Unit(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
+    house.engine.ledger.changed_outside()
+    assert not house.engine.rights.may(ADMIN, Action.VIEW, type_resource(ResourceType.ACL))
+    for act in (house.package, house.policy, lambda: house.approve(task), lambda: house.cancel(task)):
+        with pytest.raises(NotAllowedError):
+            await act()
+
+
+async def test_what_one_may_not_see_does_not_exist(house: House) -> None:
+    task = await house.package()
+    await house.add("USER:stranger")
+    with pytest.raises(NotFoundError):
+        house.engine.views.task("USER:stranger", task.id)
+    with pytest.raises(NotFoundError):
+        house.engine.views.task("USER:stranger", task.id[:4])
+    page = house.engine.views.page("USER:stranger", TaskFilter(), None, 100)
+    assert page.tasks == ()
+    assert page.total in (None, 0)
+
+
+async def test_a_task_is_found_by_the_beginning_of_its_id(house: House) -> None:
+    task = await house.package()
+    assert house.engine.views.task(DEV, task.id[:5]).id == task.id
+    with pytest.raises(NotFoundError):
+        house.engine.views.task(DEV, task.id[:2])
+
+
+# ---- groups and rules
+
+
+async def test_groups_cannot_be_inside_each_other(empty: House) -> None:
+    for each in ("GROUP:a", "GROUP:b", "GROUP:c", "USER:x"):
+        await empty.add(each)
+    await empty.member("GROUP:b", "GROUP:a")
+    await empty.member("GROUP:c", "GROUP:b")
+    for group, member in (("GROUP:a", "GROUP:c"), ("GROUP:a", "GROUP:b"), ("GROUP:a", "GROUP:a")):
+        with pytest.raises(ConflictError):
+            await empty.member(group, member)
+    with pytest.raises(UsageError):
+        await empty.member("USER:x", "GROUP:a")
+    with pytest.raises(ConflictError):
+        await empty.member("GROUP:b", "GROUP:a")
+    with pytest.raises(NotFoundError):
+        await empty.member("GROUP:b", "USER:unknown")
+
+
+async def test_leaving_a_group_takes_its_rights_at_once(house: House) -> None:
+    await house.add("GROUP:devs")
+    await house.add("USER:new")
+    await house.rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    await house.member("GROUP:devs", "USER:new")
+    await house.package("USER:new")
+    administration = house.engine.administration
+    await house.do(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
+    with pytest.raises(NotAllowedError):
+        await house.package("USER:new")
+
+
+async def test_the_initial_administrators_rules_stay(house: House) -> None:
+    administration = house.engine.administration
+    permanent = [each for each in administration.access(ADMIN).rules if each.permanent]
+    assert {each.subject for each in permanent} == {ADMIN}
+    assert permanent
+    for each in permanent:
+        with pytest.raises(NotAllowedError):
+            await house.do(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
+    assert [each for each in administration.access(ADMIN).rules if each.permanent] == permanent
+
+
+async def test_the_administrator_alone_neither_uses_nor_approves(house: House) -> None:
+    with pytest.raises(NotAllowedError):
+        await house.package(ADMIN)
+    task = await house.package()
+    with pytest.raises(NotAllowedError):
+        await house.approve(task, ADMIN)
+
+
+async def test_a_rule_without_a_meaning_is_refused(empty: House) -> None:
+    for kind, action in product(ResourceType, Action):
+        if action not in MEANINGFUL[kind]:
+            with pytest.raises(UsageError, match="means nothing"):
+                await empty.rule(ADMIN, type_resource(kind), action)
+
+
+async def test_rules_are_about_what_there_is(house: House) -> None:
+    with pytest.raises(NotFoundError):
+        await house.rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
+    with pytest.raises(NotFoundError):
+        await house.rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
+    with pytest.raises(UsageError):
+        await house.rule(DEV, "everything", Action.USE)
+    named = await house.rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
+    assert named.resource == device_resource(house.engine.ledger.device(GATEWAY).id)
+    with pytest.raises(ConflictError):
+        await house.rule(DEV, named.resource, Action.EXPORT)
+
+
+async def test_subjects_are_known_once_and_by_a_proper_name(house: House) -> None:
+    with pytest.raises(ConflictError):
+        await house.add("dev")
+    with pytest.raises(UsageError):
+        await house.add("USER:a b")
+
+
+async def test_changes_of_access_are_audited(house: House) -> None:
+    await house.add("GROUP:devs")
+    await house.member("GROUP:devs", DEV)
+    made = await house.rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
+    await house.do(ADMIN, house.engine.administration.remove_rule(ADMIN, made.id, confirmed=False))
+    messages = [(each.author, each.change, each.message) for each in (await house.audit())[-4:]]
+    assert messages == [
+        (ADMIN, AuditChange.CREATED, "GROUP:devs was added"),
+        (ADMIN, AuditChange.CREATED, "USER:dev is in GROUP:devs"),
+        (ADMIN, AuditChange.CREATED, "GROUP:devs may VIEW RESOURCE_TYPE:POLICY"),
+        (ADMIN, AuditChange.DELETED, "GROUP:devs may VIEW RESOURCE_TYPE:POLICY no more"),
+    ]
+
+
+async def test_periods_have_bounds(empty: House) -> None:
+    for period, seconds in product(["approval_period", "execution_period", "time_limit"], [0, -1, 3650 * 86400 + 1]):
+        with pytest.raises(UsageError):
+            await empty.policy(**{period: seconds})
