@@ -62,11 +62,11 @@ class Scheduler:
     # ---- what others see
 
     def follow(self, task: Task) -> None:
-        if task.status is TaskStatus.SCHEDULED:
+        if task.status is not TaskStatus.SCHEDULED:
+            self._queue.remove(task.id)
+        elif task.id not in self._attempts:
             self._queue.add(task)
             self._idle.clear()
-        else:
-            self._queue.remove(task.id)
         self._changed.set()
 
     def live(self, task: Task) -> Live | None:
@@ -151,7 +151,8 @@ class Scheduler:
         self._inboxes.pop(task_id, None)
         self._stopping.pop(task_id, None)
         self._pace.end(task_id)
-        self._changed.set()
+        # Only now: a task that lost its worker is queued again once the attempt that lost it is over.
+        self.follow(self._ledger.task(task_id))
 
     # ---- one attempt
 
@@ -178,7 +179,6 @@ class Scheduler:
             log.warning("no crypto worker: %s", error)
         self.trouble = error
         await self._ledger.clock.sleep(RETRY_SECONDS)
-        self._queue.add(self._ledger.task(task_id))
 
     async def _lease(self, task_id: str, worker: str) -> Task | None:
         task = self._ledger.task(task_id)
