@@ -11,7 +11,8 @@ import pytest
 import tinydb
 from storage_help import Disk
 from tinydb import where
-from tinydb.operations import add, decrement, delete, increment, set, subtract
+from tinydb.operations import add, decrement, delete, increment, subtract
+from tinydb.operations import set as set_field
 from tinydb.table import Document, Table
 
 from sealyard.model.errors import StorageError
@@ -100,7 +101,7 @@ def test_update_by_fields_condition_ids_and_operations(folder: Path, filled: Jou
     assert filled.update(add("n", 5), where("n") == 3) == [3]
     assert filled.update(subtract("n", 1), where("n") == 4) == [4]
     assert filled.update(delete("seen"), where("even") == False) == [1, 3]  # noqa: E712
-    assert filled.update(set("even", None), doc_ids=[4]) == [4]
+    assert filled.update(set_field("even", None), doc_ids=[4]) == [4]
     assert filled.update({"n": 0}, where("n") == 99) == []
     for each in (filled, reopened(folder)):
         assert [document["n"] for document in each] == [11, 1, 8, 3]
@@ -147,7 +148,7 @@ def test_tables_stand_beside_each_other_and_can_be_dropped(folder: Path, db: Jou
     assert db.table("two").all() == []
     assert db.table("one").all() == [{"in": "one"}]
     db.drop_tables()
-    assert db.tables() == reopened(folder).tables() == {*()}
+    assert db.tables() == reopened(folder).tables() == set()
     assert db.table("one").insert({}) == 1
 
 

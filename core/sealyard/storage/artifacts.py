@@ -231,6 +231,8 @@ class FileArtifacts:
             if not self._is_stored(sha256, size):
                 disk.sync(fd)
                 self._publish_input(temporary, sha256)
+            # Also for what was there: the sync of its name may have failed then.
+            disk.sync_folder(self._input(sha256).parent)
         except OSError as error:
             raise disk.storage_error(error, "the input") from error
         finally:
@@ -246,7 +248,6 @@ class FileArtifacts:
         target = self._input(sha256)
         disk.make_private(target.parent)
         disk.rename(temporary, target)
-        disk.sync_folder(target.parent)
 
     def _input(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):

@@ -11,6 +11,7 @@ from sealyard.model.value import Value
 from sealyard.storage.frames import UnitRecord
 
 Document = dict[str, Any] | msgspec.Raw
+"""A document, audit entry or event: as JSON's own types or encoded."""
 
 Change = tuple[str, str, bytes | None]
 """Table, document id, and the document as JSON; ``None`` removes it."""
@@ -20,9 +21,10 @@ class Unit(Value, frozen=True, kw_only=True):
     """One unit of work.
 
     ``puts`` are (table, id, document); a document is made of JSON's own types (dict with text keys, list, str,
-    int, float, bool, None), or is encoded already (:class:`msgspec.Raw`, one JSON object). ``removes`` are (table, id); one that is not there is no error. ``audit`` are
-    entries with their ``seq``, kept until :meth:`DocumentStore.compact` is told they have moved to the audit
-    log. ``events`` are kept for those who catch up.
+    int, float, bool, None), or is encoded already (:class:`msgspec.Raw`: one JSON object without line feeds).
+    ``removes`` are (table, id); one that is not there is no error. ``audit`` are entries with their ``seq``,
+    kept until :meth:`DocumentStore.compact` is told they have moved to the audit log. ``events`` are kept for
+    those who catch up.
     """
 
     puts: tuple[tuple[str, str, Document], ...] = ()

@@ -1,0 +1,374 @@
+"""Files of a person become inputs, work becomes results: whole, private, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from storage_help import Disk
+
+from sealyard.model.errors import InputError, NotFoundError, ResultGoneError, StorageError, UsageError
+from sealyard.storage import artifacts as artifacts_module
+from sealyard.storage import ingest
+from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
+
+CHUNK = 4096
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "CHUNK", CHUNK)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return FileArtifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "firmware.bin"
+    path.write_bytes(b"firmware" * 4000)
+    return path
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def files(tmp_path: Path) -> list[str]:
+    """Every file that is stored, by its path."""
+    folder = tmp_path / "artifacts"
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(1, 5 * CHUNK) | st.sampled_from([CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK]))
+def test_an_input_is_stored_under_its_sha256_whatever_its_length(
+    tmp_path_factory: pytest.TempPathFactory, length: int
+) -> None:
+    folder = tmp_path_factory.mktemp("ingest")
+    content = os.urandom(length)
+    (folder / "source").write_bytes(content)
+    store = FileArtifacts(folder / "artifacts")
+    steps: list[int] = []
+    stored = store.ingest(folder / "source", steps.append)
+    assert stored == StoredInput(sha256=sha256(content), size=length)
+    assert sum(steps) == length
+    with store.open_input(stored.sha256) as file:
+        assert file.read() == content
+
+
+def test_inputs_and_folders_are_for_their_owner_alone(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+    stored = store.ingest(source)
+    assert files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}"]
+    assert stat.S_IMODE(store.input_path(stored.sha256).stat().st_mode) == 0o600
+    store.work_path("t-1")
+    folders = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "artifacts", *folders)} == {0o700}
+
+
+def test_the_same_content_is_kept_once(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+    first = store.ingest(source)
+    inode = store.input_path(first.sha256).stat().st_ino
+    assert store.ingest(source) == store.ingest_bytes(source.read_bytes()) == first
+    assert store.input_path(first.sha256).stat().st_ino == inode
+    assert len(files(tmp_path)) == 1
+    assert list(store.stored_inputs()) == [first.sha256]
+
+
+def test_a_dropped_input_is_gone_and_dropping_it_again_is_no_error(store: ArtifactStore, source: Path) -> None:
+    stored = store.ingest(source)
+    store.drop_input(stored.sha256)
+    store.drop_input(stored.sha256)
+    for look in (store.input_path, store.open_input):
+        with pytest.raises(NotFoundError):
+            look(stored.sha256)
+
+
+def test_a_link_to_a_file_is_taken_in_as_the_file(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+    (tmp_path / "link").symlink_to(source)
+    assert store.ingest(tmp_path / "link") == store.ingest(source)
+
+
+def missing(path: Path) -> None:
+    """Nothing is there."""
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def circular(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (missing, "is not there"),
+        (dangling, "is not there"),
+        (circular, "cannot be read"),
+        (empty, "is empty"),
+        (Path.mkdir, "is a directory"),
+        (os.mkfifo, "is not a regular file"),
+    ],
+)
+def test_what_is_no_file_with_content_is_refused_by_a_name_that_is_safe_to_show(
+    tmp_path: Path, store: ArtifactStore, make: Callable[[Path], object], message: str
+) -> None:
+    path = tmp_path / "odd\x1b[31m\u202ename"
+    make(path)
+    with pytest.raises(InputError) as refused:
+        store.ingest(path)
+    assert refused.value.message.startswith("odd\\x1b[31m\\u202ename ")
+    assert message in refused.value.message
+    assert refused.value.advice
+    assert files(tmp_path) == []
+
+
+def test_a_device_is_refused_unopened(store: ArtifactStore) -> None:
+    with pytest.raises(InputError, match="null is not a regular file"):
+        store.ingest(Path("/dev/null"))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800"])
+def test_a_name_no_file_can_have_is_refused(tmp_path: Path, store: ArtifactStore, name: str) -> None:
+    with pytest.raises(InputError):
+        store.ingest(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, source: Path
+) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(ingest.os, "open", refuse)
+    with pytest.raises(InputError, match=r"firmware\.bin may not be read"):
+        store.ingest(source)
+
+
+def test_a_file_that_fails_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, source: Path
+) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(ingest.os, "readv", refuse)
+    with pytest.raises(InputError, match="cannot be read"):
+        store.ingest(source)
+    assert files(tmp_path) == []
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, CHUNK)
+
+
+def overwrite(path: Path) -> None:
+    with path.open("rb+") as file:
+        file.write(b"other")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+def replace(path: Path) -> None:
+    twin = path.with_name("twin")
+    twin.write_bytes(path.read_bytes())
+    os.utime(twin, ns=(0, path.stat().st_mtime_ns))
+    twin.replace(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (append, "changed while"),
+        (shorten, "changed while"),
+        (overwrite, "changed while"),
+        (replace, "changed while"),
+        (Path.unlink, "vanished while"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, store: ArtifactStore, source: Path, change: Callable[[Path], object], message: str
+) -> None:
+    done: list[int] = []
+
+    def progress(length: int) -> None:
+        if not done:
+            change(source)
+        done.append(length)
+
+    with pytest.raises(InputError, match=message):
+        store.ingest(source, progress)
+    assert files(tmp_path) == []
+
+
+def test_a_wrong_digest_is_refused_and_a_right_one_is_not(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+    right = sha256(source.read_bytes())
+    with pytest.raises(InputError, match=f"its SHA-256 is {right}"):
+        store.ingest(source, expected_sha256="0" * 64)
+    assert files(tmp_path) == []
+    assert store.ingest(source, expected_sha256=right.upper()).sha256 == right
+
+
+def test_no_content_is_no_input(store: ArtifactStore) -> None:
+    with pytest.raises(InputError):
+        store.ingest_bytes(b"")
+
+
+def test_what_progress_raises_stops_the_ingest_and_leaves_nothing(
+    tmp_path: Path, store: ArtifactStore, source: Path
+) -> None:
+    class CancelledError(Exception):
+        pass
+
+    def stop(_done: int) -> None:
+        raise CancelledError
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(CancelledError):
+        store.ingest(source, stop)
+    assert files(tmp_path) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+    """The kernel itself refuses: a write goes through in part, then fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * CHUNK + 100, hard))
+    try:
+        with pytest.raises(StorageError, match="no room for the input"):
+            store.ingest(source)
+        with pytest.raises(StorageError, match="no room for the input"):
+            store.ingest_bytes(source.read_bytes())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files(tmp_path) == []
+    store.ingest(source)
+
+
+@pytest.mark.parametrize("operation", ["write_all", "sync", "rename", "sync_folder"])
+def test_a_refused_ingest_can_be_done_again(
+    tmp_path: Path, failing_disk: Disk, store: ArtifactStore, source: Path, operation: str
+) -> None:
+    failing_disk.fail(operation)
+    with pytest.raises(StorageError):
+        store.ingest(source)
+    assert [name for name in files(tmp_path) if name.startswith("incoming")] == []
+    stored = store.ingest(source)
+    assert store.input_path(stored.sha256).read_bytes() == source.read_bytes()
+
+
+def test_what_cannot_fit_is_refused_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: ArtifactStore, source: Path
+) -> None:
+    usage = artifacts_module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(artifacts_module.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
+    steps: list[int] = []
+    with pytest.raises(StorageError, match=r"32,000 bytes do not fit.*1,000 are free"):
+        store.ingest(source, steps.append)
+    assert steps == []
+    store.require_space(1000)
+
+
+def test_what_a_crash_left_half_ingested_is_swept_and_nothing_else(
+    tmp_path: Path, store: ArtifactStore, source: Path
+) -> None:
+    stored = store.ingest(source)
+    (store.work_path("t-1") / "container").write_bytes(b"segments")
+    (tmp_path / "artifacts" / "incoming" / "tmpleft").write_bytes(b"half")
+    store.sweep_temporary()
+    assert files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}", "work/t-1/container"]
+
+
+def test_a_result_is_published_whole_and_read_from_any_place(tmp_path: Path, store: ArtifactStore) -> None:
+    work = store.work_path("t-1") / "container"
+    work.write_bytes(b"container")
+    work.chmod(0o644)
+    assert not store.has_result("t-1")
+    store.publish_result("t-1", work)
+    assert store.has_result("t-1")
+    assert not work.exists()
+    assert stat.S_IMODE(store.result_path("t-1").stat().st_mode) == 0o600
+    for offset in (0, 4, 9, 99):
+        with store.open_result("t-1", offset) as file:
+            assert file.read() == b"container"[offset:]
+    store.drop_work("t-1")
+    store.drop_work("t-1")
+    assert files(tmp_path) == ["results/t-1"]
+
+
+def test_a_result_can_be_taken_back_into_its_work(store: ArtifactStore) -> None:
+    work = store.work_path("t-1") / "container"
+    work.write_bytes(b"container")
+    store.publish_result("t-1", work)
+    store.take_back_result("t-1", "container")
+    assert not store.has_result("t-1")
+    assert work.read_bytes() == b"container"
+    assert store.works() == ("t-1",)
+
+
+def test_a_removed_result_is_gone(store: ArtifactStore) -> None:
+    work = store.work_path("t-1") / "container"
+    work.write_bytes(b"container")
+    store.publish_result("t-1", work)
+    store.remove_result("t-1")
+    store.remove_result("t-1")
+    assert not store.has_result("t-1")
+    with pytest.raises(ResultGoneError):
+        store.open_result("t-1")
+
+
+@pytest.mark.parametrize("operation", ["sync", "rename"])
+def test_a_result_that_cannot_be_published_stays_in_the_work(
+    failing_disk: Disk, store: ArtifactStore, operation: str
+) -> None:
+    work = store.work_path("t-1") / "container"
+    work.write_bytes(b"container")
+    failing_disk.fail(operation)
+    with pytest.raises(StorageError, match="no room for the result"):
+        store.publish_result("t-1", work)
+    assert not store.has_result("t-1")
+    store.publish_result("t-1", work)
+
+
+def test_work_that_is_not_there_cannot_be_published(store: ArtifactStore) -> None:
+    with pytest.raises(StorageError):
+        store.publish_result("t-1", store.work_path("t-1") / "container")
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "../t-1", "a/b", "/etc/passwd", "a\0", "-x", "x" * 129, "t-1\n"])
+def test_no_task_id_leads_out_of_the_store(store: ArtifactStore, name: str) -> None:
+    for use in (store.work_path, store.drop_work, store.result_path, store.open_result, store.remove_result):
+        with pytest.raises(UsageError):
+            use(name)
+
+
+@pytest.mark.parametrize("digest", ["", "ab", "A" * 64, "../" + "a" * 61, "g" * 64, "a" * 64 + "\n"])
+def test_no_digest_leads_out_of_the_store(store: ArtifactStore, digest: str) -> None:
+    for use in (store.input_path, store.open_input, store.drop_input):
+        with pytest.raises(UsageError):
+            use(digest)
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError):
+        FileArtifacts(tmp_path / "file" / "artifacts")
