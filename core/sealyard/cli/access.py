@@ -6,7 +6,7 @@ import argparse
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command, duration, group, switch
+from sealyard.cli.arguments import Commands, command, duration, group, one_of, switch
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import duration_text, fields, table
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     adding = command(family, "add", _add_rule, "Allows somebody something.")
     adding.add_argument("subject", metavar="SUBJECT")
     adding.add_argument("resource", metavar="RESOURCE", help="DEVICE_CONFIG:<name or id> or RESOURCE_TYPE:<type>")
-    adding.add_argument("action", metavar="ACTION", type=Action, choices=list(Action), help=", ".join(Action))
+    adding.add_argument("action", metavar="ACTION", type=one_of(Action), help=", ".join(Action))
     removing = command(family, "remove", _remove_rule, "Takes a rule away.")
     removing.add_argument("rule", metavar="RULE", help="its id: sealyard acl list")
     removing.add_argument(

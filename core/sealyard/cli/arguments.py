@@ -6,8 +6,9 @@ import argparse
 import re
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from sealyard.cli import exit_codes
 from sealyard.model.errors import UsageError
@@ -15,6 +16,8 @@ from sealyard.model.safe_text import safe_text
 
 if TYPE_CHECKING:
     from sealyard.cli.context import Context
+
+E = TypeVar("E", bound=StrEnum)
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
 
@@ -40,7 +43,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 def global_options() -> CommandParser:
     """To be a parent of every parser; without defaults, so that a later parser does not undo an earlier one."""
     options = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
-    options.add_argument("--workspace", metavar="DIR", type=Path, help="the workspace's folder")
+    options.add_argument("--workspace", metavar="DIR", type=folder, help="the workspace's folder")
     options.add_argument("--profile", metavar="NAME", help="a workspace and an identity on it, by name")
     options.add_argument("--json", action="store_true", help="print one JSON value on standard output, nothing else")
     return options
@@ -57,6 +60,39 @@ def group(commands: Commands, name: str, about: str) -> Commands:
     """A command that is a family: `sealyard device create`."""
     parser = commands.add_parser(name, help=about, description=about, parents=[global_options()])
     return parser.add_subparsers(metavar="COMMAND", required=True, dest="subcommand")
+
+
+def one_of(values: type[E]) -> Callable[[str], E]:
+    """The type of an argument that takes one of some names."""
+
+    def convert(text: str) -> E:
+        try:
+            return values(text)
+        except ValueError:
+            known = ", ".join(values)
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {known}") from None
+
+    return convert
+
+
+def folder(text: str) -> Path:
+    """A folder that is written down in a profile: its name must be text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("the folder's name is not valid Unicode") from None
+    return Path(text)
+
+
+def require_text(args: argparse.Namespace) -> None:
+    """Names and reasons are stored as text; only paths may be any bytes. Raises :class:`UsageError`."""
+    for name, value in vars(args).items():
+        for each in value if isinstance(value, list) else [value]:
+            try:
+                if isinstance(each, str):
+                    each.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"What is given for {name} is not valid Unicode.", "Write it in UTF-8.") from None
 
 
 def task_id(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from sealyard.cli.arguments import Commands, command, group, moment
+from sealyard.cli.arguments import Commands, command, group, moment, one_of
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import fields, table, time_text
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     listing.add_argument("--type", metavar="TYPE", default="", help="of resource: TASK, KEY, ACL, …")
     listing.add_argument("--resource", metavar="R", default="", help="such as TASK:<id>")
     listing.add_argument("--author", metavar="SUBJECT", default="")
-    listing.add_argument("--change", type=AuditChange, choices=list(AuditChange), metavar="CHANGE")
+    listing.add_argument("--change", metavar="CHANGE", type=one_of(AuditChange))
     listing.add_argument("--since", metavar="TIME", type=moment)
     listing.add_argument("--until", metavar="TIME", type=moment, help="not included")
     listing.add_argument("--text", metavar="T", default="", help="anywhere in an entry")

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from sealyard.cli.output import Output
 from sealyard.cli.profiles import Profile, resolve
 from sealyard.keys.passphrase import find_passphrase
+from sealyard.model.errors import StorageError
 from sealyard.model.events import TaskProgress
+from sealyard.model.safe_text import safe_text
 from sealyard.model.workspace import KeyStore, Places
 
 if TYPE_CHECKING:
@@ -118,13 +120,19 @@ def at_terminal() -> bool:
 def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
     import getpass
 
-    return getpass.getpass(question)
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        return ""
 
 
 def log_to_file(path: Path) -> None:
     """The program's log, for its own user only (folder 0700, file 0600); never the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    except OSError as error:
+        raise StorageError(f"The log {safe_text(str(path))} cannot be written: {error.strerror}.") from error
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from sealyard.cli.arguments import Commands, command, duration, group
+from sealyard.cli.arguments import Commands, command, duration, group, one_of
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import duration_text, fields, table, time_text
@@ -17,6 +17,7 @@ from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import safe_text
 
 _LONGEST_PASSWORD = 4096
+_PURPOSES = f"what the signing key may sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
 
 
 def add(commands: Commands) -> None:
@@ -37,8 +38,10 @@ def add(commands: Commands) -> None:
     importing = command(family, "import", _import, "Takes in a key: PEM, PKCS#12, raw or hexadecimal AES.")
     importing.add_argument("uri", metavar="URI", help="its name from now on: local:gateway-sign")
     importing.add_argument("--file", metavar="F", type=Path, required=True)
-    importing.add_argument("--kind", type=KeyKind, choices=list(KeyKind), required=True)
-    importing.add_argument("--purpose", type=KeyPurpose, choices=list(KeyPurpose), default=KeyPurpose.BOTH)
+    importing.add_argument("--kind", metavar="KIND", type=one_of(KeyKind), required=True, help=", ".join(KeyKind))
+    importing.add_argument(
+        "--purpose", metavar="PURPOSE", type=one_of(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
+    )
     importing.add_argument("--certificate", metavar="C", type=Path, help="its certificate (PEM or DER)")
     importing.add_argument("--password-file", metavar="P", type=Path, help="the first line is the key file's password")
     rotating = command(family, "rotate", _rotate, "Makes its next version; its configurations get new versions too.")
@@ -47,8 +50,16 @@ def add(commands: Commands) -> None:
 
 def _add_create(family: Commands) -> None:
     making = _name(command(family, "create", _create, "Makes one, with keys of its own where none are named."))
-    making.add_argument("--encryption", type=EncryptionAlgorithm, choices=list(EncryptionAlgorithm), required=True)
-    making.add_argument("--signing", type=SigningAlgorithm, choices=list(SigningAlgorithm), required=True)
+    making.add_argument(
+        "--encryption",
+        metavar="ALG",
+        type=one_of(EncryptionAlgorithm),
+        required=True,
+        help=", ".join(EncryptionAlgorithm),
+    )
+    making.add_argument(
+        "--signing", metavar="ALG", type=one_of(SigningAlgorithm), required=True, help=", ".join(SigningAlgorithm)
+    )
     making.add_argument("--use", metavar="SUBJECT", nargs="+", action="extend", default=[], help="who may ask")
     making.add_argument(
         "--approve", metavar="SUBJECT", nargs="+", action="extend", default=[], help="who may approve; by default you"
@@ -57,7 +68,9 @@ def _add_create(family: Commands) -> None:
     making.add_argument("--format", default=DEFAULT_FORMAT, help="the container format")
     making.add_argument("--link-time", metavar="TIME", type=duration, default=DEFAULT_LINK_SECONDS)
     making.add_argument("--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS)
-    making.add_argument("--purpose", type=KeyPurpose, choices=list(KeyPurpose), default=KeyPurpose.BOTH)
+    making.add_argument(
+        "--purpose", metavar="PURPOSE", type=one_of(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
+    )
     making.add_argument("--encryption-key", metavar="URI", help="a key that is there")
     making.add_argument("--signing-key", metavar="URI", help="a key that is there")
     making.add_argument("--description", default="")

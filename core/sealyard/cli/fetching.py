@@ -20,17 +20,20 @@ FREE_WITHIN = 30.0
 _LOOK_AGAIN = 0.2
 
 
-async def downloads_into(client: EmbeddedClient, folder: Path) -> Downloads:
+async def downloads_into(ctx: Context, client: EmbeddedClient, folder: Path) -> Downloads:
     from sealyard.client.download_state import DownloadState, state_file
     from sealyard.client.downloads import Downloads
 
     info = await client.workspace()
-    return Downloads(client, folder, DownloadState(state_file(info.id, info.subject)))
+    state = DownloadState(state_file(info.id, info.subject))
+    if state.warning:
+        ctx.out.note(f"warning: {state.warning}")
+    return Downloads(client, folder, state)
 
 
 async def fetch(ctx: Context, client: EmbeddedClient, task: Task, folder: Path) -> Downloaded:
     """Raises what :meth:`sealyard.client.downloads.Downloads.fetch` does."""
-    downloads = await downloads_into(client, folder)
+    downloads = await downloads_into(ctx, client, folder)
     found = await downloads.fetch(task.id, progress=ctx.out.progress.of(task.name))
     ctx.out.note(downloaded_text(found))
     for warning in found.warnings:

@@ -25,7 +25,7 @@ from sealyard.cli import (
     watch,
     workspace,
 )
-from sealyard.cli.arguments import CommandParser, global_options
+from sealyard.cli.arguments import CommandParser, global_options, require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, code_of_error
 from sealyard.cli.output import Output, harmless
@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(arguments: Sequence[str], out: Output) -> int:
     try:
         args = build_parser().parse_args(arguments)
+        require_text(args)
         outcome = args.handler(Context(args, out))
         return _awaited(outcome) if isinstance(outcome, Coroutine) else int(outcome)
     except SystemExit as leaving:  # --help

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.cli import profiles
-from sealyard.cli.arguments import Commands, command, group
+from sealyard.cli.arguments import Commands, command, folder, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.profiles import Profile, ProfileFile
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     adding = command(family, "add", _add, "Adds a profile, or changes the one of that name.")
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("--identity", metavar="SUBJECT", required=True, help="who one is: USER:anna")
-    adding.add_argument("--downloads", metavar="DIR", type=Path, help="where results go")
+    adding.add_argument("--downloads", metavar="DIR", type=folder, help="where results go")
     adding.add_argument("--in-workspace", action="store_true", help="keep it in the workspace, for whoever opens that")
     using = command(family, "use", _use, "Makes a profile the one that is meant where none is named.")
     using.add_argument("name", metavar="NAME")
@@ -57,8 +57,7 @@ def _add(ctx: Context) -> int:
     if not _NAME.fullmatch(args.name):
         raise UsageError(f"{args.name!r} is no name for a profile.", "Take letters, digits, '.', '_' and '-'.")
     place = _workspace(ctx) or ctx.folder
-    if not Places(place).file.is_file():
-        raise NotFoundError(f"There is no workspace in {safe_text(str(place))}.", "Make one with `sealyard init`.")
+    profiles.require_workspace(place)
     profile = Profile(
         name=args.name,
         identity=parse_subject(args.identity),

@@ -5,6 +5,7 @@ A person's profiles lie in the configuration folder (XDG); those that belong to 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,11 +102,27 @@ def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]
     What is named on the command line counts more than the environment, and that more than what is current.
     Raises :class:`NotFoundError` where nothing says which workspace or who one is.
     """
+    found = _chosen(workspace, name, environ)
+    require_workspace(Path(found.workspace))
+    return found
+
+
+def _chosen(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
     place = chosen_workspace(workspace, environ)
     wanted = name or environ.get(PROFILE_VARIABLE)
     if wanted is not None:
         return _named(wanted, place, strict=workspace is not None)
     return _in_workspace(place) if place is not None else _current()
+
+
+def require_workspace(place: Path) -> None:
+    """Raises :class:`NotFoundError`. What else keeps it from being read is told by whoever opens it."""
+    with contextlib.suppress(PermissionError):
+        if not Places(place).file.is_file():
+            raise NotFoundError(
+                f"There is no workspace in {safe_text(str(place))}.",
+                "Make one with `sealyard init`, or name another with --workspace or --profile.",
+            )
 
 
 def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
@@ -124,13 +141,14 @@ def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
 
 def _in_workspace(place: Path) -> Profile:
     """The person's current profile where it is of this workspace, then the workspace's own, then the only one."""
-    _require_workspace(place)
+    require_workspace(place)
     file, own = read_profiles(users_file()), own_profiles(place)
     mine = [each for each in file.profiles if Path(each.workspace) == place]
-    for found in ([each for each in mine if each.name == file.current], filter(None, [own.named(own.current)]), mine):
-        candidates = list(found)
-        if len(candidates) == 1:
-            return candidates[0]
+    current = next((each for each in mine if each.name == file.current), None) or own.named(own.current)
+    if current is not None:
+        return current
+    if len(mine) == 1:
+        return mine[0]
     if mine:
         names = ", ".join(each.name for each in mine)
         raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
@@ -148,11 +166,3 @@ def _current() -> Profile:
             "No workspace is chosen.", "Make one with `sealyard init`, or name one with --workspace or --profile."
         )
     return found
-
-
-def _require_workspace(place: Path) -> None:
-    if not Places(place).file.is_file():
-        raise NotFoundError(
-            f"There is no workspace in {safe_text(str(place))}.",
-            "Make one with `sealyard init`, or name another with --workspace or --profile.",
-        )

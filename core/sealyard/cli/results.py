@@ -31,7 +31,7 @@ async def _download(ctx: Context) -> int:
     if bool(args.ids) == args.all:
         raise UsageError("Name tasks, or say --all.", "sealyard tasks --status DONE --mine")
     async with ctx.writer("download") as client:
-        downloads = await fetching.downloads_into(client, args.out or ctx.downloads)
+        downloads = await fetching.downloads_into(ctx, client, args.out or ctx.downloads)
         outcomes = await _all(ctx, downloads) if args.all else await _named(ctx, client, downloads)
     errors = [error_from(each.error) for each in outcomes if each.error is not None]
     if len(args.ids) == 1 and errors:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sealyard.cli.text import fields, left_text, size_text, table, time_text
 from sealyard.model.requests import Decidable
-from sealyard.model.tasks import InputFile, Result, ResultState, Task
+from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
 
 _HEADS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "BY", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
@@ -33,8 +33,17 @@ def task_table(tasks: Iterable[Task]) -> Iterator[str]:
 def task_lines(task: Task) -> list[str]:
     """How the task stands, after a command that did something with it."""
     reason = f": {task.reason}" if task.reason else ""
-    lines = [f"{task.kind} task {task.id} {task.name}", *fields((("status", f"{task.status}{reason}"),))]
-    lines += fields((("approvals", _approval_count(task)), ("approval until", time_text(task.approval_expires_at))))
+    waiting = task.status is TaskStatus.WAITING
+    lines = [
+        f"{task.kind} task {task.id} {task.name}",
+        *fields(
+            (
+                ("status", f"{task.status}{reason}"),
+                ("approvals", _approval_count(task)),
+                ("approval until", time_text(task.approval_expires_at) if waiting else ""),
+            )
+        ),
+    ]
     lines += [f"warning: {each}" for each in task.warnings]
     if task.result is not None:
         lines += _result_lines(task.result)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sealyard.cli import fetching
-from sealyard.cli.arguments import Commands, command, seconds, task_id
+from sealyard.cli.arguments import Commands, command, one_of, seconds, task_id
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, code_of_error, code_of_task
 from sealyard.cli.task_view import decidable_lines, task_lines, task_table
@@ -54,8 +54,8 @@ def add(commands: Commands) -> None:
     _common(signing)
 
     listing = command(commands, "tasks", _tasks, "Lists tasks, newest first.")
-    listing.add_argument("--status", type=TaskStatus, choices=list(TaskStatus))
-    listing.add_argument("--kind", type=TaskKind, choices=list(TaskKind))
+    listing.add_argument("--status", metavar="STATUS", type=one_of(TaskStatus))
+    listing.add_argument("--kind", metavar="KIND", type=one_of(TaskKind))
     listing.add_argument("--device", metavar="D")
     listing.add_argument("--mine", action="store_true", help="that I asked for")
     listing.add_argument("--waiting", action="store_true", help="that wait for my decision")
@@ -255,7 +255,7 @@ async def _show(ctx: Context) -> int:
         **msgspec.to_builtins(seen.task),
         "configuration": msgspec.to_builtins(seen.configuration),
         "hindrance": seen.hindrance,
-        "metadataBeginnings": dict(seen.metadata),
+        "metadataBeginnings": [{"name": name, "beginning": text} for name, text in seen.metadata],
         "previous": msgspec.to_builtins(seen.previous),
         "newerVersion": seen.newer_version,
     }

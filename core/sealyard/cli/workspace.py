@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli import profiles
-from sealyard.cli.arguments import Commands, command
+from sealyard.cli.arguments import Commands, command, one_of
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.profiles import Profile
@@ -29,7 +29,10 @@ def add(commands: Commands) -> None:
     init.add_argument("--name", help="what it is called; by default like its folder")
     init.add_argument("--administrator", metavar="USER", help="who administers it; by default you")
     init.add_argument(
-        "--key-store", choices=list(KeyStore), type=KeyStore, help="where the master key lies; the OS keyring if it can"
+        "--key-store",
+        metavar="KIND",
+        type=one_of(KeyStore),
+        help=f"where the master key lies: {', '.join(KeyStore)}; by default the keyring where there is one",
     )
 
     command(commands, "run", _run, "Works on what is unfinished, in the foreground, until it is interrupted.")
