@@ -16,7 +16,7 @@ from sealyard.jobs.bus import LARGE_JOB, JobBus, Report
 from sealyard.model.access import SYSTEM, Action, device_resource
 from sealyard.model.approval import counting_approvers
 from sealyard.model.audit import AuditChange
-from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.errors import SealyardError, StorageError, TransitionError
 from sealyard.model.events import TaskProgress
 from sealyard.model.happenings import (
     CancelConfirmed,
@@ -92,6 +92,8 @@ class Scheduler:
     async def stop_for(self, task: Task, happening: Happening) -> None:
         attempt = self._attempts.get(task.id)
         if attempt is None:
+            # Its attempt has broken down without an end for it. No task runs for ever.
+            await self._advance(task, happening)
             return
         self._stopping.setdefault(task.id, happening)
         await self._bus.stop(task.id)
@@ -169,6 +171,8 @@ class Scheduler:
             return
         self._pace.begin(task_id, 2 * task.total_bytes, asyncio.get_running_loop().time())
         await self._bus.run(self._job(task))
+        if task_id in self._stopping:
+            await self._bus.stop(task_id)
         while await self._handle(await self._inboxes[task_id].get()):
             pass
 
@@ -238,6 +242,11 @@ class Scheduler:
         """Rights are judged once more, the intent is made durable, and only then may the key be used."""
         if reason := self._right_lost(task):
             self._stopping.setdefault(task.id, RightLost(reason=reason))
+        intent = IntentRecorded(fence=task.fence, sha256=report.sha256)
+        try:
+            intended = advance(task, intent, self._ledger.clock.now())
+        except TransitionError as error:
+            self._stopping.setdefault(task.id, Failed(fence=task.fence, reason=str(error), code=error.code))
         if task.id in self._stopping:
             await self._bus.stop(task.id)
             return
@@ -254,8 +263,7 @@ class Scheduler:
             "a signature that was lost is made again over the same bytes" if again else "the signing key is used",
             {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": report.sha256},
         )
-        intent = IntentRecorded(fence=task.fence, sha256=report.sha256)
-        draft.task(advance(task, intent, self._ledger.clock.now()))
+        draft.task(intended)
         await self._patiently(draft)
         await self._bus.permit(task.id, task.fence)
 
