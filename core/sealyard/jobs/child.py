@@ -46,13 +46,13 @@ class Child:
         if not first:
             await child.leave(START_SECONDS)
             raise WorkerError("The crypto worker could not start.", f"Its log says why: {log}")
-        greeting = from_worker.decode(first)
+        greeting = _understood(first)
         if isinstance(greeting, Ready):
             return child
         child.kill()
         if isinstance(greeting, NotReady):
             raise error_from(greeting.error)
-        raise WorkerError("The crypto worker answered out of turn.")
+        raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log}")
 
     @property
     def pid(self) -> int:
@@ -91,7 +91,22 @@ class Child:
             await self._process.wait()
 
 
+def _understood(text: bytes) -> FromWorker | None:
+    try:
+        return from_worker.decode(text)
+    except msgspec.MsgspecError:
+        return None
+
+
 async def _spawned(log: Path) -> asyncio.subprocess.Process:
+    """Raises :class:`WorkerError` where the system refuses another process, or the log cannot be written."""
+    try:
+        return await _exec(log)
+    except OSError as error:
+        raise WorkerError(f"The crypto worker could not be started: {error.strerror}.", f"Its log: {log}") from error
+
+
+async def _exec(log: Path) -> asyncio.subprocess.Process:
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
     with log.open("ab") as errors:

@@ -10,8 +10,8 @@ from sealyard.model.jobs import FromWorker, ToWorker
 
 LONGEST_LINE = 16 * 1024 * 1024
 
-to_worker = msgspec.json.Decoder(ToWorker)
-from_worker = msgspec.json.Decoder(FromWorker)
+to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
+from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
 _encoder = msgspec.json.Encoder()
 
 

@@ -9,13 +9,14 @@ workers never write to the same files.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
 from sealyard.jobs.bus import LARGE_JOB, Report
 from sealyard.jobs.child import Child
 from sealyard.model.clock import Clock
-from sealyard.model.errors import WorkerError, error_from
+from sealyard.model.errors import SealyardError, WorkerError, error_from
 from sealyard.model.jobs import (
     Answer,
     Ask,
@@ -43,6 +44,8 @@ STOP_SECONDS = 5.0
 
 _CLAIMED = 0
 """The fence of a job that has a place and does not run yet."""
+
+log = logging.getLogger(__name__)
 
 
 class _Place:
@@ -77,6 +80,7 @@ class PipeBus:
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -100,23 +104,33 @@ class PipeBus:
         self._place_of(task_id).drop(task_id)
 
     async def run(self, job: Job) -> None:
-        place = self._place_of(job.task.id)
-        child = await self._child_in(place)
-        place.jobs[job.task.id] = job.task.fence
-        place.heard = asyncio.get_running_loop().time()
+        task_id, fence = job.task.id, job.task.fence
+        place = self._place_of(task_id)
+        try:
+            child = await self._child_in(place)
+        except SealyardError as error:
+            # The worker that was ready has died since, and there is no other.
+            log.warning("no crypto worker for task %s: %s", task_id, error)
+            place.drop(task_id)
+            self._lost("", task_id, fence)
+            return
+        if not place.running:
+            place.heard = asyncio.get_running_loop().time()
+        place.jobs[task_id] = fence
         await child.send(Run(job=job))
 
     async def permit(self, task_id: str, fence: int) -> None:
-        child = self._place_of(task_id).child
-        if child is not None:
-            await child.send(Permit(task_id=task_id, fence=fence))
+        """Does nothing where the worker that asked has died: then its loss is on the way."""
+        place = next((each for each in self._places if each.running.get(task_id) == fence), None)
+        if place is not None and place.child is not None:
+            await place.child.send(Permit(task_id=task_id, fence=fence))
 
     async def stop(self, task_id: str) -> None:
         place = next((each for each in self._places if task_id in each.running), None)
         if place is None or place.child is None:
             return
+        self._spawn(self._kill_if_held(place, place.child, task_id, place.jobs[task_id]))
         await place.child.send(Stop(task_id=task_id))
-        self._spawn(self._kill_if_held(place, task_id, place.jobs[task_id]))
 
     async def reports(self) -> AsyncIterator[Report]:
         while True:
@@ -136,6 +150,9 @@ class PipeBus:
             async with asyncio.timeout(ASK_SECONDS):
                 answer = await self._answers[number]
         except TimeoutError:
+            if not place.running:
+                # With jobs its lease decides; without, nothing else would end a worker that hangs.
+                child.kill()
             raise WorkerError(
                 "The crypto worker did not answer.", f"Look into its log, {self._log}, then try again."
             ) from None
@@ -147,12 +164,16 @@ class PipeBus:
         return answer
 
     async def close(self) -> None:
-        """Hangs up on every worker; kills one that does not leave."""
-        children = [place.child for place in self._places if place.child is not None]
-        for child in children:
-            child.hang_up()
-        for child in children:
-            await child.leave(STOP_SECONDS)
+        """Hangs up on every worker; kills one that does not leave. None is started any more."""
+        self._closed = True
+        for place in self._places:
+            # One that is being started is waited for: it must not outlive the bus.
+            async with place.starting:
+                if place.child is not None:
+                    place.child.hang_up()
+        for place in self._places:
+            if place.child is not None:
+                await place.child.leave(STOP_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -173,6 +194,8 @@ class PipeBus:
 
     async def _child_in(self, place: _Place) -> Child:
         async with place.starting:
+            if self._closed:
+                raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
             if place.child is None:
                 place.child = await Child.start(self._unlock, self._log)
                 place.heard = asyncio.get_running_loop().time()
@@ -205,7 +228,10 @@ class PipeBus:
                 self._answers[number].set_exception(died)
         for task_id, fence in place.running.items():
             place.drop(task_id)
-            self._reports.put_nowait(WorkerLost(worker=child.name, task_id=task_id, fence=fence, at=self._clock.now()))
+            self._lost(child.name, task_id, fence)
+
+    def _lost(self, worker: str, task_id: str, fence: int) -> None:
+        self._reports.put_nowait(WorkerLost(worker=worker, task_id=task_id, fence=fence, at=self._clock.now()))
 
     async def _watch(self, place: _Place, child: Child) -> None:
         """Ends the lease of a worker that holds jobs and says nothing."""
@@ -216,10 +242,9 @@ class PipeBus:
                 child.kill()
                 return
 
-    async def _kill_if_held(self, place: _Place, task_id: str, fence: int) -> None:
-        child = place.child
+    async def _kill_if_held(self, place: _Place, child: Child, task_id: str, fence: int) -> None:
         await asyncio.sleep(STOP_SECONDS)
-        if child is not None and place.child is child and place.jobs.get(task_id) == fence:
+        if place.child is child and place.jobs.get(task_id) == fence:
             child.kill()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

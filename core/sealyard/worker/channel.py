@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import traceback
 from typing import Any
+
+import msgspec
 
 from sealyard.jobs.lines import line, to_worker
 from sealyard.model.jobs import ToWorker
@@ -36,11 +39,15 @@ class Channel:
             os._exit(0)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        with os.fdopen(self._incoming, "rb") as lines:
-            for text in lines:
-                loop.call_soon_threadsafe(self._messages.put_nowait, to_worker.decode(text))
-        # A thread waiting in a cipher or a disk must not keep a worker without an engine alive.
-        os._exit(0)
+        try:
+            with os.fdopen(self._incoming, "rb") as lines:
+                for text in lines:
+                    loop.call_soon_threadsafe(self._messages.put_nowait, to_worker.decode(text))
+        except (OSError, msgspec.MsgspecError):
+            traceback.print_exc()
+        finally:
+            # A thread waiting in a cipher or a disk must not keep a worker without an engine alive.
+            os._exit(0)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
