@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
 
 import msgspec
 
@@ -15,6 +14,7 @@ from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput, check_s
 from sealyard.engine.ids import new_id
 from sealyard.engine.inputs import Inputs
 from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.onward import Onward
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import KEYS, TASKS, TOKENS, Token
 from sealyard.model.access import Action
@@ -23,9 +23,7 @@ from sealyard.model.approval import approval_digest
 from sealyard.model.audit import AuditChange
 from sealyard.model.canonical import canonical_json
 from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import ConflictError, InputError, KeyRefusedError, UsageError
-from sealyard.model.happenings import Submitted
-from sealyard.model.lifecycle import advance
+from sealyard.model.errors import ConflictError, InputError, KeyRefusedError, SealyardError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
@@ -37,14 +35,15 @@ LONGEST_INLINE = 4096
 class Creation:
     """The three ways to make a task. A client token makes each of them idempotent."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, inputs: Inputs) -> None:
+    def __init__(self, ledger: Ledger, rights: Rights, inputs: Inputs, onward: Onward) -> None:
         self._ledger = ledger
         self._rights = rights
         self._inputs = inputs
+        self._onward = onward
 
     async def package(self, subject: str, request: PackageRequest) -> Task:
         device = self._device(subject, request.config)
-        if earlier := self._earlier(subject, request.client_token, request):
+        if earlier := await self._earlier(subject, request.client_token, request):
             return earlier
         self._inputs.require((*request.firmware, *request.metadata))
         warnings = container_format(device.format).check(self._shape(device, request))
@@ -66,7 +65,7 @@ class Creation:
 
     async def encryption(self, subject: str, request: EncryptionRequest) -> Task:
         device = self._device(subject, request.config)
-        if earlier := self._earlier(subject, request.client_token, request):
+        if earlier := await self._earlier(subject, request.client_token, request):
             return earlier
         self._inputs.require((request.file,))
         task = self._task(
@@ -84,7 +83,7 @@ class Creation:
 
     async def signing(self, subject: str, request: SigningRequest) -> Task:
         device = self._device(subject, request.config)
-        if earlier := self._earlier(subject, request.client_token, request):
+        if earlier := await self._earlier(subject, request.client_token, request):
             return earlier
         self._check_message(device, request)
         file = await self._message_file(request)
@@ -108,8 +107,11 @@ class Creation:
         self._rights.require_device(subject, Action.USE, device.id)
         return device
 
-    def _earlier(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
-        """The task that this token made before; a token used for something else is refused."""
+    async def _earlier(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
+        """The task that this token made before, once it is durable; a token used for something else is refused.
+
+        Where there is none nothing is waited for: who goes on without a wait has the token.
+        """
         if token is None:
             return None
         found = self._ledger.find(TOKENS, f"{subject} {token}")
@@ -119,6 +121,7 @@ class Creation:
             raise ConflictError(
                 "This client token was used for another request.", "Take a new token for a new request."
             )
+        await self._ledger.durable()
         return self._ledger.task(found.task_id)
 
     def _signing_key_kind(self, device: DeviceConfiguration) -> KeyKind:
@@ -220,11 +223,10 @@ class Creation:
 
     async def _accept(self, task: Task, request: msgspec.Struct) -> Task:
         """Stores the task and moves it on. A signing task is answered as it stands then, the others as CREATED."""
-        if earlier := self._earlier(task.created_by, task.client_token, request):
+        if earlier := await self._earlier(task.created_by, task.client_token, request):
             self._inputs.discard(task.inputs)
             return earlier
-        moved = self._submitted(task)
-        answered = moved if task.kind is TaskKind.SIGNING else task
+        answered = self._onward.submitted(task) if task.kind is TaskKind.SIGNING else task
         draft = self._ledger.draft()
         if task.client_token is not None:
             token = Token(task_id=task.id, request=_digest(request))
@@ -234,31 +236,12 @@ class Creation:
         self._inputs.hold(task)
         try:
             await draft.commit()
-        except BaseException:
-            self._inputs.release(task)
+        except SealyardError:
+            self._inputs.give_back(task)
             raise
         if answered is task:
-            await self.move_on(task)
+            await self._onward.try_move(task)
         return answered
-
-    async def move_on(self, task: Task) -> None:
-        """The frame after CREATED; at start for a task whose engine died between the two."""
-        moved = self._submitted(task)
-        draft = self._ledger.draft()
-        draft.task(moved)
-        await draft.commit()
-
-    def _submitted(self, task: Task) -> Task:
-        now = self._ledger.clock.now()
-        policy = self._ledger.policy()
-        return advance(
-            task,
-            Submitted(
-                approval_expires_at=now + timedelta(seconds=policy.approval_period),
-                execution_expires_at=now + timedelta(seconds=policy.execution_period),
-            ),
-            now,
-        )
 
 
 def _digest(request: msgspec.Struct) -> str:

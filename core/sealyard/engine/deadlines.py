@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sealyard.model.clock import Clock
+from sealyard.model.happenings import ApprovalPeriodOver, ExecutionPeriodOver, Happening, TimeLimitOver
 from sealyard.model.tasks import ResultState, Task, TaskStatus
+
+LEFT_BEHIND = timedelta(seconds=5)
+"""How long a task may stand in a status that the next frame should have ended."""
 
 
 def next_deadline(task: Task) -> datetime | None:
@@ -15,8 +19,8 @@ def next_deadline(task: Task) -> datetime | None:
     match task.status:
         case TaskStatus.WAITING:
             return task.approval_expires_at
-        case TaskStatus.APPROVED:
-            return task.execution_expires_at
+        case TaskStatus.CREATED | TaskStatus.APPROVED:
+            return task.updated_at + LEFT_BEHIND
         case TaskStatus.SCHEDULED:
             return task.time_limit_at or task.execution_expires_at
         case TaskStatus.RUNNING:
@@ -26,6 +30,22 @@ def next_deadline(task: Task) -> datetime | None:
                 return task.result.expires_at
             return task.result.kept_until if task.result.state is ResultState.EXPIRED else None
     return None
+
+
+def overdue(task: Task, now: datetime) -> Happening | None:
+    """The period of the task that is over at ``now``, if one is."""
+    match task.status:
+        case TaskStatus.WAITING if _over(task.approval_expires_at, now):
+            return ApprovalPeriodOver()
+        case TaskStatus.SCHEDULED | TaskStatus.RUNNING if task.time_limit_at is not None:
+            return TimeLimitOver() if now >= task.time_limit_at else None
+        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _over(task.execution_expires_at, now):
+            return ExecutionPeriodOver()
+    return None
+
+
+def _over(deadline: datetime | None, now: datetime) -> bool:
+    return deadline is not None and now >= deadline
 
 
 class Deadlines:
@@ -47,8 +67,9 @@ class Deadlines:
             self._earlier.set()
 
     async def due(self) -> list[str]:
-        """Waits for the next deadline; the ids of all tasks whose deadline is over then."""
-        while not (ids := self._take()):
+        """Waits for the next deadline, at most an hour; the ids of all tasks whose deadline is over then."""
+        ids = self._take()
+        if not ids:
             self._earlier.clear()
             sleep = self._clock.sleep(self._seconds())
             waits = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._earlier.wait())}
@@ -57,6 +78,7 @@ class Deadlines:
             finally:
                 for each in waits:
                     each.cancel()
+            ids = self._take()
         return ids
 
     def _take(self) -> list[str]:

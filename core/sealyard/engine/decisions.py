@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import msgspec
 
 from sealyard.engine.ledger import Ledger
+from sealyard.engine.onward import Onward
 from sealyard.engine.rights import Rights
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
@@ -14,7 +13,7 @@ from sealyard.engine.views import Views
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import ConflictError, NotAllowedError, UsageError
-from sealyard.model.happenings import Cancelled, Decided, Scheduled, Withdrawn
+from sealyard.model.happenings import Cancelled, Decided, Withdrawn
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import Decidable
 from sealyard.model.safe_text import safe_lines
@@ -29,12 +28,19 @@ class Decisions:
     """Rights are judged here, when the decision is made, and by the scheduler again when the key is used."""
 
     def __init__(
-        self, ledger: Ledger, rights: Rights, views: Views, scheduler: Scheduler, artifacts: ArtifactStore
+        self,
+        ledger: Ledger,
+        rights: Rights,
+        views: Views,
+        scheduler: Scheduler,
+        onward: Onward,
+        artifacts: ArtifactStore,
     ) -> None:
         self._ledger = ledger
         self._rights = rights
         self._views = views
         self._scheduler = scheduler
+        self._onward = onward
         self._artifacts = artifacts
 
     def decidable(self, subject: str, task_id: str) -> Decidable:
@@ -71,7 +77,7 @@ class Decisions:
         draft.task(decided)
         await draft.commit()
         if decided.status is TaskStatus.APPROVED:
-            return await self.schedule(decided)
+            return await self._onward.try_move(decided)
         return decided
 
     async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
@@ -102,16 +108,6 @@ class Decisions:
         draft.task(cancelled)
         await draft.commit()
         return cancelled
-
-    async def schedule(self, task: Task) -> Task:
-        """The frame after APPROVED; at start for a task whose engine died between the two."""
-        now = self._ledger.clock.now()
-        until = now + timedelta(seconds=self._ledger.policy().execution_period)
-        scheduled = advance(task, Scheduled(execution_expires_at=until), now)
-        draft = self._ledger.draft()
-        draft.task(scheduled)
-        await draft.commit()
-        return scheduled
 
     def _require_requester(self, subject: str, task: Task) -> None:
         if subject != task.created_by:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from sealyard.engine.inputs import Inputs
 from sealyard.engine.keychain import Keychain
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.links import Links
+from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
 from sealyard.engine.recovery import Recovery
 from sealyard.engine.rights import Rights
@@ -86,24 +87,25 @@ class Engine:
         self.devices = Devices(self.ledger, self.rights, self.keychain)
         self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)
         self.auditing = Auditing(self.ledger, self.rights, places.audit)
-        self.creation = Creation(self.ledger, self.rights, self.inputs)
-        self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, artifacts)
+        onward = Onward(self.ledger)
+        self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
+        self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, onward, artifacts)
         self.delivery = Delivery(self.ledger, self.views, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = Deadlines(clock)
-        self._expiry = Expiry(self.ledger, self._deadlines, self.scheduler, self.inputs, artifacts)
+        self._expiry = Expiry(self.ledger, self._deadlines, self.scheduler, onward, self.inputs, artifacts)
         self._recovery = Recovery(
             self.ledger,
             artifacts,
             self.inputs,
             outcomes,
             self._deadlines,
-            self.creation,
-            self.decisions,
+            onward,
             self.scheduler,
         )
         self._sealing = Sealing(self.ledger, audit, bus, f"sealyard/{file.id}") if audit is not None else None
         self._loops: list[asyncio.Task[None]] = []
+        self._performing: set[asyncio.Task[Any]] = set()
         self._lock: WorkspaceLock | None = None
 
     async def start(self, lock: WorkspaceLock, *, work: bool) -> None:
@@ -126,9 +128,10 @@ class Engine:
         self.events.close()
         for each in self._loops:
             each.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
         try:
             if self._sealing is not None and self._lock is not None:
+                await self.ledger.durable()
                 await self._sealing.seal()
         except SealyardError as error:
             log.warning("the audit log stays unsealed until the next start: %s", error)
@@ -139,7 +142,16 @@ class Engine:
                 self._lock.release()
 
     async def perform(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
-        """A use case that changes something: for known subjects; a refusal or failure is audited."""
+        """A use case that changes something: for known subjects; a refusal or failure is audited.
+
+        It runs to its end even where the caller goes away: a change is made whole or not at all.
+        """
+        performing = asyncio.create_task(self._performed(subject, about, use_case))
+        self._performing.add(performing)
+        performing.add_done_callback(self._performing.discard)
+        return await asyncio.shield(performing)
+
+    async def _performed(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
             self._require_known(subject)

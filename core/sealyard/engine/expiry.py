@@ -8,14 +8,15 @@ from datetime import datetime
 
 import msgspec
 
-from sealyard.engine.deadlines import Deadlines
+from sealyard.engine.deadlines import Deadlines, overdue
 from sealyard.engine.inputs import Inputs
 from sealyard.engine.ledger import Ledger
+from sealyard.engine.onward import Onward
 from sealyard.engine.scheduler import Scheduler
 from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import NotFoundError, SealyardError
-from sealyard.model.happenings import ApprovalPeriodOver, ExecutionPeriodOver, Happening, TimeLimitOver
+from sealyard.model.happenings import Happening
 from sealyard.model.lifecycle import advance
 from sealyard.model.results import state_at
 from sealyard.model.tasks import ResultState, Task, TaskStatus
@@ -30,11 +31,18 @@ class Expiry:
     """One loop; nothing else in the engine watches the time."""
 
     def __init__(
-        self, ledger: Ledger, deadlines: Deadlines, scheduler: Scheduler, inputs: Inputs, artifacts: ArtifactStore
+        self,
+        ledger: Ledger,
+        deadlines: Deadlines,
+        scheduler: Scheduler,
+        onward: Onward,
+        inputs: Inputs,
+        artifacts: ArtifactStore,
     ) -> None:
         self._ledger = ledger
         self._deadlines = deadlines
         self._scheduler = scheduler
+        self._onward = onward
         self._inputs = inputs
         self._artifacts = artifacts
 
@@ -42,7 +50,13 @@ class Expiry:
         while True:
             for task_id in await self._deadlines.due():
                 await self._look(task_id)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        try:
             self._inputs.sweep()
+        except SealyardError:
+            log.exception("uploads that nobody claimed could not be removed")
 
     async def _look(self, task_id: str) -> None:
         try:
@@ -59,6 +73,8 @@ class Expiry:
         happening = overdue(task, now)
         if happening is not None:
             await self._end(task, happening, now)
+        elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
+            await self._onward.move(task)
         elif task.result is not None and state_at(task.result, now) is not task.result.state:
             await self._age(task, now)
         else:
@@ -85,19 +101,3 @@ class Expiry:
             draft.audit(SYSTEM, AuditChange.EXPIRED, f"TASK:{task.id}", "the link has expired")
         draft.task(msgspec.structs.replace(task, result=result, updated_at=now))
         await draft.commit()
-
-
-def overdue(task: Task, now: datetime) -> Happening | None:
-    """The period of the task that is over at ``now``, if one is."""
-    match task.status:
-        case TaskStatus.WAITING if _over(task.approval_expires_at, now):
-            return ApprovalPeriodOver()
-        case TaskStatus.SCHEDULED | TaskStatus.RUNNING if task.time_limit_at is not None:
-            return TimeLimitOver() if now >= task.time_limit_at else None
-        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _over(task.execution_expires_at, now):
-            return ExecutionPeriodOver()
-    return None
-
-
-def _over(deadline: datetime | None, now: datetime) -> bool:
-    return deadline is not None and now >= deadline

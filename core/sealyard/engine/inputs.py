@@ -38,8 +38,13 @@ class Inputs:
         return InputFile(name=_plain_name(name), size=stored.size, sha256=stored.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
-        """Raises :class:`InputError` where a file is not, or no longer, stored or of another size."""
+        """Raises :class:`InputError` where a file is not, or no longer, stored or of another size.
+
+        One that brings bytes of its own is refused: a worker would take those, an approver sees what is stored.
+        """
         for file in files:
+            if file.inline is not None:
+                raise InputError(f"{safe_text(file.name)} does not name a stored file.", "Hand the file in first.")
             try:
                 size = self._artifacts.input_path(file.sha256).stat().st_size
             except NotFoundError:
@@ -58,6 +63,12 @@ class Inputs:
         for digest in _stored(task):
             self._held.get(digest, set()).discard(task.id)
         self._drop(_stored(task))
+
+    def give_back(self, task: Task) -> None:
+        """The task was not made after all: its inputs wait for another one."""
+        for digest in _stored(task):
+            self._held.get(digest, set()).discard(task.id)
+            self._unclaimed.setdefault(digest, self._clock.now())
 
     def discard(self, files: Iterable[InputFile]) -> None:
         digests = {each.sha256 for each in files}

@@ -116,6 +116,11 @@ class Ledger:
             self.access_generation += 1
         await self._durable(durable, draft.tasks, entries, events)
 
+    async def durable(self) -> None:
+        """Returns when all that reads show is on the disk. Raises :class:`StorageError` where it was taken back."""
+        if self._waiting and not (last := self._waiting[-1][0]).done():
+            await asyncio.wrap_future(last)
+
     async def _durable(
         self,
         durable: Future[None],

@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import msgspec
 
-from sealyard.engine.creation import Creation
 from sealyard.engine.deadlines import Deadlines
-from sealyard.engine.decisions import Decisions
 from sealyard.engine.inputs import Inputs
 from sealyard.engine.ledger import Ledger
+from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
@@ -31,8 +30,7 @@ class Recovery:
         inputs: Inputs,
         outcomes: Outcomes,
         deadlines: Deadlines,
-        creation: Creation,
-        decisions: Decisions,
+        onward: Onward,
         scheduler: Scheduler,
     ) -> None:
         self._ledger = ledger
@@ -40,8 +38,7 @@ class Recovery:
         self._inputs = inputs
         self._outcomes = outcomes
         self._deadlines = deadlines
-        self._creation = creation
-        self._decisions = decisions
+        self._onward = onward
         self._scheduler = scheduler
 
     async def run(self) -> None:
@@ -73,10 +70,8 @@ class Recovery:
 
     async def _take_up(self, task: Task) -> None:
         match task.status:
-            case TaskStatus.CREATED:
-                await self._creation.move_on(task)
-            case TaskStatus.APPROVED:
-                await self._decisions.schedule(task)
+            case TaskStatus.CREATED | TaskStatus.APPROVED:
+                await self._onward.move(task)
             case TaskStatus.SCHEDULED:
                 self._scheduler.follow(task)
             case TaskStatus.RUNNING:
