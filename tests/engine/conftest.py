@@ -1,15 +1,13 @@
-"""Workspaces for the tests of the engine, and a journal that fails when told to."""
+"""Workspaces for the tests of the engine, and a journal that fails or waits when told to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from house import House
-
-from sealyard.model.errors import StorageError
-from sealyard.storage.journal import Journal
+from troubled_disk import Disk
 
 
 @pytest.fixture
@@ -49,30 +47,8 @@ async def demo(tmp_path: Path) -> AsyncIterator[House]:
         await house.close()
 
 
-class Disk:
-    """Lets the next commits fail, as a full disk would."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.failures = 0
-        self.failed = 0
-        append = Journal.append
-
-        def failing(journal: Journal, units: Sequence[bytes]) -> None:
-            if self.failures > self.failed:
-                self.failed += 1
-                raise StorageError("The disk is full.", "Make room.")
-            append(journal, units)
-
-        monkeypatch.setattr(Journal, "append", failing)
-
-    def fail(self, times: int = 1) -> None:
-        self.failures += times
-
-    @property
-    def failed_all(self) -> bool:
-        return self.failed == self.failures
-
-
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    made = Disk(monkeypatch)
+    yield made
+    made.go()

@@ -86,9 +86,7 @@ class KeyShelf:
             data = self.symmetric[uri, version] = secrets.token_bytes(16 if kind is KeyKind.AES_128 else 32)
             fingerprint = hashlib.sha256(data).hexdigest()[:16]
             return KeyVersion(version=version, created_at=now, origin=origin, fingerprint=fingerprint)
-        key = self.private[uri, version] = (
-            Ed25519PrivateKey.generate() if kind is KeyKind.ED25519 else rsa_key()
-        )
+        key = self.private[uri, version] = Ed25519PrivateKey.generate() if kind is KeyKind.ED25519 else rsa_key()
         public = key.public_key()
         return KeyVersion(
             version=version,

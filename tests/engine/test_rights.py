@@ -45,9 +45,7 @@ def inside(member: str, group: str) -> Membership:
 RESOURCES = [device_resource("c1"), *map(type_resource, ResourceType)]
 
 
-@pytest.mark.parametrize(
-    ("resource", "action"), [(each, action) for each in RESOURCES for action in Action], ids=lambda each: str(each)
-)
+@pytest.mark.parametrize(("resource", "action"), [(each, action) for each in RESOURCES for action in Action], ids=str)
 def test_a_rule_gives_its_action_and_the_view_and_nothing_else(resource: str, action: Action) -> None:
     access = AccessMap([A], [], [rule(A, resource, action)])
     given = {(where, what) for where, what in product(RESOURCES, Action) if access.may(A, what, where)}

@@ -1,0 +1,360 @@
+"""Asking for tasks: what is answered, what is refused, and that a client token makes one task."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import timedelta
+
+import msgspec
+import pytest
+from fake_clock import START
+from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House, sha256
+from troubled_disk import Disk
+
+from sealyard.containers.se1 import SE1
+from sealyard.model.algorithms import KeyPurpose, SigningAlgorithm
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import (
+    ConflictError,
+    FormatLimitError,
+    InputError,
+    KeyRefusedError,
+    NotFoundError,
+    SealyardError,
+    StorageError,
+    UsageError,
+)
+from sealyard.model.requests import DeviceUpdate, EncryptionRequest, PackageRequest, TaskFilter
+from sealyard.model.tasks import TaskKind, TaskStatus, Verdict
+
+pytestmark = pytest.mark.anyio
+
+S = TaskStatus
+
+
+async def test_packaging_answers_created_and_then_waits(house: House) -> None:
+    file = await house.upload()
+    request = PackageRequest(config=GATEWAY, firmware=(file,), content_type="firmware")
+    answered = await house.do(DEV, house.engine.creation.package(DEV, request))
+    assert answered.status is S.CREATED
+    task = house.task(answered.id)
+    assert task.status is S.WAITING
+    assert task.approval_expires_at == START + timedelta(days=7)
+    assert (task.config_name, task.config_version, task.created_by) == (GATEWAY, 1, DEV)
+    assert (task.name, task.content_type, task.inputs) == ("firmware.bin", "firmware", (file,))
+    assert [(each.kind, each.status) for each in task.subtasks] == [
+        (TaskKind.ENCRYPTION, S.CREATED),
+        (TaskKind.SIGNING, S.WAITING),
+    ]
+
+
+async def test_signing_answers_waiting(house: House) -> None:
+    task = await house.signing(message=b"sign me")
+    assert task.status is S.WAITING
+    assert task.inputs[0].sha256 == sha256(b"sign me")
+    assert task.subtasks == ()
+
+
+async def test_encryption_answers_created_and_is_scheduled_without_approval(house: House) -> None:
+    await house.reopen(work=False)
+    file = await house.upload()
+    request = EncryptionRequest(config=GATEWAY, file=file)
+    answered = await house.do(DEV, house.engine.creation.encryption(DEV, request))
+    assert answered.status is S.CREATED
+    task = house.task(answered.id)
+    assert (task.status, task.approvals_required) == (S.SCHEDULED, 0)
+
+
+async def test_the_policy_says_what_needs_approval(house: House) -> None:
+    await house.reopen(work=False)
+    await house.policy(approval_needed=(TaskKind.ENCRYPTION,), approval_period=60, execution_period=90)
+    encryption = await house.encryption()
+    assert (encryption.status, encryption.approvals_required) == (S.WAITING, 1)
+    assert encryption.approval_expires_at == START + timedelta(seconds=60)
+    package = await house.package()
+    assert (package.status, package.execution_expires_at) == (S.SCHEDULED, START + timedelta(seconds=90))
+    assert (await house.signing()).status is S.SCHEDULED
+
+
+async def test_a_task_keeps_the_version_it_was_asked_under(house: House) -> None:
+    task = await house.package()
+    await house.do(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, approvals_required=2)))
+    assert house.task(task.id).config_version == 1
+    assert (await house.approve(task)).status is S.SCHEDULED
+    assert (await house.package()).config_version == 2
+
+
+async def test_creation_is_audited_with_what_was_handed_in(house: House) -> None:
+    task = await house.package()
+    entry = (await house.audit(AuditChange.CREATED, f"TASK:{task.id}"))[0]
+    assert entry.author == DEV
+    assert entry.new_value is not None
+    assert entry.new_value["approvalDigest"] == task.approval_digest
+    assert entry.new_value["inputs"] == [[each.name, each.size, each.sha256] for each in task.inputs]
+
+
+# ---- client tokens
+
+
+async def test_the_same_token_gives_the_same_task(house: House) -> None:
+    file = await house.upload()
+    first = await house.package(firmware=(file,), client_token="one")
+    await house.approve(first)
+    again = await house.package(firmware=(file,), client_token="one")
+    assert again.id == first.id
+    assert again.status is not S.CREATED
+
+
+async def test_a_token_used_fifty_times_at_once_makes_one_task(house: House) -> None:
+    file = await house.upload()
+    made = await asyncio.gather(*(house.package(firmware=(file,), client_token="one") for _ in range(50)))
+    assert len({each.id for each in made}) == 1
+    assert len(await house.audit(AuditChange.CREATED, f"TASK:{made[0].id}")) == 1
+    signed = await asyncio.gather(*(house.signing(message=b"x" * 5000, client_token="two") for _ in range(50)))
+    assert len({each.id for each in signed}) == 1
+    assert house.artifacts.input_path(sha256(b"x" * 5000)).is_file()
+
+
+async def test_a_token_is_good_for_one_request(house: House) -> None:
+    file = await house.upload()
+    await house.package(firmware=(file,), client_token="one")
+    with pytest.raises(ConflictError, match="another request"):
+        await house.package(firmware=(file,), client_token="one", name="other")
+    with pytest.raises(ConflictError):
+        await house.encryption(file=file, client_token="one")
+
+
+async def test_a_token_belongs_to_who_used_it(house: House) -> None:
+    file = await house.upload()
+    mine = await house.package(DEV, firmware=(file,), client_token="one")
+    theirs = await house.package(CLIENT, firmware=(file,), client_token="one")
+    assert mine.id != theirs.id
+
+
+async def test_a_token_is_good_after_the_inputs_are_gone(house: House) -> None:
+    file = await house.upload()
+    first = await house.package(firmware=(file,), client_token="one")
+    await house.decide(first, OWNER, Verdict.REJECTED, "no")
+    assert (await house.package(firmware=(file,), client_token="one")).id == first.id
+
+
+# ---- inputs
+
+
+async def test_an_unknown_configuration_is_refused(house: House) -> None:
+    for config in ("nothing", "", "\x1b"):
+        with pytest.raises(NotFoundError):
+            await house.package(config=config)
+
+
+async def test_what_is_not_stored_any_more_is_refused(house: House) -> None:
+    file = await house.upload()
+    house.engine.inputs.discard((file,))
+    for act in (house.package(firmware=(file,)), house.encryption(file=file)):
+        with pytest.raises(InputError, match="not stored any more"):
+            await act
+
+
+async def test_what_is_stored_under_another_size_is_refused(house: House) -> None:
+    file = await house.upload()
+    for odd in (msgspec.structs.replace(file, size=1), msgspec.structs.replace(file, sha256="00" * 32)):
+        with pytest.raises(InputError):
+            await house.package(firmware=(odd,))
+    with pytest.raises(UsageError):
+        await house.package(firmware=(msgspec.structs.replace(file, sha256="../../etc"),))
+
+
+async def test_bytes_beside_the_digest_are_refused(house: House) -> None:
+    """The approver sees what the digest names; a worker must not be handed anything else."""
+    file = msgspec.structs.replace(await house.upload(), inline="ZXZpbA==")
+    for act in (
+        lambda: house.package(firmware=(file,)),
+        lambda: house.package(metadata=(file,)),
+        lambda: house.encryption(file=file),
+    ):
+        with pytest.raises(InputError):
+            await act()
+
+
+async def test_an_input_stays_while_a_task_needs_it_and_goes_with_the_last(house: House) -> None:
+    file = await house.upload()
+    first = await house.package(firmware=(file,))
+    second = await house.package(firmware=(file,), metadata=(file,))
+    path = house.artifacts.input_path(file.sha256)
+    await house.decide(first, OWNER, Verdict.REJECTED, "no")
+    assert path.is_file()
+    await house.decide(second, OWNER, Verdict.REJECTED, "no")
+    assert not path.exists()
+
+
+async def test_an_upload_that_no_task_claims_goes_after_a_day(empty: House) -> None:
+    file = await empty.upload()
+    path = empty.artifacts.input_path(file.sha256)
+    await empty.until(lambda: empty.clock.sleeping(3600))
+    empty.clock.move(hours=23, minutes=59)
+    await empty.until(lambda: empty.clock.sleeping(3600))
+    assert path.is_file()
+    empty.clock.move(hours=1)
+    await empty.until(lambda: not path.exists())
+
+
+async def test_a_caller_that_goes_away_leaves_a_whole_task(house: House, disk: Disk) -> None:
+    """The commit is made anyhow: inputs stay, and the task moves on as if somebody had waited."""
+    file = await house.upload()
+    disk.hold()
+    asking = asyncio.create_task(house.package(firmware=(file,), client_token="one"))
+    await house.until(lambda: house.engine.store.count("tasks") == 1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    disk.go()
+    await house.durable()
+    task = await house.package(firmware=(file,), client_token="one")
+    assert house.artifacts.input_path(file.sha256).is_file()
+    assert await house.reaches(task, S.WAITING)
+
+
+async def test_a_token_is_answered_when_its_task_is_durable(house: House, disk: Disk) -> None:
+    """Whoever asks while the first commit is on its way must not be told of a task that never comes to be."""
+    file = await house.upload()
+    disk.hold()
+    disk.fail()
+    asking = [asyncio.create_task(house.package(firmware=(file,), client_token="one")) for _ in range(3)]
+    await house.until(lambda: house.engine.store.count("tasks") == 1)
+    await asyncio.sleep(0)
+    disk.go()
+    for each in await asyncio.gather(*asking, return_exceptions=True):
+        assert isinstance(each, StorageError)
+    assert house.engine.store.count("tasks") == 0
+    assert (await house.package(firmware=(file,), client_token="one")).status is S.WAITING
+
+
+# ---- limits
+
+
+async def test_a_package_needs_firmware(house: House) -> None:
+    with pytest.raises(InputError, match="at least one firmware file"):
+        await house.package(firmware=())
+
+
+async def test_the_formats_limits_are_told_at_once(house: House) -> None:
+    file = await house.upload()
+    with pytest.raises(FormatLimitError):
+        await house.package(firmware=(file,) * 256)
+    much = await house.upload(b"m" * 70_000)
+    with pytest.raises(FormatLimitError):
+        await house.package(metadata=(much,))
+    assert len((await house.package(firmware=(file,) * 255)).subtasks) == 256
+
+
+async def test_a_name_has_a_length(house: House) -> None:
+    assert (await house.package(name="x" * 200)).name == "x" * 200
+    for act in (house.package(name="x" * 201), house.encryption(name="x" * 201), house.signing(name="x" * 201)):
+        with pytest.raises(UsageError, match="200 characters"):
+            await act
+
+
+async def test_a_name_made_of_many_file_names_is_cut(house: House) -> None:
+    files = tuple([await house.upload(bytes([number]), "n" * 50 + str(number)) for number in range(9)])
+    task = await house.package(firmware=files)
+    assert len(task.name) == 200
+    assert task.name.endswith("…")
+
+
+@pytest.mark.parametrize("field", ["name", "content_type", "client_token"])
+async def test_text_that_is_no_unicode_is_refused_and_leaves_no_gap(house: House, field: str) -> None:
+    for act in (house.package, house.encryption, house.signing):
+        with pytest.raises(SealyardError):
+            await act(**{field: "\udcff"})
+    task = await house.package()
+    await house.reopen()
+    assert house.task(task.id).status is S.WAITING
+    report = await house.engine.auditing.verify(ADMIN, None, None)
+    assert report.unsealed == 0
+
+
+async def test_a_file_name_that_is_no_unicode_is_escaped(house: House) -> None:
+    file = await house.upload(name="a\udcff.bin")
+    assert file.name == "a\\udcff.bin"
+    with pytest.raises(SealyardError):
+        await house.package(firmware=(msgspec.structs.replace(file, name="\udcff"),))
+
+
+# ---- what a signing task takes
+
+DIGEST = hashlib.sha256(b"message").digest()
+PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
+
+
+async def rsa_device(house: House, purpose: KeyPurpose) -> None:
+    await house.device("rsa", signing=PSS, purpose=purpose)
+
+
+async def test_a_bare_digest_is_signed_with_a_data_key_only(house: House) -> None:
+    await rsa_device(house, KeyPurpose.DATA)
+    task = await house.signing(config="rsa", message=DIGEST, is_digest=True)
+    assert task.status is S.WAITING
+    assert any("cannot see what is signed" in each for each in task.warnings)
+
+
+@pytest.mark.parametrize("purpose", [KeyPurpose.BOTH, KeyPurpose.PACKAGE])
+async def test_a_key_that_signs_packages_signs_no_bare_digest(house: House, purpose: KeyPurpose) -> None:
+    await rsa_device(house, purpose)
+    for is_digest in (True, False):
+        with pytest.raises(KeyRefusedError):
+            await house.signing(config="rsa", message=DIGEST, is_digest=is_digest)
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+async def test_a_digest_has_32_bytes(house: House, length: int) -> None:
+    await rsa_device(house, KeyPurpose.DATA)
+    with pytest.raises(InputError):
+        await house.signing(config="rsa", message=bytes(length), is_digest=True)
+
+
+async def test_an_algorithm_of_messages_takes_no_digest(house: House) -> None:
+    with pytest.raises(UsageError, match="not a digest"):
+        await house.signing(message=DIGEST, is_digest=True)
+
+
+async def test_a_key_for_packages_signs_no_data(house: House) -> None:
+    await house.device("packages", purpose=KeyPurpose.PACKAGE)
+    with pytest.raises(KeyRefusedError, match="is for packages"):
+        await house.signing(config="packages")
+    await house.package(config="packages")
+
+
+async def test_a_message_has_at_most_a_mebibyte(house: House) -> None:
+    task = await house.signing(message=b"x" * 1024 * 1024)
+    assert task.inputs[0].inline is None
+    assert task.inputs[0].size == 1024 * 1024
+    for message in (b"", b"x" * (1024 * 1024 + 1)):
+        with pytest.raises(InputError):
+            await house.signing(message=message)
+
+
+async def test_a_message_that_begins_like_a_container_is_refused(house: House) -> None:
+    for message in (SE1.magic, SE1.magic + b"and more"):
+        with pytest.raises(KeyRefusedError, match="begins like"):
+            await house.signing(message=message)
+    await house.signing(message=b" " + SE1.magic)
+
+
+async def test_a_small_message_is_kept_in_the_task(house: House) -> None:
+    assert (await house.signing(message=b"x" * 4096)).inputs[0].inline is not None
+    assert (await house.signing(message=b"x" * 4097)).inputs[0].inline is None
+
+
+async def test_a_list_gives_the_newest_first_and_each_task_once(house: House) -> None:
+    made = []
+    for _ in range(5):
+        house.clock.move(seconds=1)
+        made.append((await house.package()).id)
+    seen: list[str] = []
+    after = None
+    while True:
+        page = house.engine.views.page(SECOND, TaskFilter(), after, 2)
+        seen += [each.id for each in page.tasks]
+        if (after := page.next) is None:
+            break
+    assert seen == made[::-1]
