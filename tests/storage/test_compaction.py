@@ -11,7 +11,7 @@ import pytest
 from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError
-from sealyard.storage import committer
+from sealyard.storage import committer, outbox
 from sealyard.storage.documents import TinyDocuments, Unit
 from sealyard.storage.journal import Journal, Position, Tables
 
@@ -155,7 +155,7 @@ def test_a_large_journal_wants_compaction_and_a_compacted_one_does_not(
 
 
 def test_events_are_kept_up_to_a_bound(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committer, "EVENTS_KEPT", 5)
+    monkeypatch.setattr(outbox, "EVENTS_KEPT", 5)
     store = open_store()
     store.submit(Unit(events=tuple({"cursor": n} for n in range(8)))).result()
     assert [event["cursor"] for event in store.recent_events()] == [3, 4, 5, 6, 7]

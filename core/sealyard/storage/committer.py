@@ -5,7 +5,6 @@ One thread writes: all units waiting share one frame and one sync, and are answe
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from threading import Condition, Lock, RLock, Thread
@@ -16,46 +15,16 @@ from sealyard.model.errors import SealyardError, StorageError
 from sealyard.storage.frames import UnitRecord
 from sealyard.storage.journal import Journal
 from sealyard.storage.memory import Memory
-from sealyard.storage.units import Change, Unit, audit_seq, changes_of, record_of
+from sealyard.storage.outbox import Outbox
+from sealyard.storage.units import Change, Unit, changes_of, record_of
 
-EVENTS_KEPT = 10_000
 COMPACT_FROM = 16 << 20  # bytes of journal
-
-
-class Outbox:
-    """What the journal holds beside documents: audit entries on their way, and the last events."""
-
-    def __init__(self) -> None:
-        self.audit: list[bytes] = []
-        self.events: deque[bytes] = deque(maxlen=EVENTS_KEPT)
-
-    def add(self, record: UnitRecord) -> None:
-        self.audit.extend(map(bytes, record.audit))
-        self.events.extend(map(bytes, record.events))
-
-    def after(self, moved_to: int) -> UnitRecord:
-        """What a new generation must carry over."""
-        audit = [msgspec.Raw(entry) for entry in self.audit]
-        return UnitRecord(
-            audit=[entry for entry in audit if audit_seq(entry) > moved_to],
-            events=[msgspec.Raw(event) for event in self.events],
-        )
-
-    def forget_audit(self, moved_to: int) -> None:
-        self.audit = [entry for entry in self.audit if audit_seq(msgspec.Raw(entry)) > moved_to]
 
 
 class _Waiting(msgspec.Struct):
     record: UnitRecord
     undo: list[Change]
     future: Future[None]
-
-
-def take_in(records: list[UnitRecord], memory: Memory, outbox: Outbox) -> None:
-    """Applies commits that are in the journal already."""
-    for record in records:
-        memory.apply(changes_of(record))
-        outbox.add(record)
 
 
 class Committer:

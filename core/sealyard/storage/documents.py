@@ -14,11 +14,12 @@ import msgspec
 from sealyard.model.errors import StorageError, StoreDamagedError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
-from sealyard.storage.committer import Committer, Outbox, take_in
+from sealyard.storage.committer import Committer
 from sealyard.storage.journal import Loaded, Position, load, load_since, newest_generation, open_journal
 from sealyard.storage.memory import Memory
+from sealyard.storage.outbox import Outbox
 from sealyard.storage.tables import TableView, TextIdDatabase
-from sealyard.storage.units import Unit
+from sealyard.storage.units import Unit, changes_of
 
 __all__ = ["DocumentStore", "Page", "TinyDocuments", "Unit"]
 
@@ -51,7 +52,7 @@ class DocumentStore(Protocol):
     def steady(self) -> AbstractContextManager[object]:
         """While held, nothing is taken back: for reading, deciding and submitting without a gap.
 
-        Never wait for a future while holding it.
+        Never wait for a future, compact or close while holding it.
         """
         ...
 
@@ -208,7 +209,9 @@ class TinyDocuments:
             if newest_generation(self._folder) == self._position.generation:
                 records, position = load_since(self._folder, self._position)
                 with self._lock:
-                    take_in(records, self._memory, self._outbox)
+                    for record in records:
+                        self._memory.apply(changes_of(record))
+                        self._outbox.add(record)
                     self._position = position
                 return bool(records)
         except (FileNotFoundError, StoreDamagedError):
@@ -231,10 +234,10 @@ class TinyDocuments:
         self._replay(_load_steadily(self._folder))
 
     def _replay(self, loaded: Loaded) -> None:
-        memory, outbox = Memory(self._indexes, loaded.tables), Outbox()
-        take_in(loaded.commits, memory, outbox)
         with self._lock:
-            self._memory, self._outbox, self._position = memory, outbox, loaded.position
+            self._memory = Memory(self._indexes, loaded.tables)
+            self._outbox = Outbox(loaded.audit, loaded.events)
+            self._position = loaded.position
 
 
 def _load_steadily(folder: Path) -> Loaded:

@@ -47,10 +47,11 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Loaded(msgspec.Struct):
-    """A generation as read: the tables of the snapshot, then what the journal says, in order."""
+    """A generation as read: its tables, and the audit entries and events its journal holds, in order."""
 
     tables: dict[str, dict[str, bytes]]
-    commits: list[UnitRecord]
+    audit: list[bytes]
+    events: list[bytes]
     position: Position
     snapshot_size: int
     torn: bytes
@@ -80,10 +81,16 @@ def load(folder: Path) -> Loaded:
     path = _journal(folder, generation)
     data = path.read_bytes()
     frames = FrameReader(path, data, seq=journal_seq)
-    commits = [unit for frame in _checked(frames, path, generation) for unit in frame.units]
+    audit: list[bytes] = []
+    events: list[bytes] = []
+    for unit in _units(_checked(frames, path, generation)):
+        _apply(unit, tables)
+        audit.extend(map(bytes, unit.audit))
+        events.extend(map(bytes, unit.events))
     return Loaded(
         tables=tables,
-        commits=commits,
+        audit=audit,
+        events=events,
         position=Position(generation, frames.next_seq - 1, frames.end),
         snapshot_size=snapshot_size,
         torn=data[frames.end :],
@@ -102,8 +109,7 @@ def load_since(folder: Path, position: Position) -> tuple[list[UnitRecord], Posi
             raise damaged(journal, position.offset, "the journal has become shorter")
         file.seek(position.offset)
         frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
-    units = [unit for frame in frames for unit in frame.units]
-    return units, Position(position.generation, frames.next_seq - 1, frames.end)
+    return list(_units(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
 
 
 class Journal:
@@ -253,10 +259,8 @@ def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str
     frames = _checked(reader, path, generation)
     header = next(frames)
     tables: dict[str, dict[str, bytes]] = {}
-    for frame in frames:
-        for unit in frame.units:
-            for table, identity, document in unit.puts:
-                tables.setdefault(table, {})[identity] = bytes(document)
+    for unit in _units(frames):
+        _apply(unit, tables)
     if reader.end != len(data):
         raise damaged(path, reader.end, "a frame does not check")
     if reader.next_seq - 1 != header.documents:
@@ -273,6 +277,17 @@ def _checked(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame
     _check_header(path, header, generation)
     yield header
     yield from frames
+
+
+def _units(frames: Iterable[Frame]) -> Iterator[UnitRecord]:
+    return (unit for frame in frames for unit in frame.units)
+
+
+def _apply(unit: UnitRecord, tables: dict[str, dict[str, bytes]]) -> None:
+    for table, identity, document in unit.puts:
+        tables.setdefault(table, {})[identity] = bytes(document)
+    for table, identity in unit.removes:
+        tables.get(table, {}).pop(identity, None)
 
 
 def _check_header(path: Path, header: Frame, generation: int) -> None:
