@@ -11,7 +11,7 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import InputError, NotFoundError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import InputFile, Task
-from sealyard.storage.artifacts import ArtifactStore
+from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
 UNCLAIMED = timedelta(hours=24)
 """How long an upload waits for a task."""
@@ -24,17 +24,16 @@ class Inputs:
         self._artifacts = artifacts
         self._clock = clock
         self._held: dict[str, set[str]] = {}
-        self._unclaimed: dict[str, datetime] = {}
+        self._unclaimed: dict[str, list[datetime]] = {}
+        """When each upload came that no task has taken; the same content may be handed in by several at once."""
 
     async def take(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
         """Hashes and stores a file. Raises :class:`InputError`, :class:`StorageError`."""
-        stored = await asyncio.to_thread(self._artifacts.ingest, path, progress, expected_sha256)
-        self._unclaimed[stored.sha256] = self._clock.now()
+        stored = await self._ingested(lambda: self._artifacts.ingest(path, progress, expected_sha256))
         return InputFile(name=_plain_name(path.name), size=stored.size, sha256=stored.sha256)
 
     async def take_bytes(self, name: str, data: bytes) -> InputFile:
-        stored = await asyncio.to_thread(self._artifacts.ingest_bytes, data)
-        self._unclaimed[stored.sha256] = self._clock.now()
+        stored = await self._ingested(lambda: self._artifacts.ingest_bytes(data))
         return InputFile(name=_plain_name(name), size=stored.size, sha256=stored.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
@@ -56,7 +55,8 @@ class Inputs:
         """The task's inputs stay until :meth:`release`."""
         for digest in _stored(task):
             self._held.setdefault(digest, set()).add(task.id)
-            self._unclaimed.pop(digest, None)
+        for file in (*task.inputs, *task.metadata):
+            self._claim(file.sha256)
 
     def release(self, task: Task) -> None:
         """The task needs its inputs no more; those that nobody else needs go."""
@@ -68,25 +68,47 @@ class Inputs:
         """The task was not made after all: its inputs wait for another one."""
         for digest in _stored(task):
             self._held.get(digest, set()).discard(task.id)
-            self._unclaimed.setdefault(digest, self._clock.now())
+            self._unclaimed.setdefault(digest, []).append(self._clock.now())
 
     def discard(self, files: Iterable[InputFile]) -> None:
-        digests = {each.sha256 for each in files}
-        for digest in digests:
-            self._unclaimed.pop(digest, None)
-        self._drop(digests)
+        for file in files:
+            self._claim(file.sha256)
+            self._drop({file.sha256})
 
     def sweep(self) -> None:
         """Drops uploads that no task claimed in time."""
         oldest = self._clock.now() - UNCLAIMED
-        late = {digest for digest, since in self._unclaimed.items() if since < oldest}
+        late = [digest for digest, times in self._unclaimed.items() for since in times if since < oldest]
         for digest in late:
-            del self._unclaimed[digest]
+            self._claim(digest)
         self._drop(late)
 
     def drop_strangers(self, stored: Iterable[str]) -> None:
         """At start: what is stored and held by no task was uploaded by an engine that is gone."""
         self._drop(set(stored))
+
+    async def _ingested(self, ingest: Callable[[], StoredInput]) -> StoredInput:
+        """Stored and waiting for a task. Done again where the same content was dropped at that very moment."""
+        while True:
+            stored = await asyncio.to_thread(ingest)
+            self._unclaimed.setdefault(stored.sha256, []).append(self._clock.now())
+            if self._is_stored(stored.sha256):
+                return stored
+            self._claim(stored.sha256)
+
+    def _is_stored(self, digest: str) -> bool:
+        try:
+            self._artifacts.input_path(digest)
+        except NotFoundError:
+            return False
+        return True
+
+    def _claim(self, digest: str) -> None:
+        """One upload of this content waits no more: the oldest."""
+        times = self._unclaimed.get(digest, [])
+        del times[:1]
+        if not times:
+            self._unclaimed.pop(digest, None)
 
     def _drop(self, digests: Iterable[str]) -> None:
         for digest in digests:
