@@ -19,6 +19,7 @@ from sealyard.storage import disk
 LONGEST_NAME = 160
 """Bytes of UTF-8: leaves room for a number, a task id and ``.part`` within the 255 of the usual file systems."""
 
+LONGEST_ID = 64
 LONGEST_SUFFIX = 16
 CHUNK = 4 << 20
 
@@ -32,16 +33,12 @@ def local_name(file_name: str, task_id: str) -> str:
 
     Names that Windows reserves and names of parts are changed too; an empty one becomes ``task-<id>``.
     """
-    plain = _plain(file_name) or f"task-{_plain(task_id)}"
-    if plain.partition(".")[0].rstrip().lower() in _RESERVED:
-        plain = f"_{plain}"
-    if plain.lower().endswith(".part"):
-        plain = f"{plain}_"
-    return plain
+    return _plain(file_name, LONGEST_NAME) or f"task-{_plain(task_id, LONGEST_ID)}"
 
 
 def part_name(name: str, task_id: str) -> str:
-    return f"{name}.{_plain(task_id)}.part"
+    """The name under which a file is downloaded."""
+    return f"{name}.{_plain(task_id, LONGEST_ID)}.part"
 
 
 def absolute_folder(folder: Path) -> Path:
@@ -153,19 +150,23 @@ class Part:
         os.close(self._fd)
 
 
-def _plain(text: str) -> str:
-    shown = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text)
-    return _cut(shown.lstrip(". -~")).rstrip(". ")
+def _plain(text: str, longest: int) -> str:
+    """At most ``longest`` bytes; may be empty."""
+    shown = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text).lstrip(". -~")
+    if shown.partition(".")[0].rstrip().lower() in _RESERVED:
+        shown = f"_{shown}"
+    plain = _cut(shown, longest).rstrip(". ")
+    return f"{plain[:-5]}_part" if plain.lower().endswith(".part") else plain
 
 
-def _cut(name: str) -> str:
-    """At most :data:`LONGEST_NAME` bytes; the suffix stays where it is a short one."""
-    if len(name.encode()) <= LONGEST_NAME:
+def _cut(name: str, longest: int) -> str:
+    """At most ``longest`` bytes; the suffix stays where it is a short one."""
+    if len(name.encode()) <= longest:
         return name
     suffix = Path(name).suffix
     if len(suffix.encode()) > LONGEST_SUFFIX:
         suffix = ""
-    stem = name.encode()[: LONGEST_NAME - len(suffix.encode())].decode(errors="ignore")
+    stem = name.encode()[: longest - len(suffix.encode())].decode(errors="ignore")
     return stem + suffix
 
 

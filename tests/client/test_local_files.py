@@ -1,0 +1,64 @@
+"""Names of downloads: whatever the engine says, they are harmless in any folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sealyard.client.local_files import LONGEST_NAME, local_name, part_name
+
+foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u202eac:", max_size=40)
+
+
+@given(name=foreign, task_id=foreign)
+@example(name="", task_id="")
+@example(name="..", task_id="../x")
+@example(name="x" * 300 + ".bin", task_id="y" * 300)
+@example(name="é" * 200, task_id="")
+@example(name="con", task_id="")
+@example(name="x" * 155 + ".part" + "y" * 40, task_id="")
+def test_any_name_becomes_one_that_is_harmless_in_the_folder(name: str, task_id: str) -> None:
+    local = local_name(name, task_id)
+    for made in (local, part_name(local, task_id)):
+        assert os.path.normpath(made) == made == Path(made).name
+        assert 0 < len(made.encode()) <= 255
+        assert made.isprintable()
+        assert not made.startswith((".", "-", "~", " "))
+    assert not local.endswith((".", " ", ".part"))
+    assert not set(local) & set('/\\:*?"<>|')
+
+
+@given(name=foreign, task_id=foreign)
+def test_a_name_once_harmless_stays_as_it_is(name: str, task_id: str) -> None:
+    local = local_name(name, task_id)
+    assert local_name(local, task_id) == local
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("firmware-1.2.bin.se1", "firmware-1.2.bin.se1"),
+        ("Türöffner (neu).enc", "Türöffner (neu).enc"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("C:\\autoexec.bat", "C__autoexec.bat"),
+        (".bashrc", "bashrc"),
+        ("-rf", "rf"),
+        ("CON.bin", "_CON.bin"),
+        ("other.0123456789.part", "other.0123456789_part"),
+        ("a\nb\u202egpj.exe", "a_b_gpj.exe"),
+        ("..", "task-0123456789"),
+        ("", "task-0123456789"),
+    ],
+)
+def test_names_as_they_come_and_go(name: str, expected: str) -> None:
+    assert local_name(name, "0123456789") == expected
+
+
+def test_a_name_that_is_too_long_keeps_its_suffix() -> None:
+    local = local_name("ä" * 500 + ".bin", "0123456789")
+    assert local.endswith(".bin")
+    assert LONGEST_NAME - 1 <= len(local.encode()) <= LONGEST_NAME

@@ -1,0 +1,426 @@
+"""The watch folder: what becomes a package, when, and that it becomes one once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from client_double import FakeClient, FakeClock
+
+from sealyard.client.watching import Offer, Postponed, Refused, Rule, Submitted, WatchEvent, WatchFolder
+from sealyard.model.errors import FormatLimitError, InputError, NotFoundError, StorageError, UsageError
+
+SETTLE = 2.0
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "drop"
+    made.mkdir()
+    return made
+
+
+class Watch:
+    """A watch folder with all it told."""
+
+    def __init__(self, client: FakeClient, folder: Path, clock: FakeClock, rule: Rule) -> None:
+        self.told: list[WatchEvent] = []
+        self.clock = clock
+        self.folder = WatchFolder(
+            client,
+            folder,
+            "door",
+            self.told.append,
+            state=folder.parent / "watch.json",
+            rule=rule,
+            settle=SETTLE,
+            clock=clock,
+        )
+
+    def look(self) -> float | None:
+        return asyncio.run(self.folder.look())
+
+    def settle(self) -> None:
+        """Looks, lets the settling time pass, and looks again."""
+        self.look()
+        self.clock.pass_by(SETTLE)
+        self.look()
+
+
+Begin = Callable[[Rule], Watch]
+
+
+@pytest.fixture
+def begin(client: FakeClient, folder: Path, clock: FakeClock) -> Begin:
+    """Each call is a new start over the same folder and memory."""
+    return lambda rule: Watch(client, folder, clock, rule)
+
+
+@pytest.fixture
+def watch(begin: Begin) -> Watch:
+    return begin(Rule.SUBMIT)
+
+
+# ---- what makes a package
+
+
+def test_each_file_that_was_there_before_the_start_is_one_package(
+    client: FakeClient, folder: Path, watch: Watch
+) -> None:
+    (folder / "a.bin").write_bytes(b"first")
+    (folder / "b.bin").write_bytes(b"second")
+    watch.settle()
+    assert [(task.name, [each.name for each in task.inputs]) for task in client.created] == [
+        ("a.bin", ["a.bin"]),
+        ("b.bin", ["b.bin"]),
+    ]
+    assert all(isinstance(each, Submitted) for each in watch.told)
+
+
+def test_a_sub_folder_is_one_package_in_the_order_of_names(client: FakeClient, folder: Path, watch: Watch) -> None:
+    release = folder / "release 7"
+    (release / "metadata").mkdir(parents=True)
+    for name in ("b.bin", "a.bin", "c.json"):
+        (release / name).write_bytes(name.encode())
+    (release / "metadata" / "notes.txt").write_bytes(b"notes")
+    (release / ".DS_Store").write_bytes(b"rubbish")
+    watch.settle()
+    (task,) = client.created
+    assert task.name == "release 7"
+    assert [each.name for each in task.inputs] == ["a.bin", "b.bin", "c.json"]
+    assert [each.name for each in task.metadata] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", [".hidden", "x.part", "x.tmp", "x.bin~", "X.CRDOWNLOAD"])
+def test_hidden_and_temporary_files_are_left_alone(client: FakeClient, folder: Path, watch: Watch, name: str) -> None:
+    (folder / name).write_bytes(b"x")
+    watch.settle()
+    assert (client.created, watch.told) == ([], [])
+    assert watch.look() is None
+
+
+def test_links_and_pipes_are_left_alone(client: FakeClient, folder: Path, watch: Watch) -> None:
+    target = folder.parent / "elsewhere.bin"
+    target.write_bytes(b"x")
+    (folder / "link.bin").symlink_to(target)
+    os.mkfifo(folder / "pipe")
+    watch.settle()
+    assert (client.created, watch.told) == ([], [])
+
+
+def test_an_empty_file_waits_for_its_content(client: FakeClient, folder: Path, watch: Watch) -> None:
+    (folder / "a.bin").touch()
+    watch.settle()
+    assert client.created == []
+    (folder / "a.bin").write_bytes(b"now")
+    watch.settle()
+    assert len(client.created) == 1
+
+
+@pytest.mark.parametrize("unready", ["next.bin.part", "empty.bin"])
+def test_a_sub_folder_that_is_still_growing_waits(client: FakeClient, folder: Path, watch: Watch, unready: str) -> None:
+    release = folder / "release"
+    release.mkdir()
+    (release / "a.bin").write_bytes(b"a")
+    (release / unready).write_bytes(b"half" if unready.endswith(".part") else b"")
+    watch.settle()
+    assert client.created == []
+    (release / unready).write_bytes(b"whole")
+    (release / unready).rename(release / "next.bin")
+    watch.settle()
+    assert [each.name for each in client.created[0].inputs] == ["a.bin", "next.bin"]
+
+
+def test_an_empty_sub_folder_waits(client: FakeClient, folder: Path, watch: Watch) -> None:
+    (folder / "release").mkdir()
+    watch.settle()
+    assert (client.created, watch.told) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_cannot_be_packed_from_a_sub_folder_is_said_rather_than_left_out(
+    client: FakeClient, folder: Path, watch: Watch, kind: str
+) -> None:
+    release = folder / "release"
+    release.mkdir()
+    (release / "a.bin").write_bytes(b"a")
+    odd = release / "odd"
+    odd.mkdir() if kind == "folder" else odd.symlink_to(release / "a.bin")
+    watch.settle()
+    (refused,) = watch.told
+    assert isinstance(refused, Refused)
+    assert f"odd in it is a {kind}" in refused.error.message
+    assert client.created == []
+
+
+def test_a_name_that_is_no_unicode_is_refused_in_words_that_can_be_shown(folder: Path, watch: Watch) -> None:
+    (folder / os.fsdecode(b"\xff.bin")).write_bytes(b"x")
+    watch.settle()
+    (refused,) = watch.told
+    assert isinstance(refused, Refused)
+    assert refused.name == "\\udcff.bin"
+
+
+# ---- when
+
+
+def test_a_half_written_file_is_waited_for(client: FakeClient, folder: Path, watch: Watch, clock: FakeClock) -> None:
+    file = folder / "a.bin"
+    for length in range(1, 5):
+        file.write_bytes(b"x" * length)
+        assert watch.look() == SETTLE
+        clock.pass_by(SETTLE - 0.5)
+        assert watch.look() == 0.5
+        assert client.created == []
+    clock.pass_by(SETTLE)
+    assert watch.look() is None
+    assert client.created[0].inputs[0].size == 4
+
+
+def test_a_file_that_changes_while_it_is_handed_in_is_waited_for_again(
+    client: FakeClient, folder: Path, watch: Watch
+) -> None:
+    file = folder / "a.bin"
+    file.write_bytes(b"half")
+
+    def append(_: Path) -> None:
+        file.write_bytes(b"half and whole")
+        client.on_upload = lambda _: None
+
+    client.on_upload = append
+    watch.settle()
+    assert (client.created, watch.told) == ([], [])
+    assert [each.size for each in client.given_back] == [4]
+    watch.settle()
+    assert [each.size for each in client.created[0].inputs] == [14]
+
+
+def test_a_file_that_vanishes_again_is_forgotten(client: FakeClient, folder: Path, watch: Watch) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    assert watch.look() == SETTLE
+    (folder / "a.bin").unlink()
+    assert watch.look() is None
+    assert watch.told == []
+
+
+# ---- once
+
+
+def test_a_restart_does_not_submit_again(client: FakeClient, folder: Path, watch: Watch, begin: Begin) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    watch.settle()
+    watch.settle()
+    later = begin(Rule.SUBMIT)
+    later.settle()
+    assert (len(client.created), later.told) == (1, [])
+
+
+def test_a_file_that_was_only_touched_is_not_submitted_again(
+    client: FakeClient, folder: Path, watch: Watch, begin: Begin
+) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    watch.settle()
+    os.utime(folder / "a.bin", (1, 1))
+    watch.settle()
+    begin(Rule.OFFER).settle()
+    assert (len(client.created), len(watch.told)) == (1, 1)
+
+
+def test_new_content_under_the_same_name_is_a_new_package(client: FakeClient, folder: Path, watch: Watch) -> None:
+    (folder / "a.bin").write_bytes(b"one")
+    watch.settle()
+    (folder / "a.bin").write_bytes(b"another")
+    watch.settle()
+    assert [task.inputs[0].size for task in client.created] == [3, 7]
+
+
+def test_a_crash_between_submitting_and_remembering_makes_one_task(
+    client: FakeClient, folder: Path, watch: Watch, begin: Begin
+) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    client.crash_after_create = True
+    with pytest.raises(KeyboardInterrupt):
+        watch.settle()
+    client.crash_after_create = False
+    later = begin(Rule.SUBMIT)
+    later.settle()
+    (told,) = later.told
+    assert isinstance(told, Submitted)
+    assert [task.id for task in client.created] == [told.task.id]
+
+
+def test_a_damaged_memory_is_set_aside_and_makes_no_second_task(
+    client: FakeClient, folder: Path, watch: Watch, begin: Begin
+) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    watch.settle()
+    (folder.parent / "watch.json").write_bytes(b"{")
+    later = begin(Rule.SUBMIT)
+    assert "damaged" in later.folder.warning
+    later.settle()
+    assert len(client.created) == 1
+
+
+def test_a_refused_file_is_reported_once_until_it_changes(client: FakeClient, folder: Path, watch: Watch) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    client.create_error = FormatLimitError("Too large for se-1.", "Use se-2.")
+    watch.settle()
+    watch.settle()
+    (refused,) = watch.told
+    assert isinstance(refused, Refused)
+    assert (refused.name, refused.error.code) == ("a.bin", "format-limit")
+    assert len(client.given_back) == 1
+    client.create_error = None
+    (folder / "a.bin").write_bytes(b"other")
+    watch.settle()
+    assert len(client.created) == 1
+
+
+def test_trouble_that_may_pass_is_said_and_tried_again_ever_later(
+    client: FakeClient, folder: Path, watch: Watch, clock: FakeClock
+) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    client.upload_error = StorageError("The disk is full.")
+    watch.settle()
+    pauses = []
+    for _ in range(8):
+        pauses.append(watch.look())
+        clock.pass_by(pauses[-1])
+        watch.look()
+    assert pauses == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
+    assert all(isinstance(each, Postponed) for each in watch.told)
+    client.upload_error = None
+    clock.pass_by(300)
+    watch.look()
+    assert len(client.created) == 1
+
+
+# ---- offers
+
+
+def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
+    client: FakeClient, folder: Path, begin: Begin
+) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    watch = begin(Rule.OFFER)
+    watch.settle()
+    watch.settle()
+    (offer,) = watch.told
+    assert isinstance(offer, Offer)
+    assert (offer.name, offer.firmware) == ("a.bin", (str(folder / "a.bin"),))
+    assert client.created == []
+    first = asyncio.run(watch.folder.submit(offer))
+    assert asyncio.run(watch.folder.submit(offer)) == first
+    assert len(client.created) == 1
+    later = begin(Rule.OFFER)
+    later.settle()
+    assert later.told == []
+
+
+def test_an_offer_nobody_answered_is_made_again_by_the_next_start(folder: Path, begin: Begin) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    for _ in range(2):
+        watch = begin(Rule.OFFER)
+        watch.settle()
+        assert len(watch.told) == 1
+
+
+def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path, begin: Begin) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    watch = begin(Rule.OFFER)
+    watch.settle()
+    asyncio.run(watch.folder.dismiss(watch.told[0]))
+    later = begin(Rule.OFFER)
+    later.settle()
+    assert later.told == []
+    (folder / "a.bin").write_bytes(b"other")
+    later.settle()
+    assert len(later.told) == 1
+
+
+def test_an_offer_of_files_that_changed_since_is_not_submitted(client: FakeClient, folder: Path, begin: Begin) -> None:
+    (folder / "a.bin").write_bytes(b"x")
+    watch = begin(Rule.OFFER)
+    watch.settle()
+    (folder / "a.bin").write_bytes(b"changed")
+    with pytest.raises(InputError, match="changed since"):
+        asyncio.run(watch.folder.submit(watch.told[0]))
+    assert client.created == []
+    assert len(client.given_back) == 1
+
+
+# ---- by itself
+
+
+@pytest.mark.parametrize("polling", [False, True])
+def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, folder: Path, polling: bool) -> None:
+    async def run() -> None:
+        told: asyncio.Queue[WatchEvent] = asyncio.Queue()
+        watch = WatchFolder(
+            client,
+            folder,
+            "door",
+            told.put_nowait,
+            state=folder.parent / "watch.json",
+            rule=Rule.SUBMIT,
+            settle=0.05,
+            force_polling=polling,
+        )
+        (folder / "before.bin").write_bytes(b"x")
+        before = asyncio.all_tasks()
+        running = asyncio.create_task(watch.run())
+        assert (await told.get()).offer.name == "before.bin"
+        (folder / "release").mkdir()
+        (folder / "release" / "inside.bin").write_bytes(b"y")
+        assert (await told.get()).offer.firmware == (str(folder / "release" / "inside.bin"),)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_folder_that_is_not_there_is_said(client: FakeClient, folder: Path, watch: Watch) -> None:
+    folder.rmdir()
+    with pytest.raises(InputError, match="watch folder"):
+        asyncio.run(watch.folder.run())
+
+
+def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path) -> None:
+    async def run() -> None:
+        told: asyncio.Queue[WatchEvent] = asyncio.Queue()
+        watch = WatchFolder(client, folder, "door", told.put_nowait, state=folder.parent / "watch.json", settle=0.05)
+        (folder / "a.bin").write_bytes(b"x")
+        running = asyncio.create_task(watch.run())
+        await told.get()
+        (folder / "a.bin").unlink()
+        folder.rmdir()
+        with pytest.raises(InputError):
+            await running
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_an_unknown_device_configuration_is_said_at_once(client: FakeClient, folder: Path, clock: FakeClock) -> None:
+    watch = WatchFolder(client, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock)
+    with pytest.raises(NotFoundError):
+        asyncio.run(watch.run())
+
+
+def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, folder: Path) -> None:
+    with pytest.raises(UsageError):
+        WatchFolder(client, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
