@@ -42,7 +42,7 @@ async def _watch(ctx: Context) -> int:
             ctx.args.folder,
             ctx.args.device,
             tell,
-            state=watch_state_file(info.id, info.subject, ctx.args.folder, ctx.args.device),
+            state=watch_state_file(info.id, info.subject, ctx.args.folder),
             rule=Rule.SUBMIT if ctx.args.submit else Rule.OFFER,
         )
         ctx.out.step(f"Watching {ctx.args.folder} for {ctx.args.device}; Ctrl-C ends it.")

@@ -1,0 +1,90 @@
+"""A home of its own for every test, and workspaces copied from one that is made once."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
+
+from sealyard.cli.profiles import Profile, ProfileFile, write_profiles
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.engine.founding import found_workspace
+from sealyard.model.access import Action
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.requests import DeviceRequest, PackageRequest
+from sealyard.model.tasks import Verdict
+from sealyard.model.workspace import KeyStore, Places
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name, value in environment(folder).items():
+        monkeypatch.setenv(name, value)
+    for name in ("SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> House:
+    root = tmp_path_factory.mktemp("pattern")
+    (root / "firmware.bin").write_bytes(FIRMWARE)
+    return asyncio.run(_made(root))
+
+
+async def _made(root: Path) -> House:
+    folder = root / "workspace"
+    places = Places(folder)
+    await found_workspace(
+        places,
+        name="factory",
+        administrator="USER:admin",
+        key_store=KeyStore.PASSPHRASE,
+        passphrase=PASSPHRASE,
+        demo=True,
+    )
+    people = tuple(Profile(name=name, identity=f"USER:{name}") for name in PEOPLE)
+    write_profiles(places.profiles, ProfileFile(profiles=people))
+    admin = await EmbeddedClient.open(folder, "USER:admin", purpose="test", passphrase=PASSPHRASE)
+    try:
+        for name in PEOPLE[1:]:
+            await admin.add_subject(name)
+        await admin.add_rule("USER:auditor", "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
+        await admin.create_device(
+            DeviceRequest(
+                name="gateway",
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ECC_NIST_P256,
+                use=("USER:developer",),
+                approve=("USER:owner", "USER:developer"),
+            )
+        )
+        developer, owner = admin.as_subject("USER:developer"), admin.as_subject("USER:owner")
+        tasks = []
+        for name in ("made before", "waiting"):
+            file = await developer.upload(root / "firmware.bin")
+            tasks.append(await developer.create_package(PackageRequest(config="gateway", firmware=(file,), name=name)))
+        await owner.decide(tasks[0].id, Verdict.APPROVED)
+        await admin.idle()
+    finally:
+        await admin.close()
+    return House(folder, done=tasks[0].id, waiting=tasks[1].id)
+
+
+@pytest.fixture
+def house(pattern: House, tmp_path: Path) -> House:
+    folder = tmp_path / "workspace"
+    shutil.copytree(pattern.folder, folder)
+    return House(folder, done=pattern.done, waiting=pattern.waiting)
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    path = tmp_path / "firmware.bin"
+    path.write_bytes(FIRMWARE)
+    return path

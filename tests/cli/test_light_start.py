@@ -1,0 +1,41 @@
+"""Looking at a workspace must be quick: what is heavy is not loaded for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from shell import LIMIT, House
+
+HEAVY = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "sealyard_tui")
+
+LOADED = f"import sys; print([each for each in {HEAVY!r} if each in sys.modules])"
+
+
+def _loaded_after(code: str) -> str:
+    script = [sys.executable, "-c", f"{code}\n{LOADED}"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_command_line_alone_loads_nothing_heavy() -> None:
+    assert _loaded_after("import sealyard.cli.main") == "[]"
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [("developer", ["tasks"]), ("developer", ["device", "list"]), ("owner", ["show"]), ("auditor", ["audit", "list"])],
+)
+def test_looking_loads_nothing_heavy(house: House, profile: str, words: list[str]) -> None:
+    arguments = [str(each) for each in house.asks(profile, *words)]
+    if words == ["show"]:
+        arguments.append(house.waiting)
+    code = f"from sealyard.cli.main import main; assert main({arguments!r}) == 0"
+    assert _loaded_after(code) == "[]"
+
+
+def test_asking_for_work_loads_no_application_and_no_crypto_here(house: House) -> None:
+    arguments = [str(each) for each in house.asks("owner", "approve", house.waiting)]
+    code = f"from sealyard.cli.main import main; assert main({arguments!r}) == 0"
+    assert _loaded_after(code) == "[]"

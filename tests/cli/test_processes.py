@@ -1,0 +1,117 @@
+"""Several `sealyard` processes on one workspace: who holds it, who waits, who reads, and how they end."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from shell import LIMIT, House, eventually, spawned, started
+
+
+def test_package_waits_without_the_lock_until_another_process_approves(
+    house: House, firmware: Path, tmp_path: Path
+) -> None:
+    name = f"awaited {tmp_path.name}"
+    out = tmp_path / "down"
+    with started(
+        *house.asks("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", name),
+        *("--wait", "--timeout", LIMIT, "--out", out, "--json"),
+    ) as waiting:
+        eventually(lambda: len(house.value("owner", "tasks", "--text", name, "--waiting")) == 1)
+        task = house.value("owner", "tasks", "--text", name)[0]["id"]
+        eventually(lambda: house.run("owner", "approve", task).code == 0)
+        stdout, stderr = waiting.communicate(timeout=LIMIT)
+    assert waiting.returncode == 0, stderr
+    value = json.loads(stdout)
+    assert (value["id"], value["status"]) == (task, "DONE")
+    assert [each.stat().st_size for each in out.iterdir()] == [value["result"]["size"]]
+    assert house.value("auditor", "audit", "list", "--resource", f"TASK:{task}", "--change", "DOWNLOADED")["entries"]
+
+
+def test_a_wait_that_is_over_says_so_and_names_the_task(house: House, firmware: Path) -> None:
+    asked = ("package", "--device", "gateway", "--firmware", firmware, "--wait", "--timeout", "0.2")
+    ran = house.run("developer", *asked, "--json")
+    assert ran.code == 5
+    assert (ran.value["status"], ran.value["error"]["code"]) == ("WAITING", "still-waiting")
+    assert house.value("owner", "show", ran.value["id"])["status"] == "WAITING"
+
+
+def test_an_interrupted_wait_closes_and_keeps_the_task(house: House, firmware: Path) -> None:
+    asked = ("package", "--device", "gateway", "--firmware", firmware, "--name", "interrupted", "--wait")
+    with started(*house.asks("developer", *asked)) as waiting:
+        assert waiting.stderr is not None
+        assert "sealyard show" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, stderr = waiting.communicate(timeout=LIMIT)
+    assert waiting.returncode == 130
+    assert "Traceback" not in stderr
+    assert house.value("developer", "tasks", "--text", "interrupted")[0]["status"] == "WAITING"
+    assert house.run("admin", "subject", "add", "next").code == 0
+
+
+def test_readers_work_beside_a_holder_and_writers_are_told_who_it_is(house: House) -> None:
+    with started(*house.asks("admin", "run", "--json")) as holder:
+        eventually(lambda: '"run"' in (house.folder / "lock").read_text())
+        assert spawned(*house.asks("developer", "tasks")).code == 0
+        for profile, *reading in (
+            ("developer", "show", house.done),
+            ("developer", "device", "list"),
+            ("admin", "key", "list"),
+            ("admin", "acl", "list"),
+            ("admin", "subject", "list"),
+            ("admin", "policy", "show"),
+            ("auditor", "audit", "list"),
+            ("auditor", "audit", "verify"),
+        ):
+            assert house.run(profile, *reading).code == 0, reading
+        held = house.run("admin", "subject", "add", "anna")
+        assert held.code == 6
+        assert f"process {holder.pid}" in held.err
+        holder.send_signal(signal.SIGTERM)
+        stdout, stderr = holder.communicate(timeout=LIMIT)
+    assert (holder.returncode, stderr) == (0, "")
+    assert json.loads(stdout) == {"ended": {}}
+    assert house.run("admin", "subject", "add", "anna").code == 0
+
+
+def test_run_works_on_what_was_left_and_says_so(house: House) -> None:
+    house.value("owner", "approve", house.waiting, "--no-wait")
+    with started(*house.asks("admin", "run")) as running:
+        eventually(lambda: house.value("developer", "show", house.waiting)["status"] == "DONE")
+        running.send_signal(signal.SIGINT)
+        stdout, _ = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0
+    assert stdout.splitlines()[-1].startswith("Closed.")
+
+
+def test_watch_submits_what_is_dropped(house: House, firmware: Path, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    (drop / "dropped.bin").write_bytes(firmware.read_bytes())
+    with started(*house.asks("developer", "watch", drop, "--device", "gateway", "--submit", "--json")) as watching:
+        eventually(lambda: len(house.value("developer", "tasks", "--text", "dropped.bin")) == 1)
+        watching.send_signal(signal.SIGINT)
+        stdout, _ = watching.communicate(timeout=LIMIT)
+    assert watching.returncode == 0
+    assert [each["task"]["inputs"][0]["name"] for each in json.loads(stdout)] == ["dropped.bin"]
+
+
+def test_a_watch_without_a_folder_ends_with_what_is_wrong(house: House, tmp_path: Path) -> None:
+    ran = house.run("developer", "watch", tmp_path / "nowhere", "--device", "gateway")
+    assert ran.code == 1
+    assert "nowhere" in ran.err
+
+
+def test_a_reader_who_leaves_is_no_trouble(house: House) -> None:
+    with started(*house.asks("auditor", "audit", "list", "--json")) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, stderr = process.communicate(timeout=LIMIT)
+    assert (process.returncode, stderr) == (141, "")
+
+
+def test_the_worker_leaves_when_nobody_speaks_to_it(house: House) -> None:
+    with started("worker") as worker:
+        assert worker.wait(LIMIT) is not None
