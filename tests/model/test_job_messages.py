@@ -48,7 +48,6 @@ JOB = Job(
     work=Work(task_id="t1", sealed=(SEGMENT,), header="AAAA"),
     certificate="PEM",
     signing_kind=KeyKind.ED25519,
-    signing_purpose=KeyPurpose.PACKAGE,
 )
 GENERATE = GenerateKey(
     uri="local:a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, subject="gateway", created_by="USER:a"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from sealyard.engine.deadlines import overdue
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.live import Pace
 from sealyard.engine.outcomes import Outcomes
@@ -161,23 +162,29 @@ class Scheduler:
     async def _attempt(self, task_id: str) -> None:
         try:
             worker = await self._bus.prepare(task_id)
+            task = await self._lease(task_id, worker)
         except SealyardError as error:
             await self._try_later(task_id, error)
             return
         self.trouble = None
-        task = await self._lease(task_id, worker)
         if task is None:
             self._bus.release(task_id)
             return
         self._pace.begin(task_id, 2 * task.total_bytes, asyncio.get_running_loop().time())
-        await self._bus.run(self._job(task))
+        try:
+            await self._bus.run(self._job(task))
+        except SealyardError as error:
+            log.warning("task %s could not be given to its worker: %s", task_id, error)
+            self._bus.release(task_id)
+            await self._advance(task, self._stopping.get(task_id, LeaseLost(fence=task.fence)))
+            return
         if task_id in self._stopping:
             await self._bus.stop(task_id)
         while await self._handle(await self._inboxes[task_id].get()):
             pass
 
     async def _try_later(self, task_id: str, error: SealyardError) -> None:
-        """No worker can be started: the task stays SCHEDULED and its execution period decides."""
+        """No worker can be started, or no lease stored: the task stays SCHEDULED; its execution period decides."""
         self._bus.release(task_id)
         if self.trouble is None:
             log.warning("no crypto worker: %s", error)
@@ -185,14 +192,18 @@ class Scheduler:
         await self._ledger.clock.sleep(RETRY_SECONDS)
 
     async def _lease(self, task_id: str, worker: str) -> Task | None:
+        """Tried once: while a task is SCHEDULED others may end it. Raises :class:`StorageError`."""
         task = self._ledger.task(task_id)
         if task.status is not TaskStatus.SCHEDULED:
             return None
-        if reason := self._right_lost(task):
-            await self._advance(task, RightLost(reason=reason))
+        now = self._ledger.clock.now()
+        if happening := overdue(task, now) or self._right_lost(task):
+            await self._moved(task, happening).commit()
             return None
-        limit = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().time_limit)
-        return await self._advance(task, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
+        limit = now + timedelta(seconds=self._ledger.policy().time_limit)
+        lease = self._moved(task, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
+        await lease.commit()
+        return lease.tasks[0]
 
     def _job(self, task: Task) -> Job:
         key = self._ledger.find(KEYS, task.signing_key.uri) if task.signing_key is not None else None
@@ -202,7 +213,6 @@ class Scheduler:
             work=self._ledger.find(WORK, task.id) or Work(task_id=task.id),
             certificate=version.certificate if version is not None else None,
             signing_kind=key.kind if key is not None else None,
-            signing_purpose=key.purpose if key is not None else None,
         )
 
     async def _handle(self, report: Report) -> bool:
@@ -240,8 +250,8 @@ class Scheduler:
 
     async def _intent(self, task: Task, report: IntentAsked) -> None:
         """Rights are judged once more, the intent is made durable, and only then may the key be used."""
-        if reason := self._right_lost(task):
-            self._stopping.setdefault(task.id, RightLost(reason=reason))
+        if lost := self._right_lost(task):
+            self._stopping.setdefault(task.id, lost)
         intent = IntentRecorded(fence=task.fence, sha256=report.sha256)
         try:
             intended = advance(task, intent, self._ledger.clock.now())
@@ -275,14 +285,16 @@ class Scheduler:
             return
         await self._advance(task, happening)
 
-    async def _advance(self, task: Task, happening: Happening) -> Task:
+    async def _advance(self, task: Task, happening: Happening) -> None:
+        await self._patiently(self._moved(task, happening))
+
+    def _moved(self, task: Task, happening: Happening) -> Draft:
         moved = advance(task, happening, self._ledger.clock.now())
         draft = self._ledger.draft()
         draft.task(moved)
         if moved.status.ended:
             draft.remove(WORK, task.id)
-        await self._patiently(draft)
-        return moved
+        return draft
 
     async def _patiently(self, draft: Draft) -> None:
         """A full disk does not end a task: it waits until there is room, or its time limit is over."""
@@ -295,16 +307,16 @@ class Scheduler:
             else:
                 return
 
-    def _right_lost(self, task: Task) -> str:
-        """What right is lacking now, in words. If rights cannot be read, they are lacking."""
+    def _right_lost(self, task: Task) -> RightLost | None:
+        """What right is lacking now. If rights cannot be read, they are lacking."""
         resource = device_resource(task.config_id)
         if not self._rights.may(task.created_by, Action.USE, resource):
-            return f"{task.created_by} may not use {task.config_name} any more."
+            return RightLost(reason=f"{task.created_by} may not use {task.config_name} any more.")
         approvers = counting_approvers(task, task.approvals)
         still = [each for each in approvers if self._rights.may(each, Action.APPROVE, resource)]
         if len(still) < task.approvals_required:
-            return "Too few of those who approved may still approve."
-        return ""
+            return RightLost(reason="Too few of those who approved may still approve.")
+        return None
 
 
 def _reason(report: Broken) -> str:

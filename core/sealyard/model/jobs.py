@@ -43,7 +43,6 @@ class Job(Value, frozen=True, kw_only=True):
     work: Work
     certificate: str | None = None
     signing_kind: KeyKind | None = None
-    signing_purpose: KeyPurpose | None = None
 
 
 # ---- engine to worker

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from sealyard.crypto.streams import ContentCipher
 from sealyard.keys.provider import Signer
+from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.errors import WorkerError
 from sealyard.model.jobs import IntentAsked, Job
 from sealyard.model.tasks import InputFile
@@ -36,6 +37,11 @@ class Bench:
 
     def say(self, message: Any) -> None:
         self._channel.send(message)
+
+    async def signing_purpose(self) -> KeyPurpose | None:
+        """What the key store says the task's signing key is for; None where the task has none."""
+        key = self.task.signing_key
+        return None if key is None else await self._keys.purpose(key)
 
     async def signer(self) -> Signer:
         key = self.task.signing_key

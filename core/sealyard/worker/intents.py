@@ -8,13 +8,14 @@ one appending write. Intents that wait at the same time share one sync.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
 
 import msgspec
 
-from sealyard.model.errors import ConflictError
+from sealyard.model.errors import ConflictError, StorageError
 from sealyard.model.value import Value
 
 
@@ -37,6 +38,7 @@ class IntentLog:
     async def record(self, task: str, fence: int, sha256: str, *, again: bool) -> None:
         """Durable when it returns. Raises :class:`ConflictError` where the task signed other bytes before.
 
+        Raises :class:`StorageError` where the file does not say whether it did.
         ``again``: the engine says that an intent was recorded before, so the file is searched for it.
         """
         if again:
@@ -62,9 +64,12 @@ class IntentLog:
                 written.set_result(None)
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, lines)
+            # Where a full disk or a power cut left half a line, nothing was signed for it; it stays alone.
+            whole = _line_end_missing(descriptor) + lines
+            if os.write(descriptor, whole) < len(whole):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
@@ -73,7 +78,21 @@ class IntentLog:
         marker = f'"task":"{task}"'.encode()
         text = self._path.read_bytes() if self._path.exists() else b""
         for line in text.splitlines():
-            if marker in line and msgspec.json.decode(line, type=IntentLine).sha256 != sha256:
+            if marker in line and line.endswith(b"}") and _digest_in(line) != sha256:
                 raise ConflictError(
                     f"The worker has signed something else for task {task} before.", "Ask again with a new task."
                 )
+
+
+def _line_end_missing(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
+
+
+def _digest_in(line: bytes) -> str:
+    try:
+        return msgspec.json.decode(line, type=IntentLine).sha256
+    except msgspec.MsgspecError:
+        raise StorageError(
+            "The worker's log of what it signed is damaged.", "Put worker/intents.jsonl back from a backup."
+        ) from None

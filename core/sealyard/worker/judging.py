@@ -9,8 +9,11 @@ from sealyard.model.jobs import Job
 from sealyard.model.tasks import TaskKind
 
 
-def judge(job: Job) -> None:
-    """Raises :class:`NotAllowedError` where the approvals do not carry, :class:`KeyRefusedError` for a wrong key."""
+def judge(job: Job, purpose: KeyPurpose | None) -> None:
+    """``purpose``: of the signing key, as the key store has it; None where nothing is signed.
+
+    Raises :class:`NotAllowedError` where the approvals do not carry, :class:`KeyRefusedError` for a wrong key.
+    """
     task = job.task
     if approval_digest(task) != task.approval_digest:
         raise NotAllowedError(
@@ -18,7 +21,7 @@ def judge(job: Job) -> None:
         )
     if not quorum_reached(task):
         raise NotAllowedError("The job lacks approvals.", "Nothing was signed or encrypted.")
-    if task.kind is TaskKind.PACKAGING and job.signing_purpose is KeyPurpose.DATA:
+    if task.kind is TaskKind.PACKAGING and purpose is KeyPurpose.DATA:
         raise KeyRefusedError("The signing key is for data, not for packages.", "Use a key made for packages.")
-    if task.kind is TaskKind.SIGNING and job.signing_purpose is KeyPurpose.PACKAGE:
+    if task.kind is TaskKind.SIGNING and purpose is KeyPurpose.PACKAGE:
         raise KeyRefusedError("The signing key is for packages, not for data.", "Use a key made for data.")

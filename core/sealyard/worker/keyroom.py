@@ -51,6 +51,10 @@ class KeyRoom:
         uri = parse_key_uri(key.uri)
         return await self._provider(uri.scheme).signer(uri.name, key.version, key.algorithm)
 
+    async def purpose(self, key: SigningKey) -> KeyPurpose:
+        uri = parse_key_uri(key.uri)
+        return (await self._provider(uri.scheme).info(uri.name)).purpose
+
     async def cipher(self, key: EncryptionKey) -> ContentCipher:
         uri = parse_key_uri(key.uri)
         return await self._provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)

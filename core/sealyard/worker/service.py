@@ -74,6 +74,8 @@ class _Service:
         self._intents = IntentLog(Places(workspace).intents)
         self._benches: dict[str, Bench] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._said: dict[str, tuple[int, int]] = {}
+        """By task: the bytes last spoken of, and in which beat."""
         self._answering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -113,14 +115,19 @@ class _Service:
     async def _do(self, job: Job, bench: Bench) -> None:
         task = job.task
         try:
-            judge(job)
+            judge(job, await bench.signing_purpose())
             outcome: Finished | Broken | Stopped = await WORKS[task.kind](bench)
         except BaseException as error:
             outcome = _unfinished(bench, error)
+        # What other threads still do for a job that broke down ends at their next piece.
+        bench.progress.stop()
+        if isinstance(outcome, Finished) and task.id in self._said:
+            self._channel.send(_beat_of(bench))
         self._channel.send(outcome)
         if bench.permit.done():
             bench.permit.exception()
         del self._benches[task.id], self._running[task.id]
+        self._said.pop(task.id, None)
 
     async def _answer(self, ask: Ask) -> None:
         try:
@@ -132,23 +139,23 @@ class _Service:
         self._channel.send(answer)
 
     async def _beat(self) -> None:
-        said: dict[str, tuple[int, int]] = {}
         beat = 0
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             beat += 1
             for task_id, bench in self._benches.items():
-                done, at = said.get(task_id, (-1, beat))
+                done, at = self._said.get(task_id, (-1, beat))
                 if bench.progress.done == done and beat - at < SILENCE_BEATS:
                     continue
-                said[task_id] = (bench.progress.done, beat)
+                self._said[task_id] = (bench.progress.done, beat)
                 self._channel.send(_beat_of(bench))
-            said = {task_id: last for task_id, last in said.items() if task_id in self._benches}
 
 
 def _beat_of(bench: Bench) -> Beat:
+    """Padding and IVs pass by too: what is done is never said to be more than all there is."""
     progress = bench.progress
-    return Beat(task_id=bench.task.id, fence=bench.task.fence, done=progress.done, total=progress.total)
+    done = min(progress.done, progress.total)
+    return Beat(task_id=bench.task.id, fence=bench.task.fence, done=done, total=progress.total)
 
 
 def _unfinished(bench: Bench, error: BaseException) -> Broken | Stopped:

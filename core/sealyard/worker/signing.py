@@ -23,7 +23,7 @@ async def sign(bench: Bench) -> Finished:
     assert certificate is not None
     with bench.open_input(bench.task.inputs[0]) as file:
         data = file.read()
-    _refuse_forgery(bench, data)
+    _refuse_forgery(bench, data, await bench.signing_purpose())
     bench.progress.total = len(data)
     await bench.leave_to_sign(data)
     signer = await bench.signer()
@@ -38,12 +38,12 @@ async def sign(bench: Bench) -> Finished:
     return Finished(task_id=bench.task.id, fence=bench.task.fence, signature=base64.b64encode(signature).decode())
 
 
-def _refuse_forgery(bench: Bench, data: bytes) -> None:
+def _refuse_forgery(bench: Bench, data: bytes, purpose: KeyPurpose | None) -> None:
     """A signing task must not make what would pass as the signature of a container."""
     key = bench.task.signing_key
     assert key is not None
     if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
-        if bench.job.signing_purpose is not KeyPurpose.DATA:
+        if purpose is not KeyPurpose.DATA:
             raise KeyRefusedError(
                 "A bare digest is signed with a key for data only: nobody can see what stands behind it.",
                 "Use a configuration whose signing key has the purpose 'data'.",
