@@ -1,0 +1,169 @@
+"""From a dropped file to a checked container, over the real engine in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sealyard.client.download_state import DownloadState
+from sealyard.client.downloads import Checked, DownloadEvent, Downloads, Outcome
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.watching import Rule, Submitted, WatchEvent, WatchFolder
+from sealyard.engine.clock import SystemClock
+from sealyard.engine.founding import found_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.errors import ResultGoneError
+from sealyard.model.requests import DeviceRequest, EncryptionRequest
+from sealyard.model.tasks import Task, Verdict
+from sealyard.model.workspace import KeyStore, Places
+
+ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
+PASSPHRASE = "only for this test"
+FIRMWARE = bytes(range(256)) * 4096
+DAY = timedelta(days=1)
+
+
+class MovableClock(SystemClock):
+    """The system's clock, and any time later."""
+
+    later = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.later
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "workspace"
+
+    async def found() -> None:
+        await found_workspace(
+            Places(folder),
+            name="factory",
+            administrator=ADMIN,
+            key_store=KeyStore.PASSPHRASE,
+            passphrase=PASSPHRASE,
+        )
+        async with engine(folder) as admin:
+            for each in (DEVELOPER, OWNER):
+                await admin.add_subject(each)
+            await admin.create_device(
+                DeviceRequest(
+                    name="door",
+                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                    signing=SigningAlgorithm.ED25519,
+                    use=(DEVELOPER,),
+                    approve=(OWNER,),
+                )
+            )
+
+    asyncio.run(found())
+    return folder
+
+
+@asynccontextmanager
+async def engine(folder: Path, clock: MovableClock | None = None) -> AsyncIterator[EmbeddedClient]:
+    client = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1, clock=clock)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def encrypted(client: EmbeddedClient, source: Path) -> Task:
+    file = await client.upload(source)
+    task = await client.create_encryption(EncryptionRequest(config="door", file=file))
+    return await client.wait(task.id)
+
+
+def downloads_of(client: EmbeddedClient, root: Path) -> Downloads:
+    return Downloads(client, root / "down", DownloadState(root / "downloads.json"))
+
+
+def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: Path, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    (drop / "firmware.bin").write_bytes(FIRMWARE)
+
+    async def main() -> None:
+        async with engine(workspace) as admin:
+            developer, owner = admin.as_subject(DEVELOPER), admin.as_subject(OWNER)
+            dropped: asyncio.Queue[WatchEvent] = asyncio.Queue()
+            arrived: asyncio.Queue[DownloadEvent] = asyncio.Queue()
+            watch = WatchFolder(
+                developer,
+                drop,
+                "door",
+                dropped.put_nowait,
+                state=tmp_path / "watch.json",
+                rule=Rule.SUBMIT,
+                settle=0.05,
+            )
+            running = [
+                asyncio.create_task(watch.run()),
+                asyncio.create_task(downloads_of(developer, tmp_path).run(arrived.put_nowait)),
+            ]
+            submitted = await dropped.get()
+            assert isinstance(submitted, Submitted)
+            await owner.decide(submitted.task.id, Verdict.APPROVED)
+            while not isinstance(event := await arrived.get(), Outcome):
+                pass
+            assert event.downloaded is not None
+            assert event.downloaded.checked is Checked.SIGNATURE
+            assert Path(event.downloaded.path).stat().st_size > len(FIRMWARE)
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            page = await admin.audit(AuditFilter(change=AuditChange.DOWNLOADED))
+            assert [entry.author for entry in page.entries] == [DEVELOPER]
+        async with engine(workspace) as admin:
+            assert await downloads_of(admin.as_subject(DEVELOPER), tmp_path).fetch_all() == ()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_goes(
+    workspace: Path, tmp_path: Path
+) -> None:
+    clock = MovableClock()
+    source = tmp_path / "firmware.bin"
+    source.write_bytes(FIRMWARE)
+
+    async def main() -> None:
+        async with engine(workspace, clock) as admin:
+            developer = admin.as_subject(DEVELOPER)
+            made = [await encrypted(developer, source) for _ in range(2)]
+        async with engine(workspace, clock) as admin:
+            developer = admin.as_subject(DEVELOPER)
+            downloads = downloads_of(developer, tmp_path)
+            first, second = await downloads.pending()
+            assert [first.id, second.id] == [task.id for task in made]
+            whole = b"".join([chunk async for chunk in developer.download(first.id)])
+            (tmp_path / "down").mkdir()
+            part = tmp_path / "down" / f"{first.result.file_name}.{first.id}.part"
+            part.write_bytes(whole[:100_000])
+            found = await downloads.fetch(first.id)
+            assert Path(found.path).read_bytes() == whole
+            assert found.checked is Checked.DIGEST
+
+            clock.later = 2 * DAY
+            (expired,) = await downloads.fetch_all()
+            assert expired.error is not None
+            assert (expired.error.code, "renew" in expired.error.advice) == ("result-expired", True)
+            assert await downloads.fetch_all() == ()
+            await developer.renew(second.id)
+            (renewed,) = await downloads.fetch_all()
+            assert renewed.downloaded is not None
+
+            clock.later = 40 * DAY
+            Path(renewed.downloaded.path).unlink()
+            with pytest.raises(ResultGoneError):
+                await downloads.fetch(second.id)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
