@@ -51,9 +51,10 @@ def test_hostile_arguments_are_not_echoed_raw(house: House, tmp_path: Path) -> N
         house.asks("developer", "encrypt", "--device", HOSTILE, tmp_path),
         ("verify", tmp_path / HOSTILE, "--certificate", "c"),
     ):
-        for ran in (sealyard(*arguments), sealyard(*arguments, "--json")):
-            assert ran.code not in (0, None)
-            assert _is_harmless(ran.out + ran.err), arguments
+        ran = sealyard(*arguments, "--json")
+        assert ran.code != 0
+        assert ran.err != ""
+        assert _is_harmless(ran.out + ran.err), arguments
 
 
 def test_a_display_name_does_not_break_the_table(house: House) -> None:
