@@ -175,8 +175,11 @@ def test_an_engine_that_sends_more_than_it_said_does_not_fill_the_disk(
 ) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = DATA * 100
+    sent: list[None] = []
+    client.on_chunk = lambda: sent.append(None)
     with pytest.raises(DownloadError):
         asyncio.run(downloads.fetch(task.id))
+    assert len(sent) <= len(DATA) // CHUNK + 1
     assert names(folder) == []
 
 
@@ -584,6 +587,14 @@ def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
     assert tuple(clock.slept[:6]) == RECONNECT_SECONDS
     assert set(clock.slept[6:]) == {RECONNECT_SECONDS[-1]}
     assert client.cursors == [0] + [41] * 9
+
+
+def test_a_connection_that_held_for_a_while_is_made_again_quickly(
+    client: FakeClient, downloads: Downloads, clock: FakeClock
+) -> None:
+    broken = SealyardError("The connection broke.")
+    run_for(downloads, client, [broken], [broken], [Gap(cursor=1), broken])
+    assert tuple(clock.slept) == (*RECONNECT_SECONDS[:2], RECONNECT_SECONDS[0])
 
 
 def test_a_failing_download_is_tried_again_ever_later_then_rests(

@@ -1,7 +1,8 @@
-"""Names of downloads: whatever the engine says, they are harmless in any folder."""
+"""Names of downloads are harmless in any folder, whatever the engine says; a part has one holder."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealyard.client.local_files import LONGEST_NAME, local_name, part_name
+from sealyard.client.local_files import LONGEST_NAME, Part, local_name, part_name
 
 foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u202eac:", max_size=40)
 
@@ -62,3 +63,35 @@ def test_a_name_that_is_too_long_keeps_its_suffix() -> None:
     local = local_name("ä" * 500 + ".bin", "0123456789")
     assert local.endswith(".bin")
     assert LONGEST_NAME - 1 <= len(local.encode()) <= LONGEST_NAME
+
+
+def test_a_part_has_one_holder_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "x.part"
+    first = Part.hold(path)
+    assert first is not None
+    assert Part.hold(path) is None
+    first.close()
+    assert not path.exists()
+    second = Part.hold(path)
+    assert second is not None
+    second.close()
+
+
+def test_a_part_that_got_its_final_name_while_one_waited_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, final = tmp_path / "x.part", tmp_path / "x"
+    path.write_bytes(b"finished")
+    lock = fcntl.flock
+
+    def finished_meanwhile(fd: int, operation: int) -> None:
+        lock(fd, operation)
+        if not final.exists():
+            path.rename(final)
+
+    monkeypatch.setattr(fcntl, "flock", finished_meanwhile)
+    part = Part.hold(path)
+    assert part is not None
+    part.append(b"mine")
+    part.close()
+    assert (final.read_bytes(), path.read_bytes()) == (b"finished", b"mine")
