@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from sealyard.engine.deadlines import overdue
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.onward import Onward
 from sealyard.engine.rights import Rights
@@ -64,6 +65,8 @@ class Decisions:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
         stored = self._ledger.task(task.id)
         now = self._ledger.clock.now()
+        if overdue(stored, now) is not None:
+            raise ConflictError("The approval period is over.", "Ask again with a new task.")
         decision = Decision(by=subject, verdict=verdict, at=now, digest=stored.approval_digest, reason=reason)
         decided = advance(stored, Decided(decision=decision), now)
         draft = self._ledger.draft()
