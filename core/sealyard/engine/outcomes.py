@@ -41,8 +41,8 @@ class Outcomes:
 
     def _publish(self, task: Task, report: Finished) -> None:
         made = self._artifacts.work_path(task.id) / PRODUCTS[task.kind]
-        if made.stat().st_size != report.size:
-            raise StorageError("The finished artifact is not as long as the worker says.", "Check the disk.")
+        if not made.is_file() or made.stat().st_size != report.size:
+            raise StorageError("The finished artifact is not there as the worker says.", "Check the disk.")
         self._artifacts.publish_result(task.id, made)
 
     def _result(self, task: Task, report: Finished) -> Result:
