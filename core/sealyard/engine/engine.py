@@ -205,9 +205,13 @@ class Engine:
 
     def _tidy(self, task: Task) -> None:
         """An ended task needs neither its inputs nor a place of work."""
-        if task.status.ended:
+        if not task.status.ended:
+            return
+        try:
             self.inputs.release(task)
             self._artifacts.drop_work(task.id)
+        except SealyardError as error:
+            log.warning("what task %s has left behind is cleared at the next start: %s", task.id, error)
 
 
 async def open_engine(
