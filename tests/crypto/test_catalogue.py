@@ -20,7 +20,7 @@ from sealyard.crypto.catalogue import (
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 from sealyard.model.errors import InputError
 
-DIGEST_ALGORITHMS = {SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS}
+DIGEST_ALGORITHMS = (SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS)
 
 
 def test_every_algorithm_has_its_entry():
