@@ -13,7 +13,14 @@ from sealyard.engine.links import Links
 from sealyard.engine.tables import KEYS
 from sealyard.engine.views import Views
 from sealyard.model.audit import AuditChange
-from sealyard.model.errors import ConflictError, NotFoundError, ResultExpiredError, ResultGoneError
+from sealyard.model.errors import (
+    ConflictError,
+    NotAllowedError,
+    NotFoundError,
+    ResultExpiredError,
+    ResultGoneError,
+    UsageError,
+)
 from sealyard.model.results import renewed
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
@@ -56,8 +63,10 @@ class Delivery:
     async def download(self, subject: str, task_id: str, offset: int) -> AsyncIterator[bytes]:
         """The link is judged when the download begins; one that is under way is let finish."""
         task = self._views.task(subject, task_id)
-        link = _live_link(task)
-        self._links.task_behind(link, self._ledger.clock.now())
+        if offset < 0:
+            raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
+        if self._links.task_behind(_live_link(task), self._ledger.clock.now()) != task.id:
+            raise NotAllowedError("This link leads to another task's result.", "Ask the workspace for a new one.")
         file = await asyncio.to_thread(self._artifacts.open_result, task.id, offset)
         with file:
             while chunk := await asyncio.to_thread(file.read, CHUNK):

@@ -1,6 +1,6 @@
 """Links to results: signed, with an end, and good for one artifact.
 
-``sealyard:<workspace id>/<task id>?expires=<seconds since the epoch>&signature=<hex>``, where the signature is
+``sealyard:<workspace id>/<task id>?expires=<seconds since the epoch, rounded up>&signature=<hex>``; the signature is
 HMAC-SHA256 over what stands before ``&``, under a random key of the workspace (32 bytes, in a file of mode 0600).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import re
 import secrets
@@ -36,7 +37,7 @@ class Links:
         return cls(workspace_id, key_file.read_bytes())
 
     def link(self, task_id: str, expires_at: datetime) -> str:
-        text = f"sealyard:{self._workspace_id}/{task_id}?expires={int(expires_at.timestamp())}"
+        text = f"sealyard:{self._workspace_id}/{task_id}?expires={math.ceil(expires_at.timestamp())}"
         return f"{text}&signature={self._signature(text)}"
 
     def task_behind(self, link: str, now: datetime) -> str:
@@ -45,7 +46,11 @@ class Links:
         Raises :class:`NotAllowedError` for a link that was not made here, :class:`ResultExpiredError`.
         """
         found = _LINK.fullmatch(link)
-        if found is None or not hmac.compare_digest(self._signature(found[1]), found[5]):
+        if (
+            found is None
+            or found[2] != self._workspace_id
+            or not hmac.compare_digest(self._signature(found[1]), found[5])
+        ):
             raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
         if now >= datetime.fromtimestamp(int(found[4]), UTC):
             raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {found[3]}")
