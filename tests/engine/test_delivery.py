@@ -1,0 +1,232 @@
+"""Handing results out: while the link lives, renewed while the artifact is kept, said when it is over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from fake_clock import START
+from house import ADMIN, CLIENT, DEV, OWNER, House, sha256
+
+from sealyard.engine.links import Links
+from sealyard.engine.tables import TASKS
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import (
+    ConflictError,
+    NotAllowedError,
+    NotFoundError,
+    ResultExpiredError,
+    ResultGoneError,
+    SealyardError,
+    UsageError,
+)
+from sealyard.model.tasks import ResultState, Task, TaskStatus
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = bytes(range(256)) * 40
+HOUR = 3600
+
+
+@pytest.fixture
+async def done(empty: House) -> Task:
+    """A package whose link lives an hour and whose artifact is kept for a day."""
+    await empty.settle(link_seconds=HOUR, retention_seconds=24 * HOUR)
+    return await empty.done_package(CONTENT)
+
+
+async def download(house: House, task: Task, offset: int = 0, by: str = DEV) -> bytes:
+    return b"".join([chunk async for chunk in house.engine.delivery.download(by, task.id, offset)])
+
+
+def state(house: House, task: Task) -> ResultState:
+    result = house.task(task.id).result
+    assert result is not None
+    return result.state
+
+
+async def aged(house: House, task: Task, wanted: ResultState) -> None:
+    await house.until(lambda: state(house, task) is wanted)
+    await house.durable()
+
+
+async def test_the_times_count_from_done(empty: House, done: Task) -> None:
+    assert done.result is not None
+    assert done.result.expires_at == START + timedelta(hours=1)
+    assert done.result.kept_until == START + timedelta(days=1)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 10_000, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 1])
+async def test_a_download_goes_on_from_any_offset(empty: House, done: Task, offset: int) -> None:
+    assert await download(empty, done, offset) == CONTENT[offset:]
+
+
+async def test_an_offset_before_the_beginning_is_refused(empty: House, done: Task) -> None:
+    with pytest.raises(UsageError):
+        await download(empty, done, -1)
+
+
+async def test_whoever_may_see_the_task_may_have_its_result(empty: House, done: Task) -> None:
+    assert await download(empty, done, by=OWNER) == CONTENT
+    await empty.add("USER:stranger")
+    for asking in ("USER:stranger", "USER:unknown"):
+        with pytest.raises(NotFoundError):
+            await download(empty, done, by=asking)
+
+
+async def test_the_link_is_good_to_its_very_end(empty: House, done: Task) -> None:
+    empty.clock.move(seconds=HOUR - 1, microseconds=999_999)
+    assert await download(empty, done) == CONTENT
+    assert empty.engine.views.task(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
+    empty.clock.move(microseconds=1)
+    with pytest.raises(ResultExpiredError, match="expired") as caught:
+        await download(empty, done)
+    assert done.id in caught.value.advice
+    assert empty.engine.views.task(DEV, done.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
+
+
+async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_removed(empty: House, done: Task) -> None:
+    path = empty.artifacts.result_path(done.id)
+    empty.clock.move(hours=1)
+    await aged(empty, done, ResultState.EXPIRED)
+    assert path.is_file()
+    empty.clock.move(hours=22, minutes=59, seconds=59)
+    await empty.durable()
+    assert path.is_file()
+    empty.clock.move(seconds=1)
+    await aged(empty, done, ResultState.GONE)
+    assert not path.exists()
+    changes = [each.change for each in await empty.audit(about=f"TASK:{done.id}")]
+    assert changes[-2:] == [AuditChange.EXPIRED, AuditChange.REMOVED]
+    with pytest.raises(ResultGoneError, match="removed"):
+        await download(empty, done)
+
+
+async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: House, done: Task) -> None:
+    empty.clock.move(hours=2)
+    await aged(empty, done, ResultState.EXPIRED)
+    renewed = await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
+    assert renewed.result is not None
+    assert renewed.result.expires_at == START + timedelta(hours=3)
+    assert await download(empty, done) == CONTENT
+    empty.clock.move(hours=21, minutes=30)
+    renewed = await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
+    assert renewed.result is not None
+    assert renewed.result.expires_at == renewed.result.kept_until == START + timedelta(days=1)
+    assert len(await empty.audit(AuditChange.RENEWED)) == 2
+    empty.clock.move(minutes=30)
+    with pytest.raises(ResultGoneError):
+        await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
+    await aged(empty, done, ResultState.GONE)
+    assert not empty.artifacts.has_result(done.id)
+
+
+async def test_a_renewed_result_expires_again(empty: House, done: Task) -> None:
+    empty.clock.move(hours=1)
+    await aged(empty, done, ResultState.EXPIRED)
+    await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
+    await aged(empty, done, ResultState.AVAILABLE)
+    empty.clock.move(hours=1)
+    await aged(empty, done, ResultState.EXPIRED)
+    assert len(await empty.audit(AuditChange.EXPIRED)) == 2
+
+
+async def test_a_download_is_audited_when_it_was_whole(empty: House, done: Task) -> None:
+    await download(empty, done)
+    assert await empty.audit(AuditChange.DOWNLOADED) == []
+    await empty.do(DEV, empty.engine.delivery.downloaded(DEV, done.id))
+    entry = (await empty.audit(AuditChange.DOWNLOADED))[0]
+    assert (entry.author, entry.new_value) == (DEV, {"sha256": sha256(CONTENT), "size": len(CONTENT)})
+
+
+async def test_what_has_no_artifact_says_so(empty: House, done: Task) -> None:
+    unfinished = await empty.package()
+    signing = await empty.approve(await empty.signing())
+    worker = await empty.worker(signing)
+    worker.intend()
+    await empty.until(lambda: worker.permitted)
+    worker.finish_signature()
+    signed = await empty.ended(signing)
+    for task in (unfinished, signed):
+        for act in (
+            download(empty, task),
+            empty.do(DEV, empty.engine.delivery.renew(DEV, task.id)),
+            empty.do(DEV, empty.engine.delivery.downloaded(DEV, task.id)),
+        ):
+            with pytest.raises(ConflictError):
+                await act
+
+
+async def test_an_artifact_that_was_removed_by_hand_is_gone(empty: House, done: Task) -> None:
+    empty.artifacts.remove_result(done.id)
+    with pytest.raises(ResultGoneError):
+        await download(empty, done)
+
+
+async def test_the_certificate_is_that_of_the_key_version_the_task_signed_with(empty: House, done: Task) -> None:
+    first = empty.shelf.infos["local:gateway-signing"].current.certificate
+    await empty.do(ADMIN, empty.engine.devices.rotate_key(ADMIN, "local:gateway-signing"))
+    assert empty.engine.delivery.certificate(DEV, done.id) == first
+    newer = await empty.package()
+    assert empty.engine.delivery.certificate(DEV, newer.id) not in (None, first)
+    with pytest.raises(NotFoundError):
+        empty.engine.delivery.certificate(DEV, (await empty.encryption()).id)
+
+
+# ---- links
+
+KEY = b"k" * 32
+
+
+def test_a_link_leads_to_its_task_until_it_ends() -> None:
+    links = Links("w1", KEY)
+    end = START + timedelta(hours=1)
+    link = links.link("t1", end)
+    assert links.task_behind(link, end - timedelta(microseconds=1)) == "t1"
+    with pytest.raises(ResultExpiredError):
+        links.task_behind(link, end + timedelta(seconds=1))
+
+
+def test_a_forged_link_is_refused() -> None:
+    links = Links("w1", KEY)
+    link = links.link("t1", START)
+    number = link.partition("expires=")[2].partition("&")[0]
+    forged = [
+        link.replace("t1", "t2"),
+        link.replace("w1", "w2"),
+        link.replace(number, str(int(number) + 9999)),
+        link[:-1] + ("0" if link[-1] != "0" else "1"),
+        link.upper(),
+        link + "0",
+        link + "\n",
+        "",
+        "sealyard:",
+        Links("w1", b"x" * 32).link("t1", START),
+        Links("w2", KEY).link("t1", START),
+    ]
+    for each in forged:
+        with pytest.raises(SealyardError):
+            links.task_behind(each, START - timedelta(hours=1))
+
+
+async def test_the_link_of_another_task_opens_nothing(empty: House, done: Task) -> None:
+    other = await empty.done_package(b"other")
+    assert done.result is not None
+    assert other.result is not None
+    swapped = msgspec.structs.replace(done, result=msgspec.structs.replace(done.result, link=other.result.link))
+    draft = empty.engine.ledger.draft()
+    draft.put(TASKS, done.id, swapped)
+    await draft.commit()
+    with pytest.raises(NotAllowedError):
+        await download(empty, done)
+
+
+async def test_links_outlive_the_engine_and_their_key_is_private(empty: House, done: Task) -> None:
+    assert empty.places.link_key.stat().st_mode & 0o777 == 0o600
+    await empty.reopen()
+    assert await download(empty, done) == CONTENT
+    assert empty.task(done.id).status is TaskStatus.DONE
+    with pytest.raises(NotFoundError):
+        await download(empty, done, by="CLIENT:" + "none")
+    assert await download(empty, done, by=CLIENT) == CONTENT

@@ -1,0 +1,216 @@
+"""An engine that closed or was killed: the next one finds every task where the last one left it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from house import ADMIN, DEV, OWNER, House, sha256
+
+from sealyard.engine.tables import TASKS, WORK
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import WorkspaceHeldError
+from sealyard.model.happenings import Decided
+from sealyard.model.lifecycle import advance
+from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
+from sealyard.storage.lock import WorkspaceLock
+
+pytestmark = pytest.mark.anyio
+
+S = TaskStatus
+
+
+async def put(house: House, task: Task) -> None:
+    """What an engine that died between two frames has on the disk."""
+    draft = house.engine.ledger.draft()
+    draft.put(TASKS, task.id, task)
+    await draft.commit()
+
+
+async def finish(house: House, task: Task) -> Task:
+    worker = await house.worker(task)
+    if worker.job.task.signing_key is not None:
+        worker.intend()
+        await house.until(lambda: worker.permitted)
+    worker.finish()
+    return await house.ended(task)
+
+
+async def test_a_task_left_created_moves_on(house: House) -> None:
+    task = await house.package()
+    created = msgspec.structs.replace(task, status=S.CREATED, history=task.history[:1], approval_expires_at=None)
+    await put(house, created)
+    killed = await house.killed()
+    await killed.open()
+    assert killed.task(task.id).status is S.WAITING
+    await killed.close()
+
+
+async def test_a_task_left_approved_is_scheduled(house: House) -> None:
+    await house.reopen(work=False)
+    task = await house.package()
+    decision = Decision(by=OWNER, verdict=Verdict.APPROVED, at=house.clock.now(), digest=task.approval_digest)
+    await put(house, advance(task, Decided(decision=decision), house.clock.now()))
+    killed = await house.killed()
+    await killed.open()
+    assert (await finish(killed, task)).status is S.DONE
+    await killed.close()
+
+
+async def test_a_waiting_task_waits_on(house: House) -> None:
+    task = await house.package()
+    killed = await house.killed()
+    await killed.open()
+    assert killed.task(task.id) == task
+    assert (await killed.approve(task)).status is S.SCHEDULED
+    assert (await finish(killed, task)).status is S.DONE
+    await killed.close()
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "closed"])
+async def test_a_scheduled_task_is_taken_up(house: House, kill: bool) -> None:
+    house.bus.small_places = 0
+    task = await house.approved_package()
+    await house.durable()
+    if kill:
+        house = await house.killed()
+        await house.open()
+    else:
+        await house.reopen()
+    assert (await finish(house, task)).status is S.DONE
+    await house.close()
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "closed"])
+async def test_a_running_task_is_run_again_with_what_was_recorded(house: House, kill: bool) -> None:
+    worker = await house.worker(await house.approved_package(files=2))
+    segment = worker.seal(0)
+    worker.intend(b"header")
+    await house.until(lambda: worker.permitted)
+    before = house.task(worker.id)
+    house.clock.move(hours=1)
+    if kill:
+        house = await house.killed()
+        await house.open()
+    else:
+        await house.reopen()
+    again = await house.worker(worker.id)
+    assert (again.fence, again.job.task.losses) == (2, 0)
+    assert again.job.work.sealed == (segment,)
+    assert again.job.work.header == worker.header
+    assert again.job.task.intent == before.intent
+    assert before.time_limit_at is not None
+    assert again.job.task.time_limit_at == before.time_limit_at + timedelta(hours=1)
+    again.intend(b"header")
+    await house.until(lambda: again.permitted)
+    again.finish()
+    assert (await house.ended(worker.id)).status is S.DONE
+    await house.close()
+
+
+async def test_an_engine_killed_again_and_again_never_counts_it_against_the_task(house: House) -> None:
+    task = await house.encryption()
+    for fence in range(1, 6):
+        assert (await house.worker(task)).fence == fence
+        await house.reopen()
+    assert house.task(task.id).losses == 0
+
+
+async def test_a_result_that_was_published_and_not_recorded_is_taken_back(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    worker.product("container").write_bytes(b"a container")
+    house.artifacts.publish_result(worker.id, worker.product("container"))
+    killed = await house.killed()
+    await killed.open()
+    again = await killed.worker(worker.id)
+    assert again.product("container").read_bytes() == b"a container"
+    assert not killed.artifacts.has_result(worker.id)
+    again.intend()
+    await killed.until(lambda: again.permitted)
+    again.finish()
+    assert (await killed.ended(worker.id)).status is S.DONE
+    await killed.close()
+
+
+async def test_a_result_that_was_recorded_stays(house: House) -> None:
+    done = await house.done_package(b"a container")
+    killed = await house.killed()
+    await killed.open()
+    assert killed.task(done.id) == done
+    assert killed.artifacts.result_path(done.id).read_bytes() == b"a container"
+    await killed.close()
+
+
+async def test_inputs_of_ended_tasks_and_unclaimed_uploads_are_dropped(house: House) -> None:
+    ended, waiting = await house.upload(b"ended"), await house.upload(b"waiting")
+    over = await house.package(firmware=(ended,))
+    await house.decide(over, OWNER, Verdict.REJECTED, "no")
+    await house.package(firmware=(waiting,))
+    house.artifacts.ingest_bytes(b"ended")  # as if it had not been dropped in time
+    await house.upload(b"never claimed")
+    killed = await house.killed()
+    await killed.open()
+    assert list(killed.artifacts.stored_inputs()) == [sha256(b"waiting")]
+    await killed.close()
+
+
+async def test_what_belongs_to_no_unfinished_task_is_cleared_away(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    done = await house.done_package()
+    for task_id in (worker.id, done.id, "stranger"):
+        (house.artifacts.work_path(task_id) / "container").write_bytes(b"left")
+    killed = await house.killed()
+    (killed.places.artifacts / "incoming" / "half").write_bytes(b"half")
+    await killed.open()
+    assert killed.artifacts.works() == (worker.id,)
+    assert not (killed.places.artifacts / "incoming" / "half").exists()
+    await killed.close()
+
+
+async def test_a_lost_right_is_noticed_at_the_next_start(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    killed = await house.killed()
+    await killed.open(work=False)
+    for each in killed.engine.administration.access(ADMIN).rules:
+        if each.subject == DEV:
+            await killed.do(ADMIN, killed.engine.administration.remove_rule(ADMIN, each.id, confirmed=True))
+    await killed.reopen()
+    over = await killed.ended(worker.id)
+    assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
+    assert killed.engine.ledger.find(WORK, worker.id) is None
+    await killed.close()
+
+
+async def test_periods_run_while_no_engine_does(house: House) -> None:
+    waiting = await house.package()
+    done = await house.done_package()
+    killed = await house.killed()
+    killed.clock.move(days=30)
+    await killed.open()
+    assert (await killed.ended(waiting)).reason_code == "approval-period"
+    await killed.until(lambda: not killed.artifacts.has_result(done.id))
+    await killed.until(lambda: killed.task(done.id).result.state is ResultState.GONE)  # type: ignore[union-attr]
+    await killed.close()
+
+
+async def test_a_second_engine_is_told_who_holds_the_workspace(house: House) -> None:
+    with pytest.raises(WorkspaceHeldError, match="test"):
+        WorkspaceLock.acquire(house.places.lock, "another")
+    await house.close()
+    WorkspaceLock.acquire(house.places.lock, "another").release()
+
+
+async def test_without_work_nothing_is_given_to_a_worker(house: House) -> None:
+    await house.reopen(work=False)
+    task = await house.approved_package()
+    await house.durable()
+    assert house.task(task.id).status is S.SCHEDULED
+    assert house.bus.places == {}
+    assert [each.change for each in await house.audit(about=f"TASK:{task.id}")] == [
+        AuditChange.CREATED,
+        AuditChange.STATUS_CHANGED,
+        AuditChange.APPROVED,
+        AuditChange.STATUS_CHANGED,
+        AuditChange.STATUS_CHANGED,
+    ]
