@@ -77,7 +77,7 @@ def test_4_for_what_is_not_there(house: House, tmp_path: Path) -> None:
 def test_7_without_a_passphrase_and_with_a_wrong_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "battery staple")
     wrong = spawned(*house.asks("admin", "subject", "add", "anna"))
-    assert (wrong.code, wrong.err.count("\n")) == (7, 2)
+    assert (wrong.code, wrong.err.count("\n")) == (7, 2), wrong.err
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
     locked = house.run("admin", "subject", "add", "anna")
     assert locked.code == 7
