@@ -32,7 +32,7 @@ from sealyard.worker.bench import Bench
 from sealyard.worker.channel import Channel
 from sealyard.worker.encrypting import encrypt
 from sealyard.worker.intents import IntentLog
-from sealyard.worker.judging import judge
+from sealyard.worker.judging import judge, judge_purpose
 from sealyard.worker.keyroom import KeyRoom
 from sealyard.worker.packaging import package
 from sealyard.worker.progress import JobStoppedError
@@ -115,7 +115,8 @@ class _Service:
     async def _do(self, job: Job, bench: Bench) -> None:
         task = job.task
         try:
-            judge(job, await bench.signing_purpose())
+            judge(task)
+            judge_purpose(task, await bench.signing_purpose())
             outcome: Finished | Broken | Stopped = await WORKS[task.kind](bench)
         except BaseException as error:
             outcome = _unfinished(bench, error)

@@ -1,0 +1,70 @@
+"""The worker's own log of what it was about to sign."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sealyard.model.errors import ConflictError, StorageError
+from sealyard.worker.intents import IntentLog
+
+ONE, OTHER = "11" * 32, "22" * 32
+
+
+def record(log: IntentLog, task: str, sha256: str, *, again: bool = False) -> None:
+    asyncio.run(log.record(task, 1, sha256, again=again))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "worker" / "intents.jsonl"
+
+
+def test_the_same_bytes_may_be_signed_again(path: Path) -> None:
+    record(IntentLog(path), "t1", ONE)
+    record(IntentLog(path), "t1", ONE, again=True)
+    lines = [msgspec.json.decode(each) for each in path.read_bytes().splitlines()]
+    assert [(each["task"], each["sha256"]) for each in lines] == [("t1", ONE), ("t1", ONE)]
+
+
+def test_a_second_digest_is_refused_and_not_logged(path: Path) -> None:
+    record(IntentLog(path), "t1", ONE)
+    before = path.read_bytes()
+    with pytest.raises(ConflictError, match="t1"):
+        record(IntentLog(path), "t1", OTHER, again=True)
+    assert path.read_bytes() == before
+
+
+def test_another_task_may_sign_something_else(path: Path) -> None:
+    record(IntentLog(path), "t1", ONE)
+    record(IntentLog(path), "t11", OTHER, again=True)
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_intents_at_the_same_time_are_each_logged_once(path: Path) -> None:
+    async def all_at_once() -> None:
+        log = IntentLog(path)
+        await asyncio.gather(*(log.record(f"t{number}", 1, ONE, again=False) for number in range(50)))
+
+    asyncio.run(all_at_once())
+    logged = [msgspec.json.decode(each)["task"] for each in path.read_bytes().splitlines()]
+    assert sorted(logged) == sorted(f"t{number}" for number in range(50))
+
+
+def test_half_a_line_left_by_a_power_cut_is_passed_over(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b'{"task":"t1","fence":1,"sha25')
+    record(IntentLog(path), "t1", ONE, again=True)
+    record(IntentLog(path), "t1", ONE, again=True)
+    with pytest.raises(ConflictError):
+        record(IntentLog(path), "t1", OTHER, again=True)
+
+
+def test_a_damaged_line_about_the_task_is_no_leave_to_sign(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b'{"task":"t1","fence":1,"sha256:"' + ONE.encode() + b'","at":1.0}\n')
+    with pytest.raises(StorageError):
+        record(IntentLog(path), "t1", ONE, again=True)

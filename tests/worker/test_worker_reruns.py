@@ -1,0 +1,161 @@
+"""A task taken up by another worker: what is recorded is used again, and nothing else is ever signed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from worker_house import NOW, House, WorkerProcess, again
+
+from sealyard.model.errors import ConflictError, WorkerError
+from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Permit, Run, Sealed, Stop, Stopped
+from sealyard.model.tasks import Intent
+
+CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
+
+
+def until_intent(worker: WorkerProcess, job: Job) -> tuple[list[Sealed], IntentAsked]:
+    worker.send(Run(job=job))
+    intent = worker.next(IntentAsked)
+    return [each for each in worker.heard_of(Sealed) if each.fence == job.task.fence], intent
+
+
+def flip(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def second(house: House, start) -> WorkerProcess:
+    return start().unlocked(house)
+
+
+def test_segments_and_header_of_a_dead_worker_are_used_again(
+    house: House, worker: WorkerProcess, second: WorkerProcess
+) -> None:
+    job = house.package(*CONTENTS)
+    sealed, intent = until_intent(worker, job)
+    assert sorted(each.segment.index for each in sealed) == [0, 1]
+    worker.process.kill()
+    end = second.end(again(job, sealed=sealed, intent=intent))
+    assert isinstance(end, Finished)
+    assert second.heard_of(Sealed) == []
+    assert [each.sha256 for each in second.heard_of(IntentAsked)] == [intent.sha256]
+    assert intent.header is not None
+    header = base64.b64decode(intent.header)
+    container = house.work(job.task, "container").read_bytes()
+    assert container.startswith(header)
+    assert {each["sha256"] for each in house.intents} == {hashlib.sha256(header).hexdigest()}
+
+
+def test_a_signature_that_was_lost_is_made_again_over_the_same_bytes(
+    house: House, worker: WorkerProcess, second: WorkerProcess
+) -> None:
+    job = house.package(*CONTENTS)
+    sealed, intent = until_intent(worker, job)
+    worker.send(Permit(task_id=job.task.id, fence=job.task.fence))
+    worker.next(Finished)
+    assert isinstance(second.end(again(job, sealed=sealed, intent=intent)), Finished)
+    assert [(each["fence"], each["sha256"]) for each in house.intents] == [(1, intent.sha256), (2, intent.sha256)]
+
+
+def test_a_segment_that_was_not_recorded_is_sealed_anew(
+    house: House, worker: WorkerProcess, second: WorkerProcess
+) -> None:
+    job = house.package(*CONTENTS)
+    sealed, _ = until_intent(worker, job)
+    worker.process.kill()
+    [first] = [each for each in sealed if each.segment.index == 0]
+    assert isinstance(second.end(again(job, sealed=[first])), Finished)
+    assert [each.segment.index for each in second.heard_of(Sealed)] == [1]
+
+
+def test_a_recorded_segment_that_changed_is_sealed_anew_before_any_intent(
+    house: House, worker: WorkerProcess, second: WorkerProcess
+) -> None:
+    job = house.package(*CONTENTS)
+    sealed, _ = until_intent(worker, job)
+    worker.process.kill()
+    flip(house.work(job.task, "container"), -100)
+    assert isinstance(second.end(again(job, sealed=sealed)), Finished)
+    assert [each.segment.index for each in second.heard_of(Sealed)] == [1]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_recorded_segment_that_changed_after_the_intent_breaks_the_task(
+    house: House, worker: WorkerProcess, second: WorkerProcess, index: int
+) -> None:
+    job = house.package(*CONTENTS)
+    sealed, intent = until_intent(worker, job)
+    worker.process.kill()
+    assert intent.header is not None
+    flip(house.work(job.task, "container"), len(base64.b64decode(intent.header)) if index == 0 else -100)
+    end = second.end(again(job, sealed=sealed, intent=intent))
+    assert isinstance(end, Broken)
+    assert "a sealed segment has changed" in end.error.message
+    assert house.intents == []
+
+
+def test_a_container_that_is_gone_after_the_intent_breaks_the_task(
+    house: House, worker: WorkerProcess, second: WorkerProcess
+) -> None:
+    job = house.package(*CONTENTS)
+    sealed, intent = until_intent(worker, job)
+    worker.process.kill()
+    house.work(job.task, "container").unlink()
+    end = second.end(again(job, sealed=sealed, intent=intent))
+    assert isinstance(end, Broken)
+    assert "not on the disk any more" in end.error.message
+
+
+def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: House, worker: WorkerProcess) -> None:
+    job = house.signing(b"message")
+    intent = Intent(sha256=hashlib.sha256(b"another").hexdigest(), fence=1, at=NOW)
+    task = msgspec.structs.replace(job.task, fence=2, intent=intent)
+    end = worker.end(msgspec.structs.replace(job, task=task))
+    assert isinstance(end, Broken)
+    assert end.error.code == WorkerError.code
+    assert house.intents == []
+
+
+def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: House, worker: WorkerProcess) -> None:
+    job = house.signing(b"message")
+    sha256 = hashlib.sha256(b"message").hexdigest()
+    other = f'{{"task":"{job.task.id}","fence":1,"sha256":"{"00" * 32}","at":1.0}}\n'
+    house.places.intents.parent.mkdir(exist_ok=True)
+    house.places.intents.write_text(other)
+    task = msgspec.structs.replace(job.task, fence=2, intent=Intent(sha256=sha256, fence=1, at=NOW))
+    end = worker.end(msgspec.structs.replace(job, task=task))
+    assert isinstance(end, Broken)
+    assert end.error.code == ConflictError.code
+    assert house.places.intents.read_text() == other
+
+
+def test_a_permit_under_an_old_fence_is_none(house: House, worker: WorkerProcess) -> None:
+    job = house.signing(b"message")
+    task = msgspec.structs.replace(job.task, fence=2)
+    worker.send(Run(job=msgspec.structs.replace(job, task=task)))
+    worker.next(IntentAsked)
+    worker.send(Permit(task_id=task.id, fence=1))
+    worker.send(Stop(task_id=task.id))
+    assert worker.next(Stopped).fence == 2
+    assert house.intents == []
+
+
+def test_a_job_is_stopped_in_the_middle_and_the_worker_goes_on(house: House, worker: WorkerProcess) -> None:
+    job = house.package(bytes(192 * 1024 * 1024))
+    worker.send(Run(job=job))
+    worker.next(Beat)
+    worker.send(Stop(task_id=job.task.id))
+    assert worker.next(Stopped).task_id == job.task.id
+    assert house.intents == []
+    assert isinstance(worker.end(house.signing(b"message")), Finished)
+
+
+def test_stopping_what_is_not_there_does_nothing(house: House, worker: WorkerProcess) -> None:
+    worker.send(Stop(task_id="t0"))
+    assert isinstance(worker.end(house.signing(b"message")), Finished)

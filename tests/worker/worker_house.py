@@ -1,0 +1,246 @@
+"""A workspace with keys, jobs that a worker takes, and the worker as a real process, spoken to as an engine does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from sealyard.jobs.lines import from_worker, line
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.approval import approval_digest
+from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.jobs import (
+    Beat,
+    Broken,
+    Finished,
+    FromWorker,
+    GenerateKey,
+    IntentAsked,
+    Job,
+    Permit,
+    Ready,
+    Run,
+    Sealed,
+    Stopped,
+    Unlock,
+    Work,
+)
+from sealyard.model.keys import KeyInfo
+from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.workspace import KeyStore, Places
+from sealyard.storage.artifacts import FileArtifacts
+from sealyard.worker.keyroom import KeyRoom
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+PASSPHRASE = "a passphrase nobody may see"
+REQUESTER, APPROVER = "USER:dev", "USER:owner"
+KEYS = {
+    "content": (KeyKind.AES_256, KeyPurpose.BOTH),
+    "both": (KeyKind.ED25519, KeyPurpose.BOTH),
+    "packages": (KeyKind.ED25519, KeyPurpose.PACKAGE),
+    "data": (KeyKind.ED25519, KeyPurpose.DATA),
+    "rsa-both": (KeyKind.RSA_3072, KeyPurpose.BOTH),
+    "rsa-data": (KeyKind.RSA_3072, KeyPurpose.DATA),
+}
+CIPHER = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="local:content", version=1)
+ANSWER_SECONDS = 30.0
+
+
+class House:
+    """One workspace folder."""
+
+    def __init__(self, root: Path, keys: dict[str, KeyInfo]) -> None:
+        self.root = root
+        self.places = Places(root)
+        self.artifacts = FileArtifacts(self.places.artifacts)
+        self.keys = keys
+
+    @property
+    def unlock(self) -> Unlock:
+        return Unlock(workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE)
+
+    @property
+    def intents(self) -> list[dict[str, Any]]:
+        if not self.places.intents.exists():
+            return []
+        return [msgspec.json.decode(each) for each in self.places.intents.read_bytes().splitlines()]
+
+    def work(self, task: Task, name: str) -> Path:
+        return self.artifacts.work_path(task.id) / name
+
+    def store(self, content: bytes, name: str = "firmware.bin") -> InputFile:
+        stored = self.artifacts.ingest_bytes(content)
+        return InputFile(name=name, size=stored.size, sha256=stored.sha256)
+
+    # ---- jobs
+
+    def package(self, *contents: bytes, key: str = "both", **more: Any) -> Job:
+        inputs = tuple(self.store(each) for each in contents)
+        signing = SigningKey(algorithm=SigningAlgorithm.ED25519, uri=f"local:{key}", version=1)
+        return self._job(TaskKind.PACKAGING, inputs, format="se-1", encryption_key=CIPHER, signing_key=signing, **more)
+
+    def signing(
+        self, message: bytes, key: str = "both", algorithm: SigningAlgorithm = SigningAlgorithm.ED25519, **more: Any
+    ) -> Job:
+        inline = base64.b64encode(message).decode()
+        sha256 = hashlib.sha256(message).hexdigest()
+        file = InputFile(name="message", size=len(message), sha256=sha256, inline=inline)
+        signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=1)
+        return self._job(TaskKind.SIGNING, (file,), signing_key=signing, **more)
+
+    def encryption(self, content: bytes) -> Job:
+        return self._job(TaskKind.ENCRYPTION, (self.store(content),), encryption_key=CIPHER, approvals_required=0)
+
+    def _job(self, kind: TaskKind, inputs: tuple[InputFile, ...], *, approvals_required: int = 1, **more: Any) -> Job:
+        task = Task(
+            id=f"t{time.monotonic_ns()}",
+            kind=kind,
+            status=TaskStatus.RUNNING,
+            name="release",
+            config_id="c1",
+            config_name="gateway",
+            config_version=1,
+            created_by=REQUESTER,
+            created_at=NOW,
+            updated_at=NOW,
+            inputs=inputs,
+            approvals_required=approvals_required,
+            fence=1,
+            **more,
+        )
+        task = msgspec.structs.replace(task, approval_digest=approval_digest(task))
+        job = Job(task=task, work=Work(task_id=task.id))
+        if task.signing_key is not None:
+            key = self.keys[task.signing_key.uri.removeprefix("local:")]
+            job = msgspec.structs.replace(job, certificate=key.current.certificate, signing_kind=key.kind)
+        return approved(job, APPROVER) if approvals_required else job
+
+
+def found(root: Path) -> dict[str, KeyInfo]:
+    """Makes a key store with ``KEYS`` in ``root``; what is known of each."""
+    unlock = Unlock(
+        workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
+    )
+    (root / "keys").mkdir(parents=True)
+    room = KeyRoom(unlock)
+
+    async def make() -> dict[str, KeyInfo]:
+        keys = {}
+        for number, (name, (kind, purpose)) in enumerate(KEYS.items()):
+            question = GenerateKey(
+                uri=f"local:{name}", kind=kind, purpose=purpose, subject=name, created_by="USER:admin"
+            )
+            answer = await room.answer(number, question)
+            assert answer.key is not None
+            keys[name] = answer.key
+        return keys
+
+    return asyncio.run(make())
+
+
+def approved(job: Job, *by: str, digest: str = "") -> Job:
+    """The job with approvals by exactly these."""
+    decisions = tuple(
+        Decision(by=each, verdict=Verdict.APPROVED, at=NOW, digest=digest or job.task.approval_digest) for each in by
+    )
+    return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, approvals=decisions))
+
+
+def again(job: Job, *, sealed: Sequence[Sealed] = (), intent: IntentAsked | None = None) -> Job:
+    """The same task for the next worker, with what the engine has recorded of the attempt before."""
+    task = msgspec.structs.replace(job.task, fence=job.task.fence + 1)
+    work = msgspec.structs.replace(job.work, sealed=tuple(each.segment for each in sealed))
+    if intent is not None:
+        recorded = Intent(sha256=intent.sha256, fence=intent.fence, at=NOW)
+        task = msgspec.structs.replace(task, intent=recorded)
+        work = msgspec.structs.replace(work, header=intent.header)
+    return msgspec.structs.replace(job, task=task, work=work)
+
+
+class WorkerProcess:
+    """`python -m sealyard.worker`, or what ``command`` says instead. Messages come through :meth:`next`."""
+
+    def __init__(self, house: House, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = "") -> None:
+        house.places.worker_log.parent.mkdir(parents=True, exist_ok=True)
+        python = [sys.executable, *command]
+        with house.places.worker_log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "SEALYARD_PASSPHRASE": ""},
+            )
+        self.heard: list[tuple[float, FromWorker]] = []
+        """All messages so far, with the time each came."""
+        self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def unlocked(self, house: House) -> WorkerProcess:
+        self.send(house.unlock)
+        assert self.next(Ready).pid
+        return self
+
+    def send(self, message: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line(message))
+        self.process.stdin.flush()
+
+    def next(self, kind: type[T]) -> T:
+        """The next message of this kind; others are passed over, an end of the job is not."""
+        while True:
+            message = self._messages.get(timeout=ANSWER_SECONDS)
+            if isinstance(message, kind):
+                return message
+            assert not isinstance(message, Finished | Broken | Stopped | None), message
+
+    def end(self, job: Job) -> Finished | Broken | Stopped:
+        """Runs the job and gives every leave it asks for."""
+        self.send(Run(job=job))
+        while True:
+            message = self._messages.get(timeout=ANSWER_SECONDS)
+            assert message is not None, "the worker ended"
+            if isinstance(message, IntentAsked):
+                self.send(Permit(task_id=message.task_id, fence=message.fence))
+            if isinstance(message, Finished | Broken | Stopped):
+                return message
+
+    def heard_of(self, kind: type[T]) -> list[T]:
+        return [each for _, each in self.heard if isinstance(each, kind)]
+
+    def beat_times(self) -> list[float]:
+        return [at for at, each in self.heard if isinstance(each, Beat)]
+
+    def hang_up(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.hang_up()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for text in lines:
+                message = from_worker.decode(text)
+                self.heard.append((time.monotonic(), message))
+                self._messages.put(message)
+        self._messages.put(None)
