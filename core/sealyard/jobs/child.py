@@ -17,6 +17,7 @@ from sealyard.model.errors import WorkerError, error_from
 from sealyard.model.jobs import FromWorker, NotReady, Ready, Unlock
 
 START_SECONDS = 20.0
+LEAVE_SECONDS = 2.0
 
 
 class Child:
@@ -34,25 +35,28 @@ class Child:
         """Raises what the worker says, :class:`KeyStoreLockedError` for one, or :class:`WorkerError`."""
         child = cls(await _spawned(log))
         try:
-            await child.send(unlock)
-            async with asyncio.timeout(START_SECONDS):
-                first = await child._output.readline()
-        except TimeoutError:
-            child.kill()
-            raise WorkerError("The crypto worker did not start in time.", f"Its log: {log}") from None
+            await child._greeted(unlock, log)
         except BaseException:
-            child.kill()
+            child.hang_up()
+            await child.leave(LEAVE_SECONDS)
             raise
+        return child
+
+    async def _greeted(self, unlock: Unlock, log: Path) -> None:
+        await self.send(unlock)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                first = await self._output.readline()
+        except TimeoutError:
+            self.kill()
+            raise WorkerError("The crypto worker did not start in time.", f"Its log: {log}") from None
         if not first:
-            await child.leave(START_SECONDS)
             raise WorkerError("The crypto worker could not start.", f"Its log says why: {log}")
         greeting = _understood(first)
-        if isinstance(greeting, Ready):
-            return child
-        child.kill()
         if isinstance(greeting, NotReady):
             raise error_from(greeting.error)
-        raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log}")
+        if not isinstance(greeting, Ready):
+            raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log}")
 
     @property
     def pid(self) -> int:
@@ -109,7 +113,7 @@ async def _spawned(log: Path) -> asyncio.subprocess.Process:
 async def _exec(log: Path) -> asyncio.subprocess.Process:
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
-    with log.open("ab") as errors:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as errors:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
