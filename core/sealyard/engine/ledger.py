@@ -27,7 +27,7 @@ from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange, AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import NotFoundError, SealyardError, StorageError
+from sealyard.model.errors import NotFoundError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import safe_text
@@ -49,9 +49,9 @@ class Ledger:
         self.followers: list[Callable[[Task], None]] = []
         """Told of every task that was put, once it is durable."""
         self._log = log
-        self._head = log.head if log is not None else None
-        self._waiting: deque[tuple[Future[None], Head]] = deque()
+        self._waiting: deque[tuple[Future[None], Head, int]] = deque()
         self._cursor = events.cursor
+        self._settled = (log.head, events.cursor) if log is not None else None
 
     # ---- reading
 
@@ -103,15 +103,16 @@ class Ledger:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
         with self.store.steady():
             self._settle()
-            head = self._log.head
+            head, cursor = self._log.head, self._cursor
             try:
                 entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
                 events = tuple(self._numbered(event) for event in draft.events)
                 durable = self.store.submit(_unit(draft, entries, events))
-            except SealyardError:
+            except BaseException:
                 self._log.reset_head(head)
+                self._cursor = cursor
                 raise
-            self._waiting.append((durable, self._log.head))
+            self._waiting.append((durable, self._log.head, self._cursor))
         if draft.touches_access:
             self.access_generation += 1
         await self._durable(durable, draft.tasks, entries, events)
@@ -135,6 +136,8 @@ class Ledger:
         def announce() -> None:
             if (error := durable.exception()) is None:
                 self._tell(tasks, entries, events)
+            else:
+                self.access_generation += 1
             if told.cancelled():
                 return
             if error is None:
@@ -155,18 +158,19 @@ class Ledger:
         self.committed.set()
 
     def _settle(self) -> None:
-        """Brings the audit head back to what is durable where a commit failed since."""
+        """Brings audit head and event cursor back to what is durable where a commit failed since."""
         while self._waiting and self._waiting[0][0].done():
-            durable, head = self._waiting.popleft()
+            durable, head, cursor = self._waiting.popleft()
             if durable.exception() is None:
-                self._head = head
+                self._settled = head, cursor
                 continue
             # What waited with it or behind it was taken back together with it.
             self._waiting.clear()
             self.access_generation += 1
             assert self._log is not None
-            assert self._head is not None
-            self._log.reset_head(self._head)
+            assert self._settled is not None
+            head, self._cursor = self._settled
+            self._log.reset_head(head)
 
     def _numbered(self, event: DurableEvent) -> DurableEvent:
         self._cursor += 1
