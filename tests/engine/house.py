@@ -190,6 +190,11 @@ class House:
             while not condition():
                 await asyncio.sleep(0.001)
 
+    async def later(self, **by: float) -> None:
+        """Moves the clock (``hours=1``, ``microseconds=1``), once those who wait for it sleep."""
+        await self.until(lambda: self.clock.sleeping(3600))
+        self.clock.move(**by)
+
     async def reaches(self, task: Task | str, status: TaskStatus) -> Task:
         task_id = task if isinstance(task, str) else task.id
         try:

@@ -192,10 +192,10 @@ async def test_an_upload_that_no_task_claims_goes_after_a_day(empty: House) -> N
     file = await empty.upload()
     path = empty.artifacts.input_path(file.sha256)
     await empty.until(lambda: empty.clock.sleeping(3600))
-    empty.clock.move(hours=23, minutes=59)
+    await empty.later(hours=23, minutes=59)
     await empty.until(lambda: empty.clock.sleeping(3600))
     assert path.is_file()
-    empty.clock.move(hours=1)
+    await empty.later(hours=1)
     await empty.until(lambda: not path.exists())
 
 
@@ -348,7 +348,7 @@ async def test_a_small_message_is_kept_in_the_task(house: House) -> None:
 async def test_a_list_gives_the_newest_first_and_each_task_once(house: House) -> None:
     made = []
     for _ in range(5):
-        house.clock.move(seconds=1)
+        await house.later(seconds=1)
         made.append((await house.package()).id)
     seen: list[str] = []
     after = None

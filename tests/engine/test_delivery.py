@@ -76,10 +76,10 @@ async def test_whoever_may_see_the_task_may_have_its_result(empty: House, done: 
 
 
 async def test_the_link_is_good_to_its_very_end(empty: House, done: Task) -> None:
-    empty.clock.move(seconds=HOUR - 1, microseconds=999_999)
+    await empty.later(seconds=HOUR - 1, microseconds=999_999)
     assert await download(empty, done) == CONTENT
     assert empty.engine.views.task(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
-    empty.clock.move(microseconds=1)
+    await empty.later(microseconds=1)
     with pytest.raises(ResultExpiredError, match="expired") as caught:
         await download(empty, done)
     assert done.id in caught.value.advice
@@ -88,13 +88,13 @@ async def test_the_link_is_good_to_its_very_end(empty: House, done: Task) -> Non
 
 async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_removed(empty: House, done: Task) -> None:
     path = empty.artifacts.result_path(done.id)
-    empty.clock.move(hours=1)
+    await empty.later(hours=1)
     await aged(empty, done, ResultState.EXPIRED)
     assert path.is_file()
-    empty.clock.move(hours=22, minutes=59, seconds=59)
+    await empty.later(hours=22, minutes=59, seconds=59)
     await empty.durable()
     assert path.is_file()
-    empty.clock.move(seconds=1)
+    await empty.later(seconds=1)
     await aged(empty, done, ResultState.GONE)
     assert not path.exists()
     changes = [each.change for each in await empty.audit(about=f"TASK:{done.id}")]
@@ -104,18 +104,18 @@ async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_remove
 
 
 async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: House, done: Task) -> None:
-    empty.clock.move(hours=2)
+    await empty.later(hours=2)
     await aged(empty, done, ResultState.EXPIRED)
     renewed = await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
     assert renewed.result is not None
     assert renewed.result.expires_at == START + timedelta(hours=3)
     assert await download(empty, done) == CONTENT
-    empty.clock.move(hours=21, minutes=30)
+    await empty.later(hours=21, minutes=30)
     renewed = await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
     assert renewed.result is not None
     assert renewed.result.expires_at == renewed.result.kept_until == START + timedelta(days=1)
     assert len(await empty.audit(AuditChange.RENEWED)) == 2
-    empty.clock.move(minutes=30)
+    await empty.later(minutes=30)
     with pytest.raises(ResultGoneError):
         await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
     await aged(empty, done, ResultState.GONE)
@@ -123,11 +123,11 @@ async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: Hous
 
 
 async def test_a_renewed_result_expires_again(empty: House, done: Task) -> None:
-    empty.clock.move(hours=1)
+    await empty.later(hours=1)
     await aged(empty, done, ResultState.EXPIRED)
     await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
     await aged(empty, done, ResultState.AVAILABLE)
-    empty.clock.move(hours=1)
+    await empty.later(hours=1)
     await aged(empty, done, ResultState.EXPIRED)
     assert len(await empty.audit(AuditChange.EXPIRED)) == 2
 

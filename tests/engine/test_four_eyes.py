@@ -260,7 +260,7 @@ async def test_an_approver_sees_metadata_made_harmless(house: House) -> None:
 
 async def test_an_approver_sees_the_last_package_of_the_configuration(house: House) -> None:
     first = await house.done_package()
-    house.clock.move(hours=1)
+    await house.later(hours=1)
     task = await house.package()
     previous = house.engine.decisions.decidable(OWNER, task.id).previous
     assert previous is not None

@@ -89,7 +89,7 @@ async def test_a_running_task_is_run_again_with_what_was_recorded(house: House, 
     worker.intend(b"header")
     await house.until(lambda: worker.permitted)
     before = house.task(worker.id)
-    house.clock.move(hours=1)
+    await house.later(hours=1)
     if kill:
         house = await house.killed()
         await house.open()

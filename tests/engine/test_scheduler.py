@@ -231,7 +231,7 @@ async def test_a_task_waits_while_no_worker_can_be_started(house: House) -> None
     assert house.bus.places == {}
     house.bus.trouble = None
     await house.until(lambda: house.clock.sleeping(1))
-    house.clock.move(seconds=1)
+    await house.later(seconds=1)
     (await house.worker(task)).finish()
     await house.ended(task)
     await house.engine.scheduler.idle()
@@ -302,10 +302,10 @@ async def test_cancelling_is_for_the_requester_and_approvers(house: House) -> No
 async def test_the_approval_period_ends_a_waiting_task(house: House) -> None:
     await house.policy(approval_period=60)
     task = await house.package()
-    house.clock.move(seconds=59, microseconds=999_999)
+    await house.later(seconds=59, microseconds=999_999)
     await house.durable()
     assert house.task(task.id).status is S.WAITING
-    house.clock.move(microseconds=1)
+    await house.later(microseconds=1)
     over = await house.ended(task)
     assert (over.status, over.reason_code) == (S.CANCELLED, "approval-period")
 
@@ -313,9 +313,9 @@ async def test_the_approval_period_ends_a_waiting_task(house: House) -> None:
 async def test_an_approval_a_moment_before_the_end_counts_and_one_after_does_not(house: House) -> None:
     await house.policy(approval_period=60)
     in_time, late = await house.package(), await house.package()
-    house.clock.move(seconds=59, microseconds=999_999)
+    await house.later(seconds=59, microseconds=999_999)
     assert (await house.approve(in_time)).status is S.SCHEDULED
-    house.clock.move(microseconds=1)
+    await house.later(microseconds=1)
     with pytest.raises(ConflictError, match="period"):
         await house.approve(late)
     assert (await house.ended(late)).reason_code == "approval-period"
@@ -325,10 +325,10 @@ async def test_the_execution_period_ends_a_task_that_no_worker_takes(house: Hous
     house.bus.small_places = 0
     await house.policy(execution_period=60)
     task = await house.approved_package()
-    house.clock.move(seconds=59, microseconds=999_999)
+    await house.later(seconds=59, microseconds=999_999)
     await house.durable()
     assert house.task(task.id).status is S.SCHEDULED
-    house.clock.move(microseconds=1)
+    await house.later(microseconds=1)
     over = await house.ended(task)
     assert (over.status, over.reason_code) == (S.CANCELLED, "execution-period")
 
@@ -348,10 +348,10 @@ async def test_tasks_whose_period_ended_while_no_engine_ran_are_not_given_to_wor
 async def test_the_time_limit_ends_a_running_task(house: House) -> None:
     await house.policy(time_limit=60)
     worker = await house.worker(await house.encryption())
-    house.clock.move(seconds=59, microseconds=999_999)
+    await house.later(seconds=59, microseconds=999_999)
     await house.durable()
     assert not worker.told_to_stop
-    house.clock.move(microseconds=1)
+    await house.later(microseconds=1)
     await house.until(lambda: worker.told_to_stop)
     worker.leave()
     over = await house.ended(worker.id)
@@ -364,7 +364,7 @@ async def test_the_time_limit_runs_on_while_a_task_waits_for_another_worker(hous
     house.bus.small_places = 0
     worker.die()
     await house.reaches(worker.id, S.SCHEDULED)
-    house.clock.move(seconds=60)
+    await house.later(seconds=60)
     over = await house.ended(worker.id)
     assert (over.status, over.reason_code) == (S.FAILED, "time-limit")
 
@@ -423,7 +423,7 @@ async def test_a_full_disk_loses_no_task_whichever_commit_meets_it(house: House,
         await house.until(lambda: disk.failed_all and house.clock.sleeping(1))
         assert house.task(task.id).status is S.RUNNING
         assert not worker.permitted or act == worker.finish
-        house.clock.move(seconds=1)
+        await house.later(seconds=1)
         await house.until(lambda: not house.clock.sleeping(1))
         if act == worker.intend:
             await house.until(lambda: worker.permitted)
@@ -441,7 +441,7 @@ async def test_a_lease_that_could_not_be_stored_does_not_undo_what_came_between(
     await house.until(lambda: disk.failed_all and house.clock.sleeping(1))
     assert house.task(task.id).status is S.SCHEDULED
     assert (await house.cancel(task)).status is S.CANCELLED
-    house.clock.move(seconds=1)
+    await house.later(seconds=1)
     await house.until(lambda: not house.engine.scheduler._attempts)
     await house.durable()
     assert house.task(task.id).status is S.CANCELLED
@@ -461,7 +461,7 @@ async def test_a_lease_that_could_not_be_stored_is_tried_again(house: House, dis
     house.bus.prepare = preparing  # type: ignore[method-assign]
     task = await house.encryption()
     await house.until(lambda: disk.failed_all and house.clock.sleeping(1))
-    house.clock.move(seconds=1)
+    await house.later(seconds=1)
     worker = await house.worker(task)
     assert (worker.fence, house.task(task.id).losses) == (1, 0)
     worker.finish()

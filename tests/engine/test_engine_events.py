@@ -1,0 +1,158 @@
+"""Events: in order, with a cursor, caught up with after an absence, and a gap where they cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from fake_clock import START
+from house import DEV, OWNER, WAIT_SECONDS, House
+from troubled_disk import Disk
+
+from sealyard.engine.events import KEPT, WAITING, Broadcaster
+from sealyard.model.errors import StorageError
+from sealyard.model.events import DurableEvent, Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
+
+pytestmark = pytest.mark.anyio
+
+
+def event(cursor: int) -> DurableEvent:
+    return WorkspaceChanged(cursor=cursor, at=START, resource="POLICY:workspace")
+
+
+async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        return [await anext(events) for _ in range(count)]
+
+
+async def listening(broadcaster: Broadcaster, after: int | None) -> tuple[AsyncIterator[Event], asyncio.Future[Event]]:
+    """A listener that waits for its first event already."""
+    events = broadcaster.listen(after)
+    first = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    return events, first
+
+
+async def test_events_come_in_the_order_of_their_cursors(house: House) -> None:
+    before = house.engine.events.cursor
+    events, first = await listening(house.engine.events, before)
+    task = await house.package()
+    await house.approve(task)
+    seen = [await first, *await take(events, 4)]
+    assert [each.cursor for each in seen] == list(range(before + 1, before + 6))
+    assert [(each.task_id, each.status) for each in seen if isinstance(each, TaskChanged)] == [
+        (task.id, status) for status in ("CREATED", "WAITING", "APPROVED", "SCHEDULED", "RUNNING")
+    ]
+
+
+async def test_an_event_is_told_when_it_is_durable_and_not_before(house: House, disk: Disk) -> None:
+    _, first = await listening(house.engine.events, None)
+    disk.hold()
+    asking = asyncio.create_task(house.package())
+    await house.until(lambda: house.engine.store.count("tasks") == 1)
+    assert not first.done()
+    disk.go()
+    await asking
+    assert (await first).status == "CREATED"  # type: ignore[union-attr]
+
+
+async def test_who_was_away_catches_up(house: House) -> None:
+    cursor = house.engine.events.cursor
+    await house.package()
+    seen = await take(house.engine.events.listen(cursor), 2)
+    assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
+
+
+async def test_who_was_away_over_a_restart_catches_up(house: House) -> None:
+    cursor = house.engine.events.cursor
+    task = await house.package()
+    after = house.engine.events.cursor
+    await house.reopen()
+    assert house.engine.events.cursor == after
+    seen = await take(house.engine.events.listen(cursor), 2)
+    assert {each.task_id for each in seen} == {task.id}  # type: ignore[union-attr]
+    await house.approve(task)
+    assert [each.cursor for each in await take(house.engine.events.listen(after), 2)] == [after + 1, after + 2]
+
+
+async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: House, disk: Disk) -> None:
+    cursor = house.engine.events.cursor
+    disk.fail(2)
+    with pytest.raises(StorageError):
+        await house.package()
+    await house.package()
+    seen = await take(house.engine.events.listen(cursor), 2)
+    assert not [each for each in seen if isinstance(each, Gap)]
+    assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
+
+
+async def test_who_listens_from_now_on_hears_nothing_old() -> None:
+    broadcaster = Broadcaster([event(1), event(2)])
+    events, first = await listening(broadcaster, None)
+    broadcaster.publish_durable(event(3))
+    assert (await first).cursor == 3
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_who_is_too_slow_is_told_of_the_gap_and_goes_on() -> None:
+    broadcaster = Broadcaster([event(1)])
+    events, first = await listening(broadcaster, 1)
+    broadcaster.publish_durable(event(2))
+    assert await first == event(2)
+    for cursor in range(3, WAITING + 4):
+        broadcaster.publish_durable(event(cursor))
+    gap, following = await take(events, 2)
+    assert gap == Gap(cursor=WAITING + 3)
+    assert following == event(WAITING + 3)
+    broadcaster.publish_durable(event(WAITING + 4))
+    assert await anext(events) == event(WAITING + 4)
+
+
+@pytest.mark.parametrize(("after", "gap"), [(0, True), (8, True), (9, False), (10, False)])
+async def test_who_asks_for_what_is_no_longer_kept_is_told(after: int, gap: bool) -> None:
+    broadcaster = Broadcaster([event(cursor) for cursor in range(10, 20)])
+    events, first = await listening(broadcaster, after)
+    broadcaster.publish_durable(event(20))
+    assert (await first) == (Gap(cursor=19) if gap else event(after + 1))
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_who_missed_more_than_may_wait_is_told_of_a_gap() -> None:
+    broadcaster = Broadcaster([event(cursor) for cursor in range(1, WAITING + 2)])
+    assert await anext(broadcaster.listen(1)) == event(2)
+    assert await anext(broadcaster.listen(0)) == Gap(cursor=WAITING + 1)
+
+
+def test_only_so_many_events_are_kept() -> None:
+    broadcaster = Broadcaster([event(cursor) for cursor in range(1, KEPT + 5)])
+    assert broadcaster.cursor == KEPT + 4
+    assert broadcaster._missed(3) == [Gap(cursor=KEPT + 4)]
+
+
+async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:
+    broadcaster = Broadcaster([event(1)])
+    events, first = await listening(broadcaster, None)
+    progress = TaskProgress(cursor=1, task_id="t1", bytes_done=1, bytes_total=2)
+    broadcaster.publish(progress)
+    assert await first == progress
+    broadcaster.publish_durable(event(2))
+    assert await take(broadcaster.listen(1), 1) == [event(2)]
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_listeners_come_to_an_end_when_the_engine_closes(house: House) -> None:
+    _, waiting = await listening(house.engine.events, None)
+    await house.close()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+
+
+async def test_one_slow_listener_does_not_keep_the_others(house: House) -> None:
+    slow, first_of_slow = await listening(house.engine.events, None)
+    quick, first = await listening(house.engine.events, None)
+    task = await house.package(DEV)
+    assert (await first).cursor < (await anext(quick)).cursor
+    await house.approve(task, OWNER)
+    assert (await first_of_slow).task_id == task.id  # type: ignore[union-attr]
+    await slow.aclose()  # type: ignore[attr-defined]

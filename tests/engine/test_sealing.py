@@ -1,0 +1,221 @@
+"""The audit log of an engine: entries move from the journal, are sealed, and none is lost or doubled."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from house import ADMIN, DEV, House
+from troubled_disk import Disk
+
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.verify import verify
+from sealyard.model.access import Action
+from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.errors import NotAllowedError, StorageError, UsageError, WorkerError
+from sealyard.model.jobs import SignCheckpoint
+from sealyard.model.tasks import Task, TaskStatus
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_after_closing_a_checkpoint_covers_every_entry(house: House) -> None:
+    await house.done_package()
+    written = len(await house.audit())
+    await house.close()
+    report = verify(house.places.audit)
+    assert report.size == report.sealed_size == written
+    assert report.origin == "sealyard/w1"
+
+
+async def test_the_log_verifies_while_the_engine_runs(house: House) -> None:
+    await house.package()
+    written = len(await house.audit())
+    report = await house.engine.auditing.verify(ADMIN, None, None)
+    assert report.size == written
+    assert report.sealed_size + report.unsealed == written
+
+
+async def test_entries_are_sealed_soon_after_their_commit(house: House) -> None:
+    await house.package()
+    written = len(await house.audit())
+    await house.until(lambda: house.engine.auditing.sizes() == (written, written))
+
+
+async def test_many_entries_are_sealed_at_once(house: House) -> None:
+    sealed = [each for each in house.bus.asked if isinstance(each, SignCheckpoint)]
+    draft = house.engine.ledger.draft()
+    for _ in range(300):
+        draft.audit(DEV, AuditChange.FAILED, "TEST", "one of many")
+    await draft.commit()
+    await house.until(lambda: house.engine.auditing.sizes()[1] >= 300)
+    assert len([each for each in house.bus.asked if isinstance(each, SignCheckpoint)]) == len(sealed) + 1
+
+
+async def test_a_refusal_is_in_the_log_before_it_is_answered(house: House) -> None:
+    with pytest.raises(NotAllowedError):
+        await house.do(DEV, house.engine.administration.set_policy(DEV, house.engine.administration.policy()))
+    entry = (await house.audit())[-1]
+    assert (entry.author, entry.change, entry.code) == (DEV, AuditChange.REFUSED, "not-allowed")
+
+
+async def test_what_a_killed_engine_did_not_move_is_moved_once(house: House) -> None:
+    moved = AuditReader(house.places.audit).size
+    await house.package()
+    written = await house.audit()
+    killed = await house.killed()
+    assert AuditReader(killed.places.audit).size >= moved
+    await killed.open()
+    assert await killed.audit() == written
+    await killed.reopen()
+    assert await killed.audit() == written
+    await killed.close()
+    report = verify(killed.places.audit)
+    assert report.size == report.sealed_size == len(written)
+
+
+async def test_entries_count_without_a_gap_and_hold_the_hash_of_the_one_before(house: House) -> None:
+    await house.done_package()
+    entries = await house.audit()
+    assert [each.seq for each in entries] == list(range(len(entries)))
+    assert all(one.timestamp <= other.timestamp for one, other in pairwise(entries))
+
+
+async def test_a_journal_that_is_compacted_keeps_what_was_not_moved(house: House) -> None:
+    await house.package()
+    written = await house.audit()
+    await house.engine._sealing.seal()  # type: ignore[union-attr]
+    size = AuditReader(house.places.audit).size
+    await house.package()
+    house.engine.store.compact(size - 1)
+    assert (await house.audit())[: len(written)] == written
+    killed = await house.killed()
+    await killed.open()
+    assert [each.seq for each in await killed.audit()] == list(range(len(await killed.audit())))
+    await killed.close()
+
+
+async def test_a_worker_that_cannot_seal_leaves_it_to_the_next_start(house: House) -> None:
+    ask = house.bus.ask
+
+    async def refusing(question: object) -> object:
+        if isinstance(question, SignCheckpoint):
+            raise WorkerError("The worker died.")
+        return await ask(question)  # type: ignore[arg-type]
+
+    house.bus.ask = refusing  # type: ignore[assignment, method-assign]
+    await house.package()
+    written = len(await house.audit())
+    await house.close()
+    assert verify(house.places.audit).unsealed > 0
+    await house.open()
+    await house.close()
+    assert verify(house.places.audit).sealed_size == written
+
+
+async def test_another_audit_key_is_noticed_at_the_start(house: House) -> None:
+    await house.close()
+    key = next(house.places.audit.glob("*.pem"))
+    key.write_bytes(key.read_bytes().replace(b"A", b"B"))
+    with pytest.raises(Exception, match="audit"):
+        await house.open()
+    await house.close()
+
+
+# ---- commits that fail
+
+
+async def test_after_a_failed_commit_memory_is_what_is_on_the_disk(house: House, disk: Disk) -> None:
+    before = dict(house.engine.store.all("tasks"))
+    file = await house.upload()
+    disk.fail(2)
+    with pytest.raises(StorageError):
+        await house.package(firmware=(file,), client_token="one")
+    assert dict(house.engine.store.all("tasks")) == before
+    assert house.engine.store.count("tokens") == 0
+    task = await house.package(firmware=(file,), client_token="one")  # the input was not lost
+    killed = await house.killed()
+    await killed.open(work=False)
+    assert killed.task(task.id) == task
+    await killed.close()
+
+
+async def test_after_failed_commits_the_log_has_no_gap(house: House, disk: Disk) -> None:
+    for times in (1, 2, 3):
+        disk.fail(times)
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                await house.package()
+            if disk.failed_all:
+                break
+        await house.package()
+    entries = await house.audit()
+    assert [each.seq for each in entries] == list(range(len(entries)))
+    await house.close()
+    report = verify(house.places.audit)
+    assert report.size == report.sealed_size >= len(entries)
+
+
+async def test_a_right_that_could_not_be_stored_is_not_given(house: House, disk: Disk) -> None:
+    disk.fail(2)
+    with pytest.raises(StorageError):
+        await house.rule("USER:second", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    with pytest.raises(NotAllowedError):
+        await house.package("USER:second")
+
+
+async def test_a_full_disk_between_two_frames_leaves_the_task_to_the_clock(house: House, disk: Disk) -> None:
+    fills_at = [TaskStatus.CREATED, TaskStatus.APPROVED]
+
+    def fill(task: Task) -> None:
+        """This frame is durable: the next one meets a full disk."""
+        if fills_at and task.status is fills_at[0]:
+            fills_at.pop(0)
+            disk.fail()
+
+    house.engine.ledger.followers.append(fill)
+    task = await house.package()
+    assert task.status is TaskStatus.CREATED
+    await house.later(seconds=5)
+    await house.reaches(task, TaskStatus.WAITING)
+    assert (await house.approve(task)).status is TaskStatus.APPROVED
+    await house.later(seconds=5)
+    await house.worker(task)
+
+
+# ---- looking
+
+
+async def test_looking_at_the_log_wants_the_right(house: House) -> None:
+    with pytest.raises(NotAllowedError):
+        await house.engine.auditing.page(DEV, AuditFilter(), None, 10)
+    with pytest.raises(NotAllowedError):
+        await house.engine.auditing.verify(DEV, None, None)
+    with pytest.raises(NotAllowedError):
+        await anext(house.engine.auditing.export(DEV, "jsonl"))
+
+
+async def test_pages_go_on_below_each_other_without_loss(house: House) -> None:
+    await house.engine._sealing.seal()  # type: ignore[union-attr]
+    await house.package()
+    everything = await house.audit()
+    seen = []
+    below = None
+    while True:
+        page = await house.engine.auditing.page(ADMIN, AuditFilter(), below, 3)
+        seen += page.entries
+        if (below := page.next) is None:
+            break
+    assert seen == everything[::-1]
+    with pytest.raises(UsageError):
+        await house.engine.auditing.page(ADMIN, AuditFilter(), None, 0)
+
+
+async def test_an_export_holds_every_entry(house: House) -> None:
+    await house.package()
+    everything = await house.audit()
+    for kind, extra in (("jsonl", 0), ("csv", 1)):
+        text = "".join([part async for part in house.engine.auditing.export(ADMIN, kind)])
+        assert len(text.splitlines()) == len(everything) + extra
+    with pytest.raises(UsageError):
+        await anext(house.engine.auditing.export(ADMIN, "pdf"))
