@@ -94,11 +94,13 @@ class Keychain:
     async def rotated(self, draft: Draft, subject: str, uri: str) -> KeyInfo:
         """The key with its next version, recorded in the draft."""
         self._rights.require_type(subject, Action.UPDATE, ResourceType.KEY)
-        key = self.known(uri)
-        answer = await self._bus.ask(RotateKey(uri=key.uri))
+        answer = await self._bus.ask(RotateKey(uri=self.known(uri).uri))
         if answer.version is None:
             raise WorkerError("The crypto worker answered without a key version.")
-        fresh = msgspec.structs.replace(key, versions=(*key.versions, answer.version))
+        # Read after the wait: another rotation may have come between.
+        key = self.known(uri)
+        versions = sorted((*key.versions, answer.version), key=lambda each: each.version)
+        fresh = msgspec.structs.replace(key, versions=tuple(versions))
         draft.put(KEYS, fresh.uri, fresh)
         draft.audit(
             subject,
