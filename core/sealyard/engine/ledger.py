@@ -27,7 +27,7 @@ from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange, AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import NotFoundError, StorageError
+from sealyard.model.errors import InputError, NotFoundError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import safe_text
@@ -187,7 +187,10 @@ def _unit(draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEv
 
 
 def _encoded(value: Value) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except UnicodeEncodeError as error:
+        raise InputError("A text holds what is no valid Unicode.", "Write it anew.") from error
 
 
 class Draft:
