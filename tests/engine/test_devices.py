@@ -1,0 +1,281 @@
+"""Device configurations and keys: versions that never change, rotation, and keys that leave."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from house import ADMIN, DEV, GATEWAY, OWNER, House
+
+from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
+from sealyard.model.access import Action, device_resource
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import (
+    ConfirmationNeededError,
+    ConflictError,
+    KeyRefusedError,
+    NotAllowedError,
+    NotFoundError,
+    SealyardError,
+    UsageError,
+)
+from sealyard.model.jobs import ExportKey, GenerateKey
+from sealyard.model.requests import DeviceUpdate, KeyImport
+from sealyard.model.tasks import Verdict
+
+pytestmark = pytest.mark.anyio
+
+ENCRYPTION, SIGNING = "local:gateway-encryption", "local:gateway-signing"
+
+
+async def rotate(house: House, uri: str) -> None:
+    await house.do(ADMIN, house.engine.devices.rotate_key(ADMIN, uri))
+
+
+async def update(house: House, **changes: object) -> None:
+    request = DeviceUpdate(config=GATEWAY, **changes)  # type: ignore[arg-type]
+    await house.do(ADMIN, house.engine.devices.update(ADMIN, request))
+
+
+async def test_a_configuration_comes_with_its_keys_and_rules(house: House) -> None:
+    device = house.engine.devices.one(OWNER, GATEWAY)
+    assert (device.version, device.encryption.uri, device.signing.uri) == (1, ENCRYPTION, SIGNING)
+    assert (device.encryption.version, device.signing.version) == (1, 1)
+    rules = house.engine.administration.access(ADMIN).rules
+    assert {(each.subject, each.action) for each in rules if each.resource == device_resource(device.id)} == {
+        (DEV, Action.USE),
+        ("CLIENT:ci", Action.USE),
+        (OWNER, Action.APPROVE),
+        ("USER:second", Action.APPROVE),
+    }
+
+
+async def test_caveats_of_algorithms_and_purposes_are_shown(house: House) -> None:
+    device = await house.device(
+        "old",
+        encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD,
+        signing=SigningAlgorithm.ED25519,
+        purpose=KeyPurpose.BOTH,
+    )
+    text = " ".join(device.warnings)
+    assert "patterns" in text
+    assert "only the signature does" in text
+    assert "packages and signing tasks alike" in text
+    single = await house.device("single", purpose=KeyPurpose.PACKAGE)
+    assert "alike" not in " ".join(single.warnings)
+
+
+@pytest.mark.parametrize("name", ["", "Gateway", "a b", "../a", "-a", "a" * 49, "a\n", "\udcff"])
+async def test_a_name_that_is_none_is_refused(empty: House, name: str) -> None:
+    with pytest.raises(UsageError):
+        await empty.device(name, use=(), approve=(ADMIN,))
+
+
+async def test_a_name_is_taken_once(house: House) -> None:
+    made = len([each for each in house.bus.asked if isinstance(each, GenerateKey)])
+    with pytest.raises(ConflictError, match="already"):
+        await house.device()
+    assert len([each for each in house.bus.asked if isinstance(each, GenerateKey)]) == made
+
+
+async def test_a_name_asked_for_twice_at_once_is_given_once(house: House) -> None:
+    both = await asyncio.gather(house.device("twin"), house.device("twin"), return_exceptions=True)
+    assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
+    assert len([each for each in house.engine.ledger.all(DEVICES) if each.name == "twin"]) == 1
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"approvals_required": 0},
+        {"approvals_required": 21},
+        {"link_seconds": 0},
+        {"retention_seconds": 0},
+        {"link_seconds": 3650 * 86400 + 1},
+        {"format": "zip"},
+    ],
+)
+async def test_terms_have_bounds(house: House, terms: dict[str, object]) -> None:
+    with pytest.raises(SealyardError):
+        await house.device("other", **terms)
+    with pytest.raises(SealyardError):
+        await update(house, **terms)
+    assert house.engine.ledger.device(GATEWAY).version == 1
+
+
+async def test_unknown_people_are_refused(house: House) -> None:
+    with pytest.raises(NotFoundError, match="USER:nobody"):
+        await house.device("other", approve=("USER:nobody",))
+
+
+async def test_versions_are_counted_and_never_change(house: House) -> None:
+    first = house.engine.devices.one(OWNER, GATEWAY)
+    await update(house, link_seconds=60)
+    await update(house, description="third")
+    newest = house.engine.devices.one(OWNER, GATEWAY)
+    assert (newest.version, newest.link_seconds, newest.description) == (3, 60, "third")
+    assert house.engine.devices.one(OWNER, GATEWAY, 1) == first
+    assert house.engine.devices.one(OWNER, GATEWAY, 2).description == ""
+    assert house.engine.ledger.find(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
+    with pytest.raises(NotFoundError, match="The newest is 3"):
+        house.engine.devices.one(OWNER, GATEWAY, 4)
+    assert len([each for each in await house.audit(AuditChange.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
+
+
+async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house: House) -> None:
+    await house.device("shared", signing_key=SIGNING)
+    await house.device("other")
+    task = await house.package()
+    await rotate(house, SIGNING)
+    versions = {each.name: (each.version, each.signing.version) for each in house.engine.ledger.all(DEVICES)}
+    assert versions == {GATEWAY: (2, 2), "shared": (2, 2), "other": (1, 1)}
+    assert house.engine.ledger.device(GATEWAY).encryption.version == 1
+    assert house.task(task.id).signing_key.version == 1  # type: ignore[union-attr]
+    key = house.engine.ledger.find(KEYS, SIGNING)
+    assert key is not None
+    assert [each.version for each in key.versions] == [1, 2]
+
+
+async def test_a_key_rotated_twice_at_once_keeps_every_version(house: House) -> None:
+    house.bus.gate = asyncio.Event()
+    both = asyncio.gather(rotate(house, SIGNING), rotate(house, SIGNING))
+    await house.until(lambda: house.shelf.infos[SIGNING].current.version == 3)
+    house.bus.gate.set()
+    await both
+    house.bus.gate = None
+    key = house.engine.ledger.find(KEYS, SIGNING)
+    assert key is not None
+    assert [each.version for each in key.versions] == [1, 2, 3]
+    assert house.engine.ledger.device(GATEWAY).signing.version == 3
+
+
+async def test_rotating_wants_the_right(house: House) -> None:
+    with pytest.raises(NotAllowedError):
+        await house.do(DEV, house.engine.devices.rotate_key(DEV, SIGNING))
+    with pytest.raises(NotFoundError):
+        await rotate(house, "local:nothing")
+    with pytest.raises(UsageError):
+        await rotate(house, "nothing")
+
+
+async def test_a_named_key_must_fit(house: House) -> None:
+    with pytest.raises(KeyRefusedError):
+        await house.device("wrong", signing=SigningAlgorithm.RSA_3072, signing_key=SIGNING)
+    with pytest.raises(KeyRefusedError):
+        await house.device("wrong", encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, encryption_key=ENCRYPTION)
+    with pytest.raises(NotFoundError):
+        await house.device("wrong", signing_key="local:nothing")
+
+
+async def test_an_imported_key_is_recorded_with_who_brought_it(house: House) -> None:
+    request = KeyImport(uri="local:brought", path="/tmp/key.pem", kind=KeyKind.ED25519, password="secret words")
+    key = await house.do(ADMIN, house.engine.keychain.import_key(ADMIN, request))
+    assert (key.created_by, key.current.origin) == (ADMIN, "imported")
+    with pytest.raises(ConflictError):
+        await house.do(ADMIN, house.engine.keychain.import_key(ADMIN, request))
+    with pytest.raises(NotAllowedError):
+        await house.do(DEV, house.engine.keychain.import_key(DEV, request))
+    assert "secret words" not in repr(await house.audit())
+    assert "secret words" not in repr(list(house.engine.store.all("keys")))
+
+
+async def test_a_key_left_by_something_unfinished_is_passed_over(house: House) -> None:
+    house.shelf.answer(
+        GenerateKey(uri="local:new-signing", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, subject="", created_by="")
+    )
+    assert (await house.device("new")).signing.uri == "local:new-signing-2"
+
+
+# ---- keys that leave
+
+
+async def export(house: House, by: str, path: Path, *, confirmed: bool) -> None:
+    await house.do(by, house.engine.devices.export_key(by, GATEWAY, path, confirmed=confirmed))
+
+
+async def test_export_wants_the_right_and_a_confirmation(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    for by in (DEV, OWNER):
+        with pytest.raises(NotAllowedError):
+            await export(house, by, path, confirmed=True)
+    with pytest.raises(ConfirmationNeededError):
+        await export(house, ADMIN, path, confirmed=False)
+    assert not path.exists()
+    assert await house.audit(AuditChange.EXPORTED) == []
+    await export(house, ADMIN, path, confirmed=True)
+    assert path.read_bytes() == house.shelf.symmetric[ENCRYPTION, 1]
+
+
+async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path: Path) -> None:
+    ask = house.bus.ask
+    seen: list[bool] = []
+
+    async def looking(question: object) -> object:
+        if isinstance(question, ExportKey):
+            changes = [each["change"] for each in house.engine.store.pending_audit()]
+            seen.append("EXPORTED" in changes)
+        return await ask(question)  # type: ignore[arg-type]
+
+    house.bus.ask = looking  # type: ignore[assignment, method-assign]
+    await export(house, ADMIN, tmp_path / "key", confirmed=True)
+    assert seen == [True]
+    entry = (await house.audit(AuditChange.EXPORTED))[0]
+    assert (entry.author, entry.resource) == (ADMIN, device_resource(house.engine.ledger.device(GATEWAY).id))
+    assert ENCRYPTION in entry.message
+    assert house.shelf.symmetric[ENCRYPTION, 1].hex() not in repr(entry)
+
+
+# ---- looking
+
+
+async def test_one_sees_the_configurations_one_has_to_do_with(house: House) -> None:
+    await house.device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
+    assert [each.name for each in house.engine.devices.seen_by(DEV)] == [GATEWAY]
+    assert [each.name for each in house.engine.devices.seen_by(ADMIN)] == [GATEWAY, "secret"]
+    with pytest.raises(NotAllowedError):
+        house.engine.devices.one(DEV, "secret")
+
+
+async def test_certificates_are_those_of_the_keys_in_use(house: House) -> None:
+    await rotate(house, SIGNING)
+    [(name, pem)] = house.engine.devices.certificates(DEV, GATEWAY)
+    assert name == f"{SIGNING} v2"
+    assert pem == house.shelf.infos[SIGNING].current.certificate
+
+
+async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(house: House) -> None:
+    ends = house.shelf.infos[SIGNING].current.certificate_ends_at
+    assert ends is not None
+    now = house.clock.now
+    warnings = house.engine.keychain.warnings
+    assert warnings(now()) == ()
+    assert warnings(ends - timedelta(days=30, microseconds=-1)) != ()
+    house.clock.move_to(ends - timedelta(days=30))
+    assert len(warnings(now())) == 1
+    assert SIGNING in warnings(now())[0]
+    await rotate(house, SIGNING)
+    assert warnings(now()) == ()
+
+
+# ---- odd text
+
+
+async def test_text_that_is_no_unicode_is_refused_wherever_it_is_said(house: House) -> None:
+    odd = "odd \udcff"
+    task = await house.package()
+    engine = house.engine
+    for act in (
+        lambda: house.decide(task, OWNER, Verdict.REJECTED, odd),
+        lambda: house.do(DEV, engine.decisions.withdraw(DEV, task.id, odd)),
+        lambda: house.do(ADMIN, engine.administration.add_subject(ADMIN, "USER:new", odd)),
+        lambda: house.device("new", description=odd),
+        lambda: update(house, description=odd),
+    ):
+        with pytest.raises(SealyardError):
+            await act()
+    assert (await house.approve(task)).approvals[0].by == OWNER
+    entries = await house.audit()
+    assert [each.seq for each in entries] == list(range(len(entries)))
