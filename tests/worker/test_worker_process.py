@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from worker_house import PASSPHRASE, House, WorkerProcess
@@ -118,7 +119,7 @@ def test_no_network_socket_is_open_while_a_job_runs(house: House, worker: Worker
     worker.send(Run(job=house.package(b"firmware")))
     worker.next(IntentAsked)
     proc = Path(f"/proc/{worker.process.pid}")
-    links = [os.readlink(each) for each in (proc / "fd").iterdir()]
+    links = [str(each.readlink()) for each in (proc / "fd").iterdir()]
     sockets = {each.removeprefix("socket:[").removesuffix("]") for each in links if each.startswith("socket:")}
     lines = (proc / "net" / "unix").read_text().splitlines()[1:]
     nameless = {fields[6] for fields in map(str.split, lines) if len(fields) == 7}
@@ -170,6 +171,6 @@ def test_a_job_without_progress_is_spoken_of_every_second(house: House, worker: 
     for _ in range(3):
         worker.next(Beat)
     waiting = worker.beat_times()[-3:]
-    assert all(later - earlier < 2 for earlier, later in zip(waiting, waiting[1:], strict=False))
+    assert all(later - earlier < 2 for earlier, later in pairwise(waiting))
     worker.send(Permit(task_id=job.task.id, fence=job.task.fence))
     worker.next(Finished)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.model.errors import InputError
 from sealyard.model.jobs import FromWorker, ToWorker
 
 LONGEST_LINE = 16 * 1024 * 1024
@@ -16,5 +17,8 @@ _encoder = msgspec.json.Encoder()
 
 
 def line(message: Any) -> bytes:
-    """``message`` as it goes down a pipe."""
-    return _encoder.encode(message) + b"\n"
+    """``message`` as it goes down a pipe. Raises :class:`InputError` for text that is no Unicode."""
+    try:
+        return _encoder.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        raise InputError("A name in it is no valid Unicode.", "Rename the file.") from None

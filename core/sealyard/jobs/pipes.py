@@ -20,6 +20,7 @@ from sealyard.model.errors import SealyardError, WorkerError, error_from
 from sealyard.model.jobs import (
     Answer,
     Ask,
+    AuditPublicKey,
     Broken,
     Finished,
     FromWorker,
@@ -29,6 +30,7 @@ from sealyard.model.jobs import (
     Question,
     Ready,
     Run,
+    SignCheckpoint,
     Stop,
     Stopped,
     Unlock,
@@ -41,6 +43,9 @@ SMALL_JOBS = 32
 LEASE_SECONDS = 10.0
 ASK_SECONDS = 60.0
 STOP_SECONDS = 5.0
+
+REPEATABLE = AuditPublicKey | SignCheckpoint
+"""Questions that do no harm when they are asked twice: a worker's death is no answer to them."""
 
 _CLAIMED = 0
 """The fence of a job that has a place and does not run yet."""
@@ -77,7 +82,7 @@ class PipeBus:
         self._clock = clock
         self._places = [_Place() for _ in range(max(2, workers))]
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
-        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._answers: dict[int, asyncio.Future[Answer | None]] = {}
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -139,6 +144,17 @@ class PipeBus:
     # ---- questions
 
     async def ask(self, question: Question) -> Answer:
+        answer = await self._asked(question)
+        if answer is None and isinstance(question, REPEATABLE):
+            answer = await self._asked(question)
+        if answer is None:
+            raise WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
+        if answer.error is not None:
+            raise error_from(answer.error)
+        return answer
+
+    async def _asked(self, question: Question) -> Answer | None:
+        """None where the worker died over it."""
         place = min(self._places, key=lambda each: (each.child is None, each.large, len(each.jobs)))
         child = await self._child_in(place)
         self._number += 1
@@ -148,7 +164,7 @@ class PipeBus:
         try:
             await child.send(Ask(number=number, question=question))
             async with asyncio.timeout(ASK_SECONDS):
-                answer = await self._answers[number]
+                return await self._answers[number]
         except TimeoutError:
             if not place.running:
                 # With jobs its lease decides; without, nothing else would end a worker that hangs.
@@ -159,9 +175,6 @@ class PipeBus:
         finally:
             place.questions.discard(number)
             del self._answers[number]
-        if answer.error is not None:
-            raise error_from(answer.error)
-        return answer
 
     async def close(self) -> None:
         """Hangs up on every worker; kills one that does not leave. None is started any more."""
@@ -172,8 +185,10 @@ class PipeBus:
                 if place.child is not None:
                     place.child.hang_up()
         for place in self._places:
-            if place.child is not None:
-                await place.child.leave(STOP_SECONDS)
+            if (child := place.child) is not None:
+                await child.leave(STOP_SECONDS)
+                # Whoever still waits for it is told so.
+                self._bury(place, child)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -224,8 +239,7 @@ class PipeBus:
         place.child = None
         for number in place.questions:
             if not self._answers[number].done():
-                died = WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
-                self._answers[number].set_exception(died)
+                self._answers[number].set_result(None)
         for task_id, fence in place.running.items():
             place.drop(task_id)
             self._lost(child.name, task_id, fence)

@@ -1,0 +1,7 @@
+"""The workspace of the worker's tests."""
+
+from __future__ import annotations
+
+from house_fixtures import founded, house
+
+__all__ = ["founded", "house"]

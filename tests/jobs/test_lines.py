@@ -1,0 +1,82 @@
+"""Messages as lines: one line each, whatever text is in them, and any bytes are a message or an error."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.jobs.lines import from_worker, line, to_worker
+from sealyard.model.errors import ErrorValue, InputError
+from sealyard.model.jobs import (
+    Answer,
+    Ask,
+    Beat,
+    Broken,
+    ExportKey,
+    FromWorker,
+    IntentAsked,
+    Permit,
+    RotateKey,
+    Stop,
+    ToWorker,
+    Unlock,
+)
+
+TEXT = st.text()
+NUMBER = st.integers(0, 2**63 - 1)
+ERRORS = st.builds(ErrorValue, code=TEXT, message=TEXT, advice=TEXT)
+UP = st.one_of(
+    st.builds(Beat, task_id=TEXT, fence=NUMBER, done=NUMBER, total=NUMBER),
+    st.builds(IntentAsked, task_id=TEXT, fence=NUMBER, sha256=TEXT, header=st.none() | TEXT),
+    st.builds(Broken, task_id=TEXT, fence=NUMBER, error=ERRORS),
+    st.builds(Answer, number=NUMBER, text=st.none() | TEXT, error=st.none() | ERRORS),
+)
+QUESTIONS = st.builds(RotateKey, uri=TEXT) | st.builds(ExportKey, uri=TEXT, version=NUMBER, path=TEXT)
+DOWN = st.one_of(
+    st.builds(Unlock, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
+    st.builds(Permit, task_id=TEXT, fence=NUMBER),
+    st.builds(Stop, task_id=TEXT),
+    st.builds(Ask, number=NUMBER, question=QUESTIONS),
+)
+
+
+@given(UP)
+def test_what_a_worker_says_is_one_line_and_comes_back_the_same(message: FromWorker) -> None:
+    text = line(message)
+    assert text.index(b"\n") == len(text) - 1
+    assert from_worker.decode(text) == message
+
+
+@given(DOWN)
+def test_what_an_engine_says_is_one_line_and_comes_back_the_same(message: ToWorker) -> None:
+    text = line(message)
+    assert text.index(b"\n") == len(text) - 1
+    assert to_worker.decode(text) == message
+
+
+@given(st.lists(UP))
+def test_messages_one_after_another_stay_apart(messages: list[FromWorker]) -> None:
+    together = b"".join(map(line, messages))
+    assert [from_worker.decode(each) for each in together.splitlines()] == messages
+
+
+@given(st.binary() | UP.map(lambda message: line(message)[:-2]))
+def test_any_bytes_are_a_message_or_an_error(text: bytes) -> None:
+    for decoder in (from_worker, to_worker):
+        try:
+            decoder.decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+
+
+def test_text_that_is_no_unicode_is_an_error_of_ours() -> None:
+    with pytest.raises(InputError):
+        line(RotateKey(uri="\udcff"))
+
+
+def test_a_passphrase_crosses_the_pipe_and_shows_in_no_text() -> None:
+    unlock = Unlock(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="open sesame")
+    assert b"open sesame" in line(unlock)
+    assert "open sesame" not in f"{unlock!r} {unlock}"

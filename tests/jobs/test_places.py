@@ -1,0 +1,73 @@
+"""Lanes: a large job has a worker to itself, and one place is always left to small ones. No process is started."""
+
+from __future__ import annotations
+
+import pytest
+from driven_bus import StillClock
+from hypothesis import given
+from hypothesis import strategies as st
+from worker_house import House
+
+from sealyard.jobs.bus import LARGE_JOB
+from sealyard.jobs.pipes import SMALL_JOBS, PipeBus
+
+SMALL = LARGE_JOB - 1
+
+
+@pytest.fixture
+def bus(house: House) -> PipeBus:
+    return PipeBus(house.unlock, house.places.worker_log, StillClock(), workers=2)
+
+
+def test_a_large_job_leaves_one_place_to_small_ones(bus: PipeBus) -> None:
+    assert bus.claim("large", LARGE_JOB)
+    assert not bus.claim("another large", LARGE_JOB)
+    assert all(bus.claim(f"small {number}", SMALL) for number in range(SMALL_JOBS))
+    assert not bus.claim("one too many", SMALL)
+
+
+def test_a_large_job_waits_for_a_place_of_its_own(bus: PipeBus) -> None:
+    assert bus.claim("one", SMALL)
+    assert bus.claim("two", SMALL)
+    assert not bus.claim("large", LARGE_JOB)
+    bus.release("one")
+    assert bus.claim("large", LARGE_JOB)
+    assert bus.claim("three", SMALL)
+
+
+def test_a_place_given_back_takes_the_next_large_job(bus: PipeBus) -> None:
+    assert bus.claim("large", LARGE_JOB)
+    bus.release("large")
+    assert bus.claim("another large", LARGE_JOB)
+
+
+def test_even_one_worker_leaves_a_place_to_small_jobs(house: House) -> None:
+    bus = PipeBus(house.unlock, house.places.worker_log, StillClock(), workers=1)
+    assert bus.claim("large", LARGE_JOB)
+    assert bus.claim("small", SMALL)
+
+
+def test_claiming_starts_no_worker(bus: PipeBus) -> None:
+    assert bus.claim("small", SMALL)
+    assert bus.pids == ()
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60), st.integers(2, 4))
+def test_however_jobs_come_and_go_the_lanes_hold(steps: list[tuple[int, bool]], workers: int) -> None:
+    from pathlib import Path
+
+    from sealyard.model.jobs import Unlock
+
+    unlock = Unlock(workspace="/nowhere", workspace_id="w1", key_store="passphrase")
+    bus = PipeBus(unlock, Path("/nowhere/log"), StillClock(), workers)
+    held: dict[str, bool] = {}
+    for number, large in steps:
+        task_id = str(number)
+        if task_id in held:
+            bus.release(task_id)
+            del held[task_id]
+        elif bus.claim(task_id, LARGE_JOB if large else SMALL):
+            held[task_id] = large
+        else:
+            assert large, "ten small jobs always find a place"
+        assert sum(held.values()) <= workers - 1
