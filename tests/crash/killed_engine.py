@@ -27,7 +27,7 @@ Line = dict[str, Any]
 class KilledEngine:
     """Runs ``engine_process.py``. Lines are taken in order with :meth:`next_line`; none is lost by a kill.
 
-    The process is started at once and waits for :meth:`open`: the next one can warm up while one still runs.
+    The process is started at once and waits for :meth:`begin`: the next one can warm up while one still runs.
     """
 
     def __init__(self, workspace: Path) -> None:
@@ -47,9 +47,12 @@ class KilledEngine:
         self.workers: tuple[int, ...] = ()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def open(self, passphrase: str) -> None:
-        """Returns when the engine has recovered and runs."""
+    def begin(self, passphrase: str) -> None:
+        """Lets the engine open the workspace; :meth:`opened` waits for it."""
         self._write({"workspace": str(self._workspace), "passphrase": passphrase})
+
+    def opened(self) -> None:
+        """Returns when the engine has recovered and runs."""
         first = self._take(START_SECONDS)
         assert first is not None, f"the engine did not start again: {self._workspace.parent / 'engine.log'}"
 

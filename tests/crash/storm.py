@@ -21,6 +21,7 @@ OPEN_AT_ONCE = 6
 MOST_LOSSES = 2
 """A third lost worker fails a task, as promised; the storm spares a task that has lost two."""
 
+KILLED_WHILE_OPENING = 0.15
 SETTLE_SECONDS = 30.0
 END_SECONDS = 180.0
 ENDED = ("DONE", "FAILED", "CANCELLED")
@@ -87,9 +88,12 @@ class Storm:
     # ---- giving work
 
     def _started(self) -> KilledEngine:
-        self.engine = engine = self._next_engine or KilledEngine(self.workspace)
-        self._next_engine = KilledEngine(self.workspace)
-        engine.open(self.passphrase)
+        while self.random.random() < KILLED_WHILE_OPENING:
+            engine = self._begun()
+            time.sleep(self.random.uniform(0, 0.7))
+            self._kill_engine(engine)
+        engine = self._begun()
+        engine.opened()
         unended = engine.ask("unended")["unended"]
         # What was not acknowledged is asked for again under its token, as a person would.
         for token in sorted(self.open - self.accepted.keys()):
@@ -99,6 +103,13 @@ class Storm:
                 self.open.discard(token)
             elif unended[task_id]["status"] in ("CREATED", "WAITING"):
                 engine.send("approve", task=task_id)
+        return engine
+
+    def _begun(self) -> KilledEngine:
+        """An engine that opens the workspace; the one after it warms up already."""
+        self.engine = engine = self._next_engine or KilledEngine(self.workspace)
+        self._next_engine = KilledEngine(self.workspace)
+        engine.begin(self.passphrase)
         return engine
 
     def _top_up(self, engine: KilledEngine) -> None:
