@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 FOLDER = Path(__file__).parents[1] / "screenshots"
-WIDTH = 120
+WIDTH = 150
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ class FakeBus:
     def pids(self) -> tuple[int, ...]:
         return ()
 
-    def claim(self, task_id: str, size: int) -> bool:
+    def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
         large = size >= LARGE_JOB
         if list(self.places.values()).count(large) >= (1 if large else self.small_places):
             return False

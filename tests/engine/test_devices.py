@@ -82,7 +82,11 @@ async def test_a_name_is_taken_once(house: House) -> None:
 
 
 async def test_a_name_asked_for_twice_at_once_is_given_once(house: House) -> None:
-    both = await asyncio.gather(house.device("twin"), house.device("twin"), return_exceptions=True)
+    house.bus.gate = asyncio.Event()
+    asking = asyncio.gather(house.device("twin"), house.device("twin"), return_exceptions=True)
+    await house.until(lambda: {"local:twin-encryption", "local:twin-encryption-2"} <= set(house.shelf.infos))
+    house.bus.gate.set()
+    both = await asking
     assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
     assert len([each for each in house.engine.ledger.all(DEVICES) if each.name == "twin"]) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditChange, AuditFilter
-from sealyard.model.errors import NotAllowedError, StorageError, UsageError, WorkerError
+from sealyard.model.errors import InputError, NotAllowedError, StorageError, UsageError, WorkerError
 from sealyard.model.jobs import SignCheckpoint
 from sealyard.model.tasks import Task, TaskStatus
 
@@ -154,6 +155,34 @@ async def test_after_failed_commits_the_log_has_no_gap(house: House, disk: Disk)
     await house.close()
     report = verify(house.places.audit)
     assert report.size == report.sealed_size >= len(entries)
+
+
+async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) -> None:
+    draft = house.engine.ledger.draft()
+    draft.audit(DEV, AuditChange.FAILED, "TEST", "good")
+    draft.audit(DEV, AuditChange.FAILED, "TEST", "odd \udcff")
+    with pytest.raises(InputError):
+        await draft.commit()
+    await house.package()
+    entries = await house.audit()
+    assert [each.seq for each in entries] == list(range(len(entries)))
+    assert not [each for each in entries if each.resource == "TEST"]
+    await house.close()
+    assert verify(house.places.audit).sealed_size == len(entries)
+
+
+async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: House, disk: Disk) -> None:
+    before = len(await house.audit())
+    draft = house.engine.ledger.draft()
+    draft.audit(DEV, AuditChange.FAILED, "TEST", "at the last moment")
+    disk.hold()
+    committing = asyncio.create_task(draft.commit())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(house.close())
+    await house.until(lambda: all(each.done() for each in house.engine._loops))
+    disk.go()
+    await asyncio.gather(committing, closing)
+    assert verify(house.places.audit).sealed_size == before + 1
 
 
 async def test_a_right_that_could_not_be_stored_is_not_given(house: House, disk: Disk) -> None:

@@ -30,9 +30,18 @@ def test_a_large_job_waits_for_a_place_of_its_own(bus: PipeBus) -> None:
     assert bus.claim("one", SMALL)
     assert bus.claim("two", SMALL)
     assert not bus.claim("large", LARGE_JOB)
-    bus.release("one")
+    bus.release("two")
     assert bus.claim("large", LARGE_JOB)
     assert bus.claim("three", SMALL)
+
+
+def test_small_jobs_keep_out_of_the_way_of_a_large_one_that_waits(bus: PipeBus) -> None:
+    assert bus.claim("one", SMALL)
+    assert bus.claim("two", SMALL)
+    assert not bus.claim("large", LARGE_JOB)
+    bus.release("two")
+    assert bus.claim("three", SMALL, spare=True)
+    assert bus.claim("large", LARGE_JOB)
 
 
 def test_a_place_given_back_takes_the_next_large_job(bus: PipeBus) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from sealyard.model.tasks import Task
 
 Lane = dict[str, int]
 """Task id to bytes, in order of arrival."""
+
+
+class Claim(Protocol):
+    """:meth:`sealyard.jobs.bus.JobBus.claim`."""
+
+    def __call__(self, task_id: str, size: int, *, spare: bool = False) -> bool: ...
 
 
 class Queue:
@@ -31,11 +38,15 @@ class Queue:
             lane.pop(task_id, None)
         self._places = None
 
-    def take(self, claim: Callable[[str, int], bool]) -> str | None:
-        """Takes the first task, small lane before large, that a place could be claimed for."""
-        for lane in self._lanes.values():
+    def take(self, claim: Claim) -> str | None:
+        """Takes the first task, small lane before large, that a place could be claimed for.
+
+        While a large one waits, small ones keep out of its way: neither lane starves the other.
+        """
+        large_waits = bool(self._lanes[True])
+        for is_large, lane in self._lanes.items():
             task_id = next(iter(lane), None)
-            if task_id is not None and claim(task_id, lane[task_id]):
+            if task_id is not None and claim(task_id, lane[task_id], spare=large_waits and not is_large):
                 del lane[task_id]
                 self._places = None
                 return task_id

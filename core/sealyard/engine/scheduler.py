@@ -147,9 +147,11 @@ class Scheduler:
         self._inboxes[task_id] = asyncio.Queue()
         attempt = asyncio.create_task(self._attempt(task_id))
         self._attempts[task_id] = attempt
-        attempt.add_done_callback(lambda _: self._over(task_id))
+        attempt.add_done_callback(lambda over: self._over(task_id, over))
 
-    def _over(self, task_id: str) -> None:
+    def _over(self, task_id: str, attempt: asyncio.Task[None]) -> None:
+        if not attempt.cancelled() and (error := attempt.exception()) is not None:
+            log.error("the attempt at task %s broke down", task_id, exc_info=error)
         self._attempts.pop(task_id, None)
         self._inboxes.pop(task_id, None)
         self._stopping.pop(task_id, None)

@@ -25,8 +25,11 @@ class JobBus(Protocol):
         """Process ids of the workers that live on this machine."""
         ...
 
-    def claim(self, task_id: str, size: int) -> bool:
-        """Takes a place for a job of ``size`` bytes, if there is one."""
+    def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+        """Takes a place for a job of ``size`` bytes, if there is one.
+
+        ``spare``: a large job waits, so a small one takes no place that could be emptied for it.
+        """
         ...
 
     async def prepare(self, task_id: str) -> str:

@@ -94,8 +94,8 @@ class PipeBus:
 
     # ---- jobs
 
-    def claim(self, task_id: str, size: int) -> bool:
-        place = self._place_for_large() if size >= LARGE_JOB else self._place_for_small()
+    def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+        place = self._place_for_large() if size >= LARGE_JOB else self._place_for_small(spare)
         if place is None:
             return False
         place.jobs[task_id] = _CLAIMED
@@ -195,14 +195,14 @@ class PipeBus:
 
     # ---- places
 
-    def _place_for_small(self) -> _Place | None:
-        fitting = [place for place in self._places if not place.large and len(place.jobs) < SMALL_JOBS]
+    def _place_for_small(self, spare: bool) -> _Place | None:
+        places = self._places[:1] if spare else self._places
+        fitting = [place for place in places if not place.large and len(place.jobs) < SMALL_JOBS]
         return min(fitting, key=lambda place: (place.child is None and bool(place.jobs), len(place.jobs)), default=None)
 
     def _place_for_large(self) -> _Place | None:
-        if sum(place.large for place in self._places) >= len(self._places) - 1:
-            return None
-        return next((place for place in self._places if not place.jobs), None)
+        """Never the first place: it is the one that is left to small jobs."""
+        return next((place for place in self._places[1:] if not place.jobs), None)
 
     def _place_of(self, task_id: str) -> _Place:
         return next(place for place in self._places if task_id in place.jobs)
