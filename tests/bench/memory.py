@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.rows import Row
-from tests.bench.workspaces import DEVICE, DEVELOPER, OWNER, folder, found, opened, random_file
+from tests.bench.workspaces import DEVELOPER, DEVICE, OWNER, folder, found, opened, random_file
 
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskStatus, Verdict

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.bench.rows import Row
-from tests.bench.workspaces import DEVICE, DEVELOPER, OWNER, folder, found, opened, random_file
+from tests.bench.workspaces import DEVELOPER, DEVICE, OWNER, folder, found, opened, random_file
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.model.requests import PackageRequest, SigningRequest

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.bench.rows import Row
-from tests.bench.workspaces import DEVICE, DEVELOPER, OWNER, folder, found, opened, random_file
+from tests.bench.workspaces import DEVELOPER, DEVICE, OWNER, folder, found, opened, random_file
 
 from sealyard.crypto.ciphers import RawContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm
@@ -57,9 +57,8 @@ def _openssl(root: Path, source: Path) -> float:
     secret = ["-K", "00" * 32, "-iv", "00" * 16]
     subprocess.run(["openssl", "enc", "-aes-256-cbc", *secret, "-in", source, "-out", encrypted], check=True)
     subprocess.run(["openssl", "dgst", "-sha256", "-binary", "-out", digest, encrypted], check=True)
-    subprocess.run(
-        ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", digest, "-out", root / "openssl.sig"], check=True
-    )
+    signing = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", digest, "-out", root / "openssl.sig"]
+    subprocess.run(signing, check=True)
     took = time.perf_counter() - begun
     encrypted.unlink()
     return took
