@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import statistics
 import subprocess
 import time
@@ -34,13 +35,17 @@ def rows(size: int = 1 << 30) -> list[Row]:
             ingest, work = asyncio.run(_package(root / "workspace", source))
             ingests.append(ingest)
             ours.append(work)
-            stages.append(max(_bare_encryption(source), _bare_hash(source)))
+            stages.append(max(_bare_encryption(source), _bare_hash(source), _bare_write(source, root / "copy")))
     openssl, sealed = statistics.median(theirs), statistics.median(each["seal"] for each in ours)
     check = statistics.median(each["check"] for each in ours)
     slowest = statistics.median(stages)
     return [
         Row("1 GiB sealed and signed, of the time of openssl enc + dgst + sign", sealed / openssl, "at most 0.67"),
-        Row("1 GiB sealed and signed, of the slowest stage's bare rate", slowest / sealed, "at least 0.8"),
+        Row(
+            "1 GiB sealed and signed, of the slowest bare stage (encrypt, hash, or write durably)",
+            slowest / sealed,
+            "at least 0.8",
+        ),
         Row("its ingest, of the openssl time", statistics.median(ingests) / openssl, "reported"),
         Row("its self-check, of the openssl time", check / openssl, "reported"),
     ]
@@ -102,3 +107,16 @@ def _bare_hash(source: Path) -> float:
     for _ in range(source.stat().st_size // CHUNK):
         digest.update(data)
     return time.perf_counter() - begun
+
+
+def _bare_write(source: Path, target: Path) -> float:
+    """Copying it durably: what a container costs the disk, with nothing else done."""
+    os.sync()
+    begun = time.perf_counter()
+    with source.open("rb") as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, CHUNK)
+        writing.flush()
+        os.fsync(writing.fileno())
+    took = time.perf_counter() - begun
+    target.unlink()
+    return took

@@ -6,7 +6,5 @@ import sys
 
 
 def main() -> int:
-    sys.stderr.write(
-        "The terminal application is not there yet; `sealyard --help` shows what works without it.\n"
-    )
+    sys.stderr.write("The terminal application is not there yet; `sealyard --help` shows what works without it.\n")
     return 1
