@@ -187,6 +187,29 @@ async def test_breaking_a_quorum_through_a_group_needs_confirmation_too(empty: H
     assert empty.task(task.id).attention
 
 
+async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty: House) -> None:
+    for each in (DEV, OWNER):
+        await empty.add(each)
+    device = await empty.device(use=(DEV,), approve=(OWNER,))
+    task = await empty.package()
+    adding = empty.engine.administration.add_rule
+    with pytest.raises(ConfirmationNeededError):
+        await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE))
+    assert not empty.task(task.id).attention
+    await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE, confirmed=True))
+    assert empty.task(task.id).attention
+
+
+async def test_a_member_who_makes_the_only_approver_a_requester_needs_confirmation(empty: House) -> None:
+    for each in (DEV, OWNER, "GROUP:developers"):
+        await empty.add(each)
+    await empty.device(use=("GROUP:developers",), approve=(OWNER,))
+    adding = empty.engine.administration.add_member
+    with pytest.raises(ConfirmationNeededError):
+        await empty.do(ADMIN, adding(ADMIN, "GROUP:developers", OWNER))
+    await empty.do(ADMIN, adding(ADMIN, "GROUP:developers", OWNER, confirmed=True))
+
+
 # ---- rights lost after the approval
 
 

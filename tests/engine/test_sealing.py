@@ -224,6 +224,18 @@ async def test_looking_at_the_log_wants_the_right(house: House) -> None:
         await anext(house.engine.auditing.export(DEV, "jsonl"))
 
 
+async def test_a_refused_export_and_a_refused_download_are_audited(house: House) -> None:
+    task = await house.done_package()
+    export = house.engine.walk(DEV, "AUDIT_LOG", house.engine.auditing.export(DEV, "jsonl"))
+    with pytest.raises(NotAllowedError):
+        await anext(export)
+    download = house.engine.walk("USER:stranger", "TASK", house.engine.delivery.download("USER:stranger", task.id, 0))
+    with pytest.raises(NotAllowedError):
+        await anext(download)
+    refused = await house.audit(AuditChange.REFUSED)
+    assert [(each.author, each.resource) for each in refused] == [(DEV, "AUDIT_LOG"), ("USER:stranger", "TASK")]
+
+
 async def test_pages_go_on_below_each_other_without_loss(house: House) -> None:
     await house.engine._sealing.seal()  # type: ignore[union-attr]
     await house.package()

@@ -17,6 +17,8 @@ from sealyard.model.tasks import TaskKind
 
 _POLICY_FIELDS = ("approval_needed", "approval_period", "execution_period", "time_limit", "self_approval_trial")
 
+YES = "even where a configuration is left with too few approvers"
+
 
 def add(commands: Commands) -> None:
     family = group(commands, "subject", "People (USER:), groups (GROUP:) and machine clients (CLIENT:).")
@@ -28,7 +30,7 @@ def add(commands: Commands) -> None:
     joining.add_argument("group", metavar="GROUP")
     joining.add_argument("member", metavar="MEMBER")
     joining.add_argument("--remove", action="store_true", help="take it out")
-    joining.add_argument("--yes", action="store_true", help="even where a configuration is left with too few approvers")
+    joining.add_argument("--yes", action="store_true", help=YES)
 
     family = group(commands, "acl", "The rules of who may do what.")
     command(family, "list", _rules, "Lists the rules.")
@@ -36,11 +38,10 @@ def add(commands: Commands) -> None:
     adding.add_argument("subject", metavar="SUBJECT")
     adding.add_argument("resource", metavar="RESOURCE", help="DEVICE_CONFIG:<name or id> or RESOURCE_TYPE:<type>")
     adding.add_argument("action", metavar="ACTION", type=one_of(Action), help=", ".join(Action))
+    adding.add_argument("--yes", action="store_true", help=YES)
     removing = command(family, "remove", _remove_rule, "Takes a rule away.")
     removing.add_argument("rule", metavar="RULE", help="its id: sealyard acl list")
-    removing.add_argument(
-        "--yes", action="store_true", help="even where a configuration is left with too few approvers"
-    )
+    removing.add_argument("--yes", action="store_true", help=YES)
 
     family = group(commands, "policy", "What needs approval, and within which periods a task must move.")
     command(family, "show", _policy, "Shows the policy.")
@@ -92,7 +93,7 @@ async def _group(ctx: Context) -> int:
             await client.remove_member(args.group, args.member, confirmed=args.yes)
             ctx.out.result({"removed": {"group": args.group, "member": args.member}}, (f"{args.member} is out.",))
         else:
-            made = await client.add_member(args.group, args.member)
+            made = await client.add_member(args.group, args.member, confirmed=args.yes)
             ctx.out.result(made, (f"{made.member} is in {made.group} now.",))
     return ExitCode.DONE
 
@@ -107,7 +108,8 @@ async def _rules(ctx: Context) -> int:
 
 async def _add_rule(ctx: Context) -> int:
     async with ctx.writer("acl add") as client:
-        rule = await client.add_rule(ctx.args.subject, ctx.args.resource, ctx.args.action)
+        args = ctx.args
+        rule = await client.add_rule(args.subject, args.resource, args.action, confirmed=args.yes)
     ctx.out.result(rule, (f"{rule.id}: {rule.subject} may {rule.action} {rule.resource}.",))
     return ExitCode.DONE
 

@@ -188,7 +188,8 @@ class EmbeddedClient:
         return await self._perform(f"TASK:{task_id}", self._engine.delivery.renew(self._subject, task_id))
 
     def download(self, task_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
-        return self._thread.iterate(self._engine.delivery.download(self._subject, task_id, offset))
+        items = self._engine.delivery.download(self._subject, task_id, offset)
+        return self._thread.iterate(self._engine.walk(self._subject, f"TASK:{task_id}", items))
 
     async def downloaded(self, task_id: str) -> None:
         await self._perform(f"TASK:{task_id}", self._engine.delivery.downloaded(self._subject, task_id))
@@ -237,16 +238,16 @@ class EmbeddedClient:
         adding = self._engine.administration.add_subject(self._subject, subject, display_name)
         return await self._perform(f"SUBJECT:{subject}", adding)
 
-    async def add_member(self, group: str, member: str) -> Membership:
-        adding = self._engine.administration.add_member(self._subject, group, member)
+    async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
+        adding = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
         return await self._perform(f"SUBJECT:{group}", adding)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
         removing = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
         await self._perform(f"SUBJECT:{group}", removing)
 
-    async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule:
-        adding = self._engine.administration.add_rule(self._subject, subject, resource, action)
+    async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
+        adding = self._engine.administration.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
         return await self._perform("ACL", adding)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
@@ -270,7 +271,8 @@ class EmbeddedClient:
         return await self._thread.call(self._engine.look(self._subject, "AUDIT_LOG", checking))
 
     def export_audit(self, kind: str) -> AsyncIterator[str]:
-        return self._thread.iterate(self._engine.auditing.export(self._subject, kind))
+        lines = self._engine.auditing.export(self._subject, kind)
+        return self._thread.iterate(self._engine.walk(self._subject, "AUDIT_LOG", lines))
 
     # ---- the whole
 

@@ -76,7 +76,7 @@ class Administration:
         await draft.commit()
         return made
 
-    async def add_member(self, subject: str, group: str, member: str) -> Membership:
+    async def add_member(self, subject: str, group: str, member: str, *, confirmed: bool = False) -> Membership:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         group, member = self._known(group), self._known(member)
         if kind_of(group) is not SubjectKind.GROUP:
@@ -88,8 +88,11 @@ class Administration:
         made = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._ledger.clock.now()
         )
+        broken = self._newly_broken(memberships=(*self._ledger.all(MEMBERSHIPS), made))
+        _confirm(broken, confirmed=confirmed)
         draft = self._ledger.draft()
         draft.put(MEMBERSHIPS, made.id, made)
+        self._mark_waiting(draft, broken)
         await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
         return made
 
@@ -106,7 +109,9 @@ class Administration:
         message = f"{found.member} is in {found.group} no more"
         await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{found.id}", message)
 
-    async def add_rule(self, subject: str, for_whom: str, resource: str, action: Action) -> AclRule:
+    async def add_rule(
+        self, subject: str, for_whom: str, resource: str, action: Action, *, confirmed: bool = False
+    ) -> AclRule:
         self._rights.require_type(subject, Action.CREATE, ResourceType.ACL)
         for_whom = self._known(for_whom)
         resource = self._resource(resource)
@@ -126,8 +131,11 @@ class Administration:
             created_by=subject,
             created_at=self._ledger.clock.now(),
         )
+        broken = self._newly_broken(rules=(*self._ledger.all(RULES), rule))
+        _confirm(broken, confirmed=confirmed)
         draft = self._ledger.draft()
         draft.put(RULES, rule.id, rule)
+        self._mark_waiting(draft, broken)
         message = f"{rule.subject} may {rule.action} {rule.resource}"
         await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{rule.id}", message, rule)
         return rule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -53,7 +53,7 @@ class Auditing:
         waiting = self._waiting(report.size)
         return msgspec.structs.replace(report, size=report.size + len(waiting))
 
-    async def export(self, subject: str, kind: str) -> AsyncIterator[str]:
+    async def export(self, subject: str, kind: str) -> AsyncGenerator[str, None]:
         self._require(subject)
         if kind not in EXPORTS:
             raise UsageError(f"{kind!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 
 import msgspec
@@ -60,7 +60,7 @@ class Delivery:
         await draft.commit()
         return moved
 
-    async def download(self, subject: str, task_id: str, offset: int) -> AsyncIterator[bytes]:
+    async def download(self, subject: str, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         """The link is judged when the download begins; one that is under way is let finish."""
         task = self._views.task(subject, task_id)
         if offset < 0:

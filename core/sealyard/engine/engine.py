@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, TypeVar
 
 import msgspec
@@ -174,6 +175,18 @@ class Engine:
             raise
         finally:
             _close_unused(use_case)
+
+    async def walk(self, subject: str, about: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Like :meth:`look`, for what is handed out piece by piece; what expired or is gone is audited too."""
+        try:
+            self._require_known(subject)
+            async with contextlib.aclosing(items):
+                async for item in items:
+                    yield item
+        except SealyardError as error:
+            if not self.read_only:
+                await self.auditing.record_refusal(subject, about, error)
+            raise
 
     def follow(self) -> None:
         """For a reader: takes in, from now on, what the writer commits, and tells of it."""
