@@ -198,6 +198,8 @@ async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty
     assert not empty.task(task.id).attention
     await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE, confirmed=True))
     assert empty.task(task.id).attention
+    await empty.drop_rule(OWNER, Action.USE)
+    assert not empty.task(task.id).attention
 
 
 async def test_a_member_who_makes_the_only_approver_a_requester_needs_confirmation(empty: House) -> None:

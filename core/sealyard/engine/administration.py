@@ -47,6 +47,7 @@ ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
 """What the one who makes a workspace may do: administer everything; to use and to approve wants rules of its own."""
 
 LONGEST_PERIOD = 3650 * 24 * 3600
+TOO_FEW = "Its configuration has too few approvers now."
 
 
 class Administration:
@@ -88,11 +89,8 @@ class Administration:
         made = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._ledger.clock.now()
         )
-        broken = self._newly_broken(memberships=(*self._ledger.all(MEMBERSHIPS), made))
-        _confirm(broken, confirmed=confirmed)
-        draft = self._ledger.draft()
+        draft = self._weighed(memberships=(*self._ledger.all(MEMBERSHIPS), made), confirmed=confirmed)
         draft.put(MEMBERSHIPS, made.id, made)
-        self._mark_waiting(draft, broken)
         await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
         return made
 
@@ -101,11 +99,9 @@ class Administration:
         found = self._membership(parse_subject(group), parse_subject(member))
         if found is None:
             raise NotFoundError(f"{safe_text(member)} is not in {safe_text(group)}.")
-        broken = self._newly_broken(memberships=[each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id])
-        _confirm(broken, confirmed=confirmed)
-        draft = self._ledger.draft()
+        others = [each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id]
+        draft = self._weighed(memberships=others, confirmed=confirmed)
         draft.remove(MEMBERSHIPS, found.id)
-        self._mark_waiting(draft, broken)
         message = f"{found.member} is in {found.group} no more"
         await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{found.id}", message)
 
@@ -131,11 +127,8 @@ class Administration:
             created_by=subject,
             created_at=self._ledger.clock.now(),
         )
-        broken = self._newly_broken(rules=(*self._ledger.all(RULES), rule))
-        _confirm(broken, confirmed=confirmed)
-        draft = self._ledger.draft()
+        draft = self._weighed(rules=(*self._ledger.all(RULES), rule), confirmed=confirmed)
         draft.put(RULES, rule.id, rule)
-        self._mark_waiting(draft, broken)
         message = f"{rule.subject} may {rule.action} {rule.resource}"
         await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{rule.id}", message, rule)
         return rule
@@ -147,11 +140,9 @@ class Administration:
             raise NotFoundError(f"There is no rule {safe_text(rule_id)}.", "`sealyard acl list` shows the rules.")
         if rule.permanent:
             raise NotAllowedError("The initial administrator's rules stay.", "Add rules beside them instead.")
-        broken = self._newly_broken(rules=[each for each in self._ledger.all(RULES) if each.id != rule_id])
-        _confirm(broken, confirmed=confirmed)
-        draft = self._ledger.draft()
+        others = [each for each in self._ledger.all(RULES) if each.id != rule_id]
+        draft = self._weighed(rules=others, confirmed=confirmed)
         draft.remove(RULES, rule_id)
-        self._mark_waiting(draft, broken)
         message = f"{rule.subject} may {rule.action} {rule.resource} no more"
         await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{rule.id}", message, rule)
 
@@ -221,22 +212,35 @@ class Administration:
             (each for each in self._ledger.all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
         )
 
-    def _newly_broken(
-        self, *, memberships: Iterable[Membership] | None = None, rules: Iterable[AclRule] | None = None
-    ) -> tuple[DeviceConfiguration, ...]:
+    def _weighed(
+        self,
+        *,
+        confirmed: bool,
+        memberships: Iterable[Membership] | None = None,
+        rules: Iterable[AclRule] | None = None,
+    ) -> Draft:
+        """The beginning of a draft that changes access: tasks that wait are marked where it leaves a configuration
+        with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationNeededError`.
+        """
         access = AccessMap(
             (each.id for each in self._ledger.all(SUBJECTS)),
             self._ledger.all(MEMBERSHIPS) if memberships is None else memberships,
             self._ledger.all(RULES) if rules is None else rules,
         )
-        before = {each.id for each in self._devices.broken_quorums(self._rights.now)}
-        return tuple(each for each in self._devices.broken_quorums(access) if each.id not in before)
+        before = set(self._devices.broken_quorums(self._rights.now))
+        after = set(self._devices.broken_quorums(access))
+        if after - before and not confirmed:
+            raise _unconfirmed(after - before)
+        draft = self._ledger.draft()
+        for device in after - before:
+            self._mark_waiting(draft, device, TOO_FEW)
+        for device in before - after:
+            self._mark_waiting(draft, device, "")
+        return draft
 
-    def _mark_waiting(self, draft: Draft, broken: tuple[DeviceConfiguration, ...]) -> None:
-        for device in broken:
-            for task in self._waiting(device.id):
-                attention = "Its configuration has too few approvers now."
-                draft.task(msgspec.structs.replace(task, attention=attention, updated_at=self._ledger.clock.now()))
+    def _mark_waiting(self, draft: Draft, device: DeviceConfiguration, attention: str) -> None:
+        for task in self._waiting(device.id):
+            draft.task(msgspec.structs.replace(task, attention=attention, updated_at=self._ledger.clock.now()))
 
     def _waiting(self, config_id: str) -> list[Task]:
         found: list[Task] = []
@@ -249,9 +253,8 @@ class Administration:
                 return found
 
 
-def _confirm(broken: tuple[DeviceConfiguration, ...], *, confirmed: bool) -> None:
-    if broken and not confirmed:
-        names = ", ".join(each.name for each in broken)
-        raise ConfirmationNeededError(
-            f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
-        )
+def _unconfirmed(broken: Iterable[DeviceConfiguration]) -> ConfirmationNeededError:
+    names = ", ".join(sorted(each.name for each in broken))
+    return ConfirmationNeededError(
+        f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
+    )
