@@ -51,6 +51,7 @@ class Ledger:
         self._log = log
         self._waiting: deque[tuple[Future[None], Head, int]] = deque()
         self._cursor = events.cursor
+        self._device_ids: dict[str, str] = {}
         self._settled = (log.head, events.cursor) if log is not None else None
 
     # ---- reading
@@ -72,7 +73,7 @@ class Ledger:
 
     def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
         """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""
-        newest = self.find(DEVICES, config) or next((each for each in self.all(DEVICES) if each.name == config), None)
+        newest = self.find(DEVICES, config) or self._device_named(config)
         if newest is None:
             raise NotFoundError(
                 f"There is no device configuration {safe_text(config)}.",
@@ -83,6 +84,16 @@ class Ledger:
         found = self.find(DEVICE_VERSIONS, version_id(newest.id, version))
         if found is None:
             raise NotFoundError(f"{newest.name} has no version {version}.", f"The newest is {newest.version}.")
+        return found
+
+    def _device_named(self, name: str) -> DeviceConfiguration | None:
+        """A name never moves to another configuration, so what was found once is looked up by its id."""
+        known = self.find(DEVICES, self._device_ids.get(name, ""))
+        if known is not None:
+            return known
+        found = next((each for each in self.all(DEVICES) if each.name == name), None)
+        if found is not None:
+            self._device_ids[name] = found.id
         return found
 
     def policy(self) -> Policy:
