@@ -15,6 +15,7 @@ from sealyard.crypto.streams import ContentCipher
 from sealyard.model.errors import WorkerError
 from sealyard.model.jobs import Finished, Sealed, SealedSegment
 from sealyard.worker.bench import Bench
+from sealyard.worker.durable import written_early
 from sealyard.worker.workplace import held
 
 CONTAINER = "container"
@@ -94,7 +95,8 @@ def _seal(
     bench: Bench, packing: ContainerFormat, shape: PackageShape, target: Path, cipher: ContentCipher, index: int
 ) -> SealedSegment:
     with bench.open_input(bench.task.inputs[index]) as source, target.open("r+b") as file:
-        segment = packing.seal(shape, index, source, file, cipher, bench.progress)
+        with written_early(file):
+            segment = packing.seal(shape, index, source, file, cipher, bench.progress)
         _sync(file)
     return segment
 
