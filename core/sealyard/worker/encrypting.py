@@ -12,6 +12,7 @@ from sealyard.crypto.streams import ContentCipher
 from sealyard.model.errors import WorkerError
 from sealyard.model.jobs import Finished
 from sealyard.worker.bench import Bench
+from sealyard.worker.durable import written_early
 from sealyard.worker.workplace import held
 
 ENCRYPTED = "encrypted"
@@ -30,7 +31,8 @@ async def encrypt(bench: Bench) -> Finished:
 def _seal(bench: Bench, target: Path, cipher: ContentCipher) -> tuple[int, str]:
     file = bench.task.inputs[0]
     with bench.open_input(file) as source, target.open("wb") as sealed:
-        length, sha256 = seal_segment(source, file.size, sealed, cipher, bench.progress)
+        with written_early(sealed):
+            length, sha256 = seal_segment(source, file.size, sealed, cipher, bench.progress)
         os.fsync(sealed.fileno())
     return length, sha256
 
