@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
+
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import (
