@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +74,9 @@ async def driven(house: House, *, unlock: Unlock | None = None, workers: int = 2
         yield Driven(bus)
     finally:
         for pid in bus.pids:
-            os.kill(pid, signal.SIGCONT)
+            # One that was killed may not have been missed yet.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         await bus.close()
 
 
