@@ -24,7 +24,6 @@ from sealyard.model.algorithms import KeyKind, SigningAlgorithm
 from sealyard.model.errors import InputError, KeyRefusedError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 _RSA_KINDS = {2048: KeyKind.RSA_2048, 3072: KeyKind.RSA_3072, 4096: KeyKind.RSA_4096}
 _HASHES: dict[HashName, hashes.HashAlgorithm] = {

@@ -26,7 +26,3 @@ class JobProgress:
 
     def stop(self) -> None:
         self._stopped.set()
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped.is_set()
