@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
-from sealyard.cli.profiles import Profile, ProfileFile, write_profiles
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.profiles import Profile, ProfileFile, write_profiles
 from sealyard.engine.founding import found_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm

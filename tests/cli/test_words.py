@@ -1,4 +1,4 @@
-"""Sizes, durations and tables."""
+"""Durations and tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.cli.arguments import duration, moment, seconds
-from sealyard.cli.text import duration_text, size_text, table
+from sealyard.cli.text import table
+from sealyard.model.wording import duration_text
 
 
 @pytest.mark.parametrize(
@@ -34,11 +35,6 @@ def test_a_whole_duration_is_written_as_it_is_read(count: int, unit: str) -> Non
     if unit == "h":
         count %= 24
     assert duration_text(duration(f"{count or 1}{unit}")) == f"{count or 1}{unit}"
-
-
-def test_sizes_have_the_unit_that_fits() -> None:
-    sizes = (0, 1023, 1024, 1536 * 1024, 3 << 30, 5 << 40)
-    assert [size_text(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=5))

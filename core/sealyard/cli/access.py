@@ -9,11 +9,12 @@ import msgspec
 from sealyard.cli.arguments import Commands, command, duration, group, one_of, switch
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import duration_text, fields, table
+from sealyard.cli.text import fields, table
 from sealyard.model.access import Action
 from sealyard.model.policy import Policy
 from sealyard.model.requests import Access
 from sealyard.model.tasks import TaskKind
+from sealyard.model.wording import duration_text
 
 _POLICY_FIELDS = ("approval_needed", "approval_period", "execution_period", "time_limit", "self_approval_trial")
 

@@ -9,10 +9,11 @@ from typing import TextIO
 from sealyard.cli.arguments import Commands, command, group, moment, one_of
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields, table, time_text
+from sealyard.cli.text import fields, table
 from sealyard.model.audit import AuditChange, AuditFilter, AuditReport
 from sealyard.model.errors import InputError, UsageError
 from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import time_text
 
 
 def add(commands: Commands) -> None:

@@ -11,9 +11,10 @@ import msgspec
 from sealyard.cli.arguments import Commands, command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields, size_text, time_text
+from sealyard.cli.text import fields
 from sealyard.model.errors import ContainerError, InputError
 from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import size_text, time_text
 
 if TYPE_CHECKING:
     from sealyard.containers.format import ContainerFormat, Verification

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli.output import Output
-from sealyard.cli.profiles import Profile, resolve
+from sealyard.client.profiles import Profile, resolve
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.errors import StorageError
 from sealyard.model.events import TaskProgress

@@ -17,17 +17,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli import front, profiles
+from sealyard.cli import front
 from sealyard.cli.context import Context, log_to_file
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.profiles import Profile, ProfileFile
-from sealyard.cli.text import size_text
+from sealyard.client import profiles
+from sealyard.client.profiles import Profile, ProfileFile
 from sealyard.keys.passphrase import VARIABLE as PASSPHRASE_VARIABLE
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.errors import NotAllowedError, SealyardError, TaskFailedError
 from sealyard.model.requests import DeviceRequest, PackageRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.wording import size_text
 from sealyard.model.workspace import KeyStore, Places
 
 if TYPE_CHECKING:

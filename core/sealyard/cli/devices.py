@@ -8,13 +8,14 @@ from pathlib import Path
 from sealyard.cli.arguments import Commands, command, duration, group, one_of
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import duration_text, fields, table, time_text
+from sealyard.cli.text import fields, table
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.devices import DEFAULT_FORMAT, DEFAULT_LINK_SECONDS, DEFAULT_RETENTION_SECONDS, DeviceConfiguration
 from sealyard.model.errors import InputError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import duration_text, time_text
 
 _LONGEST_PASSWORD = 4096
 _PURPOSES = f"what the signing key may sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"

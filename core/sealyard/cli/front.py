@@ -6,7 +6,7 @@ import os
 from importlib.metadata import entry_points
 
 from sealyard.cli.context import Context
-from sealyard.cli.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
+from sealyard.client.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.model.errors import NotFoundError
 
 GROUP = "sealyard.front"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.cli import profiles
 from sealyard.cli.arguments import Commands, command, folder, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.profiles import Profile, ProfileFile
 from sealyard.cli.text import table
+from sealyard.client import profiles
+from sealyard.client.profiles import Profile, ProfileFile
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.safe_text import safe_text

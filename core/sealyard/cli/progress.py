@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from sealyard.cli.text import duration_text, size_text
 from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import duration_text, size_text
 
 
 class ProgressLine:

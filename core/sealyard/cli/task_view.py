@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from sealyard.cli.text import fields, left_text, size_text, table, time_text
+from sealyard.cli.text import fields, table
 from sealyard.model.requests import Decidable
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
+from sealyard.model.wording import left_text, size_text, time_text
 
 _HEADS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "BY", "CREATED", "RESULT")
 _PREVIEW_LINES = 20

@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli import profiles
 from sealyard.cli.arguments import Commands, command, one_of
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.profiles import Profile
-from sealyard.cli.text import fields, time_text
+from sealyard.cli.text import fields
+from sealyard.client import profiles
+from sealyard.client.profiles import Profile
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import UsageError
+from sealyard.model.wording import time_text
 from sealyard.model.workspace import KeyStore, Places
 
 if TYPE_CHECKING:

@@ -90,6 +90,13 @@ def own_profiles(place: Path) -> ProfileFile:
     return msgspec.structs.replace(file, profiles=profiles)
 
 
+def profiles_of(folder: Path) -> tuple[Profile, ...]:
+    """Every profile that leads to the workspace in ``folder``: its own ones, then the person's, each told where."""
+    place = folder.absolute()
+    mine = (each for each in read_profiles(users_file()).profiles if Path(each.workspace) == place)
+    return (*own_profiles(place).profiles, *mine)
+
+
 def chosen_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The folder that is named outright: by the option, else by the environment."""
     named = workspace or (Path(found) if (found := environ.get(WORKSPACE_VARIABLE)) else None)

@@ -1,0 +1,24 @@
+"""Sizes, times and spans in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sealyard.model.wording import duration_text, left_text, size_text, time_text
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_sizes_have_the_unit_that_fits() -> None:
+    sizes = (0, 1023, 1024, 1536 * 1024, 3 << 30, 5 << 40)
+    assert [size_text(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
+
+
+def test_a_span_has_its_two_largest_units() -> None:
+    assert [duration_text(each) for each in (0, 59, 3600, 3661, 90_061)] == ["0s", "59s", "1h", "1h 1m", "1d 1h"]
+
+
+def test_a_moment_says_how_far_away_it_is_or_that_it_is_over() -> None:
+    assert left_text(None, NOW) == ""
+    assert left_text(NOW + timedelta(minutes=5), NOW).endswith("(5m left)")
+    assert left_text(NOW, NOW) == f"{time_text(NOW)} (over)"
