@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -13,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli.output import Output
+from sealyard.client.log import log_to_file
 from sealyard.client.profiles import Profile, resolve
-from sealyard.keys.passphrase import find_passphrase
-from sealyard.model.errors import StorageError
+from sealyard.client.workspaces import passphrase_for
 from sealyard.model.events import TaskProgress
-from sealyard.model.safe_text import safe_text
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import Places
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
@@ -64,9 +62,8 @@ class Context:
         """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through."""
         from sealyard.client.embedded import EmbeddedClient
 
-        places = Places(self.folder)
-        passphrase = self._passphrase(places)
-        log_to_file(places.root / "logs" / "engine.log")
+        passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if at_terminal() else None)
+        log_to_file(Places(self.folder).engine_log)
         async with contextlib.AsyncExitStack() as stack:
             client = await EmbeddedClient.open(
                 self.folder, self.profile.identity, purpose=purpose, passphrase=passphrase, work=work
@@ -104,13 +101,6 @@ class Context:
                 rate = sum(last.values()) / max(loop.time() - started, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.seconds_left)
 
-    def _passphrase(self, places: Places) -> str | None:
-        from sealyard.engine.workspace import read_workspace
-
-        if read_workspace(places).key_store is not KeyStore.PASSPHRASE:
-            return None
-        return find_passphrase(os.environ, ask_passphrase if at_terminal() else None)
-
 
 def at_terminal() -> bool:
     """Whether a person can be asked: never through a pipe."""
@@ -124,20 +114,3 @@ def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
         return getpass.getpass(question)
     except EOFError:
         return ""
-
-
-def log_to_file(path: Path) -> None:
-    """The program's log, for its own user only (folder 0700, file 0600); never the terminal."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    except OSError as error:
-        raise StorageError(f"The log {safe_text(str(path))} cannot be written: {error.strerror}.") from error
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
-        root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli import front
-from sealyard.cli.context import Context, log_to_file
+from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client import profiles
+from sealyard.client.log import log_to_file
 from sealyard.client.profiles import Profile, ProfileFile
 from sealyard.keys.passphrase import VARIABLE as PASSPHRASE_VARIABLE
 from sealyard.model.access import Action
@@ -87,7 +88,7 @@ async def _found(workspace: Path, passphrase: str) -> None:
         passphrase=passphrase,
         demo=True,
     )
-    log_to_file(places.root / "logs" / "engine.log")
+    log_to_file(places.engine_log)
     people = tuple(
         Profile(name=each.partition(":")[2], identity=each) for each in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
     )

@@ -15,6 +15,7 @@ from typing import Any
 from sealyard.cli import (
     access,
     audit,
+    config,
     containers,
     decisions,
     devices,
@@ -29,9 +30,10 @@ from sealyard.cli.arguments import CommandParser, global_options, require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, code_of_error
 from sealyard.cli.output import Output, harmless
+from sealyard.client.log import redact
 from sealyard.model.errors import SealyardError
 
-GROUPS = (workspace, profile_commands, access, devices, tasks, decisions, results, watch, containers, audit)
+GROUPS = (workspace, profile_commands, config, access, devices, tasks, decisions, results, watch, containers, audit)
 """Each adds its commands, in the order of the help."""
 
 
@@ -101,7 +103,7 @@ def _unexpected() -> SealyardError:
 
     path = user_log_path("sealyard") / "cli.log"
     with contextlib.suppress(OSError):
-        _append(path, traceback.format_exc())
+        _append(path, redact(traceback.format_exc()))
     return SealyardError("Something went wrong that should not have.", f"The details are in {path}.")
 
 

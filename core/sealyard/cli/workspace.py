@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli.arguments import Commands, command, one_of
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import fields
-from sealyard.client import profiles
-from sealyard.client.profiles import Profile
+from sealyard.client import profiles, workspaces
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import UsageError
 from sealyard.model.wording import time_text
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore
 
 if TYPE_CHECKING:
     from sealyard.model.events import Event
@@ -49,18 +46,14 @@ def add(commands: Commands) -> None:
 
 
 async def _init(ctx: Context) -> int:
-    from sealyard.engine.founding import found_workspace
-
-    folder = profiles.chosen_workspace(getattr(ctx.args, "workspace", None), os.environ) or _usual_place()
+    folder = profiles.chosen_workspace(getattr(ctx.args, "workspace", None), os.environ) or workspaces.usual_place()
     name = ctx.args.name or folder.name
-    administrator = parse_subject(ctx.args.administrator or _own_name())
-    key_store = ctx.args.key_store or _best_key_store()
+    administrator = parse_subject(ctx.args.administrator or workspaces.own_name())
+    key_store = ctx.args.key_store or workspaces.best_key_store()
     passphrase = _new_passphrase() if key_store is KeyStore.PASSPHRASE else None
-    file = await found_workspace(
-        Places(folder), name=name, administrator=administrator, key_store=key_store, passphrase=passphrase
+    profile = await workspaces.found(
+        folder, name=name, administrator=administrator, key_store=key_store, passphrase=passphrase
     )
-    profile = Profile(name=_free_name(name, folder), identity=administrator, workspace=str(folder))
-    profiles.add_profile(profiles.users_file(), profile, current=True)
     lines = fields(
         (
             ("workspace", f"{name} in {folder}"),
@@ -69,7 +62,9 @@ async def _init(ctx: Context) -> int:
             ("profile", profile.name),
         )
     )
-    ctx.out.result({**_builtins(file), "place": str(folder), "profile": profile.name}, lines)
+    ctx.out.result(
+        {**_builtins(workspaces.workspace_file(folder)), "place": str(folder), "profile": profile.name}, lines
+    )
     return ExitCode.DONE
 
 
@@ -78,24 +73,6 @@ def _builtins(value: object) -> dict[str, object]:
 
     found: dict[str, object] = msgspec.to_builtins(value)
     return found
-
-
-def _usual_place() -> Path:
-    from platformdirs import user_data_path
-
-    return user_data_path("sealyard") / "workspace"
-
-
-def _own_name() -> str:
-    import getpass
-
-    return re.sub(r"[^A-Za-z0-9._@+-]", "-", getpass.getuser())[:64]
-
-
-def _best_key_store() -> KeyStore:
-    from sealyard.keys.master import os_keyring_available
-
-    return KeyStore.OS_KEYRING if os_keyring_available() else KeyStore.PASSPHRASE
 
 
 def _new_passphrase() -> str:
@@ -109,18 +86,6 @@ def _ask_twice() -> str:
     if first and ask_passphrase("The same again: ") != first:
         raise UsageError("The two passphrases are not the same.", "Start again.")
     return first
-
-
-def _free_name(name: str, folder: Path) -> str:
-    """A profile's name like the workspace's that belongs to no other workspace."""
-    wanted = re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._")[:50] or "workspace"
-    file = profiles.read_profiles(profiles.users_file())
-    number = 1
-    found = wanted
-    while (taken := file.named(found)) is not None and Path(taken.workspace) != folder:
-        number += 1
-        found = f"{wanted}-{number}"
-    return found
 
 
 # ---- working

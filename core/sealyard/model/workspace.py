@@ -44,5 +44,6 @@ class Places:
         self.keys = root / "keys"
         self.link_key = root / "keys" / "links"
         self.profiles = root / "profiles.json"
+        self.engine_log = root / "logs" / "engine.log"
         self.worker_log = root / "logs" / "worker.log"
         self.intents = root / "worker" / "intents.jsonl"

@@ -1,0 +1,84 @@
+"""What a front end does before it has a client: finds a workspace, unlocks it, or founds one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sealyard.client.log import hide
+from sealyard.client.profiles import Profile, add_profile, read_profiles, users_file
+from sealyard.engine.workspace import read_workspace
+from sealyard.keys.passphrase import find_passphrase
+from sealyard.model.access import parse_subject
+from sealyard.model.workspace import KeyStore, Places, WorkspaceFile
+
+
+def workspace_file(folder: Path) -> WorkspaceFile:
+    """What the workspace says of itself. Raises :class:`WorkspaceError` where there is none that can be read."""
+    return read_workspace(Places(folder))
+
+
+def passphrase_for(folder: Path, environ: Mapping[str, str], ask: Callable[[], str] | None) -> str | None:
+    """What opens the workspace's key store; None where the OS keyring holds the master key.
+
+    ``ask`` only where a person sits at a terminal. Raises :class:`WorkspaceError`, and
+    :class:`KeyStoreLockedError` where nobody says the passphrase.
+    """
+    if workspace_file(folder).key_store is not KeyStore.PASSPHRASE:
+        return None
+    passphrase = find_passphrase(environ, ask)
+    hide(passphrase)
+    return passphrase
+
+
+async def found(
+    folder: Path, *, name: str, administrator: str, key_store: KeyStore, passphrase: str | None = None
+) -> Profile:
+    """A new workspace, and the person's profile of its administrator, made current.
+
+    Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError`, :class:`KeyStoreLockedError`.
+    """
+    from sealyard.engine.founding import found_workspace
+
+    place = folder.absolute()
+    identity = parse_subject(administrator)
+    if passphrase is not None:
+        hide(passphrase)
+    await found_workspace(Places(place), name=name, administrator=identity, key_store=key_store, passphrase=passphrase)
+    profile = Profile(name=_free_name(name, place), identity=identity, workspace=str(place))
+    add_profile(users_file(), profile, current=True)
+    return profile
+
+
+def best_key_store() -> KeyStore:
+    """The OS keyring where there is one. Asking for it may block for up to five seconds."""
+    from sealyard.keys.master import os_keyring_available
+
+    return KeyStore.OS_KEYRING if os_keyring_available() else KeyStore.PASSPHRASE
+
+
+def usual_place() -> Path:
+    """Where a person's workspace lies when nothing else is said (XDG)."""
+    from platformdirs import user_data_path
+
+    return user_data_path("sealyard") / "workspace"
+
+
+def own_name() -> str:
+    """The account's name, as a subject may be called."""
+    import getpass
+
+    return re.sub(r"[^A-Za-z0-9._@+-]", "-", getpass.getuser()).lstrip("._@+-")[:64] or "administrator"
+
+
+def _free_name(name: str, folder: Path) -> str:
+    """A profile's name like the workspace's that belongs to no other workspace."""
+    wanted = re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._")[:50] or "workspace"
+    file = read_profiles(users_file())
+    number = 1
+    free = wanted
+    while (taken := file.named(free)) is not None and Path(taken.workspace) != folder:
+        number += 1
+        free = f"{wanted}-{number}"
+    return free

@@ -1,0 +1,58 @@
+"""Before there is a client: finding, unlocking and founding a workspace."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sealyard.client.log import redact
+from sealyard.client.profiles import read_profiles, resolve, users_file
+from sealyard.client.workspaces import found, own_name, passphrase_for, workspace_file
+from sealyard.model.access import parse_subject
+from sealyard.model.errors import KeyStoreLockedError, WorkspaceError
+from sealyard.model.workspace import KeyStore
+
+PASSPHRASE = "a passphrase for this test alone"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    place = tmp_path / "yard"
+    asyncio.run(found(place, name="Yard 1", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE))
+    return place
+
+
+def test_a_founded_workspace_is_the_one_worked_with_from_then_on(folder: Path) -> None:
+    assert workspace_file(folder).name == "Yard 1"
+    profile = resolve(None, None, {})
+    assert (profile.name, profile.identity, profile.workspace) == ("Yard-1", "USER:olga", str(folder))
+    assert read_profiles(users_file()).current == "Yard-1"
+
+
+def test_its_passphrase_is_asked_for_and_kept_out_of_the_log(folder: Path) -> None:
+    assert passphrase_for(folder, {}, lambda: PASSPHRASE) == PASSPHRASE
+    assert PASSPHRASE not in redact(f"tried {PASSPHRASE}")
+    with pytest.raises(KeyStoreLockedError):
+        passphrase_for(folder, {}, None)
+
+
+def test_the_os_keyring_needs_no_passphrase(folder: Path) -> None:
+    path = folder / "workspace.json"
+    path.write_text(path.read_text().replace('"passphrase"', '"os-keyring"'))
+    assert passphrase_for(folder, {}, None) is None
+
+
+def test_a_folder_without_a_workspace_is_our_error(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError):
+        workspace_file(tmp_path)
+    with pytest.raises(WorkspaceError):
+        passphrase_for(tmp_path, {}, None)
+
+
+@pytest.mark.parametrize("account", ["DOMAIN\\jörg müller", "_daemon", "+++", "öäü", "a" * 100])
+def test_any_account_name_becomes_a_subject(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: account)
+    assert parse_subject(own_name())
