@@ -1,0 +1,59 @@
+"""`sealyard config path`, `show`, `check`, `schema` and `example`: the settings of the application."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from sealyard.cli.arguments import Commands, command, group
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.text import table
+from sealyard.client.settings import setting_keys, settings_file, settings_in_force, settings_schema, value_at
+from sealyard.client.settings_example import example
+
+
+def add(commands: Commands) -> None:
+    family = group(commands, "config", "The settings of the application: a TOML file and the environment.")
+    command(family, "path", _path, "Says where the settings are.")
+    command(family, "show", _show, "Shows the settings in force, and where each comes from.")
+    command(family, "check", _check, "Reads the settings and says what is wrong with them.")
+    command(family, "schema", _schema, "Prints the JSON Schema of the file.")
+    command(family, "example", _example, "Prints a whole file to begin with, with comments.")
+
+
+def _path(ctx: Context) -> int:
+    path = settings_file()
+    ctx.out.result({"path": str(path), "exists": path.is_file()}, (str(path),))
+    return ExitCode.DONE
+
+
+def _show(ctx: Context) -> int:
+    found = settings_in_force(settings_file())
+    shown = [
+        {"key": key, "value": msgspec.to_builtins(value_at(found.settings, key)), "origin": found.origins[key]}
+        for key in setting_keys()
+    ]
+    rows = [(each["key"], json.dumps(each["value"], ensure_ascii=False), each["origin"]) for each in shown]
+    lines = (f"The file is {found.path}.", "", *table(("KEY", "VALUE", "FROM"), rows, ""))
+    ctx.out.result({"path": found.path, "settings": shown}, lines)
+    return ExitCode.DONE
+
+
+def _check(ctx: Context) -> int:
+    found = settings_in_force(settings_file())
+    ctx.out.result({"path": found.path, "ok": True}, (f"{found.path}: nothing is wrong.",))
+    return ExitCode.DONE
+
+
+def _schema(ctx: Context) -> int:
+    schema = settings_schema()
+    ctx.out.result(schema, json.dumps(schema, indent=2).splitlines())
+    return ExitCode.DONE
+
+
+def _example(ctx: Context) -> int:
+    text = example()
+    ctx.out.result({"toml": text}, text.splitlines())
+    return ExitCode.DONE

@@ -1,0 +1,40 @@
+"""A whole settings file to begin with: every key with its default and what it is for."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from sealyard.client.settings_values import Settings
+from sealyard.model.value import Value
+
+_HEAD = """\
+# Settings of Sealyard. Every key is here with its default; what you leave out keeps it.
+# SEALYARD_<KEY> in the environment counts more: SEALYARD_THEME, SEALYARD_WATCH_FOLDER, SEALYARD_MOUSE=0
+"""
+
+
+def example() -> str:
+    """A TOML text that reads as the defaults."""
+    return f"{_HEAD}\n" + "\n".join(_lines(Settings(), ""))
+
+
+def _lines(settings: Value, table: str) -> list[str]:
+    lines: list[str] = []
+    tables: list[str] = []
+    for field in msgspec.structs.fields(settings):
+        about = f"# {field.type.__metadata__[0].description}"
+        value = getattr(settings, field.name)
+        if isinstance(value, Value):
+            tables += [about, f"[{table}{field.name}]", *_lines(value, f"{table}{field.name}.")]
+        elif isinstance(value, dict):
+            tables += [about, f"[{table}{field.name}]", ""]
+        else:
+            lines += [about, f"{field.name} = {_toml(value)}", ""]
+    return lines + tables
+
+
+def _toml(value: object) -> str:
+    """JSON writes plain texts, numbers and truth values as TOML does."""
+    return json.dumps(value)

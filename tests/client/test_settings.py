@@ -1,0 +1,270 @@
+"""Settings: strict, told in words, overridden by the environment; bad input is our error, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import string
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from sealyard.client.settings import (
+    NO_COLOR_THEME,
+    Settings,
+    WatchSettings,
+    convert,
+    editor_command,
+    read_settings,
+    setting_keys,
+    settings_file,
+    settings_in_force,
+    settings_schema,
+    value_at,
+)
+from sealyard.client.settings_example import example as example_file
+from sealyard.client.watch_events import Rule
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import safe_text
+
+T = TypeVar("T")
+
+SOURCE = "/etc/settings.toml"
+
+
+def _read(text: str) -> Settings:
+    return convert(tomllib.loads(text), Settings, SOURCE)
+
+
+def _refused(text: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        _read(text)
+    return caught.value
+
+
+def _outcome(act: Callable[[], T]) -> T | UsageError:
+    try:
+        return act()
+    except UsageError as error:
+        return error
+
+
+def test_the_example_has_every_key_and_reads_as_the_defaults() -> None:
+    text = example_file()
+    assert _read(text) == Settings()
+    assert all(f"\n{key.rpartition('.')[2]} = " in text or f"\n[{key}]\n" in text for key in setting_keys())
+
+
+def test_every_key_can_be_set() -> None:
+    text = """
+        theme = "nord"
+        compact = true
+        mouse = false
+        animations = "full"
+        bell = false
+        desktop_notice = true
+        read_only = true
+        screen = "last"
+        filter = "state:expired"
+        downloads = "~/results"
+        automatic_downloads = false
+        editor = "vim -n"
+        refresh_seconds = 5
+        [watch]
+        folder = "/drop"
+        device = "gateway"
+        rule = "submit"
+        polling = true
+        [keys]
+        "app.help" = "f1,?"
+    """
+    found = _read(text)
+    assert all(value_at(found, key) != value_at(Settings(), key) for key in setting_keys())
+    assert found.watch == WatchSettings(folder="/drop", device="gateway", rule=Rule.SUBMIT, polling=True)
+    assert found.keys == {"app.help": "f1,?"}
+    assert found.refresh_seconds == 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("readOnly = true", "write read_only"),
+        ("read-only = true", "write read_only"),
+        ("watch.Folder = 'x'", "write watch.folder"),
+        ("theem = 'x'", "Did you mean theme?"),
+        ("[watch]\nfoldr = 'x'", "Did you mean watch.folder?"),
+        ('"watch.folder" = "x"', "in the table [watch]"),
+        ("zzzz = 1", "no key 'zzzz'"),
+        ("watch = 3", "watch is 3; expected is a table"),
+        ("mouse = 1", "mouse is 1; expected is true or false"),
+        ("compact = 'true'", "compact is 'true'; expected is true or false"),
+        ("theme = true", "theme is true; expected is a text"),
+        ("theme = 1979-05-27", "theme is a time; expected is a text"),
+        ('theme = "a\\nb"', "theme is 'a\\x0ab'; expected is a text of one line"),
+        ("screen = 'home'", "expected is one of access, approvals"),
+        ("watch.rule = 'ask'", "watch.rule is 'ask'; expected is one of offer, submit"),
+        ("refresh_seconds = 0", "refresh_seconds is 0; expected is a number from 0.2 to 3600"),
+        ("refresh_seconds = nan", "expected is a number"),
+        ("refresh_seconds = true", "expected is a number"),
+        (f"refresh_seconds = 0x{'f' * 9000}", "refresh_seconds is a large number"),
+        ("[keys]\na = 1", "keys is a table in which a is none"),
+        ("keys = []", "keys is a list"),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(text: str, said: str) -> None:
+    error = _refused(text)
+    assert error.message.startswith(f"{SOURCE}: ")
+    assert said in str(error)
+    assert error.advice
+
+
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+keys = st.sampled_from([key.partition(".")[0] for key in setting_keys()]) | st.text()
+
+
+@given(st.dictionaries(keys, values, max_size=4))
+def test_any_table_reads_as_settings_or_as_an_error_that_is_harmless(table: dict[str, Any]) -> None:
+    found = _outcome(lambda: convert(table, Settings, SOURCE))
+    if isinstance(found, UsageError):
+        assert str(found) == safe_text(str(found))
+        assert len(str(found)) < 500
+    else:
+        assert msgspec.convert(msgspec.to_builtins(found), Settings) == found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "settings.toml"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60) | st.text("[]{}=.\"'#\n\\ab1-:", max_size=60).map(str.encode))
+@example(b"theme = '\xff'")
+@example(b"a=" + b"[" * 5000)
+@example(b"a = " + b"9" * 5000)
+@example(b"a = 2020-13-45")
+def test_any_bytes_are_settings_or_our_error(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    found = _outcome(lambda: read_settings(file, {}))
+    assert isinstance(found, Settings) or str(file) in found.message
+
+
+def test_without_a_file_the_defaults_hold(file: Path) -> None:
+    assert read_settings(file, {}) == Settings()
+
+
+def test_a_file_that_is_named_must_be_there(file: Path) -> None:
+    environ = {"SEALYARD_CONFIG": str(file)}
+    assert settings_file(environ) == file
+    with pytest.raises(UsageError, match="is not there"):
+        read_settings(settings_file(environ), environ)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_settings(file.parent, environ)
+
+
+def test_the_file_is_in_the_configuration_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert settings_file({}) == tmp_path / "sealyard" / "settings.toml"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "value"),
+    [
+        ("SEALYARD_THEME", "nord", "theme", "nord"),
+        ("SEALYARD_MOUSE", "0", "mouse", False),
+        ("SEALYARD_READ_ONLY", "1", "read_only", True),
+        ("SEALYARD_COMPACT", "Yes", "compact", True),
+        ("SEALYARD_BELL", "off", "bell", False),
+        ("SEALYARD_SCREEN", "audit", "screen", "audit"),
+        ("SEALYARD_FILTER", "", "filter", ""),
+        ("SEALYARD_REFRESH_SECONDS", "2.5", "refresh_seconds", 2.5),
+        ("SEALYARD_WATCH_RULE", "submit", "watch.rule", "submit"),
+        ("TEXTUAL_ANIMATIONS", "basic", "animations", "basic"),
+        ("NO_COLOR", "anything", "theme", NO_COLOR_THEME),
+    ],
+)
+def test_the_environment_counts_more_than_the_file(
+    file: Path, variable: str, text: str, key: str, value: object
+) -> None:
+    file.write_text("theme = 'gruvbox'\nfilter = 'x'\nanimations = 'full'\n")
+    found = settings_in_force(file, {variable: text})
+    assert value_at(found.settings, key) == value
+    assert found.origins[key] == variable
+    others = {each: origin for each, origin in found.origins.items() if each != key}
+    assert {each for each, origin in others.items() if origin == "file"} == {"theme", "filter", "animations"} - {key}
+    assert set(others.values()) <= {"file", "default"}
+
+
+def test_our_own_variable_counts_more_than_textuals_but_nothing_more_than_no_color(file: Path) -> None:
+    found = read_settings(
+        file,
+        {
+            "SEALYARD_ANIMATIONS": "none",
+            "TEXTUAL_ANIMATIONS": "full",
+            "SEALYARD_THEME": "nord",
+            "NO_COLOR": "1",
+        },
+    )
+    assert (found.animations, found.theme) == ("none", NO_COLOR_THEME)
+
+
+def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> None:
+    assert read_settings(file, {"TEXTUAL_ANIMATIONS": "wild", "NO_COLOR": "", "SEALYARD_KEYS": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("SEALYARD_MOUSE", "maybe", "1 or 0"),
+        ("SEALYARD_MOUSE", "", "1 or 0"),
+        ("SEALYARD_SCREEN", "home", "one of access"),
+        ("SEALYARD_REFRESH_SECONDS", "inf", "a number from 0.2 to 3600"),
+        ("SEALYARD_REFRESH_SECONDS", "soon", "a number"),
+        ("SEALYARD_FILTER", "a\x1bb", "a text of one line"),
+        ("SEALYARD_DOWNLOADS", "/tmp/\udcff", "a text of one line"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(file: Path, variable: str, text: str, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_settings(file, {variable: text})
+    assert caught.value.message.startswith(f"{variable} is ")
+    assert expected in caught.value.message
+    assert caught.value.message.isprintable()
+
+
+def test_the_schema_knows_every_key_and_no_other() -> None:
+    schema: Any = settings_schema()
+    definitions = schema["$defs"]
+    top = definitions["Settings"]
+    assert set(top["properties"]) == {key.partition(".")[0] for key in setting_keys()}
+    assert top["additionalProperties"] is False
+    assert set(definitions["WatchSettings"]["properties"]) == {"folder", "device", "rule", "polling"}
+    assert json.loads(json.dumps(schema)) == schema
+
+
+def test_the_editor_is_the_settings_then_visual_then_editor() -> None:
+    environ = {"VISUAL": "code --wait", "EDITOR": "vi"}
+    assert editor_command(Settings(editor="'my editor' -n"), environ) == ("my editor", "-n")
+    assert editor_command(Settings(), environ) == ("code", "--wait")
+    assert editor_command(Settings(), {"EDITOR": "vi"}) == ("vi",)
+
+
+@pytest.mark.parametrize("text", ["", " ", "'vi"])
+def test_no_editor_or_half_a_command_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match=r"\$EDITOR"):
+        editor_command(Settings(), {"EDITOR": text})
+
+
+@given(st.text(string.printable, max_size=30))
+def test_an_editor_is_words_or_our_error(text: str) -> None:
+    found = _outcome(lambda: editor_command(Settings(editor=text), {}))
+    assert found.advice if isinstance(found, UsageError) else len(found) > 0
