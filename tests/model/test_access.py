@@ -8,11 +8,16 @@ from hypothesis import strategies as st
 
 from sealyard.model.access import (
     MEANINGFUL,
+    Action,
     ResourceType,
+    Right,
+    Role,
     SubjectKind,
     device_resource,
     kind_of,
+    may,
     parse_subject,
+    roles_of,
     type_of,
     type_resource,
 )
@@ -84,3 +89,33 @@ def test_what_is_no_resource_is_refused(text: str) -> None:
 def test_every_type_says_which_actions_mean_something() -> None:
     assert set(MEANINGFUL) == set(ResourceType)
     assert all(MEANINGFUL.values())
+
+
+ANY_DEVICE = type_resource(ResourceType.DEVICE_CONFIG)
+AUDIT_LOG = type_resource(ResourceType.AUDIT_LOG)
+ACL = type_resource(ResourceType.ACL)
+
+
+def test_a_right_on_a_type_holds_for_each_of_it_and_every_right_shows_what_it_is_on() -> None:
+    assert may([(ANY_DEVICE, Action.USE)], Action.USE, device_resource("c1"))
+    assert may([(device_resource("c1"), Action.USE)], Action.VIEW, device_resource("c1"))
+    assert not may([(device_resource("c1"), Action.USE)], Action.APPROVE, device_resource("c1"))
+    assert not may([(device_resource("c1"), Action.USE)], Action.USE, ANY_DEVICE)
+    assert not may([], Action.VIEW, device_resource("c1"))
+
+
+@pytest.mark.parametrize(
+    ("rights", "roles"),
+    [
+        ([], ()),
+        ([(device_resource("c1"), Action.USE)], (Role.DEVELOPER,)),
+        ([(ANY_DEVICE, Action.APPROVE)], (Role.PRODUCT_OWNER,)),
+        ([(device_resource("c1"), Action.USE), (device_resource("c2"), Action.APPROVE)], tuple(Role)[:2]),
+        ([(AUDIT_LOG, Action.VIEW)], (Role.AUDITOR,)),
+        ([(AUDIT_LOG, Action.VIEW), (ACL, Action.CREATE)], (Role.ADMINISTRATOR,)),
+        ([(ACL, Action.VIEW)], ()),
+        ([(device_resource("c1"), Action.VIEW)], ()),
+    ],
+)
+def test_roles_are_named_after_the_rights_one_has(rights: list[Right], roles: tuple[Role, ...]) -> None:
+    assert roles_of(rights) == roles

@@ -303,6 +303,7 @@ class EmbeddedClient:
             key_store=engine.file.key_store,
             audit_size=size,
             audit_sealed=sealed,
+            rights=tuple(sorted(engine.rights.of(self._subject))),
             warnings=engine.keychain.warnings(engine.ledger.clock.now()),
         )
 

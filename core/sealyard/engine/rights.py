@@ -11,17 +11,15 @@ from sealyard.model.access import (
     Action,
     Membership,
     ResourceType,
+    Right,
     SubjectKind,
     device_resource,
     kind_of,
-    type_of,
+    may,
     type_resource,
 )
 from sealyard.model.errors import NotAllowedError
 from sealyard.model.safe_text import safe_text
-
-Right = tuple[str, Action]
-"""A resource and what may be done to it."""
 
 
 class AccessMap:
@@ -53,12 +51,12 @@ class AccessMap:
     def knows(self, subject: str) -> bool:
         return subject in self._rights
 
+    def of(self, subject: str) -> frozenset[Right]:
+        """All that the subject may do, through groups too."""
+        return self._rights.get(subject, frozenset())
+
     def may(self, subject: str, action: Action, resource: str) -> bool:
-        rights = self._rights.get(subject, frozenset())
-        places = {resource, type_resource(type_of(resource))}
-        if action is Action.VIEW:
-            return any(place in places for place, _ in rights)
-        return any((place, action) in rights for place in places)
+        return may(self.of(subject), action, resource)
 
     def holders(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
         """All subjects of ``kinds`` with the right."""
@@ -97,6 +95,12 @@ class Rights:
             return self.now.knows(subject)
         except Exception:
             return False
+
+    def of(self, subject: str) -> frozenset[Right]:
+        try:
+            return self.now.of(subject)
+        except Exception:
+            return frozenset()
 
     def may(self, subject: str, action: Action, resource: str) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
@@ -126,3 +127,41 @@ class AclRule(Value, frozen=True, kw_only=True):
     created_by: str
     created_at: datetime
     permanent: bool = False
+
+
+Right = tuple[str, Action]
+"""A resource and what may be done to it."""
+
+
+def may(rights: Collection[Right], action: Action, resource: str) -> bool:
+    """Whether ``rights`` allow it: a right on a type holds for each resource of it, every right implies VIEW.
+
+    Raises :class:`UsageError` for what is no resource.
+    """
+    places = (resource, type_resource(type_of(resource)))
+    if action is Action.VIEW:
+        return any(place in places for place, _ in rights)
+    return any((place, action) in rights for place in places)
+
+
+class Role(StrEnum):
+    """What a person is called who has certain rights; one may have several roles."""
+
+    DEVELOPER = "developer"
+    PRODUCT_OWNER = "product owner"
+    AUDITOR = "auditor"
+    ADMINISTRATOR = "administrator"
+
+
+def roles_of(rights: Collection[Right]) -> tuple[Role, ...]:
+    """The roles that rights make, in the order of :class:`Role`; an administrator is no auditor besides."""
+    actions = {action for _, action in rights}
+    administers = may(rights, Action.CREATE, type_resource(ResourceType.ACL))
+    audits = may(rights, Action.VIEW, type_resource(ResourceType.AUDIT_LOG))
+    held = {
+        Role.DEVELOPER: Action.USE in actions,
+        Role.PRODUCT_OWNER: Action.APPROVE in actions,
+        Role.AUDITOR: audits and not administers,
+        Role.ADMINISTRATOR: administers,
+    }
+    return tuple(role for role, holds in held.items() if holds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sealyard.model.access import AclRule, Membership, Subject
+from sealyard.model.access import AclRule, Membership, Right, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditEntry
 from sealyard.model.devices import (
@@ -143,7 +143,7 @@ class Access(Value, frozen=True, kw_only=True):
 
 
 class WorkspaceInfo(Value, frozen=True, kw_only=True):
-    """Where one is, as whom, and what four eyes means here."""
+    """Where one is, as whom, with which ``rights`` (through groups too), and what four eyes means here."""
 
     id: str
     name: str
@@ -155,4 +155,5 @@ class WorkspaceInfo(Value, frozen=True, kw_only=True):
     key_store: str
     audit_size: int
     audit_sealed: int
+    rights: tuple[Right, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,82 @@
+"""The client of an engine in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.engine.founding import found_workspace
+from sealyard.model.access import Action, Role, device_resource, may, roles_of
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, Places
+
+ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
+PASSPHRASE = "only for this test"
+
+
+@asynccontextmanager
+async def engine(folder: Path) -> AsyncIterator[EmbeddedClient]:
+    client = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With people, and the configuration `door` whose approvers are a group."""
+    folder = tmp_path_factory.mktemp("founded") / "workspace"
+
+    async def found() -> None:
+        await found_workspace(
+            Places(folder),
+            name="factory",
+            administrator=ADMIN,
+            key_store=KeyStore.PASSPHRASE,
+            passphrase=PASSPHRASE,
+        )
+        async with engine(folder) as admin:
+            for each in (DEVELOPER, OWNER, "GROUP:owners"):
+                await admin.add_subject(each)
+            await admin.add_member("GROUP:owners", OWNER)
+            await admin.create_device(
+                DeviceRequest(
+                    name="door",
+                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                    signing=SigningAlgorithm.ED25519,
+                    use=(DEVELOPER,),
+                    approve=("GROUP:owners",),
+                )
+            )
+
+    asyncio.run(found())
+    return folder
+
+
+@pytest.fixture
+def workspace(founded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(founded, tmp_path / "workspace"))
+
+
+def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Path) -> None:
+    async def main() -> None:
+        async with engine(workspace) as admin:
+            door = device_resource((await admin.device("door")).id)
+            rights = {each: (await admin.as_subject(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
+        assert may(rights[OWNER], Action.APPROVE, door)
+        assert not may(rights[DEVELOPER], Action.APPROVE, door)
+        assert [roles_of(each) for each in rights.values()] == [
+            (Role.ADMINISTRATOR,),
+            (Role.DEVELOPER,),
+            (Role.PRODUCT_OWNER,),
+        ]
+
+    asyncio.run(main())
