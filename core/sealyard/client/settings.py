@@ -121,6 +121,9 @@ def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
     """The table as a value of ``kind``. Raises :class:`UsageError` for the first key that is wrong."""
     types = _types(kind)
     _check(table, types, "", source)
+    missing = next((each.name for each in msgspec.structs.fields(kind) if each.required and each.name not in table), "")
+    if missing:
+        raise UsageError(f"{safe_text(source)}: {missing} is missing.", f"Add {missing}: {_expected(types[missing])}.")
     return msgspec.convert(table, kind)
 
 
