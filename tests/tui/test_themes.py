@@ -116,10 +116,11 @@ def test_a_theme_that_is_not_there_is_told_and_ours_is_taken() -> None:
 def test_our_themes_can_be_put_on() -> None:
     async def each_in_turn() -> None:
         app: App[None] = App()
-        async with app.run_test():
+        async with app.run_test() as pilot:
             for theme in OWN_THEMES:
                 app.register_theme(theme)
                 app.theme = theme.name
+                await pilot.pause()
                 assert app.theme_variables["success"].lower() == theme.success
 
     asyncio.run(each_in_turn())

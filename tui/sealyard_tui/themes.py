@@ -3,10 +3,10 @@
 State words are coloured by these variables and no others, and always have a sign or a word beside the colour:
 
 ========================  ===============================================================================
-``$success``              done and good: DONE, APPROVED, AVAILABLE, downloaded and checked
+``$success``              done and good: DONE, AVAILABLE, downloaded and checked
 ``$warning``              wants somebody: WAITING, EXPIRED, a newer version, a weak algorithm
 ``$error``                ended badly or dangerous: FAILED, GONE, rejected, self-approval
-``$accent``               goes on, or can be acted on: SCHEDULED, RUNNING, keys in hints
+``$accent``               goes on, or can be acted on: APPROVED, SCHEDULED, RUNNING, keys in hints
 ``$text-muted``           over or secondary: CREATED, CANCELLED, ages, units
 ========================  ===============================================================================
 
