@@ -56,6 +56,8 @@ def _theme(name: str, *, dark: bool, cursor: str, resting_cursor: str, muted: st
     variables = {
         "text-muted": muted,
         "foreground-muted": muted,
+        # Textual would mix them with white or black, and what some eyes tell apart would not be it any more.
+        **{f"text-{name}": colours[name] for name in ("primary", "secondary", "accent", "success", "warning", "error")},
         "block-cursor-background": cursor,
         "block-cursor-foreground": foreground,
         "block-cursor-text-style": "bold",
