@@ -31,6 +31,7 @@ def rows() -> list[Row]:
         Row("creating a task at 100,000 tasks against 1,000", many["create"] / few["create"], "at most 1.5"),
         Row("a page at 100,000 tasks against 1,000", many["page"] / few["page"], "at most 1.5"),
         Row("a filtered page at 100,000 tasks against 1,000", many["filter"] / few["filter"], "at most 1.5"),
+        Row("counting the tasks of each state at 100,000", 1000 * many["count"], "at most 5", "ms"),
         Row("start of the engine at 1,000 tasks against none", few["start"] / none["start"], "reported"),
         Row("start of the engine at 100,000 tasks against none", many["start"] / none["start"], "reported"),
         Row("start of the engine at 100,000 tasks", many["start"], "reported", "s"),
@@ -84,8 +85,10 @@ async def _use(workspace: Path) -> dict[str, float]:
         page = [await _timed(developer.tasks(TaskFilter())) for _ in range(TRIES)]
         failed = TaskFilter(status=TaskStatus.FAILED, created_by=DEVELOPER)
         narrow = [await _timed(developer.tasks(failed, limit=10)) for _ in range(TRIES)]
+        count = [await _timed(developer.counts()) for _ in range(TRIES)]
     return {
         "start": start,
+        "count": statistics.median(count),
         "create": statistics.median(create),
         "page": statistics.median(page),
         "filter": statistics.median(narrow),

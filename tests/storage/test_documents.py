@@ -251,3 +251,17 @@ def test_a_store_opened_for_writing_twice_in_turn_keeps_everything(open_store: O
         assert store.count("tasks") == n
         store.submit(Unit(puts=(task(n),))).result()
         store.close()
+
+
+def test_a_list_is_filtered_by_a_field_inside_another(folder: Path) -> None:
+    store = TinyDocuments.open(folder, {"t": ("state", "inner.state")}, write=True)
+    for identity, inner in (("a", {"state": "on"}), ("b", {"state": "off"}), ("c", {}), ("d", None), ("e", "on")):
+        document = {"createdAt": "2026-01-01T00:00:00Z", "state": "up", "inner": inner}
+        store.submit(Unit(puts=(("t", identity, document),))).result()
+    assert [each for each, _ in store.page("t", filters={"inner.state": "on"}, limit=9).documents] == ["a"]
+    assert store.count("t", {"state": "up"}) == 5
+    assert store.count("t", {"state": "up", "inner.state": "off"}) == 1
+    store.submit(Unit(puts=(("t", "a", {"createdAt": "", "inner": {"state": "off"}}),))).result()
+    assert store.count("t", {"inner.state": "on"}) == 0
+    assert store.count("t", {"inner.state": "off"}) == 2
+    store.close()

@@ -28,6 +28,7 @@ from sealyard.model.requests import (
     KeyImport,
     PackageRequest,
     SigningRequest,
+    TaskCounts,
     TaskFilter,
     TaskPage,
     WorkspaceInfo,
@@ -141,6 +142,9 @@ class EmbeddedClient:
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
         return await self._look("TASK", lambda: self._engine.views.page(self._subject, filters, after, limit))
+
+    async def counts(self) -> TaskCounts:
+        return await self._look("TASK", lambda: self._engine.views.counts(self._subject))
 
     async def decidable(self, task_id: str) -> Decidable:
         return await self._look(f"TASK:{task_id}", lambda: self._engine.decisions.decidable(self._subject, task_id))

@@ -28,6 +28,7 @@ from sealyard.model.requests import (
     KeyImport,
     PackageRequest,
     SigningRequest,
+    TaskCounts,
     TaskFilter,
     TaskPage,
     WorkspaceInfo,
@@ -59,7 +60,14 @@ class TaskClient(Protocol):
         """The task by its id, or by a beginning of it that only one task has."""
         ...
 
-    async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage: ...
+    async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
+        """``total`` is told unless the filter has ``text`` or ``waitingForMe``, or who only reads asks for a state."""
+        ...
+
+    async def counts(self) -> TaskCounts:
+        """How many tasks this subject sees: exact, and cheap however many there are."""
+        ...
+
     async def decidable(self, task_id: str) -> Decidable: ...
     async def decide(self, task_id: str, verdict: Verdict, reason: str = "", *, digest: str | None = None) -> Task:
         """``digest``: the approval digest that was seen; refused where the task's is another."""

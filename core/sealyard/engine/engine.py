@@ -83,7 +83,7 @@ class Engine:
         self.inputs = Inputs(artifacts, clock)
         outcomes = Outcomes(self.ledger, links, artifacts)
         self.scheduler = Scheduler(self.ledger, self.rights, bus, outcomes)
-        self.views = Views(self.ledger, self.rights, self.scheduler.live)
+        self.views = Views(self.ledger, self.rights, self.scheduler.live, recorded=audit is not None)
         self.keychain = Keychain(self.ledger, self.rights, bus)
         self.devices = Devices(self.ledger, self.rights, self.keychain)
         self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)

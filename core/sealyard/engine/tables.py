@@ -44,7 +44,7 @@ POLICY = Table("policy", Policy)
 
 THE_POLICY = "policy"
 
-INDEXES = {TASKS.name: ("status", "configId", "createdBy", "kind")}
+INDEXES = {TASKS.name: ("status", "configId", "createdBy", "kind", "result.state")}
 
 ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name})
 

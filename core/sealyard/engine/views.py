@@ -9,24 +9,30 @@ import msgspec
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import TASKS
-from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of, type_resource
+from sealyard.engine.totals import Totals
+from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.model.requests import TaskFilter, TaskPage
+from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage
 from sealyard.model.results import as_at
 from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Live, Task, TaskStatus
+from sealyard.model.tasks import Live, ResultState, Task, TaskStatus
 
 LONGEST_PAGE = 1000
 SHORTEST_PREFIX = 3
 
 
 class Views:
-    """``live`` gives what only a running engine knows of a task."""
+    """``live`` gives what only a running engine knows of a task.
 
-    def __init__(self, ledger: Ledger, rights: Rights, live: Callable[[Task], Live | None]) -> None:
+    ``recorded``: an engine runs here that records the states of results as they change.
+    """
+
+    def __init__(self, ledger: Ledger, rights: Rights, live: Callable[[Task], Live | None], *, recorded: bool) -> None:
         self._ledger = ledger
         self._rights = rights
         self._live = live
+        self._recorded = recorded
+        self._totals = Totals(ledger.store, rights)
 
     def task(self, subject: str, task_id: str) -> Task:
         """By id or a beginning of it. What a subject may not see does not exist for it."""
@@ -51,8 +57,19 @@ class Views:
             found.extend(self._matching(subject, filters, (document for _, document in page.documents)))
             after = page.next
             if after is None or len(found) >= limit:
-                exact = _exact(filters) and self._sees_all(subject)
-                return TaskPage(tasks=tuple(found), next=after, total=page.total if exact else None)
+                total = self._totals.of(subject, indexed) if self._counted(filters) else None
+                return TaskPage(tasks=tuple(found), next=after, total=total)
+
+    def counts(self, subject: str) -> TaskCounts:
+        """Exact; costs the waiting tasks only, however many others there are."""
+        by_status = {each: self._totals.of(subject, {"status": each}) for each in TaskStatus}
+        results = {each: self._totals.of(subject, {"result.state": each}) for each in ResultState}
+        return TaskCounts(
+            by_status={each: count for each, count in by_status.items() if count},
+            results={each: count for each, count in results.items() if count},
+            mine=self._totals.of(subject, {"createdBy": subject}),
+            waiting_for_me=self._waiting_for(subject),
+        )
 
     def hindrance(self, subject: str, task: Task) -> str:
         """Why the subject cannot decide on the task; empty where it can."""
@@ -71,28 +88,50 @@ class Views:
         return ""
 
     def _matching(self, subject: str, filters: TaskFilter, documents: Iterator[dict[str, object]]) -> Iterator[Task]:
-        text = filters.text.casefold()
         for document in documents:
             if not self._may_see(subject, str(document["createdBy"]), str(document["configId"])):
                 continue
-            task = msgspec.convert(document, Task)
-            if text and text not in _searchable(task):
-                continue
-            if filters.waiting_for_me and self.hindrance(subject, task):
-                continue
-            yield self.as_now(task)
+            task = self.as_now(msgspec.convert(document, Task))
+            if filters.matches(task) and not (filters.waiting_for_me and self.hindrance(subject, task)):
+                yield task
+
+    def _waiting_for(self, subject: str) -> int:
+        if not any(action is Action.APPROVE for _, action in self._rights.of(subject)):
+            return 0
+        waiting = {"status": str(TaskStatus.WAITING)}
+        count = 0
+        after: str | None = None
+        while True:
+            page = self._ledger.store.page(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
+            tasks = (msgspec.convert(document, Task) for _, document in page.documents)
+            count += sum(not self.hindrance(subject, each) for each in tasks)
+            after = page.next
+            if after is None:
+                return count
 
     def _indexed(self, filters: TaskFilter) -> dict[str, str]:
-        status = filters.status or (TaskStatus.WAITING if filters.waiting_for_me else None)
+        """What the index narrows a list to; all of it but not only what matches."""
+        state = filters.result_state if self._recorded else None
+        implied = TaskStatus.WAITING if filters.waiting_for_me else None
+        if filters.result_state is not None and state is None:
+            implied = TaskStatus.DONE
         config = self._ledger.device(filters.config).id if filters.config else None
-        wanted = {"status": status, "kind": filters.kind, "configId": config, "createdBy": filters.created_by}
+        wanted = {
+            "status": filters.status or implied,
+            "kind": filters.kind,
+            "configId": config,
+            "createdBy": filters.created_by,
+            "result.state": state,
+        }
         return {field: str(value) for field, value in wanted.items() if value is not None}
+
+    def _counted(self, filters: TaskFilter) -> bool:
+        """Whether the index alone tells how many match."""
+        states = filters.result_state is None or self._recorded
+        return states and not filters.text and not filters.waiting_for_me
 
     def _may_see(self, subject: str, creator: str, config_id: str) -> bool:
         return subject == creator or self._rights.may(subject, Action.VIEW, device_resource(config_id))
-
-    def _sees_all(self, subject: str) -> bool:
-        return self._rights.may(subject, Action.VIEW, type_resource(ResourceType.DEVICE_CONFIG))
 
     def _by_prefix(self, subject: str, prefix: str) -> Task | None:
         if len(prefix) < SHORTEST_PREFIX:
@@ -106,11 +145,3 @@ class Views:
         if len(found) > 1:
             raise UsageError(f"{len(found)} tasks begin with {safe_text(prefix)}.", "Write more of the id.")
         return msgspec.convert(found[0], Task) if found else None
-
-
-def _exact(filters: TaskFilter) -> bool:
-    return not filters.text and not filters.waiting_for_me
-
-
-def _searchable(task: Task) -> str:
-    return "\n".join((task.id, task.name, *(each.name for each in (*task.inputs, *task.metadata)))).casefold()

@@ -101,6 +101,12 @@ def device_resource(config_id: str) -> str:
     return f"{ResourceType.DEVICE_CONFIG}:{config_id}"
 
 
+def device_of(resource: str) -> str:
+    """The id of the configuration that ``resource`` is; empty for what is none."""
+    head, _, config_id = resource.partition(":")
+    return config_id if head == ResourceType.DEVICE_CONFIG else ""
+
+
 def type_of(resource: str) -> ResourceType:
     """The type a resource belongs to. Raises :class:`UsageError` for what is no resource."""
     head, _, tail = resource.partition(":")

@@ -13,7 +13,7 @@ from sealyard.model.devices import (
     DEFAULT_RETENTION_SECONDS,
     DeviceConfiguration,
 )
-from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
 from sealyard.model.value import SecretValue, Value
 
 
@@ -93,6 +93,7 @@ class KeyImport(SecretValue, frozen=True, kw_only=True):
 class TaskFilter(Value, frozen=True, kw_only=True):
     """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
 
+    ``config``: a configuration's id or name. ``resultState``: as it stands at the moment of asking.
     ``waitingForMe``: only tasks this subject may still decide on.
     """
 
@@ -100,8 +101,24 @@ class TaskFilter(Value, frozen=True, kw_only=True):
     kind: TaskKind | None = None
     config: str | None = None
     created_by: str | None = None
+    result_state: ResultState | None = None
     text: str = ""
     waiting_for_me: bool = False
+
+    def matches(self, task: Task) -> bool:
+        """Whether all holds for ``task`` but ``waitingForMe``, which takes an engine to tell."""
+        return (
+            self.status in (None, task.status)
+            and self.kind in (None, task.kind)
+            and self.config in (None, task.config_id, task.config_name)
+            and self.created_by in (None, task.created_by)
+            and (self.result_state is None or (task.result is not None and task.result.state is self.result_state))
+            and (not self.text or self.text.casefold() in _searchable(task))
+        )
+
+
+def _searchable(task: Task) -> str:
+    return "\n".join((task.id, task.name, *(each.name for each in (*task.inputs, *task.metadata)))).casefold()
 
 
 class TaskPage(Value, frozen=True, kw_only=True):
@@ -110,6 +127,23 @@ class TaskPage(Value, frozen=True, kw_only=True):
     tasks: tuple[Task, ...]
     next: str | None = None
     total: int | None = None
+
+
+class TaskCounts(Value, frozen=True, kw_only=True):
+    """How many tasks the subject sees; what there is none of is left out.
+
+    ``results``: by the states that the engine has recorded, which it does as they change. ``mine``: asked for by
+    the subject. ``waitingForMe``: those it may still decide on.
+    """
+
+    by_status: dict[TaskStatus, int]
+    results: dict[ResultState, int]
+    mine: int
+    waiting_for_me: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
 
 
 class AuditPage(Value, frozen=True, kw_only=True):

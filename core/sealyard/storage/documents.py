@@ -24,7 +24,7 @@ from sealyard.storage.units import Unit, changes_of
 __all__ = ["DocumentStore", "Page", "TinyDocuments", "Unit"]
 
 Indexes = Mapping[str, tuple[str, ...]]
-"""Table name to the fields its lists can be filtered by."""
+"""Table name to the fields its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
 
 _ATTEMPTS = 5  # of a reader that meets a compaction or a failed write being taken back
 
@@ -66,7 +66,9 @@ class DocumentStore(Protocol):
         """All documents as they are at the call, each decoded when it is reached."""
         ...
 
-    def count(self, table: str) -> int: ...
+    def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
+        """How many documents there are, or match ``filters`` as of :meth:`page`; none of them is read."""
+        ...
 
     def page(
         self,
@@ -168,9 +170,9 @@ class TinyDocuments:
             documents = dict(self.tables.get(table, {}))
         return iter(TableView(documents).items())
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
         with self._lock:
-            return len(self.tables.get(table, {}))
+            return self._memory.index(table).count(filters) if filters else len(self.tables.get(table, {}))
 
     def page(
         self,

@@ -20,7 +20,9 @@ _Entry = tuple[Key, tuple[str | None, ...]]
 
 
 class TableIndex:
-    """Keeps one sorted list of keys for each combination of values of each set of fields ever filtered by.
+    """A field is a name, or a name inside an object: ``result.state``.
+
+    Keeps one sorted list of keys for each combination of values of each set of fields ever filtered by.
 
     So a page costs the page whatever the filters and however many documents match; a set of fields costs its
     sorting when it is first asked for, and little at each change from then on.
@@ -28,8 +30,10 @@ class TableIndex:
 
     def __init__(self, fields: tuple[str, ...], documents: Mapping[str, bytes]) -> None:
         self._fields = fields
+        self._paths = tuple(name.partition(".")[::2] for name in fields)
         # Only what lists need is decoded: most of a document is skipped.
-        listed = msgspec.defstruct("Listed", [(name, Any, None) for name in ("createdAt", *fields)])
+        tops = dict.fromkeys(("createdAt", *(top for top, _ in self._paths)))
+        listed = msgspec.defstruct("Listed", [(name, Any, None) for name in tops])
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(listed)
         self._entries = {identity: self._entry(identity, encoded) for identity, encoded in documents.items()}
         self._orders: dict[_Places, _Lists] = {}
@@ -62,6 +66,10 @@ class TableIndex:
         cursor = " ".join(page[-1]) if more and page else None
         return [identity for _, identity in page], cursor, len(keys)
 
+    def count(self, filters: Mapping[str, str]) -> int:
+        """How many documents match; costs the same however many they are."""
+        return len(self._matching(filters))
+
     def _matching(self, filters: Mapping[str, str]) -> list[Key]:
         unknown = ", ".join(sorted(set(filters) - set(self._fields)))
         if unknown:
@@ -81,10 +89,18 @@ class TableIndex:
         return lists
 
     def _entry(self, identity: str, document: bytes) -> _Entry:
-        created, *values = msgspec.structs.astuple(self._decoder.decode(document))
+        listed = self._decoder.decode(document)
+        created = listed.createdAt
+        values = [_inside(getattr(listed, top), below) for top, below in self._paths]
         # "…:07Z" would sort behind "…:07.5Z"; without the Z it is a beginning of it and sorts before.
         key = (created.removesuffix("Z") if isinstance(created, str) else "", identity)
         return key, tuple(intern(value) if isinstance(value, str) else None for value in values)
+
+
+def _inside(value: Any, below: str) -> Any:
+    if not below:
+        return value
+    return value.get(below) if isinstance(value, dict) else None
 
 
 _Places = tuple[int, ...]

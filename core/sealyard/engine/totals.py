@@ -1,0 +1,38 @@
+"""How many tasks a subject sees: sums over the store's index, without reading a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sealyard.engine.rights import Rights
+from sealyard.engine.tables import TASKS
+from sealyard.model.access import Action, ResourceType, device_of, type_resource
+from sealyard.storage.documents import DocumentStore
+
+
+class Totals:
+    """What is seen: tasks of configurations one may view, and one's own."""
+
+    def __init__(self, store: DocumentStore, rights: Rights) -> None:
+        self._store = store
+        self._rights = rights
+
+    def of(self, subject: str, indexed: Mapping[str, str]) -> int:
+        """How many of the tasks that ``subject`` sees match these indexed fields."""
+        creator, config = indexed.get("createdBy"), indexed.get("configId")
+        if creator == subject or self._rights.may(subject, Action.VIEW, type_resource(ResourceType.DEVICE_CONFIG)):
+            return self._count(indexed)
+        viewed = {device_of(resource) for resource, _ in self._rights.of(subject)} - {""}
+        if config is not None:
+            viewed &= {config}
+        seen = self._of_each(viewed, indexed)
+        if creator is not None:
+            return seen
+        own = {**indexed, "createdBy": subject}
+        return seen + self._count(own) - self._of_each(viewed, own)
+
+    def _of_each(self, configs: set[str], indexed: Mapping[str, str]) -> int:
+        return sum(self._count({**indexed, "configId": each}) for each in configs)
+
+    def _count(self, indexed: Mapping[str, str]) -> int:
+        return self._store.count(TASKS.name, indexed)

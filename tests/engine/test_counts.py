@@ -1,0 +1,100 @@
+"""How many tasks there are for whom: the counts and totals are what one would count in the lists."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from house import ADMIN, DEV, GATEWAY, OWNER, SECOND, House
+
+from sealyard.engine.engine import open_reader
+from sealyard.model.access import Action, device_resource
+from sealyard.model.requests import TaskFilter
+from sealyard.model.tasks import ResultState, TaskKind, TaskStatus, Verdict
+
+pytestmark = pytest.mark.anyio
+
+OTHER = "other"
+
+
+@pytest.fixture
+async def busy(house: House) -> House:
+    """Two configurations and tasks of two people in several states; dev sees `other` only by its own tasks there."""
+    other = await house.device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
+    await house.done_package()
+    await house.decide(await house.package(name="rejected"), OWNER, Verdict.REJECTED, "no")
+    await house.package(name="waits at the gate")
+    await house.package(SECOND, config=OTHER, name="waits elsewhere")
+    await house.package(DEV, config=OTHER, name="mine elsewhere")
+    await house.drop_rule(DEV, Action.USE)
+    await house.rule(DEV, device_resource((house.engine.ledger.device(GATEWAY)).id), Action.USE)
+    assert not house.engine.rights.may(DEV, Action.VIEW, device_resource(other.id))
+    return house
+
+
+async def test_totals_are_what_walking_the_pages_finds(busy: House) -> None:
+    filters = [
+        TaskFilter(status=status, config=config, created_by=creator, kind=kind, result_state=state)
+        for status, config, creator, kind, state in product(
+            (None, TaskStatus.WAITING, TaskStatus.DONE),
+            (None, GATEWAY, OTHER),
+            (None, DEV, SECOND),
+            (None, TaskKind.PACKAGING),
+            (None, ResultState.AVAILABLE, ResultState.GONE),
+        )
+    ]
+    for subject, each in product((ADMIN, DEV, OWNER, SECOND), filters):
+        found, after = 0, None
+        while True:
+            page = busy.engine.views.page(subject, each, after, 2)
+            assert all(each.matches(task) for task in page.tasks)
+            found += len(page.tasks)
+            after = page.next
+            if after is None:
+                break
+        assert page.total == found, (subject, each)
+
+
+async def test_counts_are_what_the_lists_hold(busy: House) -> None:
+    for subject in (ADMIN, DEV, OWNER, SECOND):
+        counts = busy.engine.views.counts(subject)
+        tasks = busy.engine.views.page(subject, TaskFilter(), None, 100).tasks
+        waiting = busy.engine.views.page(subject, TaskFilter(waiting_for_me=True), None, 100).tasks
+        assert counts.total == len(tasks)
+        assert counts.by_status == {
+            each: sum(task.status is each for task in tasks) for each in {task.status for task in tasks}
+        }
+        assert sum(counts.results.values()) == sum(task.result is not None for task in tasks)
+        assert counts.mine == sum(task.created_by == subject for task in tasks)
+        assert counts.waiting_for_me == len(waiting)
+
+
+async def test_approvers_are_counted_what_they_may_still_decide_on(busy: House) -> None:
+    counted = {each: busy.engine.views.counts(each).waiting_for_me for each in (ADMIN, DEV, OWNER, SECOND)}
+    assert counted == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
+
+
+async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: House) -> None:
+    for passed, state in (
+        ({}, ResultState.AVAILABLE),
+        ({"days": 2}, ResultState.EXPIRED),
+        ({"days": 40}, ResultState.GONE),
+    ):
+        await busy.later(**passed)
+        await busy.until(lambda state=state: busy.engine.views.counts(OWNER).results == {state: 1})
+        for each in ResultState:
+            page = busy.engine.views.page(OWNER, TaskFilter(result_state=each), None, 10)
+            assert (len(page.tasks), page.total) == ((1, 1) if each is state else (0, 0))
+
+
+async def test_who_only_reads_finds_results_that_ended_since_an_engine_ran(busy: House) -> None:
+    await busy.close()
+    busy.clock.move(days=2)
+    reader = await open_reader(busy.places, clock=busy.clock)
+    try:
+        for each in ResultState:
+            page = reader.views.page(OWNER, TaskFilter(result_state=each), None, 10)
+            assert [task.result.state for task in page.tasks if task.result] == [each] * (each is ResultState.EXPIRED)
+            assert page.total is None
+    finally:
+        await reader.close()
