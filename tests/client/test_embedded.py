@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.thread import LoopThread
 from sealyard.engine.founding import found_workspace
 from sealyard.model.access import Action, Role, device_resource, may, roles_of
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -80,3 +82,27 @@ def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Pat
         ]
 
     asyncio.run(main())
+
+
+def test_events_cross_over_together_and_come_one_by_one(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hops = 0
+    call = LoopThread.call
+
+    async def counted(self: LoopThread, work: Coroutine[Any, Any, Any]) -> Any:
+        nonlocal hops
+        hops += 1
+        return await call(self, work)
+
+    async def main() -> None:
+        async with engine(workspace) as admin:
+            before = 0
+            for number in range(20):
+                await admin.add_subject(f"USER:person{number}")
+            monkeypatch.setattr(LoopThread, "call", counted)
+            events = admin.events(before)
+            cursors = [(await anext(events)).cursor for _ in range(20)]
+            await events.aclose()
+        assert cursors == list(range(1, 21))
+        assert hops < 10
+
+    asyncio.run(asyncio.wait_for(main(), 30))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from key_shelf import KeyShelf
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.engine import Engine
+from sealyard.engine.events import Broadcaster
 from sealyard.engine.sealing import take_over
 from sealyard.engine.tables import INDEXES
 from sealyard.engine.workspace import make_workspace, read_workspace
@@ -22,6 +23,7 @@ from sealyard.model.access import AclRule, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter
 from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.events import Event
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
@@ -233,3 +235,10 @@ class House:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+async def listen(broadcaster: Broadcaster, after: int | None) -> AsyncIterator[Event]:
+    """The events of a broadcaster one by one."""
+    async for batch in broadcaster.batches(after):
+        for event in batch:
+            yield event

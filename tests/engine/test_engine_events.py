@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fake_clock import START
-from house import DEV, OWNER, WAIT_SECONDS, House
+from house import DEV, OWNER, WAIT_SECONDS, House, listen
 from troubled_disk import Disk
 
 from sealyard.engine.events import KEPT, WAITING, Broadcaster
@@ -28,7 +28,7 @@ async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
 
 async def listening(broadcaster: Broadcaster, after: int | None) -> tuple[AsyncIterator[Event], asyncio.Future[Event]]:
     """A listener that waits for its first event already."""
-    events = broadcaster.listen(after)
+    events = listen(broadcaster, after)
     first = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
     return events, first
@@ -60,7 +60,7 @@ async def test_an_event_is_told_when_it_is_durable_and_not_before(house: House, 
 async def test_who_was_away_catches_up(house: House) -> None:
     cursor = house.engine.events.cursor
     await house.package()
-    seen = await take(house.engine.events.listen(cursor), 2)
+    seen = await take(listen(house.engine.events, cursor), 2)
     assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
 
 
@@ -70,10 +70,10 @@ async def test_who_was_away_over_a_restart_catches_up(house: House) -> None:
     after = house.engine.events.cursor
     await house.reopen()
     assert house.engine.events.cursor == after
-    seen = await take(house.engine.events.listen(cursor), 2)
+    seen = await take(listen(house.engine.events, cursor), 2)
     assert {each.task_id for each in seen} == {task.id}  # type: ignore[union-attr]
     await house.approve(task)
-    assert [each.cursor for each in await take(house.engine.events.listen(after), 2)] == [after + 1, after + 2]
+    assert [each.cursor for each in await take(listen(house.engine.events, after), 2)] == [after + 1, after + 2]
 
 
 async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: House, disk: Disk) -> None:
@@ -82,7 +82,7 @@ async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: House
     with pytest.raises(StorageError):
         await house.package()
     await house.package()
-    seen = await take(house.engine.events.listen(cursor), 2)
+    seen = await take(listen(house.engine.events, cursor), 2)
     assert not [each for each in seen if isinstance(each, Gap)]
     assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
 
@@ -109,6 +109,21 @@ async def test_who_is_too_slow_is_told_of_the_gap_and_goes_on() -> None:
     assert await anext(events) == event(WAITING + 4)
 
 
+async def test_all_that_has_come_is_taken_at_once() -> None:
+    broadcaster = Broadcaster([event(1)])
+    batches = broadcaster.batches(0)
+    assert await anext(batches) == (event(1),)
+    for cursor in (2, 3, 4):
+        broadcaster.publish_durable(event(cursor))
+    assert await anext(batches) == (event(2), event(3), event(4))
+    for cursor in range(5, 5 + 2 * WAITING):
+        broadcaster.publish_durable(event(cursor))
+    batch = await anext(batches)
+    assert len(batch) <= WAITING + 1
+    assert isinstance(batch[0], Gap)
+    assert batch[-1] == event(4 + 2 * WAITING)
+
+
 @pytest.mark.parametrize(("after", "gap"), [(0, True), (8, True), (9, False), (10, False)])
 async def test_who_asks_for_what_is_no_longer_kept_is_told(after: int, gap: bool) -> None:
     broadcaster = Broadcaster([event(cursor) for cursor in range(10, 20)])
@@ -120,8 +135,8 @@ async def test_who_asks_for_what_is_no_longer_kept_is_told(after: int, gap: bool
 
 async def test_who_missed_more_than_may_wait_is_told_of_a_gap() -> None:
     broadcaster = Broadcaster([event(cursor) for cursor in range(1, WAITING + 2)])
-    assert await anext(broadcaster.listen(1)) == event(2)
-    assert await anext(broadcaster.listen(0)) == Gap(cursor=WAITING + 1)
+    assert await anext(listen(broadcaster, 1)) == event(2)
+    assert await anext(listen(broadcaster, 0)) == Gap(cursor=WAITING + 1)
 
 
 def test_only_so_many_events_are_kept() -> None:
@@ -137,7 +152,7 @@ async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:
     broadcaster.publish(progress)
     assert await first == progress
     broadcaster.publish_durable(event(2))
-    assert await take(broadcaster.listen(1), 1) == [event(2)]
+    assert await take(listen(broadcaster, 1), 1) == [event(2)]
     await events.aclose()  # type: ignore[attr-defined]
 
 

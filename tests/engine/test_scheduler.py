@@ -6,7 +6,7 @@ import asyncio
 import base64
 
 import pytest
-from house import CLIENT, DEV, OWNER, SECOND, House, sha256
+from house import CLIENT, DEV, OWNER, SECOND, House, listen, sha256
 from troubled_disk import Disk
 
 from sealyard.engine.tables import WORK
@@ -102,7 +102,7 @@ async def test_the_intent_is_durable_and_audited_before_the_key_may_be_used(hous
 
 async def test_progress_is_told(house: House) -> None:
     worker = await house.worker(await house.encryption())
-    listening = house.engine.events.listen(None)
+    listening = listen(house.engine.events, None)
     waiting = asyncio.ensure_future(anext(listening))
     await asyncio.sleep(0)
     worker.beat(4, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -284,14 +285,16 @@ class EmbeddedClient:
         return await self._look("WORKSPACE", self._info)
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
-        async def listen() -> AsyncIterator[Event]:
+        async def listen() -> AsyncIterator[tuple[Event, ...]]:
             if self._engine.read_only:
                 self._engine.follow()
-            async for event in self._engine.events.listen(after):
-                yield event
+            async for batch in self._engine.events.batches(after):
+                yield batch
 
-        async for event in self._thread.iterate(listen()):
-            yield event
+        async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
 
     def _info(self) -> WorkspaceInfo:
         engine = self._engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class LoopThread:
         """Runs ``work`` over there and waits here. Cancelling the wait cancels the work."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    async def iterate(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def iterate(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         """Walks an iterator over there, one item a hop; closes it there when the walk ends here."""
         try:
             while (item := await self.call(_next(items))) is not _END:

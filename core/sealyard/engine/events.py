@@ -27,6 +27,11 @@ class _Listener:
         self.events.append(event)
         self.arrived.set()
 
+    def take(self) -> tuple[Event, ...]:
+        taken = tuple(self.events)
+        self.events.clear()
+        return taken
+
 
 class Broadcaster:
     """Lives on the engine's loop."""
@@ -52,8 +57,11 @@ class Broadcaster:
         for listener in self._listeners:
             listener.arrived.set()
 
-    async def listen(self, after: int | None) -> AsyncIterator[Event]:
-        """Events behind the cursor ``after`` (None: from now on), until the engine closes."""
+    async def batches(self, after: int | None) -> AsyncIterator[tuple[Event, ...]]:
+        """Events behind the cursor ``after`` (None: from now on), until the engine closes.
+
+        Each batch is all that has come by then, so who listens from afar crosses over once for many events.
+        """
         listener = _Listener()
         for event in self._missed(after):
             listener.put(event)
@@ -62,8 +70,8 @@ class Broadcaster:
             while not self._closed:
                 await listener.arrived.wait()
                 listener.arrived.clear()
-                while listener.events:
-                    yield listener.events.popleft()
+                if listener.events:
+                    yield listener.take()
         finally:
             self._listeners.discard(listener)
 
