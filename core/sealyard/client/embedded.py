@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 FOUR_EYES = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
 PROGRESS_SECONDS = 0.1
+GATHER_SECONDS = 0.01
+"""Between two crossings of events to the caller's loop; a single event after a quiet while crosses at once."""
 
 Progress = Callable[[int, int], None]
 
@@ -290,6 +292,7 @@ class EmbeddedClient:
                 self._engine.follow()
             async for batch in self._engine.events.batches(after):
                 yield batch
+                await asyncio.sleep(GATHER_SECONDS)
 
         async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
             async for batch in batches:
