@@ -17,6 +17,7 @@ from sealyard_tui.keymap import GRAVE, MOTIONS, QUIT, QUIT_KEY, check_keymap, ke
 BINDINGS = {
     "app.quit": ("ctrl+q", "q"),
     "app.help": ("question_mark",),
+    "place.back": ("escape",),
     "table.up": ("up", "k"),
     "table.down": ("down", "j"),
     "dashboard.download": ("d",),
@@ -142,7 +143,7 @@ def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted
     for action, keys in now.items():
         place, _, name = action.partition(".")
         for other, others in now.items():
-            meet = place in {"app", "table", other.partition(".")[0]}
+            meet = place in {"app", "place", "table", other.partition(".")[0]}
             by_default = set(BINDINGS[action]) & set(BINDINGS[other])
             assert action == other or not meet or keys & others <= by_default
         assert name not in GRAVE or not keys & set(MOTIONS)

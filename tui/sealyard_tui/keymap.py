@@ -1,8 +1,8 @@
 """A person's own keys: what cannot work is told and left out; what was there stays in force.
 
-Each binding has an id ``<place>.<action>``: ``dashboard.download``. The places ``app`` and ``table`` are part of every
-other place, so that their keys are taken there too. Textual itself would take unknown ids and impossible keys without
-a word, and would silence an action whose key another one gets.
+Each binding has an id ``<place>.<action>``: ``dashboard.download``. The places ``app``, ``place`` and ``table`` are
+part of every other one, so that their keys are taken there too. Textual itself would take unknown ids and impossible
+keys without a word, and would silence an action whose key another one gets.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from sealyard.model.safe_text import safe_text
 
 QUIT = "app.quit"
 QUIT_KEY = "ctrl+q"
-EVERYWHERE = ("app", "table")
+EVERYWHERE = ("app", "place", "table")
 MOTIONS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
-GRAVE = frozenset({"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "quit"})
+GRAVE = frozenset(
+    {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "leave", "quit"}
+)
 """Actions that are never on a motion: a hand that moves about must not decide anything."""
 
 _MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
