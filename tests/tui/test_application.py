@@ -1,0 +1,60 @@
+"""The frame of the application: who one is is always seen, places are a key away, news are gathered."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stage import make_app, running, settled, text_of, until
+from tui_world import OWNER, World, task
+
+from sealyard.model.errors import StorageError
+
+
+async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:
+    app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        for key in "123456":
+            await pilot.press(key)
+            await settled(pilot)
+            seen = text_of(app)
+            for words in ("developer", "USER:developer", "demo", "DEMO", "ready", "four eyes"):
+                assert words in seen, (key, words)
+
+
+async def test_the_first_screen_does_not_wait_for_the_engine(world: World) -> None:
+    gate = asyncio.Event()
+    app = make_app(world, gate=gate)
+    async with running(app) as pilot:
+        await until(pilot, lambda: "starting" in text_of(app))
+        gate.set()
+        await until(pilot, lambda: "ready" in text_of(app))
+
+
+async def test_one_key_makes_one_the_next_person(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("f2")
+        await until(pilot, lambda: app.standing.identity == OWNER and bool(app.standing.roles))
+        assert "product owner" in text_of(app)
+
+
+async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(world: World) -> None:
+    world.fail["connect"] = StorageError("The disk is full.", "Make room.")
+    app = make_app(world)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "The disk is full." in text_of(app))
+        assert "Make room." in text_of(app)
+        await pilot.press("escape", "2")
+        await until(pilot, lambda: app.current_mode == "upload")
+
+
+async def test_many_events_arrive_as_few_messages(world: World) -> None:
+    app = make_app(world)
+    heard: list[object] = []
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        app.news.subscribe(app.screen, heard.append)
+        for number in range(500):
+            world.put(task(f"t{number}"))
+        await until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)  # type: ignore[attr-defined]
+        assert len(heard) <= 5

@@ -1,0 +1,375 @@
+"""The application: its places, who one is, and what reaches every place. What a place does is in ``screens``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from textual import on
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.signal import Signal
+
+from sealyard.client.downloads import DownloadEvent, DownloadProgress, Interrupted, Outcome
+from sealyard.client.profiles import Profile
+from sealyard.client.protocol import Client
+from sealyard.client.settings import Settings
+from sealyard.model.access import roles_of
+from sealyard.model.errors import SealyardError, error_from
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import TaskStatus
+from sealyard_tui.downloading import Downloading
+from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News
+from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, PickDialog
+from sealyard_tui.screens.place import PLACES
+from sealyard_tui.session import Session
+from sealyard_tui.standing import Standing
+
+log = logging.getLogger(__name__)
+
+SWITCH_SECONDS = 0.01
+"""How long the first paint of a place may be held back; Textual's own 0.05 can be felt."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _dashboard() -> Screen[None]:
+    from sealyard_tui.screens.dashboard import Dashboard
+
+    return Dashboard()
+
+
+def _upload() -> Screen[None]:
+    from sealyard_tui.screens.upload import Upload
+
+    return Upload()
+
+
+def _approvals() -> Screen[None]:
+    from sealyard_tui.screens.approvals import Approvals
+
+    return Approvals()
+
+
+def _audit() -> Screen[None]:
+    from sealyard_tui.screens.audit import Audit
+
+    return Audit()
+
+
+def _devices() -> Screen[None]:
+    from sealyard_tui.screens.devices import Devices
+
+    return Devices()
+
+
+def _access() -> Screen[None]:
+    from sealyard_tui.screens.access import AccessControl
+
+    return AccessControl()
+
+
+class SealyardApp(App[None]):
+    """Runs on a session; knows nothing below the client."""
+
+    TITLE = "Sealyard"
+    CSS_PATH = ["app.tcss", "screens/place.tcss", "screens/dialog.tcss"]
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "dashboard": _dashboard,
+        "upload": _upload,
+        "approvals": _approvals,
+        "audit": _audit,
+        "devices": _devices,
+        "access": _access,
+    }
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    HELP = "Sealyard signs and encrypts firmware under four eyes."
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(key, f"go('{place}')", label, show=False, id=f"app.{place}")
+            for place, (key, label) in PLACES.items()
+        ),
+        Binding("question_mark,f1", "explain", "Help", id="app.help", tooltip="The keys of this place"),
+        Binding("ctrl+p,colon", "command_palette", "Palette", id="app.palette", tooltip="Everything, by name"),
+        Binding("f2", "next_profile", "Next profile", show=False, id="app.next_profile"),
+        Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
+        Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),
+        Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
+        Binding("q", "leave", "Quit", id="app.leave"),
+        Binding("ctrl+q", "quit", "Quit at once", show=False, priority=True, id="app.quit"),
+    ]
+
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        downloads: Path | None = None,
+    ) -> None:
+        """``downloads``: where results go; None where nothing is downloaded by itself or by key."""
+        super().__init__()
+        self.session = session
+        self.settings = settings
+        self.now = now
+        self.downloads_folder = downloads
+        self.downloading: Downloading | None = None
+        self.downloads: dict[str, DownloadProgress | Outcome] = {}
+        """By task id, the newest of each; of this person, in this session."""
+        self.standing = Standing(profile=session.profile.name, identity=session.profile.identity)
+        self.news: Signal[News] = Signal(self, "news")
+        self.standing_changed: Signal[Standing] = Signal(self, "standing")
+        self.person_changed: Signal[Standing] = Signal(self, "person")
+        self.downloads_changed: Signal[None] = Signal(self, "downloads")
+        self._counting = False
+        self._count_again = False
+
+    # ---- beginning and end
+
+    async def on_mount(self) -> None:
+        self._heed_signals()
+        self.run_worker(self.guarded(self.session.start(self.post_message)), group="session", exit_on_error=False)
+        screen = self.settings.screen
+        self.switch_mode(screen if screen in PLACES else "dashboard")
+
+    def _heed_signals(self) -> None:
+        """A killed application leaves the terminal as it was; the exit code says which signal."""
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(each, self._end_by, each)
+
+    def _end_by(self, number: signal.Signals) -> None:
+        self.exit(return_code=128 + number)
+
+    def _fatal_error(self) -> None:
+        """A fault of ours: Textual would print all local variables, secrets among them."""
+        log.critical("the application ended by a fault", exc_info=True)
+        self.bell()
+        self.panic("Sealyard ended by a fault of its own; the log says more. What was accepted is kept.")
+
+    def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
+        super().delay_update(min(delay, SWITCH_SECONDS))
+
+    async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does ``work``; what goes wrong is shown and the application goes on."""
+        try:
+            await work
+        except SealyardError as error:
+            self.show_error(error)
+        except Exception as error:
+            log.exception("a fault in %s", getattr(work, "__qualname__", "a worker"))
+            unexpected = SealyardError("Something went wrong that should not have.", "The log says more.")
+            self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
+
+    def show_error(self, error: SealyardError, *, detail: str = "") -> None:
+        shown = any(isinstance(each, ErrorDialog) and each.error is error for each in self.screen_stack)
+        if self.is_running and not shown:
+            self.push_screen(ErrorDialog(error, detail))
+
+    # ---- who and where
+
+    def stand(self, standing: Standing) -> None:
+        if standing != self.standing:
+            self.standing = standing
+            self.standing_changed.publish(standing)
+
+    @on(EngineMoved)
+    async def _engine_moved(self, event: EngineMoved) -> None:
+        self.stand(msgspec.structs.replace(self.standing, engine=event.state))
+        if event.state is EngineState.FAILED:
+            assert event.error is not None
+            self.show_error(event.error)
+            return
+        if event.error is not None:
+            self.notify(safe_text(f"{event.error} It can be read meanwhile."), severity="warning", markup=False)
+        self.run_worker(self.guarded(self._arrive()), group="arrive", exclusive=True, exit_on_error=False)
+
+    async def _arrive(self) -> None:
+        """Learns who one is here, and begins what goes on beside the screens."""
+        client = await self.session.client()
+        await self._read_standing(client)
+        await self._begin_downloads(client)
+
+    async def _read_standing(self, client: Client) -> None:
+        info, policy, counts = await client.workspace(), await client.policy(), await client.counts()
+        self.stand(
+            msgspec.structs.replace(
+                self.standing,
+                roles=roles_of(info.rights),
+                rights=info.rights,
+                workspace=info.name,
+                workspace_id=info.id,
+                place=info.place,
+                demo=info.demo,
+                trial=policy.self_approval_trial,
+                four_eyes=info.four_eyes,
+                running=counts.by_status.get(TaskStatus.RUNNING, 0),
+                waiting_for_me=counts.waiting_for_me,
+            )
+        )
+
+    @on(News)
+    def _heard(self, news: News) -> None:
+        self.news.publish(news)
+        if news.durable:
+            self.run_worker(self.guarded(self._count()), group="count", exit_on_error=False)
+
+    async def _count(self) -> None:
+        """One count at a time, and one more for all that came meanwhile."""
+        if self._counting:
+            self._count_again = True
+            return
+        self._counting = True
+        try:
+            self._count_again = True
+            while self._count_again:
+                self._count_again = False
+                await self._read_standing(await self.session.client())
+        finally:
+            self._counting = False
+
+    # ---- profiles
+
+    def action_next_profile(self) -> None:
+        self.become(self.session.next_profile())
+
+    def action_pick_profile(self) -> None:
+        choices = [(each.name, f"{each.name}  {each.identity}") for each in self.session.profiles]
+        self.push_screen(PickDialog("Who are you?", choices, self.session.profile.name), self._picked)
+
+    def _picked(self, name: str | None) -> None:
+        found = next((each for each in self.session.profiles if each.name == name), None)
+        if found is not None:
+            self.become(found)
+
+    def become(self, profile: Profile) -> None:
+        """Somebody else of the same workspace looks from now on."""
+        if profile.name != self.session.profile.name and self.standing.engine is not EngineState.STARTING:
+            self.run_worker(self.guarded(self._switch(profile)), group="session", exclusive=True, exit_on_error=False)
+
+    async def _switch(self, profile: Profile) -> None:
+        await self._end_downloads()
+        self.standing = Standing(
+            profile=profile.name,
+            identity=profile.identity,
+            workspace=self.standing.workspace,
+            demo=self.standing.demo,
+            four_eyes=self.standing.four_eyes,
+        )
+        await self.session.switch(profile, self.post_message)
+        self.person_changed.publish(self.standing)
+        self.notify(safe_text(f"You are {profile.identity} now."), markup=False)
+
+    # ---- downloads
+
+    @property
+    def running_downloads(self) -> list[DownloadProgress]:
+        return [each for each in self.downloads.values() if isinstance(each, DownloadProgress)]
+
+    async def _begin_downloads(self, client: Client) -> None:
+        if self.downloads_folder is None or self.downloading is not None:
+            return
+        self.downloading = Downloading(
+            client,
+            self.downloads_folder,
+            self.standing.workspace_id,
+            self.standing.identity,
+            self._hear_download,
+        )
+        automatic = self.settings.automatic_downloads and self.standing.writable
+        if warning := await self.downloading.start(automatic=automatic):
+            self.notify(safe_text(warning), severity="warning", markup=False)
+
+    async def _end_downloads(self) -> None:
+        downloading, self.downloading = self.downloading, None
+        self.downloads.clear()
+        self.downloads_changed.publish(None)
+        if downloading is not None:
+            await downloading.stop()
+
+    def _hear_download(self, event: DownloadEvent) -> None:
+        """From the thread of the downloads."""
+        self.post_message(DownloadNews(event))
+
+    @on(DownloadNews)
+    def _download_news(self, news: DownloadNews) -> None:
+        event = news.event
+        if isinstance(event, Interrupted):
+            error = error_from(event.error)
+            self.notify(safe_text(f"{error} Trying again in {event.retry_in:g} s."), severity="warning", markup=False)
+            return
+        self.downloads[event.task_id] = event
+        self.downloads_changed.publish(None)
+        if isinstance(event, Outcome):
+            self._tell_outcome(event)
+
+    def _tell_outcome(self, outcome: Outcome) -> None:
+        name = safe_text(outcome.name or outcome.task_id, 40)
+        if outcome.downloaded is not None:
+            found = outcome.downloaded
+            words = "signature and digest" if found.checked == "signature" else "digest"
+            self.notify(f"{safe_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
+        elif outcome.error is not None:
+            error = error_from(outcome.error)
+            again = f" Trying again in {outcome.retry_in:g} s." if outcome.retry_in is not None else ""
+            text = safe_text(f"{error}{again}")
+            self.notify(text, title=f"{name} did not come down", severity="warning", markup=False, timeout=15)
+        self.attract()
+
+    def attract(self) -> None:
+        """Rings where the person wants to be called."""
+        if self.settings.bell:
+            self.bell()
+
+    # ---- keys
+
+    def action_go(self, place: str) -> None:
+        self.switch_mode(place)
+
+    def show_task(self, task_id: str) -> None:
+        """Goes to the dashboard, to this task."""
+        self.switch_mode("dashboard")
+        self.call_after_refresh(self._show_task, task_id)
+
+    def _show_task(self, task_id: str) -> None:
+        from sealyard_tui.screens.dashboard import Dashboard
+
+        if isinstance(self.screen, Dashboard):
+            self.screen.show_task(task_id)
+
+    def action_leave(self) -> None:
+        busy = [
+            f"{self.standing.running} running task(s) go on at the next start" if self.standing.running else "",
+            f"{len(self.running_downloads)} download(s) go on at the next start" if self.running_downloads else "",
+        ]
+        if not any(busy):
+            self.exit()
+            return
+        question = "Quit now? " + "; ".join(each for each in busy if each) + "."
+        self.push_screen(ConfirmDialog("Quit", question, yes="Quit", no="Stay"), self._left)
+
+    def _left(self, leaving: bool | None) -> None:
+        if leaving:
+            self.exit()
+
+    def action_explain(self) -> None:
+        from sealyard_tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen())
+
+    async def on_unmount(self) -> None:
+        """What runs on this loop ends with it; the engine goes on until the front closes it."""
+        if self.downloading is not None:
+            await self.downloading.stop()
+        await self.session.stop()

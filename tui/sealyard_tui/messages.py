@@ -1,0 +1,71 @@
+"""What the session tells the application, as Textual messages; gathered, so that a busy engine floods no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from textual.message import Message
+
+from sealyard.client.downloads import DownloadEvent
+from sealyard.client.watching import WatchEvent
+from sealyard.model.errors import SealyardError
+from sealyard.model.events import TaskChanged, TaskProgress
+
+
+class EngineState(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    READ_ONLY = "read only"
+    FAILED = "failed"
+
+
+class EngineMoved(Message):
+    """The engine came up, or could not; ``error`` says why, also why it can only be read."""
+
+    def __init__(self, state: EngineState, error: SealyardError | None = None) -> None:
+        super().__init__()
+        self.state = state
+        self.error = error
+
+
+class News(Message):
+    """What happened within a tenth of a second: of each task the newest.
+
+    ``gap``: something was missed; read everything anew.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskChanged],
+        progress: Mapping[str, TaskProgress],
+        resources: frozenset[str] = frozenset(),
+        gap: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tasks = dict(tasks)
+        self.progress = dict(progress)
+        self.resources = resources
+        self.gap = gap
+
+    @property
+    def durable(self) -> bool:
+        """Whether anything but progress is in it."""
+        return bool(self.tasks or self.resources or self.gap)
+
+
+class DownloadNews(Message):
+    """How a download goes."""
+
+    def __init__(self, event: DownloadEvent) -> None:
+        super().__init__()
+        self.event = event
+
+
+class WatchNews(Message):
+    """What the watch folder found, or ``error``: why it can no longer be watched."""
+
+    def __init__(self, event: WatchEvent | None, error: SealyardError | None = None) -> None:
+        super().__init__()
+        self.event = event
+        self.error = error

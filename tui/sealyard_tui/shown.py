@@ -1,0 +1,98 @@
+"""How values look: words and signs that are told apart without colour, and foreign text made harmless."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.wording import duration_text
+
+_STATUS: dict[TaskStatus, tuple[str, str]] = {
+    TaskStatus.CREATED: ("○", "$text-muted"),
+    TaskStatus.WAITING: ("◔", "$warning"),
+    TaskStatus.APPROVED: ("◑", "$accent"),
+    TaskStatus.SCHEDULED: ("◕", "$accent"),
+    TaskStatus.RUNNING: ("▸", "$accent"),
+    TaskStatus.DONE: ("✓", "$success"),
+    TaskStatus.FAILED: ("✗", "$error"),
+    TaskStatus.CANCELLED: ("–", "$text-muted"),
+}
+
+_RESULT: dict[ResultState, tuple[str, str]] = {
+    ResultState.AVAILABLE: ("↓", "$success"),
+    ResultState.EXPIRED: ("!", "$warning"),
+    ResultState.GONE: ("∅", "$error"),
+}
+
+ENDING_SOON = 3600
+"""Seconds before a link ends from which on it is shown as a warning."""
+
+
+def plain(text: str, limit: int = 0) -> Content:
+    """Foreign text: what does not print is shown as an escape, and nothing in it is markup."""
+    return Content(safe_text(text, limit))
+
+
+def status_badge(status: TaskStatus) -> Content:
+    sign, style = _STATUS[status]
+    return Content.styled(f"{sign} {status}", style)
+
+
+def result_badge(result: Result | None, now: datetime) -> Content:
+    """The state of a result with the time left; empty where there is none."""
+    if result is None:
+        return Content("")
+    if result.signature is not None:
+        return Content.styled("✓ signature", "$success")
+    sign, style = _RESULT[result.state]
+    until = {ResultState.AVAILABLE: result.expires_at, ResultState.EXPIRED: result.kept_until}.get(result.state)
+    left = max(0.0, (until - now).total_seconds()) if until is not None else None
+    if result.state is ResultState.AVAILABLE and left is not None and left < ENDING_SOON:
+        style = "$warning"
+    rest = f" {short_duration(left)}" if left is not None else ""
+    trial = " TRIAL" if result.trial else ""
+    return Content.styled(f"{sign} {result.state}{rest}{trial}", style)
+
+
+def short_duration(seconds: float) -> str:
+    """The largest unit only: ``5d``, ``3h``, ``40s``."""
+    return duration_text(int(seconds)).split(" ")[0]
+
+
+def age(moment: datetime, now: datetime) -> str:
+    return short_duration(max(0.0, (now - moment).total_seconds()))
+
+
+def progress_bar(done: int, total: int, width: int) -> Content:
+    """``▰▰▰▱▱ 60 %``, ``width`` cells in all."""
+    share = min(1.0, done / total) if total else 0.0
+    label = f" {int(100 * share):3d} %"
+    bars = max(1, width - len(label))
+    full = round(share * bars)
+    return Content.assemble(
+        Content.styled("▰" * full, "$accent"), Content.styled("▱" * (bars - full), "$text-muted"), label
+    )
+
+
+def task_title(task: Task) -> str:
+    """Safe text: the task's name, else its first file's, else its id."""
+    return safe_text(task.name or (task.inputs[0].name if task.inputs else task.id))
+
+
+def fields(pairs: list[tuple[str, Content | str]]) -> Content:
+    """Names and what they are, one a line, aligned; what is empty is left out. A ``str`` must be safe already."""
+    shown = [(name, value) for name, value in pairs if value]
+    width = max((len(name) for name, _ in shown), default=0)
+    lines = [
+        Content.assemble(Content.styled(name.ljust(width), "$text-muted"), "  ", _hanging(value, width + 2))
+        for name, value in shown
+    ]
+    return Content("\n").join(lines)
+
+
+def _hanging(value: Content | str, indent: int) -> Content:
+    content = value if isinstance(value, Content) else Content(value)
+    return Content("\n" + " " * indent).join(content.split("\n"))

@@ -1,0 +1,38 @@
+"""The line that shows downloads while they run, on every place."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.client.downloads import DownloadProgress
+from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import size_text
+from sealyard_tui.shown import progress_bar
+
+BAR_WIDTH = 24
+
+
+class DownloadBar(Static):
+    DEFAULT_CSS = """
+    DownloadBar { height: 1; padding: 0 1; display: none; background: $panel; &.-shown { display: block; } }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, running: list[DownloadProgress]) -> None:
+        """The one that began first, and how many others there are."""
+        self.set_class(bool(running), "-shown")
+        if not running:
+            return
+        first = running[0]
+        more = f"  and {len(running) - 1} more" if len(running) > 1 else ""
+        self.update(
+            Content.assemble(
+                Content.styled("↓ ", "$accent"),
+                f"{safe_text(first.name, 40)} ",
+                progress_bar(first.bytes_done, first.bytes_total, BAR_WIDTH),
+                f"  {size_text(first.bytes_done)} of {size_text(first.bytes_total)}{more}",
+            )
+        )

@@ -1,0 +1,132 @@
+"""The line where one types what a list is narrowed to: `/` opens it, Enter keeps the filter, Esc clears it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input, Static
+
+PAUSE = 0.15
+"""Seconds without a key before the list follows what is typed."""
+
+
+class FilterBar(Horizontal):
+    """Hidden while there is no filter and nobody types one."""
+
+    DEFAULT_CSS = """
+    FilterBar {
+        height: 1; display: none; background: $panel;
+        &.-shown { display: block; }
+        & > .sign { width: 3; text-style: bold; color: $accent; padding-left: 1; }
+        & > Input { width: 1fr; background: $panel; }
+        & > .count { width: auto; padding: 0 1; color: $text-muted; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "clear", "Clear the filter", id="filter.clear"),
+        Binding("down", "keep", show=False, id="filter.keep"),
+    ]
+
+    class Changed(Message):
+        """The filter is another now."""
+
+        def __init__(self, bar: FilterBar, text: str) -> None:
+            super().__init__()
+            self.bar = bar
+            self.text = text
+
+        @property
+        def control(self) -> FilterBar:
+            return self.bar
+
+    class Left(Message):
+        """The person is done with the line: the list takes the focus."""
+
+        def __init__(self, bar: FilterBar) -> None:
+            super().__init__()
+            self.bar = bar
+
+        @property
+        def control(self) -> FilterBar:
+            return self.bar
+
+    def __init__(self, text: str = "", *, hint: str = "", id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes="-shown" if text else None)
+        self._told = text
+        self._hint = hint
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static("/", classes="sign", markup=False)
+        yield Input(self._told, placeholder=self._hint, compact=True, select_on_focus=False)
+        yield Static("", classes="count", markup=False)
+
+    @property
+    def text(self) -> str:
+        """What the list is narrowed to now."""
+        return self._told
+
+    def open(self) -> None:
+        self.set_class(True, "-shown")
+        self.query_one(Input).focus()
+
+    def set_text(self, text: str) -> None:
+        """From elsewhere than the keyboard; tells nobody."""
+        self._told = text
+        with self.prevent(Input.Changed):
+            self.query_one(Input).value = text
+        self.set_class(bool(text), "-shown")
+
+    def show_count(self, shown: int, total: int | None = None) -> None:
+        text = f"{shown:,}" if total is None else f"{shown:,} of {total:,}"
+        self.query_one(".count", Static).update(Content(text))
+
+    def say_wrong(self, text: str) -> None:
+        """What is not understood of the filter, beside it. ``text`` must be safe."""
+        self.query_one(".count", Static).update(Content.styled(f"✗ {text}", "$error"))
+
+    def clear(self) -> bool:
+        """Whether there was anything to clear."""
+        had = bool(self._told or self.query_one(Input).value)
+        self.set_text("")
+        if had:
+            self.post_message(self.Changed(self, ""))
+        return had
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(PAUSE, self._tell)
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        self._tell()
+        self.set_class(bool(self._told), "-shown")
+        self.post_message(self.Left(self))
+
+    def action_clear(self) -> None:
+        self.clear()
+        self.post_message(self.Left(self))
+
+    def _tell(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        text = self.query_one(Input).value.strip()
+        if text != self._told:
+            self._told = text
+            self.post_message(self.Changed(self, text))

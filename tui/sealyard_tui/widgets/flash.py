@@ -1,0 +1,39 @@
+"""One line above the keys for what just went well, gone after some seconds: toasts would cover the lowest rows."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static
+
+from sealyard.model.safe_text import safe_text
+
+SECONDS = 4.0
+
+
+class Flash(Static):
+    DEFAULT_CSS = """
+    Flash {
+        dock: bottom; height: 1; padding: 0 1; display: none; background: $panel; color: $text; layer: flash;
+        offset-y: -1;
+        &.-shown { display: block; }
+        &.-warning { color: $warning; text-style: bold; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self._timer: Timer | None = None
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """``text`` may hold foreign text."""
+        sign = "!" if warning else "✓"
+        self.update(Content(f"{sign} {safe_text(text)}"))
+        self.set_class(True, "-shown")
+        self.set_class(warning, "-warning")
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(SECONDS, self._hide)
+
+    def _hide(self) -> None:
+        self.set_class(False, "-shown")
