@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import secrets
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,105 +15,71 @@ from typing import TYPE_CHECKING
 from sealyard.cli import front
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.client import profiles
+from sealyard.client.demo import (
+    ADMINISTRATOR,
+    AUDITOR,
+    DEVELOPER,
+    GATEWAY,
+    OWNER,
+    DemoPlace,
+    found_demo,
+    populate,
+    throw_away,
+)
 from sealyard.client.log import log_to_file
-from sealyard.client.profiles import Profile, ProfileFile
+from sealyard.client.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.keys.passphrase import VARIABLE as PASSPHRASE_VARIABLE
-from sealyard.model.access import Action
-from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.errors import NotAllowedError, SealyardError, TaskFailedError
-from sealyard.model.requests import DeviceRequest, PackageRequest
+from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.wording import size_text
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import Places
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
 
-ADMINISTRATOR = "USER:administrator"
-DEVELOPER = "USER:developer"
-OWNER = "USER:owner"
-AUDITOR = "USER:auditor"
-DEVICE = "demo-gateway"
-
 
 def run(ctx: Context) -> int:
     """With --headless the whole line; without, the application on the workspace."""
-    with _throw_away(keep=ctx.args.keep) as root:
-        workspace = root / "workspace"
-        passphrase = secrets.token_urlsafe(24)
-        asyncio.run(_found(workspace, passphrase))
-        code = _headless(ctx, root, passphrase) if ctx.args.headless else _application(workspace, passphrase)
+    headless = ctx.args.headless
+    if not headless:
+        ctx.out.note("Making a demo workspace…")
+    with throw_away(keep=ctx.args.keep) as root:
+        place = asyncio.run(_made(root, populated=not headless))
+        code = _headless(ctx, root, place) if headless else _application(place)
         if ctx.args.keep:
             ctx.out.note(f"Kept: {root}. Its key store closed with this process; reading still works.")
     return code
 
 
-@contextlib.contextmanager
-def _throw_away(*, keep: bool) -> Iterator[Path]:
-    root = Path(tempfile.mkdtemp(prefix="sealyard-demo-"))
-    try:
-        yield root
-    finally:
-        if not keep:
-            shutil.rmtree(root, ignore_errors=True)
-
-
-def _application(workspace: Path, passphrase: str) -> int:
-    """The application reads its workspace, who one is and the passphrase from this process's environment."""
-    os.environ[profiles.WORKSPACE_VARIABLE] = str(workspace)
-    os.environ[profiles.PROFILE_VARIABLE] = "developer"
-    os.environ[PASSPHRASE_VARIABLE] = passphrase
-    return front.run_front()
-
-
-# ---- the workspace
-
-
-async def _found(workspace: Path, passphrase: str) -> None:
+async def _made(root: Path, *, populated: bool) -> DemoPlace:
     from sealyard.client.embedded import EmbeddedClient
-    from sealyard.engine.founding import found_workspace
 
-    places = Places(workspace)
-    await found_workspace(
-        places,
-        name="demo",
-        administrator=ADMINISTRATOR,
-        key_store=KeyStore.PASSPHRASE,
-        passphrase=passphrase,
-        demo=True,
-    )
-    log_to_file(places.engine_log)
-    people = tuple(
-        Profile(name=each.partition(":")[2], identity=each) for each in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
-    )
-    profiles.write_profiles(places.profiles, ProfileFile(profiles=people, current="developer"))
-    client = await EmbeddedClient.open(workspace, ADMINISTRATOR, purpose="demo", passphrase=passphrase)
-    try:
-        await client.add_subject(DEVELOPER, "Dana Developer")
-        await client.add_subject(OWNER, "Olga Owner")
-        await client.add_subject(AUDITOR, "Aki Auditor")
-        await client.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
-        await client.create_device(
-            DeviceRequest(
-                name=DEVICE,
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ECC_NIST_P256,
-                use=(DEVELOPER,),
-                approve=(OWNER, DEVELOPER),
-                description="A gateway for the demo",
-            )
-        )
-    finally:
-        await client.close()
+    place = await found_demo(root)
+    log_to_file(Places(place.folder).engine_log)
+    if populated:
+        client = await EmbeddedClient.open(place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase)
+        try:
+            await populate(client)
+        finally:
+            await client.close()
+    return place
+
+
+def _application(place: DemoPlace) -> int:
+    """The application reads its workspace, who one is and the passphrase from this process's environment."""
+    os.environ[WORKSPACE_VARIABLE] = str(place.folder)
+    os.environ[PROFILE_VARIABLE] = "developer"
+    os.environ[PASSPHRASE_VARIABLE] = place.passphrase
+    return front.run_front()
 
 
 # ---- the whole line
 
 
-def _headless(ctx: Context, root: Path, passphrase: str) -> int:
+def _headless(ctx: Context, root: Path, place: DemoPlace) -> int:
     try:
-        asyncio.run(_Line(ctx, root).run(passphrase))
+        asyncio.run(_Line(ctx, root, place).run())
     except SealyardError as error:
         ctx.out.error(error)
         return ExitCode.FAILED
@@ -131,18 +92,20 @@ class _Line:
     A step that does not come out as promised raises :class:`TaskFailedError` or what went wrong.
     """
 
-    def __init__(self, ctx: Context, root: Path) -> None:
+    def __init__(self, ctx: Context, root: Path, place: DemoPlace) -> None:
         self._ctx = ctx
         self._root = root
-        self._workspace = root / "workspace"
+        self._place = place
         self._steps: list[str] = []
         self._firmware = _real_files()
         self._metadata = root / "metadata.json"
 
-    async def run(self, passphrase: str) -> None:
+    async def run(self) -> None:
         from sealyard.client.embedded import EmbeddedClient
 
-        client = await EmbeddedClient.open(self._workspace, ADMINISTRATOR, purpose="demo", passphrase=passphrase)
+        client = await EmbeddedClient.open(
+            self._place.folder, ADMINISTRATOR, purpose="demo", passphrase=self._place.passphrase
+        )
         try:
             task = await self._people_and_package(client)
         finally:
@@ -166,7 +129,7 @@ class _Line:
         self._metadata.write_text(_metadata(), encoding="utf-8")
         firmware = [await developer.upload(each) for each in self._firmware]
         metadata = await developer.upload(self._metadata)
-        request = PackageRequest(config=DEVICE, firmware=tuple(firmware), metadata=(metadata,), name="demo 1.0.0")
+        request = PackageRequest(config=GATEWAY, firmware=tuple(firmware), metadata=(metadata,), name="demo 1.0.0")
         created = await developer.create_package(request)
         task = await developer.task(created.id)
         _promise(task.status is TaskStatus.WAITING, f"The task is {task.status}, not waiting for approval.")
@@ -202,14 +165,14 @@ class _Line:
         from sealyard.client.download_state import DownloadState
         from sealyard.client.downloads import Downloads
 
-        downloads = Downloads(developer, self._root / "downloads", DownloadState(self._root / "downloads.json"))
+        downloads = Downloads(developer, self._place.downloads, DownloadState(self._root / "downloads.json"))
         found = await downloads.fetch(task.id)
         self._step(f"downloaded {downloaded_text(found)}")
         return Path(found.path)
 
     async def _export_key(self, administrator: EmbeddedClient) -> bytes:
         """The device's key, as it would be given to the device."""
-        path = await administrator.export_device_key(DEVICE, self._root / "device.key", confirmed=True)
+        path = await administrator.export_device_key(GATEWAY, self._root / "device.key", confirmed=True)
         key = path.read_bytes()
         self._step(f"exported   the device key, {8 * len(key)} bits")
         return key
@@ -241,7 +204,7 @@ class _Line:
         """By the auditor, beside whoever works; the engine sealed what it did when it closed."""
         from sealyard.client.embedded import EmbeddedClient
 
-        auditor = await EmbeddedClient.open_reader(self._workspace, AUDITOR)
+        auditor = await EmbeddedClient.open_reader(self._place.folder, AUDITOR)
         try:
             report = await auditor.verify_audit()
         finally:
@@ -263,7 +226,7 @@ def _real_files() -> tuple[Path, Path]:
 
 
 def _metadata() -> str:
-    made = {"product": DEVICE, "version": "1.0.0", "builtAt": datetime.now(UTC).isoformat(timespec="seconds")}
+    made = {"product": GATEWAY, "version": "1.0.0", "builtAt": datetime.now(UTC).isoformat(timespec="seconds")}
     return json.dumps(made, indent=2) + "\n"
 
 

@@ -1,0 +1,210 @@
+"""A throw-away workspace to try all parts in: people, configurations, and tasks in different states."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from sealyard.client.log import hide
+from sealyard.client.profiles import Profile, ProfileFile, write_profiles
+from sealyard.model.access import Action, ResourceType, type_resource
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.requests import (
+    DeviceRequest,
+    DeviceUpdate,
+    EncryptionRequest,
+    PackageRequest,
+    SigningRequest,
+)
+from sealyard.model.tasks import InputFile, Task, Verdict
+from sealyard.model.value import SecretValue
+from sealyard.model.workspace import KeyStore, Places
+
+if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
+
+ADMINISTRATOR = "USER:administrator"
+DEVELOPER = "USER:developer"
+OWNER = "USER:owner"
+AUDITOR = "USER:auditor"
+GATEWAY = "demo-gateway"
+SENSOR = "demo-sensor"
+
+DAY = 24 * 3600
+PIECE = 96 * 1024
+"""Bytes of a firmware file of the demo."""
+
+
+class DemoPlace(SecretValue, frozen=True, kw_only=True):
+    """Where the demo is: its workspace, the passphrase of its key store, and where its results go."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("folder", "downloads")
+
+    folder: Path
+    passphrase: str
+    downloads: Path
+
+
+@contextlib.contextmanager
+def throw_away(*, keep: bool = False) -> Iterator[Path]:
+    """A folder that is gone afterwards, unless ``keep``."""
+    root = Path(tempfile.mkdtemp(prefix="sealyard-demo-"))
+    try:
+        yield root
+    finally:
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+async def found_demo(root: Path) -> DemoPlace:
+    """A demo workspace in ``root``, under a random passphrase, with four people and one configuration."""
+    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.engine.founding import found_workspace
+
+    place = DemoPlace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
+    hide(place.passphrase)
+    places = Places(place.folder)
+    await found_workspace(
+        places,
+        name="demo",
+        administrator=ADMINISTRATOR,
+        key_store=KeyStore.PASSPHRASE,
+        passphrase=place.passphrase,
+        demo=True,
+    )
+    people = tuple(
+        Profile(name=each.partition(":")[2], identity=each, downloads=str(place.downloads))
+        for each in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
+    )
+    write_profiles(places.profiles, ProfileFile(profiles=people, current="developer"))
+    client = await EmbeddedClient.open(
+        place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase, work=False
+    )
+    try:
+        await client.add_subject(DEVELOPER, "Dana Developer")
+        await client.add_subject(OWNER, "Olga Owner")
+        await client.add_subject(AUDITOR, "Aki Auditor")
+        await client.add_rule(AUDITOR, type_resource(ResourceType.AUDIT_LOG), Action.VIEW)
+        await client.create_device(
+            DeviceRequest(
+                name=GATEWAY,
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ECC_NIST_P256,
+                use=(DEVELOPER,),
+                approve=(OWNER, DEVELOPER),
+                description="A gateway for the demo",
+            )
+        )
+    finally:
+        await client.close()
+    return place
+
+
+async def populate(client: EmbeddedClient) -> None:
+    """Tasks in different states, made by the engine behind ``client`` from real files.
+
+    The sensor's links end after a second, so one result has expired soon; another one's retention is over then.
+    """
+    with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
+        await _Story(client, Path(folder)).tell()
+
+
+class _Story:
+    """What the people of the demo did before it is looked at."""
+
+    def __init__(self, client: EmbeddedClient, folder: Path) -> None:
+        self._administrator = client.as_subject(ADMINISTRATOR)
+        self._developer = client.as_subject(DEVELOPER)
+        self._owner = client.as_subject(OWNER)
+        self._folder = folder
+        self._pieces = _pieces()
+
+    async def tell(self) -> None:
+        gone = await self._short_lived()
+        done = await asyncio.gather(
+            self._approved(await self._package(GATEWAY, "gateway", "1.4.0")),
+            self._approved(await self._package(SENSOR, "sensor", "0.9.2")),
+            self._signature(),
+            self._encryption(GATEWAY, "gateway-assets.bin"),
+            self._lost(),
+        )
+        await asyncio.gather(*(self._owner.wait(each.id) for each in (gone, *done)))
+        rejected = await self._package(GATEWAY, "gateway", "1.5.0-rc1")
+        await self._owner.decide(rejected.id, Verdict.REJECTED, "A release candidate is not for the field.")
+        withdrawn = await self._package(SENSOR, "sensor", "0.9.3")
+        await self._developer.withdraw(withdrawn.id, "Built from the wrong branch.")
+        await self._package(SENSOR, "sensor", "0.9.4")
+        await self._package(GATEWAY, "gateway", "1.5.0")
+
+    async def _short_lived(self) -> Task:
+        """A configuration whose first version keeps its results for a second; its next one only their links."""
+        await self._administrator.create_device(
+            DeviceRequest(
+                name=SENSOR,
+                encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEVELOPER,),
+                approve=(OWNER, DEVELOPER),
+                link_seconds=1,
+                retention_seconds=1,
+                description="A sensor whose links end after a second",
+            )
+        )
+        task = await self._encryption(SENSOR, "sensor-calibration.bin")
+        await self._administrator.update_device(DeviceUpdate(config=SENSOR, retention_seconds=DAY))
+        return task
+
+    async def _package(self, device: str, product: str, version: str) -> Task:
+        made = {"product": product, "version": version, "builtAt": datetime.now(UTC).isoformat(timespec="seconds")}
+        firmware = (await self._file(f"{product}-boot-{version}.bin"), await self._file(f"{product}-{version}.bin"))
+        metadata = await self._file(f"{product}-{version}.json", (json.dumps(made, indent=2) + "\n").encode())
+        request = PackageRequest(config=device, firmware=firmware, metadata=(metadata,), name=f"{product} {version}")
+        return await self._developer.create_package(request)
+
+    async def _approved(self, task: Task) -> Task:
+        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+
+    async def _encryption(self, device: str, name: str) -> Task:
+        request = EncryptionRequest(config=device, file=await self._file(name), name=name)
+        return await self._developer.create_encryption(request)
+
+    async def _signature(self) -> Task:
+        message = b"manifest of gateway 1.4.0\n"
+        request = SigningRequest(
+            config=GATEWAY, message=message, file_name="manifest.txt", name="gateway 1.4.0 manifest"
+        )
+        return await self._approved(await self._developer.create_signing(request))
+
+    async def _lost(self) -> Task:
+        """A package whose firmware got lost from the store before it was approved."""
+        from sealyard.storage.artifacts import FileArtifacts
+
+        task = await self._package(GATEWAY, "gateway", "1.3.9")
+        artifacts = FileArtifacts(Places(Path((await self._developer.workspace()).place)).artifacts)
+        for each in task.inputs:
+            await asyncio.to_thread(artifacts.drop_input, each.sha256)
+        return await self._approved(task)
+
+    async def _file(self, name: str, content: bytes | None = None) -> InputFile:
+        path = self._folder / name
+        path.write_bytes(next(self._pieces) if content is None else content)
+        return await self._developer.upload(path)
+
+
+def _pieces() -> Iterator[bytes]:
+    """Real machine code, a different piece each time: from the largest library that Sealyard stands on."""
+    library = find_spec("cryptography.hazmat.bindings._rust")
+    assert library is not None
+    assert library.origin is not None
+    with Path(library.origin).open("rb") as source:
+        while piece := source.read(PIECE):
+            yield piece
