@@ -52,7 +52,7 @@ def global_options() -> CommandParser:
 def command(commands: Commands, name: str, handler: Handler, about: str) -> CommandParser:
     """A command without commands below it."""
     parser = commands.add_parser(name, help=about, description=about, parents=[global_options()])
-    parser.set_defaults(handler=handler)
+    parser.set_defaults(handler=handler, application=False)
     return parser
 
 

@@ -46,7 +46,7 @@ def run(ctx: Context) -> int:
         ctx.out.note("Making a demo workspace…")
     with throw_away(keep=ctx.args.keep) as root:
         place = asyncio.run(_made(root, populated=not headless))
-        code = _headless(ctx, root, place) if headless else _application(place)
+        code = _headless(ctx, root, place) if headless else _application(ctx, place)
         if ctx.args.keep:
             ctx.out.note(f"Kept: {root}. Its key store closed with this process; reading still works.")
     return code
@@ -66,12 +66,12 @@ async def _made(root: Path, *, populated: bool) -> DemoPlace:
     return place
 
 
-def _application(place: DemoPlace) -> int:
+def _application(ctx: Context, place: DemoPlace) -> int:
     """The application reads its workspace, who one is and the passphrase from this process's environment."""
     os.environ[WORKSPACE_VARIABLE] = str(place.folder)
     os.environ[PROFILE_VARIABLE] = "developer"
     os.environ[PASSPHRASE_VARIABLE] = place.passphrase
-    return front.run_front()
+    return front.run_front(ctx.args)
 
 
 # ---- the whole line

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[global_options()],
     )
     parser.set_defaults(handler=front.start)
+    front.add_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for each in GROUPS:
         each.add(commands)
@@ -70,6 +71,7 @@ def _run(arguments: Sequence[str], out: Output) -> int:
     try:
         args = build_parser().parse_args(arguments)
         require_text(args)
+        front.require_use(args)
         outcome = args.handler(Context(args, out))
         return _awaited(outcome) if isinstance(outcome, Coroutine) else int(outcome)
     except SystemExit as leaving:  # --help

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from sealyard.cli import front
 from sealyard.cli.arguments import Commands, command, one_of
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
     demo = command(commands, "demo", _demo, "Makes a throw-away workspace and shows the main job on real files.")
     demo.add_argument("--headless", action="store_true", help="run the whole line here, step by step")
     demo.add_argument("--keep", action="store_true", help="leave the folder where it is")
+    front.add_options(demo)
 
     command(commands, "worker", _worker, "Runs a crypto worker; the engine starts its own.")
 
