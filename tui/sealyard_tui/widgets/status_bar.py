@@ -19,7 +19,8 @@ _ENGINE: dict[EngineState, tuple[str, str]] = {
     EngineState.READ_ONLY: ("◌", "$warning"),
     EngineState.FAILED: ("✗", "$error"),
 }
-NARROW = 100
+MARGIN = 3
+"""Cells beside the words."""
 
 
 class PlaceTab(Static):
@@ -69,13 +70,22 @@ class StatusBar(Vertical):
             yield Static("", id="engine", markup=False)
 
     def show(self, standing: Standing) -> None:
-        narrow = self.app.size.width < NARROW
-        self.query_one("#who", Static).update(_who(standing, narrow=narrow))
-        self.query_one("#engine", Static).update(_engine(standing, narrow=narrow))
+        who, engine = _fitting(standing, self.app.size.width - MARGIN)
+        self.query_one("#who", Static).update(who)
+        self.query_one("#engine", Static).update(engine)
         self.query_one("#engine", Static).tooltip = Content(f"Four eyes, {standing.four_eyes}")
         for tab in self.query(PlaceTab):
             if tab.place == "approvals":
                 tab.show_count(standing.waiting_for_me)
+
+
+def _fitting(standing: Standing, width: int) -> tuple[Content, Content]:
+    """The longest wording that fits; the meaning of four eyes gives way first, then the names of roles."""
+    for narrow_who, narrow_engine in ((False, False), (False, True)):
+        who, engine = _who(standing, narrow=narrow_who), _engine(standing, narrow=narrow_engine)
+        if who.cell_length + engine.cell_length <= width:
+            return who, engine
+    return _who(standing, narrow=True), _engine(standing, narrow=True)
 
 
 def _who(standing: Standing, *, narrow: bool) -> Content:
