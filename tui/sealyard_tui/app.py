@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 from textual import on
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.screen import Screen
 from textual.signal import Signal
 
@@ -26,7 +27,9 @@ from sealyard.model.errors import SealyardError, error_from
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui.downloading import Downloading
+from sealyard_tui.look import Look
 from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News
+from sealyard_tui.preferences import Preferences
 from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
 from sealyard_tui.session import Session
@@ -78,6 +81,24 @@ def _access() -> Screen[None]:
     return AccessControl()
 
 
+def _key_commands() -> type[Provider]:
+    from sealyard_tui.commands import KeyCommands
+
+    return KeyCommands
+
+
+def _profile_commands() -> type[Provider]:
+    from sealyard_tui.commands import ProfileCommands
+
+    return ProfileCommands
+
+
+def _task_commands() -> type[Provider]:
+    from sealyard_tui.commands import TaskCommands
+
+    return TaskCommands
+
+
 class SealyardApp(App[None]):
     """Runs on a session; knows nothing below the client."""
 
@@ -92,6 +113,7 @@ class SealyardApp(App[None]):
         "access": _access,
     }
     COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMANDS = App.COMMANDS | {_key_commands, _profile_commands, _task_commands}
     HELP = "Sealyard signs and encrypts firmware under four eyes."
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -105,6 +127,7 @@ class SealyardApp(App[None]):
         Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
         Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),
         Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
+        Binding("exclamation_mark", "left_out", "Settings left out", show=False, id="app.left_out"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
         Binding("q", "leave", "Quit", id="app.leave"),
         Binding("ctrl+q", "quit", "Quit at once", show=False, priority=True, id="app.quit"),
@@ -117,11 +140,17 @@ class SealyardApp(App[None]):
         *,
         now: Callable[[], datetime] = utc_now,
         downloads: Path | None = None,
+        preferences: Preferences | None = None,
     ) -> None:
-        """``downloads``: where results go; None where nothing is downloaded by itself or by key."""
+        """``downloads``: where results go; None where nothing is downloaded by itself or by key.
+
+        ``preferences``: with a person's own themes and memory; by default what follows from ``settings``.
+        """
         super().__init__()
         self.session = session
         self.settings = settings
+        self.preferences = preferences or Preferences(settings)
+        self.look = Look(self, self.preferences)
         self.now = now
         self.downloads_folder = downloads
         self.downloading: Downloading | None = None
@@ -140,7 +169,9 @@ class SealyardApp(App[None]):
     async def on_mount(self) -> None:
         self._heed_signals()
         self.run_worker(self.guarded(self.session.start(self.post_message)), group="session", exit_on_error=False)
-        screen = self.settings.screen
+        self.look.put_on()
+        self.mode_change_signal.subscribe(self, self.look.saw)
+        screen = self.preferences.first_screen
         self.switch_mode(screen if screen in PLACES else "dashboard")
 
     def _heed_signals(self) -> None:
@@ -364,12 +395,37 @@ class SealyardApp(App[None]):
             self.exit()
 
     def action_explain(self) -> None:
-        from sealyard_tui.screens.help import HelpScreen
+        from sealyard_tui.screens.help import help_for
 
-        self.push_screen(HelpScreen())
+        self.push_screen(help_for(self.screen))
+
+    def action_toggle_mouse(self) -> None:
+        has_it = self.look.toggle_mouse()
+        self.notify("The application has the mouse." if has_it else "The terminal has the mouse.", markup=False)
+
+    def action_toggle_compact(self) -> None:
+        self.look.toggle_compact()
+
+    def action_left_out(self) -> None:
+        self.look.show_left_out()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "left_out":
+            return self.look.left_out
+        return super().check_action(action, parameters)
+
+    def search_themes(self) -> None:
+        self.look.pick_theme()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What has no key of its own."""
+        yield SystemCommand("Theme", "Choose one by looking at it", self.search_themes)
+        yield SystemCommand("Screenshot", "Save what is seen as an SVG picture", self.deliver_screenshot)
+        yield from (each for each in super().get_system_commands(screen) if each.title in ("Maximize", "Minimize"))
 
     async def on_unmount(self) -> None:
         """What runs on this loop ends with it; the engine goes on until the front closes it."""
         if self.downloading is not None:
             await self.downloading.stop()
         await self.session.stop()
+        await self.look.remember()

@@ -18,6 +18,7 @@ from sealyard.model.errors import UsageError
 from sealyard.model.workspace import Places
 
 if TYPE_CHECKING:
+    from sealyard_tui.preferences import read_preferences
     from sealyard_tui.session import EmbeddedConnection
 
 
@@ -56,7 +57,12 @@ def run(folder: Path, profile: Profile, passphrase: str | None, settings: Settin
         log_to_file(Places(folder).root / "logs" / "application.log")
     connection = EmbeddedConnection(folder, passphrase, read_only=settings.read_only)
     session = Session(connection, profile, profiles_of(folder))
-    app = SealyardApp(session, settings, downloads=downloads_folder(profile, settings))
+    app = SealyardApp(
+        session,
+        settings,
+        downloads=downloads_folder(profile, settings),
+        preferences=read_preferences(settings),
+    )
     try:
         app.run(mouse=settings.mouse)
     finally:

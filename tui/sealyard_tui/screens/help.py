@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.screen import Screen
 from textual.widgets import Static
 
-from sealyard_tui.active_keys import ActiveAction
+from sealyard_tui.active_keys import ActiveAction, active_actions
 from sealyard_tui.screens.dialog import Dialog
+from sealyard_tui.screens.place import PLACES, Place
 
 GROUPS = {
     "place": "In every place",
@@ -26,6 +28,12 @@ GROUPS = {
 
 KEYS_WIDTH = 22
 WORDS_WIDTH = 26
+
+
+def help_for(screen: Screen[Any]) -> HelpScreen:
+    """Of what is seen now: a place, or a dialog over one."""
+    label = PLACES[screen.PLACE][1] if isinstance(screen, Place) else "this dialog"
+    return HelpScreen(label, getattr(screen, "HELP", "") or "", active_actions(screen))
 
 
 class HelpScreen(Dialog[None]):

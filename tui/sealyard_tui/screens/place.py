@@ -15,6 +15,7 @@ from textual.widgets import Footer
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
+from sealyard_tui.memory import View
 from sealyard_tui.messages import EngineState, News
 from sealyard_tui.standing import Standing
 from sealyard_tui.widgets.big_table import BigTable
@@ -103,6 +104,17 @@ class Place(Screen[None]):
         """``text`` may hold foreign text."""
         self.query_one(Flash).say(text, warning=warning)
 
+    @property
+    def remembered(self) -> View:
+        """How this place was left: for its first filter and order."""
+        return self.sealyard.look.view(self.PLACE)
+
+    def remember(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002 - its name
+        """For the next start. What is typed into a filter bar is remembered without it."""
+        was = self.remembered
+        changed = View(filter=was.filter if filter is None else filter, sort=was.sort if sort is None else sort)
+        self.sealyard.look.left(self.PLACE, changed)
+
     def freshness(self) -> str:
         """``updated 3 s ago``; empty before the first time."""
         if self.loaded_at is None:
@@ -173,6 +185,10 @@ class Place(Screen[None]):
     @on(PlaceTab.Clicked)
     def _go(self, event: PlaceTab.Clicked) -> None:
         self.sealyard.action_go(event.place)
+
+    @on(FilterBar.Changed)
+    def _remember_filter(self, event: FilterBar.Changed) -> None:
+        self.remember(filter=event.text)
 
     @on(FilterBar.Left)
     def _leave_filter(self) -> None:
