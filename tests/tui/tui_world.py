@@ -463,7 +463,7 @@ class WorldClient:
             task=found,
             configuration=next(each for each in versions if each.version == found.config_version),
             hindrance=self._hindrance(found),
-            metadata=tuple((each.name, self.world.metadata.get(each.name, "")) for each in found.metadata),
+            metadata=tuple((each.name, self.world.metadata.get(each.name, "").encode()) for each in found.metadata),
             previous=self.world.previous.get(task_id),
             newer_version=newest if newest > found.config_version else None,
         )

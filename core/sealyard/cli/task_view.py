@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sealyard.cli.text import fields, table
 from sealyard.model.requests import Decidable
+from sealyard.model.safe_text import safe_lines
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
 from sealyard.model.wording import left_text, size_text, time_text
 
@@ -80,7 +81,7 @@ def decidable_lines(seen: Decidable) -> list[str]:
     lines += [f"warning: {each}" for each in task.warnings]
     lines += _file_lines("firmware" if task.subtasks else "input", task.inputs)
     lines += _file_lines("metadata", task.metadata)
-    lines += [line for name, text in seen.metadata for line in _preview_lines(name, text)]
+    lines += [line for name, beginning in seen.metadata for line in _preview_lines(name, readable(beginning))]
     lines += _previous_lines(seen.previous)
     lines += [
         f"{each.verdict.lower()} by {each.by} at {time_text(each.at)}" + (f": {each.reason}" if each.reason else "")
@@ -92,6 +93,11 @@ def decidable_lines(seen: Decidable) -> list[str]:
     history = ((time_text(each.at), f"{each.status} {each.note}".rstrip()) for each in task.history)
     lines += ["history", *(f"  {line}" for line in fields(history))]
     return lines + (_result_lines(task.result) if task.result is not None else [])
+
+
+def readable(beginning: bytes) -> str:
+    """Foreign bytes as text that does no harm to a terminal."""
+    return safe_lines(beginning.decode("utf-8", "replace"))
 
 
 def _key_words(key: object) -> str:

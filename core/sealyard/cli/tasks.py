@@ -15,7 +15,7 @@ from sealyard.cli import fetching
 from sealyard.cli.arguments import Commands, command, one_of, seconds, task_id
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, code_of_error, code_of_task
-from sealyard.cli.task_view import decidable_lines, task_lines, task_table
+from sealyard.cli.task_view import decidable_lines, readable, task_lines, task_table
 from sealyard.model.errors import InputError, StillWaitingError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.safe_text import safe_text
@@ -255,7 +255,7 @@ async def _show(ctx: Context) -> int:
         **msgspec.to_builtins(seen.task),
         "configuration": msgspec.to_builtins(seen.configuration),
         "hindrance": seen.hindrance,
-        "metadataBeginnings": [{"name": name, "beginning": text} for name, text in seen.metadata],
+        "metadataBeginnings": [{"name": name, "beginning": readable(beginning)} for name, beginning in seen.metadata],
         "previous": msgspec.to_builtins(seen.previous),
         "newerVersion": seen.newer_version,
     }

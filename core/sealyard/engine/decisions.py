@@ -17,12 +17,12 @@ from sealyard.model.errors import ConflictError, NotAllowedError, UsageError
 from sealyard.model.happenings import Cancelled, Decided, Withdrawn
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import Decidable
-from sealyard.model.safe_text import safe_lines
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard.storage.artifacts import ArtifactStore
 
 LONGEST_REASON = 2000
-PREVIEW_BYTES = 4096
+PREVIEW_BYTES = 65536
+"""Of each metadata file: all that se-1 takes."""
 
 
 class Decisions:
@@ -118,12 +118,11 @@ class Decisions:
                 f"Only {task.created_by} can withdraw this task.", "An approver can reject it with a reason."
             )
 
-    def _preview(self, task: Task, file: InputFile) -> str:
+    def _preview(self, task: Task, file: InputFile) -> bytes:
         if task.status.ended:
-            return ""
+            return b""
         with self._artifacts.open_input(file.sha256) as content:
-            beginning = content.read(PREVIEW_BYTES)
-        return safe_lines(beginning.decode("utf-8", "replace"))
+            return content.read(PREVIEW_BYTES)
 
     def _previous(self, task: Task) -> Task | None:
         if task.kind is not TaskKind.PACKAGING:

@@ -156,14 +156,15 @@ class AuditPage(Value, frozen=True, kw_only=True):
 class Decidable(Value, frozen=True, kw_only=True):
     """All an approver must see before a decision, and whether this subject may decide (``hindrance`` is empty then).
 
-    ``metadata``: name and readable beginning of each metadata file. ``previous``: the last approved package of the
-    same configuration. ``newerVersion``: of the configuration, where there is one.
+    ``metadata``: name and beginning of each metadata file, foreign bytes as they are; all of what se-1 takes.
+    ``previous``: the last approved package of the same configuration. ``newerVersion``: of the configuration, where
+    there is one.
     """
 
     task: Task
     configuration: DeviceConfiguration
     hindrance: str = ""
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, bytes], ...] = ()
     previous: Task | None = None
     newer_version: int | None = None
 
