@@ -1,4 +1,4 @@
-"""The audit log's filter as one line: ``type:TASK author:owner since:2h withdrawn``, read, taken apart and put together.
+"""The audit log's filter as one line, ``type:TASK author:owner since:2h withdrawn``: read, taken apart, put together.
 
 A value or text with spaces stands in double quotes; a double quote inside is written twice. ``until`` itself is not
 included. A date or time is local; an age such as ``2h`` or ``1d12h`` counts back from now.

@@ -34,14 +34,19 @@ NEAR_END = 50
 class Column(Value, frozen=True, kw_only=True):
     """``width`` in cells. What is left over is shared among columns that ``grow``, by their share.
 
-    A column is left out where the table is narrower than ``fromWidth``.
+    A column is left out where the table is narrower than ``fromWidth``, or not narrower than ``belowWidth``.
     """
 
     title: str
     width: int
     grow: int = 0
     from_width: int = 0
+    below_width: int = 0
+    """0: no limit."""
     right: bool = False
+
+    def fits(self, width: int) -> bool:
+        return self.from_width <= width and (not self.below_width or width < self.below_width)
 
 
 class BigTable(ScrollView, Generic[Row], can_focus=True):
@@ -211,12 +216,12 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
             self._rows[key] = row
         self._settle(before)
 
-    def insert_first(self, row: Row) -> None:
+    def insert_first(self, *rows: Row) -> None:
+        """Before all others, in the order given; one whose key is there already is renewed in its place."""
         before = self.cursor_key
-        key = self._key(row)
-        if key not in self._rows:
-            self._keys.insert(0, key)
-        self._rows[key] = row
+        given = {self._key(row): row for row in rows}
+        self._keys[:0] = [key for key in given if key not in self._rows]
+        self._rows.update(given)
         self._settle(before)
 
     def renew(self, row: Row) -> None:
@@ -419,7 +424,7 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
 
     def _widths(self, width: int) -> list[int]:
         """0: left out."""
-        shown = [column.from_width <= self.size.width for column in self._columns]
+        shown = [column.fits(self.size.width) for column in self._columns]
         spaces = SPACE * sum(shown)
         fixed = sum(column.width for column, seen in zip(self._columns, shown, strict=True) if seen)
         shares = sum(column.grow for column, seen in zip(self._columns, shown, strict=True) if seen)

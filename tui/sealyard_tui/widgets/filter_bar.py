@@ -85,8 +85,10 @@ class FilterBar(Horizontal):
             self.query_one(Input).value = text
         self.set_class(bool(text), "-shown")
 
-    def show_count(self, shown: int, total: int | None = None) -> None:
-        text = f"{shown:,}" if total is None else f"{shown:,} of {total:,}"
+    def show_count(self, shown: int, total: int | None = None, *, more: bool = False) -> None:
+        """``more``: not all that match were found yet."""
+        found = f"{shown:,}+" if more else f"{shown:,}"
+        text = found if total is None else f"{found} of {total:,}"
         self.query_one(".count", Static).update(Content(text))
 
     def say_wrong(self, text: str) -> None:
