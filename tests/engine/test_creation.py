@@ -358,3 +358,13 @@ async def test_a_list_gives_the_newest_first_and_each_task_once(house: House) ->
         if (after := page.next) is None:
             break
     assert seen == made[::-1]
+
+
+async def test_a_list_may_be_asked_for_the_other_way_round(house: House) -> None:
+    made = []
+    for _ in range(3):
+        await house.later(seconds=1)
+        made.append((await house.package()).id)
+    page = house.engine.views.page(SECOND, TaskFilter(oldest_first=True), None, 2)
+    rest = house.engine.views.page(SECOND, TaskFilter(oldest_first=True), page.next, 2)
+    assert [each.id for each in (*page.tasks, *rest.tasks)] == made

@@ -430,7 +430,11 @@ class WorldClient:
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
         await self._meet("tasks", filters, after)
-        ordered = sorted(self.world.tasks.values(), key=lambda each: (each.created_at, each.id), reverse=True)
+        ordered = sorted(
+            self.world.tasks.values(),
+            key=lambda each: (each.created_at, each.id),
+            reverse=not filters.oldest_first,
+        )
         matching = [
             each
             for each in ordered

@@ -47,13 +47,19 @@ class Views:
         return msgspec.structs.replace(task, result=result, live=self._live(task))
 
     def page(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
-        """Newest first; reads on until the page is full or the list has ended."""
+        """Reads on until the page is full or the list has ended."""
         if not 1 <= limit <= LONGEST_PAGE:
             raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
         indexed = self._indexed(filters)
         found: list[Task] = []
         while True:
-            page = self._ledger.store.page(TASKS.name, filters=indexed, after=after, limit=limit - len(found))
+            page = self._ledger.store.page(
+                TASKS.name,
+                filters=indexed,
+                newest_first=not filters.oldest_first,
+                after=after,
+                limit=limit - len(found),
+            )
             found.extend(self._matching(subject, filters, (document for _, document in page.documents)))
             after = page.next
             if after is None or len(found) >= limit:

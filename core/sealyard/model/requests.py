@@ -94,7 +94,7 @@ class TaskFilter(Value, frozen=True, kw_only=True):
     """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
 
     ``config``: a configuration's id or name. ``resultState``: as it stands at the moment of asking.
-    ``waitingForMe``: only tasks this subject may still decide on.
+    ``waitingForMe``: only tasks this subject may still decide on. ``oldestFirst`` turns the order round.
     """
 
     status: TaskStatus | None = None
@@ -104,6 +104,7 @@ class TaskFilter(Value, frozen=True, kw_only=True):
     result_state: ResultState | None = None
     text: str = ""
     waiting_for_me: bool = False
+    oldest_first: bool = False
 
     def matches(self, task: Task) -> bool:
         """Whether all holds for ``task`` but ``waitingForMe``, which takes an engine to tell."""
@@ -122,7 +123,10 @@ def _searchable(task: Task) -> str:
 
 
 class TaskPage(Value, frozen=True, kw_only=True):
-    """Newest first. ``next`` continues; None at the end. ``total`` counts all that match; None where not counted."""
+    """In the order that was asked for. ``next`` continues; None at the end.
+
+    ``total`` counts all that match; None where not counted.
+    """
 
     tasks: tuple[Task, ...]
     next: str | None = None
