@@ -44,12 +44,12 @@ def _measured(count: int) -> dict[str, float]:
     with folder() as root:
         workspace = root / "workspace"
         asyncio.run(found(workspace))
-        _fill(workspace, count)
+        fill(workspace, count)
         figures = asyncio.run(_use(workspace))
         return {**figures, "command": _command(workspace)}
 
 
-def _fill(workspace: Path, count: int) -> None:
+def fill(workspace: Path, count: int) -> None:
     """Ended signing tasks, as they would lie there, a second apart; compacted as the engine would have done."""
     if count == 0:
         return

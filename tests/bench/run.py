@@ -1,16 +1,17 @@
-"""Measures the budgets of the design on this machine: `python -m tests.bench.run [throughput memory rates growth]`."""
+"""Measures the budgets of the design on this machine: `python -m tests.bench.run [NAME …]`, all of them without names."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import growth, memory, rates, throughput
+from tests.bench import application, growth, memory, rates, throughput
 
 MEASUREMENTS = {
     "throughput": throughput.rows,
     "memory": memory.rows,
     "rates": rates.rows,
     "growth": growth.rows,
+    "application": application.rows,
 }
 
 

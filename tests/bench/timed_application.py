@@ -1,0 +1,71 @@
+"""The application with its keys and its writing to the terminal timed: run by `tests.bench.application` on a terminal.
+
+Argument: the file the milliseconds go to, one for each key that moved a cursor, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from textual import events
+from textual.drivers.linux_driver import LinuxDriver
+
+from sealyard.cli.main import main
+from sealyard_tui.widgets.big_table import BigTable
+
+
+class Timing:
+    """From the arrival of a key to the first write after the cursor it moved.
+
+    Other paintings (progress, ages) come in between; only those after the move count.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds: list[float] = []
+        self._key: float | None = None
+        self._moved = False
+
+    def pressed(self) -> None:
+        self._key = time.perf_counter()
+        self._moved = False
+
+    def moved(self) -> None:
+        self._moved = self._key is not None
+
+    def written(self) -> None:
+        if self._moved and self._key is not None:
+            self.milliseconds.append(1000 * (time.perf_counter() - self._key))
+            self._key, self._moved = None, False
+
+
+def instrument(timing: Timing) -> None:
+    write, process, watch = LinuxDriver.write, LinuxDriver.process_message, BigTable.watch_cursor
+
+    def timed_write(self: LinuxDriver, data: str) -> None:
+        write(self, data)
+        timing.written()
+
+    def timed_process(self: LinuxDriver, message: Any) -> None:
+        if isinstance(message, events.Key):
+            timing.pressed()
+        process(self, message)
+
+    def timed_watch(self: BigTable[Any]) -> None:
+        watch(self)
+        timing.moved()
+
+    LinuxDriver.write = timed_write  # type: ignore[method-assign]
+    LinuxDriver.process_message = timed_process  # type: ignore[method-assign]
+    BigTable.watch_cursor = timed_watch  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    keys = Timing()
+    instrument(keys)
+    code = main([])
+    Path(sys.argv[1]).write_text(json.dumps(keys.milliseconds))
+    sys.exit(code)
