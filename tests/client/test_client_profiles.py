@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.profiles import Profile, add_profile, profiles_of, users_file
+from sealyard.client.profiles import Profile, add_profile, anything_chosen, profiles_of, users_file
 from sealyard.model.workspace import Places
 
 
@@ -27,3 +27,11 @@ def test_all_that_lead_to_a_workspace_are_found_its_own_ones_first(tmp_path: Pat
 
 def test_a_folder_without_profiles_has_none(tmp_path: Path) -> None:
     assert profiles_of(tmp_path) == ()
+
+
+def test_a_person_who_never_chose_has_chosen_nothing(tmp_path: Path) -> None:
+    assert not anything_chosen({})
+    assert anything_chosen({"SEALYARD_WORKSPACE": str(tmp_path)})
+    assert anything_chosen({"SEALYARD_PROFILE": "olga"})
+    add_profile(users_file(), Profile(name="olga", identity="USER:olga", workspace=str(tmp_path)))
+    assert anything_chosen({})

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealyard.client.local_files import LONGEST_NAME, Part, local_name, part_name
+from sealyard.client.local_files import LONGEST_NAME, Part, local_name, part_name, write_new
+from sealyard.model.errors import StorageError
 
 foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u202eac:", max_size=40)
 
@@ -95,3 +96,17 @@ def test_a_part_that_got_its_final_name_while_one_waited_is_not_written_to(
     part.append(b"mine")
     part.close()
     assert (final.read_bytes(), path.read_bytes()) == (b"finished", b"mine")
+
+
+def test_a_new_file_never_replaces_another(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(b"somebody else's")
+    made = write_new(tmp_path, "key.pem", b"mine")
+    assert (made.name, made.read_bytes(), made.stat().st_mode & 0o777) == ("key (2).pem", b"mine", 0o600)
+    assert (tmp_path / "key.pem").read_bytes() == b"somebody else's"
+    assert write_new(tmp_path, "key.pem", b"mine") == made
+
+
+def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_new(tmp_path / "file", "key.pem", b"mine")

@@ -11,7 +11,7 @@ from sealyard.client.log import redact
 from sealyard.client.profiles import read_profiles, resolve, users_file
 from sealyard.client.workspaces import found, own_name, passphrase_for, workspace_file
 from sealyard.model.access import parse_subject
-from sealyard.model.errors import KeyStoreLockedError, WorkspaceError
+from sealyard.model.errors import KeyStoreLockedError, StorageError, WorkspaceError
 from sealyard.model.workspace import KeyStore
 
 PASSPHRASE = "a passphrase for this test alone"
@@ -56,3 +56,11 @@ def test_a_folder_without_a_workspace_is_our_error(tmp_path: Path) -> None:
 def test_any_account_name_becomes_a_subject(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: account)
     assert parse_subject(own_name())
+
+
+def test_a_workspace_cannot_be_made_beneath_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "yard"):
+        with pytest.raises(StorageError, match="cannot be made"):
+            asyncio.run(found(place, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x"))

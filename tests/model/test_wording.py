@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sealyard.model.wording import duration_text, left_text, size_text, time_text
+import pytest
+
+from sealyard.model.errors import UsageError
+from sealyard.model.wording import duration_text, left_text, parse_duration, size_text, time_text
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -22,3 +25,14 @@ def test_a_moment_says_how_far_away_it_is_or_that_it_is_over() -> None:
     assert left_text(None, NOW) == ""
     assert left_text(NOW + timedelta(minutes=5), NOW).endswith("(5m left)")
     assert left_text(NOW, NOW) == f"{time_text(NOW)} (over)"
+
+
+@pytest.mark.parametrize("text", ["30d", "23h", "1h 30m", "0s", "2d 3h"])
+def test_a_span_that_was_written_is_read_as_the_same(text: str) -> None:
+    assert duration_text(parse_duration(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1.5h", "-3d", "h", "3 h x", "٣h"])
+def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(UsageError, match="24h"):
+        parse_duration(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 from sealyard.cli import exit_codes
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import parse_duration
 
 if TYPE_CHECKING:
     from sealyard.cli.context import Context
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
-
-_DURATION = re.compile(r"(\d{1,10})([smhdw]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -100,11 +97,11 @@ def task_id(parser: argparse.ArgumentParser) -> None:
 
 
 def duration(text: str) -> int:
-    """Seconds: ``90s``, ``30m``, ``24h``, ``30d``, ``2w``; a bare number counts seconds."""
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90s, 30m, 24h or 30d")
-    return int(found[1]) * _SECONDS[found[2]]
+    """Seconds; see :func:`sealyard.model.wording.parse_duration`."""
+    try:
+        return parse_duration(text)
+    except UsageError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90s, 30m, 24h or 30d") from None
 
 
 def seconds(text: str) -> float:

@@ -70,6 +70,26 @@ def find_same(folder: Path, name: str, size: int, sha256: str, go_on: GoOn) -> P
     return None
 
 
+def write_new(folder: Path, name: str, content: bytes) -> Path:
+    """A new file (mode 0600) of this name, or of this name with a number where it is taken; durable on return.
+
+    A file that holds exactly this already is left as it is, and named. Raises :class:`StorageError`.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        disk.make_private(folder)
+        for path in _numbered(folder, name):
+            if _sha256(path, len(content), lambda _: None) == digest:
+                return path
+            with suppress(FileExistsError):
+                _write_exclusive(path, content)
+                disk.sync_folder(folder)
+                return path
+    except OSError as error:
+        raise folder_error(error, folder) from error
+    raise StorageError(f"There are too many files named {safe_text(name)}.", "Clear the folder, or choose another.")
+
+
 class Part:
     """A file on its way down (mode 0600), held by one process at a time through a lock on the part itself."""
 
@@ -191,6 +211,19 @@ def _sha256(path: Path, size: int, go_on: GoOn) -> str | None:
                 go_on(len(chunk))
             return digest.hexdigest()
     return None
+
+
+def _write_exclusive(path: Path, content: bytes) -> None:
+    """What cannot be written whole leaves no file. Raises ``OSError``."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        disk.write_all(fd, content)
+        os.fsync(fd)
+    except OSError:
+        disk.remove(path)
+        raise
+    finally:
+        os.close(fd)
 
 
 def _is_at(fd: int, path: Path) -> bool:

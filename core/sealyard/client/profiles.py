@@ -103,6 +103,14 @@ def chosen_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path
     return named.absolute() if named is not None else None
 
 
+def anything_chosen(environ: Mapping[str, str]) -> bool:
+    """Whether anything says which workspace is meant, even one that is not there."""
+    if chosen_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
+        return True
+    file = read_profiles(users_file())
+    return file.named(file.current) is not None
+
+
 def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
     """The profile to work with, its workspace filled in.
 

@@ -29,13 +29,8 @@ def read_workspace(places: Places) -> WorkspaceFile:
 
 def make_workspace(places: Places, file: WorkspaceFile) -> None:
     """Makes the folders (mode 0700) and, last of all, the file that makes them a workspace."""
-    if places.file.exists():
-        raise WorkspaceError(
-            f"There is a workspace in {safe_text(str(places.root))} already.", "Use it, or choose another folder."
-        )
-    if places.root.exists() and any(places.root.iterdir()):
-        raise WorkspaceError(f"{safe_text(str(places.root))} is not empty.", "Choose an empty or a new folder.")
     try:
+        _require_empty(places)
         for folder in (places.root, places.store, places.audit, places.artifacts, places.keys):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         places.root.chmod(0o700)
@@ -44,6 +39,16 @@ def make_workspace(places: Places, file: WorkspaceFile) -> None:
             f"{safe_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
         ) from error
     write_workspace(places, file)
+
+
+def _require_empty(places: Places) -> None:
+    """Raises :class:`WorkspaceError`, and ``OSError`` where it cannot be seen."""
+    if places.file.exists():
+        raise WorkspaceError(
+            f"There is a workspace in {safe_text(str(places.root))} already.", "Use it, or choose another folder."
+        )
+    if places.root.exists() and any(places.root.iterdir()):
+        raise WorkspaceError(f"{safe_text(str(places.root))} is not empty.", "Choose an empty or a new folder.")
 
 
 def write_workspace(places: Places, file: WorkspaceFile) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import safe_text
+
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def size_text(size: int) -> str:
@@ -27,6 +33,17 @@ def duration_text(seconds: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
+
+
+def parse_duration(text: str) -> int:
+    """Seconds: ``90s``, ``30m``, ``24h``, ``30d``, ``2w``, or several as in ``1h 30m``; a bare number counts seconds.
+
+    Raises :class:`UsageError`.
+    """
+    found = [_DURATION.fullmatch(each) for each in text.split()]
+    if not found or not all(found):
+        raise UsageError(f"{safe_text(text, 40)!r} is no duration.", "Write 90s, 30m, 24h or 30d.")
+    return sum(int(each[1]) * _SECONDS[each[2]] for each in found if each is not None)
 
 
 def time_text(moment: datetime | None) -> str:
