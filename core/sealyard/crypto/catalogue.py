@@ -219,17 +219,22 @@ def container_input(algorithm: SigningAlgorithm, header: bytes) -> bytes:
 
 def check_signing_input(algorithm: SigningAlgorithm, data: bytes) -> None:
     """Raises :class:`InputError` where ``data`` is not what a signing task takes for ``algorithm``."""
+    check_message_size(algorithm, len(data))
+
+
+def check_message_size(algorithm: SigningAlgorithm, size: int) -> None:
+    """Raises :class:`InputError` where a signing task takes nothing of ``size`` bytes for ``algorithm``."""
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
-        if len(data) != SHA256_LENGTH:
+        if size != SHA256_LENGTH:
             raise InputError(
-                f"{algorithm} signs a finished SHA-256 of exactly {SHA256_LENGTH} bytes; these are {len(data)}.",
+                f"{algorithm} signs a finished SHA-256 of exactly {SHA256_LENGTH} bytes; these are {size}.",
                 "Hash the message first, and hand in the 32 bytes, not their hexadecimal text.",
             )
         return
-    if not data:
+    if not size:
         raise InputError("There is nothing to sign.", "Hand in a message of at least one byte.")
-    if len(data) > MESSAGE_LIMIT:
+    if size > MESSAGE_LIMIT:
         raise InputError(
-            f"The message has {len(data)} bytes; a signing task takes at most {MESSAGE_LIMIT}.",
+            f"The message has {size} bytes; a signing task takes at most {MESSAGE_LIMIT}.",
             "Sign a package instead, or an algorithm that takes a digest.",
         )

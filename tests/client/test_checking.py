@@ -1,0 +1,76 @@
+"""What a front end can say of files before they are handed in is what the engine would say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from sealyard.client.checking import check_message, check_package, signs_digests
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
+from sealyard.model.errors import FormatLimitError, InputError, NotFoundError
+
+GIBIBYTE = 1 << 30
+
+
+def configuration(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD) -> DeviceConfiguration:
+    return DeviceConfiguration(
+        id="gw",
+        version=1,
+        name="gateway",
+        encryption_keys=(EncryptionKey(algorithm=encryption, uri="local:e", version=1),),
+        signing_keys=(SigningKey(algorithm=SigningAlgorithm.SHA512_PSS, uri="local:s", version=1),),
+        format="se-1",
+        approvals_required=1,
+        link_seconds=60,
+        retention_seconds=60,
+        created_by="USER:a",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_what_fits_brings_no_warning() -> None:
+    assert check_package(configuration(), (("a.bin", 1 << 20),), (("m.json", 100),)) == ()
+
+
+@pytest.mark.parametrize(
+    ("firmware", "metadata", "words"),
+    [
+        ((("a.bin", 1),) * 256, (), "at most 255 files"),
+        ((("a.bin", 4 * GIBIBYTE - 1),), (), "with padding and IV"),
+        ((("a.bin", 1),), (("m.json", 65_536),), "65535"),
+    ],
+)
+def test_what_the_format_cannot_hold_is_refused(
+    firmware: tuple[tuple[str, int], ...], metadata: tuple[tuple[str, int], ...], words: str
+) -> None:
+    with pytest.raises(FormatLimitError, match=words):
+        check_package(configuration(), firmware, metadata)
+
+
+def test_zero_padding_of_a_file_that_is_no_multiple_of_16_is_warned_of() -> None:
+    (warning,) = check_package(configuration(EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD), (("a.bin", 17),))
+    assert "no multiple of 16" in warning
+
+
+def test_an_unknown_format_is_an_error_of_the_family() -> None:
+    with pytest.raises(NotFoundError):
+        check_package(msgspec.structs.replace(configuration(), format="zip"), (("a.bin", 1),))
+
+
+def test_only_the_digest_algorithms_sign_digests_and_only_of_32_bytes() -> None:
+    assert {each for each in SigningAlgorithm if signs_digests(each)} == {
+        SigningAlgorithm.SHA256_RSA_3072_PSS,
+        SigningAlgorithm.SHA256_RSA_4096_PSS,
+    }
+    check_message(SigningAlgorithm.SHA256_RSA_3072_PSS, 32)
+    with pytest.raises(InputError, match="exactly 32"):
+        check_message(SigningAlgorithm.SHA256_RSA_3072_PSS, 31)
+
+
+def test_a_message_of_more_than_a_mebibyte_is_refused() -> None:
+    check_message(SigningAlgorithm.ED25519, 1 << 20)
+    with pytest.raises(InputError, match="at most"):
+        check_message(SigningAlgorithm.ED25519, (1 << 20) + 1)
