@@ -83,3 +83,10 @@ def test_long_work_shows_progress_on_a_terminal_and_nothing_on_a_pipe(house: Hou
     assert "MiB/s" in seen.screen
     assert seen.screen.endswith("\r\x1b[K"), "the line is gone when the work is done"
     assert spawned(*encrypting).err == ""
+
+
+def test_the_check_of_the_audit_log_shows_how_far_it_is(house: House) -> None:
+    seen = at_terminal(*house.asks("auditor", "audit", "verify"))
+    assert seen.code == 0
+    assert " entries" in seen.screen
+    assert "checked" in seen.screen

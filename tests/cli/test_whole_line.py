@@ -59,6 +59,13 @@ def test_nobody_approves_a_task_of_their_own(house: House) -> None:
     assert house.value("auditor", "audit", "list", "--change", "REFUSED")["entries"][0]["author"] == "USER:developer"
 
 
+def test_an_approval_can_be_bound_to_the_digest_that_was_seen(house: House) -> None:
+    digest = house.value("developer", "show", house.waiting)["approvalDigest"]
+    assert house.run("owner", "approve", house.waiting, "--digest", "0" * 64).code != 0
+    assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
+    assert house.value("owner", "approve", house.waiting, "--digest", digest)["status"] == "DONE"
+
+
 def test_an_approver_sees_all_there_is_to_see(house: House, firmware: Path, tmp_path: Path) -> None:
     metadata = tmp_path / "version.json"
     metadata.write_text('{"version": 7}\n')

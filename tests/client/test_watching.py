@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from client_double import FakeClient, FakeClock
 
+from sealyard.client.download_events import Checked, Downloaded
+from sealyard.client.download_state import DownloadState
 from sealyard.client.watching import Offer, Postponed, Refused, Rule, Submitted, WatchEvent, WatchFolder
 from sealyard.model.errors import FormatLimitError, InputError, NotFoundError, StorageError, UsageError
 
@@ -424,3 +427,48 @@ def test_an_unknown_device_configuration_is_said_at_once(client: FakeClient, fol
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, folder: Path) -> None:
     with pytest.raises(UsageError):
         WatchFolder(client, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
+
+
+# ---- results
+
+
+@pytest.mark.parametrize("downloads", [".", "below", "linked"])
+def test_the_folder_that_results_arrive_in_is_not_watched(folder: Path, client: FakeClient, downloads: str) -> None:
+    (folder.parent / "linked").symlink_to(folder)
+    place = folder.parent / "linked" if downloads == "linked" else folder / downloads
+    with pytest.raises(UsageError):
+        WatchFolder(client, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place)
+
+
+def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
+    client: FakeClient, folder: Path, clock: FakeClock
+) -> None:
+    state = DownloadState(folder.parent / "downloads.json")
+    container = b"a container that came down"
+    state.mark_downloaded(
+        Downloaded(
+            task_id="task1",
+            path=str(folder.parent / "results" / "firmware.se1"),
+            size=len(container),
+            sha256=hashlib.sha256(container).hexdigest(),
+            checked=Checked.SIGNATURE,
+            at=clock.now(),
+        )
+    )
+    (folder / "moved here.se1").write_bytes(container)
+    (folder / "as long.bin").write_bytes(container[::-1])
+    told: list[WatchEvent] = []
+    watch = WatchFolder(
+        client,
+        folder,
+        "door",
+        told.append,
+        state=folder.parent / "watch.json",
+        downloads=folder.parent / "results",
+        downloaded=DownloadState(folder.parent / "downloads.json"),
+        clock=clock,
+    )
+    asyncio.run(watch.look())
+    clock.pass_by(SETTLE)
+    assert asyncio.run(watch.look()) is None
+    assert [each.name for each in told] == ["as long.bin"]

@@ -26,6 +26,11 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
     assert safe_text(text) == text
 
 
+@given(any_text)
+def test_what_is_safe_already_stays_as_it_is(text: str) -> None:
+    assert safe_text(safe_text(text)) == safe_text(text)
+
+
 @given(any_text, st.integers(1, 40))
 def test_a_limit_is_kept(text: str, limit: int) -> None:
     cut = safe_text(text, limit)

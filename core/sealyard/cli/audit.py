@@ -63,7 +63,7 @@ async def _list(ctx: Context) -> int:
 async def _verify(ctx: Context) -> int:
     checkpoint = _read(ctx.args.checkpoint) if ctx.args.checkpoint is not None else None
     async with ctx.reader() as client:
-        report = await client.verify_audit(checkpoint=checkpoint)
+        report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.entries("checked"))
     ctx.out.result(report, report_lines(report))
     return ExitCode.DONE
 

@@ -15,6 +15,7 @@ def add(commands: Commands) -> None:
     )
     task_id(approving)
     approving.add_argument("--reason", metavar="R", default="")
+    approving.add_argument("--digest", metavar="SHA256", help="refuse unless this is the approval digest `show` told")
     approving.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
 
     for name, handler, about in (
@@ -31,7 +32,7 @@ def add(commands: Commands) -> None:
 async def _approve(ctx: Context) -> int:
     wait = not ctx.args.no_wait
     async with ctx.writer("approve", work=wait) as client:
-        task = await client.decide(ctx.args.id, Verdict.APPROVED, ctx.args.reason)
+        task = await client.decide(ctx.args.id, Verdict.APPROVED, ctx.args.reason, digest=ctx.args.digest)
         if wait:
             await ctx.settle(client)
         task = await client.task(task.id)

@@ -32,6 +32,12 @@ class ProgressLine:
 
         return show
 
+    def entries(self, label: str) -> Callable[[int, int], None] | None:
+        """To be called with entries done and entries in all; None where nobody looks."""
+        if not self.live:
+            return None
+        return lambda done, total: self._write(f"{label}: {done:,} of {total:,} entries")
+
     def counting(self, label: str, total: int) -> Callable[[int], None]:
         """To be called with how many more bytes are done."""
         show = self.of(label)
@@ -54,8 +60,11 @@ class ProgressLine:
             parts.append(f"{size_text(int(rate))}/s")
         if seconds_left is not None:
             parts.append(f"{duration_text(max(1, round(seconds_left)))} left")
+        self._write(", ".join(parts))
+
+    def _write(self, text: str) -> None:
         width = shutil.get_terminal_size().columns - 1
-        self._stream.write("\r\x1b[K" + ", ".join(parts)[:width])
+        self._stream.write("\r\x1b[K" + text[:width])
         self._stream.flush()
         self._shown = True
 

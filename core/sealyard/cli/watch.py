@@ -25,6 +25,7 @@ async def _watch(ctx: Context) -> int:
     import asyncio
 
     from sealyard.cli.signals import stopping
+    from sealyard.client.download_state import DownloadState, state_file
     from sealyard.client.watching import Rule, WatchFolder, watch_state_file
 
     seen: list[WatchEvent] = []
@@ -43,6 +44,8 @@ async def _watch(ctx: Context) -> int:
             ctx.args.device,
             tell,
             state=watch_state_file(info.id, info.subject, ctx.args.folder),
+            downloads=ctx.downloads,
+            downloaded=DownloadState(state_file(info.id, info.subject)),
             rule=Rule.SUBMIT if ctx.args.submit else Rule.OFFER,
         )
         ctx.out.step(f"Watching {ctx.args.folder} for {ctx.args.device}; Ctrl-C ends it.")

@@ -51,6 +51,10 @@ class DownloadState:
     def downloaded(self, task_id: str) -> Downloaded | None:
         return self._marks.downloaded.get(task_id)
 
+    def digests_of_size(self, size: int) -> frozenset[str]:
+        """The SHA-256 (hex) of what was downloaded with so many bytes: to know a result by its content."""
+        return frozenset(each.sha256 for each in self._marks.downloaded.values() if each.size == size)
+
     def wants(self, task_id: str, result: Result) -> bool:
         """Whether the file is still to be fetched, or its loss still to be told."""
         if task_id in self._marks.downloaded:

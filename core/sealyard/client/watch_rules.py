@@ -65,7 +65,7 @@ def digest_of(drop: Drop, go_on: GoOn) -> str:
     """The :func:`content_digest` of what lies there now. Raises ``OSError``."""
 
     def named(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((Path(path).name, _sha256(path, go_on)) for path in paths)
+        return tuple((Path(path).name, sha256_of(path, go_on)) for path in paths)
 
     return content_digest(drop.name, named(drop.firmware), named(drop.metadata))
 
@@ -149,7 +149,8 @@ def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
     return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()
 
 
-def _sha256(path: str, go_on: GoOn) -> str:
+def sha256_of(path: str, go_on: GoOn) -> str:
+    """In hex. Raises ``OSError``."""
     digest = hashlib.sha256()
     for chunk in _chunks(path):
         digest.update(chunk)

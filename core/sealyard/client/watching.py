@@ -17,12 +17,13 @@ from typing import Any
 
 import msgspec
 
+from sealyard.client.download_state import DownloadState
 from sealyard.client.local_files import absolute_folder
 from sealyard.client.off_loop import off_loop
 from sealyard.client.protocol import Client
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.watch_events import Offer, OnWatch, Postponed, Refused, Rule, Submitted, WatchEvent
-from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops
+from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops, sha256_of
 from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
@@ -36,6 +37,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.requests import PackageRequest
+from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.model.value import Value
 
@@ -100,6 +102,8 @@ class WatchFolder:
         on_event: OnWatch,
         *,
         state: Path,
+        downloads: Path | None = None,
+        downloaded: DownloadState | None = None,
         rule: Rule = Rule.OFFER,
         settle: float = 2.0,
         force_polling: bool = False,
@@ -108,10 +112,15 @@ class WatchFolder:
         """``state``: a file as :func:`watch_state_file` says; ``settle``: seconds a drop must lie unchanged.
 
         ``force_polling``: for network folders, where the system tells of no changes.
-        Raises :class:`UsageError` where the folder's name is not valid Unicode, :class:`StorageError`.
+        ``downloads``: where results go; what ``downloaded`` knows as a result is left alone.
+        Raises :class:`UsageError` where the folder's name is not valid Unicode or results would arrive in it,
+        :class:`StorageError`.
         """
         self._client = client
         self._folder = absolute_folder(folder)
+        if downloads is not None:
+            _require_apart(self._folder, downloads)
+        self._downloaded = downloaded
         self._device = device
         self._on_event = on_event
         self._file = StateFile(state, _Memory())
@@ -226,9 +235,11 @@ class WatchFolder:
             self._on_event(event)
 
     async def _answer(self, drop: Drop, taken: _Taken | None) -> WatchEvent | None:
-        """None for content that was taken before, and only touched since."""
+        """None for content that was taken before and only touched since, and for a result that was downloaded."""
         if drop.mistake:
             raise InputError(f"{drop.name} cannot become a package. {drop.mistake}", "Put it right in the folder.")
+        if await self._is_result(drop):
+            return None
         offer = Offer(
             name=drop.name,
             path=drop.path,
@@ -248,11 +259,22 @@ class WatchFolder:
         due = self._clock.now() + timedelta(seconds=seconds)
         self._waiting[drop.name] = _Waiting(fingerprint=drop.fingerprint, due=due, pause=then)
 
+    async def _is_result(self, drop: Drop) -> bool:
+        if self._downloaded is None or len(drop.firmware) != 1 or drop.metadata:
+            return False
+        path = drop.firmware[0]
+        await asyncio.to_thread(self._downloaded.refresh)
+        try:
+            known = self._downloaded.digests_of_size(Path(path).stat().st_size)
+            return bool(known) and await off_loop(lambda go_on: sha256_of(path, go_on)) in known
+        except OSError as error:
+            raise _unreadable(drop, error) from error
+
     async def _digest(self, drop: Drop) -> str:
         try:
             return await off_loop(lambda go_on: digest_of(drop, go_on))
         except OSError as error:
-            raise InputError(f"{drop.name} cannot be read ({error.strerror}).", "Check the file.") from error
+            raise _unreadable(drop, error) from error
 
     async def _now(self, name: str) -> Drop | None:
         found = await off_loop(lambda _: drops(self._folder))
@@ -317,6 +339,19 @@ class WatchFolder:
 def watch_state_file(workspace_id: str, subject: str, folder: Path) -> Path:
     """Where is remembered what was taken from ``folder`` (platformdirs' ``user_state_dir``)."""
     return state_path("watch", workspace_id, subject, str(folder.absolute()))
+
+
+def _require_apart(folder: Path, downloads: Path) -> None:
+    arriving, watched = downloads.resolve(), folder.resolve()
+    if watched in (arriving, *arriving.parents):
+        raise UsageError(
+            f"Results are downloaded into {safe_text(str(folder))}; watched, they would be packed again.",
+            "Watch another folder, or download elsewhere.",
+        )
+
+
+def _unreadable(drop: Drop, error: OSError) -> InputError:
+    return InputError(f"{drop.name} cannot be read ({error.strerror}).", "Check the file.")
 
 
 def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:

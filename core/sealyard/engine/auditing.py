@@ -50,6 +50,7 @@ class Auditing:
                 progress(done, size)
 
         report = await asyncio.to_thread(verify, self._folder, checkpoint=checkpoint, progress=told)
+        told(size)
         waiting = self._waiting(report.size)
         return msgspec.structs.replace(report, size=report.size + len(waiting))
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 def safe_text(text: str, limit: int = 0) -> str:
     """``text`` with every character that does not print shown as an escape (``\\x1b``, ``\\u202e``).
 
-    Spaces other than U+0020 are escaped too, so that two names that look alike are alike. With ``limit`` > 0
-    the outcome is cut to that many characters and ends in ``…``. Markup needs no care here: whoever renders
-    markup must take the outcome as plain text.
+    Spaces other than U+0020 are escaped too, so that two names that look alike are alike. What is safe already stays
+    as it is: a backslash is not doubled, for texts are made safe where they are quoted and again where they are shown.
+    With ``limit`` > 0 the outcome is cut to that many characters and ends in ``…``. Markup needs no care here: whoever
+    renders markup must take the outcome as plain text.
     """
     shown = "".join(char if char.isprintable() else _escaped(char) for char in text)
     if 0 < limit < len(shown):
