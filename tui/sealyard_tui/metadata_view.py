@@ -1,0 +1,160 @@
+"""Metadata as an approver reads it: JSON set out in lines and coloured, text as it is, anything else as bytes.
+
+JSON is set out token by token and never parsed into values: a name that stands twice, or a number that a parser would
+round, is seen as it will be released.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+
+from textual.content import Content
+
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+
+MOST_LINES = 200
+HEX_BYTES = 512
+HEX_ROW = 16
+TAB = 4
+DEEPEST = 20
+"""Levels of JSON that are indented: foreign JSON may have a thousand."""
+
+
+class Kind(StrEnum):
+    JSON = "JSON"
+    TEXT = "text"
+    BINARY = "binary"
+    EMPTY = "empty"
+
+
+class MetadataView(Value, frozen=True, kw_only=True):
+    """``shown`` is safe; ``left_out`` says what of the file is not in it, and is empty where all is."""
+
+    kind: Kind
+    shown: Content
+    left_out: str = ""
+
+
+def view(beginning: bytes, size: int, *, all_of_it: bool = False) -> MetadataView:
+    """``beginning``: as much as there is of a file of ``size`` bytes. ``all_of_it``: of what there is, for a pager."""
+    if not size:
+        return MetadataView(kind=Kind.EMPTY, shown=Content(""))
+    whole = len(beginning) >= size
+    text = _text(beginning, whole=whole)
+    if text is None:
+        return _binary(beginning, size, HEX_BYTES if not all_of_it else len(beginning))
+    kind = Kind.JSON if _is_json(text, whole=whole) else Kind.TEXT
+    lines = _json_lines(text) if kind is Kind.JSON else (Content(_safe(line)) for line in _lines(text))
+    shown = list(lines if all_of_it else itertools.islice(lines, MOST_LINES))
+    more = sum(1 for _ in lines)
+    return MetadataView(kind=kind, shown=Content("\n").join(shown), left_out=_left_out(more, whole, size))
+
+
+def _left_out(more: int, whole: bool, size: int) -> str:
+    if more:
+        return f"only the first {MOST_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
+    return "" if whole else f"only the beginning of {size:,} bytes is shown"
+
+
+def _text(beginning: bytes, *, whole: bool) -> str | None:
+    """None where it is no text."""
+    if b"\0" in beginning:
+        return None
+    for cut in range(1 if whole else 4):
+        # The beginning may end in the middle of a character.
+        try:
+            return beginning[: len(beginning) - cut].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").replace("\r\n", "\n").split("\n")
+
+
+def _safe(line: str) -> str:
+    return safe_text(line.expandtabs(TAB))
+
+
+# ---- bytes
+
+
+def _binary(beginning: bytes, size: int, limit: int) -> MetadataView:
+    part = beginning[:limit]
+    rows = [_hex_row(offset, part[offset : offset + HEX_ROW]) for offset in range(0, len(part), HEX_ROW)]
+    left_out = f"only the first {len(part)} of {size:,} bytes are shown" if len(part) < size else ""
+    return MetadataView(kind=Kind.BINARY, shown=Content("\n").join(rows), left_out=left_out)
+
+
+def _hex_row(offset: int, part: bytes) -> Content:
+    letters = "".join(chr(each) if 0x20 <= each < 0x7F else "·" for each in part)  # noqa: PLR2004 - printing ASCII
+    return Content.assemble(
+        Content.styled(f"{offset:04x}  ", "$text-muted"),
+        part.hex(" ").ljust(3 * HEX_ROW),
+        Content.styled(f" {letters}", "$accent"),
+    )
+
+
+# ---- JSON
+
+_TOKEN = re.compile(
+    r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<mark>[{}\[\],:])|(?P<word>[^\s{}\[\],:"]+)|(?P<rest>"[^\n]*)', re.S
+)
+_JSON_BEGINNING = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d-])')
+_OPENING, _CLOSING = frozenset("{["), frozenset("}]")
+
+
+def _is_json(text: str, *, whole: bool) -> bool:
+    if not _JSON_BEGINNING.match(text):
+        return False
+    if not whole:
+        return True
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _json_lines(text: str) -> Iterator[Content]:
+    for depth, parts in _json_parts(text):
+        yield Content.assemble("  " * min(depth, DEEPEST), *parts)
+
+
+def _json_parts(text: str) -> Iterator[tuple[int, list[Content]]]:
+    """Depth and tokens of each line."""
+    tokens = list(_TOKEN.finditer(text))
+    depth, line_depth = 0, 0
+    line: list[Content] = []
+    for index, token in enumerate(tokens):
+        word = token.group()
+        before = tokens[index - 1].group() if index else ""
+        after = tokens[index + 1].group() if index + 1 < len(tokens) else ""
+        if word in _CLOSING:
+            depth = max(0, depth - 1)
+            if before not in _OPENING:
+                yield line_depth, line
+                line, line_depth = [], depth
+        line.append(_token(token, is_name=after == ":"))
+        if word in _OPENING:
+            depth += 1
+        if word == "," or (word in _OPENING and after not in _CLOSING):
+            yield line_depth, line
+            line, line_depth = [], depth
+    if line:
+        yield line_depth, line
+
+
+def _token(token: re.Match[str], *, is_name: bool) -> Content:
+    word = safe_text(token.group())
+    if token.lastgroup == "mark":
+        return Content.styled(f"{word} " if word == ":" else word, "$text-muted")
+    if is_name:
+        return Content.styled(word, "$accent")
+    return Content.styled(word, "$success") if token.lastgroup == "string" else Content.styled(word, "$warning")
