@@ -18,7 +18,6 @@ from sealyard.model.errors import UsageError
 from sealyard.model.workspace import Places
 
 if TYPE_CHECKING:
-    from sealyard_tui.preferences import read_preferences
     from sealyard_tui.session import EmbeddedConnection
 
 
@@ -51,6 +50,7 @@ def ask_passphrase() -> str:
 
 def run(folder: Path, profile: Profile, passphrase: str | None, settings: Settings) -> int:
     from sealyard_tui.app import SealyardApp
+    from sealyard_tui.preferences import read_preferences
     from sealyard_tui.session import EmbeddedConnection, Session
 
     with contextlib.suppress(OSError):
