@@ -168,11 +168,15 @@ class SealyardApp(App[None]):
 
     async def on_mount(self) -> None:
         self._heed_signals()
-        self.run_worker(self.guarded(self.session.start(self.post_message)), group="session", exit_on_error=False)
         self.look.put_on()
         self.mode_change_signal.subscribe(self, self.look.saw)
         screen = self.preferences.first_screen
         self.switch_mode(screen if screen in PLACES else "dashboard")
+        self.call_after_refresh(self._open)
+
+    def _open(self) -> None:
+        """Loading the engine would slow the first paint down, even on another thread."""
+        self.run_worker(self.guarded(self.session.start(self.post_message)), group="session", exit_on_error=False)
 
     def _heed_signals(self) -> None:
         """A killed application leaves the terminal as it was; the exit code says which signal."""

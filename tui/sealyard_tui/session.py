@@ -88,22 +88,19 @@ class Session:
 
     async def client(self) -> Client:
         """Once the engine is there. Raises what kept it from opening."""
-        assert self._client is not None, "the session was not started"
-        return await asyncio.shield(self._client)
+        return await asyncio.shield(self._promised())
 
     async def start(self, post: Post) -> None:
         """Connects as the profile, tells of it, and goes on telling until :meth:`stop`."""
-        self._client = asyncio.get_running_loop().create_future()
-        # Whoever asks meets the error; nobody asking is no fault.
-        self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
+        promised = self._promised()
         try:
             client = await self._connection.connect(self.profile.identity)
             info = await client.workspace()
         except SealyardError as error:
-            self._client.set_exception(error)
+            promised.set_exception(error)
             post(EngineMoved(EngineState.FAILED, error))
             return
-        self._client.set_result(client)
+        promised.set_result(client)
         state = EngineState.READ_ONLY if info.read_only else EngineState.READY
         post(EngineMoved(state, self._connection.held))
         self._pump = asyncio.create_task(_listen(client, post))
@@ -112,6 +109,7 @@ class Session:
         """The same workspace, as somebody else."""
         await self.stop()
         self.profile = profile
+        self._client = None
         await self.start(post)
 
     async def stop(self) -> None:
@@ -120,6 +118,13 @@ class Session:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
             self._pump = None
+
+    def _promised(self) -> asyncio.Future[Client]:
+        if self._client is None:
+            self._client = asyncio.get_running_loop().create_future()
+            # Whoever asks meets an error; nobody asking is no fault.
+            self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._client
 
     def next_profile(self) -> Profile:
         """The one after this among those of the workspace, round and round."""
