@@ -336,7 +336,7 @@ class _Throttle:
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self._progress = progress
-        self._total = path.stat().st_size if path.is_file() else 0
+        self._total = _size(path)
         self._done = 0
         self._told = 0.0
 
@@ -346,3 +346,11 @@ class _Throttle:
         if now - self._told >= PROGRESS_SECONDS or self._done >= self._total:
             self._told = now
             self._progress(self._done, self._total)
+
+
+def _size(path: Path) -> int:
+    """For progress only: what is wrong with the file is told by whoever reads it."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
