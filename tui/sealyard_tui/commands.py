@@ -28,7 +28,19 @@ Command = tuple[str, Content, str, Callable[[], object]]
 """What is searched, what is shown after it, a line about it, and what it does."""
 
 
-class _Commands(Provider):
+class _Seeking(Provider):
+    """Textual's own highlighting takes what it is given for markup; names are foreign."""
+
+    def sought(self, query: str, text: str) -> tuple[float, Content]:
+        """How well ``text`` fits, 0 for not at all, and ``text`` with what fits marked."""
+        score, offsets = self.matcher(query).fuzzy_search.match(query, text)
+        content = Content(text)
+        for offset in offsets:
+            content = content.stylize(self.match_style or "underline", offset, offset + 1)
+        return score, content
+
+
+class _Commands(_Seeking):
     """Few commands, all known at once."""
 
     def commands(self) -> Iterator[Command]:
@@ -43,10 +55,10 @@ class _Commands(Provider):
             yield DiscoveryHit(Content.assemble(Content(text), more), act, text, about or None)
 
     async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
         for text, more, about, act in self.commands():
-            if (score := matcher.match(text)) > 0:
-                yield Hit(score, Content.assemble(matcher.highlight(text), more), act, text, about or None)
+            score, content = self.sought(query, text)
+            if score > 0:
+                yield Hit(score, Content.assemble(content, more), act, text, about or None)
 
 
 class KeyCommands(_Commands):
@@ -70,7 +82,7 @@ class ProfileCommands(_Commands):
                 yield text, Content(""), "Switch to this profile", partial(self.sealyard.become, each)
 
 
-class TaskCommands(Provider):
+class TaskCommands(_Seeking):
     """The engine looks for the text; only what it finds is matched and shown."""
 
     async def search(self, query: str) -> Hits:
@@ -83,13 +95,12 @@ class TaskCommands(Provider):
         except SealyardError:
             # The palette is for finding; what keeps tasks from being read is told by the places.
             return
-        matcher = self.matcher(query)
         for task in page.tasks:
             text = _task_text(task)
             more = Content.styled(f"  {task.status}", "$text-muted")
             act = partial(app.show_task, task.id)
-            score = max(matcher.match(text), LOWEST_SCORE)
-            yield Hit(score, Content.assemble(matcher.highlight(text), more), act, text, "Show the task")
+            score, content = self.sought(query, text)
+            yield Hit(max(score, LOWEST_SCORE), Content.assemble(content, more), act, text, "Show the task")
 
 
 def _task_text(task: Task) -> str:
