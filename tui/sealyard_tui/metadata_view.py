@@ -111,10 +111,10 @@ _OPENING, _CLOSING = frozenset("{["), frozenset("}]")
 
 
 def _is_json(text: str, *, whole: bool) -> bool:
-    if not _JSON_BEGINNING.match(text):
-        return False
     if not whole:
-        return True
+        return _JSON_BEGINNING.match(text) is not None
+    if not text.lstrip().startswith(("{", "[")):
+        return False
     try:
         json.loads(text)
     except (ValueError, RecursionError):

@@ -36,6 +36,16 @@ def plain(text: str, limit: int = 0) -> Content:
     return Content(safe_text(text, limit))
 
 
+def status_sign(status: TaskStatus) -> tuple[str, str]:
+    """The sign, and the style it is shown in."""
+    return _STATUS[status]
+
+
+def result_sign(state: ResultState) -> tuple[str, str]:
+    """The sign, and the style it is shown in."""
+    return _RESULT[state]
+
+
 def status_badge(status: TaskStatus) -> Content:
     sign, style = _STATUS[status]
     return Content.styled(f"{sign} {status}", style)
@@ -82,17 +92,21 @@ def task_title(task: Task) -> str:
     return safe_text(task.name or (task.inputs[0].name if task.inputs else task.id))
 
 
-def fields(pairs: list[tuple[str, Content | str]]) -> Content:
-    """Names and what they are, one a line, aligned; what is empty is left out. A ``str`` must be safe already."""
+def fields(pairs: list[tuple[str, Content | str]], *, width: int = 0) -> Content:
+    """Names and what they are, one a line, aligned; what is empty is left out. A ``str`` must be safe already.
+
+    With ``width`` > 0, what is longer goes on under where it began.
+    """
     shown = [(name, value) for name, value in pairs if value]
-    width = max((len(name) for name, _ in shown), default=0)
+    indent = max((len(name) for name, _ in shown), default=0) + 2
     lines = [
-        Content.assemble(Content.styled(name.ljust(width), "$text-muted"), "  ", _hanging(value, width + 2))
+        Content.assemble(Content.styled(name.ljust(indent), "$text-muted"), _hanging(value, indent, width))
         for name, value in shown
     ]
     return Content("\n").join(lines)
 
 
-def _hanging(value: Content | str, indent: int) -> Content:
+def _hanging(value: Content | str, indent: int, width: int) -> Content:
     content = value if isinstance(value, Content) else Content(value)
-    return Content("\n" + " " * indent).join(content.split("\n"))
+    lines = content.wrap(max(1, width - indent)) if width else content.split("\n")
+    return Content("\n" + " " * indent).join(lines)
