@@ -29,6 +29,7 @@ from sealyard.model.tasks import TaskStatus
 from sealyard_tui.downloading import Downloading
 from sealyard_tui.look import Look
 from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News
+from sealyard_tui.notices import Notices
 from sealyard_tui.preferences import Preferences
 from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
@@ -161,6 +162,7 @@ class SealyardApp(App[None]):
         self.standing_changed: Signal[Standing] = Signal(self, "standing")
         self.person_changed: Signal[Standing] = Signal(self, "person")
         self.downloads_changed: Signal[None] = Signal(self, "downloads")
+        self.notices = Notices(self)
         self._counting = False
         self._count_again = False
 
@@ -217,6 +219,7 @@ class SealyardApp(App[None]):
     def stand(self, standing: Standing) -> None:
         if standing != self.standing:
             self.standing = standing
+            self.notices.stand(standing)
             self.standing_changed.publish(standing)
 
     @on(EngineMoved)
@@ -257,6 +260,7 @@ class SealyardApp(App[None]):
     @on(News)
     def _heard(self, news: News) -> None:
         self.news.publish(news)
+        self.notices.hear(news)
         if news.durable:
             self.run_worker(self.guarded(self._count()), group="count", exit_on_error=False)
 
@@ -360,12 +364,15 @@ class SealyardApp(App[None]):
             again = f" Trying again in {outcome.retry_in:g} s." if outcome.retry_in is not None else ""
             text = safe_text(f"{error}{again}")
             self.notify(text, title=f"{name} did not come down", severity="warning", markup=False, timeout=15)
-        self.attract()
+            self.attract(f"{name} did not come down")
 
-    def attract(self) -> None:
-        """Rings where the person wants to be called."""
+    def attract(self, text: str) -> None:
+        """Calls the person as the settings say: the bell, a notice on the desktop (OSC 9, OSC 777)."""
         if self.settings.bell:
             self.bell()
+        if self.settings.desktop_notice and self._driver is not None:
+            said = safe_text(text, 120).replace(";", ",")
+            self._driver.write(f"\x1b]9;Sealyard: {said}\x07\x1b]777;notify;Sealyard;{said}\x07")
 
     # ---- keys
 

@@ -1,0 +1,67 @@
+"""A person is told of what concerns them, once, wherever they are, and in words."""
+
+from __future__ import annotations
+
+import msgspec
+from stage import make_app, running, settled, text_of, until
+from tui_world import OWNER, World, result, task
+
+from sealyard.model.tasks import ResultState, TaskStatus
+
+
+async def test_the_end_of_ones_own_task_is_told_once_on_any_place(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
+        world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
+        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
+        await settled(pilot)
+        assert text_of(app).count("gateway 9.9 ✗ failed") == 1
+
+
+async def test_an_expired_link_is_told_with_what_can_be_done(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-done", TaskStatus.DONE, name="gateway 9.9", result=result(ResultState.EXPIRED)))
+        await until(pilot, lambda: "its link has expired" in text_of(app))
+
+
+async def test_somebody_elses_task_is_not_told(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-other", TaskStatus.FAILED, name="not mine", created_by=OWNER))
+        world.put(task("t-mine", TaskStatus.FAILED, name="mine"))
+        await until(pilot, lambda: "mine ✗ failed" in text_of(app))
+        assert "not mine ✗ failed" not in text_of(app)
+
+
+async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World) -> None:
+    app = make_app(world, "owner")
+    rung: list[str] = []
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        app.attract = rung.append  # type: ignore[method-assign]
+        world.put(task("t-new"))
+        await until(pilot, lambda: "A task waits for your approval" in text_of(app))
+        assert rung == ["A task waits for your approval"]
+
+
+async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets_control_characters(
+    world: World,
+) -> None:
+    written: list[str] = []
+    app = make_app(world, desktop_notice=True)
+    async with running(app):
+        assert app._driver is not None
+        app._driver.write = written.append  # type: ignore[method-assign]
+        app.attract("evil\x1b]2;title\x07;name")
+        app.settings = msgspec.structs.replace(app.settings, desktop_notice=False)
+        app.attract("quiet")
+    told = [each for each in written if "777;notify" in each]
+    assert len(told) == 1
+    assert "\x1b]2" not in told[0]
+    assert "quiet" not in "".join(written)

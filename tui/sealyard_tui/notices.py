@@ -1,0 +1,61 @@
+"""Tells a person what concerns them, wherever they are in the application: a notice, the bell, the desktop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sealyard.model.events import TaskChanged
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import ResultState, TaskStatus
+from sealyard_tui.messages import News
+from sealyard_tui.standing import Standing
+
+if TYPE_CHECKING:
+    from sealyard_tui.app import SealyardApp
+
+_ENDED = {
+    TaskStatus.DONE: "✓ is done",
+    TaskStatus.FAILED: "✗ failed: the dashboard says why",
+    TaskStatus.CANCELLED: "– was cancelled: the dashboard says why",
+}
+_RESULT = {
+    ResultState.EXPIRED: "! its link has expired: the dashboard renews it while the file is kept",
+    ResultState.GONE: "∅ its file is gone: only a new package helps",
+}
+_BAD = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+class Notices:
+    """Of each change once; what the person did a moment ago on the screen is not told again."""
+
+    def __init__(self, app: SealyardApp) -> None:
+        self._app = app
+        self._told: dict[str, str] = {}
+        self._waiting: tuple[str, int] = ("", 0)
+
+    def hear(self, news: News) -> None:
+        mine = [each for each in news.tasks.values() if each.created_by == self._app.standing.identity]
+        for event in mine:
+            self._tell(event)
+
+    def stand(self, standing: Standing) -> None:
+        """Says once that more waits for this person's approval than before."""
+        if not standing.roles:
+            return
+        before, self._waiting = self._waiting, (standing.identity, standing.waiting_for_me)
+        more = standing.waiting_for_me - (before[1] if before[0] == standing.identity else standing.waiting_for_me)
+        if more > 0:
+            words = "A task waits" if more == 1 else f"{more} tasks wait"
+            self._app.notify(f"{words} for your approval: 3 shows the queue.", markup=False)
+            self._app.attract(f"{words} for your approval")
+
+    def _tell(self, event: TaskChanged) -> None:
+        words = _RESULT.get(event.result_state) if event.result_state is not None else None
+        words = words or _ENDED.get(event.status)
+        if words is None or self._told.get(event.task_id) == words:
+            return
+        self._told[event.task_id] = words
+        name = safe_text(event.name or event.task_id, 40)
+        bad = event.status in _BAD or event.result_state in _RESULT
+        self._app.notify(f"{name} {words}", severity="warning" if bad else "information", markup=False)
+        self._app.attract(f"{name} {words}")
