@@ -131,6 +131,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 keys = st.sampled_from([key.partition(".")[0] for key in setting_keys()]) | st.text()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(keys, values, max_size=4))
 def test_any_table_reads_as_settings_or_as_an_error_that_is_harmless(table: dict[str, Any]) -> None:
     found = _outcome(lambda: convert(table, Settings, SOURCE))
@@ -146,7 +147,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "settings.toml"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=60) | st.text("[]{}=.\"'#\n\\ab1-:", max_size=60).map(str.encode))
 @example(b"theme = '\xff'")
 @example(b"a=" + b"[" * 5000)

@@ -198,7 +198,7 @@ def test_without_the_folder_there_is_nothing_to_tell(tmp_path: Path) -> None:
 colours = st.text(max_size=12) | st.from_regex(r"#[0-9a-fA-F]{3,8}", fullmatch=True) | st.sampled_from(["red", "auto"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from(["name", "primary", "panel", "background", "dark", "x"]), colours))
 def test_any_theme_can_be_put_on_or_is_told(tmp_path: Path, table: dict[str, str]) -> None:
     lines = (f"{key} = '{value}'" for key, value in table.items())

@@ -100,7 +100,7 @@ class TaskCommands(_Seeking):
             more = Content.styled(f"  {task.status}", "$text-muted")
             act = partial(app.show_task, task.id)
             score, content = self.sought(query, text)
-            yield Hit(max(score, LOWEST_SCORE), Content.assemble(content, more), act, text, "Show the task")
+            yield Hit(max(score, LOWEST_SCORE), Content.assemble(content, more), act, text)
 
 
 def _task_text(task: Task) -> str:

@@ -20,6 +20,9 @@ from sealyard.model.safe_text import safe_text
 QUIT = "app.quit"
 QUIT_KEY = "ctrl+q"
 EVERYWHERE = ("app", "place", "table")
+MODAL = ("dialog", "help")
+"""Over the places: the keys of ``app`` and ``place`` do nothing there."""
+
 MOTIONS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
 GRAVE = frozenset(
     {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "leave", "quit"}
@@ -142,8 +145,12 @@ def _pressed(keys: Iterable[str]) -> set[str]:
 
 
 def _meet(one: str, other: str) -> bool:
-    places = (one.partition(".")[0], other.partition(".")[0])
-    return places[0] == places[1] or any(place in EVERYWHERE for place in places)
+    places = {one.partition(".")[0], other.partition(".")[0]}
+    if len(places) == 1:
+        return True
+    if not places.isdisjoint(MODAL):
+        return "table" in places
+    return not places.isdisjoint(EVERYWHERE)
 
 
 def _clash_report(action: str, other: str, key: str, bindings: KeysOf) -> ErrorValue:

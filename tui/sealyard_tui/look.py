@@ -56,6 +56,7 @@ class Look:
 
     def show_left_out(self) -> None:
         told = (f"✗ {each.message}\n→ {each.advice}".removesuffix("\n→ ") for each in self._preferences.reports)
+        self._app.clear_notifications()
         self._app.push_screen(TextDialog("Settings that were left out", "\n\n".join(told)))
 
     # ---- what is changed while it runs
