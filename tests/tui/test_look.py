@@ -40,10 +40,33 @@ async def test_the_settings_theme_is_on_from_the_first_paint(world: World) -> No
         assert app.theme == "sealyard-light"
 
 
-async def test_under_no_color_the_terminals_own_palette_is_on(world: World) -> None:
-    app = _app(world, environ={"NO_COLOR": "1"}, theme="sealyard-light")
-    async with running(app):
-        assert app.theme == "ansi-dark"
+def _colours(app: SealyardApp) -> set[str]:
+    """All that would reach the terminal."""
+    found: set[str] = set()
+    for strip in app.screen._compositor.render_strips():
+        sent = strip
+        for each in app.get_line_filters():
+            sent = sent.apply_filter(each, app.screen.background_colors[1])
+        for segment in sent:
+            if segment.style is not None:
+                found |= {colour.name for colour in (segment.style.color, segment.style.bgcolor) if colour is not None}
+    return found
+
+
+@pytest.mark.parametrize("variable", ["1", "", None])
+async def test_no_color_is_truly_colourless_whatever_textual_makes_of_it(
+    world: World, variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {} if variable is None else {"NO_COLOR": variable}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    app = _app(world, environ=environ, theme="sealyard-light")
+    async with running(app) as pilot:
+        assert app.theme == ("ansi-dark" if variable else "sealyard-light")
+        assert (_colours(app) == {"default"}) is bool(variable)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert (_colours(app) == {"default"}) is bool(variable)
 
 
 async def test_nothing_moves_unless_that_was_asked_for(world: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from textual.app import App
 from textual.dom import DOMNode
+from textual.filter import Monochrome, NoColor
 from textual.timer import Timer
 
 from sealyard.model.errors import SealyardError
@@ -42,6 +43,7 @@ class Look:
         for theme in preferences.themes:
             app.register_theme(theme)
         app.theme = preferences.theme
+        self._filter_colours()
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
         if preferences.settings.keys:
@@ -49,6 +51,13 @@ class Look:
         if count := len(preferences.reports):
             text = f"{count} of your settings left out; ! tells which and why."
             app.notify(text, severity="warning", timeout=10, markup=False)
+
+    def _filter_colours(self) -> None:
+        """Textual chose by the theme it began with: shades of grey, and with the terminal's palette black on black."""
+        app, colourless = self._app, self._preferences.colourless
+        others = [each for each in app._filters if not isinstance(each, Monochrome | NoColor)]
+        app._filters = [*others, NoColor()] if colourless else others
+        app.no_color = colourless
 
     @property
     def left_out(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
-from sealyard.client.settings import Settings, settings_file
+from sealyard.client.settings import Settings, no_color, settings_file
 from sealyard.model.errors import ErrorValue, StorageError
 from sealyard_tui.keymap import check_keymap, keys_of
 from sealyard_tui.memory import Memory, View
@@ -35,6 +35,7 @@ class Preferences:
         self.memory = memory
         self.themes = (*OWN_THEMES, *themes)
         self._names = (*(each.name for each in self.themes), *BUILTIN_THEMES)
+        self.colourless = no_color(environ)
         self.theme, unknown = theme_for(self._chosen("theme", settings.theme), environ, self._names)
         self.compact = self._chosen("compact", _word(settings.compact)) == _word(True)
         self.reports = (*reports, *unknown)
