@@ -67,7 +67,7 @@ def test_a_resource_written_alone_and_a_quoted_field_are_text() -> None:
         ("author:owner author:me", "author: is there twice"),
         ("author:[x]", "author: [x] is no subject"),
         ("change:REFUSD", "REFUSED?"),
-        ("change:???", "no change ???"),
+        ("change:???", "??? is no change: write APPROVED"),
         ("since:soon", "soon: write 2h"),
         ("until:2026-13-01", "2026-13-01: write 2h"),
         ("since:999999999999d", "write 2h"),

@@ -115,8 +115,8 @@ def _change(value: str) -> AuditChange | None:
     if word in AuditChange.__members__:
         return AuditChange[word]
     near = difflib.get_close_matches(word, AuditChange, 1, 0.4)
-    hint = f", {near[0]}?" if near else f", such as {AuditChange.APPROVED}"
-    raise UsageError(f"no change {safe_text(value, _SHOWN)}{hint}")
+    hint = f"{near[0]}?" if near else f"write {AuditChange.APPROVED}, …"
+    raise UsageError(f"{safe_text(value, _SHOWN)} is no change: {hint}")
 
 
 def _moment(value: str, now: datetime) -> datetime | None:

@@ -153,7 +153,7 @@ class Part:
             os.fsync(self._fd)
             for target in _numbered(folder, name):
                 with suppress(FileExistsError):
-                    _rename_to_new(self.path, target)
+                    rename_to_new(self.path, target)
                     disk.sync_folder(folder)
                     return target
         except OSError as error:
@@ -234,7 +234,7 @@ def _is_at(fd: int, path: Path) -> bool:
     return os.path.samestat(os.fstat(fd), found)
 
 
-def _rename_to_new(source: Path, target: Path) -> None:
+def rename_to_new(source: Path, target: Path) -> None:
     """Raises :class:`FileExistsError` rather than replacing ``target``."""
     try:
         os.link(source, target)

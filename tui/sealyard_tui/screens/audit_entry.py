@@ -1,0 +1,105 @@
+"""How an entry of the audit log looks: as a row, as JSON, and by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import msgspec
+from textual.content import Content
+
+from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.canonical import canonical_json
+from sealyard.model.errors import SealyardError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import time_text
+from sealyard_tui.shown import fields
+from sealyard_tui.widgets.big_table import Cell, Column
+
+UNSEALED = "◌"
+"""Beside the number of an entry that no signature covers yet."""
+
+WIDE = 100
+
+COLUMNS = (
+    Column(title="SEQ", width=9, right=True),
+    Column(title="TIME", width=16, below_width=WIDE),
+    Column(title="TIME", width=19, from_width=WIDE),
+    Column(title="AUTHOR", width=10, below_width=WIDE),
+    Column(title="AUTHOR", width=15, from_width=WIDE),
+    Column(title="CHANGE", width=16),
+    Column(title="RESOURCE", width=18, from_width=WIDE),
+    Column(title="MESSAGE", width=16, grow=1),
+)
+
+_CHANGES: dict[AuditChange, tuple[str, str]] = {
+    AuditChange.CREATED: ("+", "$accent"),
+    AuditChange.UPDATED: ("~", "$accent"),
+    AuditChange.DELETED: ("-", "$warning"),
+    AuditChange.APPROVED: ("✓", "$success"),
+    AuditChange.REJECTED: ("✗", "$warning"),
+    AuditChange.WITHDRAWN: ("–", "$text-muted"),
+    AuditChange.CANCELLED: ("–", "$text-muted"),
+    AuditChange.STATUS_CHANGED: ("▸", "$text-muted"),
+    AuditChange.KEY_USED: ("◆", "$accent"),
+    AuditChange.DOWNLOADED: ("↓", "$success"),
+    AuditChange.EXPORTED: ("↑", "$warning"),
+    AuditChange.RENEWED: ("↻", "$accent"),
+    AuditChange.EXPIRED: ("!", "$warning"),
+    AuditChange.REMOVED: ("∅", "$text-muted"),
+    AuditChange.REFUSED: ("⊘", "$error"),
+    AuditChange.FAILED: ("✗", "$error"),
+}
+
+
+def change_badge(change: AuditChange) -> Content:
+    sign, style = _CHANGES[change]
+    return Content.styled(f"{sign} {change}", style)
+
+
+def cells_of(entry: AuditEntry, sealed: int) -> tuple[Cell, ...]:
+    """One for each of :data:`COLUMNS`. ``sealed``: how many entries are."""
+    number = (
+        str(entry.seq)
+        if entry.seq < sealed
+        else Content.assemble(Content.styled(UNSEALED, "$warning"), f" {entry.seq}")
+    )
+    time = time_text(entry.timestamp)
+    author = safe_text(entry.author.removeprefix("USER:"))
+    message = safe_text(entry.message)
+    return number, time[:16], time, author, author, change_badge(entry.change), safe_text(entry.resource), message
+
+
+def json_of(entry: AuditEntry) -> str:
+    """For reading: indented, and with what does not print as escapes, which JSON reads back as the same."""
+    text = json.dumps(msgspec.to_builtins(entry), indent=2, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def hash_of(entry: AuditEntry) -> str:
+    """The RFC 6962 leaf hash (hex), which the entry after it holds as ``previous``; empty where it has none."""
+    try:
+        return hashlib.sha256(b"\0" + canonical_json(entry)).hexdigest()
+    except SealyardError:
+        # An entry that cannot have been stored like this: verifying says so in full.
+        return ""
+
+
+def detail_of(entry: AuditEntry, sealed: int) -> Content:
+    covered = "by a signed checkpoint" if entry.seq < sealed else f"{UNSEALED} not yet"
+    about = fields(
+        [
+            (
+                "entry",
+                Content.assemble(f"{entry.seq}  ", change_badge(entry.change), f"  {time_text(entry.timestamp)}"),
+            ),
+            ("sealed", covered),
+            ("hash", hash_of(entry)),
+        ]
+    )
+    return Content.assemble(about, "\n\n", json_of(entry))

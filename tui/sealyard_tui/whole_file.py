@@ -1,0 +1,63 @@
+"""A file that appears whole under its name or not at all, and that only this person can read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from sealyard.client.local_files import rename_to_new
+from sealyard.model.errors import InputError, StorageError
+from sealyard.model.safe_text import safe_text
+
+
+class WholeFile:
+    """Mode 0600. All methods block; they raise :class:`InputError` and :class:`StorageError`."""
+
+    def __init__(self, path: Path) -> None:
+        """``path``: where it is to be. It is written beside that."""
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise InputError(
+                f"{safe_text(str(path))} cannot be written: {safe_text(error.strerror or str(error))}.",
+                "Name a file in a folder of yours.",
+            ) from error
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+
+    def write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def place(self, *, replace: bool) -> int:
+        """Gives it its name, durably; its size in bytes. Without ``replace`` a file that is there stays."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            size = os.fstat(self._file.fileno()).st_size
+            self._file.close()
+            if replace:
+                self._part.replace(self._path)
+            else:
+                rename_to_new(self._part, self._path)
+        except FileExistsError as error:
+            raise InputError(f"{safe_text(str(self._path))} is there already.", "Choose another name.") from error
+        except OSError as error:
+            raise self._failed(error) from error
+        return size
+
+    def discard(self) -> None:
+        """Nothing of it stays; does nothing after :meth:`place`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> StorageError:
+        reason = safe_text(error.strerror or str(error))
+        return StorageError(f"{safe_text(str(self._path))} cannot be written: {reason}.", "Make room, or go elsewhere.")
