@@ -6,9 +6,18 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from sealyard.client.downloads import Downloaded, DownloadEvent, Downloads, DownloadState, state_file
+from sealyard.client.downloads import (
+    Downloaded,
+    DownloadEvent,
+    DownloadProgress,
+    Downloads,
+    DownloadState,
+    Outcome,
+    state_file,
+)
 from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
+from sealyard.model.errors import ConflictError, SealyardError
 
 OnDownload = Callable[[DownloadEvent], None]
 
@@ -24,35 +33,43 @@ class Downloading:
         self._on_event = on_event
         self._thread = LoopThread("sealyard-downloads")
         self._downloads: Downloads | None = None
+        self._state: DownloadState | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def start(self, *, automatic: bool) -> str:
         """What a person should know, else an empty text. Raises :class:`StorageError`, :class:`UsageError`."""
 
-        async def made() -> tuple[Downloads, str]:
+        async def made() -> tuple[Downloads, DownloadState]:
             state = DownloadState(self._marks)
-            return Downloads(self._client, self.folder, state), state.warning
+            return Downloads(self._client, self.folder, state), state
 
-        downloads, warning = await self._thread.call(made())
-        self._downloads = downloads
+        downloads, state = await self._thread.call(made())
+        self._downloads, self._state = downloads, state
         if automatic:
             self._running = asyncio.create_task(self._thread.call(downloads.run(self._on_event)))
-        return warning
+        return state.warning
 
-    async def fetch(self, task_id: str, *, again: bool = False) -> Downloaded:
-        """Now, and told of like the others. Raises what :meth:`Downloads.fetch` raises."""
+    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> Outcome:
+        """Now, and told of like the others. Raises nothing of the family: what went wrong is in the outcome."""
         downloads = self._downloads
-        assert downloads is not None
-        return await self._thread.call(downloads.fetch(task_id, again=again))
+        if downloads is None:
+            not_yet = ConflictError("The downloads are still being made ready.", "Try again in a moment.")
+            return Outcome(task_id=task_id, name=name, error=not_yet.to_value())
 
-    async def downloaded(self, task_id: str) -> Downloaded | None:
-        """What is known of a task's file from earlier."""
-        marks = self._marks
+        def tell(done: int, total: int) -> None:
+            self._on_event(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
-        async def look() -> Downloaded | None:
-            return DownloadState(marks).downloaded(task_id)
+        try:
+            downloaded = await self._thread.call(downloads.fetch(task_id, progress=tell, again=again))
+            outcome = Outcome(task_id=task_id, name=name, downloaded=downloaded)
+        except SealyardError as error:
+            outcome = Outcome(task_id=task_id, name=name, error=error.to_value())
+        self._on_event(outcome)
+        return outcome
 
-        return await self._thread.call(look())
+    def downloaded(self, task_id: str) -> Downloaded | None:
+        """What is known of a task's file, from earlier sessions too."""
+        return self._state.downloaded(task_id) if self._state is not None else None
 
     async def stop(self) -> None:
         if self._running is not None:

@@ -224,6 +224,15 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         self._rows.update(given)
         self._settle(before)
 
+    def insert(self, place: int, row: Row) -> None:
+        """Before the row that is at ``place`` now; one whose key is there already is renewed in its place."""
+        before = self.cursor_key
+        key = self._key(row)
+        if key not in self._rows:
+            self._keys.insert(place, key)
+        self._rows[key] = row
+        self._settle(before)
+
     def renew(self, row: Row) -> None:
         """Another value of a row that is there."""
         key = self._key(row)

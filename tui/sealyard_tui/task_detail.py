@@ -1,0 +1,178 @@
+"""All there is to know of a task, as a page to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.results import as_at
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Decision, InputFile, Live, Result, ResultState, Subtask, Task, TaskStatus, Verdict
+from sealyard.model.wording import duration_text, left_text, size_text, time_text
+from sealyard_tui.shown import fields, progress_bar, result_badge, status_badge, task_title
+
+_BAR_WIDTH = 30
+Pairs = list[tuple[str, Content | str]]
+
+
+def task_content(task: Task, now: datetime, *, live: Live | None = None, file: Content | None = None) -> Content:
+    """``live``: newer than the task's own; ``file``: what is known of its download."""
+    sections = [
+        _standing(task, now, live or task.live),
+        _section("Result", _result(task.result, now, file)) if task.result is not None else None,
+        _section("Firmware" if task.subtasks else "Input", _files(task.inputs)),
+        _section("Metadata", _files(task.metadata)) if task.metadata else None,
+        _section("Approvals", _approvals(task, now)) if task.approvals_required or task.approvals else None,
+        _section("Sub-tasks", _subtasks(task.subtasks)) if task.subtasks else None,
+        _section("Keys and format", fields(_making(task))),
+        _section("History", _history(task)) if task.history else None,
+    ]
+    return Content("\n\n").join([each for each in sections if each is not None])
+
+
+def _section(heading: str, body: Content) -> Content:
+    return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
+
+
+def _standing(task: Task, now: datetime, live: Live | None) -> Content:
+    reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
+    lines = [
+        Content.assemble(
+            Content.styled(task_title(task), "bold"),
+            "  ",
+            status_badge(task.status),
+            Content.styled("  TRIAL: self-approval, not to be released", "$error bold") if task.trial else "",
+        )
+    ]
+    if task.reason:
+        lines.append(Content.styled(f"→ {safe_text(task.reason)}", reason_style))
+    if task.attention:
+        lines.append(Content.styled(f"! {safe_text(task.attention)}", "$warning"))
+    lines += [Content.styled(f"! {safe_text(each)}", "$warning") for each in task.warnings]
+    pairs: Pairs = [
+        ("progress", _progress(task, live)),
+        ("asked by", safe_text(f"{task.created_by}, {time_text(task.created_at)}")),
+        ("device", safe_text(f"{task.config_name} version {task.config_version}")),
+        ("kind", f"{task.kind}{safe_text(f', {task.content_type}' if task.content_type else '')}"),
+        ("id", safe_text(task.id)),
+        ("worker", safe_text(task.worker)),
+        ("lost workers", str(task.losses or "")),
+        ("must end by", left_text(task.time_limit_at, now) if not task.status.ended else ""),
+        ("must begin by", left_text(task.execution_expires_at, now) if _is_before_work(task) else ""),
+    ]
+    return Content("\n").join([*lines, fields(pairs)])
+
+
+def _is_before_work(task: Task) -> bool:
+    return task.status in (TaskStatus.APPROVED, TaskStatus.SCHEDULED)
+
+
+def _progress(task: Task, live: Live | None) -> Content:
+    if live is None or task.status.ended:
+        return Content("")
+    left = f", about {duration_text(round(live.seconds_left))} left" if live.seconds_left is not None else ""
+    if task.status is TaskStatus.SCHEDULED and live.queue_place is not None:
+        return Content(f"place {live.queue_place} in the queue{left}")
+    if task.status is not TaskStatus.RUNNING or not live.bytes_total:
+        return Content("")
+    done = f"  {size_text(live.bytes_done)} of {size_text(live.bytes_total)}{left}"
+    return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), done)
+
+
+def _result(result: Result, now: datetime, file: Content | None) -> Content:
+    seen = as_at(result, now)
+    pairs: Pairs = [
+        ("state", Content.assemble(result_badge(seen, now), _what_helps(seen))),
+        ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.trial else ""),
+        ("file", safe_text(result.file_name)),
+        ("here", file or ""),
+        ("size", _size(result.size) if result.size is not None else ""),
+        ("sha256", result.sha256 or ""),
+        ("link", _until(result.expires_at, now)),
+        ("kept", _until(result.kept_until, now)),
+        ("signature", safe_text(result.signature or "")),
+    ]
+    return fields(pairs)
+
+
+def _until(moment: datetime | None, now: datetime) -> str:
+    return f"until {left_text(moment, now)}" if moment is not None else ""
+
+
+def _what_helps(result: Result) -> Content:
+    words = {
+        ResultState.EXPIRED: "  the link has expired: e renews it",
+        ResultState.GONE: "  the file was removed: only a new package helps (n)",
+    }
+    return Content.styled(words.get(result.state, "") if result.signature is None else "", "$text-muted")
+
+
+def _size(size: int) -> str:
+    return f"{size_text(size)} ({size:,} bytes)"
+
+
+def _files(files: Iterable[InputFile]) -> Content:
+    return Content("\n").join(
+        Content.assemble(
+            f"{number}. {safe_text(each.name)}  ",
+            Content.styled(f"{_size(each.size)}\n   sha256 {each.sha256}", "$text-muted"),
+        )
+        for number, each in enumerate(files, 1)
+    )
+
+
+def _approvals(task: Task, now: datetime) -> Content:
+    approved = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
+    head = f"{approved} of {task.approvals_required}"
+    if task.status is TaskStatus.WAITING and task.approval_expires_at is not None:
+        head += f", until {left_text(task.approval_expires_at, now)}"
+    return Content("\n").join([Content(head), *(_decision(each) for each in task.approvals)])
+
+
+def _decision(decision: Decision) -> Content:
+    approved = decision.verdict is Verdict.APPROVED
+    reason = f": {safe_text(decision.reason)}" if decision.reason else ""
+    return Content.assemble(
+        Content.styled("✓ approved" if approved else "✗ rejected", "$success" if approved else "$error"),
+        safe_text(f" by {decision.by}, {time_text(decision.at)}"),
+        reason,
+    )
+
+
+def _subtasks(subtasks: Iterable[Subtask]) -> Content:
+    return Content("\n").join(
+        Content.assemble(status_badge(each.status).pad_right(13 - len(status_badge(each.status))), _named(each))
+        for each in subtasks
+    )
+
+
+def _named(subtask: Subtask) -> str:
+    return safe_text(f"{subtask.kind} of {subtask.name}")
+
+
+def _making(task: Task) -> Pairs:
+    return [
+        ("format", safe_text(task.format)),
+        ("encryption", _key_words(task.encryption_key)),
+        ("signing", _key_words(task.signing_key)),
+    ]
+
+
+def _key_words(key: EncryptionKey | SigningKey | None) -> str:
+    return safe_text(f"{key.algorithm} with {key.uri} v{key.version}") if key is not None else ""
+
+
+def _history(task: Task) -> Content:
+    def lines() -> Iterator[Content]:
+        for each in task.history:
+            yield Content.assemble(
+                Content.styled(time_text(each.at), "$text-muted"),
+                "  ",
+                status_badge(each.status),
+                safe_text(f"  {each.note}") if each.note else "",
+            )
+
+    return Content("\n").join(lines())

@@ -1,0 +1,148 @@
+"""A task as lists keep it: what is shown and looked for, and no more, for there may be a hundred thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from sys import intern
+from typing import Any
+
+import msgspec
+
+from sealyard.model.events import TaskChanged, TaskProgress
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Live, Result, Task, TaskKind, TaskStatus
+from sealyard.model.value import Value
+
+REASON_SHOWN = 80
+
+
+class TaskRow(Value, frozen=True, kw_only=True):
+    """``files``: names of inputs and metadata, a line each. ``result`` has no link, digest or signature in it."""
+
+    id: str
+    kind: TaskKind
+    status: TaskStatus
+    name: str
+    files: str
+    config_id: str
+    device: str
+    version: int
+    creator: str
+    created_at: datetime
+    approved: int = 0
+    required: int = 0
+    attention: bool = False
+    reason: str = ""
+    result: Result | None = None
+    live: Live | None = None
+
+    @property
+    def title(self) -> str:
+        """Safe text: the name, else the first file's, else the id."""
+        return safe_text(self.name or self.files.partition("\n")[0] or self.id)
+
+    @property
+    def short_id(self) -> str:
+        return safe_text(self.id[:8])
+
+
+def row_of(task: Task) -> TaskRow:
+    return TaskRow(
+        id=task.id,
+        kind=task.kind,
+        status=task.status,
+        name=task.name,
+        files="\n".join(each.name for each in (*task.inputs, *task.metadata)),
+        config_id=intern(task.config_id),
+        device=intern(task.config_name),
+        version=task.config_version,
+        creator=intern(task.created_by),
+        created_at=task.created_at,
+        approved=len(task.approvals),
+        required=task.approvals_required,
+        attention=bool(task.attention),
+        reason=task.reason[:REASON_SHOWN],
+        result=_light(task.result, trial=task.trial) if task.result is not None else None,
+        live=task.live,
+    )
+
+
+def _light(result: Result, *, trial: bool) -> Result:
+    return Result(
+        state=result.state,
+        expires_at=result.expires_at,
+        kept_until=result.kept_until,
+        signature=None if result.signature is None else "",
+        trial=result.trial or trial,
+    )
+
+
+def moved(row: TaskRow, change: TaskChanged) -> TaskRow:
+    """The row with what an event says of it; the rest is known when the task is read."""
+    result = row.result
+    if result is not None and change.result_state is not None:
+        result = msgspec.structs.replace(result, state=change.result_state)
+    live = None if change.status.ended else row.live
+    return msgspec.structs.replace(row, status=change.status, result=result, live=live)
+
+
+def advanced(row: TaskRow, progress: TaskProgress) -> TaskRow:
+    live = Live(bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, seconds_left=progress.seconds_left)
+    return msgspec.structs.replace(row, live=live)
+
+
+class Order(StrEnum):
+    """How a list is ordered. The engine gives ``newest`` and ``oldest``; the others order what was read."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    NAME = "name"
+    STATUS = "status"
+    DEVICE = "device"
+    CREATOR = "creator"
+
+    @property
+    def by_engine(self) -> bool:
+        return self in (Order.NEWEST, Order.OLDEST)
+
+    @property
+    def words(self) -> str:
+        return f"{self} first" if self.by_engine else f"by {self}"
+
+
+def ordered(rows: Sequence[TaskRow], order: Order) -> list[TaskRow]:
+    return sorted(rows, key=lambda row: _key(row, order), reverse=order is Order.NEWEST)
+
+
+def place_of(row: TaskRow, rows: Sequence[TaskRow], order: Order) -> int:
+    """Where ``row`` belongs among ``rows``, which are ordered."""
+    low, high = 0, len(rows)
+    mine = _key(row, order)
+    while low < high:
+        middle = (low + high) // 2
+        other = _key(rows[middle], order)
+        if other > mine if order is Order.NEWEST else other < mine:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def stays(before: TaskRow, after: TaskRow, order: Order) -> bool:
+    """Whether a row belongs where it was."""
+    return _key(before, order) == _key(after, order)
+
+
+_STATUSES = {status: place for place, status in enumerate(TaskStatus)}
+
+
+def _key(row: TaskRow, order: Order) -> tuple[Any, ...]:
+    if order.by_engine:
+        return (row.created_at, row.id)
+    newer = -row.created_at.timestamp()
+    if order is Order.STATUS:
+        return (_STATUSES[row.status], newer, row.id)
+    text = {Order.NAME: row.title, Order.DEVICE: row.device}.get(order, row.creator)
+    return (text.casefold(), newer, row.id)
