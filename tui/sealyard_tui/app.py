@@ -28,13 +28,14 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui.downloading import Downloading
 from sealyard_tui.look import Look
-from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News
+from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
 from sealyard_tui.notices import Notices
 from sealyard_tui.preferences import Preferences
 from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
 from sealyard_tui.session import Session
 from sealyard_tui.standing import Standing
+from sealyard_tui.watching_folder import WatchDesk
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,7 @@ class SealyardApp(App[None]):
         self.standing_changed: Signal[Standing] = Signal(self, "standing")
         self.person_changed: Signal[Standing] = Signal(self, "person")
         self.downloads_changed: Signal[None] = Signal(self, "downloads")
+        self.watch_desk = WatchDesk(self)
         self.notices = Notices(self)
         self._counting = False
         self._count_again = False
@@ -238,6 +240,7 @@ class SealyardApp(App[None]):
         client = await self.session.client()
         await self._read_standing(client)
         await self._begin_downloads(client)
+        await self.watch_desk.begin(client)
 
     async def _read_standing(self, client: Client) -> None:
         info, policy, counts = await client.workspace(), await client.policy(), await client.counts()
@@ -299,6 +302,7 @@ class SealyardApp(App[None]):
 
     async def _switch(self, profile: Profile) -> None:
         await self._end_downloads()
+        await self.watch_desk.end()
         self.standing = Standing(
             profile=profile.name,
             identity=profile.identity,
@@ -352,6 +356,10 @@ class SealyardApp(App[None]):
         self.downloads_changed.publish(None)
         if isinstance(event, Outcome):
             self._tell_outcome(event)
+
+    @on(WatchNews)
+    def _watch_news(self, news: WatchNews) -> None:
+        self.watch_desk.hear(news)
 
     def _tell_outcome(self, outcome: Outcome) -> None:
         name = safe_text(outcome.name or outcome.task_id, 40)
@@ -438,5 +446,6 @@ class SealyardApp(App[None]):
         """What runs on this loop ends with it; the engine goes on until the front closes it."""
         if self.downloading is not None:
             await self.downloading.stop()
+        await self.watch_desk.end()
         await self.session.stop()
         await self.look.remember()

@@ -1,0 +1,55 @@
+"""Expected digests as people have them: the output of ``sha256sum``, of BSD's ``sha256``, or a digest alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from sealyard.model.value import Value
+
+_DIGEST = r"(?P<digest>[0-9a-fA-F]{64})"
+_GNU = re.compile(rf"(?P<escaped>\\?){_DIGEST} [ *](?P<name>.+)")
+_BSD = re.compile(rf"SHA2?-?256 ?\((?P<name>.+)\) ?= ?{_DIGEST}")
+_BARE = re.compile(_DIGEST)
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+
+
+class Checksum(Value, frozen=True, kw_only=True):
+    """``name`` as it was listed, perhaps with folders; empty for a digest alone. ``sha256`` in lower case hex."""
+
+    name: str
+    sha256: str
+
+    def is_of(self, path: str) -> bool:
+        """Whether ``path`` ends in the listed name."""
+        listed = PurePosixPath(self.name).parts
+        return bool(listed) and PurePosixPath(path).parts[-len(listed) :] == listed
+
+    def has_name_of(self, path: str) -> bool:
+        """Whether only the last part of the name is the same."""
+        return bool(self.name) and PurePosixPath(self.name).name == PurePosixPath(path).name
+
+
+def read_checksums(text: str) -> tuple[Checksum, ...] | None:
+    """None where a line is none of the kinds."""
+    found = [_checksum(line.strip()) for line in text.splitlines() if line.strip()]
+    if not found or None in found:
+        return None
+    return tuple(each for each in found if each is not None)
+
+
+def expected_of(path: str, checksums: tuple[Checksum, ...]) -> str:
+    """What the list says of a file: by its whole listed name, else by its last part. Empty where it says nothing."""
+    fitting = [each for each in checksums if each.is_of(path)] or [each for each in checksums if each.has_name_of(path)]
+    return fitting[0].sha256 if fitting else ""
+
+
+def _checksum(line: str) -> Checksum | None:
+    match = _GNU.fullmatch(line) or _BSD.fullmatch(line) or _BARE.fullmatch(line)
+    if match is None:
+        return None
+    found = match.groupdict()
+    name = found.get("name") or ""
+    if found.get("escaped"):
+        name = re.sub(r"\\[\\nr]", lambda each: _ESCAPES[each[0]], name)
+    return Checksum(name=name.removeprefix("./"), sha256=found["digest"].lower())
