@@ -1,0 +1,194 @@
+"""A device configuration in words: all that is known of a version, of its keys, and of who may use and approve."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.model.access import Action, ResourceType, device_resource, type_resource
+from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
+from sealyard.model.keys import CERTIFICATE_WARNING, KeyInfo, KeyVersion
+from sealyard.model.requests import Access, DeviceUpdate
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+from sealyard.model.wording import duration_text, time_text
+from sealyard_tui.shown import fields, plain
+from sealyard_tui.standing import Standing
+
+Part = tuple[str, Content | str]
+
+
+class Known(Value, frozen=True, kw_only=True):
+    """What could be read beside the configurations; None where this person may not."""
+
+    keys: tuple[KeyInfo, ...] | None = None
+    access: Access | None = None
+
+    def key(self, uri: str) -> KeyInfo | None:
+        return next((each for each in self.keys or () if each.uri == uri), None)
+
+
+def keys_of(device: DeviceConfiguration) -> tuple[EncryptionKey | SigningKey, ...]:
+    return (*device.encryption_keys, *device.signing_keys)
+
+
+def heading(device: DeviceConfiguration, newest: int) -> Content:
+    older = Content.styled(f"  ! not the newest, which is {newest}", "$warning")
+    return Content.assemble(
+        Content.styled(safe_text(device.name), "bold"),
+        f"  version {device.version} of {newest}",
+        older if device.version < newest else Content(""),
+    )
+
+
+def detail(
+    device: DeviceConfiguration, newest: int, known: Known, standing: Standing, now: datetime, width: int
+) -> Content:
+    """Of one version; ``width`` in cells."""
+    parts: list[Part] = [
+        ("description", plain(device.description)),
+        ("id", plain(device.id)),
+        ("made", f"{time_text(device.created_at)} by {safe_text(device.created_by)}"),
+        ("format", plain(device.format)),
+        ("approvals", _approvals(device)),
+        ("link time", f"{duration_text(device.link_seconds)}: how long a result can be downloaded"),
+        ("retention", f"{duration_text(device.retention_seconds)}: how long it is kept, from DONE"),
+        ("", " "),
+    ]
+    for index, encryption in enumerate(device.encryption_keys):
+        parts += _key_parts("encryption", encryption, known, now, unused=index > 0)
+    for index, signing in enumerate(device.signing_keys):
+        parts += _key_parts("signing", signing, known, now, unused=index > 0)
+    parts += [("", " "), *_people(device, known.access), ("you may", _own(device, standing))]
+    if device.warnings:
+        parts.append(("", " "))
+    parts += [("! warning", Content.styled(safe_text(each), "$warning")) for each in device.warnings]
+    shown = Content.assemble(heading(device, newest), "\n\n")
+    return Content.assemble(shown, fields(parts, width=width))
+
+
+def _approvals(device: DeviceConfiguration) -> str:
+    count = device.approvals_required
+    return f"{count} person{'s' if count > 1 else ''} must approve; nobody approves what they asked for"
+
+
+def _key_parts(what: str, key: EncryptionKey | SigningKey, known: Known, now: datetime, *, unused: bool) -> list[Part]:
+    info = known.key(key.uri)
+    version = info.at(key.version) if info is not None else None
+    label = f"{what} (not used)" if unused else what
+    parts: list[Part] = [
+        (label, Content.styled(key.algorithm, "bold")),
+        (f"{what} key", _key_line(key, info)),
+        ("", plain(key.description)),
+    ]
+    if version is not None:
+        parts.append(("fingerprint", version.fingerprint))
+        parts.append(("certificate ends", certificate_end(version, now)))
+    return parts
+
+
+def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None) -> Content:
+    text = f"{safe_text(key.uri)} version {key.version}"
+    if info is None:
+        return Content(text)
+    version = info.at(key.version)
+    about = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
+    newer = info.current.version
+    rotated = f"\n! version {newer} of the key is there: a new version (e) takes it" if newer > key.version else ""
+    return Content.assemble(
+        text,
+        Content.styled(f" ({safe_text(', '.join(about))})", "$text-muted"),
+        Content.styled(rotated, "$warning"),
+    )
+
+
+def certificate_end(version: KeyVersion, now: datetime) -> Content:
+    """Empty for a key without a certificate."""
+    ends = version.certificate_ends_at
+    if ends is None:
+        return Content("")
+    left = (ends - now).total_seconds()
+    if left <= 0:
+        return Content.styled(f"✗ {time_text(ends)}: it has ended; rotate the key (R)", "$error")
+    if ends <= now + CERTIFICATE_WARNING:
+        return Content.styled(f"! {time_text(ends)}: in {duration_text(int(left))}; rotate the key (R)", "$warning")
+    return Content(time_text(ends))
+
+
+def warning_sign(device: DeviceConfiguration, known: Known, now: datetime) -> Content:
+    """How many warnings there are, those of ending certificates among them."""
+    ending = [each for each in device.signing_keys if _ends_soon(each, known, now)]
+    count = len(device.warnings) + len(ending)
+    if not count:
+        return Content("")
+    return Content.styled(f"!{count}", "$error" if ending else "$warning")
+
+
+def _ends_soon(key: SigningKey, known: Known, now: datetime) -> bool:
+    info = known.key(key.uri)
+    version = info.at(key.version) if info is not None else None
+    ends = version.certificate_ends_at if version is not None else None
+    return ends is not None and ends <= now + CERTIFICATE_WARNING
+
+
+def _people(device: DeviceConfiguration, access: Access | None) -> list[Part]:
+    if access is None:
+        return []
+    return [
+        ("may use", _holders(device, access, Action.USE)),
+        ("may approve", _holders(device, access, Action.APPROVE)),
+    ]
+
+
+def _holders(device: DeviceConfiguration, access: Access, action: Action) -> Content:
+    here, everywhere = device_resource(device.id), type_resource(ResourceType.DEVICE_CONFIG)
+    named = [
+        _with_members(each.subject, access) + (" (in all configurations)" if each.resource == everywhere else "")
+        for each in access.rules
+        if each.action is action and each.resource in (here, everywhere)
+    ]
+    return Content(", ".join(named)) if named else Content.styled("! nobody", "$warning")
+
+
+def _with_members(subject: str, access: Access) -> str:
+    members = [safe_text(each.member) for each in access.memberships if each.group == subject]
+    return f"{safe_text(subject)} ({', '.join(members)})" if members else safe_text(subject)
+
+
+def _own(device: DeviceConfiguration, standing: Standing) -> str:
+    resource = device_resource(device.id)
+    mine = [each for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT) if standing.may(each, resource)]
+    return ", ".join(mine) or "look at it"
+
+
+def changes(device: DeviceConfiguration, update: DeviceUpdate, known: Known) -> list[str]:
+    """What the next version would have that this one has not, a line each, safe. What is set in ``update`` differs."""
+    spans = (
+        ("link time", device.link_seconds, update.link_seconds),
+        ("retention", device.retention_seconds, update.retention_seconds),
+    )
+    words: list[tuple[str, str, str | None]] = [
+        ("approvals", str(device.approvals_required), _text(update.approvals_required)),
+        ("format", device.format, update.format),
+        *((name, duration_text(before), _span(after)) for name, before, after in spans),
+        ("description", _quoted(device.description) or "", _quoted(update.description)),
+    ]
+    found = [f"{name}: {before} → {after}" for name, before, after in words if after is not None]
+    for key in keys_of(device):
+        info = known.key(key.uri)
+        if info is not None and info.current.version != key.version:
+            found.append(f"{key.uri}: version {key.version} → {info.current.version}")
+    return [safe_text(each) for each in found]
+
+
+def _text(value: int | None) -> str | None:
+    return str(value) if value is not None else None
+
+
+def _span(seconds: int | None) -> str | None:
+    return duration_text(seconds) if seconds is not None else None
+
+
+def _quoted(text: str | None) -> str | None:
+    return None if text is None else f"“{text}”" if text else "(none)"
