@@ -11,6 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import Static
 
 from sealyard.client.protocol import Client
@@ -34,6 +35,9 @@ LARGE_PAGE = 1000
 
 CATCH_UP = 2000
 """Newer entries beyond which the list begins anew rather than takes them all in."""
+
+REST = 0.05
+"""Seconds without a move after which the entry under the cursor is shown in full."""
 
 PAUSE = 0.25
 """Seconds between two looks for newer entries, however many events come."""
@@ -95,6 +99,9 @@ class Audit(Place):
         """The entry down to which all are being read."""
         self._left_at: str | None = None
         """Where the cursor waits for the goal."""
+        self._has_entry = False
+        """Whether the cursor is on one."""
+        self._detail_timer: Timer | None = None
         self._searching = False
         self._reading_older = False
         self._catching_up = False
@@ -143,8 +150,11 @@ class Audit(Place):
     async def _look(self, client: Client) -> bool:
         """How far the log goes, and whether one may see it: asking for entries without the right is recorded."""
         info = await client.workspace()
-        self._allowed = may(info.rights, Action.VIEW, ALLOWED)
-        self.set_class(not self._allowed, "-kept-out")
+        allowed = may(info.rights, Action.VIEW, ALLOWED)
+        if allowed is not self._allowed:
+            self._allowed = allowed
+            self.set_class(not allowed, "-kept-out")
+            self.refresh_bindings()
         if not self._allowed:
             self.forget()
             self.query_one("#kept-out", Static).update(Content(KEPT_OUT.format(subject=safe_text(info.subject))))
@@ -153,7 +163,6 @@ class Audit(Place):
             self.table.refresh()
             self._show_detail()
         self._log_size = max(info.audit_size, self._top + 1)
-        self.refresh_bindings()
         self._show_state()
         return self._allowed
 
@@ -331,12 +340,17 @@ class Audit(Place):
             parts.append(f"{UNSEALED} {unsealed:,} not yet sealed")
         parts.append(self.freshness())
         text = " · ".join(each for each in parts if each) if self._allowed and self._line is not None else ""
-        self.query_one("#state", Static).update(Content(text))
+        self.query_one("#state", Static).update(Content(text), layout=False)
 
     @on(BigTable.Highlighted)
-    def _highlighted(self) -> None:
-        self._show_detail()
-        self.refresh_bindings()
+    def _highlighted(self, event: BigTable.Highlighted) -> None:
+        """A held key moves on at once; the detail follows where it rests."""
+        if self._detail_timer is not None:
+            self._detail_timer.stop()
+        self._detail_timer = self.set_timer(REST, self._show_detail)
+        if self._has_entry is not (event.key is not None):
+            self._has_entry = event.key is not None
+            self.refresh_bindings()
 
     def _show_detail(self) -> None:
         self.query_one(AuditDetail).show(self.table.cursor_row, self._sealed)
@@ -449,7 +463,7 @@ class Audit(Place):
         if action in ("form", "verify", "export", "filter"):
             return self._allowed
         if action in ("only_resource", "only_author", "copy_hash", "copy", "json"):
-            return (True if any(len(table) for table in self.query(BigTable)) else None) if self._allowed else False
+            return (self._has_entry or None) if self._allowed else False
         return super().check_action(action, parameters)
 
 

@@ -299,8 +299,12 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         if len(self._keys) - self.cursor < NEAR_END:
             self.post_message(self.NearEnd(self, last=False))
 
-    def watch_cursor(self) -> None:
-        self.refresh()
+    def watch_cursor(self, before: int, now: int) -> None:
+        """Two lines are drawn anew; where the table scrolls too, that draws the others."""
+        for index in (before, now):
+            line = index - self.scroll_offset.y + 1
+            if 0 < line <= self._lines_in_view:
+                self.refresh(Region(0, line, self.size.width, 1))
         self._tell_where()
 
     def _tell_where(self) -> None:
