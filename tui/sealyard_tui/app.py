@@ -352,6 +352,9 @@ class SealyardApp(App[None]):
             error = error_from(event.error)
             self.notify(safe_text(f"{error} Trying again in {event.retry_in:g} s."), severity="warning", markup=False)
             return
+        if self.downloads.get(event.task_id) == event:
+            # A transfer that was asked for twice tells of its end twice.
+            return
         self.downloads[event.task_id] = event
         self.downloads_changed.publish(None)
         if isinstance(event, Outcome):

@@ -206,7 +206,7 @@ class Dashboard(Place):
         partly = f" (of the {shown:,} read)" if not order.by_engine and not self._list.complete else ""
         reading = f"reading, {self._list.looked_at:,} looked at" if self._list.reading else self.freshness()
         self.head.show_title([f"{count}{more} tasks", f"{order.words}{partly}", reading])
-        if self._line:
+        if self._line and self._line == self.filter_bar.text:
             self.filter_bar.show_count(shown if total is None else total, rest, more=total is None)
 
     def _downloads(self, nothing: None) -> None:
@@ -242,6 +242,7 @@ class Dashboard(Place):
         try:
             self._list.query = read_filter(self._line, self.standing.identity, {each.name: each.id for each in devices})
         except UsageError as error:
+            self._line = ""
             self.filter_bar.say_wrong(safe_text(error.message))
 
     def _set_fields(self, **values: str) -> None:
@@ -404,4 +405,8 @@ class Dashboard(Place):
         self.sealyard.action_go("upload")
 
     def action_downloads(self) -> None:
-        self.app.push_screen(DownloadsDialog())
+        self.app.push_screen(DownloadsDialog(), self._picked_download)
+
+    def _picked_download(self, task_id: str | None) -> None:
+        if task_id is not None:
+            self.show_task(task_id)
