@@ -15,7 +15,7 @@ import msgspec
 from sealyard.client.protocol import Progress
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.approval import approval_digest
+from sealyard.model.approval import approval_digest, quorum_reached
 from sealyard.model.audit import FIRST_PREVIOUS, AuditChange, AuditEntry, AuditFilter, AuditReport
 from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
 from sealyard.model.errors import (
@@ -61,6 +61,7 @@ from sealyard.model.tasks import (
 )
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+RELEASE = b'{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}'
 DEVELOPER, OWNER, AUDITOR, ADMINISTRATOR = "USER:developer", "USER:owner", "USER:auditor", "USER:administrator"
 
 RIGHTS: dict[str, tuple[tuple[str, Action], ...]] = {
@@ -129,7 +130,7 @@ def task(task_id: str, status: TaskStatus = TaskStatus.WAITING, **changes: Any) 
         created_at=created,
         updated_at=created,
         inputs=(file("bootloader.bin", 65536), file("application.bin", 1048576)),
-        metadata=(file("release.json", 120),),
+        metadata=(file("release.json", len(RELEASE)),),
         content_type="firmware",
         format="se-1",
         encryption_key=config.encryption,
@@ -277,7 +278,7 @@ class World:
             "gw": [device(version=1), device()],
             "sensor": [device("sensor", "sensor", 1, description="", warnings=())],
         }
-        self.metadata: dict[str, str] = {"release.json": '{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}'}
+        self.metadata: dict[str, bytes] = {"release.json": RELEASE}
         self.previous: dict[str, Task] = {}
         self.entries = audit_entries(60)
         self.policy = Policy()
@@ -387,7 +388,12 @@ class WorldClient:
         self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
     ) -> InputFile:
         await self._meet("upload", path, changes=True)
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path.name} cannot be read ({error.strerror}).", "Check the file.") from error
+        if not content:
+            raise InputError(f"{path.name} is empty.", "Choose a file with content.")
         digest = hashlib.sha256(content).hexdigest()
         if progress is not None:
             progress(len(content), len(content))
@@ -467,7 +473,7 @@ class WorldClient:
             task=found,
             configuration=next(each for each in versions if each.version == found.config_version),
             hindrance=self._hindrance(found),
-            metadata=tuple((each.name, self.world.metadata.get(each.name, "").encode()) for each in found.metadata),
+            metadata=tuple((each.name, self.world.metadata.get(each.name, b"")) for each in found.metadata),
             previous=self.world.previous.get(task_id),
             newer_version=newest if newest > found.config_version else None,
         )
@@ -479,10 +485,12 @@ class WorldClient:
             raise NotAllowedError(hindrance)
         if digest is not None and digest != found.approval_digest:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
-        status = TaskStatus.SCHEDULED if verdict is Verdict.APPROVED else TaskStatus.CANCELLED
-        made = msgspec.structs.replace(
-            found, status=status, approvals=(*found.approvals, decision(self.subject, verdict, reason)), reason=reason
-        )
+        decided = msgspec.structs.replace(decision(self.subject, verdict, reason), digest=found.approval_digest)
+        made = msgspec.structs.replace(found, approvals=(*found.approvals, decided), reason=reason)
+        if verdict is Verdict.REJECTED:
+            made = msgspec.structs.replace(made, status=TaskStatus.CANCELLED)
+        elif quorum_reached(made):
+            made = msgspec.structs.replace(made, status=TaskStatus.SCHEDULED)
         self.world.put(made)
         return made
 
@@ -509,6 +517,8 @@ class WorldClient:
             return "The approval period is over."
         if self.subject == found.created_by:
             return "Nobody decides on a task of their own."
+        if any(each.by == self.subject for each in found.approvals):
+            return "You have decided already."
         if (f"DEVICE_CONFIG:{found.config_id}", Action.APPROVE) not in self.world.rights.get(self.subject, ()):
             return f"You may not approve for {found.config_name}."
         return ""

@@ -54,10 +54,8 @@ def verdict(seen: Decidable, now: datetime, width: int) -> Content:
     elif seen.hindrance:
         lines.append(_marked("✗", safe_text(seen.hindrance), "$warning", width))
     else:
-        until = left_text(task.approval_expires_at, now)
-        lines.append(
-            _marked("✓", f"You may decide on this task{', until ' + until if until else ''}.", "$success", width)
-        )
+        until = f", until {left_text(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
+        lines.append(_marked("✓", f"You may decide on this task{until}.", "$success", width))
     if task.trial:
         words = "SELF-APPROVAL TRIAL: whoever asks may approve. The result is marked and not to be released."
         lines.append(_marked("✗", words, "$error", width))
@@ -74,28 +72,34 @@ def verdict(seen: Decidable, now: datetime, width: int) -> Content:
 def _request(seen: Decidable, width: int) -> Content:
     task, device = seen.task, seen.configuration
     newer = f" (newest: {seen.newer_version})" if seen.newer_version else " (the newest)"
-    terms = f"link {duration_text(device.link_seconds)}, kept {duration_text(device.retention_seconds)}"
-    return fields(
+    digest = _hung(Content.styled("digest ", "$text-muted"), Content(safe_text(task.approval_digest)), width)
+    named = fields(
         [
             ("name", Content.styled(task_title(task), "bold")),
             ("task", safe_text(f"{task.kind} {task.id}")),
-            ("status", status_badge(task.status)),
+            ("status", status_badge(task.status) if task.status is not TaskStatus.WAITING else ""),
             ("reason", safe_text(task.reason)),
             ("asked by", safe_text(f"{task.created_by} at {time_text(task.created_at)}")),
             ("configuration", safe_text(f"{task.config_name} version {task.config_version}{newer}")),
             ("description", safe_text(device.description)),
             ("content type", safe_text(task.content_type)),
-            ("format", safe_text(task.format)),
-            ("result", terms),
+            ("result", safe_text(_result(seen))),
             ("encryption", safe_text(key_text(task.encryption_key))),
             ("", safe_text(task.encryption_key.description) if task.encryption_key else ""),
             ("signing", safe_text(key_text(task.signing_key))),
             ("", safe_text(task.signing_key.description) if task.signing_key else ""),
             ("approvals", _approvals(task)),
-            ("digest", safe_text(task.approval_digest)),
         ],
         width=width,
     )
+    return _lines([named, digest])
+
+
+def _result(seen: Decidable) -> str:
+    if seen.task.kind is TaskKind.SIGNING:
+        return "a signature"
+    link, kept = seen.configuration.link_seconds, seen.configuration.retention_seconds
+    return f"{seen.task.format}, link for {duration_text(link)}, kept for {duration_text(kept)}".lstrip(", ")
 
 
 def _approvals(task: Task) -> str:
@@ -128,10 +132,9 @@ def _bytes(inline: str) -> bytes:
 def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
     size = f"  {size_text(file.size)}" + (f" ({file.size:,} bytes)" if file.size >= 1024 else "")  # noqa: PLR2004
     name = Content.assemble(Content.styled(safe_text(file.name), "bold"), Content.styled(size, "$text-muted"))
+    digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), safe_text(file.sha256))
     yield _hung(Content(sign), name, width)
-    yield _hung(
-        Content(" " * len(sign)), Content.assemble(Content.styled("sha256 ", "$text-muted"), file.sha256), width
-    )
+    yield _hung(Content(" " * len(sign)), digest, width)
 
 
 def _metadata(seen: Decidable, width: int) -> Iterator[Content]:

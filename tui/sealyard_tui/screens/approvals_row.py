@@ -22,8 +22,8 @@ COLUMNS = (
     Column(title="ASKED BY", width=9, grow=1),
     Column(title="AGE", width=4, right=True),
     Column(title="SIZE", width=9, right=True),
-    Column(title="QUORUM", width=6, right=True),
-    Column(title="LEFT", width=5, right=True),
+    Column(title="OK", width=3, right=True),
+    Column(title="LEFT", width=4, right=True),
     Column(title="YOU", width=10),
 )
 

@@ -29,6 +29,8 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     HEADING: str = ""
 
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_dialog", "Back", id="dialog.back"),
     ]
@@ -118,6 +120,11 @@ class ConfirmDialog(Dialog[bool]):
 class TypedConfirmDialog(Dialog[bool]):
     """For what cannot be undone: the word must be typed before Enter does anything."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
+        Binding("pagedown", "read(1)", "Text down", show=False, id="dialog.text_down"),
+    ]
+
     def __init__(self, heading: str, about: Content | str, word: str, *, act: str = "Do it") -> None:
         """``about``: foreign text must be safe already."""
         super().__init__()
@@ -131,10 +138,15 @@ class TypedConfirmDialog(Dialog[bool]):
             yield Static(self._about if isinstance(self._about, Content) else Content(self._about))
         yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to go on:"), classes="ask")
         yield Input(id="word", compact=True)
+        yield from self.compose_more()
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content(self._act), id="yes", variant="warning", disabled=True, compact=True)
             yield Button(Content("Back"), id="no", compact=True)
+
+    def compose_more(self) -> ComposeResult:
+        """What else is asked, below the word."""
+        yield from ()
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -156,6 +168,11 @@ class TypedConfirmDialog(Dialog[bool]):
 
     def _fits(self) -> bool:
         return self.query_one(Input).value.strip() == self._word
+
+    def action_read(self, pages: int) -> None:
+        """The text above may be longer than its room."""
+        text = self.query_one(".dialog-text")
+        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False)
 
     def action_dismiss_dialog(self) -> None:
         self.dismiss(False)

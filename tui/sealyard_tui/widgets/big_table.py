@@ -402,8 +402,12 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         index = self.scroll_offset.y + y - 1
         if index < len(self._keys):
             return self._row_line(index, width)
-        text = self._empty if not self._keys and y == 1 else ""
-        return self._line(Content(f" {text}"), width, self.visual_style)
+        return self._line(self._nothing(y - 1, width), width, self.visual_style)
+
+    def _nothing(self, line: int, width: int) -> Content:
+        """Below the rows; where there are none, a line of what is said then."""
+        said = [] if self._keys else Content(self._empty).wrap(max(1, width - 2))
+        return Content.assemble(" ", said[line]) if line < len(said) else Content("")
 
     def _row_line(self, index: int, width: int) -> Strip:
         key = self._keys[index]
