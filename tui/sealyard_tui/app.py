@@ -35,6 +35,7 @@ from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
 from sealyard_tui.session import Session
 from sealyard_tui.standing import Standing
+from sealyard_tui.stylesheet import LastingStylesheet
 from sealyard_tui.watching_folder import WatchDesk
 
 log = logging.getLogger(__name__)
@@ -148,11 +149,16 @@ class SealyardApp(App[None]):
 
         ``preferences``: with a person's own themes and memory; by default what follows from ``settings``.
         """
+        self.preferences = preferences or Preferences(settings)
+        first = self.preferences.first_screen
+        # Textual begins with an empty screen of its own; whatever is switched to then is composed and painted anew.
+        self.DEFAULT_MODE = first if first in PLACES else "dashboard"  # type: ignore[misc]
         super().__init__()
         self.session = session
         self.settings = settings
-        self.preferences = preferences or Preferences(settings)
         self.look = Look(self, self.preferences)
+        self.look.colour()
+        self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
         self.now = now
         self.downloads_folder = downloads
         self.downloading: Downloading | None = None
@@ -173,9 +179,8 @@ class SealyardApp(App[None]):
     async def on_mount(self) -> None:
         self._heed_signals()
         self.look.put_on()
+        self.look.saw(self.current_mode)
         self.mode_change_signal.subscribe(self, self.look.saw)
-        screen = self.preferences.first_screen
-        self.switch_mode(screen if screen in PLACES else "dashboard")
         self.call_after_refresh(self._open)
 
     def _open(self) -> None:

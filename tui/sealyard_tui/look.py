@@ -37,12 +37,15 @@ class Look:
         self._preferences = preferences
         self._timer: Timer | None = None
 
+    def colour(self) -> None:
+        """Before any style is parsed: it is parsed once then."""
+        for theme in self._preferences.themes:
+            self._app.register_theme(theme)
+        self._app.theme = self._preferences.theme
+
     def put_on(self) -> None:
         """At the start, before the first paint."""
         app, preferences = self._app, self._preferences
-        for theme in preferences.themes:
-            app.register_theme(theme)
-        app.theme = preferences.theme
         self._filter_colours()
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
