@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from textual.content import Content
 
 from sealyard.client.catalogues import AlgorithmTerms, Catalogues
 from sealyard.model.access import SubjectKind, kind_of, parse_subject
@@ -33,7 +34,7 @@ SPAN_HINT = "As 24h, 30d, 2w, or 1h 30m"
 LONGEST_NAME = 48
 
 _PURPOSES = {
-    KeyPurpose.BOTH: "packages and signing tasks; a key of one purpose keeps the two apart for certain",
+    KeyPurpose.BOTH: "! packages and signing tasks; a key of one purpose keeps the two apart for certain",
     KeyPurpose.PACKAGE: "packages alone: no signing task can use it",
     KeyPurpose.DATA: "signing tasks alone: no package can be made with it",
 }
@@ -80,7 +81,7 @@ def creation_fields(catalogues: Catalogues, known: Known) -> tuple[Field, ...]:
             label="New keys serve",
             choices=_same(KeyPurpose),
             value=KeyPurpose.BOTH,
-            note=lambda chosen: _PURPOSES[KeyPurpose(chosen)],
+            note=_purpose,
         ),
         _people("use", "May use", known, "nobody yet; rules can be added later"),
         _people("approve", "May approve", known, "you alone"),
@@ -107,8 +108,13 @@ def creation(answers: Answers) -> DeviceRequest:
     )
 
 
-def _caveats(terms: AlgorithmTerms) -> str:
-    return "\n".join(f"! {each}" for each in terms.caveats)
+def _caveats(terms: AlgorithmTerms) -> Content:
+    return Content.styled("\n".join(f"! {each}" for each in terms.caveats), "$warning")
+
+
+def _purpose(chosen: str) -> Content:
+    purpose = KeyPurpose(chosen)
+    return Content.styled(_PURPOSES[purpose], "$warning" if purpose is KeyPurpose.BOTH else "$text-muted")
 
 
 def _same(names: Iterable[str]) -> Choices:

@@ -80,6 +80,7 @@ class FormDialog(Dialog[bool]):
         self._act = act
         self._doing = doing
         self._notes = notes
+        self._untouched: Answers | None = None
         self._seconds = 0
         self._timer: Timer | None = None
         self._finished = False
@@ -112,6 +113,7 @@ class FormDialog(Dialog[bool]):
 
     def on_mount(self) -> None:
         self.query(FieldRow).first().control.focus()
+        self._untouched = self.answers if self._draft.answers is None else None
         self._answered()
 
     @property
@@ -133,7 +135,8 @@ class FormDialog(Dialog[bool]):
     def _answered(self) -> None:
         for row in self.query(FieldRow):
             row.follow(self.answers.texts)
-        self._draft.answers = self.answers
+        if self.answers != self._untouched:
+            self._draft.answers = self.answers
         if self._notes is not None:
             notes = self._notes(self.answers)
             self.query_one(".notes", Static).update(notes)

@@ -49,7 +49,7 @@ class ChoiceField(Value, frozen=True, kw_only=True):
     choices: Choices | Callable[[Texts], Choices]
     value: str = ""
     hint: str = ""
-    note: Callable[[str], str] | None = None
+    note: Callable[[str], Content] | None = None
 
 
 class PickField(Value, frozen=True, kw_only=True):
@@ -192,8 +192,8 @@ class FieldRow(Vertical):
             return
         if callable(self.field.choices) and texts:
             self.control.offer(self.field.choices(texts), self.control.chosen)
-        note = self.field.note(self.control.chosen) if self.field.note is not None else ""
-        self._note.update(Content(note))
+        note = self.field.note(self.control.chosen) if self.field.note is not None else Content("")
+        self._note.update(note)
         self._note.set_class(bool(note), "-shown")
 
     def complain(self) -> bool:

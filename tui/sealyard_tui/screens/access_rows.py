@@ -1,0 +1,246 @@
+"""The access control list as rows of one kind: people, clients, groups, who is in them, rules, one's own rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from sealyard.model.access import (
+    MEANINGFUL,
+    AclRule,
+    Action,
+    Membership,
+    ResourceType,
+    Right,
+    Subject,
+    SubjectKind,
+    device_of,
+    device_resource,
+    kind_of,
+    type_of,
+    type_resource,
+)
+from sealyard.model.requests import Access
+from sealyard.model.value import Value
+
+
+class Section(StrEnum):
+    ALL = "all"
+    PEOPLE = "people & clients"
+    GROUPS = "groups"
+    RULES = "rules"
+    MINE = "what I may"
+
+
+class RowKind(StrEnum):
+    PERSON = "person"
+    CLIENT = "client"
+    GROUP = "group"
+    MEMBER = "member"
+    RULE = "rule"
+    RIGHT = "right"
+
+
+SIGNS = {
+    RowKind.PERSON: "○",
+    RowKind.CLIENT: "◇",
+    RowKind.GROUP: "◎",
+    RowKind.MEMBER: "└",
+    RowKind.RULE: "→",
+    RowKind.RIGHT: "✓",
+}
+
+SECTIONS: Mapping[Section, frozenset[RowKind]] = {
+    Section.ALL: frozenset(RowKind) - {RowKind.RIGHT},
+    Section.PEOPLE: frozenset({RowKind.PERSON, RowKind.CLIENT}),
+    Section.GROUPS: frozenset({RowKind.GROUP, RowKind.MEMBER}),
+    Section.RULES: frozenset({RowKind.RULE}),
+    Section.MINE: frozenset({RowKind.RIGHT}),
+}
+
+_TYPES = {
+    ResourceType.ACL: "the access control list",
+    ResourceType.AUDIT_LOG: "the audit log",
+    ResourceType.DEVICE_CONFIG: "every device configuration",
+    ResourceType.KEY: "every key",
+    ResourceType.POLICY: "the policy",
+    ResourceType.SUBJECT: "people, groups and clients",
+}
+
+_KINDS = {
+    SubjectKind.USER: RowKind.PERSON,
+    SubjectKind.CLIENT: RowKind.CLIENT,
+    SubjectKind.GROUP: RowKind.GROUP,
+}
+
+Names = Mapping[str, str]
+"""Of device configurations, by id."""
+
+
+class AccessRow(Value, frozen=True, kw_only=True):
+    """``who`` ``does`` something ``to`` something; foreign text. ``of``: what the row is about, None for a right."""
+
+    key: str
+    kind: RowKind
+    who: str
+    does: str = ""
+    to: str = ""
+    since: datetime | None = None
+    by: str = ""
+    stays: bool = False
+    of: Subject | Membership | AclRule | None = None
+
+    @property
+    def searchable(self) -> str:
+        return f"{self.kind} {self.who} {self.does} {self.to} {'stays' if self.stays else ''}".casefold()
+
+
+def resource_words(resource: str, names: Names) -> str:
+    config_id = device_of(resource)
+    if config_id:
+        return names.get(config_id, config_id)
+    return _TYPES[type_of(resource)]
+
+
+def resources(names: Names) -> tuple[tuple[str, str], ...]:
+    """All that a rule can be about, and its words: single configurations first."""
+    single = ((device_resource(each), f"{name} (device configuration)") for each, name in names.items())
+    return (*single, *((type_resource(kind), words) for kind, words in _TYPES.items()))
+
+
+def rows(access: Access, names: Names) -> tuple[AccessRow, ...]:
+    """People and clients, then groups each with its members, then rules."""
+    people = [each for each in access.subjects if kind_of(each.id) is not SubjectKind.GROUP]
+    groups = [each for each in access.subjects if kind_of(each.id) is SubjectKind.GROUP]
+    found = [_subject_row(each, access) for each in people]
+    for group in groups:
+        found.append(_subject_row(group, access))
+        found += [_member_row(each) for each in access.memberships if each.group == group.id]
+    return (*found, *(_rule_row(each, names) for each in access.rules))
+
+
+def own_rows(rights: Iterable[Right], names: Names) -> tuple[AccessRow, ...]:
+    return tuple(
+        AccessRow(key=f"mine {resource} {action}", kind=RowKind.RIGHT, who="you", does=action, to=to)
+        for resource, action, to in sorted(
+            ((resource, action, resource_words(resource, names)) for resource, action in rights),
+            key=lambda each: (each[2], each[1]),
+        )
+    )
+
+
+def narrowed(found: Sequence[AccessRow], section: Section, text: str) -> list[AccessRow]:
+    words = text.casefold().split()
+    kinds = SECTIONS[section]
+    return [each for each in found if each.kind in kinds and all(word in each.searchable for word in words)]
+
+
+def groups_of(subject: str, access: Access) -> tuple[str, ...]:
+    """Every group the subject is inside of, however deep."""
+    found: dict[str, None] = {}
+    waiting = [subject]
+    while waiting:
+        inside = waiting.pop()
+        for each in access.memberships:
+            if each.member == inside and each.group not in found:
+                found[each.group] = None
+                waiting.append(each.group)
+    return tuple(found)
+
+
+def _subject_row(subject: Subject, access: Access) -> AccessRow:
+    kind = _KINDS[kind_of(subject.id)]
+    members = sum(each.group == subject.id for each in access.memberships)
+    groups = ", ".join(groups_of(subject.id, access))
+    parts = (
+        subject.display_name,
+        f"{members} member{'' if members == 1 else 's'}" if kind is RowKind.GROUP else "",
+        f"in {groups}" if groups else "",
+    )
+    return AccessRow(
+        key=subject.id,
+        kind=kind,
+        who=subject.id,
+        to=" · ".join(each for each in parts if each),
+        since=subject.created_at,
+        by=subject.created_by,
+        of=subject,
+    )
+
+
+def _member_row(each: Membership) -> AccessRow:
+    return AccessRow(
+        key=each.id,
+        kind=RowKind.MEMBER,
+        who=each.member,
+        does="is in",
+        to=each.group,
+        since=each.created_at,
+        by=each.created_by,
+        of=each,
+    )
+
+
+def _rule_row(rule: AclRule, names: Names) -> AccessRow:
+    return AccessRow(
+        key=rule.id,
+        kind=RowKind.RULE,
+        who=rule.subject,
+        does=rule.action,
+        to=resource_words(rule.resource, names),
+        since=rule.created_at,
+        by=rule.created_by,
+        stays=rule.permanent,
+        of=rule,
+    )
+
+
+def about(row: AccessRow, access: Access, names: Names) -> str:
+    """All that is known of what the row is about, line by line; foreign text."""
+    if isinstance(row.of, Subject):
+        return "\n".join(_subject_lines(row.of, access, names))
+    lines = [f"{row.who} {'may ' if row.kind in (RowKind.RULE, RowKind.RIGHT) else ''}{row.does} {row.to}"]
+    if isinstance(row.of, AclRule):
+        lines += [f"resource: {row.of.resource}", f"id: {row.of.id}"]
+    if row.since is not None:
+        lines.append(f"since {row.since:%Y-%m-%d %H:%M}, by {row.by}")
+    if row.stays:
+        lines += ["", WHY_IT_STAYS]
+    return "\n".join(lines)
+
+
+WHY_IT_STAYS = (
+    "This rule stays: it belongs to the initial administrator, so that a workspace can always be administered."
+    " Add rules for others beside it."
+)
+
+
+def _subject_lines(subject: Subject, access: Access, names: Names) -> list[str]:
+    groups = groups_of(subject.id, access)
+    members = [each.member for each in access.memberships if each.group == subject.id]
+    lines = [
+        f"{subject.id}  {subject.display_name}".rstrip(),
+        f"since {subject.created_at:%Y-%m-%d %H:%M}, by {subject.created_by}",
+        *([f"in {', '.join(groups)}"] if groups else []),
+        *([f"members: {', '.join(members)}"] if members else []),
+        "",
+        "May:",
+    ]
+    held = [each for each in access.rules if each.subject in (subject.id, *groups)]
+    through = {each.id: f"  through {each.subject}" if each.subject != subject.id else "" for each in held}
+    lines += [f"  {each.action} {resource_words(each.resource, names)}{through[each.id]}" for each in held]
+    return lines if held else [*lines, "  nothing: no rule names it"]
+
+
+def consequence(row: AccessRow) -> str:
+    """What is lost where the row goes; foreign text."""
+    if row.kind is RowKind.MEMBER:
+        return f"{row.who} leaves {row.to}, and loses all that it has through that group alone."
+    return f"{row.who} may {row.does} {row.to} no more, unless another rule or a group allows it."
+
+
+def allowed_actions(resource: str) -> tuple[Action, ...]:
+    """Those that mean something, in the order of :class:`Action`."""
+    meaningful = MEANINGFUL[type_of(resource)]
+    return tuple(each for each in Action if each in meaningful)
