@@ -19,14 +19,13 @@ from sealyard.client.protocol import Client
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.requests import TaskFilter
-from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard_tui.editor import page_text
 from sealyard_tui.messages import News
-from sealyard_tui.metadata_view import view
 from sealyard_tui.screens.approvals_deciding import Deciding
 from sealyard_tui.screens.approvals_pane import ReviewPane
-from sealyard_tui.screens.approvals_row import COLUMNS, OVER, cells, hindered
+from sealyard_tui.screens.approvals_review import copies, metadata_text
+from sealyard_tui.screens.approvals_row import COLUMNS, OVER, READING, cells, hindered, why_empty
 from sealyard_tui.screens.dialog import PickDialog, TextDialog
 from sealyard_tui.shown import task_title
 from sealyard_tui.standing import Standing
@@ -45,7 +44,6 @@ REST = 0.05
 """Seconds that the cursor rests on a row before its review is read."""
 
 MINE, ALL = "mine", "all"
-READING = "Reading …"
 
 
 class Approvals(Deciding):
@@ -80,6 +78,7 @@ class Approvals(Deciding):
         """Where the list goes on; None at the end."""
         self._reading_on = False
         self._changed: set[str] = set()
+        self._anew = False
         self._reading_changed = False
         self._rest: Timer | None = None
 
@@ -114,18 +113,21 @@ class Approvals(Deciding):
     async def load(self) -> None:
         """As many as are there already, and at least a page; the cursor stays on its task."""
         client = await self.client()
+        filters = self._filters()
         wanted = max(PAGE, len(self.table))
         tasks: list[Task] = []
         after: str | None = None
         while len(tasks) < wanted:
-            page = await client.tasks(self._filters(), after=after, limit=min(LONGEST_PAGE, wanted - len(tasks)))
+            page = await client.tasks(filters, after=after, limit=min(LONGEST_PAGE, wanted - len(tasks)))
             tasks += page.tasks
             after = page.next
             if after is None:
                 break
-        self._next = after
         found = {each.id for each in tasks}
         overdue = await self._still_there(client, (each for each in self.table.rows if each.id not in found))
+        if filters != self._filters() or client is not await self.client():
+            return
+        self._next = after
         self.table.replace(sorted([*tasks, *overdue], key=_age, reverse=True))
         self._say_how_many()
         await self._read_review()
@@ -154,7 +156,10 @@ class Approvals(Deciding):
     async def _read_on(self) -> None:
         try:
             client = await self.client()
-            page = await client.tasks(self._filters(), after=self._next, limit=LONGEST_PAGE)
+            filters = self._filters()
+            page = await client.tasks(filters, after=self._next, limit=LONGEST_PAGE)
+            if filters != self._filters() or client is not await self.client():
+                return
             self._next = page.next
             self.table.extend(page.tasks)
             self._say_how_many()
@@ -169,17 +174,21 @@ class Approvals(Deciding):
 
     async def take(self, news: News) -> None:
         """What waits no more goes at once; the others that changed are read, a few times a second at most."""
-        if news.gap or news.resources:
-            await self.load()
-            return
+        self._anew = self._anew or news.gap or bool(news.resources)
         for task_id, change in news.tasks.items():
             if change.status is TaskStatus.WAITING:
                 self._changed.add(task_id)
             else:
                 self._changed.discard(task_id)
-                self._drop(task_id)
-        if self._changed and not self._reading_changed:
+                self._waits_no_more(task_id, change.status)
+        if (self._changed or self._anew) and not self._reading_changed:
             await self._read_changed()
+
+    def _waits_no_more(self, task_id: str, status: TaskStatus) -> None:
+        looked_at = self.table.cursor_row
+        if looked_at is not None and looked_at.id == task_id and task_id not in self.decided_here:
+            self.flash(f"{task_title(looked_at)} is {status} now", warning=True)
+        self._drop(task_id)
 
     def _drop(self, task_id: str) -> None:
         if task_id in self.table:
@@ -189,27 +198,38 @@ class Approvals(Deciding):
     async def _read_changed(self) -> None:
         self._reading_changed = True
         try:
-            client = await self.client()
-            while self._changed:
+            while self._changed or self._anew:
                 changed, self._changed = self._changed, set()
-                if len(changed) > MOST_SINGLE_READS:
+                anew, self._anew = self._anew, False
+                if anew or len(changed) > MOST_SINGLE_READS:
                     await self.load()
                 else:
                     for task_id in changed:
-                        await self._read_one(client, task_id)
+                        await self._read_one(task_id)
                 await asyncio.sleep(PAUSE)
         finally:
             self._reading_changed = False
 
-    async def _read_one(self, client: Client, task_id: str) -> None:
+    async def _read_one(self, task_id: str) -> None:
+        client = await self.client()
         task = await _read(client, task_id)
+        if client is not await self.client():
+            return
         if task is None or not self._belongs(task):
             self._drop(task_id)
             return
-        self.table.insert_first(task)
-        self._say_how_many()
+        self._put(task)
         if task_id == self.table.cursor_key:
             await self._read_review()
+
+    def _put(self, task: Task) -> None:
+        """In its place by age; what is older than all that was read so far comes with its page."""
+        rows = self.table.rows
+        if task.id in self.table:
+            self.table.renew(task)
+        elif self._next is None or not rows or _age(task) > _age(rows[-1]):
+            self.table.replace(sorted([*rows, task], key=_age, reverse=True))
+            self._say_how_many()
 
     def tick(self, now: datetime) -> None:
         self.table.refresh()
@@ -240,24 +260,8 @@ class Approvals(Deciding):
         pane.border_title = Content(f"{count} {what}{marked}")
         pane.border_subtitle = Content(self.freshness())
         self.query_one(FilterBar).show_count(len(self.table), more=self._next is not None)
-        self.table.say_when_empty(self._why_empty())
-
-    def _why_empty(self) -> str:
-        if not self.standing.workspace:
-            return READING
-        if self.query_one(FilterBar).text:
-            return "Nothing that waits matches. Esc clears the filter."
-        if self._all:
-            return "Nothing waits for anybody's decision that you may see. New tasks appear here by themselves."
-        if not any(action is Action.APPROVE for _, action in self.standing.rights):
-            return (
-                "Nothing can wait for you: you may not approve for any device configuration. Who manages access (6) "
-                "can give you APPROVE on one. Press a for all that waits and that you may see."
-            )
-        return (
-            "Nothing waits for you: well done. New tasks appear here by themselves, and the tab above counts them. "
-            "Press a for all that waits, your own tasks too."
-        )
+        filtered = bool(self.query_one(FilterBar).text)
+        self.table.say_when_empty(why_empty(self.standing, everything=self._all, filtered=filtered))
 
     # ---- the review
 
@@ -329,20 +333,15 @@ class Approvals(Deciding):
         self.review.half_page(pages)
 
     def action_copy_digest(self) -> None:
-        if (task := self._shown_task()) is not None:
+        if (task := self.table.cursor_row) is not None:
             self._copy(task.approval_digest, "The approval digest")
 
     def action_copy(self) -> None:
-        task = self._shown_task()
+        task = self.table.cursor_row
         if task is None:
             return
-        texts = {
-            "task id": task.id,
-            "name": task.name,
-            "approval digest": task.approval_digest,
-            **{f"SHA-256 of {each.name}": each.sha256 for each in (*task.inputs, *task.metadata)},
-        }
-        choices = [(what, f"{safe_text(what)}: {safe_text(text)}") for what, text in texts.items() if text]
+        texts = copies(task)
+        choices = [(what, f"{what}: {text}") for what, text in texts.items()]
 
         def picked(what: str | None) -> None:
             if what is not None:
@@ -355,7 +354,7 @@ class Approvals(Deciding):
         self.flash(f"{what} copied.")
 
     def action_json(self) -> None:
-        if (task := self._shown_task()) is not None:
+        if (task := self.table.cursor_row) is not None:
             text = msgspec.json.format(msgspec.json.encode(task), indent=2).decode()
             self.app.push_screen(TextDialog(f"JSON of {task_title(task)}", text, suffix=".json"))
 
@@ -378,14 +377,10 @@ class Approvals(Deciding):
         seen = self.review.seen
         if seen is None or index >= len(seen.metadata):
             return
-        size = seen.task.metadata[index].size
         try:
-            page_text(self.sealyard, view(seen.metadata[index][1], size, all_of_it=True).shown.plain)
+            page_text(self.sealyard, metadata_text(seen, index))
         except SealyardError as error:
             self.sealyard.show_error(error)
-
-    def _shown_task(self) -> Task | None:
-        return self.table.cursor_row
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("approve", "reject"):

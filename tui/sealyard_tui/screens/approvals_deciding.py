@@ -22,6 +22,11 @@ _DONE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 class Deciding(Place):
     """What the approvals place does with the tasks that are marked, else with the one under the cursor."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.decided_here: set[str] = set()
+        """Tasks of which the outcome is told already."""
+
     @property
     def table(self) -> BigTable[Task]:
         raise NotImplementedError
@@ -91,6 +96,7 @@ class Deciding(Place):
         done: list[Task] = []
         refused: list[tuple[Task, SealyardError]] = []
         for each in tasks:
+            self.decided_here.add(each.id)
             try:
                 done.append(await client.decide(each.id, verdict, reason, digest=each.approval_digest))
             except SealyardError as error:

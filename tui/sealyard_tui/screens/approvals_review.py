@@ -45,6 +45,22 @@ def sections(seen: Decidable, now: datetime, width: int) -> dict[str, tuple[str,
     }
 
 
+def copies(task: Task) -> dict[str, str]:
+    """What of a task one may want to copy, by what it is; foreign text."""
+    texts = {
+        "task id": task.id,
+        "name": task.name,
+        "approval digest": task.approval_digest,
+        **{f"SHA-256 of {each.name}": each.sha256 for each in (*task.inputs, *task.metadata)},
+    }
+    return {what: text for what, text in texts.items() if text}
+
+
+def metadata_text(seen: Decidable, index: int) -> str:
+    """All there is of a metadata file, harmless, for a pager."""
+    return view(seen.metadata[index][1], seen.task.metadata[index].size, all_of_it=True).shown.plain
+
+
 def verdict(seen: Decidable, now: datetime, width: int) -> Content:
     """Whether one may decide, and what must be known first."""
     task = seen.task

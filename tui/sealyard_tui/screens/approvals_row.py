@@ -31,6 +31,7 @@ SOON = 24 * 3600
 """Seconds before the end of the approval period from which on it is shown as a warning."""
 
 OVER = "over"
+READING = "Reading …"
 
 
 def hindered(task: Task, standing: Standing, now: datetime) -> str:
@@ -90,3 +91,22 @@ def _left(task: Task, now: datetime) -> Content:
 
 def _you(reason: str) -> Content:
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ you may", "$success")
+
+
+def why_empty(standing: Standing, *, everything: bool, filtered: bool) -> str:
+    """What the empty list says, and what one may do."""
+    if not standing.workspace:
+        return READING
+    if filtered:
+        return "Nothing that waits matches. Esc clears the filter."
+    if everything:
+        return "Nothing waits for anybody's decision that you may see. New tasks appear here by themselves."
+    if not any(action is Action.APPROVE for _, action in standing.rights):
+        return (
+            "Nothing can wait for you: you may not approve for any device configuration. Who manages access (6) "
+            "can give you APPROVE on one. Press a for all that waits and that you may see."
+        )
+    return (
+        "Nothing waits for you: well done. New tasks appear here by themselves, and the tab above counts them. "
+        "Press a for all that waits, your own tasks too."
+    )
