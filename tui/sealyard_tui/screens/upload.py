@@ -79,7 +79,7 @@ class Upload(Place):
         Binding("i", "signs", "What is signed", show=False, id="upload.signs", tooltip="Hash the file, or take it"),
         Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Type a name for the task"),
         Binding("e", "expect", "Expected digest", show=False, id="upload.expect", tooltip="SHA-256 it must have"),
-        Binding("w", "watch", "Watch folder", id="upload.watch", tooltip="Folder whose files are offered here"),
+        Binding("w", "watch", "Watch", id="upload.watch", tooltip="Folder whose files are offered here"),
         Binding("X", "clear", "Empty the form", show=False, id="upload.clear", tooltip="Gives all files back"),
         Binding("o", "show_made", "Show the task", id="upload.show_made", tooltip="The task that was just made"),
         Binding("down", "field(1)", show=False, id="upload.next_field"),
@@ -92,6 +92,7 @@ class Upload(Place):
         self._handings: dict[str, Handing] = {}
         self._who = ""
         self._devices: dict[str, DeviceConfiguration] = {}
+        self._known = False
         self._numbers: dict[str, int] = {}
         self._checked: object = None
         self._warnings: tuple[str, ...] = ()
@@ -145,7 +146,6 @@ class Upload(Place):
         self._who = self.standing.identity
         self.sealyard.watch_desk.changed.subscribe(self, self._watch_changed)
         self.sealyard.standing_changed.subscribe(self, self._rights_changed)
-        super().on_mount()
         self._fill()
 
     async def on_unmount(self) -> None:
@@ -157,6 +157,7 @@ class Upload(Place):
     async def load(self) -> None:
         client = await self.client()
         self._devices = {each.id: each for each in await client.devices()}
+        self._known = True
         if not self.form.device and len(self._usable) == 1:
             self.form.device = self._usable[0].id
         self._show()
@@ -172,6 +173,7 @@ class Upload(Place):
         """The form stays that person's; the next one has another."""
         self._who = self.standing.identity
         self._devices = {}
+        self._known = False
         self._made = ""
         self._hint("")
         self._fill()
@@ -242,7 +244,7 @@ class Upload(Place):
     def _terms(self) -> Content:
         if self._device is not None:
             return device_terms(self._device)
-        if self.loaded_at is not None and not self._usable and self.standing.workspace:
+        if self._known and not self._usable:
             return Content.styled("✗ There is no configuration you may use; an administrator gives USE.", "$warning")
         return Content("")
 

@@ -30,7 +30,7 @@ class FilesTable(BigTable[Entry]):
         Binding("x,delete", "screen.remove", "Remove", id="upload.remove", tooltip="Take it out of the form"),
         Binding("K,shift+up", "screen.move(-1)", "Earlier", show=False, id="upload.earlier"),
         Binding("J,shift+down", "screen.move(1)", "Later", show=False, id="upload.later"),
-        Binding("m", "screen.part", "Firmware/metadata", id="upload.part", tooltip="Make it metadata, or firmware"),
+        Binding("m", "screen.part", "Metadata", id="upload.part", tooltip="Make it metadata, or firmware"),
         Binding("u", "screen.again", "Hand in again", show=False, id="upload.again", tooltip="Read the file anew"),
         Binding("c", "screen.copy", "Copy digest", show=False, id="upload.copy", tooltip="SHA-256 to the clipboard"),
     ]
