@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,10 +21,11 @@ from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
 from sealyard.model.access import roles_of
-from sealyard.model.errors import SealyardError, error_from
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, error_from
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui.downloading import Downloading
+from sealyard_tui.ending import heed_signals
 from sealyard_tui.look import Look
 from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
 from sealyard_tui.notices import Notices
@@ -169,6 +168,8 @@ class SealyardApp(App[None]):
         self.standing_changed: Signal[Standing] = Signal(self, "standing")
         self.person_changed: Signal[Standing] = Signal(self, "person")
         self.downloads_changed: Signal[None] = Signal(self, "downloads")
+        self.locked: KeyStoreLockedError | None = None
+        """Why it ended at once: only the plain terminal may ask for a passphrase."""
         self.watch_desk = WatchDesk(self)
         self.notices = Notices(self)
         self._counting = False
@@ -177,7 +178,7 @@ class SealyardApp(App[None]):
     # ---- beginning and end
 
     async def on_mount(self) -> None:
-        self._heed_signals()
+        heed_signals(self)
         self.look.put_on()
         self.look.saw(self.current_mode)
         self.mode_change_signal.subscribe(self, self.look.saw)
@@ -186,15 +187,6 @@ class SealyardApp(App[None]):
     def _open(self) -> None:
         """Loading the engine would slow the first paint down, even on another thread."""
         self.run_worker(self.guarded(self.session.start(self.post_message)), group="session", exit_on_error=False)
-
-    def _heed_signals(self) -> None:
-        """A killed application leaves the terminal as it was; the exit code says which signal."""
-        loop = asyncio.get_running_loop()
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(each, self._end_by, each)
-
-    def _end_by(self, number: signal.Signals) -> None:
-        self.exit(return_code=128 + number)
 
     def _fatal_error(self) -> None:
         """A fault of ours: Textual would print all local variables, secrets among them."""
@@ -234,6 +226,10 @@ class SealyardApp(App[None]):
         self.stand(msgspec.structs.replace(self.standing, engine=event.state))
         if event.state is EngineState.FAILED:
             assert event.error is not None
+            if isinstance(event.error, KeyStoreLockedError):
+                self.locked = event.error
+                self.exit()
+                return
             self.show_error(event.error)
             return
         if event.error is not None:

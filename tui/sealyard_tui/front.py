@@ -11,24 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.client.log import log_to_file
-from sealyard.client.profiles import Profile, profiles_of, resolve
+from sealyard.client.profiles import Profile, anything_chosen, own_profiles, profiles_of, resolve
 from sealyard.client.settings import Settings, read_settings, settings_file
-from sealyard.client.workspaces import passphrase_for
-from sealyard.model.errors import UsageError
-from sealyard.model.workspace import Places
+from sealyard.client.workspaces import found, new_passphrase, passphrase_for
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
+from sealyard.model.workspace import KeyStore, Places
 
 if TYPE_CHECKING:
     from sealyard_tui.session import EmbeddedConnection
+    from sealyard_tui.welcome_app import NewWorkspace
+
+TRIES = 3
+"""How often a passphrase is asked for."""
 
 
 def main() -> int:
     """The exit code: 0 after quitting, 128 + n after signal n, 1 after a fault; errors of the family are raised."""
     require_terminal()
     settings = read_settings(settings_file())
-    profile = resolve(None, None, os.environ)
-    folder = Path(profile.workspace)
-    passphrase = passphrase_for(folder, os.environ, ask_passphrase)
-    return run(folder, profile, passphrase, settings)
+    if not anything_chosen(os.environ):
+        return welcome(settings)
+    return open_workspace(resolve(None, None, os.environ), settings)
 
 
 def require_terminal() -> None:
@@ -41,18 +44,121 @@ def require_terminal() -> None:
         )
 
 
-def ask_passphrase() -> str:
+# ---- without a workspace
+
+
+def welcome(settings: Settings) -> int:
+    """Until there is a workspace, or the person leaves. What they answered is kept where it cannot be made."""
+    from sealyard_tui.preferences import read_preferences
+    from sealyard_tui.welcome_app import OpenDemo, WelcomeApp
+
+    wanted, error = None, None
+    while True:
+        app = WelcomeApp(read_preferences(settings), wanted, error)
+        start = app.run(mouse=settings.mouse)
+        if start is None:
+            return app.return_code or 0
+        if isinstance(start, OpenDemo):
+            return open_demo(settings)
+        try:
+            profile, passphrase = make_workspace(start)
+        except SealyardError as refused:
+            wanted, error = start, refused
+        else:
+            return run(profile, passphrase, settings)
+
+
+def make_workspace(wanted: NewWorkspace) -> tuple[Profile, str | None]:
+    """Its administrator's profile, and the passphrase that it was made with. Raises what :func:`found` raises."""
+    passphrase = None
+    if wanted.key_store is KeyStore.PASSPHRASE:
+        passphrase = new_passphrase(os.environ, ask_new_passphrase)
+    say("Making the workspace…")
+    making = found(
+        wanted.folder,
+        name=wanted.name,
+        administrator=wanted.administrator,
+        key_store=wanted.key_store,
+        passphrase=passphrase,
+    )
+    return asyncio.run(making), passphrase
+
+
+def open_demo(settings: Settings) -> int:
+    from sealyard.client.demo import populated_demo, throw_away
+
+    say("Making a demo workspace…")
+    with throw_away() as root:
+        place = asyncio.run(populated_demo(root))
+        profile = own_profiles(place.folder).named("developer")
+        assert profile is not None
+        return run(profile, place.passphrase, settings)
+
+
+# ---- passphrases: on the plain terminal alone
+
+
+class Prompt:
+    """Asks for the passphrase of a key store, and knows whether it had to."""
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def __call__(self) -> str:
+        self.used = True
+        return ask("Passphrase of the key store: ")
+
+
+def ask_new_passphrase() -> str:
+    """Twice the same. Raises :class:`UsageError`."""
+    say("The master key is kept under a passphrase. It cannot be recovered: write it down in a safe place.")
+    for _ in range(TRIES):
+        first = ask("A passphrase for the new key store: ")
+        if not first or ask("The same again: ") == first:
+            return first
+        say("✗ The two are not the same.")
+    raise UsageError("The two passphrases were not the same.", "Begin again.")
+
+
+def ask(question: str) -> str:
     try:
-        return getpass.getpass("Passphrase of the key store: ")
+        return getpass.getpass(question)
     except EOFError:
         return ""
 
 
-def run(folder: Path, profile: Profile, passphrase: str | None, settings: Settings) -> int:
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+# ---- with a workspace
+
+
+def open_workspace(profile: Profile, settings: Settings) -> int:
+    """Raises :class:`KeyStoreLockedError` where no passphrase opens it, of :data:`TRIES`."""
+    if settings.read_only:
+        return run(profile, None, settings)
+    prompt = Prompt()
+    tries = 1
+    while True:
+        passphrase = passphrase_for(Path(profile.workspace), os.environ, prompt)
+        try:
+            return run(profile, passphrase, settings)
+        except KeyStoreLockedError as error:
+            if not prompt.used or tries == TRIES:
+                raise
+            say(f"✗ {error}")
+        tries += 1
+
+
+def run(profile: Profile, passphrase: str | None, settings: Settings) -> int:
+    """Raises :class:`KeyStoreLockedError`: the engine opens beside the first screen, and may find itself locked out."""
     from sealyard_tui.app import SealyardApp
     from sealyard_tui.preferences import read_preferences
     from sealyard_tui.session import EmbeddedConnection, Session
 
+    folder = Path(profile.workspace)
     with contextlib.suppress(OSError):
         log_to_file(Places(folder).root / "logs" / "application.log")
     connection = EmbeddedConnection(folder, passphrase, read_only=settings.read_only)
@@ -67,6 +173,8 @@ def run(folder: Path, profile: Profile, passphrase: str | None, settings: Settin
         app.run(mouse=settings.mouse)
     finally:
         asyncio.run(_close(connection))
+    if app.locked is not None:
+        raise app.locked
     return app.return_code or 0
 
 

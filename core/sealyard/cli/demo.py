@@ -23,7 +23,7 @@ from sealyard.client.demo import (
     OWNER,
     DemoPlace,
     found_demo,
-    populate,
+    populated_demo,
     throw_away,
 )
 from sealyard.client.log import log_to_file
@@ -53,16 +53,10 @@ def run(ctx: Context) -> int:
 
 
 async def _made(root: Path, *, populated: bool) -> DemoPlace:
-    from sealyard.client.embedded import EmbeddedClient
-
+    if populated:
+        return await populated_demo(root)
     place = await found_demo(root)
     log_to_file(Places(place.folder).engine_log)
-    if populated:
-        client = await EmbeddedClient.open(place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase)
-        try:
-            await populate(client)
-        finally:
-            await client.close()
     return place
 
 

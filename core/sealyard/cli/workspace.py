@@ -78,9 +78,7 @@ def _builtins(value: object) -> dict[str, object]:
 
 
 def _new_passphrase() -> str:
-    from sealyard.keys.passphrase import find_passphrase
-
-    return find_passphrase(os.environ, _ask_twice if at_terminal() else None)
+    return workspaces.new_passphrase(os.environ, _ask_twice if at_terminal() else None)
 
 
 def _ask_twice() -> str:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from sealyard.client.log import hide
+from sealyard.client.log import hide, log_to_file
 from sealyard.client.profiles import Profile, ProfileFile, write_profiles
 from sealyard.model.access import Action, ResourceType, type_resource
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -104,6 +104,20 @@ async def found_demo(root: Path) -> DemoPlace:
                 description="A gateway for the demo",
             )
         )
+    finally:
+        await client.close()
+    return place
+
+
+async def populated_demo(root: Path) -> DemoPlace:
+    """A demo workspace with something to look at; nobody holds it afterwards."""
+    from sealyard.client.embedded import EmbeddedClient
+
+    place = await found_demo(root)
+    log_to_file(Places(place.folder).engine_log)
+    client = await EmbeddedClient.open(place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase)
+    try:
+        await populate(client)
     finally:
         await client.close()
     return place

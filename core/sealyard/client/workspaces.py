@@ -32,6 +32,16 @@ def passphrase_for(folder: Path, environ: Mapping[str, str], ask: Callable[[], s
     return passphrase
 
 
+def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) -> str:
+    """What a new key store is to be closed with; ``ask`` as in :func:`passphrase_for`.
+
+    Raises :class:`KeyStoreLockedError` where nobody says one.
+    """
+    passphrase = find_passphrase(environ, ask)
+    hide(passphrase)
+    return passphrase
+
+
 async def found(
     folder: Path, *, name: str, administrator: str, key_store: KeyStore, passphrase: str | None = None
 ) -> Profile:

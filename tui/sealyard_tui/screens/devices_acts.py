@@ -16,17 +16,16 @@ from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard_tui.screens.devices_forms import (
     certificate_name,
-    chosen_path,
     creation,
     creation_fields,
-    path_field,
     version,
     version_fields,
 )
 from sealyard_tui.screens.devices_wording import changes, keys_of
 from sealyard_tui.screens.dialog import PickDialog, TypedConfirmDialog
 from sealyard_tui.screens.form import Draft, FormDialog
-from sealyard_tui.widgets.form_fields import Answers
+from sealyard_tui.typed_paths import to_path
+from sealyard_tui.widgets.form_fields import Answers, path_field
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.devices import Devices
@@ -110,7 +109,7 @@ class DeviceActs:
         self._place.app.push_screen(form)
 
     async def _write_certificates(self, device: DeviceConfiguration, answers: Answers) -> bool:
-        folder = chosen_path(answers.texts["folder"])
+        folder = to_path(answers.texts["folder"], Path.cwd())
         found = await (await self._place.client()).device_certificates(device.id)
         written = [
             await asyncio.to_thread(write_new, folder, certificate_name(name), pem.encode()) for name, pem in found
@@ -138,7 +137,7 @@ class DeviceActs:
         self._place.app.push_screen(form)
 
     async def _exported(self, device: DeviceConfiguration, answers: Answers) -> bool:
-        path = chosen_path(answers.texts["file"])
+        path = to_path(answers.texts["file"], Path.cwd())
         about = (
             f"The secret key {device.encryption.uri} leaves the key store, into {path}.\n"
             "It cannot be called back; a copy of it decrypts every package made with it."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 from textual.content import Content
@@ -236,18 +235,6 @@ def whole_number(text: str) -> int:
 
 
 # ---- files
-
-
-def path_field(name: str, label: str, path: Path) -> TextField:
-    return TextField(name=name, label=label, value=str(path), required=True, hint="Enter goes on; ~ is your home")
-
-
-def chosen_path(text: str) -> Path:
-    """Raises :class:`UsageError` for a home that is not there."""
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError as error:
-        raise UsageError(f"{safe_text(text)} leads nowhere.", "Write the whole path.") from error
 
 
 def certificate_name(told: str) -> str:

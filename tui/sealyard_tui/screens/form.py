@@ -69,8 +69,12 @@ class FormDialog(Dialog[bool]):
         act: str = "Done",
         doing: str = "Working",
         notes: Callable[[Answers], Content] | None = None,
+        error: SealyardError | None = None,
     ) -> None:
-        """``about`` may hold foreign text; ``notes``: what follows from the answers; ``doing``: said while it works."""
+        """``about`` may hold foreign text; ``notes``: what follows from the answers; ``doing``: said while it works.
+
+        ``error``: what came of these answers before.
+        """
         super().__init__(classes="form")
         self.HEADING = heading
         self._fields = fields
@@ -80,6 +84,7 @@ class FormDialog(Dialog[bool]):
         self._act = act
         self._doing = doing
         self._notes = notes
+        self._error = error
         self._untouched: Answers | None = None
         self._seconds = 0
         self._timer: Timer | None = None
@@ -115,6 +120,8 @@ class FormDialog(Dialog[bool]):
         self.query(FieldRow).first().control.focus()
         self._untouched = self.answers if self._draft.answers is None else None
         self._answered()
+        if self._error is not None:
+            self._refused(self._error)
 
     @property
     def answers(self) -> Answers:

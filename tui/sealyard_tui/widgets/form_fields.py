@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -219,6 +220,11 @@ class FieldRow(Vertical):
     def _typed(self) -> None:
         if self._wrong.has_class("-shown"):
             self.complain()
+
+
+def path_field(name: str, label: str, path: Path, hint: str = "Enter goes on; ~ is your home") -> TextField:
+    """To be read with :func:`sealyard_tui.typed_paths.to_path`."""
+    return TextField(name=name, label=label, value=str(path), required=True, hint=hint)
 
 
 def _control(field: Field, kept: Answers | None, others: Texts) -> Input | ChoiceLine | PicksLine:
