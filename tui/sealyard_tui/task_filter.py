@@ -119,6 +119,8 @@ def field_of(line: str, field: str) -> str:
 
 
 class _Token(Value, frozen=True, kw_only=True):
+    """``text``: as written, with a quotation mark at the end where it was forgotten."""
+
     text: str
     negated: bool
     field: str
@@ -133,7 +135,13 @@ def _tokens(line: str) -> Iterator[_Token]:
         value = quoted.replace('""', '"') if quoted is not None else match["bare"]
         if match["field"] is None and not value:
             continue
-        yield _Token(text=match[0], negated=match["not"] is not None, field=(match["field"] or "").lower(), value=value)
+        unclosed = quoted is not None and match[0].count('"') % 2
+        yield _Token(
+            text=match[0] + ('"' if unclosed else ""),
+            negated=match["not"] is not None,
+            field=(match["field"] or "").lower(),
+            value=value,
+        )
 
 
 def _term(token: _Token, me: str, devices: Mapping[str, str]) -> Term:
@@ -171,8 +179,13 @@ _EXAMPLES = {
 
 
 def _no_field(token: _Token) -> UsageError:
-    near = difflib.get_close_matches(token.field, FIELDS, 1)
-    hint = f"{near[0]}:?" if near else f'as text write "{safe_text(token.text, _SHOWN)}"'
+    known = {each.lower(): "status" for each in TaskStatus} | {each.lower(): "state" for each in ResultState}
+    near = difflib.get_close_matches(token.field, FIELDS, 1, 0.7)
+    hint = f'as text write "{safe_text(token.text, _SHOWN)}"'
+    if token.field in known:
+        hint = f"{known[token.field]}:{token.field}?"
+    elif near:
+        hint = f"{near[0]}:?"
     return UsageError(f"no field {safe_text(token.field, _SHOWN)}: {hint}")
 
 

@@ -16,7 +16,6 @@ from sealyard.client.downloads import Checked, DownloadProgress, Outcome
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.safe_text import safe_text
-from sealyard_tui.memory import View
 from sealyard_tui.messages import News
 from sealyard_tui.screens.dashboard_acts import Possible, TaskActs
 from sealyard_tui.screens.dashboard_head import DashboardHead
@@ -93,7 +92,7 @@ class Dashboard(Place):
 
     def compose_place(self) -> ComposeResult:
         yield DashboardHead()
-        yield FilterBar(self._recalled().filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
+        yield FilterBar(self.remembered.filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
         with Container(id="both"):
             yield BigTable[TaskRow](
                 COLUMNS,
@@ -108,7 +107,7 @@ class Dashboard(Place):
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
         self._list = TaskList(self.table, self.client, self._told)
-        view = self._recalled()
+        view = self.remembered
         self._line = view.filter
         if view.sort in [*Order]:
             self._list.order = Order(view.sort)
@@ -233,7 +232,7 @@ class Dashboard(Place):
             return
         self._line = line
         self._list.narrow(query)
-        self._remember()
+        self.remember(filter=line)
         self.reload()
 
     async def _understand(self) -> None:
@@ -273,21 +272,13 @@ class Dashboard(Place):
     def _picked_order(self, picked: str | None) -> None:
         if picked is not None:
             self._list.order_by(Order(picked))
-            self._remember()
+            self.remember(sort=picked)
             self.reload()
 
     @on(BigTable.NearEnd)
     def _near_end(self, event: BigTable.NearEnd) -> None:
         if self._list.wants_more(last=event.last):
             self.attempt(self._list.read_on(len(self.table) + 1), group="load")
-
-    # ---- what is remembered
-
-    def _recalled(self) -> View:
-        return self.sealyard.look.view(self.PLACE)
-
-    def _remember(self) -> None:
-        self.sealyard.look.left(self.PLACE, View(filter=self._line, sort=str(self._list.order)))
 
     # ---- the detail
 

@@ -61,7 +61,7 @@ class TaskList:
     async def load(self) -> None:
         """Anew, with as much as was seen. Raises errors of the family."""
         pages = TaskPages(await self._client(), self.query, self.order)
-        seen = self._table.cursor if self.order.by_engine else len(self._table)
+        seen = self._table.cursor if self.order.by_engine else max(0, len(self._table) - PAGE)
         async with self._lock:
             rows = await pages.more()
             while len(rows) < min(seen + PAGE, len(self._table)) and not pages.complete:
