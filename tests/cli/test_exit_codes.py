@@ -8,8 +8,8 @@ import pytest
 from shell import House, Ran, eventually, sealyard, spawned
 
 from sealyard.cli.arguments import CommandParser
+from sealyard.cli.commands import build_parser
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.main import build_parser
 
 
 def test_0_and_nothing_on_standard_error_when_done(house: House) -> None:

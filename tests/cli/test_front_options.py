@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from shell import House, sealyard
+
+from sealyard.cli.commands import build_parser
+from sealyard.cli.front import require_terminal
+from sealyard.model.errors import UsageError
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
 
 NAMES = ("SEALYARD_READ_ONLY", "SEALYARD_MOUSE", "SEALYARD_SCREEN", "SEALYARD_FILTER")
 OPTIONS = ("--read-only", "--no-mouse", "--screen", "audit", "--filter", "gateway 1")
@@ -22,6 +35,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
             return lambda: started.append(dict(os.environ)) or 0
 
     monkeypatch.setattr("sealyard.cli.front.entry_points", lambda group: [Found()])
+    monkeypatch.setattr("sealyard.cli.front.require_terminal", lambda: None)
     for name in (*NAMES, "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "SEALYARD_PASSPHRASE"):
         monkeypatch.setenv(name, "before")
     return started
@@ -51,3 +65,32 @@ def test_a_screen_that_does_not_exist_is_refused(seen: list[dict[str, str]]) -> 
     assert refused.code == 2
     assert "dashboard" in refused.err
     assert seen == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("demo",), ("--screen", "audit", "demo", "--keep")])
+def test_where_nobody_could_see_the_application_nothing_is_made_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    refused = sealyard(*arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("sealyard: The application needs a terminal.")
+    assert list(place.iterdir()) == []
+
+
+def test_a_terminal_that_cannot_draw_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", _Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    with pytest.raises(UsageError, match="TERM is dumb"), contextlib.redirect_stdout(_Terminal()):
+        require_terminal()
+
+
+@pytest.mark.parametrize("arguments", [("--nonsense",), ("--profile",), ("--screen", "kitchen"), ("nonsense",)])
+def test_what_makes_no_sense_is_refused_as_if_all_commands_were_known(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as refusal:
+        build_parser().parse_args(arguments)
+    refused = sealyard(*arguments)
+    assert refused.code == 2
+    assert refusal.value.message in refused.err

@@ -156,6 +156,7 @@ def test_the_application_is_given_workspace_and_profile(home: Path, monkeypatch:
             return lambda: seen.append(dict(os.environ)) or 0
 
     monkeypatch.setattr("sealyard.cli.front.entry_points", lambda group: [Found()])
+    monkeypatch.setattr("sealyard.cli.front.require_terminal", lambda: None)
     monkeypatch.setenv("SEALYARD_WORKSPACE", "")
     monkeypatch.setenv("SEALYARD_PROFILE", "")
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "")

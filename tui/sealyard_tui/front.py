@@ -27,21 +27,10 @@ TRIES = 3
 
 def main() -> int:
     """The exit code: 0 after quitting, 128 + n after signal n, 1 after a fault; errors of the family are raised."""
-    require_terminal()
     settings = read_settings(settings_file())
     if not anything_chosen(os.environ):
         return welcome(settings)
     return open_workspace(resolve(None, None, os.environ), settings)
-
-
-def require_terminal() -> None:
-    """Raises :class:`UsageError` where nobody could see the application."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("The application needs a terminal.", "`sealyard --help` shows what works without one.")
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError(
-            "This terminal cannot show the application (TERM is dumb).", "`sealyard --help` shows what works here."
-        )
 
 
 # ---- without a workspace

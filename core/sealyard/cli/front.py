@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from importlib.metadata import entry_points
 
+from sealyard.cli.arguments import CommandParser, global_options
 from sealyard.cli.context import Context
 from sealyard.client.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
 
 GROUP = "sealyard.front"
 SCREENS = ("dashboard", "upload", "approvals", "audit", "devices", "access")
+
+
+def application_parser() -> CommandParser:
+    """Of `sealyard` without a command."""
+    parser = CommandParser(prog="sealyard", add_help=False, parents=[global_options()])
+    parser.set_defaults(handler=start)
+    add_options(parser)
+    return parser
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +48,22 @@ def require_use(args: argparse.Namespace) -> None:
 
 def start(ctx: Context) -> int:
     """`sealyard` without a command: the application learns workspace and profile from the environment."""
+    require_terminal()
     if (workspace := getattr(ctx.args, "workspace", None)) is not None:
         os.environ[WORKSPACE_VARIABLE] = str(workspace.absolute())
     if (profile := getattr(ctx.args, "profile", None)) is not None:
         os.environ[PROFILE_VARIABLE] = profile
     return run_front(ctx.args)
+
+
+def require_terminal() -> None:
+    """Raises :class:`UsageError` where nobody could see the application."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("The application needs a terminal.", "`sealyard --help` shows what works without one.")
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise UsageError(
+            "This terminal cannot show the application (TERM is dumb).", "`sealyard --help` shows what works here."
+        )
 
 
 def run_front(args: argparse.Namespace) -> int:

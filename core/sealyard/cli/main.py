@@ -12,29 +12,13 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from sealyard.cli import (
-    access,
-    audit,
-    config,
-    containers,
-    decisions,
-    devices,
-    front,
-    profile_commands,
-    results,
-    tasks,
-    watch,
-    workspace,
-)
-from sealyard.cli.arguments import CommandParser, global_options, require_text
+from sealyard.cli import front
+from sealyard.cli.arguments import require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, code_of_error
 from sealyard.cli.output import Output, harmless
 from sealyard.client.log import redact
-from sealyard.model.errors import SealyardError
-
-GROUPS = (workspace, profile_commands, config, access, devices, tasks, decisions, results, watch, containers, audit)
-"""Each adds its commands, in the order of the help."""
+from sealyard.model.errors import SealyardError, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,23 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="sealyard",
-        description="Signs and encrypts firmware under four eyes. Without a command it starts the application.",
-        parents=[global_options()],
-    )
-    parser.set_defaults(handler=front.start)
-    front.add_options(parser)
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for each in GROUPS:
-        each.add(commands)
-    return parser
-
-
 def _run(arguments: Sequence[str], out: Output) -> int:
     try:
-        args = build_parser().parse_args(arguments)
+        args = _parsed(arguments)
         require_text(args)
         front.require_use(args)
         outcome = args.handler(Context(args, out))
@@ -87,6 +57,17 @@ def _run(arguments: Sequence[str], out: Output) -> int:
     except Exception:
         out.error(_unexpected())
         return ExitCode.FAILED
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Without a command none is loaded: the application is seen sooner."""
+    with contextlib.suppress(UsageError):
+        args, others = front.application_parser().parse_known_args(arguments)
+        if not others:
+            return args
+    from sealyard.cli.commands import build_parser
+
+    return build_parser().parse_args(arguments)
 
 
 class _InterruptedError(SealyardError):

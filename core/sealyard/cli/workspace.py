@@ -127,6 +127,8 @@ async def _tell(ctx: Context, events: AsyncIterator[Event], ended: dict[str, Tas
 
 
 def _demo(ctx: Context) -> int:
+    if not ctx.args.headless:
+        front.require_terminal()
     from sealyard.cli import demo
 
     return demo.run(ctx)

@@ -1,0 +1,34 @@
+"""All commands together: loaded where one is named, or help is wanted."""
+
+from __future__ import annotations
+
+from sealyard.cli import (
+    access,
+    audit,
+    config,
+    containers,
+    decisions,
+    devices,
+    front,
+    profile_commands,
+    results,
+    tasks,
+    watch,
+    workspace,
+)
+from sealyard.cli.arguments import CommandParser
+
+GROUPS = (workspace, profile_commands, config, access, devices, tasks, decisions, results, watch, containers, audit)
+"""Each adds its commands, in the order of the help."""
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="sealyard",
+        description="Signs and encrypts firmware under four eyes. Without a command it starts the application.",
+        parents=[front.application_parser()],
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for each in GROUPS:
+        each.add(commands)
+    return parser
