@@ -20,7 +20,7 @@ from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.thread import LoopThread
 from sealyard.client.watching import REFUSALS, Offer, Submitted, WatchEvent, WatchFolder, watch_state_file
 from sealyard.model.access import Action, device_resource
-from sealyard.model.errors import InputError, NotAllowedError, SealyardError
+from sealyard.model.errors import InputError, NotAllowedError, NotFoundError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task
 from sealyard.model.value import Value
@@ -127,7 +127,10 @@ class _Chosen(Value, frozen=True, kw_only=True):
 
 
 class WatchDesk:
-    """What is watched, how it goes, and what lies there. Begun anew for each person."""
+    """What is watched, how it goes, and what lies there. Begun anew for each person.
+
+    ``error``: why it failed; or why it is off all the same, where the person may not use the configuration.
+    """
 
     def __init__(self, app: SealyardApp) -> None:
         self.plan = app.settings.watch
@@ -214,6 +217,8 @@ class WatchDesk:
             try:
                 await self._require_use(self._client)
                 await self._watch(self._client)
+            except (NotAllowedError, NotFoundError) as error:
+                self.error = error
             except SealyardError as error:
                 self._fail(error)
         self.changed.publish(None)
@@ -282,5 +287,6 @@ class WatchDesk:
         new, self._new = self._new, 0
         if new:
             words = f"The watch folder offers {'a package' if new == 1 else f'{new} packages'}."
-            self._app.notify(words, markup=False)
+            if self._app.current_mode != "upload":
+                self._app.notify(words, markup=False)
             self._app.attract(words)

@@ -116,7 +116,8 @@ def watch_words(desk: WatchDesk) -> Content:
         return Content.assemble(Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.plan.rule})")
     if desk.state is WatchState.FAILED and desk.error is not None:
         return Content.styled(f"✗ watch failed: {safe_text(desk.error.message)} (w)", "$error")
-    return Content.styled("○ watch folder off (w)", "$text-muted")
+    reason = f": {safe_text(desk.error.message)}" if desk.error is not None else " (w)"
+    return Content.styled(f"○ watch folder off{reason}", "$text-muted")
 
 
 def dropped_cells(dropped: Dropped, now: datetime, *, in_form: bool) -> tuple[Content | str, ...]:
