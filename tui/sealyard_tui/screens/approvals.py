@@ -79,6 +79,8 @@ class Approvals(Deciding):
         self._reading_on = False
         self._changed: set[str] = set()
         self._anew = False
+        self._shown: TaskFilter | None = None
+        """What the list was read for."""
         self._reading_changed = False
         self._rest: Timer | None = None
 
@@ -124,10 +126,12 @@ class Approvals(Deciding):
             if after is None:
                 break
         found = {each.id for each in tasks}
-        overdue = await self._still_there(client, (each for each in self.table.rows if each.id not in found))
+        before = self.table.rows if filters == self._shown else []
+        overdue = await self._still_there(client, (each for each in before if each.id not in found))
         if filters != self._filters() or client is not await self.client():
             return
         self._next = after
+        self._shown = filters
         self.table.replace(sorted([*tasks, *overdue], key=_age, reverse=True))
         self._say_how_many()
         await self._read_review()
@@ -243,6 +247,7 @@ class Approvals(Deciding):
         self.table.say_when_empty(READING)
         self.review.clear()
         self._next = None
+        self._shown = None
         self._changed.clear()
         self.remove_class("-reading")
 

@@ -29,7 +29,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     HEADING: str = ""
 
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (22, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_dialog", "Back", id="dialog.back"),

@@ -1,0 +1,244 @@
+"""The approval queue: what waits, what one may not decide and why, live changes, and an empty queue."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from approvals_scenes import FIRST, LATE, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table
+from stage import settled, text_of, until
+from tui_world import DEVELOPER, NOW, OWNER, World, task
+
+from sealyard.model.access import Action
+from sealyard.model.errors import StorageError
+from sealyard.model.tasks import InputFile, TaskStatus, Verdict
+
+pytestmark = pytest.mark.usefixtures("filled")
+
+
+@pytest.fixture
+def filled(world: World) -> None:
+    fill(world)
+
+
+async def test_what_waits_for_me_is_listed_with_all_that_a_row_says(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, _):
+        assert ids(app) == [FIRST, SECOND, SENSOR]
+        row = next(line for line in text_of(app).splitlines() if "gateway 1.5.0" in line)
+        for words in ("gateway v2", "developer", "2m", "1.1 MiB", "0/1", "6d", "✓ you may"):
+            assert words in row, words
+        assert "3 waiting for you" in text_of(app)
+
+
+async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "a")
+        assert ids(app) == [FIRST, SECOND, SENSOR, OWN, LATE]
+        lines = text_of(app).splitlines()
+        assert "✗ own task" in next(line for line in lines if "by the owner" in line)
+        assert "over ✗ over" in next(line for line in lines if "too late" in line)
+        await press(app, pilot, "a")
+        assert ids(app) == [FIRST, SECOND, SENSOR]
+
+
+async def test_somebody_without_the_right_is_told_so_in_the_row(world: World) -> None:
+    async with queue(world, "administrator", size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "a")
+        assert text_of(app).count("✗ no right") == 5
+
+
+async def test_one_who_decided_already_sees_that(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "a")
+        client = await app.session.client()
+        await client.decide(SENSOR, Verdict.APPROVED)
+        await until(pilot, lambda: "✗ decided" in text_of(app))
+        assert "1/2" in text_of(app)
+
+
+async def test_an_empty_queue_says_so_kindly_and_what_to_do(world: World) -> None:
+    world.tasks.clear()
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await until(pilot, lambda: "Nothing waits for you" in text_of(app))
+        assert "Press a" in text_of(app)
+
+
+async def test_who_may_approve_nothing_is_told_why_the_queue_is_empty(world: World) -> None:
+    async with queue(world, "developer", size=(80, 24)) as (app, pilot):
+        await until(pilot, lambda: "you may not approve for any device configuration" in text_of(app))
+        assert "APPROVE" in text_of(app)
+        assert "Approve " not in text_of(app).splitlines()[-1]
+
+
+async def test_a_new_task_comes_in_by_itself_and_the_cursor_stays(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "j")
+        world.put(task("t-new", name="brand new", created_at=NOW))
+        await until(pilot, lambda: "t-new" in table(app))
+        assert ids(app)[0] == "t-new"
+        assert table(app).cursor_key == SECOND
+
+
+async def test_a_task_that_is_not_for_me_does_not_come_in(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        world.put(task("t-mine", created_by=OWNER, created_at=NOW))
+        world.put(task("t-new", created_at=NOW))
+        await until(pilot, lambda: "t-new" in table(app))
+        await settled(pilot)
+        assert "t-mine" not in table(app)
+
+
+async def test_what_is_decided_elsewhere_goes_and_is_told_where_one_looked_at_it(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        client = await app.session.client()
+        await client.withdraw(FIRST, "a mistake")
+        await until(pilot, lambda: FIRST not in table(app))
+        assert "gateway 1.5.0 is CANCELLED now" in text_of(app)
+        await rested(app, pilot)
+        assert table(app).cursor_key == SECOND
+
+
+async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancels(world: World) -> None:
+    ending = task("t-ending", name="nearly over", created_at=NOW, approval_expires_at=NOW + timedelta(seconds=30))
+    world.tasks[ending.id] = ending
+    async with queue(world) as (app, pilot):
+        assert table(app).cursor_key == ending.id
+        world.now = NOW + timedelta(minutes=1)
+        await press(app, pilot, "r")
+        assert ending.id in table(app)
+        await until(pilot, lambda: "The approval period is over" in text_of(app))
+        assert "✗ over" in next(line for line in text_of(app).splitlines() if "nearly over  " in line)
+        cancelled = msgspec.structs.replace(ending, status=TaskStatus.CANCELLED)
+        world.put(cancelled)
+        await until(pilot, lambda: ending.id not in table(app))
+
+
+async def test_many_events_cause_few_reads(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await until(pilot, lambda: world.listeners > 0)
+        reads = _count_reads(world, app)
+        for number in range(150):
+            world.put(task(f"t-{number:03}", created_at=NOW))
+        await until(pilot, lambda: len(table(app)) == 153)
+        assert len(reads) <= 6
+
+
+def _count_reads(world: World, app: Any) -> list[str]:
+    reads: list[str] = []
+    original = app.session._client.result()._meet
+
+    async def counted(method: str, *arguments: Any, **more: Any) -> None:
+        if method in ("tasks", "task"):
+            reads.append(method)
+        await original(method, *arguments, **more)
+
+    app.session._client.result()._meet = counted
+    return reads
+
+
+async def test_a_long_queue_is_read_page_by_page(world: World) -> None:
+    for number in range(1500):
+        made = task(f"t-{number:04}", created_at=NOW - timedelta(days=1, seconds=number))
+        world.tasks[made.id] = made
+    async with queue(world) as (app, pilot):
+        assert len(table(app)) == 200
+        assert "200+ waiting for you" in text_of(app)
+        await pilot.press("G")
+        await until(pilot, lambda: len(table(app)) > 1000)
+        await pilot.press("G")
+        await until(pilot, lambda: len(table(app)) == 1503)
+        assert ids(app) == sorted(ids(app), key=lambda each: world.tasks[each].created_at, reverse=True)
+
+
+async def test_the_filter_narrows_the_queue_and_escape_clears_it(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("slash", *"sensor", "enter")
+        await until(pilot, lambda: ids(app) == [SENSOR])
+        await pilot.press("escape")
+        await until(pilot, lambda: len(ids(app)) == 3)
+
+
+async def test_another_person_sees_nothing_of_what_the_one_before_saw(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        app.become(next(each for each in app.session.profiles if each.identity == DEVELOPER))
+        await until(pilot, lambda: app.standing.identity == DEVELOPER and not len(table(app)))
+        await until(pilot, lambda: "you may not approve" in text_of(app))
+        assert place(app).review.seen is None
+
+
+async def test_a_right_that_is_given_shows_at_once(world: World) -> None:
+    async with queue(world, "administrator") as (app, pilot):
+        assert not ids(app)
+        administrator = app.standing.identity
+        world.rights[administrator] = (*world.rights[administrator], ("DEVICE_CONFIG:gw", Action.APPROVE))
+        world.changed("ACL")
+        await until(pilot, lambda: OWN in table(app))
+        await until(pilot, lambda: "A Approve" in text_of(app))
+
+
+async def test_an_error_while_reading_is_told_and_the_queue_stays(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        world.fail["tasks"] = StorageError("The disk is gone.", "Plug it in.")
+        await pilot.press("r")
+        await until(pilot, lambda: "The disk is gone." in text_of(app))
+        await pilot.press("escape")
+        del world.fail["tasks"]
+        await press(app, pilot, "r")
+        assert len(ids(app)) == 3
+
+
+HOSTILE = ["fw[/oops].bin", "[@click=app.quit]x[/]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", "測試 🚀 名前"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_hostile_names_are_shown_harmless(world: World, size: tuple[int, int]) -> None:
+    world.tasks.clear()
+    for number, name in enumerate(HOSTILE):
+        inputs = (InputFile(name=name, size=1, sha256="0" * 64),)
+        made = task(f"t-{number}", name=name, inputs=inputs, metadata=inputs, attention=name)
+        world.tasks[made.id] = made
+        world.previous[made.id] = task("t-before", name=name, inputs=inputs)
+        world.metadata[name] = name.encode()
+    async with queue(world, size=size) as (app, pilot):
+        for _ in HOSTILE:
+            await press(app, pilot, "enter")
+            seen = text_of(app)
+            assert "\x1b" not in seen
+            assert "\x07" not in seen
+            assert "\u202e" not in seen
+            await press(app, pilot, "escape", "j")
+        assert app.is_running
+
+
+async def test_the_columns_stay_in_line_whatever_the_names(world: World) -> None:
+    for number, name in enumerate(HOSTILE):
+        made = task(f"t-{number}", name=name * 5, created_at=NOW)
+        world.tasks[made.id] = made
+    async with queue(world, size=(80, 24)) as (app, _):
+        lines = [line for line in text_of(app).splitlines() if "✓ you may" in line]
+        assert len(lines) == 8
+        from rich.cells import cell_len
+
+        assert len({cell_len(line[: line.index("✓ you may")]) for line in lines}) == 1
+
+
+async def test_read_only_hides_what_decides(world: World) -> None:
+    world.read_only = True
+    async with queue(world) as (app, pilot):
+        assert "A Approve" not in text_of(app)
+        assert "x Reject" not in text_of(app)
+        await pilot.press("A", "x")
+        await settled(pilot)
+        assert app.screen is place(app)
+
+
+async def test_deciding_is_greyed_on_a_task_that_is_not_mine_to_decide(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "a", "j", "j", "j")
+        assert table(app).cursor_key == OWN
+        assert place(app).check_action("approve", ()) is None
+        await pilot.press("A")
+        await settled(pilot)
+        assert app.screen is place(app)
