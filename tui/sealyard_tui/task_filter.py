@@ -49,7 +49,7 @@ class Term(Value, frozen=True, kw_only=True):
             case "status":
                 return row.status == value
             case "state":
-                return row.result is not None and row.result.state == value
+                return row.state == value
             case "kind":
                 return row.kind == value
             case "owner":

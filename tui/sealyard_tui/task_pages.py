@@ -11,7 +11,8 @@ from sealyard_tui.task_row import Order, TaskRow, row_of
 PAGE = 200
 """Tasks in the first page, and about so many rows more each time the end comes near."""
 
-LARGE_PAGE = 1000
+LARGE_PAGE = 500
+"""Making rows of more would hold up a key."""
 
 
 class TaskPages:

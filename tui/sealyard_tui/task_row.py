@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from sys import intern
@@ -12,14 +12,18 @@ import msgspec
 
 from sealyard.model.events import TaskChanged, TaskProgress
 from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Live, Result, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import Live, Result, ResultState, Task, TaskKind, TaskStatus
 from sealyard.model.value import Value
 
 REASON_SHOWN = 80
 
 
-class TaskRow(Value, frozen=True, kw_only=True):
-    """``files``: names of inputs and metadata, a line each. ``result`` has no link, digest or signature in it."""
+class TaskRow(Value, frozen=True, kw_only=True, gc=False):
+    """``files``: names of inputs and metadata, a line each. ``linkUntil``, ``keptUntil``: of the result.
+
+    What of the result is shown is kept flat, and nothing of a row can be part of a cycle: the garbage collector
+    passes over rows, which would hold up the screen for a quarter of a second at a hundred thousand.
+    """
 
     id: str
     kind: TaskKind
@@ -35,8 +39,25 @@ class TaskRow(Value, frozen=True, kw_only=True):
     required: int = 0
     attention: bool = False
     reason: str = ""
-    result: Result | None = None
+    state: ResultState | None = None
+    link_until: datetime | None = None
+    kept_until: datetime | None = None
+    signed: bool = False
+    trial: bool = False
     live: Live | None = None
+
+    @property
+    def result(self) -> Result | None:
+        """Without link, digest and signature; the latter is empty where there is one."""
+        if self.state is None:
+            return None
+        return Result(
+            state=self.state,
+            expires_at=self.link_until,
+            kept_until=self.kept_until,
+            signature="" if self.signed else None,
+            trial=self.trial,
+        )
 
     @property
     def title(self) -> str:
@@ -49,6 +70,7 @@ class TaskRow(Value, frozen=True, kw_only=True):
 
 
 def row_of(task: Task) -> TaskRow:
+    result = task.result
     return TaskRow(
         id=task.id,
         kind=task.kind,
@@ -64,28 +86,20 @@ def row_of(task: Task) -> TaskRow:
         required=task.approvals_required,
         attention=bool(task.attention),
         reason=task.reason[:REASON_SHOWN],
-        result=_light(task.result, trial=task.trial) if task.result is not None else None,
+        state=result.state if result is not None else None,
+        link_until=result.expires_at if result is not None else None,
+        kept_until=result.kept_until if result is not None else None,
+        signed=result is not None and result.signature is not None,
+        trial=task.trial or (result is not None and result.trial),
         live=task.live,
-    )
-
-
-def _light(result: Result, *, trial: bool) -> Result:
-    return Result(
-        state=result.state,
-        expires_at=result.expires_at,
-        kept_until=result.kept_until,
-        signature=None if result.signature is None else "",
-        trial=result.trial or trial,
     )
 
 
 def moved(row: TaskRow, change: TaskChanged) -> TaskRow:
     """The row with what an event says of it; the rest is known when the task is read."""
-    result = row.result
-    if result is not None and change.result_state is not None:
-        result = msgspec.structs.replace(result, state=change.result_state)
     live = None if change.status.ended else row.live
-    return msgspec.structs.replace(row, status=change.status, result=result, live=live)
+    state = change.result_state if row.state is not None else None
+    return msgspec.structs.replace(row, status=change.status, state=state, live=live)
 
 
 def advanced(row: TaskRow, progress: TaskProgress) -> TaskRow:
@@ -116,13 +130,13 @@ def ordered(rows: Sequence[TaskRow], order: Order) -> list[TaskRow]:
     return sorted(rows, key=lambda row: _key(row, order), reverse=order is Order.NEWEST)
 
 
-def place_of(row: TaskRow, rows: Sequence[TaskRow], order: Order) -> int:
-    """Where ``row`` belongs among ``rows``, which are ordered."""
-    low, high = 0, len(rows)
+def place_of(row: TaskRow, count: int, at: Callable[[int], TaskRow], order: Order) -> int:
+    """Where ``row`` belongs among ``count`` others, which are ordered; ``at`` gives one by its place."""
+    low, high = 0, count
     mine = _key(row, order)
     while low < high:
         middle = (low + high) // 2
-        other = _key(rows[middle], order)
+        other = _key(at(middle), order)
         if other > mine if order is Order.NEWEST else other < mine:
             low = middle + 1
         else:

@@ -19,6 +19,9 @@ FEW = 20
 PACE_SECONDS = 0.25
 """Between two reads of what changed."""
 
+AT_ONCE = 5000
+"""Rows up to which a list is narrowed or ordered at once, without holding up a key."""
+
 
 class TaskList:
     """Keeps a table in step with the engine. ``told`` is called after each change of what the table holds."""
@@ -36,6 +39,8 @@ class TaskList:
         self._pages: TaskPages | None = None
         self._to_end = False
         self._guest: TaskRow | None = None
+        self._unordered: list[TaskRow] = []
+        """Read, and not in the table yet: ordering it for each page would take longer than reading."""
         self._changed: set[str] = set()
         self._catching_up = False
         self._lock = asyncio.Lock()
@@ -67,19 +72,19 @@ class TaskList:
             while len(rows) < min(seen + PAGE, len(self._table)) and not pages.complete:
                 rows += await pages.more()
             self._pages = pages
-            self._put(rows)
+            await self._put(rows)
         await self.read_on(seen + PAGE)
 
     def narrow(self, query: TaskQuery) -> None:
-        """Shows at once what of the rows that are there matches; :meth:`load` brings the others."""
+        """Shows at once what of the first rows matches; :meth:`load` brings the others."""
         self.query = query
         self._guest = None
-        self._table.replace([row for row in self._table.rows if query.matches(row)])
+        self._table.replace([row for row in self._table.rows[:AT_ONCE] if query.matches(row)])
 
     def order_by(self, order: Order) -> None:
-        """Orders what is there at once; :meth:`load` brings what comes first in this order."""
+        """Orders the first rows at once; :meth:`load` brings what comes first in this order."""
         self.order = order
-        self._table.replace(ordered(self._table.rows, order))
+        self._table.replace(ordered(self._table.rows[:AT_ONCE], order))
         self._table.action_go_first()
 
     def forget(self) -> None:
@@ -113,28 +118,43 @@ class TaskList:
             return
         rows = await pages.more()
         if pages is self._pages:
-            self._add(rows)
+            await self._add(rows)
 
-    def _put(self, rows: list[TaskRow]) -> None:
+    async def _put(self, rows: list[TaskRow]) -> None:
         """These and no others, in their order."""
+        self._unordered.clear()
         guest = self._guest
         if guest is not None and all(row.id != guest.id for row in rows):
             rows = [*rows, guest]
         in_order = self.order.by_engine and guest is None
-        self._table.replace(rows if in_order else ordered(rows, self.order))
+        self._table.replace(rows if in_order else await self._in_order(rows))
         self._told()
 
-    def _add(self, rows: list[TaskRow]) -> None:
+    async def _add(self, rows: list[TaskRow]) -> None:
         table = self._table
         follows = self._to_end and table.cursor == len(table) - 1
         if self.order.by_engine and self._guest is None:
             table.extend(rows)
         else:
-            new = {row.id: row for row in rows}
-            table.replace(ordered([*(row for row in table.rows if row.id not in new), *rows], self.order))
+            await self._merge(rows)
         if follows:
-            table.go_to(table.rows[-1].id)
+            table.go_to(table.row_at(len(table) - 1).id)
         self._told()
+
+    async def _merge(self, rows: list[TaskRow]) -> None:
+        """Each time the list has doubled, and at its end."""
+        self._unordered += rows
+        if self._to_end and not self.complete and len(self._unordered) < len(self._table):
+            return
+        new = [row for row in self._unordered if row.id not in self._table]
+        self._unordered.clear()
+        self._table.replace(await self._in_order([*self._table.rows, *new]))
+
+    async def _in_order(self, rows: list[TaskRow]) -> list[TaskRow]:
+        """Beside the screen, where there are many."""
+        if len(rows) <= AT_ONCE:
+            return ordered(rows, self.order)
+        return await asyncio.to_thread(ordered, rows, self.order)
 
     # ---- what changes
 
@@ -192,18 +212,24 @@ class TaskList:
         there = table.row(row.id)
         if not self.query.matches(row) and not self._is_guest(row.id):
             table.drop(row.id)
-        elif there is None:
-            self._insert(row)
-        elif stays(there, row, self.order):
+        elif there is not None and stays(there, row, self.order):
             table.renew(row)
         else:
-            table.replace(ordered([*(each for each in table.rows if each.id != row.id), row], self.order))
+            self._insert(row)
 
     def _insert(self, row: TaskRow) -> None:
         """What belongs below the pages that were read comes with its page."""
-        place = place_of(row, self._table.rows, self.order)
+        place = self._place_of(row)
         if place < len(self._table) or self.complete or not self.order.by_engine:
             self._table.insert(place, row)
+
+    def _place_of(self, row: TaskRow) -> int:
+        """Among the others."""
+        table = self._table
+        own = table.place_of(row.id)
+        if own is None:
+            return place_of(row, len(table), table.row_at, self.order)
+        return place_of(row, len(table) - 1, lambda place: table.row_at(place + (place >= own)), self.order)
 
     # ---- one that is asked for by name
 
@@ -212,7 +238,7 @@ class TaskList:
         row = self._table.row(task_id) or row_of(await (await self._client()).task(task_id))
         if row.id not in self._table:
             self._guest = row
-            self._table.insert(place_of(row, self._table.rows, self.order), row)
+            self._table.insert(self._place_of(row), row)
             self._told()
         return row
 

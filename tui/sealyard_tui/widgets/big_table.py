@@ -175,6 +175,12 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
     def row(self, key: str) -> Row | None:
         return self._rows.get(key)
 
+    def row_at(self, place: int) -> Row:
+        return self._rows[self._keys[place]]
+
+    def place_of(self, key: str) -> int | None:
+        return self._keys.index(key) if key in self._rows else None
+
     @property
     def cursor_key(self) -> str | None:
         return self._keys[self.cursor] if self.cursor < len(self._keys) else None
@@ -225,11 +231,12 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         self._settle(before)
 
     def insert(self, place: int, row: Row) -> None:
-        """Before the row that is at ``place`` now; one whose key is there already is renewed in its place."""
+        """At ``place`` among the others; one whose key is there already moves to it."""
         before = self.cursor_key
         key = self._key(row)
-        if key not in self._rows:
-            self._keys.insert(place, key)
+        if key in self._rows:
+            self._keys.remove(key)
+        self._keys.insert(place, key)
         self._rows[key] = row
         self._settle(before)
 
