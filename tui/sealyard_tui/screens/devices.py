@@ -164,7 +164,7 @@ class Devices(Place):
     def _why_empty(self) -> str:
         if self._devices:
             return "Nothing fits the filter; Esc clears it."
-        if self._may(Action.CREATE, type_resource(ResourceType.DEVICE_CONFIG)):
+        if may(self.known.rights, Action.CREATE, type_resource(ResourceType.DEVICE_CONFIG)):
             return "No device configurations yet. n makes the first one."
         return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
 
@@ -195,7 +195,7 @@ class Devices(Place):
             pane.show(lambda _: Content.styled("What a configuration says is shown here.", "$text-muted"))
         else:
             pane.border_subtitle = Content("[ older  ] newer" if newest.version > 1 else "")
-            pane.show(partial(detail, shown, newest.version, self.known, self.standing, self.now()))
+            pane.show(partial(detail, shown, newest.version, self.known, self.now()))
         self.refresh_bindings()
 
     def action_step(self, by: int) -> None:
@@ -290,7 +290,7 @@ async def _known(client: Client) -> Known:
             keys = await client.keys()
         if may(rights, Action.VIEW, type_resource(ResourceType.ACL)):
             access = await client.access()
-    return Known(keys=keys, access=access)
+    return Known(rights=rights, keys=keys, access=access)
 
 
 def _searchable(device: DeviceConfiguration) -> str:

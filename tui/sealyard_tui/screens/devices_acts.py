@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from sealyard.client.local_files import write_new
+from sealyard.client.local_files import local_name, write_new
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
@@ -124,7 +124,13 @@ class DeviceActs:
         key = device.encryption
         form = FormDialog(
             f"Export the symmetric key of {safe_text(device.name)}",
-            (path_field("file", "New file", self._usual_folder() / f"{device.name}-v{key.version}.key"),),
+            (
+                path_field(
+                    "file",
+                    "New file",
+                    self._usual_folder() / local_name(f"{device.name}-v{key.version}.key", device.id),
+                ),
+            ),
             partial(self._exported, device),
             draft=self._drafts[f"export/{device.id}"],
             about=(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.model.access import Action, ResourceType, device_resource, type_resource
+from sealyard.model.access import Action, ResourceType, Right, device_resource, may, type_resource
 from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
 from sealyard.model.keys import CERTIFICATE_WARNING, KeyInfo, KeyVersion
 from sealyard.model.requests import Access, DeviceUpdate
@@ -14,14 +14,14 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 from sealyard.model.wording import duration_text, time_text
 from sealyard_tui.shown import fields, plain
-from sealyard_tui.standing import Standing
 
 Part = tuple[str, Content | str]
 
 
 class Known(Value, frozen=True, kw_only=True):
-    """What could be read beside the configurations; None where this person may not."""
+    """What could be read beside the configurations; None where this person may not. ``rights``: their own."""
 
+    rights: tuple[Right, ...] = ()
     keys: tuple[KeyInfo, ...] | None = None
     access: Access | None = None
 
@@ -42,9 +42,7 @@ def heading(device: DeviceConfiguration, newest: int) -> Content:
     )
 
 
-def detail(
-    device: DeviceConfiguration, newest: int, known: Known, standing: Standing, now: datetime, width: int
-) -> Content:
+def detail(device: DeviceConfiguration, newest: int, known: Known, now: datetime, width: int) -> Content:
     """Of one version; ``width`` in cells."""
     parts: list[Part] = [
         ("description", plain(device.description)),
@@ -60,7 +58,7 @@ def detail(
         parts += _key_parts("encryption", encryption, known, now, unused=index > 0)
     for index, signing in enumerate(device.signing_keys):
         parts += _key_parts("signing", signing, known, now, unused=index > 0)
-    parts += [("", " "), *_people(device, known.access), ("you may", _own(device, standing))]
+    parts += [("", " "), *_people(device, known.access), ("you may", _own(device, known))]
     if device.warnings:
         parts.append(("", " "))
     parts += [("! warning", Content.styled(safe_text(each), "$warning")) for each in device.warnings]
@@ -156,9 +154,11 @@ def _with_members(subject: str, access: Access) -> str:
     return f"{safe_text(subject)} ({', '.join(members)})" if members else safe_text(subject)
 
 
-def _own(device: DeviceConfiguration, standing: Standing) -> str:
+def _own(device: DeviceConfiguration, known: Known) -> str:
     resource = device_resource(device.id)
-    mine = [each for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT) if standing.may(each, resource)]
+    mine = [
+        each for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT) if may(known.rights, each, resource)
+    ]
     return ", ".join(mine) or "look at it"
 
 

@@ -15,9 +15,10 @@ from textual.widgets.option_list import Option
 from sealyard.model.safe_text import safe_text
 from sealyard_tui.screens.dialog import Dialog
 from sealyard_tui.widgets.form_fields import Choices
+from sealyard_tui.widgets.safe_input import SafeInput
 
 
-class _Typed(Input):
+class _Typed(SafeInput):
     def check_consume_key(self, key: str, character: str | None) -> bool:
         """All printable keys but the one that marks."""
         return key != "space" and super().check_consume_key(key, character)

@@ -47,6 +47,10 @@ class Draft:
         self.answers: Answers | None = None
 
 
+class _Fields(VerticalScroll, inherit_bindings=False):
+    """Arrows go from field to field; what is gone to is scrolled to."""
+
+
 class FormDialog(Dialog[bool]):
     """True once ``submit`` did its work. Esc goes back at any time; work that goes on then still comes to its end."""
 
@@ -95,7 +99,7 @@ class FormDialog(Dialog[bool]):
     def compose_dialog(self) -> ComposeResult:
         if self._about:
             yield Static(Content(safe_lines(self._about)), classes="about")
-        with VerticalScroll(classes="fields", can_focus=False):
+        with _Fields(classes="fields", can_focus=False):
             yield from self._rows()
         yield Static("", classes="hint", markup=False)
         yield Static("", classes="notes", markup=False)

@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
+from sealyard_tui.widgets.safe_input import SafeInput
 
 Choices = tuple[tuple[str, str], ...]
 """What is answered, and what is shown of it; the latter may be foreign text."""
@@ -235,7 +236,7 @@ def _control(field: Field, kept: Answers | None, others: Texts) -> Input | Choic
     if isinstance(field, ChoiceField):
         choices = field.choices(others) if callable(field.choices) else field.choices
         return ChoiceLine(choices, value)
-    return Input(value, compact=True, select_on_focus=False)
+    return SafeInput(value, compact=True, select_on_focus=False)
 
 
 def answers_of(rows: Iterable[FieldRow]) -> Answers:

@@ -1,0 +1,362 @@
+"""Device configurations: all of a version is seen, and each act is there for who may do it, with what it means."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+from form_hand import asked, fill, form_opens, hand_in, mark, sees, write
+from stage import make_app, running, settled, text_of, until
+from textual.pilot import Pilot
+from tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
+
+from sealyard.model.access import Action
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.errors import NotAllowedError, StorageError
+from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard_tui.app import SealyardApp
+
+HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
+
+
+def the_app(world: World, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
+    app = make_app(world, who, screen="devices")
+    app.downloads_folder = downloads
+    app._begin_downloads = _nothing  # type: ignore[method-assign, assignment]
+    return app
+
+
+async def _nothing(_: object) -> None:
+    """Automatic downloads have tests of their own."""
+
+
+async def typed(pilot: Pilot[None], word: str) -> None:
+    write(pilot.app, word)  # type: ignore[arg-type]
+    await pilot.press("enter")
+    await settled(pilot)
+
+
+async def test_a_list_says_name_version_algorithms_and_warnings_at_80_columns(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(80, 24)):
+        seen = text_of(app)
+        for words in ("gateway", "AES256_CBC_PKCS7_PAD", "ECC_NIST_P256", "!1", "sensor"):
+            assert words in seen
+
+
+async def test_a_wide_list_says_quorum_format_and_terms_beside_the_detail(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(120, 40)):
+        seen = text_of(app)
+        for words in ("APPROVALS", "FORMAT", "LINK", "KEPT", "local:gateway-signing version 1", "may approve"):
+            assert words in seen
+        assert f"may use         {DEVELOPER}" in seen
+        assert "CBC hides" in seen
+
+
+async def test_enter_opens_the_detail_and_esc_closes_it(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        assert "link time" not in text_of(app)
+        await pilot.press("enter")
+        await sees(pilot, app, "gateway  version 2 of 2", "link time")
+        await pilot.press("escape")
+        await until(pilot, lambda: "link time" not in text_of(app))
+
+
+async def test_older_versions_are_stepped_through_and_said_to_be_older(world: World) -> None:
+    app = the_app(world)
+    async with running(app) as pilot:
+        await pilot.press("left_square_bracket")
+        await sees(pilot, app, "version 1 of 2", "not the newest, which is 2")
+        await pilot.press("left_square_bracket")
+        await pilot.press("right_square_bracket")
+        await sees(pilot, app, "version 2 of 2")
+
+
+async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(world: World) -> None:
+    world.fail["keys"] = world.fail["access"] = NotAllowedError("not for you")
+    app = the_app(world, "developer")
+    async with running(app) as pilot:
+        seen = text_of(app)
+        assert "local:gateway-signing version 1" in seen
+        assert "you may         USE" in seen
+        assert "fingerprint" not in seen
+        assert "not for you" not in seen
+        for key in ("n", "e", "E", "R"):
+            await pilot.press(key)
+        await settled(pilot)
+        assert app.screen.id == "devices"
+        assert not world.calls
+
+
+async def test_a_certificate_that_ends_soon_is_a_warning_in_words(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    async def keys(self: WorldClient) -> tuple[KeyInfo, ...]:
+        version = KeyVersion(
+            version=1,
+            created_at=NOW,
+            origin="generated",
+            fingerprint=sha("k"),
+            certificate_ends_at=NOW + timedelta(days=3),
+        )
+        key = KeyInfo(uri="local:gateway-signing", kind=KeyKind.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,))
+        return (key,)
+
+    monkeypatch.setattr(WorldClient, "keys", keys)
+    app = the_app(world)
+    async with running(app):
+        seen = text_of(app)
+        assert "in 3d; rotate the key (R)" in seen
+        assert "!2" in seen
+
+
+async def test_read_only_hides_all_that_changes_something(world: World) -> None:
+    world.read_only = True
+    app = the_app(world)
+    async with running(app) as pilot:
+        footer = text_of(app).splitlines()[-1]
+        assert "New" not in footer
+        assert "Export" not in footer
+        assert "Certificates" in footer
+        await pilot.press("n", "e", "E", "R")
+        await settled(pilot)
+        assert app.screen.id == "devices"
+
+
+async def test_creating_shows_the_caveats_of_what_is_chosen(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "n")
+        fill(app, "encryption", EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD)
+        await sees(pilot, app, "patterns stay visible")
+        fill(app, "encryption", EncryptionAlgorithm.AES128_CTR_NO_PAD)
+        await until(pilot, lambda: "patterns" not in text_of(app))
+
+
+async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: World) -> None:
+    app = the_app(world)
+    async with running(app) as pilot:
+        await form_opens(pilot, "n")
+        fill(app, "name", "door-lock")
+        fill(app, "description", "in the door")
+        fill(app, "signing", SigningAlgorithm.ED25519)
+        fill(app, "purpose", KeyPurpose.PACKAGE)
+        mark(app, "use", DEVELOPER)
+        mark(app, "approve", OWNER, ADMINISTRATOR)
+        fill(app, "approvals", "2")
+        fill(app, "link", "12h")
+        fill(app, "retention", "2w")
+        await hand_in(pilot)
+        assert asked(world.calls, "create_device") == [
+            (
+                DeviceRequest(
+                    name="door-lock",
+                    description="in the door",
+                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                    signing=SigningAlgorithm.ED25519,
+                    purpose=KeyPurpose.PACKAGE,
+                    use=(DEVELOPER,),
+                    approve=(OWNER, ADMINISTRATOR),
+                    approvals_required=2,
+                    link_seconds=12 * 3600,
+                    retention_seconds=14 * 86400,
+                ),
+            )
+        ]
+        await sees(pilot, app, "door-lock  version 1 of 1", "door-lock is there")
+
+
+async def test_only_keys_that_fit_the_algorithm_are_offered(world: World) -> None:
+    app = the_app(world)
+    async with running(app) as pilot:
+        await form_opens(pilot, "n")
+        fill(app, "signing", SigningAlgorithm.ECC_NIST_P256)
+        await pilot.pause()
+        fill(app, "signing_key", "local:gateway-signing")
+        fill(app, "signing", SigningAlgorithm.RSA_4096)
+        await sees(pilot, app, "a new key (RSA_4096)")
+
+
+async def test_making_keys_takes_time_and_the_screen_says_so(world: World) -> None:
+    world.hold["create_device"] = asyncio.Event()
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "n")
+        fill(app, "name", "slow")
+        await pilot.press("ctrl+s")
+        await sees(pilot, app, "▸ Making it and its keys…")
+        world.hold["create_device"].set()
+        await settled(pilot)
+        assert app.screen.id == "devices"
+
+
+async def test_a_product_owner_without_the_list_of_people_writes_their_names(world: World) -> None:
+    world.rights[OWNER] = (*world.rights[OWNER], ("RESOURCE_TYPE:DEVICE_CONFIG", Action.CREATE))
+    app = the_app(world, "owner")
+    async with running(app) as pilot:
+        await form_opens(pilot, "n")
+        fill(app, "name", "door")
+        fill(app, "use", "dana GROUP:devs")
+        fill(app, "approve", "no body!")
+        await pilot.press("ctrl+s")
+        await sees(pilot, app, "'body!' is not a subject")
+        fill(app, "approve", "")
+        await hand_in(pilot)
+        request = asked(world.calls, "create_device")[0][0]
+        assert isinstance(request, DeviceRequest)
+        assert request.use == ("USER:dana", "GROUP:devs")
+
+
+async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "e")
+        assert "Tasks that wait or run keep version 2" in text_of(app)
+        assert "Nothing changes yet." in text_of(app)
+        fill(app, "link", "90m")
+        fill(app, "approvals", "2")
+        await sees(pilot, app, "approvals: 1 → 2", "link time: 1d → 1h 30m")
+        await hand_in(pilot)
+        wanted = DeviceUpdate(config="gw", approvals_required=2, link_seconds=5400)
+        assert asked(world.calls, "update_device") == [(wanted,)]
+        await sees(pilot, app, "gateway has version 3 now")
+
+
+async def test_a_version_without_a_change_is_not_made(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "e")
+        await hand_in(pilot)
+        await sees(pilot, app, "Nothing would change.")
+        assert not world.calls
+
+
+async def test_a_span_of_more_than_two_units_stays_as_it_was(world: World) -> None:
+    world.devices["gw"][-1] = device(link_seconds=86400 + 3600 + 60)
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "e")
+        fill(app, "approvals", "2")
+        await hand_in(pilot)
+        assert asked(world.calls, "update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
+
+
+async def test_certificates_are_written_beside_what_is_there_and_told_where(world: World, tmp_path: Path) -> None:
+    (tmp_path / "gw-signing.pem").write_text("somebody else's")
+    app = the_app(world, "developer", tmp_path)
+    async with running(app) as pilot:
+        await form_opens(pilot, "d")
+        await hand_in(pilot)
+        await sees(pilot, app, "gw-signing (2).pem")
+    assert (tmp_path / "gw-signing.pem").read_text() == "somebody else's"
+    assert "BEGIN CERTIFICATE" in (tmp_path / "gw-signing (2).pem").read_text()
+
+
+async def test_the_key_leaves_only_after_its_name_was_typed(world: World, tmp_path: Path) -> None:
+    app = the_app(world, "administrator", tmp_path)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "E")
+        assert "(mode 0600)" in text_of(app)
+        await pilot.press("ctrl+s")
+        await sees(pilot, app, "It cannot be called back", "Type gateway to go on")
+        write(app, "gate")
+        await pilot.press("enter")
+        assert not world.calls
+        await typed(pilot, "way")
+        path = tmp_path / "gateway-v1.key"
+        assert asked(world.calls, "export_device_key") == [("gw", path, True)]
+        assert path.exists()
+        await sees(pilot, app, "mode 0600")
+
+
+async def test_going_back_from_the_typed_confirmation_exports_nothing(world: World, tmp_path: Path) -> None:
+    app = the_app(world, "administrator", tmp_path)
+    async with running(app, size=(80, 24)) as pilot:
+        form = await form_opens(pilot, "E")
+        await pilot.press("ctrl+s")
+        await sees(pilot, app, "Type gateway to go on")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is form)
+        assert not world.calls
+
+
+async def test_a_refusal_of_the_export_is_told_and_the_application_lives(world: World, tmp_path: Path) -> None:
+    world.fail["export_device_key"] = StorageError("There is such a file already.", "Choose another name.")
+    app = the_app(world, "administrator", tmp_path)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "E")
+        await pilot.press("ctrl+s")
+        await sees(pilot, app, "Type gateway to go on")
+        await typed(pilot, "gateway")
+        await sees(pilot, app, "✗ There is such a file already.", "→ Choose another name.")
+
+
+async def test_rotating_names_every_configuration_that_follows(world: World) -> None:
+    world.hold["rotate_key"] = asyncio.Event()
+    world.devices["door"] = [msgspec.structs.replace(device("door", "door", 1), signing_keys=device().signing_keys)]
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await pilot.press("R")
+        await sees(pilot, app, "Rotate which key?", "local:gateway-signing  gateway, door")
+        await pilot.press("1")
+        await sees(pilot, app, "Type local:gateway-signing to go on")
+        write(app, "local:gateway-signing")
+        await pilot.press("enter")
+        await sees(pilot, app, "▸ Making the next version of local:gateway-signing…")
+        world.hold["rotate_key"].set()
+        await settled(pilot)
+        assert asked(world.calls, "rotate_key") == [("local:gateway-signing",)]
+        assert "▸ Making" not in text_of(app)
+
+
+async def test_foreign_text_is_shown_harmless(world: World) -> None:
+    world.devices["gw"].append(device(version=3, name=HOSTILE, description=HOSTILE, warnings=(HOSTILE,)))
+    app = the_app(world)
+    async with running(app) as pilot:
+        await sees(pilot, app, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
+        await form_opens(pilot, "e")
+        await pilot.press("escape", "E")
+        await sees(pilot, app, "Export the symmetric key of fw[/oops]")
+        assert "\x1b" not in text_of(app)
+        assert "\u202e" not in text_of(app)
+
+
+async def test_the_filter_narrows_by_name_algorithm_and_key(world: World) -> None:
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await pilot.press("slash", *"sensor-sig", "enter")
+        await sees(pilot, app, "1 of 2")
+        assert "gateway " not in text_of(app)
+        await pilot.press("escape")
+        await sees(pilot, app, "gateway")
+
+
+async def test_an_empty_list_says_what_to_do_next(world: World) -> None:
+    world.devices.clear()
+    for who, words in (("administrator", "n makes the first one"), ("developer", "Ask an administrator")):
+        app = the_app(world, who)
+        async with running(app, size=(80, 24)) as pilot:
+            await sees(pilot, app, words)
+
+
+async def test_a_change_elsewhere_is_seen_and_the_cursor_stays(world: World) -> None:
+    app = the_app(world)
+    async with running(app) as pilot:
+        await pilot.press("down")
+        await until(pilot, lambda: world.listeners > 0)
+        world.devices["aaa"] = [device("aaa", "aaa", 1)]
+        world.changed("DEVICE_CONFIG:aaa")
+        await sees(pilot, app, "aaa", "sensor  version 1 of 1")
+
+
+async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
+    app = the_app(world)
+    async with running(app) as pilot:
+        assert "fingerprint" in text_of(app)
+        app.become(next(each for each in app.session.profiles if each.name == "developer"))
+        await until(pilot, lambda: app.standing.identity == DEVELOPER and bool(app.standing.rights))
+        await settled(pilot)
+        assert "fingerprint" not in text_of(app)
