@@ -87,6 +87,19 @@ async def test_the_end_is_read_in_the_background_while_the_count_grows(world: Wo
         assert "5,000 entries" in text_of(app)
 
 
+async def test_each_older_page_is_read_once(world: World) -> None:
+    world.entries = audit_entries(5000)
+    app = audit_app(world)
+    async with running(app) as pilot:
+        below: list[object] = []
+        client = await app.session.client()
+        read = client.audit
+        client.audit = lambda *args, **more: below.append(more.get("below")) or read(*args, **more)  # type: ignore
+        await pilot.press("pagedown", "pagedown", "G", "G")
+        await until(pilot, lambda: table(app).cursor_key == "0")
+        assert len(below) == len(set(below))
+
+
 async def test_escape_stops_reading_on(world: World) -> None:
     world.entries = audit_entries(5000)
     app = audit_app(world)

@@ -251,8 +251,8 @@ class Audit(Place):
     def _near_end(self, event: BigTable.NearEnd) -> None:
         if event.last:
             self._read_down_to(0)
-        elif self._next is not None and not self._reading_older:
-            self.attempt(self._read_older(), group="older")
+        elif self._next is not None:
+            self._begin_older()
 
     def _read_down_to(self, seq: int) -> None:
         """Reads on in the background; the cursor goes there in the end, unless it was moved meanwhile."""
@@ -261,11 +261,15 @@ class Audit(Place):
             return
         self._goal, self._left_at = seq, self.table.cursor_key
         self._show_state()
+        self._begin_older()
+
+    def _begin_older(self) -> None:
+        """One reads at a time: two would each set where to go on."""
         if not self._reading_older:
+            self._reading_older = True
             self.attempt(self._read_older(), group="older")
 
     async def _read_older(self) -> None:
-        self._reading_older = True
         turn = self._turn
         try:
             client = await self.client()
@@ -286,7 +290,7 @@ class Audit(Place):
             if turn == self._turn:
                 self._goal = None
             elif self._goal is not None:
-                self.attempt(self._read_older(), group="older")
+                self._begin_older()
 
     def _end_search(self) -> None:
         goal, self._goal = self._goal, None
@@ -310,7 +314,7 @@ class Audit(Place):
             if self._line:
                 self._set_line("")
                 await self._begin(client, "", AuditFilter())
-            self.table.focus()
+            self.set_focus(self.table)
             self._read_down_to(seq)
 
         self.attempt(show(), group="load", exclusive=True)
@@ -358,7 +362,7 @@ class Audit(Place):
     @on(BigTable.Chosen)
     def _open_detail(self) -> None:
         self.add_class("-detail")
-        self.query_one(AuditDetail).focus()
+        self.set_focus(self.query_one(AuditDetail))
 
     def action_back(self) -> None:
         """One level: the search for older ones, the detail, the filter."""
@@ -367,7 +371,7 @@ class Audit(Place):
             self._show_state()
         elif self.has_class("-detail") or self.query_one(AuditDetail).has_focus:
             self.remove_class("-detail")
-            self.table.focus()
+            self.set_focus(self.table)
         else:
             super().action_back()
 
@@ -388,7 +392,7 @@ class Audit(Place):
         except UsageError:
             before = {}
         self._set_line(join_filter({**before, **parts}))
-        self.table.focus()
+        self.set_focus(self.table)
         self.reload()
 
     def action_only_resource(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +26,10 @@ KINDS = {
     "jsonl": "JSON lines, byte for byte as they were sealed",
     "csv": "for a spreadsheet; formulas are made harmless",
 }
+
+
+PIECE = 64 << 10
+"""Characters that are written at once, however few come at a time."""
 
 
 class AuditExport(Dialog[None]):
@@ -65,7 +70,7 @@ class AuditExport(Dialog[None]):
         yield Static("", classes="outcome", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#path").focus()
+        self.set_focus(self.query_one("#path"))
 
     def _usual_path(self) -> Path:
         folder = self.sealyard.downloads_folder or Path.home()
@@ -129,7 +134,7 @@ class AuditExport(Dialog[None]):
         file = await asyncio.to_thread(WholeFile, self._path)
         count = 0
         try:
-            async for text in client.export_audit(self._kind):
+            async for text in _in_pieces(client.export_audit(self._kind)):
                 await asyncio.to_thread(file.write, text)
                 count += text.count("\n")
                 self.query_one(ProgressBar).update(progress=min(count, self._log_size))
@@ -167,3 +172,15 @@ class AuditExport(Dialog[None]):
         if action == "copy":
             return self.has_class("-over")
         return super().check_action(action, parameters)
+
+
+async def _in_pieces(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    waiting: list[str] = []
+    length = 0
+    async for text in texts:
+        waiting.append(text)
+        length += len(text)
+        if length >= PIECE:
+            yield "".join(waiting)
+            waiting, length = [], 0
+    yield "".join(waiting)
