@@ -353,7 +353,7 @@ async def test_a_list_gives_the_newest_first_and_each_task_once(house: House) ->
     seen: list[str] = []
     after = None
     while True:
-        page = house.engine.views.page(SECOND, TaskFilter(), after, 2)
+        page = await house.engine.views.page(SECOND, TaskFilter(), after, 2)
         seen += [each.id for each in page.tasks]
         if (after := page.next) is None:
             break
@@ -365,6 +365,6 @@ async def test_a_list_may_be_asked_for_the_other_way_round(house: House) -> None
     for _ in range(3):
         await house.later(seconds=1)
         made.append((await house.package()).id)
-    page = house.engine.views.page(SECOND, TaskFilter(oldest_first=True), None, 2)
-    rest = house.engine.views.page(SECOND, TaskFilter(oldest_first=True), page.next, 2)
+    page = await house.engine.views.page(SECOND, TaskFilter(oldest_first=True), None, 2)
+    rest = await house.engine.views.page(SECOND, TaskFilter(oldest_first=True), page.next, 2)
     assert [each.id for each in (*page.tasks, *rest.tasks)] == made

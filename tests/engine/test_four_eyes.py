@@ -301,14 +301,14 @@ async def test_the_hindrance_says_why_one_cannot_decide(house: House, subject: s
     hindrance = house.engine.views.hindrance(subject, task)
     assert words in hindrance
     assert bool(hindrance) is bool(words)
-    waiting = house.engine.views.page(subject, TaskFilter(waiting_for_me=True), None, 10)
+    waiting = await house.engine.views.page(subject, TaskFilter(waiting_for_me=True), None, 10)
     assert [each.id for each in waiting.tasks] == ([] if words else [task.id])
 
 
 async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House) -> None:
     await house.package()
     done = TaskFilter(waiting_for_me=True, status=TaskStatus.DONE)
-    assert house.engine.views.page(OWNER, done, None, 10).tasks == ()
+    assert (await house.engine.views.page(OWNER, done, None, 10)).tasks == ()
 
 
 # ---- the trial switch

@@ -212,7 +212,7 @@ async def test_what_one_may_not_see_does_not_exist(house: House) -> None:
         house.engine.views.task("USER:stranger", task.id)
     with pytest.raises(NotFoundError):
         house.engine.views.task("USER:stranger", task.id[:4])
-    page = house.engine.views.page("USER:stranger", TaskFilter(), None, 100)
+    page = await house.engine.views.page("USER:stranger", TaskFilter(), None, 100)
     assert page.tasks == ()
     assert page.total in (None, 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from storage_help import Disk, Open, documents
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
 from sealyard.storage.documents import DocumentStore, Page, TinyDocuments, Unit
-from sealyard.storage.index import TableIndex
+from sealyard.storage.index import TableIndex, cursor_of
 from sealyard.storage.memory import Memory
 
 
@@ -115,8 +116,6 @@ steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | listed), max_s
 def test_pages_are_what_sorting_and_filtering_everything_would_give(
     before: list[Any], after: list[Any], filters: dict[str, str], newest_first: bool, limit: int
 ) -> None:
-    import msgspec
-
     memory = Memory({"t": FIELDS})
     expected: dict[str, dict[str, Any]] = {}
 
@@ -132,11 +131,12 @@ def test_pages_are_what_sorting_and_filtering_everything_would_give(
         found: list[str] = []
         cursor = None
         while True:
-            page, cursor, total = index.page(filters, newest_first, cursor, limit)
+            page, more, total = index.page(filters, newest_first, cursor, limit)
             assert total == len(matching)
-            found += page
-            if cursor is None:
+            found += [identity for _, identity in page]
+            if not more:
                 return found
+            cursor = cursor_of(page[-1])
 
     def in_order(documents: dict[str, dict[str, Any]]) -> list[str]:
         hits = [(d.get("createdAt", ""), i) for i, d in documents.items() if filters.items() <= d.items()]
@@ -153,6 +153,30 @@ def test_pages_are_what_sorting_and_filtering_everything_would_give(
     matching = first
     assert walk(memory.index("t")) == first
     assert {i: msgspec.json.decode(d) for i, d in memory.tables.get("t", {}).items()} == was
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_an_encoded_page_is_the_same_page_and_can_be_continued_behind_each_document(
+    open_store: Open, newest_first: bool
+) -> None:
+    store = open_store()
+    store.submit(Unit(puts=tuple(task(number) for number in range(5)))).result()
+
+    def ids(after: str | None, limit: int = 9) -> list[str]:
+        page = store.page("tasks", filters={}, newest_first=newest_first, after=after, limit=limit)
+        return [identity for identity, _ in page.documents]
+
+    whole = ids(None)
+    for limit in (3, 5, 9):
+        page = store.page_json("tasks", filters={}, newest_first=newest_first, limit=limit)
+        assert [identity for _, identity in page.keys] == whole[:limit]
+        assert [msgspec.json.decode(each) for each in page.documents] == [
+            store.get("tasks", identity) for identity in whole[:limit]
+        ]
+        for count in range(1, len(page.keys) + 1):
+            cursor = page.cursor(count)
+            assert (ids(cursor) if cursor is not None else []) == whole[count:]
+    assert store.page_json("nothing", filters={}, limit=3).cursor(0) is None
 
 
 def test_a_reader_sees_what_was_there_and_follows(open_store: Open) -> None:

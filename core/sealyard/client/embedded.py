@@ -144,7 +144,8 @@ class EmbeddedClient:
         return await self._look(f"TASK:{task_id}", lambda: self._engine.views.task(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        return await self._look("TASK", lambda: self._engine.views.page(self._subject, filters, after, limit))
+        page = self._engine.views.page(self._subject, filters, after, limit)
+        return await self._thread.call(self._engine.look(self._subject, "TASK", page))
 
     async def counts(self) -> TaskCounts:
         return await self._look("TASK", lambda: self._engine.views.counts(self._subject))

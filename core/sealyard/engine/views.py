@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -12,13 +13,19 @@ from sealyard.engine.tables import TASKS
 from sealyard.engine.totals import Totals
 from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage
+from sealyard.model.requests import TaskCounts, TaskFilter, TaskNames, TaskPage
 from sealyard.model.results import as_at
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Live, ResultState, Task, TaskStatus
 
 LONGEST_PAGE = 1000
 SHORTEST_PREFIX = 3
+
+PART = 200
+"""Tasks read without giving way: a millisecond."""
+
+_decode_task = msgspec.json.Decoder(Task).decode
+_decode_names = msgspec.json.Decoder(TaskNames).decode
 
 
 class Views:
@@ -46,25 +53,22 @@ class Views:
         result = as_at(task.result, self._ledger.clock.now()) if task.result is not None else None
         return msgspec.structs.replace(task, result=result, live=self._live(task))
 
-    def page(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
-        """Reads on until the page is full or the list has ended."""
+    async def page(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
+        """Reads on until the page is full or the list has ended, and gives way to others meanwhile."""
         if not 1 <= limit <= LONGEST_PAGE:
             raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
         indexed = self._indexed(filters)
         found: list[Task] = []
         while True:
-            page = self._ledger.store.page(
-                TASKS.name,
-                filters=indexed,
-                newest_first=not filters.oldest_first,
-                after=after,
-                limit=limit - len(found),
+            part = self._ledger.store.page_json(
+                TASKS.name, filters=indexed, newest_first=not filters.oldest_first, after=after, limit=PART
             )
-            found.extend(self._matching(subject, filters, (document for _, document in page.documents)))
-            after = page.next
+            read = self._read(part.documents, subject, filters, found, limit)
+            after = part.cursor(read)
             if after is None or len(found) >= limit:
                 total = self._totals.of(subject, indexed) if self._counted(filters) else None
                 return TaskPage(tasks=tuple(found), next=after, total=total)
+            await asyncio.sleep(0)
 
     def counts(self, subject: str) -> TaskCounts:
         """Exact; costs the waiting tasks only, however many others there are."""
@@ -93,13 +97,26 @@ class Views:
             return f"You may not approve for {task.config_name}."
         return ""
 
-    def _matching(self, subject: str, filters: TaskFilter, documents: Iterator[dict[str, object]]) -> Iterator[Task]:
-        for document in documents:
-            if not self._may_see(subject, str(document["createdBy"]), str(document["configId"])):
+    def _read(
+        self, documents: Sequence[bytes], subject: str, filters: TaskFilter, found: list[Task], limit: int
+    ) -> int:
+        """Adds what matches to ``found`` until it holds ``limit``; how many documents were read for it."""
+        for count, document in enumerate(documents, 1):
+            if filters.text and not filters.finds_text(_decode_names(document)):
                 continue
-            task = self.as_now(msgspec.convert(document, Task))
-            if filters.matches(task) and not (filters.waiting_for_me and self.hindrance(subject, task)):
-                yield task
+            task = self.as_now(_decode_task(document))
+            if self._matches(subject, filters, task):
+                found.append(task)
+                if len(found) == limit:
+                    return count
+        return len(documents)
+
+    def _matches(self, subject: str, filters: TaskFilter, task: Task) -> bool:
+        return (
+            self._may_see(subject, task.created_by, task.config_id)
+            and filters.matches(task)
+            and not (filters.waiting_for_me and self.hindrance(subject, task))
+        )
 
     def _waiting_for(self, subject: str) -> int:
         if not any(action is Action.APPROVE for _, action in self._rights.of(subject)):
@@ -108,10 +125,9 @@ class Views:
         count = 0
         after: str | None = None
         while True:
-            page = self._ledger.store.page(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
-            tasks = (msgspec.convert(document, Task) for _, document in page.documents)
-            count += sum(not self.hindrance(subject, each) for each in tasks)
-            after = page.next
+            page = self._ledger.store.page_json(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
+            count += sum(not self.hindrance(subject, _decode_task(each)) for each in page.documents)
+            after = page.cursor(len(page.documents))
             if after is None:
                 return count
 

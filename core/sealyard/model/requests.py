@@ -90,6 +90,19 @@ class KeyImport(SecretValue, frozen=True, kw_only=True):
     certificate: str | None = None
 
 
+class Named(Value, frozen=True, kw_only=True):
+    name: str
+
+
+class TaskNames(Value, frozen=True, kw_only=True):
+    """What the text of a filter is looked for in: a part of a task, read sooner than the whole."""
+
+    id: str
+    name: str
+    inputs: tuple[Named, ...] = ()
+    metadata: tuple[Named, ...] = ()
+
+
 class TaskFilter(Value, frozen=True, kw_only=True):
     """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
 
@@ -114,11 +127,14 @@ class TaskFilter(Value, frozen=True, kw_only=True):
             and self.config in (None, task.config_id, task.config_name)
             and self.created_by in (None, task.created_by)
             and (self.result_state is None or (task.result is not None and task.result.state is self.result_state))
-            and (not self.text or self.text.casefold() in _searchable(task))
+            and self.finds_text(task)
         )
 
+    def finds_text(self, task: Task | TaskNames) -> bool:
+        return not self.text or self.text.casefold() in _searchable(task)
 
-def _searchable(task: Task) -> str:
+
+def _searchable(task: Task | TaskNames) -> str:
     return "\n".join((task.id, task.name, *(each.name for each in (*task.inputs, *task.metadata)))).casefold()
 
 

@@ -15,13 +15,14 @@ from sealyard.model.errors import StorageError, StoreDamagedError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 from sealyard.storage.committer import Committer
+from sealyard.storage.index import Key, cursor_of
 from sealyard.storage.journal import Loaded, Position, load, load_since, newest_generation, open_journal
 from sealyard.storage.memory import Memory
 from sealyard.storage.outbox import Outbox
 from sealyard.storage.tables import TableView, TextIdDatabase
 from sealyard.storage.units import Unit, changes_of
 
-__all__ = ["DocumentStore", "Page", "TinyDocuments", "Unit"]
+__all__ = ["DocumentStore", "EncodedPage", "Page", "TinyDocuments", "Unit"]
 
 Indexes = Mapping[str, tuple[str, ...]]
 """Table name to the fields its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
@@ -35,6 +36,18 @@ class Page(Value, frozen=True, kw_only=True):
     documents: tuple[tuple[str, dict[str, Any]], ...]
     next: str | None
     total: int
+
+
+class EncodedPage(Value, frozen=True, kw_only=True):
+    """A part of a list, for those who decode what they need of it, and may stop within it."""
+
+    keys: tuple[Key, ...]
+    documents: tuple[bytes, ...]
+    more: bool
+
+    def cursor(self, count: int) -> str | None:
+        """Continues behind the first ``count`` documents; None at the end of the list."""
+        return cursor_of(self.keys[count - 1]) if count and (self.more or count < len(self.keys)) else None
 
 
 class DocumentStore(Protocol):
@@ -83,6 +96,18 @@ class DocumentStore(Protocol):
 
         Raises :class:`UsageError` for a field that is not indexed and for what is no cursor.
         """
+        ...
+
+    def page_json(
+        self,
+        table: str,
+        *,
+        filters: Mapping[str, str],
+        newest_first: bool = True,
+        after: str | None = None,
+        limit: int,
+    ) -> EncodedPage:
+        """As :meth:`page`, the documents encoded."""
         ...
 
     def pending_audit(self) -> list[dict[str, Any]]:
@@ -184,10 +209,25 @@ class TinyDocuments:
         limit: int,
     ) -> Page:
         with self._lock:
-            ids, following, total = self._memory.index(table).page(filters, newest_first, after, limit)
+            keys, more, total = self._memory.index(table).page(filters, newest_first, after, limit)
             view = TableView(self.tables.get(table, {}))
-            documents = tuple((identity, view[identity]) for identity in ids)
-        return Page(documents=documents, next=following, total=total)
+            documents = tuple((identity, view[identity]) for _, identity in keys)
+        return Page(documents=documents, next=cursor_of(keys[-1]) if more and keys else None, total=total)
+
+    def page_json(
+        self,
+        table: str,
+        *,
+        filters: Mapping[str, str],
+        newest_first: bool = True,
+        after: str | None = None,
+        limit: int,
+    ) -> EncodedPage:
+        with self._lock:
+            keys, more, _ = self._memory.index(table).page(filters, newest_first, after, limit)
+            encoded = self.tables.get(table, {})
+            documents = tuple([encoded[identity] for _, identity in keys])
+        return EncodedPage(keys=tuple(keys), documents=documents, more=more)
 
     def pending_audit(self) -> list[dict[str, Any]]:
         with self._lock:

@@ -51,8 +51,8 @@ class TableIndex:
 
     def page(
         self, filters: Mapping[str, str], newest_first: bool, after: str | None, limit: int
-    ) -> tuple[list[str], str | None, int]:
-        """Ids of one page, the cursor of the next, and how many documents match in all."""
+    ) -> tuple[list[Key], bool, int]:
+        """Keys of one page, whether more follow, and how many documents match in all."""
         keys = self._matching(filters)
         if newest_first:
             end = len(keys) if after is None else bisect_left(keys, _key_of(after))
@@ -63,8 +63,7 @@ class TableIndex:
             begin = 0 if after is None else bisect_right(keys, _key_of(after))
             page = keys[begin : begin + limit]
             more = begin + limit < len(keys)
-        cursor = " ".join(page[-1]) if more and page else None
-        return [identity for _, identity in page], cursor, len(keys)
+        return page, more, len(keys)
 
     def count(self, filters: Mapping[str, str]) -> int:
         """How many documents match; costs the same however many they are."""
@@ -127,6 +126,11 @@ def _move(lists: _Lists, old: tuple[_Values, Key] | None, new: tuple[_Values, Ke
         del keys[bisect_left(keys, old[1])]
     if new is not None:
         insort(lists.setdefault(new[0], []), new[1])
+
+
+def cursor_of(key: Key) -> str:
+    """Continues a list behind the document of this key."""
+    return " ".join(key)
 
 
 def _key_of(cursor: str) -> Key:
