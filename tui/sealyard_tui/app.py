@@ -171,6 +171,8 @@ class SealyardApp(App[None]):
         self.locked: KeyStoreLockedError | None = None
         """Why it ended at once: only the plain terminal may ask for a passphrase."""
         self.watch_desk = WatchDesk(self)
+        self.unsent = False
+        """Whether a form holds what quitting would lose."""
         self.notices = Notices(self)
         self._counting = False
         self._count_again = False
@@ -406,6 +408,7 @@ class SealyardApp(App[None]):
         busy = [
             f"{self.standing.running} running task(s) go on at the next start" if self.standing.running else "",
             f"{len(self.running_downloads)} download(s) go on at the next start" if self.running_downloads else "",
+            "what was not submitted in the upload form is lost" if self.unsent else "",
         ]
         if not any(busy):
             self.exit()

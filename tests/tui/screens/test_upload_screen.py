@@ -411,7 +411,15 @@ async def test_only_configurations_that_one_may_use_are_offered(world: World) ->
         await pilot.press("d")
         await pilot.pause()
         seen = text_of(app)
-        for words in ("gateway v2", "AES256_CBC", "ECC_NIST_P256", "se-1", "1 approval", "! CBC hides"):
+        for words in (
+            "gateway v2",
+            "AES256_CBC",
+            "ECC_NIST_P256",
+            "se-1",
+            "1 approval",
+            "local:gateway-signing v1",
+            "! CBC hides",
+        ):
             assert words in " ".join(seen.split())
         assert "sensor" not in seen
 
@@ -502,6 +510,20 @@ async def test_a_file_that_changed_since_is_told_before_submitting(world: World,
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         assert "is another on the disk by now" in " ".join(text_of(app).split())
+
+
+async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmware: Path) -> None:
+    del world.tasks["t-running"]
+    app = make_app(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        await pilot.press("q")
+        await pilot.pause()
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "not submitted in the upload form" in " ".join(text_of(app).split())
+        await pilot.press("n", "x", "q")
+        await until(pilot, lambda: app._exit)
 
 
 async def test_a_stormy_engine_leads_to_no_reading(world: World) -> None:

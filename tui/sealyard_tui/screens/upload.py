@@ -158,8 +158,7 @@ class Upload(Place):
         client = await self.client()
         self._devices = {each.id: each for each in await client.devices()}
         self._known = True
-        if not self.form.device and len(self._usable) == 1:
-            self.form.device = self._usable[0].id
+        self._choose_the_only()
         self._show()
 
     async def take(self, news: News) -> None:
@@ -196,7 +195,12 @@ class Upload(Place):
         return self.sealyard.watch_desk
 
     def _rights_changed(self, _: Standing) -> None:
+        self._choose_the_only()
         self._show_soon()
+
+    def _choose_the_only(self) -> None:
+        if not self.form.device and len(self._usable) == 1:
+            self.form.device = self._usable[0].id
 
     def _watch_changed(self, _: None) -> None:
         self._show_soon()
@@ -259,6 +263,7 @@ class Upload(Place):
         return dropped_cells(dropped, self.now(), in_form=dropped.offer in self.form.taken)
 
     def _show_ready(self) -> None:
+        self.sealyard.unsent = not all(each.is_empty for each in self._forms.values())
         hindrance = self._hindrance()
         if self.form.sending:
             words = Content.styled("… submitting", "$accent")
@@ -410,7 +415,7 @@ class Upload(Place):
             self._set_line(safe_text(shlex.join(found.missing)))
         if found.missing:
             self._hint(f"✗ not there: {safe_text(', '.join(found.missing), 200)}", wrong=True)
-            line.focus()
+            self.set_focus(line)
 
     def _set_line(self, text: str) -> None:
         line = self.query_one("#line", PathInput)
@@ -554,10 +559,10 @@ class Upload(Place):
         self._show()
 
     def action_name(self) -> None:
-        self.query_one("#name", Input).focus()
+        self.set_focus(self.query_one("#name", Input))
 
     def action_add(self) -> None:
-        self.query_one("#line", PathInput).focus()
+        self.set_focus(self.query_one("#line", PathInput))
 
     def action_browse(self) -> None:
         self._browse(None)
@@ -574,7 +579,7 @@ class Upload(Place):
 
     def action_back(self) -> None:
         if isinstance(self.focused, Input):
-            self.query_one(FilesTable).focus()
+            self.set_focus(self.query_one(FilesTable))
             return
         super().action_back()
 
@@ -685,7 +690,7 @@ class Upload(Place):
         self.add_paths(tuple(Path(each) for each in offer.firmware))
         self.add_paths(tuple(Path(each) for each in offer.metadata), Part.METADATA)
         self._fill()
-        self.query_one(FilesTable).focus()
+        self.set_focus(self.query_one(FilesTable))
 
     # ---- what may be done
 

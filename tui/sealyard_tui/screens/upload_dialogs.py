@@ -53,7 +53,7 @@ class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
+        self.set_focus(self.query_one(TextArea))
 
     @on(TextArea.Changed)
     def _typed(self) -> None:
@@ -124,7 +124,7 @@ class WatchDialog(Dialog[WatchSettings | None]):
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(PathInput).focus()
+        self.set_focus(self.query_one(PathInput))
         if not self._plan.device and len(self._devices) == 1:
             self._plan = msgspec.structs.replace(self._plan, device=self._devices[0].name)
         self._show()

@@ -11,7 +11,7 @@ from sealyard_tui.watching_folder import Dropped
 from sealyard_tui.widgets.big_table import BigTable, Column
 
 FILE_COLUMNS = (
-    Column(title="AS", width=11),
+    Column(title="PART", width=11),
     Column(title="NAME", width=16, grow=2),
     Column(title="SIZE", width=10, right=True),
     Column(title="SHA-256", width=28, grow=1),

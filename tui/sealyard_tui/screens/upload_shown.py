@@ -17,7 +17,8 @@ from sealyard_tui.watching_folder import Dropped, WatchDesk, WatchState
 
 KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
 BAR_WIDTH = 18
-MOST_LISTED = 6
+MOST_LISTED = 5
+MOST_WARNED = 2
 
 
 def entry_cells(entry: Entry, number: int) -> tuple[Content | str, ...]:
@@ -60,24 +61,27 @@ def device_label(device: DeviceConfiguration | None) -> Content:
 
 def device_terms(device: DeviceConfiguration) -> Content:
     """One line: what it is made with, and under which terms."""
-    approvals = device.approvals_required
-    return Content.styled(
-        f"{device.encryption.algorithm} · {device.signing.algorithm} · {safe_text(device.format)}"
-        f" · {approvals} approval{'s' if approvals != 1 else ''}",
-        "$text-muted",
-    )
+    algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
+    return Content.styled(f"{algorithms} · {safe_text(device.format)} · {_quorum(device)}", "$text-muted")
 
 
 def device_choice(device: DeviceConfiguration) -> Content:
     """For the picker: some lines, with keys and warnings."""
-    keys = f"keys {device.encryption.uri} v{device.encryption.version}, {device.signing.uri} v{device.signing.version}"
-    link = f"link {short_duration(device.link_seconds)}, kept {short_duration(device.retention_seconds)}"
+    times = f"link {short_duration(device.link_seconds)}, kept {short_duration(device.retention_seconds)}"
+    terms = f" v{device.version} · {safe_text(device.format)} · {_quorum(device)} · {times}"
+    keys = [
+        f"  {each.algorithm}  {safe_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
+    ]
     lines = [
-        Content.assemble(Content.styled(safe_text(device.name), "bold"), f" v{device.version}  ", device_terms(device)),
-        Content.styled(f"  {safe_text(keys)}; {link}", "$text-muted"),
+        Content.assemble(Content.styled(safe_text(device.name), "bold"), terms),
+        *(Content.styled(each, "$text-muted") for each in keys),
         *(Content.styled(f"  ! {safe_text(each)}", "$warning") for each in device.warnings),
     ]
     return Content("\n").join(lines)
+
+
+def _quorum(device: DeviceConfiguration) -> str:
+    return f"{device.approvals_required} approval{'s' if device.approvals_required != 1 else ''}"
 
 
 def totals(form: Form) -> str:
@@ -92,15 +96,20 @@ def summary(form: Form, device: DeviceConfiguration, warnings: tuple[str, ...], 
     kind = KINDS[form.kind]
     lines = [
         f"{kind.capitalize()} for {device.name} v{device.version}"
-        + (f", {device.approvals_required} approval(s)" if form.kind is not TaskKind.ENCRYPTION else ""),
+        + (f", {_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
         f"Name: {form.name.strip() or form.suggested_name}",
         "",
         *(_summary_line(each, number) for number, each in enumerate(form.entries[:MOST_LISTED], 1)),
     ]
-    if more := len(form.entries) - MOST_LISTED:
-        lines += [f"   … and {more} more"] if more > 0 else []
-    lines += ["", *(f"! {each}" for each in warnings)] if warnings else []
-    lines += [f"! {each.name} is another on the disk by now; what was handed in is packed." for each in changed]
+    if (more := len(form.entries) - MOST_LISTED) > 0:
+        lines.append(f"   … and {more} more")
+    if warnings or changed:
+        lines.append("")
+    said = [f"{each.name} is another on the disk by now; what was handed in is packed." for each in changed]
+    said += warnings
+    lines += [f"! {each}" for each in said[:MOST_WARNED]]
+    if (more := len(said) - MOST_WARNED) > 0:
+        lines.append(f"! and {more} more of this kind")
     return "\n".join(lines)
 
 
