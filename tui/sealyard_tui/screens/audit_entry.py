@@ -20,12 +20,14 @@ UNSEALED = "◌"
 """Beside the number of an entry that no signature covers yet."""
 
 WIDE = 100
+NARROW = 72
 
 COLUMNS = (
     Column(title="SEQ", width=9, right=True),
-    Column(title="TIME", width=16, below_width=WIDE),
+    Column(title="TIME", width=11, below_width=NARROW),
+    Column(title="TIME", width=16, from_width=NARROW, below_width=WIDE),
     Column(title="TIME", width=19, from_width=WIDE),
-    Column(title="AUTHOR", width=10, below_width=WIDE),
+    Column(title="AUTHOR", width=10, from_width=NARROW, below_width=WIDE),
     Column(title="AUTHOR", width=15, from_width=WIDE),
     Column(title="CHANGE", width=16),
     Column(title="RESOURCE", width=18, from_width=WIDE),
@@ -52,6 +54,10 @@ _CHANGES: dict[AuditChange, tuple[str, str]] = {
 }
 
 
+def key_of(entry: AuditEntry) -> str:
+    return str(entry.seq)
+
+
 def change_badge(change: AuditChange) -> Content:
     sign, style = _CHANGES[change]
     return Content.styled(f"{sign} {change}", style)
@@ -67,7 +73,8 @@ def cells_of(entry: AuditEntry, sealed: int) -> tuple[Cell, ...]:
     time = time_text(entry.timestamp)
     author = safe_text(entry.author.removeprefix("USER:"))
     message = safe_text(entry.message)
-    return number, time[:16], time, author, author, change_badge(entry.change), safe_text(entry.resource), message
+    times = (time[5:16], time[:16], time)
+    return number, *times, author, author, change_badge(entry.change), safe_text(entry.resource), message
 
 
 def json_of(entry: AuditEntry) -> str:

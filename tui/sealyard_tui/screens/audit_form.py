@@ -77,7 +77,7 @@ class AuditForm(Dialog[str | None]):
             yield Button(Content("Back"), id="back", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(f"#{TEXT}").focus()
+        self.set_focus(self.query_one(f"#{TEXT}"))
 
     @on(Input.Changed)
     def _typed(self) -> None:

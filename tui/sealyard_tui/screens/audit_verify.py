@@ -55,7 +55,7 @@ class AuditVerify(Dialog[AuditError | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "begin", "Verify", id="audit_verify.begin", priority=True),
         Binding("y", "copy", "Copy the outcome", id="audit_verify.copy"),
-        Binding("g", "go_there", "Go to the entry", id="audit_verify.go_there"),
+        Binding("enter", "go_there", "Go to the entry", id="audit_verify.go_there"),
     ]
 
     draft: ClassVar[str] = ""
@@ -93,7 +93,7 @@ class AuditVerify(Dialog[AuditError | None]):
             yield Static("", markup=False, id="outcome")
 
     def on_mount(self) -> None:
-        self.query_one("#begin").focus()
+        self.set_focus(self.query_one("#begin"))
 
     @on(TextArea.Changed)
     def _pasted(self) -> None:
@@ -149,7 +149,7 @@ class AuditVerify(Dialog[AuditError | None]):
         self.remove_class("-running")
         self.add_class("-over")
         self.query_one("#outcome", Static).update(outcome)
-        self.query_one(".outcome").focus()
+        self.set_focus(self.query_one(".outcome"))
 
     def _failure(self, error: AuditError) -> Content:
         lines = [Content.styled(f"✗ {safe_lines(error.message)}", "bold $error")]
@@ -157,7 +157,7 @@ class AuditVerify(Dialog[AuditError | None]):
             lines.append(Content(f"→ {safe_lines(error.advice)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:
-            lines.append(Content(f"g goes to entry {error.seq}, the first that does not fit."))
+            lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))
         return Content("\n\n").join(lines)
 
     def action_copy(self) -> None:

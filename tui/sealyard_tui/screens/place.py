@@ -23,6 +23,7 @@ from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.flash import Flash
 from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar
+from sealyard_tui.widgets.too_small import LEAST_HEIGHT, LEAST_WIDTH, TooSmall
 
 if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
@@ -44,8 +45,8 @@ class Place(Screen[None]):
     PLACE: ClassVar[str]
     """Its name in :data:`PLACES`."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (LEAST_WIDTH, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (LEAST_HEIGHT, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Read everything anew", show=False),
@@ -129,6 +130,7 @@ class Place(Screen[None]):
             yield from self.compose_place()
         yield DownloadBar()
         yield Flash()
+        yield TooSmall()
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -192,7 +194,7 @@ class Place(Screen[None]):
 
     @on(FilterBar.Left)
     def _leave_filter(self) -> None:
-        self.query(BigTable).first().focus()
+        self.set_focus(self.query(BigTable).first())
 
     # ---- keys
 
