@@ -124,7 +124,7 @@ class SealyardApp(App[None]):
             for place, (key, label) in PLACES.items()
         ),
         Binding("question_mark,f1", "explain", "Help", id="app.help", tooltip="The keys of this place"),
-        Binding("ctrl+p,colon", "command_palette", "Palette", id="app.palette", tooltip="Everything, by name"),
+        Binding("ctrl+p,colon", "command_palette", "Palette", show=False, id="app.palette", tooltip="Everything, by name"),
         Binding("f2", "next_profile", "Next profile", show=False, id="app.next_profile"),
         Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
         Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),

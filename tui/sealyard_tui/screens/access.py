@@ -111,7 +111,7 @@ class AccessControl(Place):
         yield BigTable[AccessRow](self.COLUMNS, _cells, key=lambda each: each.key, empty="Reading…", id="rows")
 
     def on_mount(self) -> None:
-        self.query_one(BigTable).focus()
+        self.set_focus(self.query_one(BigTable))
 
     # ---- what is there
 

@@ -97,7 +97,7 @@ class Approvals(Deciding):
 
     def on_mount(self) -> None:
         self.sealyard.standing_changed.subscribe(self, self._rights_changed)
-        self.table.focus()
+        self.set_focus(self.table)
 
     @property
     def table(self) -> BigTable[Task]:
@@ -300,7 +300,7 @@ class Approvals(Deciding):
     @on(BigTable.Chosen)
     def _chosen(self) -> None:
         self.add_class("-reading")
-        self.review.focus()
+        self.set_focus(self.review)
 
     @on(BigTable.MarksChanged)
     def _marked(self) -> None:
@@ -318,10 +318,10 @@ class Approvals(Deciding):
         """The review first, then as everywhere."""
         if self.has_class("-reading"):
             self.remove_class("-reading")
-            self.table.focus()
+            self.set_focus(self.table)
             return
         if self.review.has_focus:
-            self.table.focus()
+            self.set_focus(self.table)
             return
         super().action_back()
 

@@ -92,7 +92,7 @@ class ApproveDialog(TypedConfirmDialog):
             for each in self.query(Input):
                 each.disabled = True
             self.query_one("#yes", Button).disabled = True
-            self.query_one("#no", Button).focus()
+            self.set_focus(self.query_one("#no", Button))
 
     def _fits(self) -> bool:
         return bool(self._tasks) and super()._fits()

@@ -96,7 +96,7 @@ class Devices(Place):
         yield Static("", id="doing", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(BigTable).focus()
+        self.set_focus(self.query_one(BigTable))
         self._show_detail()
 
     def _cells(self, device: DeviceConfiguration) -> tuple[Cell, ...]:
@@ -180,7 +180,7 @@ class Devices(Place):
     @on(BigTable.Chosen)
     def _open(self) -> None:
         self.add_class("-detail")
-        self.query_one(DeviceDetail).focus()
+        self.set_focus(self.query_one(DeviceDetail))
 
     @property
     def newest(self) -> DeviceConfiguration | None:
@@ -211,7 +211,7 @@ class Devices(Place):
     def action_back(self) -> None:
         if self.has_class("-detail"):
             self.remove_class("-detail")
-            self.query_one(BigTable).focus()
+            self.set_focus(self.query_one(BigTable))
             return
         super().action_back()
 

@@ -104,7 +104,7 @@ class ConfirmDialog(Dialog[bool]):
             yield Button(Content(self._no), id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#yes").focus()
+        self.set_focus(self.query_one("#yes"))
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
@@ -149,7 +149,7 @@ class TypedConfirmDialog(Dialog[bool]):
         yield from ()
 
     def on_mount(self) -> None:
-        self.query_one(Input).focus()
+        self.set_focus(self.query_one(Input))
 
     @on(Input.Changed)
     def _typed(self) -> None:
@@ -206,7 +206,7 @@ class ReasonDialog(Dialog[str | None]):
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
+        self.set_focus(self.query_one(TextArea))
 
     @on(TextArea.Changed)
     def _typed(self) -> None:
@@ -263,7 +263,7 @@ class PickDialog(Dialog[str | None]):
         options = self.query_one(OptionList)
         ids = [each for each, _ in self._choices]
         options.highlighted = ids.index(self._current) if self._current in ids else (0 if ids else None)
-        options.focus()
+        self.set_focus(options)
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
@@ -302,7 +302,7 @@ class TextDialog(Dialog[None]):
             yield Static(Content(safe_lines(self._text)))
 
     def on_mount(self) -> None:
-        self.query_one(".reading").focus()
+        self.set_focus(self.query_one(".reading"))
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(self._text)

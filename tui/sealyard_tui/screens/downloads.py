@@ -84,7 +84,7 @@ class DownloadsDialog(Dialog[str | None]):
     def on_mount(self) -> None:
         self.sealyard.downloads_changed.subscribe(self, self._changed)
         self._changed(None)
-        self.table.focus()
+        self.set_focus(self.table)
 
     @property
     def table(self) -> BigTable[DownloadRow]:

@@ -106,7 +106,7 @@ class FileBrowser(Dialog[Chosen | None]):
         yield Static("", id="below", markup=False)
 
     def on_mount(self) -> None:
-        self._table.focus()
+        self.set_focus(self._table)
         self._go(self._folder)
 
     @property
@@ -223,12 +223,12 @@ class FileBrowser(Dialog[Chosen | None]):
     def action_path(self) -> None:
         path = self.query_one("#path", PathInput)
         path.cursor_position = len(path.value)
-        path.focus()
+        self.set_focus(path)
 
     def action_dismiss_dialog(self) -> None:
         """One level: the path line, marks, the filter, then the dialog."""
         if self.query_one("#path").has_focus:
-            self._table.focus()
+            self.set_focus(self._table)
         elif self._table.clear_marks() or self.query_one(FilterBar).clear():
             return
         else:
@@ -247,7 +247,7 @@ class FileBrowser(Dialog[Chosen | None]):
 
     @on(FilterBar.Left)
     def _left(self) -> None:
-        self._table.focus()
+        self.set_focus(self._table)
 
     @on(PathInput.Completed)
     def _completed(self, event: PathInput.Completed) -> None:
@@ -270,10 +270,10 @@ class FileBrowser(Dialog[Chosen | None]):
         base = self._folder or Path.cwd()
         found = await off_loop(lambda _: find_paths(text, base))
         if found.folder is not None:
-            self._table.focus()
+            self.set_focus(self._table)
             self._go(found.folder)
         elif found.paths:
-            self._table.focus()
+            self.set_focus(self._table)
             self._go(found.paths[0].parent, come_from=found.paths[0].name)
         else:
             self.query_one("#below", Static).update(Content.styled(f"✗ not there: {safe_text(text)}", "$error"))

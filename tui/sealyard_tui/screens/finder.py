@@ -52,7 +52,7 @@ class FinderDialog(Dialog[tuple[str, ...] | None]):
         self._show("")
         if not self._several and self._picked:
             self.query_one(OptionList).highlighted = self._shown.index(next(iter(self._picked)))
-        self.query_one(Input).focus()
+        self.set_focus(self.query_one(Input))
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -121,7 +121,7 @@ class FormDialog(Dialog[bool]):
         return rows
 
     def on_mount(self) -> None:
-        self.query(FieldRow).first().control.focus()
+        self.set_focus(self.query(FieldRow).first().control)
         self._untouched = self.answers if self._draft.answers is None else None
         self._answered()
         if self._error is not None:
@@ -197,7 +197,7 @@ class FormDialog(Dialog[bool]):
     def action_submit(self) -> None:
         wrong = [each for each in self.query(FieldRow) if each.complain()]
         if wrong:
-            wrong[0].control.focus()
+            self.set_focus(wrong[0].control)
             self.call_after_refresh(self._fit)
         elif not self.working:
             self._begin()

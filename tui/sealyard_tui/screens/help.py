@@ -69,7 +69,7 @@ class HelpScreen(Dialog[None]):
             yield Static(Content(_FOOT), classes="about")
 
     def on_mount(self) -> None:
-        self.query_one(".reading").focus()
+        self.set_focus(self.query_one(".reading"))
 
     def _groups(self) -> Iterator[tuple[str, list[ActiveAction]]]:
         here = [each for each in self._actions if each.place not in GROUPS]

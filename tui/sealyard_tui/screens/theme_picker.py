@@ -34,7 +34,7 @@ class ThemePicker(Dialog[str | None]):
     def on_mount(self) -> None:
         options = self.query_one(OptionList)
         options.highlighted = self._names.index(self._current) if self._current in self._names else 0
-        options.focus()
+        self.set_focus(options)
 
     @on(OptionList.OptionHighlighted)
     def _looked_at(self, event: OptionList.OptionHighlighted) -> None:

@@ -75,7 +75,7 @@ class Welcome(Screen[None]):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).focus()
+        self.set_focus(self.query_one(OptionList))
         if self.welcome_app.error is not None:
             self.action_begin("new")
 
