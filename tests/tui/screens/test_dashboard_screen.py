@@ -273,6 +273,17 @@ async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(w
         await until(pilot, lambda: len(ids(app)) == 9)
 
 
+async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden_line(world: World) -> None:
+    app = make_app(world)
+    async with app.run_test() as pilot:
+        await pilot.press("j", "j")
+        await until(pilot, lambda: bool(app.standing.workspace))
+        await settled(pilot)
+        assert place(app).filter_bar.text == ""
+        assert place(app).table.has_focus
+        assert place(app).filter_bar.query_one(Input).disabled
+
+
 async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(world: World) -> None:
     app = make_app(world)
     async with running(app, size=(80, 24)) as pilot:

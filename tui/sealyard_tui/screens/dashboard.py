@@ -59,6 +59,7 @@ QUICK = (
 class Dashboard(Place):
     PLACE = "dashboard"
     CSS_PATH = "dashboard.tcss"
+    AUTO_FOCUS = "#rows"
     HELP = (
         "All tasks you may see, as they move. Filter with / by words or by fields: status:waiting state:expired "
         'owner:me kind:packaging device:gateway. - or ! before a term turns it round; "double quotes" hold spaces '
@@ -112,7 +113,7 @@ class Dashboard(Place):
         if view.sort in [*Order]:
             self._list.order = Order(view.sort)
         self.head.show_throughput(self._throughput)
-        self.table.focus()
+        self.set_focus(self.table)
 
     @property
     def table(self) -> BigTable[TaskRow]:
@@ -197,6 +198,8 @@ class Dashboard(Place):
         self._see_what_is_possible()
 
     def _show_title(self) -> None:
+        if not self._list.begun:
+            return
         shown, total = len(self.table), self._list.total
         rest = self._tasks_in_all
         count = f"{shown:,} of {total:,}" if total is not None and total != shown else f"{shown:,}"
@@ -333,7 +336,7 @@ class Dashboard(Place):
     def action_back(self) -> None:
         if self.has_class(DETAIL) or self.pane.has_focus:
             self.remove_class(DETAIL)
-            self.table.focus()
+            self.set_focus(self.table)
             return
         super().action_back()
 

@@ -47,6 +47,11 @@ class TaskList:
         """Held from a read until what it gave is shown: what is read later is shown later."""
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was read yet."""
+        return self._pages is not None
+
+    @property
     def complete(self) -> bool:
         """Whether all that matches is in the table."""
         return self._pages is not None and self._pages.complete

@@ -66,7 +66,9 @@ class FilterBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static("/", classes="sign", markup=False)
-        yield Input(self._told, placeholder=self._hint, compact=True, select_on_focus=False)
+        # Keys that come before the first paint would be typed into a line that nobody sees.
+        hidden = not self._told
+        yield Input(self._told, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
         yield Static("", classes="count", markup=False)
 
     @property
@@ -75,15 +77,20 @@ class FilterBar(Horizontal):
         return self._told
 
     def open(self) -> None:
-        self.set_class(True, "-shown")
-        self.query_one(Input).focus()
+        self._show(True)
+        # At once: Widget.focus() comes later, and keys typed meanwhile would act on the list.
+        self.screen.set_focus(self.query_one(Input))
+
+    def _show(self, shown: bool) -> None:
+        self.set_class(shown, "-shown")
+        self.query_one(Input).disabled = not shown
 
     def set_text(self, text: str) -> None:
         """From elsewhere than the keyboard; tells nobody."""
         self._told = text
         with self.prevent(Input.Changed):
             self.query_one(Input).value = text
-        self.set_class(bool(text), "-shown")
+        self._show(bool(text))
 
     def show_count(self, shown: int, total: int | None = None, *, more: bool = False) -> None:
         """``more``: not all that match were found yet."""
@@ -117,7 +124,7 @@ class FilterBar(Horizontal):
 
     def action_keep(self) -> None:
         self._tell()
-        self.set_class(bool(self._told), "-shown")
+        self._show(bool(self._told))
         self.post_message(self.Left(self))
 
     def action_clear(self) -> None:

@@ -14,6 +14,8 @@ from textual.widgets import Static
 from sealyard.model.tasks import Live, Task
 from sealyard_tui.task_detail import task_content
 
+NOTHING = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
+
 
 class TaskPane(VerticalScroll):
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -29,10 +31,10 @@ class TaskPane(VerticalScroll):
         super().__init__(id="detail", classes="pane")
         self.border_title = Content("Detail")
         self.task_shown: Task | None = None
-        self._content = Content("")
+        self._content = NOTHING
 
     def compose(self) -> ComposeResult:
-        yield Static("", markup=False)
+        yield Static(NOTHING, markup=False)
 
     @property
     def task_id(self) -> str:
@@ -48,7 +50,7 @@ class TaskPane(VerticalScroll):
 
     def clear(self) -> None:
         self.task_shown = None
-        self._update(Content(""))
+        self._update(NOTHING)
 
     def _update(self, content: Content) -> None:
         """What is the same is not laid out again each second."""
