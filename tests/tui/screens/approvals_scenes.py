@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 from stage import make_app, running, settled, until
+from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 from tui_world import NOW, OWNER, World, device, file, sha, task
 
 from sealyard.model.tasks import Task
@@ -76,7 +78,10 @@ async def press(app: SealyardApp, pilot: Pilot[None], *keys: str) -> None:
 
 
 async def type_in(pilot: Pilot[None], text: str) -> None:
-    await pilot.press(*("space" if char == " " else char for char in text))
+    """As a terminal pastes it: one event, where keys would be many."""
+    await until(pilot, lambda: isinstance(pilot.app.focused, Input | TextArea))
+    pilot.app.post_message(events.Paste(text))
+    await pilot.pause()
 
 
 def place(app: SealyardApp) -> Approvals:

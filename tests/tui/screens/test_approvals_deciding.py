@@ -61,8 +61,7 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
         assert not decisions(world)
-        await type_in(pilot, "gateway")
-        await pilot.press("enter")
+        await pilot.press(*"gateway", "enter")
         await rested(app, pilot)
         assert decisions(world) == [(FIRST, Verdict.APPROVED, "", digest)]
         assert "gateway 1.5.0 approved: it is SCHEDULED" in text_of(app)

@@ -172,6 +172,19 @@ async def test_the_review_scrolls_while_the_list_keeps_its_cursor(world: World) 
         assert place(app).review.scroll_offset.y == 0
 
 
+async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter")
+        review = place(app).review
+        assert review.virtual_size.height == review._lines
+        await press(app, pilot, "G", "k")
+        assert not review.was_read(world.tasks[SECOND])
+        await press(app, pilot, "n", "G", "k", "N")
+        assert review.was_read(world.tasks[SECOND])
+        assert review.was_read(world.tasks[FIRST])
+        assert not review.was_read(world.tasks[SENSOR])
+
+
 async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_read(world: World) -> None:
     async with queue(world, size=(80, 24)) as (app, pilot):
         assert not place(app).review.display

@@ -37,6 +37,8 @@ class ReviewPane(VerticalScroll, can_focus=True):
         self._now: datetime | None = None
         self._set_for = 0
         self._laid_out = False
+        self._lines = 0
+        """With headings and what is between: a pane that is less high has not been laid out with them yet."""
         self._read: set[tuple[str, str]] = set()
         """Task and approval digest of each that was read to its end."""
 
@@ -116,7 +118,11 @@ class ReviewPane(VerticalScroll, can_focus=True):
             return
         self._set_for = self._room
         self.border_title = Content(task_title(self.seen.task))
-        for name, (heading, text) in sections(self.seen, self._now, self._room).items():
+        texts = sections(self.seen, self._now, self._room)
+        self._lines = (
+            len(texts) - 1 + sum(text.plain.count("\n") + 1 + bool(heading) for heading, text in texts.values())
+        )
+        for name, (heading, text) in texts.items():
             section = self.query_one(f"#review-{name}", Static)
             section.display = True
             section.border_title = Content(f" {heading} ")
@@ -133,7 +139,7 @@ class ReviewPane(VerticalScroll, can_focus=True):
         self._note_how_far()
 
     def _note_how_far(self) -> None:
-        if self.seen is None or not self._laid_out or not self.size.height:
+        if self.seen is None or not self._laid_out or not self.size.height or self.virtual_size.height < self._lines:
             return
         below = self.max_scroll_y - self.scroll_offset.y
         if below <= 0:
