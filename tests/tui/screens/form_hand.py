@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stage import settled, text_of, until
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -13,11 +14,11 @@ from sealyard_tui.screens.form import FormDialog
 from sealyard_tui.widgets.form_fields import ChoiceLine, FieldRow, PicksLine
 
 
-def row_of(app: SealyardApp, name: str) -> FieldRow:
+def row_of(app: App[Any], name: str) -> FieldRow:
     return next(each for each in app.screen.query(FieldRow) if each.field.name == name)
 
 
-def fill(app: SealyardApp, name: str, value: str) -> None:
+def fill(app: App[Any], name: str, value: str) -> None:
     control = row_of(app, name).control
     if isinstance(control, Input):
         control.value = value
@@ -27,7 +28,7 @@ def fill(app: SealyardApp, name: str, value: str) -> None:
         control.pick((value,))
 
 
-def mark(app: SealyardApp, name: str, *values: str) -> None:
+def mark(app: App[Any], name: str, *values: str) -> None:
     control = row_of(app, name).control
     assert isinstance(control, PicksLine)
     control.pick(values)
@@ -52,7 +53,7 @@ async def sees(pilot: Pilot[None], app: SealyardApp, *words: str) -> None:
     await until(pilot, lambda: all(each in text_of(app) for each in words))
 
 
-def write(app: SealyardApp, text: str) -> None:
+def write(app: App[Any], text: str) -> None:
     """Into the line that has the focus, after what is there."""
     assert isinstance(app.focused, Input)
     app.focused.value += text

@@ -10,6 +10,7 @@ import msgspec
 from form_hand import asked, fill, form_opens, hand_in, mark, sees, write
 from stage import make_app, running, settled, text_of, until
 from textual.pilot import Pilot
+from textual.widgets import Input
 from tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
 
 from sealyard.model.access import Action
@@ -34,7 +35,7 @@ async def _nothing(_: object) -> None:
 
 
 async def typed(pilot: Pilot[None], word: str) -> None:
-    write(pilot.app, word)  # type: ignore[arg-type]
+    write(pilot.app, word)
     await pilot.press("enter")
     await settled(pilot)
 
@@ -327,7 +328,10 @@ async def test_foreign_text_is_shown_harmless(world: World) -> None:
 async def test_the_filter_narrows_by_name_algorithm_and_key(world: World) -> None:
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
-        await pilot.press("slash", *"sensor-sig", "enter")
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.focused, Input))
+        write(app, "sensor-sig")
+        await pilot.press("enter")
         await sees(pilot, app, "1 of 2")
         assert "gateway " not in text_of(app)
         await pilot.press("escape")

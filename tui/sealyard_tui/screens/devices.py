@@ -120,6 +120,8 @@ class Devices(Place):
         self._devices = await client.devices()
         self._narrow()
         await self._look_again(client)
+        # Before a form wants them: keys must not be typed past a form that is still coming.
+        await self.catalogues()
 
     async def _look_again(self, client: Client) -> None:
         """An older version that is looked at stays; the newest gives way to a newer one."""

@@ -122,13 +122,14 @@ class DeviceActs:
 
     def export(self, device: DeviceConfiguration) -> None:
         key = device.encryption
+        name = local_name(f"{device.name}-v{key.version}.key", device.id)
         form = FormDialog(
             f"Export the symmetric key of {safe_text(device.name)}",
             (
                 path_field(
                     "file",
                     "New file",
-                    self._usual_folder() / local_name(f"{device.name}-v{key.version}.key", device.id),
+                    self._usual_folder() / name,
                 ),
             ),
             partial(self._exported, device),

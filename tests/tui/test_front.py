@@ -1,0 +1,253 @@
+"""Before the application: who has no workspace is led to one, and passphrases are asked on the plain terminal alone."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealyard.client.profiles import Profile, read_profiles, users_file
+from sealyard.client.settings import Settings
+from sealyard.client.workspaces import found
+from sealyard.model.errors import KeyStoreLockedError, StorageError, UsageError
+from sealyard.model.workspace import KeyStore
+from sealyard_tui import front, welcome_app
+from sealyard_tui.welcome_app import NewWorkspace, OpenDemo, Start, WelcomeApp
+
+PASSPHRASE = "a passphrase for this test alone"
+LIMIT = 60.0
+
+
+class Terminal:
+    """The `sealyard` command on a terminal of 80x24: what it wrote, and keys for it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sealyard.cli.main", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+        )
+        os.close(theirs)
+        self.written = b""
+        self._read_to = 0
+
+    def shows(self, words: str) -> None:
+        """Waits until ``words`` are written after what was waited for last."""
+        wanted, end = words.encode(), time.monotonic() + LIMIT
+        while (found_at := self.written.find(wanted, self._read_to)) < 0:
+            assert time.monotonic() < end, f"{words!r} was not written: {self.written[-2000:]!r}"
+            self._read()
+        self._read_to = found_at + len(wanted)
+
+    def types(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def ends(self) -> int:
+        end = time.monotonic() + LIMIT
+        while self.process.poll() is None:
+            assert time.monotonic() < end, "it does not end"
+            self._read()
+        self._read()
+        return self.process.returncode
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._ours)
+
+    def _read(self) -> None:
+        if select.select([self._ours], [], [], 0.05)[0]:
+            try:
+                self.written += os.read(self._ours, 65536)
+            except OSError:  # the last one at the terminal has left
+                time.sleep(0.01)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    for name in ("SEALYARD_PASSPHRASE", "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    opened = Terminal()
+    yield opened
+    opened.close()
+
+
+def test_a_first_start_leads_through_the_questions_into_a_workspace_of_ones_own(terminal: Terminal) -> None:
+    terminal.shows("Make a workspace")
+    terminal.types("n")
+    terminal.shows("3 Master key in")
+    terminal.types("\x13")
+    terminal.shows("A passphrase for the new key store: ")
+    terminal.types("one\r")
+    terminal.shows("The same again: ")
+    terminal.types("other\r")
+    terminal.shows("The two are not the same.")
+    terminal.shows("A passphrase for the new key store: ")
+    terminal.types(f"{PASSPHRASE}\r")
+    terminal.shows("The same again: ")
+    terminal.types(f"{PASSPHRASE}\r")
+    terminal.shows("ready")
+    terminal.types("q")
+    assert terminal.ends() == 0
+    assert PASSPHRASE.encode() not in terminal.written
+    assert read_profiles(users_file()).current == "workspace"
+
+
+def test_who_only_looks_in_leaves_with_nothing_made(terminal: Terminal) -> None:
+    terminal.shows("Quit")
+    terminal.types("q")
+    assert terminal.ends() == 0
+    assert not users_file().exists()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    place = tmp_path / "yard"
+    asyncio.run(found(place, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE))
+    return place
+
+
+def test_a_wrong_passphrase_is_asked_for_again(workspace: Path, terminal: Terminal) -> None:
+    terminal.shows("Passphrase of the key store: ")
+    terminal.types("wrong\r")
+    terminal.shows("The passphrase of the key store is wrong.")
+    terminal.shows("Passphrase of the key store: ")
+    terminal.types(f"{PASSPHRASE}\r")
+    terminal.shows("ready")
+    terminal.types("q")
+    assert terminal.ends() == 0
+
+
+def test_nobody_saying_a_passphrase_is_exit_code_7(workspace: Path, terminal: Terminal) -> None:
+    terminal.shows("Passphrase of the key store: ")
+    terminal.types("\r")
+    assert terminal.ends() == 7
+    assert b"SEALYARD_PASSPHRASE" in terminal.written
+
+
+# ---- without a terminal
+
+
+class Runs:
+    """Stands for the application: answers what it is told, and remembers whom it ran for."""
+
+    def __init__(self, *outcomes: int | KeyStoreLockedError) -> None:
+        self._outcomes = list(outcomes)
+        self.profiles: list[Profile] = []
+        self.passphrases: list[str | None] = []
+
+    def __call__(self, profile: Profile, passphrase: str | None, settings: Settings) -> int:
+        self.profiles.append(profile)
+        self.passphrases.append(passphrase)
+        outcome = self._outcomes.pop(0)
+        if isinstance(outcome, KeyStoreLockedError):
+            raise outcome
+        return outcome
+
+
+WRONG = KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.")
+
+
+def profile_of(workspace: Path) -> Profile:
+    return read_profiles(users_file()).profiles[0]
+
+
+def test_a_passphrase_is_asked_for_three_times_at_most(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = ["a", "b", "c", "d"]
+    runs = Runs(WRONG, WRONG, WRONG, 0)
+    monkeypatch.setattr(front, "run", runs)
+    monkeypatch.setattr(front, "ask", lambda _: answers.pop(0))
+    with pytest.raises(KeyStoreLockedError):
+        front.open_workspace(profile_of(workspace), Settings())
+    assert runs.passphrases == ["a", "b", "c"]
+    assert capsys.readouterr().err.count("is wrong") == 2, "the last time it is for the command to say"
+
+
+def test_a_wrong_passphrase_that_nobody_typed_is_not_asked_for(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs(WRONG, 0)
+    monkeypatch.setattr(front, "run", runs)
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", "wrong")
+    with pytest.raises(KeyStoreLockedError):
+        front.open_workspace(profile_of(workspace), Settings())
+    assert runs.passphrases == ["wrong"]
+
+
+def test_who_only_reads_needs_no_passphrase(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(0)
+    monkeypatch.setattr(front, "run", runs)
+    assert front.open_workspace(profile_of(workspace), Settings(read_only=True)) == 0
+    assert runs.passphrases == [None]
+
+
+def welcomes(monkeypatch: pytest.MonkeyPatch, *starts: Start | None) -> list[WelcomeApp]:
+    """What the person answers, time after time; the applications that asked."""
+    answers, asked = list(starts), []
+
+    def run(self: WelcomeApp, *, mouse: bool) -> Start | None:
+        asked.append(self)
+        return answers.pop(0)
+
+    monkeypatch.setattr(welcome_app.WelcomeApp, "run", run)
+    return asked
+
+
+def test_a_workspace_that_cannot_be_made_goes_back_to_the_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
+    wrong = NewWorkspace(
+        folder=tmp_path / "file" / "yard", name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
+    )
+    asked = welcomes(monkeypatch, wrong, None)
+    assert front.welcome(Settings()) == 0
+    assert asked[0].error is None
+    assert asked[1].wanted == wrong
+    assert isinstance(asked[1].error, StorageError)
+
+
+def test_two_passphrases_that_differ_go_back_to_the_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEALYARD_PASSPHRASE", raising=False)
+    numbers = iter(range(100))
+    monkeypatch.setattr(front, "ask", lambda _: f"another {next(numbers)}")
+    wanted = NewWorkspace(
+        folder=tmp_path / "yard", name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
+    )
+    asked = welcomes(monkeypatch, wanted, None)
+    assert front.welcome(Settings()) == 0
+    assert isinstance(asked[1].error, UsageError)
+    assert not (tmp_path / "yard").exists()
+
+
+def test_the_demo_opens_as_its_developer_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sealyard.client import demo
+
+    monkeypatch.setattr(demo, "populated_demo", demo.found_demo)
+    runs = Runs(0)
+    monkeypatch.setattr(front, "run", runs)
+    welcomes(monkeypatch, OpenDemo())
+    assert front.welcome(Settings()) == 0
+    assert runs.profiles[0].identity == demo.DEVELOPER
+    assert runs.passphrases[0]
+    assert not Path(runs.profiles[0].workspace).exists()
