@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 from stage import make_app, running, settled, text_of, until
 from tui_world import OWNER, World, result, task
@@ -48,6 +50,22 @@ async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World
         world.put(task("t-new"))
         await until(pilot, lambda: "A task waits for your approval" in text_of(app))
         assert rung == ["A task waits for your approval"]
+
+
+async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world: World) -> None:
+    app = make_app(world, "owner")
+    rung: list[str] = []
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        app.attract = rung.append  # type: ignore[method-assign]
+        for number in range(5):
+            world.put(task(f"t-{number}"))
+            await until(pilot, lambda count=number + 2: app.standing.waiting_for_me == count)  # type: ignore[misc]
+        assert rung == ["A task waits for your approval"]
+        world.now += timedelta(seconds=11)
+        world.put(task("t-last"))
+        await until(pilot, lambda: len(rung) > 1)
+        assert rung[1] == "5 tasks wait for your approval"
 
 
 async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets_control_characters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sealyard.model.events import TaskChanged
@@ -12,6 +13,9 @@ from sealyard_tui.standing import Standing
 
 if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
+
+QUIET = timedelta(seconds=10)
+"""Between two words about what waits for approval, however many tasks come."""
 
 _ENDED = {
     TaskStatus.DONE: "✓ is done",
@@ -32,6 +36,7 @@ class Notices:
         self._app = app
         self._told: dict[str, str] = {}
         self._waiting: tuple[str, int] = ("", 0)
+        self._quiet_until = datetime.min.replace(tzinfo=UTC)
 
     def hear(self, news: News) -> None:
         mine = [each for each in news.tasks.values() if each.created_by == self._app.standing.identity]
@@ -39,12 +44,17 @@ class Notices:
             self._tell(event)
 
     def stand(self, standing: Standing) -> None:
-        """Says once that more waits for this person's approval than before."""
+        """Says once that more waits for this person's approval than before; what comes thick is told together."""
         if not standing.roles:
             return
-        before, self._waiting = self._waiting, (standing.identity, standing.waiting_for_me)
-        more = standing.waiting_for_me - (before[1] if before[0] == standing.identity else standing.waiting_for_me)
+        identity, known = self._waiting
+        more = standing.waiting_for_me - known if identity == standing.identity else 0
+        now = self._app.now()
+        if more > 0 and now < self._quiet_until:
+            return
+        self._waiting = (standing.identity, standing.waiting_for_me)
         if more > 0:
+            self._quiet_until = now + QUIET
             words = "A task waits" if more == 1 else f"{more} tasks wait"
             self._app.notify(f"{words} for your approval: 3 shows the queue.", markup=False)
             self._app.attract(f"{words} for your approval")
