@@ -23,7 +23,6 @@ from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog
 from sealyard_tui.screens.upload import Upload
-from sealyard_tui.screens.upload_files import FilesTable
 from sealyard_tui.screens.upload_form import Part
 from sealyard_tui.widgets.path_input import PathInput
 
@@ -304,7 +303,7 @@ async def test_tab_completes_a_path_and_else_goes_on(world: World, firmware: Pat
         await settled(pilot)
         await until(pilot, lambda: line.value == str(firmware / "bootloader.bin"))
         await pilot.press("tab")
-        await until(pilot, lambda: isinstance(app.focused, FilesTable))
+        await until(pilot, lambda: app.focused is place.query_one("#files"))
 
 
 async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> None:

@@ -16,8 +16,8 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialog import ErrorDialog
 from sealyard_tui.screens.upload import Upload
 from sealyard_tui.screens.upload_dialogs import WatchDialog
-from sealyard_tui.screens.upload_files import DropsTable
 from sealyard_tui.watching_folder import WatchState
+from sealyard_tui.widgets.big_table import BigTable
 from sealyard_tui.widgets.path_input import PathInput
 
 
@@ -88,7 +88,7 @@ async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Pa
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
-        place.query_one(DropsTable).focus()
+        place.query_one("#drops", BigTable).focus()
         await pilot.press("s")
         await until(pilot, lambda: "submitted: task" in text_of(app))
         await pilot.press("s")
@@ -103,7 +103,7 @@ async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(w
     async with running(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
-        place.query_one(DropsTable).focus()
+        place.query_one("#drops", BigTable).focus()
         await pilot.press("x")
         await until(pilot, lambda: not app.watch_desk.dropped)
     again = watching_app(world, drop)
@@ -122,7 +122,7 @@ async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task
     async with running(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
-        place.query_one(DropsTable).focus()
+        place.query_one("#drops", BigTable).focus()
         await pilot.press("f")
         await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
         await settled(pilot)
@@ -146,7 +146,7 @@ async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(wo
         (old,) = app.watch_desk.offers
         (drop / "fw.bin").write_bytes(b"longer firmware")
         await until(pilot, lambda: app.watch_desk.offers not in ([old], []))
-        app.screen.query_one(DropsTable).focus()
+        app.screen.query_one("#drops", BigTable).focus()
         await pilot.press("s")
         await until(pilot, lambda: "submitted: task" in text_of(app))
         assert packages(world)[0].firmware[0].size == len(b"longer firmware")

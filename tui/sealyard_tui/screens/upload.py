@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -11,53 +10,36 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from sealyard.client.checking import check_message, check_package, signs_digests
+from sealyard.client.checking import signs_digests
 from sealyard.client.settings import WatchSettings
-from sealyard.client.watching import Offer
 from sealyard.model.access import Action, device_resource
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskKind
-from sealyard_tui.checksums import Checksum, expected_of, read_checksums
 from sealyard_tui.messages import EngineState, News
 from sealyard_tui.screens.dialog import ConfirmDialog, PickDialog
 from sealyard_tui.screens.file_browser import Chosen, FileBrowser
 from sealyard_tui.screens.place import Place
-from sealyard_tui.screens.upload_dialogs import ExpectedDialog, WatchDialog
-from sealyard_tui.screens.upload_files import DROP_COLUMNS, FILE_COLUMNS, DropsTable, FilesTable
-from sealyard_tui.screens.upload_form import Entry, Form, Part
+from sealyard_tui.screens.upload_dialogs import WatchDialog
+from sealyard_tui.screens.upload_drops import DropsPane
+from sealyard_tui.screens.upload_fields import FormFields
+from sealyard_tui.screens.upload_files import FilesPane
+from sealyard_tui.screens.upload_form import Form, Part
 from sealyard_tui.screens.upload_handing import Handing
-from sealyard_tui.screens.upload_shown import (
-    KINDS,
-    device_choice,
-    device_label,
-    device_terms,
-    dropped_cells,
-    entry_cells,
-    entry_detail,
-    summary,
-    totals,
-    watch_words,
-)
+from sealyard_tui.screens.upload_notes import FitNotes
+from sealyard_tui.screens.upload_shown import KINDS, device_choice, device_terms, summary, watch_words
 from sealyard_tui.standing import Standing
-from sealyard_tui.typed_paths import find_paths
-from sealyard_tui.watching_folder import Dropped, WatchDesk
-from sealyard_tui.widgets.big_table import BigTable
-from sealyard_tui.widgets.path_input import PathInput
+from sealyard_tui.watching_folder import WatchDesk
 
-EMPTY = "No files yet: a types or pastes paths, b browses; dropping files onto the terminal works too."
 GOODBYE_SECONDS = 2.0
 """How long the application's end waits for uploads to be given back; what is not, the engine drops by itself."""
 
-CHANGING = {
-    "submit", "browse", "add", "device", "kind", "expect", "clear", "watch", "remove", "move", "part", "again",
-    "submit_offer", "take_offer", "dismiss_offer", "signs", "name",
-}  # fmt: skip
+CHANGING = {"submit", "browse", "add", "device", "kind", "signs", "name", "clear", "watch"}
 
 
 class Upload(Place):
@@ -78,7 +60,6 @@ class Upload(Place):
         Binding("t", "kind", "Kind", show=False, id="upload.kind", tooltip="Package, encryption or signing"),
         Binding("i", "signs", "What is signed", show=False, id="upload.signs", tooltip="Hash the file, or take it"),
         Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Type a name for the task"),
-        Binding("e", "expect", "Expected digest", show=False, id="upload.expect", tooltip="SHA-256 it must have"),
         Binding("w", "watch", "Watch", id="upload.watch", tooltip="Folder whose files are offered here"),
         Binding("X", "clear", "Empty the form", show=False, id="upload.clear", tooltip="Gives all files back"),
         Binding("o", "show_made", "Show the task", id="upload.show_made", tooltip="The task that was just made"),
@@ -93,10 +74,6 @@ class Upload(Place):
         self._who = ""
         self._devices: dict[str, DeviceConfiguration] = {}
         self._known = False
-        self._numbers: dict[str, int] = {}
-        self._checked: object = None
-        self._warnings: tuple[str, ...] = ()
-        self._refusal: SealyardError | None = None
         self._made = ""
         self._due = False
 
@@ -106,38 +83,10 @@ class Upload(Place):
         with Horizontal(classes="row"):
             yield Static("New task", id="title", markup=False)
             yield Static("", id="watch", markup=False)
-        with Vertical(id="fields"):
-            with Horizontal(classes="row", id="kind-row"):
-                yield Static("Kind", classes="label")
-                yield Button("", id="kind", compact=True, classes="field")
-                yield Static("Device", classes="label")
-                yield Button("", id="device", compact=True, classes="field")
-                yield Button("", id="signs", compact=True, classes="field")
-            yield Static("", id="terms", markup=False)
-            with Vertical(id="names"):
-                with Horizontal(classes="row"):
-                    yield Static("Name", classes="label")
-                    yield Input(id="name", compact=True, select_on_focus=False)
-                with Horizontal(classes="row"):
-                    yield Static("Content", classes="label")
-                    yield Input(placeholder="kind of content, optional", id="content", compact=True)
-            with Horizontal(classes="row"):
-                yield Static("Add", classes="label")
-                yield PathInput(placeholder="paths: Enter adds, Tab completes, ctrl+o browses", id="line")
-            yield Static("", id="hint", markup=False)
-        with Vertical(classes="pane", id="files-pane"):
-            yield FilesTable(
-                FILE_COLUMNS,
-                lambda entry: entry_cells(entry, self._numbers.get(entry.key, 0)),
-                key=lambda entry: entry.key,
-                empty=EMPTY,
-                markable=True,
-                id="files",
-            )
-            yield Static("", id="detail", markup=False)
-        yield Static("", id="notes", markup=False)
-        with Vertical(classes="pane", id="drops-pane"):
-            yield DropsTable(DROP_COLUMNS, self._drop_cells, key=lambda each: each.name, id="drops")
+        yield FormFields()
+        yield FilesPane()
+        yield FitNotes()
+        yield DropsPane(lambda offer: offer in self.form.taken)
         with Horizontal(id="end"):
             yield Button(Content("Submit (ctrl+s)"), id="submit", variant="primary", compact=True)
             yield Static("", id="ready", markup=False)
@@ -166,7 +115,7 @@ class Upload(Place):
             await self.load()
 
     def tick(self, now: object) -> None:  # noqa: ARG002 - ages are counted from the application's own clock
-        self.query_one(DropsTable).refresh()
+        self.query_one("#drops").refresh()
 
     def forget(self) -> None:
         """The form stays that person's; the next one has another."""
@@ -174,7 +123,6 @@ class Upload(Place):
         self._devices = {}
         self._known = False
         self._made = ""
-        self._hint("")
         self._fill()
 
     @property
@@ -189,6 +137,18 @@ class Upload(Place):
     @property
     def _device(self) -> DeviceConfiguration | None:
         return next((each for each in self._usable if each.id == self.form.device), None)
+
+    @property
+    def _fields(self) -> FormFields:
+        return self.query_one(FormFields)
+
+    @property
+    def _files(self) -> FilesPane:
+        return self.query_one(FilesPane)
+
+    @property
+    def _notes(self) -> FitNotes:
+        return self.query_one(FitNotes)
 
     @property
     def _desk(self) -> WatchDesk:
@@ -208,11 +168,8 @@ class Upload(Place):
     # ---- showing
 
     def _fill(self) -> None:
-        """The fields that are typed in, from the form."""
-        with self.prevent(Input.Changed):
-            self.query_one("#name", Input).value = self.form.name
-            self.query_one("#content", Input).value = self.form.content_type
-            self.query_one("#line", Input).value = self.form.line
+        """All anew, from the form."""
+        self._fields.fill(self.form)
         self._show()
 
     def _told(self, form: Form) -> None:
@@ -228,20 +185,11 @@ class Upload(Place):
     def _show(self) -> None:
         self._due = False
         form, device = self.form, self._device
-        self._numbers = {each.key: number for part in Part for number, each in enumerate(form.of(part), 1)}
-        files = self.query_one(FilesTable)
-        files.replace(form.entries)
-        self.query_one("#files-pane").border_title = Content(totals(form))
-        self.query_one("#detail", Static).update(entry_detail(files.cursor_row))
-        self.query_one("#kind", Button).label = Content(KINDS[form.kind])
-        self.query_one("#device", Button).label = device_label(device)
-        signs = self.query_one("#signs", Button)
-        signs.display = self._asks_what_is_signed
-        signs.label = Content("signs the file's SHA-256" if form.hash_file else "the file is the SHA-256")
-        self.query_one("#terms", Static).update(self._terms())
-        self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the files"
-        self._show_watch()
-        self._check()
+        self._files.show(form)
+        self.query_one(DropsPane).show()
+        self._notes.judge(form, device)
+        self.query_one("#watch", Static).update(watch_words(self._desk))
+        self._fields.show(device, self._terms(), asks_what_is_signed=self._asks_what_is_signed)
         self._show_ready()
         self.refresh_bindings()
 
@@ -251,16 +199,6 @@ class Upload(Place):
         if self._known and not self._usable:
             return Content.styled("✗ There is no configuration you may use; an administrator gives USE.", "$warning")
         return Content("")
-
-    def _show_watch(self) -> None:
-        self.query_one("#watch", Static).update(watch_words(self._desk))
-        dropped = self._desk.dropped
-        self.query_one("#drops-pane").set_class(bool(dropped), "-shown")
-        self.query_one("#drops-pane").border_title = Content(f"Watch folder: {len(self._desk.offers)} offered")
-        self.query_one(DropsTable).replace(dropped)
-
-    def _drop_cells(self, dropped: Dropped) -> tuple[Content | str, ...]:
-        return dropped_cells(dropped, self.now(), in_form=dropped.offer in self.form.taken)
 
     def _show_ready(self) -> None:
         self.sealyard.unsent = not all(each.is_empty for each in self._forms.values())
@@ -284,59 +222,7 @@ class Upload(Place):
             return hindrance
         if self._device is None:
             return "choose a device configuration (d)"
-        return "see above what does not fit" if self._refusal is not None else ""
-
-    def _hint(self, text: str, *, wrong: bool = False) -> None:
-        """Under the line for paths. ``text`` must be safe."""
-        hint = self.query_one("#hint", Static)
-        hint.update(Content(text))
-        hint.set_class(bool(text), "-shown")
-        hint.set_class(wrong, "-wrong")
-
-    # ---- what fits
-
-    def _check(self) -> None:
-        form, device = self.form, self._device
-        sizes = [(each.path.name, each.size, each.part) for each in form.entries if each.size]
-        shape = (form.kind, device, sizes, form.hash_file)
-        if shape == self._checked:
-            return
-        self._checked = shape
-        self.attempt(self._do_check(form.kind, device, sizes), group="check", exclusive=True)
-
-    async def _do_check(
-        self, kind: TaskKind, device: DeviceConfiguration | None, sizes: list[tuple[str, int, Part]]
-    ) -> None:
-        """The first time, formats are loaded: off the loop."""
-        self._warnings, self._refusal = (), None
-        try:
-            if device is not None and sizes:
-                self._warnings = await asyncio.to_thread(self._judge, kind, device, sizes)
-        except SealyardError as error:
-            self._refusal = error
-        self._show_notes()
-        self._show_ready()
-
-    def _judge(
-        self, kind: TaskKind, device: DeviceConfiguration, sizes: list[tuple[str, int, Part]]
-    ) -> tuple[str, ...]:
-        named = {part: tuple((name, size) for name, size, of in sizes if of is part) for part in Part}
-        if kind is TaskKind.PACKAGING and named[Part.FIRMWARE]:
-            return check_package(device, named[Part.FIRMWARE], named[Part.METADATA])
-        algorithm = device.signing.algorithm
-        if kind is TaskKind.SIGNING and not (signs_digests(algorithm) and self.form.hash_file):
-            check_message(algorithm, sizes[0][1])
-        return ()
-
-    def _show_notes(self) -> None:
-        lines = []
-        if self._refusal is not None:
-            words = f"✗ {self._refusal.message} {self._refusal.advice}"
-            lines.append(Content.styled(safe_text(words), "$error"))
-        lines += [Content.styled(f"! {safe_text(each)}", "$warning") for each in self._warnings]
-        notes = self.query_one("#notes", Static)
-        notes.update(Content("\n").join(lines))
-        notes.set_class(bool(lines), "-shown")
+        return "see above what does not fit" if self._notes.refusal is not None else ""
 
     @property
     def _asks_what_is_signed(self) -> bool:
@@ -356,7 +242,7 @@ class Upload(Place):
         self._begin([each.key for each in entries])
         if entries:
             self._show()
-            self.query_one(FilesTable).go_to(entries[-1].key)
+            self._files.table.go_to(entries[-1].key)
 
     def _begin(self, keys: list[str]) -> None:
         if keys:
@@ -378,146 +264,40 @@ class Upload(Place):
         else:
             handing.remove(keys)
 
-    @on(PathInput.Submitted, "#line")
-    def _line_entered(self, event: PathInput.Submitted) -> None:
-        event.stop()
-        if event.value.strip():
-            self.attempt(self._take_text(event.value, typed=True))
-
-    @on(PathInput.Pasted, "#line")
-    def _line_pasted(self, event: PathInput.Pasted) -> None:
-        self.attempt(self._take_text(event.text, typed=False))
-
     def on_paste(self, event: events.Paste) -> None:
         """Files that are dropped onto the terminal arrive as a paste."""
-        if isinstance(self.focused, Input) or not event.text.strip():
-            return
-        event.stop()
-        self.attempt(self._take_text(event.text, typed=False))
+        if not isinstance(self.focused, Input):
+            event.stop()
+            self._fields.take_text(event.text)
 
-    async def _take_text(self, text: str, *, typed: bool) -> None:
-        checksums = read_checksums(text)
-        if checksums is not None:
-            self._expect(checksums)
-            self._set_line("")
-            return
-        line = self.query_one("#line", PathInput)
-        found = await asyncio.to_thread(find_paths, text, line.base)
-        if typed and line.value != text:
-            return
-        if found.folder is not None:
-            self._set_line("")
-            self._browse(found.folder)
-            return
-        if found.paths:
-            self.add_paths(found.paths)
-        if found.paths or not typed:
-            self._set_line(safe_text(shlex.join(found.missing)))
-        if found.missing:
-            self._hint(f"✗ not there: {safe_text(', '.join(found.missing), 200)}", wrong=True)
-            self.set_focus(line)
+    @on(FormFields.Paths)
+    def _paths_named(self, event: FormFields.Paths) -> None:
+        self.add_paths(event.paths)
 
-    def _set_line(self, text: str) -> None:
-        line = self.query_one("#line", PathInput)
-        line.value = text
-        line.cursor_position = len(text)
-        self._hint("")
+    @on(FormFields.Folder)
+    def _folder_named(self, event: FormFields.Folder) -> None:
+        self._browse(event.folder)
 
-    @on(PathInput.Completed, "#line")
-    def _completed(self, event: PathInput.Completed) -> None:
-        completion = event.completion
-        words = "  ".join(safe_text(each, 30) for each in completion.candidates)
-        if completion.unprintable:
-            words += f"  {completion.unprintable} name(s) cannot be typed: ctrl+o browses"
-        self._hint(words)
+    @on(FormFields.Checksums)
+    def _checksums_pasted(self, event: FormFields.Checksums) -> None:
+        self._files.expect(event.checksums)
 
-    @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
-        match event.input.id:
-            case "name":
-                self.form.name = event.value
-            case "content":
-                self.form.content_type = event.value
-            case "line":
-                self.form.line = event.value
+    @on(FormFields.Typed)
+    @on(FitNotes.Judged)
+    def _judged(self) -> None:
         self._show_ready()
 
-    @on(Input.Submitted, "#name")
-    @on(Input.Submitted, "#content")
-    def _field_done(self) -> None:
-        self.focus_next()
-
-    @on(BigTable.Highlighted, "#files")
-    def _looked_at(self) -> None:
-        self.query_one("#detail", Static).update(entry_detail(self.query_one(FilesTable).cursor_row))
-        self.refresh_bindings()
-
-    @on(BigTable.Chosen, "#files")
-    def _file_chosen(self) -> None:
-        self.action_expect()
-
-    @on(BigTable.Highlighted, "#drops")
-    def _drop_looked_at(self) -> None:
-        self.refresh_bindings()
-
-    @on(BigTable.Chosen, "#drops")
-    def _drop_chosen(self) -> None:
-        self.action_take_offer()
-
-    def action_remove(self) -> None:
-        files = self.query_one(FilesTable)
-        keys = [each.key for each in files.chosen_rows]
-        files.clear_marks()
-        self._remove(keys)
-
-    def action_move(self, by: int) -> None:
-        if (key := self.query_one(FilesTable).cursor_key) is not None and self.form.move(key, by):
-            self._show()
-
-    def action_part(self) -> None:
-        for each in self.query_one(FilesTable).chosen_rows:
-            self.form.change(each.key, part=Part.METADATA if each.part is Part.FIRMWARE else Part.FIRMWARE)
+    @on(FilesPane.Changed)
+    def _files_changed(self) -> None:
         self._show()
 
-    def action_again(self) -> None:
-        self._begin([each.key for each in self.query_one(FilesTable).chosen_rows])
+    @on(FilesPane.Again)
+    def _hand_in_again(self, event: FilesPane.Again) -> None:
+        self._begin(event.keys)
 
-    def action_copy(self) -> None:
-        entry = self.query_one(FilesTable).cursor_row
-        if entry is not None and entry.file is not None:
-            self.app.copy_to_clipboard(entry.file.sha256)
-            self.flash(f"SHA-256 of {entry.name} copied")
-
-    def action_expect(self) -> None:
-        entry = self.query_one(FilesTable).cursor_row
-        if entry is None:
-            return
-
-        def answered(checksums: tuple[Checksum, ...] | None) -> None:
-            if checksums == ():
-                self._expect_of(entry, "")
-            elif checksums is not None:
-                self._expect(checksums, entry)
-            self._show()
-
-        self.app.push_screen(ExpectedDialog(str(entry.path), entry.name, entry.expected), answered)
-
-    def _expect(self, checksums: tuple[Checksum, ...], entry: Entry | None = None) -> None:
-        """``entry``: the file that a digest without a name is of, else the one under the cursor."""
-        entry = entry or self.query_one(FilesTable).cursor_row
-        listed = [(each, expected_of(str(each.path), checksums)) for each in self.form.entries]
-        of = [(each, sha256) for each, sha256 in listed if sha256]
-        if entry is not None and len(checksums) == 1 and not checksums[0].name:
-            of = [(entry, checksums[0].sha256)]
-        for each, sha256 in of:
-            self._expect_of(each, sha256)
-        self._show()
-        self.flash(f"Expected SHA-256 set for {len(of)} file(s)", warning=not of)
-
-    def _expect_of(self, entry: Entry, sha256: str) -> None:
-        changed = self.form.change(entry.key, expected=sha256)
-        if changed is not None and changed.error is not None:
-            self._begin([changed.key])
+    @on(FilesPane.Remove)
+    def _take_out(self, event: FilesPane.Remove) -> None:
+        self._remove(event.keys)
 
     # ---- fields
 
@@ -562,7 +342,7 @@ class Upload(Place):
         self.set_focus(self.query_one("#name", Input))
 
     def action_add(self) -> None:
-        self.set_focus(self.query_one("#line", PathInput))
+        self.set_focus(self._fields.line)
 
     def action_browse(self) -> None:
         self._browse(None)
@@ -579,7 +359,7 @@ class Upload(Place):
 
     def action_back(self) -> None:
         if isinstance(self.focused, Input):
-            self.set_focus(self.query_one(FilesTable))
+            self.set_focus(self._files.table)
             return
         super().action_back()
 
@@ -593,7 +373,6 @@ class Upload(Place):
         if sure:
             self._remove([each.key for each in self.form.entries])
             self.form.empty()
-            self._hint("")
             self._fill()
 
     # ---- the task
@@ -611,7 +390,7 @@ class Upload(Place):
         device = self._device
         assert device is not None
         changed = await handing.changed_since()
-        question = summary(form, device, self._warnings, changed)
+        question = summary(form, device, self._notes.warnings, changed)
 
         def answered(sure: bool | None) -> None:
             if sure:
@@ -624,6 +403,7 @@ class Upload(Place):
         form = handing.form
         if form.sending:
             return
+        sent = form.snapshot()
         form.sending = True
         self._show_ready()
         try:
@@ -631,14 +411,12 @@ class Upload(Place):
         finally:
             form.sending = False
             self._show_ready()
-        taken = list(form.taken)
-        form.empty()
+        form.clear_sent(sent)
         if form is self.form:
             self._made = task.id
-            self._hint("")
             self._fill()
             self.flash(f"Task {task.id} was made; o shows it")
-        for offer in taken:
+        for offer in sent.taken:
             with suppress(SealyardError):  # it changed since: then it is offered anew, and rightly
                 await self._desk.dismiss(offer)
 
@@ -654,35 +432,16 @@ class Upload(Place):
 
         self.app.push_screen(WatchDialog(self._desk.plan, self._usable, self._who), answered)
 
-    @property
-    def _offer(self) -> Offer | None:
-        dropped = self.query_one(DropsTable).cursor_row
-        return dropped.offer if dropped is not None else None
-
-    def action_submit_offer(self) -> None:
-        if (offer := self._offer) is not None:
-            self.attempt(self._submit_offer(offer), group="watch")
-
-    async def _submit_offer(self, offer: Offer) -> None:
-        task = await self._desk.submit(offer)
-        self._made = task.id
-        self.flash(f"Task {task.id} was made of {offer.name}; o shows it")
+    @on(DropsPane.Made)
+    def _made_of_offer(self, event: DropsPane.Made) -> None:
+        self._made = event.task_id
+        self.flash(f"Task {event.task_id} was made of {event.offer.name}; o shows it")
         self.refresh_bindings()
 
-    def action_dismiss_offer(self) -> None:
-        dropped = self.query_one(DropsTable).cursor_row
-        if dropped is None:
-            return
-        if dropped.offer is None:
-            self._desk.forget(dropped.name)
-            return
-        self.attempt(self._desk.dismiss(dropped.offer), group="watch")
-
-    def action_take_offer(self) -> None:
+    @on(DropsPane.Take)
+    def _take_offer(self, event: DropsPane.Take) -> None:
         """Its files go into the form; it counts as taken when the form's task is made."""
-        offer, form = self._offer, self.form
-        if offer is None or offer in form.taken:
-            return
+        offer, form = event.offer, self.form
         form.taken.append(offer)
         form.device = offer.device
         if not form.name:
@@ -690,7 +449,7 @@ class Upload(Place):
         self.add_paths(tuple(Path(each) for each in offer.firmware))
         self.add_paths(tuple(Path(each) for each in offer.metadata), Part.METADATA)
         self._fill()
-        self.set_focus(self.query_one(FilesTable))
+        self.set_focus(self._files.table)
 
     # ---- what may be done
 
@@ -698,10 +457,6 @@ class Upload(Place):
         if action in CHANGING and self.standing.engine is EngineState.READ_ONLY:
             return False
         match action:
-            case "remove" | "move" | "part" | "again" | "copy" | "expect":
-                return True if self.form.entries else None
-            case "submit_offer" | "take_offer":
-                return True if self._offer is not None else None
             case "signs":
                 return self._asks_what_is_signed
             case "show_made":

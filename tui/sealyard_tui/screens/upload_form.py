@@ -69,6 +69,15 @@ class Entry(Value, frozen=True, kw_only=True):
         return self.file is None and self.error is None
 
 
+class Sent(Value, frozen=True, kw_only=True):
+    """What of a form went with a task."""
+
+    keys: tuple[str, ...]
+    name: str
+    content_type: str
+    taken: tuple[Offer, ...]
+
+
 class Form:
     """One person's. ``device`` is a configuration's id; ``line`` what stands in the line for paths."""
 
@@ -149,6 +158,17 @@ class Form:
         self._entries.clear()
         self.taken.clear()
         self.name = self.content_type = self.line = ""
+        self._asked = None
+
+    def snapshot(self) -> Sent:
+        return Sent(keys=tuple(self._entries), name=self.name, content_type=self.content_type, taken=tuple(self.taken))
+
+    def clear_sent(self, sent: Sent) -> None:
+        """What went with a task goes; what was put in while it was made stays."""
+        self.remove(list(sent.keys))
+        self.taken = [each for each in self.taken if each not in sent.taken]
+        self.name = "" if self.name == sent.name else self.name
+        self.content_type = "" if self.content_type == sent.content_type else self.content_type
         self._asked = None
 
     # ---- the task
