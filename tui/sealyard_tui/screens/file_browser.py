@@ -222,7 +222,7 @@ class FileBrowser(Dialog[Chosen | None]):
 
     def action_path(self) -> None:
         path = self.query_one("#path", PathInput)
-        path.cursor_position = len(path.value)
+        path.action_select_all()
         self.set_focus(path)
 
     def action_dismiss_dialog(self) -> None:
