@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from textual import on
@@ -16,7 +16,7 @@ from textual.command import Provider
 from textual.screen import Screen
 from textual.signal import Signal
 
-from sealyard.client.downloads import DownloadEvent, DownloadProgress, Interrupted, Outcome
+from sealyard.client.download_events import DownloadEvent, DownloadProgress, Interrupted, Outcome
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
@@ -24,7 +24,6 @@ from sealyard.model.access import roles_of
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, error_from
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
-from sealyard_tui.downloading import Downloading
 from sealyard_tui.ending import heed_signals
 from sealyard_tui.look import Look
 from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
@@ -36,6 +35,9 @@ from sealyard_tui.session import Session
 from sealyard_tui.standing import Standing
 from sealyard_tui.stylesheet import LastingStylesheet
 from sealyard_tui.watching_folder import WatchDesk
+
+if TYPE_CHECKING:
+    from sealyard_tui.downloading import Downloading
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,9 @@ class SealyardApp(App[None]):
             for place, (key, label) in PLACES.items()
         ),
         Binding("question_mark,f1", "explain", "Help", id="app.help", tooltip="The keys of this place"),
-        Binding("ctrl+p,colon", "command_palette", "Palette", show=False, id="app.palette", tooltip="Everything, by name"),
+        Binding(
+            "ctrl+p,colon", "command_palette", "Palette", show=False, id="app.palette", tooltip="Everything, by name"
+        ),
         Binding("f2", "next_profile", "Next profile", show=False, id="app.next_profile"),
         Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
         Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),
@@ -326,6 +330,8 @@ class SealyardApp(App[None]):
     async def _begin_downloads(self, client: Client) -> None:
         if self.downloads_folder is None or self.downloading is not None:
             return
+        from sealyard_tui.downloading import Downloading
+
         self.downloading = Downloading(
             client,
             self.downloads_folder,

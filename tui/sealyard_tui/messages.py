@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from textual.message import Message
 
-from sealyard.client.downloads import DownloadEvent
-from sealyard.client.watching import WatchEvent
+from sealyard.client.download_events import DownloadEvent
+from sealyard.client.watch_events import WatchEvent
 from sealyard.model.errors import SealyardError
 from sealyard.model.events import TaskChanged, TaskProgress
 

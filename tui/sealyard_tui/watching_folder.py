@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from textual.signal import Signal
 
-from sealyard.client.downloads import DownloadState, state_file
 from sealyard.client.protocol import Client
 from sealyard.client.settings import WatchSettings
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.thread import LoopThread
-from sealyard.client.watching import REFUSALS, Offer, Submitted, WatchEvent, WatchFolder, watch_state_file
+from sealyard.client.watch_events import REFUSALS, Offer, Submitted, WatchEvent
 from sealyard.model.access import Action, device_resource
 from sealyard.model.errors import InputError, NotAllowedError, NotFoundError, SealyardError
 from sealyard.model.safe_text import safe_text
@@ -27,6 +26,7 @@ from sealyard.model.value import Value
 from sealyard_tui.messages import WatchNews
 
 if TYPE_CHECKING:
+    from sealyard.client.watching import WatchFolder
     from sealyard_tui.app import SealyardApp
 
 TELL_SECONDS = 0.3
@@ -54,6 +54,9 @@ class WatchingFolder:
 
         Raises what :class:`WatchFolder` raises.
         """
+
+        from sealyard.client.download_state import DownloadState, state_file
+        from sealyard.client.watching import WatchFolder, watch_state_file
 
         def tell(event: WatchEvent) -> None:
             self._tell(WatchNews(event))

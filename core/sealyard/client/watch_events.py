@@ -5,9 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from sealyard.model.errors import ErrorValue
+from sealyard.model.errors import (
+    ConflictError,
+    ErrorValue,
+    FormatLimitError,
+    InputError,
+    KeyRefusedError,
+    NotAllowedError,
+    NotFoundError,
+    UsageError,
+)
 from sealyard.model.tasks import Task
 from sealyard.model.value import Value
+
+REFUSALS = (
+    InputError,
+    UsageError,
+    NotAllowedError,
+    NotFoundError,
+    ConflictError,
+    FormatLimitError,
+    KeyRefusedError,
+)
+"""What the dropped files, or who drops them, are refused for; other errors may pass by themselves."""
 
 
 class Rule(StrEnum):

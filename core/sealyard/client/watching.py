@@ -22,17 +22,21 @@ from sealyard.client.local_files import absolute_folder
 from sealyard.client.off_loop import off_loop
 from sealyard.client.protocol import Client
 from sealyard.client.state_files import StateFile, state_path
-from sealyard.client.watch_events import Offer, OnWatch, Postponed, Refused, Rule, Submitted, WatchEvent
+from sealyard.client.watch_events import (
+    REFUSALS,
+    Offer,
+    OnWatch,
+    Postponed,
+    Refused,
+    Rule,
+    Submitted,
+    WatchEvent,
+)
 from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops, sha256_of
 from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
-    ConflictError,
-    FormatLimitError,
     InputError,
-    KeyRefusedError,
-    NotAllowedError,
-    NotFoundError,
     SealyardError,
     UsageError,
 )
@@ -52,17 +56,6 @@ __all__ = [
     "WatchFolder",
     "watch_state_file",
 ]
-
-REFUSALS = (
-    InputError,
-    UsageError,
-    NotAllowedError,
-    NotFoundError,
-    ConflictError,
-    FormatLimitError,
-    KeyRefusedError,
-)
-"""What the dropped files, or who drops them, are refused for; other errors may pass by themselves."""
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.client.downloads import Checked, DownloadProgress, Outcome
+from sealyard.client.download_events import Checked, DownloadProgress, Outcome
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.results import as_at
 from sealyard.model.safe_text import safe_text

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Footer, Input, OptionList, Static, TextArea
+from textual.widgets import Button, Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from sealyard.model.errors import SealyardError
@@ -19,6 +19,8 @@ from sealyard.model.safe_text import safe_lines, safe_text
 from sealyard_tui.editor import edit_text, page_text
 
 if TYPE_CHECKING:
+    from textual.widgets import TextArea
+
     from sealyard_tui.app import SealyardApp
 
 Answer = TypeVar("Answer")
@@ -198,6 +200,8 @@ class ReasonDialog(Dialog[str | None]):
         self._draft = f"{heading}/{subject}"
 
     def compose_dialog(self) -> ComposeResult:
+        from textual.widgets import TextArea  # loaded when it is first needed, not before the first paint
+
         yield Static(Content(safe_lines(self._about)), classes="dialog-text")
         yield TextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
         yield Static("", classes="wrong", markup=False)
@@ -205,12 +209,15 @@ class ReasonDialog(Dialog[str | None]):
             yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
-    def on_mount(self) -> None:
-        self.set_focus(self.query_one(TextArea))
+    @property
+    def _area(self) -> TextArea:
+        return cast("TextArea", self.query_one("#reason"))
 
-    @on(TextArea.Changed)
-    def _typed(self) -> None:
-        self.drafts[self._draft] = self.query_one(TextArea).text
+    def on_mount(self) -> None:
+        self.set_focus(self._area)
+
+    def on_text_area_changed(self) -> None:
+        self.drafts[self._draft] = self._area.text
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
@@ -220,7 +227,7 @@ class ReasonDialog(Dialog[str | None]):
             self.dismiss(None)
 
     def action_done(self) -> None:
-        text = self.query_one(TextArea).text.strip()
+        text = self._area.text.strip()
         if self._required and not text:
             self.query_one(".wrong", Static).update(Content("✗ A reason is needed."))
             return
@@ -228,7 +235,7 @@ class ReasonDialog(Dialog[str | None]):
         self.dismiss(text)
 
     def action_edit(self) -> None:
-        area = self.query_one(TextArea)
+        area = self._area
         try:
             area.text = edit_text(self.sealyard, area.text)
         except SealyardError as error:

@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.client.downloads import Downloaded, DownloadProgress, Outcome
+from sealyard.client.download_events import Downloaded, DownloadProgress, Outcome
 from sealyard.model.errors import ErrorValue, ResultExpiredError, ResultGoneError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value

@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.widgets import Button, Static, TextArea
 
 from sealyard.client.settings import WatchSettings
-from sealyard.client.watching import Rule
+from sealyard.client.watch_events import Rule
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.safe_text import safe_text
 from sealyard_tui.checksums import Checksum, read_checksums

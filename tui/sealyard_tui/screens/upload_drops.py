@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
-from sealyard.client.watching import Offer
+from sealyard.client.watch_events import Offer
 from sealyard_tui.screens.upload_shown import dropped_cells
 from sealyard_tui.watching_folder import Dropped, WatchDesk
 from sealyard_tui.widgets.big_table import BigTable, Cell, Column

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.watching import Offer
+from sealyard.client.watch_events import Offer
 from sealyard.model.errors import InputError, SealyardError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.safe_text import safe_text

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.client.watching import Offer, Postponed, Refused
+from sealyard.client.watch_events import Offer, Postponed, Refused
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskKind

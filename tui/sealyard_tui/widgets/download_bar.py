@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.client.downloads import DownloadProgress
+from sealyard.client.download_events import DownloadProgress
 from sealyard.model.safe_text import safe_text
 from sealyard.model.wording import size_text
 from sealyard_tui.shown import progress_bar
