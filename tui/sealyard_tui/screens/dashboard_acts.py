@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,11 @@ def possible(row: TaskRow | None, standing: Standing, state: ResultState | None,
     )
 
 
-def file_state(result: Result | None, now: object) -> ResultState | None:
+def file_state(result: Result | None, now: datetime) -> ResultState | None:
     """How the file behind a result stands; None where there is none."""
     if result is None or result.signature is not None:
         return None
-    return state_at(result, now)  # type: ignore[arg-type]
+    return state_at(result, now)
 
 
 class TaskActs:
