@@ -21,7 +21,7 @@ from sealyard_tui.shown import fields, task_title
 
 DIGEST_SHOWN = 16
 FILES_SHOWN = 3
-TASKS_SHOWN = 8
+TASKS_SHOWN = 6
 NAME_SHOWN = 36
 WIDTH = 64
 """Cells for words in a dialog at 80 columns."""

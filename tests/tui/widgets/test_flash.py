@@ -1,0 +1,56 @@
+"""The line for what just went well: words and a sign, harmless, gone by itself."""
+
+from __future__ import annotations
+
+import pytest
+from stage import until
+from widget_stage import HOSTILE, Stage, harmless
+
+from sealyard_tui.widgets import flash
+from sealyard_tui.widgets.flash import Flash
+
+
+async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "SECONDS", 0.2)
+    app = Stage(Flash())
+    async with app.run_test() as pilot:
+        app.query_one(Flash).say("Copied.")
+        await pilot.pause()
+        assert "✓ Copied." in app.text()
+        await until(pilot, lambda: not app.query_one(Flash).display)
+
+
+async def test_a_warning_has_another_sign() -> None:
+    app = Stage(Flash())
+    async with app.run_test() as pilot:
+        app.query_one(Flash).say("Gone.", warning=True)
+        await pilot.pause()
+        assert "! Gone." in app.text()
+        app.query_one(Flash).say("Back.")
+        await pilot.pause()
+        assert "✓ Back." in app.text()
+
+
+async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "SECONDS", 0.3)
+    app = Stage(Flash())
+    async with app.run_test() as pilot:
+        line = app.query_one(Flash)
+        line.say("one")
+        first = line._timer
+        line.say("two")
+        assert first is not None
+        assert first is not line._timer
+        await until(pilot, lambda: first._task is None or first._task.done())
+        assert line.display
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_names_are_shown_as_they_are_and_do_nothing(name: str) -> None:
+    app = Stage(Flash())
+    async with app.run_test() as pilot:
+        app.query_one(Flash).say(name)
+        await pilot.pause()
+        assert harmless(app.text())
+        if name.isprintable():
+            assert name in app.text()
