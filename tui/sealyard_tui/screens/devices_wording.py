@@ -55,9 +55,9 @@ def detail(device: DeviceConfiguration, newest: int, known: Known, now: datetime
         ("", " "),
     ]
     for index, encryption in enumerate(device.encryption_keys):
-        parts += _key_parts("encryption", encryption, known, now, unused=index > 0)
+        parts += _key_parts("encryption", encryption, known, now, unused=index > 0, newest=device.version == newest)
     for index, signing in enumerate(device.signing_keys):
-        parts += _key_parts("signing", signing, known, now, unused=index > 0)
+        parts += _key_parts("signing", signing, known, now, unused=index > 0, newest=device.version == newest)
     parts += [("", " "), *_people(device, known.access), ("you may", _own(device, known))]
     if device.warnings:
         parts.append(("", " "))
@@ -71,13 +71,15 @@ def _approvals(device: DeviceConfiguration) -> str:
     return f"{count} person{'s' if count > 1 else ''} must approve; nobody approves what they asked for"
 
 
-def _key_parts(what: str, key: EncryptionKey | SigningKey, known: Known, now: datetime, *, unused: bool) -> list[Part]:
+def _key_parts(
+    what: str, key: EncryptionKey | SigningKey, known: Known, now: datetime, *, unused: bool, newest: bool
+) -> list[Part]:
     info = known.key(key.uri)
     version = info.at(key.version) if info is not None else None
     label = f"{what} (not used)" if unused else what
     parts: list[Part] = [
         (label, Content.styled(key.algorithm, "bold")),
-        (f"{what} key", _key_line(key, info)),
+        (f"{what} key", _key_line(key, info, newest=newest)),
         ("", plain(key.description)),
     ]
     if version is not None:
@@ -86,14 +88,15 @@ def _key_parts(what: str, key: EncryptionKey | SigningKey, known: Known, now: da
     return parts
 
 
-def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None) -> Content:
+def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: bool) -> Content:
     text = f"{safe_text(key.uri)} version {key.version}"
     if info is None:
         return Content(text)
     version = info.at(key.version)
     about = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
     newer = info.current.version
-    rotated = f"\n! version {newer} of the key is there: a new version (e) takes it" if newer > key.version else ""
+    waiting = newest and newer > key.version
+    rotated = f"\n! version {newer} of the key is there: a new version (e) takes it" if waiting else ""
     return Content.assemble(
         text,
         Content.styled(f" ({safe_text(', '.join(about))})", "$text-muted"),

@@ -156,6 +156,8 @@ class FormDialog(Dialog[bool]):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         row = next((each for each in event.widget.ancestors if isinstance(each, FieldRow)), None)
+        for each in self.query(FieldRow):
+            each.set_class(each is row, "-here")
         self.query_one(".hint", Static).update(Content(row.field.hint if row is not None else ""))
 
     # ---- going through it
