@@ -38,13 +38,17 @@ def firmware(tmp_path: Path) -> Path:
     return folder
 
 
+def begun(world: World, who: str = "developer") -> SealyardApp:
+    """An application that begins here."""
+    return make_app(world, who, screen="upload")
+
+
 def upload_of(app: SealyardApp) -> Upload:
     return next(each for each in app.screen_stack if isinstance(each, Upload))
 
 
 async def there(pilot: Pilot[None]) -> Upload:
-    await pilot.press("2")
-    await settled(pilot)
+    await until(pilot, lambda: isinstance(pilot.app.screen, Upload))
     return upload_of(pilot.app)  # type: ignore[arg-type]
 
 
@@ -88,7 +92,7 @@ def discarded(world: World) -> list[str]:
 
 
 async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await pilot.press("a")
@@ -110,7 +114,7 @@ async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> 
 
 
 async def test_digest_and_size_are_shown_when_they_are_known(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -121,7 +125,7 @@ async def test_digest_and_size_are_shown_when_they_are_known(world: World, firmw
 
 async def test_progress_is_shown_while_a_file_is_handed_in(world: World, firmware: Path) -> None:
     world.hold["upload"] = asyncio.Event()
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
@@ -144,7 +148,7 @@ async def test_progress_is_shown_while_a_file_is_handed_in(world: World, firmwar
 async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
     world: World, firmware: Path, spoil: Callable[[Path], object], words: str
 ) -> None:
-    app = make_app(world)
+    app = begun(world)
     spoil(firmware / "application.bin")
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
@@ -161,7 +165,7 @@ async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
 
 async def test_a_file_that_was_put_right_is_handed_in_again_by_key(world: World, firmware: Path) -> None:
     (firmware / "application.bin").write_bytes(b"")
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "application.bin")
@@ -173,7 +177,7 @@ async def test_a_file_that_was_put_right_is_handed_in_again_by_key(world: World,
 
 
 async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, *(firmware / each for each in ("bootloader.bin", "application.bin", "release.json")))
@@ -191,7 +195,7 @@ async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, fir
 
 
 async def test_a_removed_file_is_given_back(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
@@ -201,7 +205,7 @@ async def test_a_removed_file_is_given_back(world: World, firmware: Path) -> Non
 
 
 async def test_an_emptied_form_gives_all_back_and_asks_before(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
@@ -218,7 +222,7 @@ async def test_an_emptied_form_gives_all_back_and_asks_before(world: World, firm
 
 
 async def test_what_no_task_came_of_is_given_back_at_the_end(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -226,7 +230,7 @@ async def test_what_no_task_came_of_is_given_back_at_the_end(world: World, firmw
 
 
 async def test_a_made_task_keeps_its_files(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -237,7 +241,7 @@ async def test_a_made_task_keeps_its_files(world: World, firmware: Path) -> None
 
 
 async def test_a_lost_answer_makes_no_second_task_and_loses_nothing(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     world.fail["create_package"] = StorageError("The answer was lost.", "Try again.")
     async with running(app) as pilot:
         place = await there(pilot)
@@ -256,7 +260,7 @@ async def test_a_lost_answer_makes_no_second_task_and_loses_nothing(world: World
 
 
 async def test_another_request_takes_another_token(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         for _ in range(2):
@@ -269,7 +273,7 @@ async def test_another_request_takes_another_token(world: World, firmware: Path)
 
 
 async def test_several_pasted_lines_and_quoted_paths_and_urls_add_all(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     one, two, three = (firmware / each for each in ("bootloader.bin", "application.bin", "release.json"))
     async with running(app) as pilot:
         place = await there(pilot)
@@ -278,7 +282,7 @@ async def test_several_pasted_lines_and_quoted_paths_and_urls_add_all(world: Wor
 
 
 async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await pilot.press("a", *"~/nothing", "enter")
@@ -292,7 +296,7 @@ async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: Wor
 
 
 async def test_tab_completes_a_path_and_else_goes_on(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await pilot.press("a")
@@ -307,7 +311,7 @@ async def test_tab_completes_a_path_and_else_goes_on(world: World, firmware: Pat
 
 
 async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     names = ("bootloader.bin", "application.bin")
     right = hashlib.sha256((firmware / names[0]).read_bytes()).hexdigest()
     async with running(app, size=(80, 24)) as pilot:
@@ -323,7 +327,7 @@ async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> 
 
 
 async def test_an_expected_digest_goes_along_and_another_content_is_told(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -340,7 +344,7 @@ async def test_an_expected_digest_goes_along_and_another_content_is_told(world: 
 
 async def test_what_the_format_cannot_hold_is_told_at_once(world: World, firmware: Path) -> None:
     (firmware / "release.json").write_bytes(b"x" * 70_000)
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
@@ -356,7 +360,7 @@ async def test_what_the_format_cannot_hold_is_told_at_once(world: World, firmwar
 async def test_zero_padding_is_warned_of_before_submitting(world: World, firmware: Path) -> None:
     key = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD, uri="local:e", version=1)
     world.devices["gw"][-1] = device(encryption_keys=(key,))
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
@@ -368,7 +372,7 @@ async def test_zero_padding_is_warned_of_before_submitting(world: World, firmwar
 
 
 async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -391,7 +395,7 @@ async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: W
 
 
 async def test_own_letters_do_not_act_while_one_types(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -403,7 +407,7 @@ async def test_own_letters_do_not_act_while_one_types(world: World, firmware: Pa
 
 async def test_only_configurations_that_one_may_use_are_offered(world: World) -> None:
     world.rights[DEVELOPER] = world.rights[DEVELOPER][:1]
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         assert place.form.device == "gw"
@@ -424,7 +428,7 @@ async def test_only_configurations_that_one_may_use_are_offered(world: World) ->
 
 
 async def test_who_may_use_no_configuration_is_told_so(world: World) -> None:
-    app = make_app(world, "auditor")
+    app = begun(world, "auditor")
     async with running(app, size=(80, 24)) as pilot:
         await there(pilot)
         assert "no configuration you may use" in text_of(app)
@@ -432,7 +436,7 @@ async def test_who_may_use_no_configuration_is_told_so(world: World) -> None:
 
 async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: World, firmware: Path) -> None:
     world.read_only = True
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
@@ -448,7 +452,7 @@ async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: 
 async def test_a_hostile_name_is_harmless_everywhere(world: World, tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
-    app = make_app(world)
+    app = begun(world)
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
@@ -461,7 +465,7 @@ async def test_a_hostile_name_is_harmless_everywhere(world: World, tmp_path: Pat
 
 
 async def test_encryption_takes_one_file(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
@@ -484,7 +488,7 @@ async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: P
     world.devices["gw"][-1] = device(signing_keys=(key,))
     digest = bytes(range(32))
     (firmware / "digest").write_bytes(digest)
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
@@ -500,7 +504,7 @@ async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: P
 
 
 async def test_a_file_that_changed_since_is_told_before_submitting(world: World, firmware: Path) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
@@ -513,7 +517,7 @@ async def test_a_file_that_changed_since_is_told_before_submitting(world: World,
 
 async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmware: Path) -> None:
     del world.tasks["t-running"]
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -526,7 +530,7 @@ async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmwar
 
 
 async def test_a_stormy_engine_leads_to_no_reading(world: World) -> None:
-    app = make_app(world)
+    app = begun(world)
     async with running(app) as pilot:
         place = await there(pilot)
         await until(pilot, lambda: world.listeners > 0)

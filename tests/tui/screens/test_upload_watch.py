@@ -40,12 +40,14 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watching_app(world: World, drop: Path, who: str = "developer", rule: Rule = Rule.OFFER) -> SealyardApp:
-    return make_app(world, who, watch=WatchSettings(folder=str(drop), device="gateway", rule=rule))
+    plan = WatchSettings(folder=str(drop), device="gateway", rule=rule)
+    return make_app(world, who, watch=plan, screen="upload")
 
 
 async def there(pilot: Pilot[None]) -> Upload:
-    await pilot.press("2")
-    await settled(pilot)
+    if pilot.app.current_mode != "upload":
+        await pilot.press("2")
+        await settled(pilot)
     place = pilot.app.screen
     assert isinstance(place, Upload)
     return place
@@ -73,6 +75,7 @@ async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: Worl
     calls: list[str] = []
     app.attract = calls.append  # type: ignore[method-assign]
     async with running(app) as pilot:
+        await pilot.press("5")
         (drop / "[bold]fw.bin").write_bytes(b"firmware")
         await offered(pilot, app)
         await until(pilot, lambda: "offers a package" in text_of(app))
@@ -180,7 +183,7 @@ async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: Wo
 
 
 async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
-    app = make_app(world)
+    app = make_app(world, screen="upload")
     async with running(app, size=(80, 24)) as pilot:
         await there(pilot)
         assert "watch folder off" in text_of(app)
@@ -194,7 +197,7 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
         await settled(pilot)
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.watch_desk.state is WatchState.WATCHING)
-    again = make_app(world)
+    again = make_app(world, screen="upload")
     async with running(again) as pilot:
         await until(pilot, lambda: again.watch_desk.state is WatchState.WATCHING)
         assert again.watch_desk.plan.folder == str(drop)
@@ -207,7 +210,7 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
 
 
 async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
-    app = make_app(world)
+    app = make_app(world, screen="upload")
     async with running(app) as pilot:
         await there(pilot)
         await pilot.press("w")

@@ -76,6 +76,7 @@ class Upload(Place):
         self._known = False
         self._made = ""
         self._due = False
+        self._acting: object = None
 
     # ---- the frame
 
@@ -191,7 +192,14 @@ class Upload(Place):
         self.query_one("#watch", Static).update(watch_words(self._desk))
         self._fields.show(device, self._terms(), asks_what_is_signed=self._asks_what_is_signed)
         self._show_ready()
-        self.refresh_bindings()
+        self._renew_keys()
+
+    def _renew_keys(self) -> None:
+        """Only when other keys may act: to build the foot of the screen anew is dear, and progress comes often."""
+        acting = (bool(self.form.entries), self._asks_what_is_signed, self._made)
+        if acting != self._acting:
+            self._acting = acting
+            self.refresh_bindings()
 
     def _terms(self) -> Content:
         if self._device is not None:
@@ -436,7 +444,7 @@ class Upload(Place):
     def _made_of_offer(self, event: DropsPane.Made) -> None:
         self._made = event.task_id
         self.flash(f"Task {event.task_id} was made of {event.offer.name}; o shows it")
-        self.refresh_bindings()
+        self._renew_keys()
 
     @on(DropsPane.Take)
     def _take_offer(self, event: DropsPane.Take) -> None:

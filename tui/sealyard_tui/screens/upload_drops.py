@@ -55,6 +55,7 @@ class DropsPane(Vertical):
         """``in_form``: whether an offer was taken into the form."""
         super().__init__(id="drops-pane", classes="pane")
         self._in_form = in_form
+        self._acting = False
 
     def compose(self) -> ComposeResult:
         yield BigTable[Dropped](COLUMNS, self._cells, key=lambda each: each.name, id="drops")
@@ -81,14 +82,19 @@ class DropsPane(Vertical):
         self.set_class(bool(dropped), "-shown")
         self.border_title = Content(f"Watch folder: {len(self._desk.offers)} offered")
         self._table.replace(dropped)
+        self._renew_keys()
 
     def _cells(self, dropped: Dropped) -> tuple[Cell, ...]:
         in_form = dropped.offer is not None and self._in_form(dropped.offer)
         return dropped_cells(dropped, self._place.now(), in_form=in_form)
 
     @on(BigTable.Highlighted)
-    def _looked_at(self) -> None:
-        self.screen.refresh_bindings()
+    def _renew_keys(self) -> None:
+        """Only when other keys may act: to build the foot of the screen anew is dear."""
+        acting = self._offer is not None
+        if acting != self._acting:
+            self._acting = acting
+            self.screen.refresh_bindings()
 
     @on(BigTable.Chosen)
     def _chosen(self) -> None:
