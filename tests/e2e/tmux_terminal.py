@@ -17,6 +17,8 @@ from programs import require
 
 LIMIT = 40.0
 LOOK_SECONDS = 0.05
+SAME_LOOKS = 6
+"""Fewer would be between two frames; more would meet the ages that are counted each second."""
 SEALYARD = str(Path(sys.executable).parent / "sealyard")
 SHELL = "SHELL-IS-BACK"
 
@@ -55,6 +57,16 @@ class TmuxTerminal:
             assert time.monotonic() < end, f"not seen within {limit:g} s: {what}\n{text}"
             time.sleep(LOOK_SECONDS)
         return text
+
+    def settle(self, limit: float = LIMIT) -> str:
+        """Waits until what is seen stays the same for some looks, and answers it."""
+        end = time.monotonic() + limit
+        looks = [self.seen()]
+        while len(looks) < SAME_LOOKS or len(set(looks[-SAME_LOOKS:])) > 1:
+            assert time.monotonic() < end, f"it did not come to rest within {limit:g} s\n{looks[-1]}"
+            time.sleep(LOOK_SECONDS)
+            looks.append(self.seen())
+        return looks[-1]
 
     def resize(self, columns: int, rows: int) -> None:
         self.run("resize-window", "-t", "t", "-x", str(columns), "-y", str(rows))

@@ -319,9 +319,12 @@ class SealyardApp(App[None]):
         )
         await self.session.switch(profile, self.post_message)
         self.person_changed.publish(self.standing)
-        self.notify(safe_text(f"You are {profile.identity} now."), markup=False)
 
     # ---- downloads
+
+    @property
+    def downloads_by_themselves(self) -> bool:
+        return self.downloads_folder is not None and self.settings.automatic_downloads and self.standing.writable
 
     @property
     def running_downloads(self) -> list[DownloadProgress]:
@@ -339,7 +342,7 @@ class SealyardApp(App[None]):
             self.standing.identity,
             self._hear_download,
         )
-        automatic = self.settings.automatic_downloads and self.standing.writable
+        automatic = self.downloads_by_themselves
         if warning := await self.downloading.start(automatic=automatic):
             self.notify(safe_text(warning), severity="warning", markup=False)
 
@@ -367,24 +370,11 @@ class SealyardApp(App[None]):
         self.downloads[event.task_id] = event
         self.downloads_changed.publish(None)
         if isinstance(event, Outcome):
-            self._tell_outcome(event)
+            self.notices.downloaded(event)
 
     @on(WatchNews)
     def _watch_news(self, news: WatchNews) -> None:
         self.watch_desk.hear(news)
-
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        name = safe_text(outcome.name or outcome.task_id, 40)
-        if outcome.downloaded is not None:
-            found = outcome.downloaded
-            words = "signature and digest" if found.checked == "signature" else "digest"
-            self.notify(f"{safe_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
-        elif outcome.error is not None:
-            error = error_from(outcome.error)
-            again = f" Trying again in {outcome.retry_in:g} s." if outcome.retry_in is not None else ""
-            text = safe_text(f"{error}{again}")
-            self.notify(text, title=f"{name} did not come down", severity="warning", markup=False, timeout=15)
-            self.attract(f"{name} did not come down")
 
     def attract(self, text: str) -> None:
         """Calls the person as the settings say: the bell, a notice on the desktop (OSC 9, OSC 777)."""

@@ -1,0 +1,53 @@
+"""A link expires and a file goes while somebody looks, and the screen says so with what can be done."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tmux_terminal import SEALYARD, environment, terminal
+
+LINK_SECONDS, KEPT_SECONDS = 6, 14
+
+
+def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_path: Path) -> None:
+    """Nothing is downloaded by itself here, so that there is something to lose."""
+    environ = environment(
+        tmp_path / "home",
+        SEALYARD_WORKSPACE=str(tmp_path / "yard"),
+        SEALYARD_PASSPHRASE="for this test",
+        SEALYARD_AUTOMATIC_DOWNLOADS="0",
+    )
+
+    def sealyard(*words: str) -> str:
+        return subprocess.run([SEALYARD, *words], env=environ, check=True, capture_output=True, text=True).stdout
+
+    sealyard("init", "--name", "yard", "--administrator", "USER:olga", "--key-store", "passphrase")
+    for name in ("dev", "owner"):
+        sealyard("subject", "add", f"USER:{name}")
+        sealyard("profile", "add", name, "--identity", f"USER:{name}")
+    sealyard(
+        "device", "create", "gateway", "--encryption", "AES128_CTR_NO_PAD", "--signing", "ED25519",
+        "--use", "USER:dev", "--approve", "USER:owner",
+        "--link-time", f"{LINK_SECONDS}s", "--retention", f"{KEPT_SECONDS}s",
+    )  # fmt: skip
+    firmware = tmp_path / "firmware.bin"
+    firmware.write_bytes(bytes(1000))
+    sealyard("--profile", "dev", "package", "--device", "gateway", "--name", "gateway 1", "--firmware", str(firmware))
+    with terminal([SEALYARD, "--profile", "owner", "--screen", "approvals"], environ) as found:
+        found.until("gateway 1", "you may")
+        found.press("A")
+        found.until("Type gateway to go on")
+        found.type("gateway")
+        found.press("Enter")
+        found.until("approved: it is")
+        found.press("P")
+        found.until("Who are you")
+        found.press("1")
+        found.until("USER:dev ")
+        found.press("1")
+        found.until(r"↓ AVAILABLE \ds")
+        found.until(r"! EXPIRED \ds", "link has expired")
+        found.until("∅ GONE", "only a new package helps")
+        found.press("q")
+        assert found.ended_with() == 0

@@ -1,0 +1,223 @@
+"""The whole story, played in a terminal by keys alone: two people, real files, real keys, a real engine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tmux_terminal import SEALYARD, TmuxTerminal, command_line, descendants, environment, terminal
+
+READY = ("● ready", "gateway 1.5.0")
+
+
+@pytest.fixture
+def editor(tmp_path: Path) -> Path:
+    """An editor that a person would not like, but that edits."""
+    script = tmp_path / "editor.sh"
+    script.write_text('#!/bin/sh\necho "written in the editor" >> "$1"\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def demo(tmp_path: Path, editor: Path) -> Iterator[TmuxTerminal]:
+    environ = environment(tmp_path / "home", EDITOR=str(editor))
+    with terminal([SEALYARD, "demo"], environ, (120, 40)) as found:
+        found.until(*READY)
+        yield found
+
+
+def real_file(path: Path, size: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+def become(found: TmuxTerminal, identity: str) -> None:
+    """F2 makes one the next person; round and round until it is the one."""
+    for _ in range(5):
+        seen = found.until(r"USER:\w+ \(")
+        if f"{identity} (" in seen:
+            return
+        before = re.search(r"USER:\w+ \(", seen)
+        assert before is not None
+        found.press("F2")
+        found.until_that(lambda text, old=before[0]: old not in text and "● ready" in text, "somebody else")
+    raise AssertionError(f"{identity} is no profile of the demo")
+
+
+def ask_for_package(found: TmuxTerminal, *paths: Path, metadata: int = 0, device: str = "1") -> str:
+    """On the upload place; the last ``metadata`` files are metadata. The task's id."""
+    found.press("2")
+    found.until("No files yet")
+    found.press("a")
+    found.until(r"\^o Browse")
+    found.type(" ".join(f"'{each}'" for each in paths))
+    found.press("Enter")
+    found.until(f"Files: {len(paths)} firmware")
+    found.press("Escape")
+    found.until("m Metadata")
+    for _ in range(metadata):
+        found.press("m", "k")
+    found.until(f"Files: {len(paths) - metadata} firmware, {metadata} metadata")
+    found.press("d")
+    found.until("For which devices")
+    found.press(device)
+    found.until("● ready.*\n(.*\n)*.*Submit.*● ready")
+    found.press("C-s")
+    found.until("Submit\\?")
+    found.press("y")
+    seen = found.until(r"Task (\w+) was made")
+    made = re.search(r"Task (\w+) was made", seen)
+    assert made is not None
+    return made[1]
+
+
+def approve(found: TmuxTerminal, device: str) -> None:
+    """What stands first in the queue."""
+    found.press("3")
+    found.until("you may")
+    found.press("A")
+    found.until(f"Type {device} to go on")
+    found.settle()
+    found.type(device)
+    found.press("Enter")
+    found.until("approved: it is")
+
+
+def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal, tmp_path: Path) -> None:
+    bootloader = real_file(tmp_path / "fw" / "bootloader.bin", 300_000)
+    application = real_file(tmp_path / "fw" / "application.bin", 5_000_000)
+    notes = tmp_path / "fw" / "release.json"
+    notes.write_text('{"version": "2.0.0", "notes": "fixes the watchdog"}')
+    task = ask_for_package(demo, bootloader, application, notes, metadata=1)
+
+    # Nobody approves their own: the screen says so before one tries.
+    demo.press("3")
+    demo.press("a")
+    demo.until("Nobody decides on a task of their own")
+
+    become(demo, "USER:owner")
+    demo.press("3")
+    demo.until("you may")
+    demo.until("USER:developer", hashlib.sha256(bootloader.read_bytes()).hexdigest())
+    approve(demo, "demo-gateway")
+
+    become(demo, "USER:developer")
+    demo.press("1")
+    demo.until("came down", "signature and digest")
+    container = next((tmp_path / "home").rglob(f"*{task}*.se-1"))
+    opened = subprocess.run([SEALYARD, "verify", "--help"], capture_output=True, text=True, check=True)
+    assert "certificate" in opened.stdout
+    assert container.stat().st_size > 5_300_000
+    demo.press("q")
+    assert demo.ended_with() == 0
+
+
+def test_the_review_shows_metadata_and_what_changed_since_the_last_package(demo: TmuxTerminal) -> None:
+    become(demo, "USER:owner")
+    demo.press("3")
+    demo.until("you may")
+    demo.press("g", "Enter")
+    demo.until("gateway-1.5.0.bin")
+    seen = demo.settle()
+    while "more lines" in demo.settle():
+        demo.press("PageDown")
+        seen += demo.settle()
+    for words in ("Metadata", "1.5.0", "since the last", "1.4.0"):
+        assert words in seen, f"{words} is not in the review:\n{seen}"
+
+
+def test_a_rejection_with_a_reason_from_the_editor_reaches_the_developer(demo: TmuxTerminal) -> None:
+    become(demo, "USER:owner")
+    demo.press("3")
+    demo.until("you may")
+    demo.press("x")
+    demo.until("Whoever asked reads the reason")
+    demo.settle()
+    demo.type("not this one: ")
+    demo.press("C-e")
+    demo.until("written in the editor")
+    demo.press("C-s")
+    demo.until("reject")
+    become(demo, "USER:developer")
+    demo.press("1")
+    demo.until("Rejected by USER:owner: not th")
+
+
+def test_killed_workers_are_replaced_and_the_package_still_arrives(demo: TmuxTerminal, tmp_path: Path) -> None:
+    """They are stopped first, so that the kill meets them in the middle of the work."""
+    firmware = real_file(tmp_path / "fw" / "large.bin", 30_000_000)
+    task = ask_for_package(demo, firmware)
+    become(demo, "USER:owner")
+    workers = worker_pids(demo)
+    assert workers
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    approve(demo, "demo-gateway")
+    demo.press("1")
+    demo.until("▸ 1 running|RUNNING")
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    become(demo, "USER:developer")
+    demo.until("large.* came down", limit=60)
+    assert list((tmp_path / "home").rglob(f"*{task}*.se-1"))
+    assert not set(workers) & set(worker_pids(demo))
+
+
+def worker_pids(found: TmuxTerminal) -> list[int]:
+    return [pid for pid in descendants(found.shell_pid()) if "sealyard.worker" in command_line(pid)]
+
+
+def test_hostile_names_change_neither_the_title_nor_the_screen(demo: TmuxTerminal, tmp_path: Path) -> None:
+    title = demo.title
+    names = ("fw[bold red]signed.bin", "[@click=app.quit]x.bin", "a\x1b]2;PWNED\x07b.bin", "gnp\u202eexe.bin")
+    folder = tmp_path / "fw"
+    for name in names:
+        real_file(folder / name, 5000)
+    demo.press("2")
+    demo.until("No files yet")
+    demo.press("b")
+    demo.until("Choose files", "As metadata")
+    demo.press("p")
+    demo.until_gone("As metadata")
+    demo.type(f"{folder}/")
+    demo.press("Enter")
+    demo.until(re.escape(r"a\x1b]2;PWNED\x07b.bin"), re.escape("fw[bold red]signed.bin"), re.escape(r"gnp\u202eexe.bin"))
+    for _ in names:
+        demo.press("Space")
+    demo.press("Enter")
+    demo.until("Files: 4 firmware", re.escape(r"a\x1b]2;PWNED\x07b.bin"))
+    demo.press("d")
+    demo.until("For which devices")
+    demo.press("1")
+    demo.press("C-s")
+    demo.until("Submit\\?")
+    demo.press("y")
+    demo.until("was made")
+    become(demo, "USER:owner")
+    demo.press("3")
+    demo.until(re.escape("fw[bold red]signed.bin"))
+    assert demo.title == title
+    demo.press("q")
+    assert demo.ended_with() == 0
+
+
+def test_a_terminal_that_becomes_small_and_large_again_shows_everything_again(demo: TmuxTerminal) -> None:
+    for columns, rows in ((80, 24), (60, 18), (40, 10), (120, 40)):
+        demo.resize(columns, rows)
+        demo.until_that(lambda text, high=rows: len(text.rstrip("\n").split("\n")) <= high, f"{columns}x{rows}")
+    demo.until("1 Dashboard", "gateway 1.5.0", "● ready", "Detail")
+
+
+def test_what_is_copied_reaches_the_terminals_clipboard(demo: TmuxTerminal) -> None:
+    demo.until("gateway 1.5.0")
+    demo.press("y")
+    demo.until("[Cc]opied")
+    assert re.fullmatch(r"\w{10}", demo.clipboard.strip())
