@@ -160,9 +160,13 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     (drop / "release" / "fw.bin").write_bytes(b"firmware")
     app = watching_app(world, drop)
     async with running(app) as pilot:
-        await there(pilot)
+        place = await there(pilot)
         await until(pilot, lambda: "refused" in text_of(app))
         assert "cannot become a package" in text_of(app)
+        place.query_one("#drops", BigTable).focus()
+        await pilot.press("enter")
+        await settled(pilot)
+        assert "stray in it is a folder" in " ".join(text_of(app).split())
 
 
 async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:

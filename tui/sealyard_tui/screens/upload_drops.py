@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message
 
 from sealyard.client.watch_events import Offer
-from sealyard_tui.screens.upload_shown import dropped_cells
+from sealyard_tui.screens.upload_shown import dropped_cells, dropped_reason
 from sealyard_tui.watching_folder import Dropped, WatchDesk
 from sealyard_tui.widgets.big_table import BigTable, Cell, Column
 
@@ -98,7 +98,13 @@ class DropsPane(Vertical):
 
     @on(BigTable.Chosen)
     def _chosen(self) -> None:
-        self.action_take()
+        row = self._table.cursor_row
+        if row is None or row.offer is not None:
+            self.action_take()
+        elif isinstance(row.event, Submitted):
+            self._place.sealyard.show_task(row.event.task.id)
+        else:
+            self.app.push_screen(TextDialog(safe_text(row.name), dropped_reason(row)))
 
     def action_take(self) -> None:
         if (offer := self._offer) is not None and not self._in_form(offer):

@@ -145,3 +145,11 @@ def _dropped_words(dropped: Dropped, *, in_form: bool) -> Content:
     if isinstance(event, Postponed):
         return Content.styled(f"! again in {event.retry_in:g} s: {safe_text(event.error.message)}", "$warning")
     return Content.styled(f"✓ submitted: task {safe_text(event.task.id, 12)}", "$success")
+
+
+def dropped_reason(dropped: Dropped) -> str:
+    """Why it is no offer, at length. Foreign text: made harmless by who shows it."""
+    if isinstance(dropped.event, Refused | Postponed):
+        error = dropped.event.error
+        return f"{error.message}\n{error.advice}"
+    return dropped.gone
