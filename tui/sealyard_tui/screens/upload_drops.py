@@ -12,7 +12,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
-from sealyard.client.watch_events import Offer
+from sealyard.client.watch_events import Offer, Submitted
+from sealyard.model.safe_text import safe_text
+from sealyard_tui.screens.dialog import TextDialog
 from sealyard_tui.screens.upload_shown import dropped_cells, dropped_reason
 from sealyard_tui.watching_folder import Dropped, WatchDesk
 from sealyard_tui.widgets.big_table import BigTable, Cell, Column
