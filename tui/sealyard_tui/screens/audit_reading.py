@@ -12,7 +12,7 @@ from textual.widgets import Static
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, may, type_resource
 from sealyard.model.audit import AuditEntry, AuditFilter
-from sealyard.model.errors import SealyardError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard_tui.audit_filter import read_filter
 from sealyard_tui.messages import News
@@ -93,13 +93,14 @@ class AuditReading(Place):
 
     async def load(self) -> None:
         """The first page; where the list is there already, only what is newer: entries never change."""
+        self._polls = False
         await self._load_list()
+        self._polls = True
         wanted, self._wanted = self._wanted, None
         if wanted is not None and self._line is not None:
             self._read_down_to(wanted)
 
     async def _load_list(self) -> None:
-        self._polls = True
         line = self.query_one(FilterBar).text
         client = await self.client()
         if not await self._look(client):
@@ -179,8 +180,8 @@ class AuditReading(Place):
                 self._catch_up_again = False
                 self._looked_at = loop.time()
                 await self._look_for_newer(await self.client())
-        except SealyardError:
-            # Told once, not each second.
+        except Exception:
+            # Told once, not each second; reading anew by hand begins again.
             self._polls = False
             raise
         finally:

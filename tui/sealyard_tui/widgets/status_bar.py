@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -80,16 +81,17 @@ class StatusBar(Vertical):
 
 
 def _fitting(standing: Standing, width: int) -> tuple[Content, Content]:
-    """The longest wording that fits; the meaning of four eyes gives way first, then the names of roles."""
-    for narrow_who, narrow_engine in ((False, False), (False, True)):
+    """The longest wording that fits; the meaning of four eyes gives way first, then names of roles, then ``USER:``."""
+    for narrow_who, narrow_engine in ((False, False), (False, True), (True, True)):
         who, engine = _who(standing, narrow=narrow_who), _engine(standing, narrow=narrow_engine)
         if who.cell_length + engine.cell_length <= width:
             return who, engine
-    return _who(standing, narrow=True), _engine(standing, narrow=True)
+    kindless = msgspec.structs.replace(standing, identity=standing.identity.removeprefix("USER:"))
+    return _who(kindless, narrow=True), _engine(standing, narrow=True)
 
 
 def _who(standing: Standing, *, narrow: bool) -> Content:
-    name = standing.identity.partition(":")[2]
+    name = standing.identity.rpartition(":")[2]
     profile = "" if narrow and standing.profile == name else f"{safe_text(standing.profile, 20)} "
     known = bool(standing.workspace)
     return Content.assemble(

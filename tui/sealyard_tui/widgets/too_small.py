@@ -14,17 +14,16 @@ class TooSmall(Static):
 
     DEFAULT_CSS = """
     TooSmall {
-        layer: notice; display: none; width: 100%; height: 100%; padding: 1 2; background: $background;
+        layer: notice; display: none; width: 100%; height: 100%; padding: 0 1; background: $background;
     }
     """
 
     def render(self) -> Content:
         size = self.screen.size
         return Content.assemble(
-            Content.styled("! This window is too small.\n\n", "bold $warning"),
+            Content.styled("! Too small a window\n\n", "bold $warning"),
             f"Sealyard needs {LEAST_WIDTH} columns and {LEAST_HEIGHT} lines; there are {size.width} and {size.height}. "
-            "Make the window larger, or its letters smaller: everything is as it was.\n\n",
-            "q quits.",
+            "Make it larger, or its letters smaller: everything is as it was. q quits.",
         )
 
     def on_resize(self) -> None:
