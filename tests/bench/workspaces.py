@@ -51,8 +51,8 @@ async def found(root: Path) -> None:
 
 
 @asynccontextmanager
-async def opened(root: Path) -> AsyncIterator[EmbeddedClient]:
-    client = await EmbeddedClient.open(root, ADMINISTRATOR, purpose="bench", passphrase=PASSPHRASE)
+async def opened(root: Path, *, work: bool = True) -> AsyncIterator[EmbeddedClient]:
+    client = await EmbeddedClient.open(root, ADMINISTRATOR, purpose="bench", passphrase=PASSPHRASE, work=work)
     try:
         yield client
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -97,7 +96,10 @@ def value_at(settings: Settings, key: str) -> object:
 def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
     """An empty table where there is no file. Raises :class:`UsageError`."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
+        import tomllib  # most have no file: they need not wait for it
+
+        return tomllib.loads(text)
     except FileNotFoundError:
         if must_exist:
             raise UsageError(f"{_shown(path)} is not there.", f"Make it, or unset {CONFIG_VARIABLE}.") from None
