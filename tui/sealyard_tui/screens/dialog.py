@@ -227,6 +227,13 @@ class ReasonDialog(Dialog[str | None]):
             self.dismiss(None)
 
     def action_done(self) -> None:
+        # These keys come before others: what was typed ahead of them still waits in the text's own queue.
+        self._area.call_later(self._finish)
+
+    def action_edit(self) -> None:
+        self._area.call_later(self._edit)
+
+    def _finish(self) -> None:
         text = self._area.text.strip()
         if self._required and not text:
             self.query_one(".wrong", Static).update(Content("✗ A reason is needed."))
@@ -234,10 +241,11 @@ class ReasonDialog(Dialog[str | None]):
         self.drafts.pop(self._draft, None)
         self.dismiss(text)
 
-    def action_edit(self) -> None:
+    def _edit(self) -> None:
         area = self._area
         try:
             area.text = edit_text(self.sealyard, area.text)
+            area.move_cursor(area.document.end)
         except SealyardError as error:
             self.app.push_screen(ErrorDialog(error))
 
