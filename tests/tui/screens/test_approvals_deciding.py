@@ -329,3 +329,18 @@ async def test_the_dialogs_fit_with_their_buttons(world: World, size: tuple[int,
             await until(pilot, lambda words=words: words in text_of(app))  # type: ignore[misc]
             await pilot.press("escape")
             await settled(pilot)
+
+
+async def test_what_one_person_typed_is_not_shown_to_another(world: World) -> None:
+    world.rights["USER:administrator"] = world.rights["USER:owner"]
+    async with queue(world) as (app, pilot):
+        await pilot.press("x")
+        await type_in(pilot, "between us")
+        await pilot.press("escape")
+        app.become(next(each for each in app.session.profiles if each.name == "administrator"))
+        await until(pilot, lambda: app.standing.identity == "USER:administrator" and FIRST in table(app))
+        await rested(app, pilot)
+        table(app).go_to(FIRST)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        assert app.screen.query_one(TextArea).text == ""

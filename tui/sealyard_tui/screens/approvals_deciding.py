@@ -9,27 +9,17 @@ from sealyard.model.errors import ConflictError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard_tui.screens.approvals_dialogs import ApproveDialog, RejectDialog, approve_one, approve_several
+from sealyard_tui.screens.approvals_list import WaitingList
 from sealyard_tui.screens.approvals_pane import ReviewPane
 from sealyard_tui.screens.approvals_row import hindered
 from sealyard_tui.screens.dialog import TextDialog
-from sealyard_tui.screens.place import Place
 from sealyard_tui.shown import task_title
-from sealyard_tui.widgets.big_table import BigTable
 
 _DONE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 
 
-class Deciding(Place):
+class Deciding(WaitingList):
     """What the approvals place does with the tasks that are marked, else with the one under the cursor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.decided_here: set[str] = set()
-        """Tasks of which the outcome is told already."""
-
-    @property
-    def table(self) -> BigTable[Task]:
-        raise NotImplementedError
 
     @property
     def review(self) -> ReviewPane:
@@ -41,8 +31,13 @@ class Deciding(Place):
             self._tell_none(left_out)
             return
         unread = sum(not self.review.was_read(each) for each in tasks)
+        me = self.standing.identity
         single = len(tasks) == 1 and not left_out and not self.table.marked
-        dialog = approve_one(tasks[0], read=not unread) if single else approve_several(tasks, left_out, unread)
+        dialog = (
+            approve_one(tasks[0], by=me, read=not unread)
+            if single
+            else approve_several(tasks, left_out, by=me, unread=unread)
+        )
         self.app.push_screen(dialog, lambda yes: self._approved(dialog, tasks) if yes else None)
 
     def _approved(self, dialog: ApproveDialog, tasks: Sequence[Task]) -> None:
@@ -57,7 +52,7 @@ class Deciding(Place):
         if not tasks:
             self._tell_none(left_out)
             return
-        dialog = RejectDialog(tasks)
+        dialog = RejectDialog(tasks, by=self.standing.identity)
         self.app.push_screen(dialog, lambda reason: self._rejected(dialog, tasks, reason) if reason else None)
 
     def _rejected(self, dialog: RejectDialog, tasks: Sequence[Task], reason: str) -> None:

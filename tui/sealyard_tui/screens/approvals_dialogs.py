@@ -61,10 +61,11 @@ class ApproveDialog(TypedConfirmDialog):
     comments: ClassVar[dict[str, str]] = {}
     """What was typed and not handed in, by task: nothing typed is lost."""
 
-    def __init__(self, heading: str, tasks: Sequence[Task], about: Content, word: str) -> None:
+    def __init__(self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str) -> None:
+        """``by``: who approves; what is typed is kept for each person."""
         super().__init__(heading, about, word, act="Approve")
         self._tasks = {each.id: each for each in tasks}
-        self._subject = _subject(tasks)
+        self._subject = _subject(tasks, by)
 
     def compose_more(self) -> ComposeResult:
         hint = "A comment, if you like"
@@ -98,26 +99,28 @@ class ApproveDialog(TypedConfirmDialog):
         return bool(self._tasks) and super()._fits()
 
 
-def approve_one(task: Task, *, read: bool) -> ApproveDialog:
+def approve_one(task: Task, *, by: str, read: bool) -> ApproveDialog:
     """``read``: whether the review was seen to its end."""
-    return ApproveDialog("Approve", [task], _released(task, read=read), task.config_name)
+    return ApproveDialog("Approve", [task], _released(task, read=read), task.config_name, by=by)
 
 
-def approve_several(tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], unread: int) -> ApproveDialog:
+def approve_several(
+    tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int
+) -> ApproveDialog:
     """``left_out``: tasks and in two words why; ``unread``: how many reviews were not seen to the end."""
     word = f"approve {len(tasks)}"
-    return ApproveDialog(f"Approve {_count(tasks)}", tasks, _several(tasks, left_out, unread), word)
+    return ApproveDialog(f"Approve {_count(tasks)}", tasks, _several(tasks, left_out, unread), word, by=by)
 
 
 class RejectDialog(ReasonDialog):
     """One reason for all of ``tasks``."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], *, by: str) -> None:
         names = "\n".join(task_title(each) for each in tasks[:TASKS_SHOWN])
         more = f"\nand {len(tasks) - TASKS_SHOWN} more" if len(tasks) > TASKS_SHOWN else ""
         about = f"{names}{more}\n\nWhoever asked reads the reason. A rejection ends the task and cannot be undone."
         heading = "Reject" if len(tasks) == 1 else f"Reject {_count(tasks)}"
-        super().__init__(heading, about, required=True, subject=_subject(tasks))
+        super().__init__(heading, about, required=True, subject=_subject(tasks, by))
         self._tasks = tuple(tasks)
 
     def on_mount(self) -> None:
@@ -131,8 +134,8 @@ class RejectDialog(ReasonDialog):
         self.query_one(".wrong", Static).update(Content(words))
 
 
-def _subject(tasks: Sequence[Task]) -> str:
-    return " ".join(sorted(each.id for each in tasks))
+def _subject(tasks: Sequence[Task], by: str) -> str:
+    return " ".join([by, *sorted(each.id for each in tasks)])
 
 
 def _count(tasks: Sequence[Task]) -> str:
