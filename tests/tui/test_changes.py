@@ -55,6 +55,20 @@ def test_two_files_of_one_name_are_told_apart() -> None:
     assert [each.kind for each in found.firmware] == [Kind.SAME, Kind.ADDED]
 
 
+def test_a_file_is_known_again_by_its_content_and_by_a_name_of_which_only_numbers_differ() -> None:
+    found = changes(
+        task("t-1", inputs=(of("boot-1.4.0.bin", "a"), of("app-1.4.0.bin", "b", 5), of("logo.png", "c"))),
+        task("t-2", inputs=(of("boot-1.5.12.bin", "a"), of("app-1.5.12.bin", "d", 7), of("brand.png", "c"))),
+    )
+    assert [(each.name, each.kind, each.growth) for each in found.firmware] == [
+        ("boot-1.4.0.bin → boot-1.5.12.bin", Kind.RENAMED, 0),
+        ("app-1.4.0.bin → app-1.5.12.bin", Kind.CHANGED, 2),
+        ("logo.png → brand.png", Kind.RENAMED, 0),
+    ]
+    assert not found.reordered
+    assert not found.nothing
+
+
 def test_name_configuration_keys_and_format_are_compared() -> None:
     earlier = task("t-1", name="1.4", configuration=device(version=1), signing_key=None)
     found = changes(earlier, task("t-2", name="1.5", configuration=device(version=2), format="se-2"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from sealyard.model.devices import EncryptionKey, SigningKey
@@ -15,11 +15,18 @@ class Kind(StrEnum):
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"
+    RENAMED = "renamed"
     SAME = "same"
 
 
+_DIGITS = re.compile(r"\d+")
+
+
 class FileChange(Value, frozen=True, kw_only=True):
-    """One file then and now; ``before`` is None where it was added, ``after`` where it was removed."""
+    """One file then and now; ``before`` is None where it was added, ``after`` where it was removed.
+
+    RENAMED: the same content. A file that CHANGED may have another name too: release files carry version numbers.
+    """
 
     kind: Kind
     before: InputFile | None
@@ -27,9 +34,9 @@ class FileChange(Value, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Foreign text."""
-        file = self.after or self.before
-        return file.name if file is not None else ""
+        """Foreign text; both names where they differ."""
+        names = dict.fromkeys(each.name for each in (self.before, self.after) if each is not None)
+        return " → ".join(names)
 
     @property
     def growth(self) -> int:
@@ -73,36 +80,43 @@ def key_text(key: EncryptionKey | SigningKey | None) -> str:
     return f"{key.algorithm} with {key.uri} version {key.version}" if key is not None else ""
 
 
-def _file_changes(before: Iterable[InputFile], after: Iterable[InputFile]) -> Iterator[FileChange]:
+def _file_changes(before: Sequence[InputFile], after: Sequence[InputFile]) -> Iterator[FileChange]:
     """In the order of now, then what was removed in the order of then."""
-    then, now = _named(before), _named(after)
-    for name, file in now.items():
-        earlier = then.get(name)
+    pairs = _pairs(before, after)
+    for place, file in enumerate(after):
+        earlier = before[pairs[place]] if place in pairs else None
         yield FileChange(kind=_kind(earlier, file), before=earlier, after=file)
-    for name, file in then.items():
-        if name not in now:
+    for place, file in enumerate(before):
+        if place not in pairs.values():
             yield FileChange(kind=Kind.REMOVED, before=file, after=None)
 
 
-def _named(files: Iterable[InputFile]) -> dict[tuple[str, int], InputFile]:
-    """By name, and by the how-manieth it is of those that have the same."""
-    seen: Counter[str] = Counter()
-    named = {}
-    for file in files:
-        named[file.name, seen[file.name]] = file
-        seen[file.name] += 1
-    return named
+def _pairs(before: Sequence[InputFile], after: Sequence[InputFile]) -> dict[int, int]:
+    """Which place of now was which then: by name, else by content, else by a name of which only numbers differ."""
+    pairs: dict[int, int] = {}
+    for likeness in (lambda file: file.name, lambda file: file.sha256, lambda file: _DIGITS.sub("0", file.name)):
+        free: dict[str, list[int]] = {}
+        for place, file in enumerate(before):
+            if place not in pairs.values():
+                free.setdefault(likeness(file), []).append(place)
+        for place, file in enumerate(after):
+            if place not in pairs and free.get(likeness(file)):
+                pairs[place] = free[likeness(file)].pop(0)
+    return pairs
 
 
 def _kind(before: InputFile | None, after: InputFile) -> Kind:
     if before is None:
         return Kind.ADDED
-    return Kind.SAME if before.sha256 == after.sha256 else Kind.CHANGED
+    if before.sha256 != after.sha256:
+        return Kind.CHANGED
+    return Kind.SAME if before.name == after.name else Kind.RENAMED
 
 
-def _reordered(before: Iterable[InputFile], after: Iterable[InputFile]) -> bool:
-    then, now = list(_named(before)), list(_named(after))
-    return [each for each in then if each in now] != [each for each in now if each in then]
+def _reordered(before: Sequence[InputFile], after: Sequence[InputFile]) -> bool:
+    pairs = _pairs(before, after)
+    places = [pairs[place] for place in sorted(pairs)]
+    return places != sorted(places)
 
 
 def _term_changes(before: Task, after: Task) -> Iterator[TermChange]:

@@ -24,6 +24,7 @@ _SIGNS: dict[Kind, tuple[str, str]] = {
     Kind.ADDED: ("+", "$success"),
     Kind.REMOVED: ("-", "$error"),
     Kind.CHANGED: ("~", "$warning"),
+    Kind.RENAMED: ("~", "$warning"),
     Kind.SAME: ("=", "$text-muted"),
 }
 GUTTER = "│ "
@@ -205,7 +206,7 @@ def _term_changes(found: Changes, width: int) -> Iterator[Content]:
 
 def _file_change(change: FileChange, width: int) -> Iterator[Content]:
     sign, style = _SIGNS[change.kind]
-    grown = f"  {_growth(change.growth)}" if change.kind is not Kind.SAME else ""
+    grown = f"  {_growth(change.growth)}" if change.kind not in (Kind.SAME, Kind.RENAMED) else ""
     label = Content.styled(f"{sign} {change.kind:<8}", style)
     yield _hung(label, Content(f"{safe_text(change.name)}{grown}"), width)
     if change.kind is Kind.CHANGED and change.before is not None and change.after is not None:
