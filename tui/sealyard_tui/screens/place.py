@@ -133,6 +133,11 @@ class Place(Screen[None]):
         yield TooSmall()
         yield Footer(show_command_palette=False, compact=True)
 
+    def _compositor_refresh(self) -> None:
+        """Textual renders the whole screen even while painting is held back, and throws it away."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
+
     def on_mount(self) -> None:
         self.sealyard.news.subscribe(self, self._heard)
         self.sealyard.standing_changed.subscribe(self, self._stand)

@@ -1,0 +1,30 @@
+"""A place is drawn when it is painted, not before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stage import make_app, running, until
+from textual._compositor import Compositor
+from tui_world import World
+
+
+async def test_what_is_held_back_is_drawn_once_it_may_be_painted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(world)
+    drawn: list[object] = []
+    render = Compositor.render_update
+
+    def counted(self: Compositor, **options: Any) -> object:
+        drawn.append(self)
+        return render(self, **options)
+
+    async with running(app) as pilot:
+        monkeypatch.setattr(Compositor, "render_update", counted)
+        with app.batch_update():
+            app.screen.refresh(layout=True)
+            app.screen._refresh_layout()
+            await pilot.pause()
+            assert drawn == []
+        app.screen.refresh()
+        await until(pilot, lambda: drawn)
