@@ -1,4 +1,4 @@
-"""Measures the budgets of the design on this machine: `python -m tests.bench.run [NAME …]`, all of them without names."""
+"""Measures the budgets of the design on this machine: `python -m tests.bench.run [NAME …]`, all without names."""
 
 from __future__ import annotations
 

@@ -189,7 +189,9 @@ def test_hostile_names_change_neither_the_title_nor_the_screen(demo: TmuxTermina
     demo.until_gone("As metadata")
     demo.type(f"{folder}/")
     demo.press("Enter")
-    demo.until(re.escape(r"a\x1b]2;PWNED\x07b.bin"), re.escape("fw[bold red]signed.bin"), re.escape(r"gnp\u202eexe.bin"))
+    demo.until(
+        re.escape(r"a\x1b]2;PWNED\x07b.bin"), re.escape("fw[bold red]signed.bin"), re.escape(r"gnp\u202eexe.bin")
+    )
     for _ in names:
         demo.press("Space")
     demo.press("Enter")

@@ -15,7 +15,7 @@ from tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, World, WorldConn
 from sealyard.client.profiles import Profile
 from sealyard.client.settings import Settings
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.session import Session
+from sealyard_tui.session.session import Session
 
 PROFILES = tuple(
     Profile(name=each.partition(":")[2], identity=each, workspace="/srv/yard")

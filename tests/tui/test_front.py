@@ -22,8 +22,9 @@ from sealyard.client.settings import Settings
 from sealyard.client.workspaces import found
 from sealyard.model.errors import KeyStoreLockedError, StorageError, UsageError
 from sealyard.model.workspace import KeyStore
-from sealyard_tui import front, welcome_app
-from sealyard_tui.welcome_app import NewWorkspace, OpenDemo, Start, WelcomeApp
+from sealyard_tui import front
+from sealyard_tui.screens.welcome import welcome_app
+from sealyard_tui.screens.welcome.welcome_app import NewWorkspace, OpenDemo, Start, WelcomeApp
 
 PASSPHRASE = "a passphrase for this test alone"
 LIMIT = 60.0

@@ -27,17 +27,17 @@ from sealyard.model.audit import AuditChange
 from sealyard.model.errors import StorageError
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.keymap import MOTIONS
-from sealyard_tui.look import application_classes
-from sealyard_tui.memory import Memory
-from sealyard_tui.mouse import mouse_is_on
-from sealyard_tui.preferences import Preferences
-from sealyard_tui.screens.audit_entry import change_badge
-from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, ReasonDialog, TextDialog
-from sealyard_tui.screens.help import HelpScreen
+from sealyard_tui.look.keymap import MOTIONS
+from sealyard_tui.look.look import application_classes
+from sealyard_tui.look.memory import Memory
+from sealyard_tui.look.preferences import Preferences
+from sealyard_tui.screens.audit.entry import change_badge
+from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog, ReasonDialog, TextDialog
+from sealyard_tui.screens.dialogs.help import HelpScreen
 from sealyard_tui.screens.place import PLACES, Place
-from sealyard_tui.session import Session
+from sealyard_tui.session.session import Session
 from sealyard_tui.shown import result_badge, status_badge
+from sealyard_tui.terminal.mouse import mouse_is_on
 from sealyard_tui.widgets.big_table import BigTable, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.too_small import TooSmall

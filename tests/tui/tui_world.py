@@ -736,7 +736,7 @@ class WorldClient:
 
 
 class WorldConnection:
-    """:class:`sealyard_tui.session.Connection` to a world. ``gate``: the engine comes up once it is set."""
+    """:class:`sealyard_tui.session.session.Connection` to a world. ``gate``: the engine comes up once it is set."""
 
     held = None
 

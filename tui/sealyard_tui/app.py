@@ -24,20 +24,20 @@ from sealyard.model.access import roles_of
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, error_from
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
-from sealyard_tui.ending import heed_signals
-from sealyard_tui.look import Look
-from sealyard_tui.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
-from sealyard_tui.notices import Notices
-from sealyard_tui.preferences import Preferences
-from sealyard_tui.screens.dialog import ConfirmDialog, ErrorDialog, PickDialog
+from sealyard_tui.look.look import Look
+from sealyard_tui.look.preferences import Preferences
+from sealyard_tui.look.stylesheet import LastingStylesheet
+from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
-from sealyard_tui.session import Session
-from sealyard_tui.standing import Standing
-from sealyard_tui.stylesheet import LastingStylesheet
-from sealyard_tui.watching_folder import WatchDesk
+from sealyard_tui.session.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
+from sealyard_tui.session.notices import Notices
+from sealyard_tui.session.session import Session
+from sealyard_tui.session.standing import Standing
+from sealyard_tui.session.watching_folder import WatchDesk
+from sealyard_tui.terminal.ending import heed_signals
 
 if TYPE_CHECKING:
-    from sealyard_tui.downloading import Downloading
+    from sealyard_tui.session.downloading import Downloading
 
 log = logging.getLogger(__name__)
 
@@ -50,55 +50,55 @@ def utc_now() -> datetime:
 
 
 def _dashboard() -> Screen[None]:
-    from sealyard_tui.screens.dashboard import Dashboard
+    from sealyard_tui.screens.dashboard.dashboard import Dashboard
 
     return Dashboard()
 
 
 def _upload() -> Screen[None]:
-    from sealyard_tui.screens.upload import Upload
+    from sealyard_tui.screens.upload.upload import Upload
 
     return Upload()
 
 
 def _approvals() -> Screen[None]:
-    from sealyard_tui.screens.approvals import Approvals
+    from sealyard_tui.screens.approvals.approvals import Approvals
 
     return Approvals()
 
 
 def _audit() -> Screen[None]:
-    from sealyard_tui.screens.audit import Audit
+    from sealyard_tui.screens.audit.audit import Audit
 
     return Audit()
 
 
 def _devices() -> Screen[None]:
-    from sealyard_tui.screens.devices import Devices
+    from sealyard_tui.screens.devices.devices import Devices
 
     return Devices()
 
 
 def _access() -> Screen[None]:
-    from sealyard_tui.screens.access import AccessControl
+    from sealyard_tui.screens.access.access import AccessControl
 
     return AccessControl()
 
 
 def _key_commands() -> type[Provider]:
-    from sealyard_tui.commands import KeyCommands
+    from sealyard_tui.look.commands import KeyCommands
 
     return KeyCommands
 
 
 def _profile_commands() -> type[Provider]:
-    from sealyard_tui.commands import ProfileCommands
+    from sealyard_tui.look.commands import ProfileCommands
 
     return ProfileCommands
 
 
 def _task_commands() -> type[Provider]:
-    from sealyard_tui.commands import TaskCommands
+    from sealyard_tui.look.commands import TaskCommands
 
     return TaskCommands
 
@@ -107,7 +107,7 @@ class SealyardApp(App[None]):
     """Runs on a session; knows nothing below the client."""
 
     TITLE = "Sealyard"
-    CSS_PATH = ["app.tcss", "screens/place.tcss", "screens/dialog.tcss"]
+    CSS_PATH = ["app.tcss", "screens/place.tcss", "screens/dialogs/dialog.tcss"]
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "dashboard": _dashboard,
         "upload": _upload,
@@ -333,7 +333,7 @@ class SealyardApp(App[None]):
     async def _begin_downloads(self, client: Client) -> None:
         if self.downloads_folder is None or self.downloading is not None:
             return
-        from sealyard_tui.downloading import Downloading
+        from sealyard_tui.session.downloading import Downloading
 
         self.downloading = Downloading(
             client,
@@ -395,7 +395,7 @@ class SealyardApp(App[None]):
         self.call_after_refresh(self._show_task, task_id)
 
     def _show_task(self, task_id: str) -> None:
-        from sealyard_tui.screens.dashboard import Dashboard
+        from sealyard_tui.screens.dashboard.dashboard import Dashboard
 
         if isinstance(self.screen, Dashboard):
             self.screen.show_task(task_id)
@@ -417,7 +417,7 @@ class SealyardApp(App[None]):
             self.exit()
 
     def action_explain(self) -> None:
-        from sealyard_tui.screens.help import help_for
+        from sealyard_tui.screens.dialogs.help import help_for
 
         self.push_screen(help_for(self.screen))
 

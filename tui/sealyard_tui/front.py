@@ -19,8 +19,8 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.workspace import KeyStore, Places
 
 if TYPE_CHECKING:
-    from sealyard_tui.session import EmbeddedConnection
-    from sealyard_tui.welcome_app import NewWorkspace
+    from sealyard_tui.screens.welcome.welcome_app import NewWorkspace
+    from sealyard_tui.session.session import EmbeddedConnection
 
 TRIES = 3
 """How often a passphrase is asked for."""
@@ -43,8 +43,8 @@ def main() -> int:
 
 def welcome(settings: Settings) -> int:
     """Until there is a workspace, or the person leaves. What they answered is kept where it cannot be made."""
-    from sealyard_tui.preferences import read_preferences
-    from sealyard_tui.welcome_app import OpenDemo, WelcomeApp
+    from sealyard_tui.look.preferences import read_preferences
+    from sealyard_tui.screens.welcome.welcome_app import OpenDemo, WelcomeApp
 
     wanted, error = None, None
     while True:
@@ -149,8 +149,8 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
 def run(profile: Profile, passphrase: str | None, settings: Settings) -> int:
     """Raises :class:`KeyStoreLockedError`: the engine opens beside the first screen, and may find itself locked out."""
     from sealyard_tui.app import SealyardApp
-    from sealyard_tui.preferences import read_preferences
-    from sealyard_tui.session import EmbeddedConnection, Session
+    from sealyard_tui.look.preferences import read_preferences
+    from sealyard_tui.session.session import EmbeddedConnection, Session
 
     folder = Path(profile.workspace)
     with contextlib.suppress(OSError):

@@ -9,9 +9,9 @@ from textual import on
 from widget_stage import HOSTILE, Stage, harmless
 
 from sealyard.model.access import Role
-from sealyard_tui.messages import EngineState
 from sealyard_tui.screens.place import PLACES
-from sealyard_tui.standing import Standing
+from sealyard_tui.session.messages import EngineState
+from sealyard_tui.session.standing import Standing
 from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar
 
 STANDING = Standing(

@@ -15,9 +15,9 @@ from textual.widgets import Footer
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
-from sealyard_tui.memory import View
-from sealyard_tui.messages import EngineState, News
-from sealyard_tui.standing import Standing
+from sealyard_tui.look.memory import View
+from sealyard_tui.session.messages import EngineState, News
+from sealyard_tui.session.standing import Standing
 from sealyard_tui.widgets.big_table import BigTable
 from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar

@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.widgets import Static
 
 from sealyard.model.safe_text import safe_text
-from sealyard_tui.messages import EngineState
-from sealyard_tui.standing import Standing
+from sealyard_tui.session.messages import EngineState
+from sealyard_tui.session.standing import Standing
 
 _ENGINE: dict[EngineState, tuple[str, str]] = {
     EngineState.STARTING: ("…", "$warning"),

@@ -1,0 +1,102 @@
+"""Scenes for the approval queue: a world with tasks that wait, and the application at that place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from stage import make_app, running, settled, until
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+from tui_world import NOW, OWNER, World, device, file, sha, task
+
+from sealyard.model.tasks import Task
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.approvals.approvals import Approvals
+from sealyard_tui.widgets.big_table import BigTable
+
+FIRST, SECOND, SENSOR = "t-waiting", "t-second", "t-sensor"
+OWN, LATE = "t-own", "t-late"
+
+
+def fill(world: World) -> None:
+    """Three that wait for the owner, one of the owner's own, and one whose period is over."""
+    world.tasks = {FIRST: world.tasks[FIRST]}
+    sensor = world.devices["sensor"][0]
+    for each in (
+        task(SECOND, name="gateway 1.5.1", created_at=NOW - timedelta(hours=1)),
+        task(
+            SENSOR, name="sensor 3.1", configuration=sensor, created_at=NOW - timedelta(hours=2), approvals_required=2
+        ),
+        task(OWN, name="by the owner", created_by=OWNER, created_at=NOW - timedelta(hours=3)),
+        task(LATE, name="too late", created_at=NOW - timedelta(hours=4), approval_expires_at=NOW),
+    ):
+        world.tasks[each.id] = each
+
+
+def earlier() -> Task:
+    """The package before :data:`FIRST`: another application, one file more, the version before."""
+    application = msgspec.structs.replace(file("application.bin", 1_000_000), sha256=sha("earlier"))
+    return task(
+        "t-done",
+        name="gateway 1.4.2",
+        configuration=device(version=1),
+        inputs=(file("bootloader.bin", 65536), application, file("radio.bin", 300)),
+    )
+
+
+@asynccontextmanager
+async def queue(
+    world: World, who: str = "owner", size: tuple[int, int] = (120, 40), **settings: Any
+) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
+    app = make_app(world, who, screen="approvals", **settings)
+    async with running(app, size=size) as pilot:
+        await until(pilot, lambda: place(app).loaded_at is not None)
+        await rested(app, pilot)
+        yield app, pilot
+
+
+async def rested(app: SealyardApp, pilot: Pilot[None]) -> None:
+    """Once the review is of the task under the cursor."""
+    await settled(pilot)
+
+    def there() -> bool:
+        seen = place(app).review.seen
+        return (seen.task.id if seen is not None else None) == place(app).table.cursor_key
+
+    await until(pilot, there)
+    await settled(pilot)
+
+
+async def press(app: SealyardApp, pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await rested(app, pilot)
+
+
+async def type_in(pilot: Pilot[None], text: str) -> None:
+    """As a terminal pastes it: one event, where keys would be many."""
+    await until(pilot, lambda: isinstance(pilot.app.focused, Input | TextArea))
+    pilot.app.post_message(events.Paste(text))
+    await pilot.pause()
+
+
+def place(app: SealyardApp) -> Approvals:
+    return next(each for each in app.screen_stack if isinstance(each, Approvals))
+
+
+def table(app: SealyardApp) -> BigTable[Task]:
+    return place(app).table
+
+
+def ids(app: SealyardApp) -> list[str]:
+    return [each.id for each in table(app).rows]
+
+
+def review_text(app: SealyardApp) -> str:
+    """All of the review, seen or scrolled away."""
+    sections = place(app).review.query(".section").results()
+    return "\n".join(f"{each.border_title or ''}\n{each.render()}" for each in sections if each.display)

@@ -1,0 +1,63 @@
+"""A hand for forms: fills fields, hands in, and reads what stands beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stage import settled, text_of, until
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.dialogs.form import FormDialog
+from sealyard_tui.screens.dialogs.form_fields import ChoiceLine, FieldRow, PicksLine
+
+
+def row_of(app: App[Any], name: str) -> FieldRow:
+    return next(each for each in app.screen.query(FieldRow) if each.field.name == name)
+
+
+def fill(app: App[Any], name: str, value: str) -> None:
+    control = row_of(app, name).control
+    if isinstance(control, Input):
+        control.value = value
+    else:
+        assert isinstance(control, ChoiceLine)
+        assert value in [each for each, _ in control.choices], f"{value} is not offered"
+        control.pick((value,))
+
+
+def mark(app: App[Any], name: str, *values: str) -> None:
+    control = row_of(app, name).control
+    assert isinstance(control, PicksLine)
+    control.pick(values)
+
+
+async def form_opens(pilot: Pilot[None], key: str) -> FormDialog:
+    """Presses the key and waits for the form behind it."""
+    await pilot.press(key)
+    await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog) and pilot.app.screen.is_mounted)
+    await pilot.pause()
+    form = pilot.app.screen
+    assert isinstance(form, FormDialog)
+    return form
+
+
+async def hand_in(pilot: Pilot[None]) -> None:
+    await pilot.press("ctrl+s")
+    await settled(pilot)
+
+
+async def sees(pilot: Pilot[None], app: SealyardApp, *words: str) -> None:
+    await until(pilot, lambda: all(each in text_of(app) for each in words))
+
+
+def write(app: App[Any], text: str) -> None:
+    """Into the line that has the focus, after what is there."""
+    assert isinstance(app.focused, Input)
+    app.focused.value += text
+
+
+def asked(world_calls: list[tuple[str, tuple[Any, ...]]], method: str) -> list[tuple[Any, ...]]:
+    return [arguments for name, arguments in world_calls if name == method]

@@ -1,0 +1,346 @@
+"""Deciding: typed or with a reason, bound to what was seen, and every outcome told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from approvals_scenes import FIRST, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table, type_in
+from stage import settled, text_of, until
+from textual.widgets import Button, Input, TextArea
+from tui_world import NOW, World, task
+
+from sealyard.model.errors import ConflictError
+from sealyard.model.tasks import TaskStatus, Verdict
+from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
+
+pytestmark = pytest.mark.usefixtures("filled", "no_drafts")
+
+
+@pytest.fixture
+def filled(world: World) -> None:
+    fill(world)
+
+
+@pytest.fixture
+def no_drafts() -> Iterator[None]:
+    yield
+    ApproveDialog.comments.clear()
+    RejectDialog.drafts.clear()
+
+
+def decisions(world: World) -> list[tuple[object, ...]]:
+    return [arguments for name, arguments in world.calls if name == "decide"]
+
+
+# ---- approving
+
+
+async def test_approving_repeats_what_is_released_and_wants_the_device_typed(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        seen = text_of(app)
+        digest = world.tasks[FIRST].approval_digest
+        for words in (
+            "gateway 1.5.0",
+            "gateway version 2",
+            "bootloader.bin  64.0 KiB",
+            "release.json",
+            digest[:16],
+            "This cannot be undone.",
+            "Type gateway to go on",
+            "Approve",
+            "Back",
+        ):
+            assert words in seen, words
+        assert app.screen.query_one("#yes", Button).disabled
+        await pilot.press("enter")
+        assert not decisions(world)
+        await pilot.press(*"gateway", "enter")
+        await rested(app, pilot)
+        assert decisions(world) == [(FIRST, Verdict.APPROVED, "", digest)]
+        assert "gateway 1.5.0 approved: it is SCHEDULED" in text_of(app)
+        assert ids(app) == [SECOND, SENSOR]
+
+
+async def test_a_comment_goes_with_the_approval(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await type_in(pilot, "gateway")
+        await pilot.press("tab")
+        await type_in(pilot, "tested well")
+        await pilot.press("enter")
+        await rested(app, pilot)
+        assert decisions(world)[0][2] == "tested well"
+
+
+async def test_a_comment_that_was_typed_is_there_again_after_escape(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("A", "tab")
+        await type_in(pilot, "half a tho")
+        await pilot.press("escape")
+        await settled(pilot)
+        await pilot.press("ctrl+a")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        assert app.screen.query_one("#comment", Input).value == "half a tho"
+        assert not decisions(world)
+
+
+async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter")
+        await pilot.press("A")
+        await until(pilot, lambda: "not read to its end" in text_of(app))
+        await pilot.press("escape")
+        await press(app, pilot, "G")
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        assert "not read to its end" not in text_of(app)
+
+
+async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "G")
+        await pilot.press("A")
+        await until(pilot, lambda: "This makes 1 of 2: it waits for another" in text_of(app))
+        await type_in(pilot, "sensor")
+        await pilot.press("enter")
+        await rested(app, pilot)
+        assert "sensor 3.1: 1 of 2: waits for another" in text_of(app)
+        assert SENSOR not in ids(app)
+
+
+async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await type_in(pilot, "gateway")
+        other = msgspec.structs.replace(world.tasks[FIRST], approval_digest="f" * 64)
+        world.tasks[FIRST] = other
+        await pilot.press("enter")
+        await until(pilot, lambda: "not what was looked at" in text_of(app))
+        assert "The list and the review" in text_of(app)
+        await pilot.press("escape")
+        await rested(app, pilot)
+        seen = place(app).review.seen
+        assert seen is not None
+        assert seen.task.approval_digest == "f" * 64
+
+
+async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(world: World) -> None:
+    """The dialog is open while the task becomes another: what counts is what the dialog showed."""
+    seen_digest = world.tasks[FIRST].approval_digest
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        world.put(msgspec.structs.replace(world.tasks[FIRST], approval_digest="e" * 64))
+        await settled(pilot)
+        await type_in(pilot, "gateway")
+        await pilot.press("enter")
+        await until(pilot, lambda: "not what was looked at" in text_of(app))
+        assert decisions(world)[0][3] == seen_digest
+
+
+# ---- rejecting
+
+
+async def test_rejecting_wants_a_reason(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        assert "cannot be undone" in text_of(app)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "A reason is needed." in text_of(app))
+        await type_in(pilot, "wrong bootloader")
+        await pilot.press("ctrl+s")
+        await rested(app, pilot)
+        digest = world.tasks[FIRST].approval_digest
+        assert decisions(world) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
+        assert "gateway 1.5.0 rejected" in text_of(app)
+
+
+async def test_a_reason_is_written_in_the_editor_of_ones_own(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealyard_tui.screens.dialogs.dialog.edit_text", lambda app, text: text + "from the editor")
+    async with queue(world) as (app, pilot):
+        await pilot.press("x")
+        await type_in(pilot, "typed, ")
+        await pilot.press("ctrl+e", "ctrl+s")
+        await rested(app, pilot)
+        assert decisions(world)[0][2] == "typed, from the editor"
+
+
+async def test_a_reason_that_could_not_be_handed_in_is_not_lost(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        world.fail["decide"] = ConflictError("Somebody was faster.")
+        await pilot.press("x")
+        await type_in(pilot, "a long thought")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "Somebody was faster." in text_of(app))
+        await pilot.press("escape")
+        del world.fail["decide"]
+        await rested(app, pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        assert app.screen.query_one(TextArea).text == "a long thought"
+
+
+# ---- several
+
+
+async def test_several_are_approved_by_typing_how_many(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await pilot.press("space", "j", "v")
+        assert "3 waiting for you, 3 marked" in text_of(app)
+        await pilot.press("A")
+        await until(pilot, lambda: "Type approve 3 to go on" in text_of(app))
+        for words in ("gateway 1.5.0", "gateway 1.5.1", "sensor 3.1", "3 of 3 reviews were not read to the end"):
+            assert words in text_of(app), words
+        await type_in(pilot, "approve 3")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(decisions(world)) == 3)
+        await until(pilot, lambda: "3 tasks approved; 1 of them wait for another" in text_of(app))
+        assert not table(app).marked
+        assert [each[3] for each in decisions(world)] == [
+            world.tasks[each].approval_digest for each in (FIRST, SECOND, SENSOR)
+        ]
+
+
+async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "a")
+        await pilot.press("G", "k", "space", "g", "space", "A")
+        await until(pilot, lambda: "Type approve 1 to go on" in text_of(app))
+        assert "by the owner  left out: own task" in text_of(app)
+        await type_in(pilot, "approve 1")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(decisions(world)))
+        await rested(app, pilot)
+        assert [each[0] for each in decisions(world)] == [FIRST]
+        assert OWN in ids(app)
+
+
+async def test_several_are_rejected_for_one_reason(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("space", "space", "x")
+        await until(pilot, lambda: "Reject 2 tasks" in text_of(app))
+        await type_in(pilot, "recalled")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: len(decisions(world)) == 2)
+        assert {each[2] for each in decisions(world)} == {"recalled"}
+        await until(pilot, lambda: ids(app) == [SENSOR])
+
+
+async def test_of_several_each_outcome_is_told(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("space", "space", "A")
+        await type_in(pilot, "approve 2")
+        world.tasks[SECOND] = msgspec.structs.replace(world.tasks[SECOND], status=TaskStatus.CANCELLED)
+        await pilot.press("enter")
+        await until(pilot, lambda: "1 approved, 1 refused" in text_of(app))
+        assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in text_of(app)
+        assert "✓ gateway 1.5.0 approved" in text_of(app)
+
+
+async def test_a_second_press_while_one_decides_does_no_harm(world: World) -> None:
+    world.hold["decide"] = asyncio.Event()
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await type_in(pilot, "gateway")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is place(app))
+        await pilot.press("j", "k", "n")
+        world.hold["decide"].set()
+        await rested(app, pilot)
+        assert len(decisions(world)) == 1
+        assert FIRST not in ids(app)
+
+
+# ---- what happens meanwhile
+
+
+async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await type_in(pilot, "gateway")
+        client = await app.session.client()
+        await client.withdraw(FIRST, "a mistake")
+        await until(pilot, lambda: "gateway 1.5.0 is CANCELLED now" in text_of(app))
+        assert app.screen.query_one("#yes", Button).disabled
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is place(app))
+        await rested(app, pilot)
+        assert not decisions(world)
+        assert FIRST not in ids(app)
+
+
+async def test_a_period_that_ends_while_the_dialog_is_open_is_told(world: World) -> None:
+    world.put(task("t-ending", name="nearly", created_at=NOW, approval_expires_at=NOW + timedelta(seconds=5)))
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        world.now = NOW + timedelta(minutes=1)
+        await until(pilot, lambda: "nearly waits no more" in text_of(app))
+
+
+async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_the_text_stays(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("x")
+        await type_in(pilot, "because")
+        world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.SCHEDULED))
+        await until(pilot, lambda: "gateway 1.5.0 is SCHEDULED now" in text_of(app))
+        assert app.screen.query_one(TextArea).text == "because"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "not waiting for approval" in text_of(app))
+        await pilot.press("escape")
+        await rested(app, pilot)
+        assert ids(app) == [SECOND, SENSOR]
+
+
+async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("space", "space", "A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.CANCELLED))
+        await until(pilot, lambda: "gateway 1.5.0 is CANCELLED now" in text_of(app))
+        await type_in(pilot, "approve 2")
+        await pilot.press("enter")
+        await until(pilot, lambda: "1 approved, 1 refused" in text_of(app))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
+async def test_the_dialogs_fit_with_their_buttons(world: World, size: tuple[int, int]) -> None:
+    many = tuple(
+        msgspec.structs.replace(each, name=f"{number}-{each.name}")
+        for number in range(9)
+        for each in world.tasks[FIRST].inputs
+    )
+    world.put(
+        task("t-many", name="a name that is so long that it must wrap or be cut " * 2, inputs=many, created_at=NOW)
+    )
+    async with queue(world, size=size) as (app, pilot):
+        for key, words in (("A", "Approve       Back"), ("x", "Done (ctrl+s)    Back (esc)")):
+            await pilot.press(key)
+            await until(pilot, lambda words=words: words in text_of(app))  # type: ignore[misc]
+            await pilot.press("escape")
+            await settled(pilot)
+
+
+async def test_what_one_person_typed_is_not_shown_to_another(world: World) -> None:
+    world.rights["USER:administrator"] = world.rights["USER:owner"]
+    async with queue(world) as (app, pilot):
+        await pilot.press("x")
+        await type_in(pilot, "between us")
+        await pilot.press("escape")
+        app.become(next(each for each in app.session.profiles if each.name == "administrator"))
+        await until(pilot, lambda: app.standing.identity == "USER:administrator" and FIRST in table(app))
+        await rested(app, pilot)
+        table(app).go_to(FIRST)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        assert app.screen.query_one(TextArea).text == ""

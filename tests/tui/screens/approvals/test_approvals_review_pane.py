@@ -1,0 +1,311 @@
+"""The review: everything an approver must see before a release, and a way to read it to its end."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from approvals_scenes import (
+    FIRST,
+    LATE,
+    SECOND,
+    SENSOR,
+    earlier,
+    fill,
+    place,
+    press,
+    queue,
+    rested,
+    review_text,
+    table,
+    type_in,
+)
+from stage import settled, text_of, until
+from tui_world import NOW, World, decision, device, file, task
+
+from sealyard.model.tasks import InputFile, TaskKind
+
+pytestmark = pytest.mark.usefixtures("filled")
+
+
+@pytest.fixture
+def filled(world: World) -> None:
+    fill(world)
+    world.previous[FIRST] = earlier()
+
+
+async def test_files_are_in_order_with_sizes_and_whole_digests(world: World) -> None:
+    async with queue(world) as (app, _):
+        seen = review_text(app)
+        first, second = world.tasks[FIRST].inputs
+        assert seen.index("1. bootloader.bin") < seen.index(first.sha256) < seen.index("2. application.bin")
+        assert second.sha256 in seen
+        assert "64.0 KiB (65,536 bytes)" in seen
+        assert world.tasks[FIRST].metadata[0].sha256 in seen
+
+
+async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_told(world: World) -> None:
+    async with queue(world) as (app, _):
+        seen = review_text(app)
+        for words in (
+            "USER:developer at ",
+            "gateway version 2 (the newest)",
+            "The gateway in the field",
+            "AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1",
+            "ECC_NIST_P256 with local:gateway-signing version 1",
+            "se-1, link for 1d, kept for 30d",
+            "0 of 1, by persons other than who asks",
+            world.tasks[FIRST].approval_digest,
+            "You may decide on this task, until",
+            "(6d left)",
+            "Nobody has decided yet.",
+        ):
+            assert words in seen, words
+
+
+async def test_warnings_attention_trial_and_a_newer_version_stand_first(world: World) -> None:
+    world.devices["gw"].append(device(version=3))
+    world.put(msgspec.structs.replace(world.tasks[FIRST], attention="The quorum broke.", trial=True))
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter")
+        seen = text_of(app)
+        for words in (
+            "! CBC hides",
+            "! The quorum broke.",
+            "SELF-APPROVAL TRIAL",
+            "! gateway has a newer version 3: this task keeps 2.",
+        ):
+            assert words in seen, words
+
+
+async def test_it_says_who_approved_already_and_why(world: World) -> None:
+    approved = decision(by="USER:olaf", reason="tested on the bench")
+    half = task("t-half", approvals_required=2, created_at=NOW)
+    world.put(
+        msgspec.structs.replace(half, approvals=(msgspec.structs.replace(approved, digest=half.approval_digest),))
+    )
+    async with queue(world) as (app, _):
+        assert "✓ APPROVED by USER:olaf" in review_text(app)
+        assert "tested on the bench" in review_text(app)
+        assert "1 of 2, by persons" in review_text(app)
+
+
+async def test_what_changed_since_the_last_approved_package_is_told(world: World) -> None:
+    async with queue(world) as (app, _):
+        seen = review_text(app)
+        before, now = earlier().inputs[1], world.tasks[FIRST].inputs[1]
+        for words in (
+            "against gateway 1.4.2",
+            "~ name: gateway 1.4.2 → gateway 1.5.0",
+            "~ configuration: gateway version 1 → gateway version 2",
+            "= same    bootloader.bin",
+            "~ changed application.bin  48,576 bytes more",
+            f"was {before.sha256}",
+            f"now {now.sha256}",
+            "- removed radio.bin",
+        ):
+            assert words in seen, words
+
+
+async def test_a_first_package_and_an_unchanged_one_are_said_to_be_so(world: World) -> None:
+    world.previous[SECOND] = task("t-before", name="gateway 1.5.1")
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "j")
+        assert "Nothing changed" in review_text(app)
+        await press(app, pilot, "j")
+        assert "all of this is new" in review_text(app)
+
+
+async def test_metadata_is_set_out_as_text_json_or_bytes(world: World) -> None:
+    contents = {"a.json": b'{"v":[1]}', "b.txt": b"plain [red]words[/]", "c.bin": b"\x00\x01\xff"}
+    world.metadata.update(contents)
+    files = tuple(file(name, len(content)) for name, content in contents.items())
+    world.put(task("t-new", metadata=files, created_at=NOW))
+    async with queue(world) as (app, _):
+        seen = review_text(app)
+        assert '│   "v": [' in seen
+        assert "│ plain [red]words[/]" in seen
+        assert "│ 0000  00 01 ff" in seen
+
+
+async def test_it_says_when_only_the_beginning_of_metadata_is_shown(world: World) -> None:
+    world.metadata["big.txt"] = b"line\n" * 1000
+    world.put(task("t-new", metadata=(file("big.txt", 5000),), created_at=NOW))
+    async with queue(world) as (app, _):
+        assert "! only the first 200 lines are shown here, 800 follow; e opens" in review_text(app)
+
+
+async def test_what_a_signing_task_signs_is_shown(world: World) -> None:
+    content = base64.b64encode(b'{"release": 7}').decode()
+    signed = InputFile(name="manifest.json", size=14, sha256="0" * 64, inline=content)
+    world.put(task("t-sign", kind=TaskKind.SIGNING, inputs=(signed,), metadata=(), subtasks=(), created_at=NOW))
+    async with queue(world) as (app, _):
+        assert '│   "release": 7' in review_text(app)
+        assert "Only packages are compared." in review_text(app)
+
+
+async def test_a_hindrance_is_told_in_the_engines_words(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "a", "j", "j", "j")
+        assert "✗ Nobody decides on a task of their own." in review_text(app)
+        await press(app, pilot, "j")
+        assert table(app).cursor_key == LATE
+        assert "✗ The approval period is over: nobody can decide any more" in review_text(app)
+
+
+async def test_the_time_left_goes_on_in_the_review(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        world.now = NOW + timedelta(days=5)
+        await until(pilot, lambda: "(1d left)" in review_text(app))
+
+
+async def test_the_review_scrolls_while_the_list_keeps_its_cursor(world: World) -> None:
+    async with queue(world, size=(120, 40)) as (app, pilot):
+        await press(app, pilot, "full_stop")
+        assert place(app).review.scroll_offset.y > 0
+        assert table(app).has_focus
+        assert table(app).cursor_key == FIRST
+        await press(app, pilot, "comma")
+        assert place(app).review.scroll_offset.y == 0
+
+
+async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter")
+        review = place(app).review
+        assert review.virtual_size.height == review._lines
+        await press(app, pilot, "G", "k")
+        assert not review.was_read(world.tasks[SECOND])
+        await press(app, pilot, "n", "G", "k", "N")
+        assert review.was_read(world.tasks[SECOND])
+        assert review.was_read(world.tasks[FIRST])
+        assert not review.was_read(world.tasks[SENSOR])
+
+
+async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_read(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        assert not place(app).review.display
+        await press(app, pilot, "enter")
+        assert place(app).review.has_focus
+        assert not table(app).display or not place(app).query_one("#list").display
+        seen = text_of(app)
+        while "the end of what is to be seen" not in seen:
+            before = place(app).review.scroll_offset.y
+            await press(app, pilot, "space")
+            assert place(app).review.scroll_offset.y > before
+            seen += text_of(app)
+        for digest in (each.sha256 for each in (*world.tasks[FIRST].inputs, *world.tasks[FIRST].metadata)):
+            assert digest in seen
+        await press(app, pilot, "escape")
+        assert table(app).has_focus
+
+
+@pytest.mark.parametrize(("forth", "back"), [("n", "N"), ("right_square_bracket", "left_square_bracket")])
+async def test_the_next_and_the_previous_task_are_a_key_away_within_the_review(
+    world: World, forth: str, back: str
+) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter", "G", forth)
+        assert "gateway 1.5.1" in text_of(app)
+        assert place(app).review.scroll_offset.y == 0
+        await press(app, pilot, back)
+        assert "gateway 1.5.0" in text_of(app)
+        assert place(app).review.has_focus
+
+
+async def test_vim_keys_and_pages_move_in_the_review(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter")
+        review = place(app).review
+        for key in ("j", "ctrl+d", "space", "pagedown", "down", "G"):
+            before = review.scroll_offset.y
+            await press(app, pilot, key)
+            assert review.scroll_offset.y > before or before == review.max_scroll_y, key
+        for key in ("k", "ctrl+u", "ctrl+b", "pageup", "up"):
+            before = review.scroll_offset.y
+            await press(app, pilot, key)
+            assert review.scroll_offset.y < before or not before, key
+        await press(app, pilot, "G", "g")
+        assert review.scroll_offset.y == 0
+
+
+async def test_no_line_of_the_review_is_wider_than_its_room(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "enter")
+        room = place(app).review.scrollable_content_region.width
+        assert all(len(line) <= room for line in review_text(app).splitlines())
+        await pilot.resize_terminal(60, 18)
+        await settled(pilot)
+        room = place(app).review.scrollable_content_region.width
+        assert all(len(line) <= room for line in review_text(app).splitlines())
+
+
+async def test_a_task_that_changes_is_shown_anew_without_losing_the_place(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "full_stop")
+        at = place(app).review.scroll_offset.y
+        world.put(msgspec.structs.replace(world.tasks[FIRST], attention="Rights changed."))
+        await until(pilot, lambda: "Rights changed." in review_text(app))
+        await settled(pilot)
+        assert place(app).review.scroll_offset.y == at
+
+
+async def test_digest_id_and_name_are_copied_by_key(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "y")
+        assert app.clipboard == world.tasks[FIRST].approval_digest
+        assert "The approval digest copied." in text_of(app)
+        await pilot.press("c")
+        await until(pilot, lambda: "SHA-256 of bootloader.bin" in text_of(app))
+        await pilot.press("1")
+        await until(pilot, lambda: app.clipboard == FIRST)
+
+
+async def test_the_whole_task_is_shown_as_json(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("J")
+        await until(pilot, lambda: '"configId": "gw"' in text_of(app))
+
+
+async def test_metadata_opens_in_the_pager(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paged: list[str] = []
+    monkeypatch.setattr(
+        "sealyard_tui.screens.approvals.approvals.page_text", lambda app, text, suffix=".txt": paged.append(text)
+    )
+    async with queue(world) as (app, pilot):
+        await press(app, pilot, "e")
+        assert paged == ['{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}']
+        world.put(task("t-none", metadata=(), created_at=NOW))
+        await until(pilot, lambda: "t-none" in table(app))
+        await press(app, pilot, "k", "e")
+        assert "There is no metadata to show." in text_of(app)
+        assert len(paged) == 1
+
+
+async def test_a_fast_cursor_reads_the_review_only_where_it_rests(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        client = app.session._client.result()  # type: ignore[union-attr]
+        read: list[str] = []
+        original = client.decidable
+
+        async def counted(task_id: str) -> object:
+            read.append(task_id)
+            return await original(task_id)
+
+        client.decidable = counted  # type: ignore[method-assign,assignment]
+        table(app).action_move(1)
+        table(app).action_move(1)
+        await rested(app, pilot)
+        assert read == [SENSOR]
+
+
+async def test_typing_in_the_filter_moves_nothing_else(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("slash")
+        await type_in(pilot, "1.5")
+        await pilot.press("enter")
+        await rested(app, pilot)
+        assert {each.id for each in table(app).rows} == {FIRST, SECOND}

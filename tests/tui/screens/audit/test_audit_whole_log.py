@@ -1,0 +1,244 @@
+"""The audit log as a whole: verified with its outcome in words, and written to a file that appears whole."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from stage import make_app, running, settled, text_of, until
+from textual.widgets import Input, TextArea
+from tui_world import World, WorldClient, audit_entries
+
+from sealyard.client.protocol import Progress
+from sealyard.model.audit import AuditReport
+from sealyard.model.errors import AuditError, InputError, StorageError
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.audit.audit import Audit
+from sealyard_tui.screens.audit.export import AuditExport
+from sealyard_tui.screens.audit.form import AuditForm
+from sealyard_tui.screens.audit.verify import AuditVerify
+from sealyard_tui.screens.audit.whole_file import WholeFile
+
+NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
+
+
+@pytest.fixture(autouse=True)
+def no_drafts() -> None:
+    AuditVerify.draft = AuditExport.draft = ""
+    AuditForm.drafts.clear()
+
+
+def audit_app(world: World, downloads: Path | None = None) -> SealyardApp:
+    app = make_app(world, "auditor", screen="audit")
+    app.downloads_folder = downloads
+    return app
+
+
+def asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The checkpoints that the log was to be verified against."""
+    notes: list[str | None] = []
+    verify = WorldClient.verify_audit
+
+    async def heard(
+        self: WorldClient, *, checkpoint: str | None = None, progress: Progress | None = None
+    ) -> AuditReport:
+        notes.append(checkpoint)
+        return await verify(self, checkpoint=checkpoint, progress=progress)
+
+    monkeypatch.setattr(WorldClient, "verify_audit", heard)
+    return notes
+
+
+# ---- verifying
+
+
+async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep(world: World) -> None:
+    app = audit_app(world)
+    async with running(app, size=(120, 50)) as pilot:
+        await pilot.press("V", "enter")
+        await until(pilot, lambda: "Everything fits" in text_of(app))
+        seen = text_of(app)
+        for words in ("58, 2 not yet sealed", "3 checked", "root", "audit key", "Not proved", "Worth keeping outside"):
+            assert words in seen, words
+        assert "/srv/yard/audit/checkpoints.txt" in seen
+        await pilot.press("y")
+        assert "Everything fits" in app.clipboard
+
+
+async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = asked_for(world, monkeypatch)
+    app = audit_app(world)
+    async with running(app) as pilot:
+        await pilot.press("V")
+        await until(pilot, lambda: isinstance(app.screen, AuditVerify))
+        app.screen.query_one(TextArea).text = "\n  " + NOTE.replace("\n", "  \n") + "\n\n"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "yours among them" in text_of(app))
+        assert notes == [NOTE]
+
+
+async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
+    app = audit_app(world)
+    async with running(app) as pilot:
+        await pilot.press("V", "shift+tab", *"abc", "escape", "V")
+        await until(pilot, lambda: isinstance(app.screen, AuditVerify))
+        assert app.screen.query_one(TextArea).text == "abc"
+
+
+async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: World) -> None:
+    world.entries = audit_entries(3000)
+    world.fail["verify_audit"] = AuditError("Entry 7 is not written as it was stored (000.jsonl, line 8).", seq=7)
+    app = audit_app(world)
+    async with running(app) as pilot:
+        await pilot.press("V", "enter")
+        await until(pilot, lambda: "Entry 7 is not written as it was stored" in text_of(app))
+        assert "Enter goes to entry 7" in text_of(app)
+        await pilot.press("enter")
+        place = app.screen
+        assert isinstance(place, Audit)
+        await until(pilot, lambda: place.table.cursor_key == "7")
+
+
+async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None:
+    world.fail["verify_audit"] = AuditError("Entry 7 does not follow.", seq=7)
+    app = audit_app(world)
+    async with running(app) as pilot:
+        await pilot.press("slash", *"author:owner", "enter")
+        await settled(pilot)
+        await pilot.press("V", "enter")
+        await until(pilot, lambda: "Enter goes to entry 7" in text_of(app))
+        await pilot.press("enter")
+        place = app.screen
+        assert isinstance(place, Audit)
+        await until(pilot, lambda: place.table.cursor_key == "7")
+
+
+async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    begun = threading.Event()
+
+    async def endless(
+        _: WorldClient, *, checkpoint: str | None = None, progress: Progress | None = None
+    ) -> AuditReport:
+        assert progress is not None
+
+        def work() -> None:
+            try:
+                while True:
+                    progress(1000, 100_000)
+                    begun.set()
+            finally:
+                ended.set()
+
+        await asyncio.to_thread(work)
+        raise AssertionError
+
+    monkeypatch.setattr(WorldClient, "verify_audit", endless)
+    app = audit_app(world)
+    async with running(app) as pilot:
+        await pilot.press("V", "enter")
+        await until(pilot, begun.is_set)
+        await until(pilot, lambda: "1%" in text_of(app))
+        await pilot.press("escape")
+        await until(pilot, ended.is_set)
+        await until(pilot, lambda: isinstance(app.screen, Audit))
+
+
+async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_other(world: World) -> None:
+    world.fail["verify_audit"] = StorageError("The disk fails.", "Look at it.")
+    app = audit_app(world)
+    async with running(app) as pilot:
+        await pilot.press("V", "enter")
+        await until(pilot, lambda: "The disk fails." in text_of(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Audit))
+
+
+# ---- exporting
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+async def test_the_log_is_written_whole_and_for_this_person_only(world: World, tmp_path: Path, kind: str) -> None:
+    app = audit_app(world, tmp_path)
+    async with running(app) as pilot:
+        await pilot.press("X")
+        if kind == "csv":
+            await pilot.press("shift+tab", "down", "enter")
+        await until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "60 entries" in text_of(app) or "59 entries" in text_of(app))
+        written = tmp_path / f"sealyard-audit-{world.now.astimezone():%Y-%m-%d}.{kind}"
+        assert written.read_text().count("\n") == 60
+        assert stat.S_IMODE(written.stat().st_mode) == 0o600
+        assert list(tmp_path.glob(".*")) == []
+        await pilot.press("y")
+        assert app.clipboard == str(written)
+
+
+async def test_a_file_that_is_there_is_replaced_only_after_a_yes(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("mine")
+    app = audit_app(world, tmp_path)
+    async with running(app) as pilot:
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(app.screen, AuditExport))
+        app.screen.query_one("#path", Input).value = str(path)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "Replace it?" in text_of(app))
+        await pilot.press("n")
+        await settled(pilot)
+        assert path.read_text() == "mine"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "Replace it?" in text_of(app))
+        await pilot.press("y")
+        await until(pilot, lambda: "✓ 60 entries" in text_of(app))
+        assert path.read_text().count("\n") == 60
+
+
+async def test_escape_stops_the_export_and_leaves_nothing_of_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+
+    async def slow(_: WorldClient, kind: str):  # type: ignore[no-untyped-def]
+        yield "one\n"
+        await gate.wait()
+        yield "two\n"
+
+    monkeypatch.setattr(WorldClient, "export_audit", slow)
+    app = audit_app(world, tmp_path)
+    async with running(app) as pilot:
+        await pilot.press("X", "ctrl+s")
+        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.part")))
+        await pilot.press("escape")
+        await until(pilot, lambda: not list(tmp_path.iterdir()))
+        assert isinstance(app.screen, AuditExport)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Audit))
+
+
+async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_mended(
+    world: World, tmp_path: Path
+) -> None:
+    app = audit_app(world, tmp_path / "missing")
+    async with running(app) as pilot:
+        await pilot.press("X", "ctrl+s")
+        await until(pilot, lambda: "cannot be written" in text_of(app))
+        app.screen.query_one("#path", Input).value = str(tmp_path / "log.jsonl")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "✓ 60 entries" in text_of(app))
+
+
+def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:
+    file = WholeFile(tmp_path / "log")
+    file.write("ours")
+    (tmp_path / "log").write_text("theirs")
+    with pytest.raises(InputError, match="is there already"):
+        file.place(replace=False)
+    file.discard()
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["theirs"]

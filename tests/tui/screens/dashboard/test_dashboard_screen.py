@@ -1,0 +1,576 @@
+"""The dashboard: what stands how is seen, can be narrowed, looked at and acted on, whatever it is called."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from stage import make_app, running, settled, text_of, until
+from textual.pilot import Pilot
+from textual.widgets import Input
+from tui_world import APPROVED, DEVELOPER, NOW, World, file, result, task
+
+from sealyard.client.downloads import Checked, Downloaded, DownloadProgress, Outcome
+from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
+from sealyard.model.tasks import ResultState, TaskStatus
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.look.look import Look
+from sealyard_tui.look.memory import Memory
+from sealyard_tui.look.preferences import Preferences
+from sealyard_tui.screens.dashboard.dashboard import Dashboard
+from sealyard_tui.screens.dialogs.dialog import ErrorDialog
+
+HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
+
+
+def place(app: SealyardApp) -> Dashboard:
+    assert isinstance(app.screen, Dashboard)
+    return app.screen
+
+
+def ids(app: SealyardApp) -> list[str]:
+    return [row.id for row in place(app).table.rows]
+
+
+async def go_to(pilot: Pilot[None], app: SealyardApp, task_id: str) -> None:
+    place(app).table.go_to(task_id)
+    await pilot.pause()
+
+
+async def filter_by(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
+    await pilot.press("slash")
+    bar = place(app).filter_bar
+    bar.query_one(Input).value = line
+    await pilot.press("enter")
+    await settled(pilot)
+
+
+class FakeDownloads:
+    """:class:`sealyard_tui.session.downloading.Downloading` that answers what it was told to."""
+
+    def __init__(self, app: SealyardApp, folder: Path) -> None:
+        self.app = app
+        self.folder = folder
+        self.files: dict[str, Downloaded] = {}
+        self.error = ""
+        self.asked: list[str] = []
+
+    def put(self, task_id: str) -> Downloaded:
+        self.files[task_id] = Downloaded(
+            task_id=task_id,
+            path=str(self.folder / "gateway.se-1"),
+            size=12,
+            sha256="ab" * 32,
+            checked=Checked.SIGNATURE,
+            at=NOW,
+        )
+        return self.files[task_id]
+
+    def downloaded(self, task_id: str) -> Downloaded | None:
+        return self.files.get(task_id)
+
+    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> Outcome:
+        self.asked.append(task_id)
+        return Outcome(task_id=task_id, name=name, downloaded=self.put(task_id))
+
+    async def stop(self) -> None:
+        return None
+
+
+def with_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
+    app.downloads_folder = folder
+    fake = FakeDownloads(app, folder)
+    app.downloading = fake  # type: ignore[assignment]
+    return fake
+
+
+# ---- what is seen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world: World, size: tuple[int, int]) -> None:
+    app = make_app(world)
+    async with running(app, size=size):
+        seen = text_of(app)
+        for words in (
+            "◔ WAITING",
+            "0 of 1 approved",
+            "▸ RUNNING",
+            "40 % 42s",
+            "place 2 in queue",
+            "↓ AVAILABLE 20h",
+            "! EXPIRED",
+            "∅ GONE",
+            "– CANCELLED",
+            "✗ FAILED",
+            "gateway v2",
+            "41d",
+        ):
+            assert words in seen, words
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_counters_title_and_throughput_are_above_the_list(world: World, size: tuple[int, int]) -> None:
+    app = make_app(world)
+    async with running(app, size=size) as pilot:
+        await pilot.press("r")
+        await settled(pilot)
+        seen = text_of(app)
+        for words in ("1 waiting", "1 running", "1 queued", "4 done", "1 failed", "2 available", "1 expired", "1 gone"):
+            assert words in seen, words
+        for words in ("9 tasks", "newest first", "updated 0 s ago", "MiB/s"):
+            assert words in seen, words
+
+
+async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:
+    world.tasks["t-done"] = msgspec.structs.replace(world.tasks["t-done"], trial=True, result=result(trial=True))
+    app = make_app(world)
+    async with running(app) as pilot:
+        assert "↓ AVAILABLE 20h TRIAL" in text_of(app)
+        await go_to(pilot, app, "t-done")
+        await until(pilot, lambda: "TRIAL: self-approval, not to be released" in text_of(app))
+
+
+async def test_with_no_tasks_it_says_what_to_do_next(world: World) -> None:
+    world.tasks.clear()
+    app = make_app(world)
+    async with running(app, size=(80, 24)):
+        assert "No tasks yet: n asks for the first package." in text_of(app)
+
+
+async def test_names_of_strangers_are_shown_harmless(world: World) -> None:
+    world.tasks = {
+        f"t{number}": task(f"t{number}", name=name, inputs=(file(name),), reason=name)
+        for number, name in enumerate(HOSTILE)
+    }
+    app = make_app(world)
+    async with running(app) as pilot:
+        for number in range(len(HOSTILE)):
+            await go_to(pilot, app, f"t{number}")
+            await until(pilot, lambda number=number: place(app).pane.task_id == f"t{number}")  # type: ignore[misc]
+            await settled(pilot)
+            seen = text_of(app)
+            assert not {"\x1b", "\x07", "\u202e"} & set(seen)
+        for shown in ("fw[/oops].bin", "[@click=app.quit]x[/]", "\\x1b]2;PWNED\\x07.bin", "exe\\u202egpj.bin"):
+            assert shown in seen
+
+
+# ---- what moves
+
+
+async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-new", name="fresh", created_at=NOW))
+        await until(pilot, lambda: ids(app)[0] == "t-new")
+        assert place(app).table.cursor_key == "t-waiting", "the cursor stays on its row"
+        world.put(msgspec.structs.replace(world.tasks["t-new"], status=TaskStatus.SCHEDULED))
+        await until(pilot, lambda: place(app).table.row("t-new").status is TaskStatus.SCHEDULED)  # type: ignore[union-attr]
+        assert "10 tasks" in text_of(app)
+
+
+async def test_progress_goes_into_the_row_without_a_read(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.fail["task"] = world.fail["tasks"] = StorageError("not to be read")
+        world.progress("t-running", 400_000, 1_000_000, 40.0)
+        world.now += timedelta(seconds=1)
+        await settled(pilot)
+        world.progress("t-running", 990_000, 1_000_000, 1.0)
+        await until(pilot, lambda: "99 % 1s" in text_of(app))
+        assert place(app)._throughput.rate > 0
+
+
+async def test_a_flood_of_changes_is_read_by_page_and_ends_right(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        for number in range(100):
+            world.put(task(f"f{number:03}", created_at=NOW + timedelta(seconds=number)))
+        for number in range(100):
+            world.put(msgspec.structs.replace(world.tasks[f"f{number:03}"], status=TaskStatus.FAILED))
+        await until(pilot, lambda: len(place(app).table) == 109)
+        await until(
+            pilot, lambda: all(row.status is TaskStatus.FAILED for row in place(app).table.rows if row.id[0] == "f")
+        )
+        assert ids(app)[:2] == ["f099", "f098"]
+
+
+async def test_what_happened_while_another_place_was_seen_is_there_on_return(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        await pilot.press("5")
+        await settled(pilot)
+        world.put(task("t-new", created_at=NOW))
+        await settled(pilot)
+        await pilot.press("1")
+        await until(pilot, lambda: "t-new" in ids(app))
+
+
+# ---- long lists
+
+
+def many(world: World, count: int) -> None:
+    world.tasks = {
+        f"m{number:05}": task(f"m{number:05}", created_at=NOW - timedelta(seconds=number)) for number in range(count)
+    }
+
+
+async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(world: World) -> None:
+    many(world, 2500)
+    app = make_app(world)
+    async with running(app) as pilot:
+        table = place(app).table
+        assert len(table) == 200
+        assert "200 of 2,500 tasks" in text_of(app)
+        await pilot.press("G")
+        await until(pilot, lambda: len(table) == 2500)
+        await settled(pilot)
+        assert table.cursor_key == "m02499"
+        assert "2,500 tasks" in text_of(app)
+
+
+async def test_moving_down_reads_more_before_the_end_comes(world: World) -> None:
+    many(world, 1000)
+    app = make_app(world)
+    async with running(app) as pilot:
+        await go_to(pilot, app, "m00180")
+        await until(pilot, lambda: len(place(app).table) > 200)
+        assert place(app).table.cursor_key == "m00180"
+
+
+async def test_a_task_on_no_page_that_was_read_can_be_shown(world: World) -> None:
+    many(world, 1000)
+    app = make_app(world)
+    async with running(app) as pilot:
+        app.show_task("m00900")
+        await until(pilot, lambda: place(app).table.cursor_key == "m00900")
+        await until(pilot, lambda: place(app).pane.task_id == "m00900")
+        await pilot.press("r")
+        await settled(pilot)
+        assert place(app).table.cursor_key == "m00900"
+        assert ids(app) == sorted(ids(app))
+
+
+# ---- filter and order
+
+
+async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("slash", *"beta")
+        await until(pilot, lambda: ids(app) == ["t-queued"])
+        await settled(pilot)
+        assert "1 of 9" in text_of(app)
+        await pilot.press("enter")
+        assert place(app).table.has_focus
+        await pilot.press("escape")
+        await until(pilot, lambda: len(ids(app)) == 9)
+
+
+async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden_line(world: World) -> None:
+    app = make_app(world)
+    async with app.run_test() as pilot:
+        await pilot.press("j", "j")
+        await until(pilot, lambda: bool(app.standing.workspace))
+        await settled(pilot)
+        assert place(app).filter_bar.text == ""
+        assert place(app).table.has_focus
+        assert place(app).filter_bar.query_one(Input).disabled
+
+
+async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(world: World) -> None:
+    app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await filter_by(pilot, app, "stats:done")
+        assert "✗ no field stats: status:?" in text_of(app)
+        assert len(ids(app)) == 9
+
+
+async def test_an_unmatched_filter_says_how_to_come_back(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await filter_by(pilot, app, "nothing-like-this")
+        assert "Nothing matches the filter: Esc clears it." in text_of(app)
+
+
+async def test_quick_filters_and_mine_are_written_into_the_line(world: World) -> None:
+    app = make_app(world, "owner")
+    async with running(app) as pilot:
+        await pilot.press("s", "9")
+        await until(pilot, lambda: ids(app) == ["t-expired"])
+        assert place(app).filter_bar.text == "state:expired"
+        await pilot.press("m")
+        await until(pilot, lambda: ids(app) == [])
+        assert place(app).filter_bar.text == "state:expired owner:me"
+        await pilot.press("m")
+        await until(pilot, lambda: ids(app) == ["t-expired"])
+
+
+async def test_news_keep_to_the_filter(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        await filter_by(pilot, app, "status:waiting")
+        world.put(task("t-other", TaskStatus.FAILED, created_at=NOW))
+        world.put(msgspec.structs.replace(world.tasks["t-waiting"], status=TaskStatus.CANCELLED))
+        world.put(task("t-next", created_at=NOW))
+        await until(pilot, lambda: ids(app) == ["t-next"])
+
+
+async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(world: World) -> None:
+    many(world, 2500)
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("o", "2")
+        await until(pilot, lambda: ids(app)[0] == "m02499")
+        assert "oldest first" in text_of(app)
+        await pilot.press("o", "3")
+        await until(pilot, lambda: ids(app)[0] == "m00000")
+        await settled(pilot)
+        read = len(ids(app))
+        assert read < 2500
+        assert f"{read:,} of 2,500 tasks · by name (of the {read:,} read)" in text_of(app)
+
+
+async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
+    memory = Memory()
+    app = remembering(world, memory)
+    async with running(app) as pilot:
+        await filter_by(pilot, app, "status:done")
+        await pilot.press("o", "2")
+        await settled(pilot)
+    again = remembering(world, memory)
+    async with running(again):
+        assert ids(again) == ["t-signed", "t-gone", "t-expired", "t-done"]
+        assert "status:done" in text_of(again)
+
+
+def remembering(world: World, memory: Memory) -> SealyardApp:
+    app = make_app(world)
+    app.preferences = Preferences(app.settings, memory)
+    app.look = Look(app, app.preferences)
+    return app
+
+
+# ---- the detail
+
+
+async def test_the_detail_follows_the_cursor_where_there_is_room(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await go_to(pilot, app, "t-rejected")
+        await until(pilot, lambda: place(app).pane.task_id == "t-rejected")
+        await settled(pilot)
+        place(app).pane.scroll_end(animate=False)
+        await pilot.pause()
+        assert "rejected by USER:owner" in text_of(app)
+
+
+async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: World) -> None:
+    app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        assert not place(app).pane.display
+        await pilot.press("enter")
+        await until(pilot, lambda: place(app).pane.has_focus and place(app).pane.task_id == "t-waiting")
+        assert not place(app).table.display
+        assert "sha256" in text_of(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert place(app).table.has_focus
+        assert place(app).table.display
+
+
+async def test_the_json_of_a_task_is_a_key_away(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("J")
+        await until(pilot, lambda: '"id": "t-waiting"' in text_of(app))
+
+
+# ---- acts
+
+
+async def test_withdrawing_wants_a_reason_and_says_that_it_was_done(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("w")
+        await pilot.press("ctrl+s")
+        assert "A reason is needed" in text_of(app)
+        await pilot.press(*"old", "ctrl+s")
+        await until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in world.calls)
+        await until(pilot, lambda: "gateway 1.5.0 withdrawn" in text_of(app))
+
+
+async def test_cancelling_is_confirmed(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await go_to(pilot, app, "t-running")
+        await pilot.press("x", "n")
+        assert world.calls == []
+        await pilot.press("x", "y")
+        await until(pilot, lambda: ("cancel", ("t-running",)) in world.calls)
+
+
+async def test_marked_tasks_are_ended_together_and_the_others_are_left(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("space", "space", "space", "space", "x")
+        await until(pilot, lambda: "Cancel 3 tasks?" in text_of(app))
+        await pilot.press("y")
+        await until(pilot, lambda: len(world.calls) == 3)
+        await settled(pilot)
+        assert "3 tasks cancelled" in text_of(app)
+
+
+async def test_an_error_is_shown_and_the_application_goes_on(world: World) -> None:
+    world.fail["cancel"] = ConflictError("It has just ended.", "Look at its result.")
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("x", "y")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert "Look at its result." in text_of(app)
+        await pilot.press("escape", "j")
+        assert place(app).table.cursor == 1
+
+
+async def test_an_expired_link_is_renewed_by_the_key_that_is_named(world: World, tmp_path: Path) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        fake = with_downloads(app, tmp_path)
+        await go_to(pilot, app, "t-expired")
+        await pilot.press("d")
+        assert "The link has expired: e renews it" in text_of(app)
+        assert fake.asked == []
+        await pilot.press("e")
+        await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls)
+        await settled(pilot)
+        await pilot.press("d")
+        await until(pilot, lambda: fake.asked == ["t-expired"])
+
+
+async def test_of_a_file_that_is_gone_it_is_said_what_helps(world: World, tmp_path: Path) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        with_downloads(app, tmp_path)
+        await go_to(pilot, app, "t-gone")
+        await pilot.press("d")
+        assert "only a new package helps" in text_of(app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 40)])
+async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Path, size: tuple[int, int]) -> None:
+    world.tasks["t-other"] = task("t-other", TaskStatus.DONE, approvals=APPROVED, result=result(), created_by=DEVELOPER)
+    app = make_app(world)
+    async with running(app, size=size) as pilot:
+        fake = with_downloads(app, tmp_path)
+        fake.put("t-done")
+        app.downloads["t-other"] = DownloadProgress(task_id="t-other", name="x", bytes_done=43, bytes_total=100)
+        app.downloads_changed.publish(None)
+        await pilot.pause()
+        seen = text_of(app)
+        long = size[0] >= 150
+        assert ("✓ on disk, signature checked" if long else "✓ on disk") in seen
+        assert ("! expired before it came down" if long else "! missed") in seen
+        assert "↓ 43 %" in seen
+
+
+async def test_what_there_is_of_a_task_can_be_copied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+    app = make_app(world)
+    monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+    async with running(app) as pilot:
+        await go_to(pilot, app, "t-done")
+        await pilot.press("y")
+        await pilot.press("c")
+        await until(pilot, lambda: "SHA-256" in text_of(app))
+        await pilot.press("3")
+        await settled(pilot)
+        assert copied == ["t-done", world.tasks["t-done"].result.sha256]  # type: ignore[union-attr]
+
+
+async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "1")
+    app = make_app(world)
+    async with running(app) as pilot:
+        with_downloads(app, tmp_path).put("t-done")
+        await go_to(pilot, app, "t-done")
+        await pilot.press("f")
+        await settled(pilot)
+        assert "There is no file manager to be seen from here." in text_of(app)
+
+
+async def test_who_may_only_read_sees_no_key_that_changes_anything(world: World) -> None:
+    world.read_only = True
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: "read only" in text_of(app))
+        for words in ("Withdraw", "Cancel", "Renew", "New"):
+            assert words not in text_of(app).splitlines()[-1]
+        await pilot.press("x", "w", "e")
+        await settled(pilot)
+        assert world.calls == []
+        assert isinstance(app.screen, Dashboard)
+
+
+async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
+    app = make_app(world, "owner")
+    async with running(app) as pilot:
+        assert place(app).check_action("withdraw", ()) is None
+        assert place(app).check_action("cancel", ()) is True
+        assert place(app).check_action("new", ()) is False
+        await pilot.press("w")
+        assert isinstance(app.screen, Dashboard)
+
+
+async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("space", "f2")
+        await until(pilot, lambda: app.standing.identity != DEVELOPER and bool(app.standing.roles))
+        await settled(pilot)
+        assert place(app).table.marked == []
+        assert len(ids(app)) == 9
+
+
+# ---- this session's downloads
+
+
+async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_done(world: World) -> None:
+    app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        fake = with_downloads(app, Path("/srv/packages"))
+        expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
+        gone = ResultGoneError("The artifact was removed.", "Ask again.").to_value()
+        app.downloads["t-done"] = Outcome(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
+        app.downloads["t-expired"] = Outcome(task_id="t-expired", name="old", error=expired)
+        app.downloads["t-gone"] = Outcome(task_id="t-gone", name="older", error=gone)
+        await pilot.press("L")
+        await until(pilot, lambda: "on disk, signature checked" in text_of(app))
+        for words in (HOSTILE[0], "gateway.se-1", "! expired before it came down", "∅ gone before it came down"):
+            assert words in text_of(app), words
+        await pilot.press("j")
+        await until(pilot, lambda: "e renews the link" in text_of(app))
+        await pilot.press("e")
+        await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls and fake.asked == ["t-expired"])
+        await pilot.press("j")
+        await until(pilot, lambda: "Only a new package helps" in text_of(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        await until(pilot, lambda: place(app).pane.task_id == "t-gone")
+
+
+async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(world: World) -> None:
+    world.tasks = {"t-done": world.tasks["t-done"]}
+    app = make_app(world, refresh_seconds=0.2)
+    async with running(app) as pilot:
+        assert "AVAILABLE" in text_of(app)
+        world.now += timedelta(hours=21)
+        await until(pilot, lambda: f"! {ResultState.EXPIRED}" in text_of(app))

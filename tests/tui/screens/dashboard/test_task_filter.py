@@ -1,0 +1,145 @@
+"""The dashboard's filter line: any line is read or refused in words, and the engine is never asked for too little."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tui_world import DEVELOPER, OWNER, file, result, task, usual_tasks
+
+from sealyard.model.errors import UsageError
+from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
+from sealyard_tui.screens.dashboard.task_filter import TaskQuery, field_of, read_filter, with_fields
+from sealyard_tui.screens.dashboard.task_row import row_of
+
+DEVICES = {"gateway": "gw", "sensor": "sensor"}
+
+
+def found(line: str, me: str = DEVELOPER) -> list[str]:
+    query = read_filter(line, me)
+    return [each.id for each in usual_tasks() if query.matches(row_of(each))]
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("status:waiting", ["t-waiting"]),
+        ("status:wait", ["t-waiting"]),
+        ("status:queued", ["t-queued"]),
+        ("status:waiting,running", ["t-waiting", "t-running"]),
+        ("STATUS:Failed", ["t-failed"]),
+        ("state:expired,gone", ["t-expired", "t-gone"]),
+        ("kind:signing", ["t-signed"]),
+        ("1.4.3 -beta", ["t-running"]),
+        ("1.4.3 !beta", ["t-running"]),
+        ("owner:me status:failed", ["t-failed"]),
+        ("owner:dev status:failed", ["t-failed"]),
+        ("owner:USER:developer status:failed", ["t-failed"]),
+        ("-owner:me", []),
+        ("device:gate kind:signing", ["t-signed"]),
+        ("device:sensor", []),
+        ('"gateway 1.5"', ["t-waiting"]),
+        ("MANIFEST.json", ["t-signed"]),
+        ("-status:done -status:waiting -1.4", ["t-rejected", "t-failed"]),
+    ],
+)
+def test_a_line_lets_through_what_it_says(line: str, ids: list[str]) -> None:
+    assert found(line) == ids
+
+
+def test_me_is_who_asks() -> None:
+    assert found("owner:me", OWNER) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stats:done", "no field stats: status:?"),
+        ("done:", "no field done: status:done?"),
+        ("expired:yes", "no field expired: state:expired?"),
+        ("12:30", 'no field 12: as text write "12:30"'),
+        ("status:flying", "no flying; there is created, waiting"),
+        ("state:", "state: wants available, expired or gone"),
+        ("\x1b:x", "no field \\x1b"),
+    ],
+)
+def test_what_is_not_understood_is_said_in_words(line: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_filter(line, DEVELOPER)
+    assert caught.value.message.startswith(said)
+
+
+def test_a_configuration_that_is_known_is_looked_up_by_the_engine() -> None:
+    filters, whole = read_filter("device:gateway", DEVELOPER, DEVICES).narrowed()
+    assert (filters.config, whole) == ("gw", True)
+    filters, whole = read_filter("device:gate", DEVELOPER, DEVICES).narrowed()
+    assert (filters.config, whole) == (None, False)
+
+
+def test_what_the_engine_cannot_look_for_is_left_to_the_rows() -> None:
+    filters, whole = read_filter("status:done status:failed -beta release 1.0", DEVELOPER).narrowed()
+    assert (filters.status, filters.text, whole) == (TaskStatus.DONE, "release", False)
+
+
+def test_a_field_is_set_and_taken_out_and_the_rest_stays() -> None:
+    line = with_fields('beta status:done -status:failed "a b"', {"status": "", "state": "expired"})
+    assert line == 'beta -status:failed "a b" state:expired'
+    assert with_fields(line, {"state": ""}) == 'beta -status:failed "a b"'
+    assert with_fields('"a b', {"status": "done"}) == '"a b" status:done'
+    assert (field_of(line, "state"), field_of(line, "status")) == ("expired", "")
+
+
+words = st.sampled_from(
+    """status:waiting status:done,failed state:expired kind:pack owner:me owner:d owner:USER:owner device:gateway
+    device:gate device:gateway,sensor beta "a_b" release 1.4 "12:30" - " """.replace("\n", " ").split()
+)
+lines = st.lists(st.tuples(st.sampled_from(["", "-", "!"]), words).map("".join), max_size=4).map(" ".join)
+
+tasks = st.builds(
+    task,
+    st.sampled_from(["t1", "beta-2", "a_b"]),
+    st.sampled_from([*TaskStatus]),
+    kind=st.sampled_from([*TaskKind]),
+    name=st.sampled_from(["", "release 1.4", "BETA", "12:30"]),
+    created_by=st.sampled_from([DEVELOPER, OWNER, "USER:Dora"]),
+    inputs=st.sampled_from([(), (file("a_b.bin"),), (file("Release"),)]),
+    result=st.none() | st.builds(result, st.sampled_from([*ResultState])),
+)
+
+
+@given(st.text(max_size=60) | lines)
+def test_any_line_is_read_or_refused_in_words(line: str) -> None:
+    said = ""
+    try:
+        read_filter(line, DEVELOPER, DEVICES)
+    except UsageError as error:
+        said = error.message
+    assert said.isprintable()
+
+
+@given(lines, tasks)
+def test_the_engine_gives_at_least_what_matches_and_exactly_that_where_it_can(line: str, made: Task) -> None:
+    query = read_filter(line, DEVELOPER, DEVICES)
+    filters, whole = query.narrowed()
+    row = row_of(made)
+    if query.matches(row):
+        assert filters.matches(made)
+    if whole:
+        assert filters.matches(made) == query.matches(row)
+
+
+@given(lines, tasks)
+def test_a_term_turned_round_lets_through_what_the_term_does_not(line: str, made: Task) -> None:
+    for term in read_filter(line, DEVELOPER, DEVICES).terms:
+        other = msgspec.structs.replace(term, negated=not term.negated)
+        assert term.lets_through(row_of(made)) is not other.lets_through(row_of(made))
+
+
+@given(lines, tasks, st.sampled_from(["waiting", "running", ""]))
+def test_setting_a_field_narrows_to_it_and_setting_it_again_changes_nothing(line: str, made: Task, status: str) -> None:
+    once = with_fields(line, {"status": status})
+    assert with_fields(once, {"status": status}) == once
+    query = read_filter(once, DEVELOPER, DEVICES)
+    wanted = TaskQuery() if not status else read_filter(f"status:{status}", DEVELOPER)
+    assert not query.matches(row_of(made)) or wanted.matches(row_of(made))

@@ -1,0 +1,191 @@
+"""Choosing files in a list: by keys, of any size and with any name."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from stage import make_app, running, settled, text_of, until
+from textual.pilot import Pilot
+from textual.widgets import Input
+from tui_world import World
+
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.upload import file_browser
+from sealyard_tui.screens.upload.file_browser import Chosen, FileBrowser
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.filter_bar import FilterBar
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "files"
+    (made / "apps").mkdir(parents=True)
+    for name, size in (("alpha.bin", 10), ("beta.bin", 2048), ("gamma.txt", 5), (".hidden", 1)):
+        (made / name).write_bytes(b"x" * size)
+    (made / "apps" / "inner.bin").write_bytes(b"y")
+    os.utime(made / "beta.bin", (0, 1_000_000_000))
+    return made
+
+
+class Opened:
+    """A browser on the stage, and what it answered."""
+
+    def __init__(self, pilot: Pilot[None], browser: FileBrowser) -> None:
+        self.pilot = pilot
+        self.browser = browser
+        self.answers: list[Chosen | None] = []
+
+    @property
+    def names(self) -> list[str]:
+        return [each.name for each in self.browser.query_one("#entries", BigTable).rows]
+
+    @property
+    def chosen(self) -> list[str]:
+        (answer,) = self.answers
+        return [each.name for each in answer.paths] if answer is not None else []
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await settled(self.pilot)
+
+
+async def opened(pilot: Pilot[None], folder: Path | None) -> Opened:
+    made = Opened(pilot, FileBrowser(folder))
+    pilot.app.push_screen(made.browser, made.answers.append)
+    await settled(pilot)
+    await until(pilot, lambda: "Reading" not in text_of(app_of(pilot)))
+    return made
+
+
+def app_of(pilot: Pilot[None]) -> SealyardApp:
+    assert isinstance(pilot.app, SealyardApp)
+    return pilot.app
+
+
+async def test_sizes_and_dates_are_shown_folders_first(world: World, folder: Path) -> None:
+    async with running(make_app(world), size=(80, 24)) as pilot:
+        browser = await opened(pilot, folder)
+        assert browser.names == ["..", "apps", "alpha.bin", "beta.bin", "gamma.txt"]
+        seen = text_of(app_of(pilot))
+        assert "2.0 KiB" in seen
+        assert "2001-09-09" in seen
+
+
+async def test_enter_adds_the_file_under_the_cursor(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        await browser.press("j", "j", "enter")
+        assert browser.chosen == ["beta.bin"]
+        assert browser.answers[0] is not None
+        assert not browser.answers[0].metadata
+
+
+async def test_marked_files_are_added_in_the_order_of_marking(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        await browser.press("G", "space", "g", "j", "j", "space")
+        assert "2 marked" in text_of(app_of(pilot))
+        await browser.press("m")
+        assert browser.chosen == ["gamma.txt", "alpha.bin"]
+        assert browser.answers[0] is not None
+        assert browser.answers[0].metadata
+
+
+async def test_one_goes_into_folders_and_up_again_onto_where_one_was(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        await browser.press("l")
+        assert browser.names == ["..", "inner.bin"]
+        await browser.press("h")
+        assert browser.browser.query_one("#entries", BigTable).cursor_key == "apps"
+        await browser.press("enter", "enter")
+        assert browser.chosen == ["inner.bin"]
+
+
+async def test_hidden_files_show_by_key(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        assert "1 hidden" in text_of(app_of(pilot))
+        await browser.press("full_stop")
+        assert ".hidden" in browser.names
+
+
+async def test_the_filter_narrows_and_escape_backs_out_level_by_level(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        await browser.press("slash", "b", "e", "enter")
+        await until(pilot, lambda: browser.names == ["..", "beta.bin"])
+        assert app_of(pilot).screen.query_one(FilterBar).text == "be"
+        await browser.press("escape")
+        await until(pilot, lambda: "alpha.bin" in browser.names)
+        await browser.press("escape")
+        assert browser.answers == [None]
+
+
+async def test_the_order_goes_round_by_key(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        await browser.press("s")
+        assert browser.names[-1] == "beta.bin"
+        await browser.press("s")
+        assert browser.names[2] == "beta.bin"
+
+
+async def test_a_typed_path_jumps_there(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder.parent)
+        await browser.press("p")
+        app_of(pilot).screen.query_one("#path", Input).value = str(folder / "beta.bin")
+        await browser.press("enter")
+        await until(pilot, lambda: browser.browser.query_one("#entries", BigTable).cursor_key == "beta.bin")
+        await browser.press("p")
+        app_of(pilot).screen.query_one("#path", Input).value = "/no/such"
+        await browser.press("enter")
+        assert "not there: /no/such" in text_of(app_of(pilot))
+
+
+async def test_it_begins_where_one_chose_last(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder)
+        await browser.press("j", "enter")
+        again = await opened(pilot, None)
+        assert "alpha.bin" in again.names
+
+
+async def test_a_folder_that_cannot_be_read_says_so_and_one_gets_out(world: World, folder: Path) -> None:
+    async with running(make_app(world)) as pilot:
+        browser = await opened(pilot, folder / "gone")
+        assert "cannot be read" in text_of(app_of(pilot))
+        await browser.press("h")
+        assert "alpha.bin" in browser.names
+
+
+async def test_hostile_names_are_shown_harmless_and_chosen_all_the_same(world: World, tmp_path: Path) -> None:
+    names = ["[@click=app.quit]x", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", os.fsdecode(b"odd\xff")]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    async with running(make_app(world), size=(80, 24)) as pilot:
+        browser = await opened(pilot, tmp_path)
+        await browser.press("ctrl+a")
+        seen = text_of(app_of(pilot))
+        assert all(each.isprintable() for each in seen.replace("\n", ""))
+        assert "\\x1b]2;PWNED" in seen
+        await browser.press("enter")
+        assert sorted(browser.chosen) == sorted(names)
+
+
+async def test_a_folder_that_takes_long_holds_nothing_up(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(file_browser, "_rows", lambda *_: answer.wait(30) and [])
+    async with running(make_app(world), size=(80, 24)) as pilot:
+        browser = Opened(pilot, FileBrowser(folder))
+        pilot.app.push_screen(browser.browser, browser.answers.append)
+        await until(pilot, lambda: "Reading" in text_of(app_of(pilot)))
+        await pilot.press("escape")
+        await until(pilot, lambda: browser.answers == [None])
+        answer.set()

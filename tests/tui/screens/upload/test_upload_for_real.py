@@ -1,0 +1,117 @@
+"""The form over the real engine: from two files on the disk to a task that waits for its approval."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+from stage import running, settled, text_of, until
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.profiles import Profile
+from sealyard.client.settings import Settings
+from sealyard.engine.founding import found_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.requests import DeviceRequest, TaskFilter
+from sealyard.model.tasks import TaskStatus
+from sealyard.model.workspace import KeyStore, Places
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.dialogs.dialog import ConfirmDialog
+from sealyard_tui.screens.upload.form import Part
+from sealyard_tui.screens.upload.upload import Upload
+from sealyard_tui.session.session import Session
+
+ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
+PASSPHRASE = "only for this test"
+
+
+class OpenEngine:
+    """:class:`sealyard_tui.session.session.Connection` to an engine that is open already."""
+
+    held = None
+    gate = None
+
+    def __init__(self, client: EmbeddedClient) -> None:
+        self._client = client
+
+    async def connect(self, identity: str) -> EmbeddedClient:
+        return self._client.as_subject(identity)
+
+    async def close(self) -> None:
+        return None
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "workspace"
+
+    async def found() -> None:
+        places = Places(folder)
+        await found_workspace(
+            places, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        )
+        client = await opened(folder)
+        for each in (DEVELOPER, OWNER):
+            await client.add_subject(each)
+        await client.create_device(
+            DeviceRequest(
+                name="door",
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEVELOPER,),
+                approve=(OWNER,),
+            )
+        )
+        await client.close()
+
+    asyncio.run(found())
+    return folder
+
+
+async def opened(folder: Path) -> EmbeddedClient:
+    return await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1)
+
+
+def inputs_in(workspace: Path) -> set[str]:
+    return {each.name for each in workspace.rglob("*") if each.is_file() and len(each.name) == 64}
+
+
+async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given_back(
+    workspace: Path, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / name for name in ("boot.bin", "app.bin", "notes.json", "left-out.bin")}
+    for name, path in files.items():
+        path.write_bytes(name.encode() * 1000)
+    files["closed.bin"] = tmp_path / "folder"
+    files["closed.bin"].mkdir()
+    client = await opened(workspace)
+    try:
+        profile = Profile(name="dev", identity=DEVELOPER, workspace=str(workspace))
+        app = SealyardApp(Session(OpenEngine(client), profile, (profile,)), Settings(bell=False, screen="upload"))
+        async with running(app, size=(80, 24)) as pilot:
+            place = app.screen
+            assert isinstance(place, Upload)
+            place.add_paths((files["boot.bin"], files["app.bin"], files["left-out.bin"], files["closed.bin"]))
+            place.add_paths((files["notes.json"],), Part.METADATA)
+            await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+            await settled(pilot)
+            assert "is a directory" in text_of(app)
+            await pilot.press("g", "j", "j", "x", "x")
+            await settled(pilot)
+            assert place.form.device
+            await pilot.press("ctrl+s")
+            await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+            await pilot.press("y")
+            await until(pilot, lambda: "was made" in text_of(app))
+        page = await client.as_subject(DEVELOPER).tasks(TaskFilter())
+        (task,) = page.tasks
+        assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)
+        assert task.name == "boot.bin, app.bin"
+        handed = [(each.name, each.sha256) for each in (*task.inputs, *task.metadata)]
+        named = ("boot.bin", "app.bin", "notes.json")
+        assert handed == [(name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in named]
+        assert inputs_in(workspace) == {sha256 for _, sha256 in handed}
+    finally:
+        await client.close()

@@ -1,0 +1,549 @@
+"""The upload place: a form that is worked by keys, tells at once what is wrong, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from stage import make_app, running, settled, text_of, until
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+from tui_world import DEVELOPER, World, device
+
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.errors import StorageError
+from sealyard.model.requests import PackageRequest
+from sealyard.model.tasks import TaskKind
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog
+from sealyard_tui.screens.upload.form import Part
+from sealyard_tui.screens.upload.path_input import PathInput
+from sealyard_tui.screens.upload.upload import Upload
+
+HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x", "[bold red]signed[/b]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe")
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    folder = tmp_path / "firmware files"
+    folder.mkdir()
+    for name, size in (("bootloader.bin", 65536), ("application.bin", 1_000_001), ("release.json", 20)):
+        (folder / name).write_bytes(name.encode() * (size // len(name) + 1))
+    return folder
+
+
+def begun(world: World, who: str = "developer") -> SealyardApp:
+    """An application that begins here."""
+    return make_app(world, who, screen="upload")
+
+
+def upload_of(app: SealyardApp) -> Upload:
+    return next(each for each in app.screen_stack if isinstance(each, Upload))
+
+
+async def there(pilot: Pilot[None]) -> Upload:
+    await until(pilot, lambda: isinstance(pilot.app.screen, Upload))
+    return upload_of(pilot.app)  # type: ignore[arg-type]
+
+
+async def handed_in(pilot: Pilot[None], place: Upload) -> None:
+    await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+    await settled(pilot)
+
+
+async def add(pilot: Pilot[None], place: Upload, *paths: Path) -> None:
+    place.add_paths(paths)
+    await settled(pilot)
+    await handed_in(pilot, place)
+
+
+async def paste(pilot: Pilot[None], text: str) -> None:
+    pilot.app.post_message(events.Paste(text))
+    await pilot.pause()
+    await settled(pilot)
+
+
+async def choose_device(pilot: Pilot[None]) -> None:
+    await pilot.press("d")
+    await pilot.pause()
+    await pilot.press("1")
+    await settled(pilot)
+
+
+async def submit(pilot: Pilot[None]) -> None:
+    await pilot.press("ctrl+s")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await pilot.press("y")
+    await settled(pilot)
+
+
+def packages(world: World) -> list[PackageRequest]:
+    return [arguments[0] for method, arguments in world.calls if method == "create_package"]
+
+
+def discarded(world: World) -> list[str]:
+    return [each.name for method, arguments in world.calls if method == "discard" for each in arguments[0]]
+
+
+async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await pilot.press("a")
+        for name in ("bootloader.bin", "application.bin"):
+            place.query_one(PathInput).value = str(firmware / name)
+            await pilot.press("enter")
+            await settled(pilot)
+        await pilot.press("escape")
+        await handed_in(pilot, place)
+        await choose_device(pilot)
+        await submit(pilot)
+        (request,) = packages(world)
+        assert [each.name for each in request.firmware] == ["bootloader.bin", "application.bin"]
+        assert request.config == "gw"
+        assert "was made; o shows it" in text_of(app)
+        assert place.form.entries == []
+        await pilot.press("o")
+        await until(pilot, lambda: app.current_mode == "dashboard")
+
+
+async def test_digest_and_size_are_shown_when_they_are_known(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        seen = text_of(app)
+        assert hashlib.sha256((firmware / "bootloader.bin").read_bytes()).hexdigest() in seen
+        assert "64.0 KiB" in seen
+
+
+async def test_progress_is_shown_while_a_file_is_handed_in(world: World, firmware: Path) -> None:
+    world.hold["upload"] = asyncio.Event()
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        place.add_paths((firmware / "bootloader.bin",))
+        await until(pilot, lambda: "handing in and hashing" in text_of(app))
+        assert "0 %" in text_of(app)
+        assert "wait for bootloader.bin" in text_of(app)
+        world.hold["upload"].set()
+        await handed_in(pilot, place)
+        assert "handing in" not in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+        (lambda path: path.unlink(), "cannot be read"),
+    ],
+)
+async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
+    world: World, firmware: Path, spoil: Callable[[Path], object], words: str
+) -> None:
+    app = begun(world)
+    spoil(firmware / "application.bin")
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
+        (line,) = [each for each in text_of(app).splitlines() if "firmware 2" in each]
+        assert "✗" in line
+        assert words in line
+        assert place.form.entries[0].file is not None
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert "put application.bin right" in text_of(app)
+        assert packages(world) == []
+
+
+async def test_a_file_that_was_put_right_is_handed_in_again_by_key(world: World, firmware: Path) -> None:
+    (firmware / "application.bin").write_bytes(b"")
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "application.bin")
+        (firmware / "application.bin").write_bytes(b"whole")
+        await pilot.press("u")
+        await settled(pilot)
+        await until(pilot, lambda: place.form.entries[0].file is not None)
+        assert place.form.entries[0].size == 5
+
+
+async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, *(firmware / each for each in ("bootloader.bin", "application.bin", "release.json")))
+        await pilot.press("G", "m", "g", "J")
+        await settled(pilot)
+        assert [(each.name, each.part) for each in place.form.entries] == [
+            ("application.bin", Part.FIRMWARE),
+            ("bootloader.bin", Part.FIRMWARE),
+            ("release.json", Part.METADATA),
+        ]
+        await pilot.press("shift+up")
+        assert [each.name for each in place.form.of(Part.FIRMWARE)] == ["bootloader.bin", "application.bin"]
+        await pilot.press("shift+up")
+        assert [each.name for each in place.form.of(Part.FIRMWARE)] == ["bootloader.bin", "application.bin"]
+
+
+async def test_a_removed_file_is_given_back(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
+        await pilot.press("g", "x")
+        await until(pilot, lambda: discarded(world) == ["bootloader.bin"])
+        assert [each.name for each in place.form.entries] == ["application.bin"]
+
+
+async def test_an_emptied_form_gives_all_back_and_asks_before(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
+        await pilot.press("X")
+        await pilot.pause()
+        await pilot.press("n")
+        await pilot.pause()
+        assert len(place.form.entries) == 2
+        await pilot.press("X")
+        await pilot.pause()
+        await pilot.press("y")
+        await until(pilot, lambda: len(discarded(world)) == 2)
+        assert place.form.is_empty
+
+
+async def test_what_no_task_came_of_is_given_back_at_the_end(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+    assert discarded(world) == ["bootloader.bin"]
+
+
+async def test_a_made_task_keeps_its_files(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        await choose_device(pilot)
+        await submit(pilot)
+        assert len(packages(world)) == 1
+    assert discarded(world) == []
+
+
+async def test_a_lost_answer_makes_no_second_task_and_loses_nothing(world: World, firmware: Path) -> None:
+    app = begun(world)
+    world.fail["create_package"] = StorageError("The answer was lost.", "Try again.")
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        place.form.name = "gateway 1.6"
+        await choose_device(pilot)
+        await submit(pilot)
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await pilot.press("escape")
+        assert [each.name for each in place.form.entries] == ["bootloader.bin"]
+        del world.fail["create_package"]
+        await submit(pilot)
+        first, second = packages(world)
+        assert first == second
+        assert first.client_token
+
+
+async def test_another_request_takes_another_token(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        for _ in range(2):
+            await add(pilot, place, firmware / "bootloader.bin")
+            if not place.form.device:
+                await choose_device(pilot)
+            await submit(pilot)
+        first, second = packages(world)
+        assert first.client_token != second.client_token
+
+
+async def test_several_pasted_lines_and_quoted_paths_and_urls_add_all(world: World, firmware: Path) -> None:
+    app = begun(world)
+    one, two, three = (firmware / each for each in ("bootloader.bin", "application.bin", "release.json"))
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await paste(pilot, f"'{one}' '{two}'\n{three.as_uri()}\n")
+        assert [each.path for each in place.form.entries] == [one, two, three]
+
+
+async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await pilot.press("a", *"~/nothing", "enter")
+        await settled(pilot)
+        assert "not there" in text_of(app)
+        assert place.query_one(PathInput).value == "~/nothing"
+        await pilot.press("escape")
+        await paste(pilot, f"'{firmware / 'bootloader.bin'}' '/no/such thing'")
+        assert [each.name for each in place.form.entries] == ["bootloader.bin"]
+        assert place.query_one(PathInput).value == "'/no/such thing'"
+
+
+async def test_tab_completes_a_path_and_else_goes_on(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await pilot.press("a")
+        line = place.query_one(PathInput)
+        line.value = f"{firmware}/boo"
+        line.cursor_position = len(line.value)
+        await pilot.press("tab")
+        await settled(pilot)
+        await until(pilot, lambda: line.value == str(firmware / "bootloader.bin"))
+        await pilot.press("tab")
+        await until(pilot, lambda: app.focused is place.query_one("#files"))
+
+
+async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> None:
+    app = begun(world)
+    names = ("bootloader.bin", "application.bin")
+    right = hashlib.sha256((firmware / names[0]).read_bytes()).hexdigest()
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, *(firmware / each for each in names))
+        await paste(pilot, f"{right}  {names[0]}\n{'0' * 64} *{names[1]}\n")
+        seen = text_of(app)
+        assert "as expected" in seen
+        assert "has another SHA-256 than expected" in seen
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmDialog)
+
+
+async def test_an_expected_digest_goes_along_and_another_content_is_told(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        await pilot.press("e")
+        await pilot.pause()
+        app.screen.query_one(TextArea).text = "f" * 64
+        await pilot.press("ctrl+s")
+        await settled(pilot)
+        assert "another SHA-256" in text_of(app)
+        await pilot.press("u")
+        await settled(pilot)
+        await until(pilot, lambda: place.form.entries[0].error is not None)
+
+
+async def test_what_the_format_cannot_hold_is_told_at_once(world: World, firmware: Path) -> None:
+    (firmware / "release.json").write_bytes(b"x" * 70_000)
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await choose_device(pilot)
+        await add(pilot, place, firmware / "bootloader.bin", firmware / "release.json")
+        await pilot.press("G", "m")
+        await settled(pilot)
+        await until(pilot, lambda: "65535" in text_of(app))
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmDialog)
+
+
+async def test_zero_padding_is_warned_of_before_submitting(world: World, firmware: Path) -> None:
+    key = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD, uri="local:e", version=1)
+    world.devices["gw"][-1] = device(encryption_keys=(key,))
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await choose_device(pilot)
+        await add(pilot, place, firmware / "application.bin")
+        await until(pilot, lambda: "no multiple of 16" in text_of(app))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        assert "no multiple of 16" in text_of(app)
+
+
+async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        await pilot.press("n", *"v16", "escape", "a", *"/h", "escape", "1")
+        await settled(pilot)
+        await pilot.press("2")
+        await settled(pilot)
+        assert place.query_one("#name", Input).value == "v16"
+        await pilot.press("f2")
+        await until(pilot, lambda: app.standing.identity != DEVELOPER and bool(app.standing.roles))
+        await settled(pilot)
+        assert place.query_one("#name", Input).value == ""
+        assert "bootloader.bin" not in text_of(app)
+        app.become(next(each for each in app.session.profiles if each.identity == DEVELOPER))
+        await until(pilot, lambda: app.standing.identity == DEVELOPER and bool(app.standing.roles))
+        await settled(pilot)
+        assert place.query_one("#name", Input).value == "v16"
+        assert place.query_one("#line", Input).value == "/h"
+        assert "bootloader.bin" in text_of(app)
+
+
+async def test_own_letters_do_not_act_while_one_types(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        await pilot.press("n", *"xdbwXq2")
+        assert place.query_one("#name", Input).value == "xdbwXq2"
+        assert app.screen is place
+        assert len(place.form.entries) == 1
+
+
+async def test_only_configurations_that_one_may_use_are_offered(world: World) -> None:
+    world.rights[DEVELOPER] = world.rights[DEVELOPER][:1]
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        assert place.form.device == "gw"
+        await pilot.press("d")
+        await pilot.pause()
+        seen = text_of(app)
+        for words in (
+            "gateway v2",
+            "AES256_CBC",
+            "ECC_NIST_P256",
+            "se-1",
+            "1 approval",
+            "local:gateway-signing v1",
+            "! CBC hides",
+        ):
+            assert words in " ".join(seen.split())
+        assert "sensor" not in seen
+
+
+async def test_who_may_use_no_configuration_is_told_so(world: World) -> None:
+    app = begun(world, "auditor")
+    async with running(app, size=(80, 24)) as pilot:
+        await there(pilot)
+        assert "no configuration you may use" in text_of(app)
+
+
+async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: World, firmware: Path) -> None:
+    world.read_only = True
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        place.add_paths((firmware / "bootloader.bin",))
+        await pilot.press("b", "w", "ctrl+s")
+        await settled(pilot)
+        assert app.screen is place
+        assert place.form.entries == []
+        assert "can only be read" in text_of(app)
+        assert "Browse" not in text_of(app)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_name_is_harmless_everywhere(world: World, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    app = begun(world)
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await choose_device(pilot)
+        await add(pilot, place, tmp_path / name)
+        for key in ("e", "escape", "c", "ctrl+s"):
+            await pilot.press(key)
+            await settled(pilot)
+            assert all(each.isprintable() for each in text_of(app).replace("\n", ""))
+        assert isinstance(app.screen, ConfirmDialog)
+
+
+async def test_encryption_takes_one_file(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await choose_device(pilot)
+        await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
+        await pilot.press("t")
+        await pilot.pause()
+        await pilot.press("2")
+        await settled(pilot)
+        assert "takes one file" in text_of(app)
+        await pilot.press("x")
+        await settled(pilot)
+        await submit(pilot)
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert [method for method, _ in world.calls if method.startswith("create")] == ["create_encryption"]
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: Path, hashed: bool) -> None:
+    key = SigningKey(algorithm=SigningAlgorithm.SHA256_RSA_3072_PSS, uri="local:s", version=1)
+    world.devices["gw"][-1] = device(signing_keys=(key,))
+    digest = bytes(range(32))
+    (firmware / "digest").write_bytes(digest)
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await choose_device(pilot)
+        place.form.kind = TaskKind.SIGNING
+        await add(pilot, place, firmware / "digest")
+        assert "signs the file's SHA-256" in text_of(app)
+        if not hashed:
+            await pilot.press("i")
+            await settled(pilot)
+        await submit(pilot)
+        (request,) = [arguments[0] for method, arguments in world.calls if method == "create_signing"]
+        assert request.message == (hashlib.sha256(digest).digest() if hashed else digest)
+
+
+async def test_a_file_that_changed_since_is_told_before_submitting(world: World, firmware: Path) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await choose_device(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        (firmware / "bootloader.bin").write_bytes(b"another")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        assert "is another on the disk by now" in " ".join(text_of(app).split())
+
+
+async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmware: Path) -> None:
+    del world.tasks["t-running"]
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await add(pilot, place, firmware / "bootloader.bin")
+        await pilot.press("q")
+        await pilot.pause()
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "not submitted in the upload form" in " ".join(text_of(app).split())
+        await pilot.press("n", "x", "q")
+        await until(pilot, lambda: app._exit)
+
+
+async def test_a_stormy_engine_leads_to_no_reading(world: World) -> None:
+    app = begun(world)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await until(pilot, lambda: world.listeners > 0)
+        before = place.loaded_at
+        reads: list[None] = []
+
+        async def load() -> None:
+            reads.append(None)
+
+        place.load = load  # type: ignore[method-assign]
+        for number in range(200):
+            world.put(msgspec.structs.replace(world.tasks["t-waiting"], id=f"t{number}"))
+        await until(pilot, lambda: len(world.tasks) > 200)
+        await settled(pilot)
+        assert reads == []
+        assert before is not None

@@ -1,0 +1,247 @@
+"""The watch folder in the application: what is dropped is offered, told of once, and taken once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stage import make_app, running, settled, text_of, until
+from textual.pilot import Pilot
+from tui_world import AUDITOR, DEVELOPER, World
+
+from sealyard.client.settings import WatchSettings
+from sealyard.client.watching import Rule, WatchFolder
+from sealyard.model.requests import PackageRequest
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.dialogs.dialog import ErrorDialog
+from sealyard_tui.screens.upload.dialogs import WatchDialog
+from sealyard_tui.screens.upload.path_input import PathInput
+from sealyard_tui.screens.upload.upload import Upload
+from sealyard_tui.session.watching_folder import WatchState
+from sealyard_tui.widgets.big_table import BigTable
+
+
+@pytest.fixture
+def drop(tmp_path: Path) -> Path:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drops count as whole after a moment, not after two seconds."""
+    made = WatchFolder.__init__
+
+    def init(self: WatchFolder, *args: object, **more: object) -> None:
+        made(self, *args, **{**more, "settle": 0.05})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(WatchFolder, "__init__", init)
+
+
+def watching_app(world: World, drop: Path, who: str = "developer", rule: Rule = Rule.OFFER) -> SealyardApp:
+    plan = WatchSettings(folder=str(drop), device="gateway", rule=rule)
+    return make_app(world, who, watch=plan, screen="upload")
+
+
+async def there(pilot: Pilot[None]) -> Upload:
+    if pilot.app.current_mode != "upload":
+        await pilot.press("2")
+        await settled(pilot)
+    place = pilot.app.screen
+    assert isinstance(place, Upload)
+    return place
+
+
+async def offered(pilot: Pilot[None], app: SealyardApp, count: int = 1) -> None:
+    await until(pilot, lambda: len(app.watch_desk.offers) == count)
+    await settled(pilot)
+
+
+def packages(world: World) -> list[PackageRequest]:
+    return [arguments[0] for method, arguments in world.calls if method == "create_package"]
+
+
+async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path) -> None:
+    app = watching_app(world, drop)
+    async with running(app) as pilot:
+        await there(pilot)
+        await until(pilot, lambda: "watching" in text_of(app))
+        assert "for gateway (offer)" in text_of(app)
+
+
+async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
+    app = watching_app(world, drop)
+    calls: list[str] = []
+    app.attract = calls.append  # type: ignore[method-assign]
+    async with running(app) as pilot:
+        await pilot.press("5")
+        (drop / "[bold]fw.bin").write_bytes(b"firmware")
+        await offered(pilot, app)
+        await until(pilot, lambda: "offers a package" in text_of(app))
+        assert len(calls) == 1
+        await there(pilot)
+        assert "[bold]fw.bin" in text_of(app)
+        assert "◇ offered: 1" in text_of(app)
+
+
+async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Path) -> None:
+    app = watching_app(world, drop)
+    (drop / "fw.bin").write_bytes(b"firmware")
+    async with running(app, size=(80, 24)) as pilot:
+        place = await there(pilot)
+        await offered(pilot, app)
+        place.query_one("#drops", BigTable).focus()
+        await pilot.press("s")
+        await until(pilot, lambda: "submitted: task" in text_of(app))
+        await pilot.press("s")
+        await settled(pilot)
+        (request,) = packages(world)
+        assert [each.name for each in request.firmware] == ["fw.bin"]
+
+
+async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(world: World, drop: Path) -> None:
+    (drop / "fw.bin").write_bytes(b"firmware")
+    app = watching_app(world, drop)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await offered(pilot, app)
+        place.query_one("#drops", BigTable).focus()
+        await pilot.press("x")
+        await until(pilot, lambda: not app.watch_desk.dropped)
+    again = watching_app(world, drop)
+    async with running(again) as pilot:
+        (drop / "other.bin").write_bytes(b"other")
+        await offered(pilot, again)
+        assert [each.name for each in again.watch_desk.offers] == ["other.bin"]
+    assert packages(world) == []
+
+
+async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task(world: World, drop: Path) -> None:
+    app = watching_app(world, drop)
+    (drop / "release" / "metadata").mkdir(parents=True)
+    (drop / "release" / "fw.bin").write_bytes(b"firmware")
+    (drop / "release" / "metadata" / "notes.json").write_bytes(b"{}")
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await offered(pilot, app)
+        place.query_one("#drops", BigTable).focus()
+        await pilot.press("f")
+        await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+        await settled(pilot)
+        assert "in the form" in text_of(app)
+        await pilot.press("ctrl+s")
+        await settled(pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: not app.watch_desk.dropped)
+        (request,) = packages(world)
+        assert request.name == "release"
+        assert [each.name for each in request.firmware] == ["fw.bin"]
+        assert [each.name for each in request.metadata] == ["notes.json"]
+
+
+async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(world: World, drop: Path) -> None:
+    app = watching_app(world, drop)
+    (drop / "fw.bin").write_bytes(b"firmware")
+    async with running(app) as pilot:
+        await there(pilot)
+        await offered(pilot, app)
+        (old,) = app.watch_desk.offers
+        (drop / "fw.bin").write_bytes(b"longer firmware")
+        await until(pilot, lambda: app.watch_desk.offers not in ([old], []))
+        app.screen.query_one("#drops", BigTable).focus()
+        await pilot.press("s")
+        await until(pilot, lambda: "submitted: task" in text_of(app))
+        assert packages(world)[0].firmware[0].size == len(b"longer firmware")
+
+
+async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: World, drop: Path) -> None:
+    (drop / "release" / "stray").mkdir(parents=True)
+    (drop / "release" / "fw.bin").write_bytes(b"firmware")
+    app = watching_app(world, drop)
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await until(pilot, lambda: "refused" in text_of(app))
+        assert "cannot become a package" in text_of(app)
+        place.query_one("#drops", BigTable).focus()
+        await pilot.press("enter")
+        await settled(pilot)
+        assert "stray in it is a folder" in " ".join(text_of(app).split())
+
+
+async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:
+    app = watching_app(world, drop, rule=Rule.SUBMIT)
+    async with running(app) as pilot:
+        (drop / "fw.bin").write_bytes(b"firmware")
+        await until(pilot, lambda: packages(world) != [])
+        await there(pilot)
+        await until(pilot, lambda: "submitted: task" in text_of(app))
+
+
+async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: World, drop: Path) -> None:
+    app = watching_app(world, drop / "nowhere")
+    async with running(app) as pilot:
+        place = await there(pilot)
+        await until(pilot, lambda: "watch failed" in text_of(app))
+        assert app.screen is place
+
+
+async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
+    app = make_app(world, screen="upload")
+    async with running(app, size=(80, 24)) as pilot:
+        await there(pilot)
+        assert "watch folder off" in text_of(app)
+        await pilot.press("w")
+        await pilot.pause()
+        app.screen.query_one(PathInput).value = str(drop)
+        app.screen.query_one("#device").focus()
+        await pilot.press("enter")
+        await settled(pilot)
+        await pilot.press("1")
+        await settled(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.watch_desk.state is WatchState.WATCHING)
+    again = make_app(world, screen="upload")
+    async with running(again) as pilot:
+        await until(pilot, lambda: again.watch_desk.state is WatchState.WATCHING)
+        assert again.watch_desk.plan.folder == str(drop)
+        await there(pilot)
+        await pilot.press("w")
+        await pilot.pause()
+        again.screen.query_one("#off").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: again.watch_desk.state is WatchState.OFF)
+
+
+async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
+    app = make_app(world, screen="upload")
+    async with running(app) as pilot:
+        await there(pilot)
+        await pilot.press("w")
+        await pilot.pause()
+        await pilot.press(*"/srv/drop", "escape", "w")
+        await pilot.pause()
+        assert isinstance(app.screen, WatchDialog)
+        assert app.screen.query_one(PathInput).value == "/srv/drop"
+
+
+async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) -> None:
+    app = watching_app(world, drop)
+    (drop / "fw.bin").write_bytes(b"firmware")
+    async with running(app) as pilot:
+        await there(pilot)
+        await offered(pilot, app)
+        app.become(next(each for each in app.session.profiles if each.identity == AUDITOR))
+        await until(pilot, lambda: "off: You may not use gateway" in text_of(app))
+        assert app.watch_desk.dropped == []
+        app.become(next(each for each in app.session.profiles if each.identity == DEVELOPER))
+        await offered(pilot, app)
+        assert not isinstance(app.screen, ErrorDialog)
+
+
+async def test_nothing_is_watched_where_it_can_only_be_read(world: World, drop: Path) -> None:
+    world.read_only = True
+    app = watching_app(world, drop)
+    async with running(app) as pilot:
+        await there(pilot)
+        assert app.watch_desk.state is WatchState.OFF

@@ -1,0 +1,159 @@
+"""The first start: three questions lead to a workspace, and nobody is stuck."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from form_hand import fill, row_of
+from textual.pilot import Pilot
+
+from sealyard.client.settings import Settings
+from sealyard.client.workspaces import usual_place
+from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.workspace import KeyStore
+from sealyard_tui.look.preferences import Preferences
+from sealyard_tui.screens.dialogs.form import FormDialog
+from sealyard_tui.screens.dialogs.form_fields import ChoiceLine
+from sealyard_tui.screens.welcome import welcome_app
+from sealyard_tui.screens.welcome.welcome_app import NewWorkspace, OpenDemo, Start, WelcomeApp
+
+WANTED = NewWorkspace(folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE)
+
+
+@pytest.fixture(autouse=True)
+def _no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(welcome_app, "best_key_store", lambda: KeyStore.PASSPHRASE)
+    monkeypatch.setattr(welcome_app, "own_name", lambda: "olga")
+
+
+def text(app: WelcomeApp) -> str:
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def sees(pilot: Pilot[Start | None], app: WelcomeApp, *words: str) -> None:
+    for _ in range(500):
+        if all(each in text(app) for each in words):
+            return
+        await pilot.pause(0.01)
+    raise AssertionError(f"{words} not in\n{text(app)}")
+
+
+@asynccontextmanager
+async def running(
+    wanted: NewWorkspace | None = None, error: SealyardError | None = None, size: tuple[int, int] = (80, 24)
+) -> AsyncIterator[tuple[WelcomeApp, Pilot[Start | None]]]:
+    app = WelcomeApp(Preferences(Settings()), wanted, error)
+    async with app.run_test(size=size) as pilot:
+        await sees(pilot, app, "Make a workspace")
+        yield app, pilot
+
+
+async def test_it_says_what_sealyard_is_and_what_one_can_do() -> None:
+    async with running() as (app, pilot):
+        await sees(pilot, app, "under four eyes", "Make a workspace", "Open the demo", "Quit")
+
+
+async def test_three_questions_have_answers_that_only_want_enter() -> None:
+    async with running() as (app, pilot):
+        await pilot.press("enter")
+        await sees(pilot, app, "1 Folder", "2 You are", "olga", "3 Master key in", "a file under a passphrase")
+        await pilot.press("enter", "enter", "enter", "ctrl+s")
+        await pilot.pause()
+    place = usual_place()
+    assert app.return_value == NewWorkspace(
+        folder=place, name=place.name, administrator="USER:olga", key_store=KeyStore.PASSPHRASE
+    )
+
+
+async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(welcome_app, "best_key_store", lambda: KeyStore.OS_KEYRING)
+    async with running() as (app, pilot):
+        await pilot.press("n")
+        await sees(pilot, app, "the keyring of this system")
+        fill(app, "folder", str(tmp_path / "yard"))
+        fill(app, "name", "Yard 1")
+        fill(app, "who", "USER:dana")
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+    assert app.return_value == NewWorkspace(
+        folder=tmp_path / "yard", name="Yard 1", administrator="USER:dana", key_store=KeyStore.OS_KEYRING
+    )
+
+
+async def test_without_a_keyring_none_is_offered() -> None:
+    async with running() as (app, pilot):
+        await pilot.press("n")
+        await sees(pilot, app, "3 Master key in")
+        control = row_of(app, "store").control
+        assert isinstance(control, ChoiceLine)
+        assert [each for each, _ in control.choices] == [KeyStore.PASSPHRASE]
+
+
+async def test_only_a_person_can_administer() -> None:
+    async with running() as (app, pilot):
+        await pilot.press("n")
+        await sees(pilot, app, "2 You are")
+        fill(app, "who", "GROUP:owners")
+        await pilot.press("ctrl+s")
+        await sees(pilot, app, "GROUP:owners is no person")
+        assert app.return_value is None
+
+
+async def test_what_went_wrong_is_told_beside_the_answers_of_before() -> None:
+    async with running(WANTED, StorageError("/srv/yard cannot be made.", "Choose another folder.")) as (app, pilot):
+        await sees(pilot, app, "✗ /srv/yard cannot be made.", "→ Choose another folder.", "USER:olga")
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+    assert app.return_value == WANTED
+
+
+async def test_esc_goes_back_one_level_and_keeps_what_was_typed() -> None:
+    async with running() as (app, pilot):
+        await pilot.press("n")
+        await sees(pilot, app, "1 Folder")
+        fill(app, "name", "typed once")
+        await pilot.pause()
+        await pilot.press("escape")
+        assert not isinstance(app.screen, FormDialog)
+        await pilot.press("n")
+        await sees(pilot, app, "typed once")
+
+
+async def test_the_demo_and_quitting_are_a_key_away() -> None:
+    async with running() as (app, pilot):
+        await pilot.press("d")
+        await pilot.pause()
+    assert app.return_value == OpenDemo()
+    async with running() as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+    assert app.return_value is None
+
+
+async def test_a_keyring_that_does_not_answer_holds_up_only_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def slow() -> KeyStore:
+        answer.wait(10)
+        return KeyStore.PASSPHRASE
+
+    monkeypatch.setattr(welcome_app, "best_key_store", slow)
+    async with running() as (app, pilot):
+        await pilot.press("n")
+        await sees(pilot, app, "Looking for a keyring…")
+        await pilot.press("j", "j", "k")
+        answer.set()
+        await sees(pilot, app, "3 Master key in")
+
+
+async def test_a_small_and_a_large_terminal_show_all_of_it() -> None:
+    for size in ((60, 18), (120, 40)):
+        async with running(size=size) as (app, pilot):
+            await sees(pilot, app, "Quit", "Every step")
+            await pilot.press("n")
+            await sees(pilot, app, "1 Folder", "(ctrl+s)")

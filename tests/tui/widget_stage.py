@@ -1,0 +1,50 @@
+"""A bare application around one widget, or under one dialog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App, ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+import sealyard_tui
+
+SCREENS = Path(sealyard_tui.__file__).parent / "screens"
+
+
+class Place(Screen[None]):
+    """What the stylesheet calls a place."""
+
+
+class Stage(App[None]):
+    """Keeps what dialogs answered."""
+
+    CSS_PATH: ClassVar[list[Path]] = [SCREENS / "place.tcss", SCREENS / "dialogs" / "dialog.tcss"]  # type: ignore[misc]
+
+    def __init__(self, *widgets: Widget) -> None:
+        super().__init__()
+        self._widgets = widgets
+        self.answers: list[Any] = []
+
+    def get_default_screen(self) -> Screen[None]:
+        return Place()
+
+    def compose(self) -> ComposeResult:
+        yield from self._widgets
+
+    def ask(self, dialog: Screen[Any]) -> None:
+        self.push_screen(dialog, self.answers.append)
+
+    def text(self) -> str:
+        """What is on the screen, line by line, without colours."""
+        strips = self.screen._compositor.render_strips()
+        return "\n".join("".join(part.text for part in strip).rstrip() for strip in strips)
+
+
+HOSTILE = ["fw[/oops].bin", "[@click=app.quit]x[/]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", "[bold red]signed[/]"]
+
+
+def harmless(text: str) -> bool:
+    return not any(char in text for char in "\x1b\x07\u202e")

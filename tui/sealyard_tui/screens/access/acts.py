@@ -1,0 +1,280 @@
+"""What can be done to people, groups, rules and the policy: forms and confirmations, and the client's answer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from textual.content import Content
+
+from sealyard.model.access import (
+    AclRule,
+    Action,
+    Membership,
+    SubjectKind,
+    kind_of,
+    parse_subject,
+)
+from sealyard.model.errors import ConfirmationNeededError
+from sealyard.model.policy import Policy
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import TaskKind
+from sealyard.model.wording import duration_text, parse_duration
+from sealyard_tui.screens.access.rows import AccessRow, allowed_actions, consequence, resources
+from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, TypedConfirmDialog
+from sealyard_tui.screens.dialogs.form import Draft, FormDialog
+from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choices, PickField, TextField
+
+if TYPE_CHECKING:
+    from sealyard_tui.screens.access.access import AccessControl
+
+Outcome = TypeVar("Outcome")
+
+BREAK_WORD = "no approvals"
+"""Typed where a change leaves a configuration without a possible quorum."""
+
+TRIAL_WORD = "self-approval"
+TRIAL_WARNING = (
+    "Then whoever asks can approve alone: no second pair of eyes. Every result made meanwhile is marked TRIAL and is"
+    " not to be released, and every screen says SELF-APPROVAL TRIAL."
+)
+ON, OFF = "on", "off"
+
+
+class AccessActs:
+    """On the list of a place. Forms keep what was typed into them until it is handed in."""
+
+    def __init__(self, place: AccessControl) -> None:
+        self._place = place
+        self._drafts: defaultdict[str, Draft] = defaultdict(Draft)
+
+    # ---- people
+
+    def add_subject(self) -> None:
+        form = FormDialog(
+            "Make somebody known",
+            (
+                TextField(
+                    name="subject",
+                    label="Who",
+                    required=True,
+                    check=parse_subject,
+                    hint="anna or USER:anna, GROUP:owners, CLIENT:ci",
+                ),
+                TextField(name="display", label="Shown as", hint="A name for people to read; may be left out"),
+            ),
+            self._added_subject,
+            draft=self._drafts["subject"],
+            about="A person, a group or a machine client. Nobody can do anything before a rule says so.",
+            act="Add",
+        )
+        self._place.app.push_screen(form)
+
+    async def _added_subject(self, answers: Answers) -> bool:
+        subject = parse_subject(answers.texts["subject"])
+        made = await (await self._place.client()).add_subject(subject, answers.texts["display"])
+        await self._shown(made.id, f"{made.id} is known now")
+        return True
+
+    # ---- groups
+
+    def add_member(self, row: AccessRow | None) -> None:
+        """``row``: where the cursor is; its group, or the person, is offered first."""
+        here = row.of.group if row is not None and isinstance(row.of, Membership) else row.who if row else ""
+        form = FormDialog(
+            "Put a member into a group",
+            (
+                ChoiceField(name="group", label="Group", choices=self._subjects(groups=True), value=here),
+                ChoiceField(name="member", label="Member", choices=self._subjects(groups=False), value=here),
+            ),
+            self._added_member,
+            draft=self._drafts[f"member/{here}"],
+            about="A member has all the rights of its group. Groups can be inside groups.",
+            act="Add",
+        )
+        self._place.app.push_screen(form)
+
+    async def _added_member(self, answers: Answers) -> bool:
+        group, member = answers.texts["group"], answers.texts["member"]
+        client = await self._place.client()
+        done = await self._even_so(lambda confirmed: client.add_member(group, member, confirmed=confirmed))
+        if done is None:
+            return False
+        await self._shown(done.id, f"{member} is in {group} now")
+        return True
+
+    def _subjects(self, *, groups: bool) -> Choices:
+        """All of them, or groups alone."""
+        return tuple(
+            (each.id, f"{each.id}  {each.display_name}".rstrip())
+            for each in self._place.subjects
+            if not groups or kind_of(each.id) is SubjectKind.GROUP
+        )
+
+    # ---- rules
+
+    def add_rule(self, row: AccessRow | None) -> None:
+        """``row``: where the cursor is; whom it is about is offered first."""
+        form = FormDialog(
+            "A new rule",
+            (
+                ChoiceField(
+                    name="subject",
+                    label="Who",
+                    choices=self._subjects(groups=False),
+                    value=row.who if row is not None else "",
+                    hint="Enter lists them; type there to find",
+                ),
+                ChoiceField(
+                    name="resource",
+                    label="On what",
+                    choices=resources(self._place.names),
+                    hint="One device configuration, or all resources of a type",
+                ),
+                ChoiceField(
+                    name="action",
+                    label="May",
+                    choices=lambda texts: tuple((each, each) for each in allowed_actions(texts["resource"])),
+                    hint="Only what means something there. Every action implies VIEW",
+                ),
+            ),
+            self._added_rule,
+            draft=self._drafts["rule"],
+            act="Allow it",
+            notes=self._rule_words,
+        )
+        self._place.app.push_screen(form)
+
+    def _rule_words(self, answers: Answers) -> Content:
+        texts = answers.texts
+        on = dict(resources(self._place.names)).get(texts["resource"], "")
+        return Content.styled(safe_text(f"{texts['subject']} may {texts['action']} {on}"), "$accent")
+
+    async def _added_rule(self, answers: Answers) -> bool:
+        texts = answers.texts
+        client = await self._place.client()
+        action = Action(texts["action"])
+        done = await self._even_so(
+            lambda confirmed: client.add_rule(texts["subject"], texts["resource"], action, confirmed=confirmed)
+        )
+        if done is None:
+            return False
+        await self._shown(done.id, f"{done.subject} may {done.action} now")
+        return True
+
+    # ---- taking away
+
+    async def remove(self, row: AccessRow) -> None:
+        heading = "Remove a member" if isinstance(row.of, Membership) else "Remove a rule"
+        question = ConfirmDialog(heading, consequence(row), yes="Remove", no="Keep")
+        if not await self._place.app.push_screen_wait(question):
+            return
+        client = await self._place.client()
+        of = row.of
+
+        async def remove(confirmed: bool) -> AccessRow:
+            if isinstance(of, Membership):
+                await client.remove_member(of.group, of.member, confirmed=confirmed)
+            elif isinstance(of, AclRule):
+                await client.remove_rule(of.id, confirmed=confirmed)
+            return row
+
+        if await self._even_so(remove) is not None:
+            await self._shown("", "Removed")
+
+    async def _even_so(self, change: Callable[[bool], Awaitable[Outcome]]) -> Outcome | None:
+        """What ``change`` answers, confirmed where it must be; None where the person went back."""
+        try:
+            return await change(False)
+        except ConfirmationNeededError as error:
+            about = f"{safe_text(error.message)}\n\nTasks that wait there would be marked, and stay waiting."
+        dialog = TypedConfirmDialog("A quorum would break", about, BREAK_WORD, act="Do it all the same")
+        typed = await self._place.app.push_screen_wait(dialog)
+        return await change(True) if typed else None
+
+    async def _shown(self, key: str, told: str) -> None:
+        await self._place.load()
+        self._place.show_row(key)
+        self._place.flash(told)
+
+    # ---- the policy
+
+    def change_policy(self, policy: Policy) -> None:
+        spans = (
+            ("approval_period", "Approval period", "How long a task waits for its approvals"),
+            ("execution_period", "Execution period", "How long it then waits for a worker"),
+            ("time_limit", "Time limit", "How long it may run, over all attempts"),
+        )
+        trial = ChoiceField(
+            name="trial",
+            label="Self-approval",
+            choices=((OFF, OFF), (ON, "on: a trial")),
+            value=ON if policy.self_approval_trial else OFF,
+            hint="In a demo workspace only",
+            note=lambda chosen: Content.styled(f"! {TRIAL_WARNING}" if chosen == ON else "", "$error"),
+        )
+        form = FormDialog(
+            "Policy",
+            (
+                PickField(
+                    name="kinds",
+                    label="Approval for",
+                    choices=tuple((each, each) for each in TaskKind),
+                    value=policy.approval_needed,
+                    nothing="no kind of task: nobody looks before keys are used",
+                    hint="Kinds of tasks that people must approve; Enter lists them",
+                ),
+                *(
+                    TextField(
+                        name=name,
+                        label=label,
+                        value=duration_text(getattr(policy, name)),
+                        required=True,
+                        check=parse_duration,
+                        hint=f"{hint}. As 90m, 24h, 30d",
+                    )
+                    for name, label, hint in spans
+                ),
+                *((trial,) if self._place.standing.demo else ()),
+            ),
+            lambda answers: self._set_policy(policy, answers),
+            draft=self._drafts["policy"],
+            about="For all new tasks. Tasks that are there keep their periods.",
+            act="Set it",
+        )
+        self._place.app.push_screen(form)
+
+    async def _set_policy(self, policy: Policy, answers: Answers) -> bool:
+        spans = {
+            name: parse_duration(answers.texts[name])
+            for name in ("approval_period", "execution_period", "time_limit")
+            if answers.texts[name] != duration_text(getattr(policy, name))
+        }
+        trial = answers.texts.get("trial", OFF) == ON
+        kinds = tuple(TaskKind(each) for each in answers.picks["kinds"])
+        wanted = msgspec.structs.replace(policy, approval_needed=kinds, self_approval_trial=trial, **spans)
+        if trial and not policy.self_approval_trial:
+            dialog = TypedConfirmDialog("Self-approval trial", TRIAL_WARNING, TRIAL_WORD, act="Switch it on")
+            typed = await self._place.app.push_screen_wait(dialog)
+            if not typed:
+                return False
+        await (await self._place.client()).set_policy(wanted)
+        await self._shown("", "The policy is set")
+        return True
+
+
+def policy_words(policy: Policy) -> str:
+    """For who may only look."""
+    return "\n".join(
+        (
+            f"approval needed for  {', '.join(policy.approval_needed) or 'nothing'}",
+            f"approval period      {duration_text(policy.approval_period)}: how long a task waits for its approvals",
+            f"execution period     {duration_text(policy.execution_period)}: how long it then waits for a worker",
+            f"time limit           {duration_text(policy.time_limit)}: how long it may run, over all attempts",
+            f"self-approval trial  {'ON: results are not to be released' if policy.self_approval_trial else 'off'}",
+            "",
+            "To change it takes UPDATE on the policy.",
+        )
+    )

@@ -1,0 +1,1 @@
+"""The approval queue: everything an approver must see, and the decision."""

@@ -1,0 +1,257 @@
+"""The approvals place: what waits for a decision, all that must be seen before it, and the decision itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.timer import Timer
+
+from sealyard.model.access import Action
+from sealyard.model.errors import NotFoundError, SealyardError
+from sealyard.model.tasks import Task
+from sealyard_tui.screens.approvals.deciding import Deciding
+from sealyard_tui.screens.approvals.pane import ReviewPane
+from sealyard_tui.screens.approvals.review import copies, metadata_text
+from sealyard_tui.screens.approvals.row import COLUMNS, READING, cells, hindered, why_empty
+from sealyard_tui.screens.dialogs.dialog import PickDialog, TextDialog
+from sealyard_tui.session.standing import Standing
+from sealyard_tui.shown import task_title
+from sealyard_tui.terminal.editor import page_text
+from sealyard_tui.widgets.big_table import BigTable, Cell
+from sealyard_tui.widgets.filter_bar import FilterBar
+
+REST = 0.05
+"""Seconds that the cursor rests on a row before its review is read."""
+
+MINE, ALL = "mine", "all"
+
+
+class Approvals(Deciding):
+    PLACE = "approvals"
+    CSS_PATH = "approvals.tcss"
+    HELP = (
+        "What waits for a decision of yours, and by `a` all that waits, with the reason where you may not decide. "
+        "The review shows all that is released: files with their digests, metadata, keys, and what changed since the "
+        "last approved package of the same configuration.\n"
+        "Enter reads the review alone on the screen; from the list . and , scroll it. Approving is typed, for it "
+        "cannot be undone once the quorum is complete; rejecting wants a reason."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("A,ctrl+a", "approve", "Approve", id="approvals.approve", tooltip="Release it; asked again, by typing"),
+        Binding("x", "reject", "Reject", id="approvals.reject", tooltip="Refuse it, with a reason"),
+        Binding("a", "toggle_all", "Mine/all", id="approvals.all", tooltip="What waits for me, or all that waits"),
+        Binding("n,right_square_bracket", "next(1)", "Next", id="approvals.next", tooltip="The next task", show=False),
+        Binding("N,left_square_bracket", "next(-1)", "Previous", id="approvals.previous", show=False),
+        Binding("full_stop,shift+down", "scroll_review(1)", "Review down", id="approvals.review_down", show=False),
+        Binding("comma,shift+up", "scroll_review(-1)", "Review up", id="approvals.review_up", show=False),
+        Binding("y", "copy_digest", "Digest", id="approvals.copy_digest", tooltip="Copy the approval digest"),
+        Binding("c", "copy", "Copy …", id="approvals.copy", tooltip="Choose what to copy", show=False),
+        Binding("e", "pager", "Metadata", id="approvals.pager", tooltip="The metadata in the pager", show=False),
+        Binding("J", "json", "JSON", id="approvals.json", tooltip="The whole task as JSON", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rest: Timer | None = None
+        self._might_decide: bool | None = None
+
+    # ---- the frame
+
+    def compose_place(self) -> ComposeResult:
+        self.everything = self.remembered.sort == ALL
+        yield FilterBar(self.remembered.filter, hint="a word of the name, the id or a file")
+        with Vertical(id="list", classes="pane"):
+            yield BigTable[Task](
+                COLUMNS, self._cells, key=lambda task: task.id, empty=READING, markable=True, id="queue"
+            )
+        yield ReviewPane()
+
+    def on_mount(self) -> None:
+        self.sealyard.standing_changed.subscribe(self, self._rights_changed)
+        self.set_focus(self.table)
+
+    @property
+    def table(self) -> BigTable[Task]:
+        return self.query_one("#queue", BigTable)
+
+    @property
+    def review(self) -> ReviewPane:
+        return self.query_one(ReviewPane)
+
+    def _cells(self, task: Task) -> tuple[Cell, ...]:
+        return cells(task, self.standing, self.now())
+
+    def tick(self, now: datetime) -> None:
+        self.table.refresh()
+        self.review.tick(now)
+        self.say_how_many()
+        self._heed_rights()
+
+    def forget(self) -> None:
+        super().forget()
+        self.table.say_when_empty(READING)
+        self.review.clear()
+        self.remove_class("-reading")
+
+    def _rights_changed(self, _: Standing) -> None:
+        self.table.refresh()
+        self.say_how_many()
+
+    # ---- what is said about the list
+
+    def say_how_many(self) -> None:
+        count = f"{len(self.table):,}{'+' if self.goes_on is not None else ''}"
+        what = "waiting, yours or not" if self.everything else "waiting for you"
+        marked = f", {len(self.table.marked)} marked" if self.table.marked else ""
+        pane = self.query_one("#list")
+        pane.border_title = Content(f"{count} {what}{marked}")
+        pane.border_subtitle = Content(self.freshness())
+        self.query_one(FilterBar).show_count(len(self.table), more=self.goes_on is not None)
+        filtered = bool(self.query_one(FilterBar).text)
+        self.table.say_when_empty(why_empty(self.standing, everything=self.everything, filtered=filtered))
+
+    # ---- the review
+
+    @on(BigTable.Highlighted)
+    def _moved(self) -> None:
+        self._heed_rights()
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(REST, self._rested)
+
+    def _rested(self) -> None:
+        self.attempt(self.read_review(), group="review")
+
+    async def read_review(self) -> None:
+        client = await self.client()
+        task_id = self.table.cursor_key
+        if task_id is None:
+            self.review.clear()
+            self.remove_class("-reading")
+            self._heed_rights()
+            return
+        try:
+            seen = await client.decidable(task_id)
+        except NotFoundError:
+            self.drop(task_id)
+            return
+        if task_id == self.table.cursor_key:
+            self.review.show(seen, self.now())
+            self._heed_rights()
+
+    @on(BigTable.Chosen)
+    def _chosen(self) -> None:
+        self.add_class("-reading")
+        self.set_focus(self.review)
+
+    @on(BigTable.MarksChanged)
+    def _marked(self) -> None:
+        self.say_how_many()
+        self._heed_rights()
+
+    @on(FilterBar.Changed)
+    def _filtered(self, event: FilterBar.Changed) -> None:
+        self.remember(filter=event.text)
+        self.reload()
+
+    # ---- keys
+
+    def action_back(self) -> None:
+        """The review first, then as everywhere."""
+        if self.has_class("-reading"):
+            self.remove_class("-reading")
+            self.set_focus(self.table)
+            return
+        if self.review.has_focus:
+            self.set_focus(self.table)
+            return
+        super().action_back()
+
+    def action_toggle_all(self) -> None:
+        self.everything = not self.everything
+        self.remember(sort=ALL if self.everything else MINE)
+        self.table.clear_marks()
+        self.reload()
+
+    def action_next(self, by: int) -> None:
+        self.table.action_move(by)
+
+    def action_scroll_review(self, pages: int) -> None:
+        self.review.half_page(pages)
+
+    def action_copy_digest(self) -> None:
+        if (task := self.table.cursor_row) is not None:
+            self._copy(task.approval_digest, "The approval digest")
+
+    def action_copy(self) -> None:
+        task = self.table.cursor_row
+        if task is None:
+            return
+        texts = copies(task)
+        choices = [(what, f"{what}: {text}") for what, text in texts.items()]
+
+        def picked(what: str | None) -> None:
+            if what is not None:
+                self._copy(texts[what], what)
+
+        self.app.push_screen(PickDialog("Copy", choices), picked)
+
+    def _copy(self, text: str, what: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.flash(f"{what} copied.")
+
+    def action_json(self) -> None:
+        if (task := self.table.cursor_row) is not None:
+            text = msgspec.json.format(msgspec.json.encode(task), indent=2).decode()
+            self.app.push_screen(TextDialog(f"JSON of {task_title(task)}", text, suffix=".json"))
+
+    def action_pager(self) -> None:
+        seen = self.review.seen
+        if seen is None or not seen.metadata:
+            self.flash("There is no metadata to show.", warning=True)
+            return
+        if len(seen.metadata) == 1:
+            self._page(0)
+            return
+        choices = [(str(index), name) for index, (name, _) in enumerate(seen.metadata)]
+        self.app.push_screen(PickDialog("Metadata", choices), self._picked_metadata)
+
+    def _picked_metadata(self, index: str | None) -> None:
+        if index is not None:
+            self._page(int(index))
+
+    def _page(self, index: int) -> None:
+        seen = self.review.seen
+        if seen is None or index >= len(seen.metadata):
+            return
+        try:
+            page_text(self.sealyard, metadata_text(seen, index))
+        except SealyardError as error:
+            self.sealyard.show_error(error)
+
+    def _heed_rights(self) -> None:
+        """The keys below are drawn anew where other acts are possible, not at every move."""
+        may = self._may_decide()
+        if may is not self._might_decide:
+            self._might_decide = may
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("approve", "reject"):
+            return self._may_decide()
+        return super().check_action(action, parameters)
+
+    def _may_decide(self) -> bool | None:
+        """Hidden where one never may, greyed where this task is not to be decided."""
+        if not self.standing.writable or not any(action is Action.APPROVE for _, action in self.standing.rights):
+            return False
+        chosen = self.table.chosen_rows
+        return True if any(not hindered(each, self.standing, self.now()) for each in chosen) else None

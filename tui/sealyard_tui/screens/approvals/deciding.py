@@ -1,0 +1,142 @@
+"""Approving and rejecting, one task or several; every outcome is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sealyard.model.approval import counting_approvers
+from sealyard.model.errors import ConflictError, SealyardError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog, approve_one, approve_several
+from sealyard_tui.screens.approvals.list import WaitingList
+from sealyard_tui.screens.approvals.pane import ReviewPane
+from sealyard_tui.screens.approvals.row import hindered
+from sealyard_tui.screens.dialogs.dialog import TextDialog
+from sealyard_tui.shown import task_title
+
+_DONE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
+
+
+class Deciding(WaitingList):
+    """What the approvals place does with the tasks that are marked, else with the one under the cursor."""
+
+    @property
+    def review(self) -> ReviewPane:
+        raise NotImplementedError
+
+    def action_approve(self) -> None:
+        tasks, left_out = self._to_decide()
+        if not tasks:
+            self._tell_none(left_out)
+            return
+        unread = sum(not self.review.was_read(each) for each in tasks)
+        me = self.standing.identity
+        single = len(tasks) == 1 and not left_out and not self.table.marked
+        dialog = (
+            approve_one(tasks[0], by=me, read=not unread)
+            if single
+            else approve_several(tasks, left_out, by=me, unread=unread)
+        )
+        self.app.push_screen(dialog, lambda yes: self._approved(dialog, tasks) if yes else None)
+
+    def _approved(self, dialog: ApproveDialog, tasks: Sequence[Task]) -> None:
+        self.attempt(self._approve(dialog, tasks))
+
+    async def _approve(self, dialog: ApproveDialog, tasks: Sequence[Task]) -> None:
+        if await self._decide(tasks, Verdict.APPROVED, dialog.comment):
+            dialog.forget()
+
+    def action_reject(self) -> None:
+        tasks, left_out = self._to_decide()
+        if not tasks:
+            self._tell_none(left_out)
+            return
+        dialog = RejectDialog(tasks, by=self.standing.identity)
+        self.app.push_screen(dialog, lambda reason: self._rejected(dialog, tasks, reason) if reason else None)
+
+    def _rejected(self, dialog: RejectDialog, tasks: Sequence[Task], reason: str) -> None:
+        self.attempt(self._reject(dialog, tasks, reason))
+
+    async def _reject(self, dialog: RejectDialog, tasks: Sequence[Task], reason: str) -> None:
+        if not await self._decide(tasks, Verdict.REJECTED, reason):
+            dialog.keep(reason)
+
+    def _to_decide(self) -> tuple[list[Task], list[tuple[Task, str]]]:
+        """As they were seen; and those that this person cannot decide on, with two words why."""
+        tasks: list[Task] = []
+        left_out: list[tuple[Task, str]] = []
+        for each in self.table.chosen_rows:
+            seen = self._as_seen(each)
+            reason = hindered(seen, self.standing, self.now())
+            if reason:
+                left_out.append((seen, reason))
+            else:
+                tasks.append(seen)
+        return tasks, left_out
+
+    def _as_seen(self, task: Task) -> Task:
+        """The one in the review is what the person looked at, should it differ from the row."""
+        seen = self.review.seen
+        return seen.task if seen is not None and seen.task.id == task.id else task
+
+    def _tell_none(self, left_out: Sequence[tuple[Task, str]]) -> None:
+        if left_out:
+            why = "; ".join(f"{task_title(task)}: {reason}" for task, reason in left_out)
+            self.flash(f"Not yours to decide. {why}", warning=True)
+
+    async def _decide(self, tasks: Sequence[Task], verdict: Verdict, reason: str) -> bool:
+        """Whether any of them went through."""
+        client = await self.client()
+        done: list[Task] = []
+        refused: list[tuple[Task, SealyardError]] = []
+        for each in tasks:
+            self.decided_here.add(each.id)
+            try:
+                done.append(await client.decide(each.id, verdict, reason, digest=each.approval_digest))
+            except SealyardError as error:
+                refused.append((each, error))
+        self.table.clear_marks()
+        self._tell(verdict, done, refused)
+        await self._load()
+        return bool(done)
+
+    def _tell(self, verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> None:
+        if len(refused) == 1 and not done:
+            self.sealyard.show_error(_explained(refused[0][1]))
+        elif refused:
+            self.app.push_screen(TextDialog("Not all of it was done", _outcomes(verdict, done, refused)))
+        elif len(done) == 1:
+            self.flash(_outcome(verdict, done[0]))
+        else:
+            self.flash(f"{len(done)} tasks {_DONE[verdict]}; {_waiting(done)}")
+
+
+def _explained(error: SealyardError) -> SealyardError:
+    """A task that is another than the one looked at was read anew meanwhile."""
+    if not isinstance(error, ConflictError):
+        return error
+    advice = " ".join(each for each in (error.advice, "The list and the review were read anew.") if each)
+    return ConflictError(error.message, advice)
+
+
+def _outcome(verdict: Verdict, task: Task) -> str:
+    name = task_title(task)
+    if verdict is Verdict.REJECTED:
+        return f"{name} rejected"
+    if task.status is TaskStatus.WAITING:
+        count = len(counting_approvers(task, task.approvals))
+        return f"{name}: {count} of {task.approvals_required}: waits for another"
+    return f"{name} approved: it is {task.status}"
+
+
+def _waiting(done: Sequence[Task]) -> str:
+    count = sum(each.status is TaskStatus.WAITING for each in done)
+    return f"{count} of them wait for another" if count else "none waits any more"
+
+
+def _outcomes(verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> str:
+    lines = [f"{len(done)} {_DONE[verdict]}, {len(refused)} refused", ""]
+    lines += [f"✗ {task_title(task)}: {safe_text(error.message)} {safe_text(error.advice)}" for task, error in refused]
+    lines += [f"✓ {_outcome(verdict, each)}" for each in done]
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""The dialogs of the approval queue: they say what is released, and tell when a task is decided elsewhere meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from sealyard.model.approval import counting_approvers
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task, TaskKind, TaskStatus
+from sealyard.model.wording import size_text
+from sealyard_tui.screens.approvals.row import is_over
+from sealyard_tui.screens.dialogs.dialog import Dialog, ReasonDialog, TypedConfirmDialog
+from sealyard_tui.session.messages import News
+from sealyard_tui.shown import fields, task_title
+
+DIGEST_SHOWN = 16
+FILES_SHOWN = 3
+TASKS_SHOWN = 6
+NAME_SHOWN = 36
+WIDTH = 64
+"""Cells for words in a dialog at 80 columns."""
+TICK_SECONDS = 1.0
+
+
+class TaskWatch:
+    """While a dialog is open, tells it once of each of its tasks on which nobody can decide any more."""
+
+    def __init__(self, dialog: Dialog[Any], tasks: Sequence[Task], tell: Callable[[Task, str], None]) -> None:
+        """``tell``: gets the task and safe words."""
+        self._dialog = dialog
+        self._tasks = {each.id: each for each in tasks}
+        self._tell = tell
+        dialog.sealyard.news.subscribe(dialog, self._heard)
+        dialog.set_interval(TICK_SECONDS, self._look_at_time)
+
+    def _heard(self, news: News) -> None:
+        for task_id, change in news.tasks.items():
+            if change.status is not TaskStatus.WAITING:
+                self._over(task_id, f"is {change.status} now")
+
+    def _look_at_time(self) -> None:
+        now = self._dialog.sealyard.now()
+        for task in list(self._tasks.values()):
+            if is_over(task, now):
+                self._over(task.id, "waits no more: its approval period is over")
+
+    def _over(self, task_id: str, words: str) -> None:
+        if (task := self._tasks.pop(task_id, None)) is not None:
+            self._tell(task, f"✗ {task_title(task)} {words}.")
+
+
+class ApproveDialog(TypedConfirmDialog):
+    """Repeats what is released; takes a comment besides the word."""
+
+    comments: ClassVar[dict[str, str]] = {}
+    """What was typed and not handed in, by task: nothing typed is lost."""
+
+    def __init__(self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str) -> None:
+        """``by``: who approves; what is typed is kept for each person."""
+        super().__init__(heading, about, word, act="Approve")
+        self._tasks = {each.id: each for each in tasks}
+        self._subject = _subject(tasks, by)
+
+    def compose_more(self) -> ComposeResult:
+        hint = "A comment, if you like"
+        yield Input(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
+
+    def on_mount(self) -> None:
+        TaskWatch(self, list(self._tasks.values()), self._told)
+
+    @property
+    def comment(self) -> str:
+        return self.comments.get(self._subject, "").strip()
+
+    def forget(self) -> None:
+        """The comment was handed in."""
+        self.comments.pop(self._subject, None)
+
+    @on(Input.Changed, "#comment")
+    def _commented(self, event: Input.Changed) -> None:
+        self.comments[self._subject] = event.value
+
+    def _told(self, task: Task, words: str) -> None:
+        del self._tasks[task.id]
+        self.query_one(".wrong", Static).update(Content(words))
+        if not self._tasks:
+            for each in self.query(Input):
+                each.disabled = True
+            self.query_one("#yes", Button).disabled = True
+            self.set_focus(self.query_one("#no", Button))
+
+    def _fits(self) -> bool:
+        return bool(self._tasks) and super()._fits()
+
+
+def approve_one(task: Task, *, by: str, read: bool) -> ApproveDialog:
+    """``read``: whether the review was seen to its end."""
+    return ApproveDialog("Approve", [task], _released(task, read=read), task.config_name, by=by)
+
+
+def approve_several(
+    tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int
+) -> ApproveDialog:
+    """``left_out``: tasks and in two words why; ``unread``: how many reviews were not seen to the end."""
+    word = f"approve {len(tasks)}"
+    return ApproveDialog(f"Approve {_count(tasks)}", tasks, _several(tasks, left_out, unread), word, by=by)
+
+
+class RejectDialog(ReasonDialog):
+    """One reason for all of ``tasks``."""
+
+    def __init__(self, tasks: Sequence[Task], *, by: str) -> None:
+        names = "\n".join(task_title(each) for each in tasks[:TASKS_SHOWN])
+        more = f"\nand {len(tasks) - TASKS_SHOWN} more" if len(tasks) > TASKS_SHOWN else ""
+        about = f"{names}{more}\n\nWhoever asked reads the reason. A rejection ends the task and cannot be undone."
+        heading = "Reject" if len(tasks) == 1 else f"Reject {_count(tasks)}"
+        super().__init__(heading, about, required=True, subject=_subject(tasks, by))
+        self._tasks = tuple(tasks)
+
+    def on_mount(self) -> None:
+        TaskWatch(self, self._tasks, self._told)
+
+    def keep(self, reason: str) -> None:
+        """It could not be handed in: it is there when the dialog opens again."""
+        self.drafts[self._draft] = reason
+
+    def _told(self, task: Task, words: str) -> None:  # noqa: ARG002 - the watch gives it
+        self.query_one(".wrong", Static).update(Content(words))
+
+
+def _subject(tasks: Sequence[Task], by: str) -> str:
+    return " ".join([by, *sorted(each.id for each in tasks)])
+
+
+def _count(tasks: Sequence[Task]) -> str:
+    return f"{len(tasks)} task{'s' if len(tasks) > 1 else ''}"
+
+
+def _released(task: Task, *, read: bool) -> Content:
+    what = fields(
+        [
+            ("task", Content.styled(task_title(task), "bold")),
+            ("device", _device(task)),
+            ("files" if task.kind is TaskKind.PACKAGING else "input", _files(task)),
+            ("digest", f"{task.approval_digest[:DIGEST_SHOWN]}…"),
+        ],
+        width=WIDTH,
+    )
+    unread = Content.styled("\n! The review was not read to its end.", "$warning") if not read else Content("")
+    return Content.assemble(what, unread, "\n\n", _consequence(task))
+
+
+def _device(task: Task) -> str:
+    return safe_text(f"{task.config_name} version {task.config_version}")
+
+
+def _files(task: Task) -> str:
+    files = (*task.inputs, *task.metadata)
+    lines = [f"{safe_text(each.name, NAME_SHOWN)}  {size_text(each.size)}" for each in files[:FILES_SHOWN]]
+    more = [f"and {len(files) - FILES_SHOWN} more"] if len(files) > FILES_SHOWN else []
+    return "\n".join([*lines, *more])
+
+
+def _consequence(task: Task) -> str:
+    count = len(counting_approvers(task, task.approvals)) + 1
+    if count < task.approvals_required:
+        need = task.approvals_required
+        return f"This makes {count} of {need}: it waits for another then. An approval cannot be taken back."
+    return "The quorum is complete with it: the task is signed and released at once. This cannot be undone."
+
+
+def _several(tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], unread: int) -> Content:
+    lines = [Content(f"✓ {task_title(each)}  {_device(each)}, {size_text(each.total_bytes)}") for each in tasks]
+    lines += [Content.styled(f"✗ {task_title(each)}  left out: {why}", "$text-muted") for each, why in left_out]
+    if unread:
+        lines.append(Content.styled(f"! {unread} of {len(tasks)} reviews were not read to the end.", "$warning"))
+    lines.append(Content("Where a quorum is complete, the task is signed and released at once: that cannot be undone."))
+    return Content("\n").join(lines)

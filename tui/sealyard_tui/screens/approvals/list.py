@@ -1,0 +1,200 @@
+"""The list of what waits: read page by page, and kept up to date a few reads a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime
+
+from textual import on
+
+from sealyard.client.protocol import Client
+from sealyard.model.errors import NotFoundError
+from sealyard.model.requests import TaskFilter
+from sealyard.model.tasks import Task, TaskStatus
+from sealyard_tui.screens.approvals.row import OVER, hindered
+from sealyard_tui.screens.place import Place
+from sealyard_tui.session.messages import News
+from sealyard_tui.shown import task_title
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.filter_bar import FilterBar
+
+PAGE = 200
+LONGEST_PAGE = 1000
+MOST_SINGLE_READS = 20
+"""Changed tasks beyond which the list is read anew instead of each of them."""
+
+PAUSE = 0.3
+"""Seconds between two reads of what changed, however many events come."""
+
+
+class WaitingList(Place):
+    """The part of the approvals place that reads; what is seen of it is the place's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.everything = False
+        """All that waits, not only what waits for this person."""
+        self.decided_here: set[str] = set()
+        """Tasks of which the outcome is told already."""
+        self.goes_on: str | None = None
+        """Where the list goes on; None at the end."""
+        self._reading_on = False
+        self._changed: set[str] = set()
+        self._anew = False
+        self._reading_changed = False
+        self._shown: TaskFilter | None = None
+        """What the list was read for."""
+
+    @property
+    def table(self) -> BigTable[Task]:
+        raise NotImplementedError
+
+    def say_how_many(self) -> None:
+        """After each change of the list."""
+        raise NotImplementedError
+
+    async def read_review(self) -> None:
+        """What is seen of the task under the cursor is read anew."""
+        raise NotImplementedError
+
+    async def load(self) -> None:
+        """As many as are there already, and at least a page; the cursor stays on its task."""
+        client = await self.client()
+        filters = self._filters()
+        wanted = max(PAGE, len(self.table))
+        tasks: list[Task] = []
+        after: str | None = None
+        while len(tasks) < wanted:
+            page = await client.tasks(filters, after=after, limit=min(LONGEST_PAGE, wanted - len(tasks)))
+            tasks += page.tasks
+            after = page.next
+            if after is None:
+                break
+        found = {each.id for each in tasks}
+        before = self.table.rows if filters == self._shown else []
+        overdue = await self._still_there(client, (each for each in before if each.id not in found))
+        if filters != self._filters() or client is not await self.client():
+            return
+        self.goes_on = after
+        self._shown = filters
+        self.table.replace(sorted([*tasks, *overdue], key=_age, reverse=True))
+        self.say_how_many()
+        await self.read_review()
+
+    def _filters(self) -> TaskFilter:
+        text = self.query_one(FilterBar).text
+        if self.everything:
+            return TaskFilter(status=TaskStatus.WAITING, text=text)
+        return TaskFilter(waiting_for_me=True, text=text)
+
+    async def _still_there(self, client: Client, gone: Iterable[Task]) -> list[Task]:
+        """Of those that no longer wait for this person, the ones whose period is over: the engine cancels them."""
+        over = [each for each in gone if hindered(each, self.standing, self.now()) == OVER]
+        read = [await _read(client, each.id) for each in over[:MOST_SINGLE_READS]]
+        return [each for each in read if each is not None and self._belongs(each)]
+
+    def _belongs(self, task: Task) -> bool:
+        """Whether a task that was read alone stands in the list."""
+        reason = hindered(task, self.standing, self.now())
+        return (
+            task.status is TaskStatus.WAITING
+            and (self.everything or reason in ("", OVER))
+            and TaskFilter(text=self.query_one(FilterBar).text).matches(task)
+        )
+
+    async def _read_on(self) -> None:
+        try:
+            client = await self.client()
+            filters = self._filters()
+            page = await client.tasks(filters, after=self.goes_on, limit=LONGEST_PAGE)
+            if filters != self._filters() or client is not await self.client():
+                return
+            self.goes_on = page.next
+            self.table.extend(page.tasks)
+            self.say_how_many()
+        finally:
+            self._reading_on = False
+
+    @on(BigTable.NearEnd)
+    def _near_end(self) -> None:
+        if self.goes_on is not None and not self._reading_on:
+            self._reading_on = True
+            self.attempt(self._read_on(), group="read-on")
+
+    async def take(self, news: News) -> None:
+        """What waits no more goes at once; the others that changed are read, a few times a second at most."""
+        self._anew = self._anew or news.gap or bool(news.resources)
+        for task_id, change in news.tasks.items():
+            if change.status is TaskStatus.WAITING:
+                self._changed.add(task_id)
+            else:
+                self._changed.discard(task_id)
+                self._waits_no_more(task_id, change.status)
+        if (self._changed or self._anew) and not self._reading_changed:
+            await self._read_changed()
+
+    def _waits_no_more(self, task_id: str, status: TaskStatus) -> None:
+        looked_at = self.table.cursor_row
+        if looked_at is not None and looked_at.id == task_id and task_id not in self.decided_here:
+            self.flash(f"{task_title(looked_at)} is {status} now", warning=True)
+        self.drop(task_id)
+
+    def drop(self, task_id: str) -> None:
+        if task_id in self.table:
+            self.table.drop(task_id)
+            self.say_how_many()
+
+    async def _read_changed(self) -> None:
+        self._reading_changed = True
+        try:
+            while self._changed or self._anew:
+                changed, self._changed = self._changed, set()
+                anew, self._anew = self._anew, False
+                if anew or len(changed) > MOST_SINGLE_READS:
+                    await self.load()
+                else:
+                    for task_id in changed:
+                        await self._read_one(task_id)
+                await asyncio.sleep(PAUSE)
+        finally:
+            self._reading_changed = False
+
+    async def _read_one(self, task_id: str) -> None:
+        client = await self.client()
+        task = await _read(client, task_id)
+        if client is not await self.client():
+            return
+        if task is None or not self._belongs(task):
+            self.drop(task_id)
+            return
+        self._put(task)
+        if task_id == self.table.cursor_key:
+            await self.read_review()
+
+    def _put(self, task: Task) -> None:
+        """In its place by age; what is older than all that was read so far comes with its page."""
+        rows = self.table.rows
+        if task.id in self.table:
+            self.table.renew(task)
+        elif self.goes_on is None or not rows or _age(task) > _age(rows[-1]):
+            self.table.replace(sorted([*rows, task], key=_age, reverse=True))
+            self.say_how_many()
+
+    def forget(self) -> None:
+        self.table.clear_marks()
+        self.table.replace(())
+        self.goes_on = None
+        self._shown = None
+        self._changed.clear()
+
+
+async def _read(client: Client, task_id: str) -> Task | None:
+    try:
+        return await client.task(task_id)
+    except NotFoundError:
+        return None
+
+
+def _age(task: Task) -> tuple[datetime, str]:
+    return (task.created_at, task.id)

@@ -1,0 +1,147 @@
+"""The review beside the approval queue: everything about one task, and whether it was read to its end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.model.requests import Decidable
+from sealyard.model.tasks import Task
+from sealyard_tui.screens.approvals.review import SECTIONS, sections, verdict
+from sealyard_tui.shown import task_title
+
+
+class ReviewPane(VerticalScroll, can_focus=True):
+    """Scrolls by keys of its own when it has the focus, and by the place's when the list has it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False, id="review.down"),
+        Binding("k", "scroll_up", "Up", show=False, id="review.up"),
+        Binding("space,ctrl+f", "page_down", "Page down", show=False, id="review.page_down"),
+        Binding("ctrl+b", "page_up", "Page up", show=False, id="review.page_up"),
+        Binding("ctrl+d", "half_page(1)", "Half a page down", show=False, id="review.half_down"),
+        Binding("ctrl+u", "half_page(-1)", "Half a page up", show=False, id="review.half_up"),
+        Binding("g", "scroll_home", "First", show=False, id="review.first"),
+        Binding("G", "scroll_end", "Last", show=False, id="review.last"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="review", classes="pane")
+        self.seen: Decidable | None = None
+        self._now: datetime | None = None
+        self._set_for = 0
+        self._laid_out = False
+        self._lines = 0
+        """With headings and what is between: a pane that is less high has not been laid out with them yet."""
+        self._read: set[tuple[str, str]] = set()
+        """Task and approval digest of each that was read to its end."""
+
+    def compose(self) -> ComposeResult:
+        for name in SECTIONS:
+            yield Static("", id=f"review-{name}", classes="section", markup=False)
+
+    def show(self, seen: Decidable, now: datetime) -> None:
+        """``seen`` in place of what was shown; another task is shown from its top."""
+        another = self.seen is None or self.seen.task.id != seen.task.id
+        if another or seen != self.seen:
+            self.seen, self._now = seen, now
+            self._set()
+        if another:
+            self.scroll_home(animate=False, immediate=True)
+
+    def clear(self, words: str = "") -> None:
+        """``words`` must be safe."""
+        self.seen = None
+        self.border_title = Content("")
+        self.border_subtitle = Content("")
+        for each in self.query(Static):
+            each.display = False
+        first = self.query_one("#review-verdict", Static)
+        first.update(Content.styled(words, "$text-muted"))
+        first.display = True
+
+    def tick(self, now: datetime) -> None:
+        """The time left, without setting all of it anew."""
+        self._now = now
+        if self.seen is not None and self._set_for:
+            self.query_one("#review-verdict", Static).update(verdict(self.seen, now, self._set_for))
+
+    def was_read(self, task: Task) -> bool:
+        """Whether the person saw the end of the review of just this task."""
+        return (task.id, task.approval_digest) in self._read
+
+    def half_page(self, pages: int) -> None:
+        self.scroll_relative(y=pages * max(1, self.size.height // 2), animate=False)
+
+    def action_half_page(self, pages: int) -> None:
+        self.half_page(pages)
+
+    def action_scroll_down(self) -> None:
+        self.scroll_relative(y=1, animate=False)
+
+    def action_scroll_up(self) -> None:
+        self.scroll_relative(y=-1, animate=False)
+
+    def action_page_down(self) -> None:
+        self.scroll_page_down(animate=False)
+
+    def action_page_up(self) -> None:
+        self.scroll_page_up(animate=False)
+
+    def action_scroll_home(self) -> None:
+        self.scroll_home(animate=False)
+
+    def action_scroll_end(self) -> None:
+        self.scroll_end(animate=False)
+
+    def on_resize(self) -> None:
+        if self._room != self._set_for:
+            self._set()
+        self._look_again()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._note_how_far()
+
+    @property
+    def _room(self) -> int:
+        return self.scrollable_content_region.width
+
+    def _set(self) -> None:
+        if self.seen is None or self._now is None or self._room <= 0:
+            return
+        self._set_for = self._room
+        self.border_title = Content(task_title(self.seen.task))
+        texts = sections(self.seen, self._now, self._room)
+        self._lines = (
+            len(texts) - 1 + sum(text.plain.count("\n") + 1 + bool(heading) for heading, text in texts.values())
+        )
+        for name, (heading, text) in texts.items():
+            section = self.query_one(f"#review-{name}", Static)
+            section.display = True
+            section.border_title = Content(f" {heading} ")
+            section.set_class(bool(heading), "-headed")
+            section.update(text)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._laid_out = False
+        self.call_after_refresh(self._seen_laid_out)
+
+    def _seen_laid_out(self) -> None:
+        self._laid_out = True
+        self._note_how_far()
+
+    def _note_how_far(self) -> None:
+        if self.seen is None or not self._laid_out or not self.size.height or self.virtual_size.height < self._lines:
+            return
+        below = self.max_scroll_y - self.scroll_offset.y
+        if below <= 0:
+            self._read.add((self.seen.task.id, self.seen.task.approval_digest))
+        self.border_subtitle = Content(f"{below} more lines ↓" if below > 0 else "")

@@ -1,0 +1,255 @@
+"""All that an approver must see before a release, as text in sections. Pure; foreign text is made harmless here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.model.approval import counting_approvers
+from sealyard.model.requests import Decidable
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.wording import duration_text, left_text, size_text, time_text
+from sealyard_tui.screens.approvals.changes import Changes, FileChange, Kind, changes, key_text
+from sealyard_tui.screens.approvals.metadata_view import view
+from sealyard_tui.screens.approvals.row import is_over
+from sealyard_tui.shown import fields, status_badge, task_title
+
+SECTIONS = ("verdict", "request", "files", "changes", "metadata", "decisions")
+
+_SIGNS: dict[Kind, tuple[str, str]] = {
+    Kind.ADDED: ("+", "$success"),
+    Kind.REMOVED: ("-", "$error"),
+    Kind.CHANGED: ("~", "$warning"),
+    Kind.RENAMED: ("~", "$warning"),
+    Kind.SAME: ("=", "$text-muted"),
+}
+GUTTER = "│ "
+"""Before every line of foreign content: nothing in it can be taken for words of ours."""
+
+PERIOD_OVER = "The approval period is over: nobody can decide any more, and the engine cancels the task."
+
+
+def sections(seen: Decidable, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
+    """Heading and text of each of :data:`SECTIONS`, set for ``width`` cells."""
+    task = seen.task
+    return {
+        "verdict": ("", verdict(seen, now, width)),
+        "request": ("What is asked for", _request(seen, width)),
+        "files": (_files_heading(task), _lines(_files(task, width))),
+        "changes": ("Since the last approved package", _lines(_changes(seen, width))),
+        "metadata": (f"Metadata ({len(task.metadata)})", _lines(_metadata(seen, width))),
+        "decisions": ("Decisions", _lines(_decisions(task, width))),
+    }
+
+
+def copies(task: Task) -> dict[str, str]:
+    """What of a task one may want to copy, by what it is; foreign text."""
+    texts = {
+        "task id": task.id,
+        "name": task.name,
+        "approval digest": task.approval_digest,
+        **{f"SHA-256 of {each.name}": each.sha256 for each in (*task.inputs, *task.metadata)},
+    }
+    return {what: text for what, text in texts.items() if text}
+
+
+def metadata_text(seen: Decidable, index: int) -> str:
+    """All there is of a metadata file, harmless, for a pager."""
+    return view(seen.metadata[index][1], seen.task.metadata[index].size, all_of_it=True).shown.plain
+
+
+def verdict(seen: Decidable, now: datetime, width: int) -> Content:
+    """Whether one may decide, and what must be known first."""
+    task = seen.task
+    lines: list[Content] = []
+    if is_over(task, now) and task.status is TaskStatus.WAITING:
+        lines.append(_marked("✗", PERIOD_OVER, "$error", width))
+    elif seen.hindrance:
+        lines.append(_marked("✗", safe_text(seen.hindrance), "$warning", width))
+    else:
+        until = f", until {left_text(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
+        lines.append(_marked("✓", f"You may decide on this task{until}.", "$success", width))
+    if task.trial:
+        words = "SELF-APPROVAL TRIAL: whoever asks may approve. The result is marked and not to be released."
+        lines.append(_marked("✗", words, "$error", width))
+    if task.attention:
+        lines.append(_marked("!", safe_text(task.attention), "$warning", width))
+    if seen.newer_version:
+        words = f"{task.config_name} has a newer version {seen.newer_version}: this task keeps {task.config_version}."
+        lines.append(_marked("!", safe_text(words), "$warning", width))
+    warnings = dict.fromkeys((*task.warnings, *seen.configuration.warnings))
+    lines += [_marked("!", safe_text(each), "$warning", width) for each in warnings]
+    return _lines(lines)
+
+
+def _request(seen: Decidable, width: int) -> Content:
+    task, device = seen.task, seen.configuration
+    newer = f" (newest: {seen.newer_version})" if seen.newer_version else " (the newest)"
+    digest = _hung(Content.styled("digest ", "$text-muted"), Content(safe_text(task.approval_digest)), width)
+    named = fields(
+        [
+            ("name", Content.styled(task_title(task), "bold")),
+            ("task", safe_text(f"{task.kind} {task.id}")),
+            ("status", status_badge(task.status) if task.status is not TaskStatus.WAITING else ""),
+            ("reason", safe_text(task.reason)),
+            ("asked by", safe_text(f"{task.created_by} at {time_text(task.created_at)}")),
+            ("configuration", safe_text(f"{task.config_name} version {task.config_version}{newer}")),
+            ("description", safe_text(device.description)),
+            ("content type", safe_text(task.content_type)),
+            ("result", safe_text(_result(seen))),
+            ("encryption", safe_text(key_text(task.encryption_key))),
+            ("", safe_text(task.encryption_key.description) if task.encryption_key else ""),
+            ("signing", safe_text(key_text(task.signing_key))),
+            ("", safe_text(task.signing_key.description) if task.signing_key else ""),
+            ("approvals", _approvals(task)),
+        ],
+        width=width,
+    )
+    return _lines([named, digest])
+
+
+def _result(seen: Decidable) -> str:
+    if seen.task.kind is TaskKind.SIGNING:
+        return "a signature"
+    link, kept = seen.configuration.link_seconds, seen.configuration.retention_seconds
+    return f"{seen.task.format}, link for {duration_text(link)}, kept for {duration_text(kept)}".lstrip(", ")
+
+
+def _approvals(task: Task) -> str:
+    count = len(counting_approvers(task, task.approvals))
+    return f"{count} of {task.approvals_required}, by persons other than who asks"
+
+
+# ---- files
+
+
+def _files_heading(task: Task) -> str:
+    label = "Firmware, in this order" if task.kind is TaskKind.PACKAGING else "Input"
+    return f"{label} ({len(task.inputs)}, {size_text(task.total_bytes)})"
+
+
+def _files(task: Task, width: int) -> Iterator[Content]:
+    for number, file in enumerate(task.inputs, 1):
+        yield from _file(file, f"{number}. ", width)
+        if file.inline is not None:
+            yield from _content(_bytes(file.inline), file.size, width)
+
+
+def _bytes(inline: str) -> bytes:
+    try:
+        return base64.b64decode(inline)
+    except ValueError:
+        return inline.encode()
+
+
+def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
+    size = f"  {size_text(file.size)}" + (f" ({file.size:,} bytes)" if file.size >= 1024 else "")  # noqa: PLR2004
+    name = Content.assemble(Content.styled(safe_text(file.name), "bold"), Content.styled(size, "$text-muted"))
+    digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), safe_text(file.sha256))
+    yield _hung(Content(sign), name, width)
+    yield _hung(Content(" " * len(sign)), digest, width)
+
+
+def _metadata(seen: Decidable, width: int) -> Iterator[Content]:
+    if not seen.task.metadata:
+        yield Content.styled("There is none.", "$text-muted")
+    contents = [content for _, content in seen.metadata]
+    for index, file in enumerate(seen.task.metadata):
+        yield from _file(file, f"{index + 1}. ", width)
+        if index < len(contents):
+            yield from _content(contents[index], file.size, width)
+
+
+def _content(beginning: bytes, size: int, width: int) -> Iterator[Content]:
+    found = view(beginning, size)
+    yield Content.styled(f"{GUTTER}{found.kind}", "$text-muted")
+    for line in found.shown.split("\n", allow_blank=True) if found.shown else ():
+        for part in line.wrap(max(1, width - len(GUTTER))):
+            yield Content.assemble(Content.styled(GUTTER, "$text-muted"), part)
+    if found.left_out:
+        yield Content.styled(f"! {found.left_out}; e opens what there is in the pager", "$warning")
+
+
+# ---- what changed
+
+
+def _changes(seen: Decidable, width: int) -> Iterator[Content]:
+    if seen.task.kind is not TaskKind.PACKAGING:
+        yield Content.styled("Only packages are compared.", "$text-muted")
+        return
+    if seen.previous is None:
+        yield _marked("!", "There is none of this configuration: all of this is new.", "$warning", width)
+        return
+    previous = seen.previous
+    words = f"{task_title(previous)}, asked for by {previous.created_by} at {time_text(previous.created_at)}"
+    yield _hung(Content("against "), Content(safe_text(words)), width)
+    found = changes(previous, seen.task)
+    if found.nothing:
+        yield _marked("=", "Nothing changed: the same files, keys and terms once more.", "$text-muted", width)
+        return
+    yield from _term_changes(found, width)
+    for each in (*found.firmware, *found.metadata):
+        yield from _file_change(each, width)
+
+
+def _term_changes(found: Changes, width: int) -> Iterator[Content]:
+    for each in found.terms:
+        words = f"{safe_text(each.before) or 'none'} → {safe_text(each.after) or 'none'}"
+        yield _hung(Content.styled(f"~ {each.term}: ", "$warning"), Content(words), width)
+    if found.reordered:
+        yield _marked("~", "the firmware comes in another order", "$warning", width)
+
+
+def _file_change(change: FileChange, width: int) -> Iterator[Content]:
+    sign, style = _SIGNS[change.kind]
+    grown = f"  {_growth(change.growth)}" if change.kind not in (Kind.SAME, Kind.RENAMED) else ""
+    label = Content.styled(f"{sign} {change.kind:<8}", style)
+    yield _hung(label, Content(f"{safe_text(change.name)}{grown}"), width)
+    if change.kind is Kind.CHANGED and change.before is not None and change.after is not None:
+        yield _hung(Content("  was "), Content(change.before.sha256), width)
+        yield _hung(Content("  now "), Content.styled(change.after.sha256, "bold"), width)
+
+
+def _growth(count: int) -> str:
+    if not count:
+        return "same size"
+    return f"{abs(count):,} bytes {'more' if count > 0 else 'less'}"
+
+
+# ---- decisions
+
+
+def _decisions(task: Task, width: int) -> Iterator[Content]:
+    if not task.approvals:
+        yield Content.styled("Nobody has decided yet.", "$text-muted")
+    for each in task.approvals:
+        yield _decision(each, width)
+    yield Content.styled("── the end of what is to be seen ──", "$text-muted")
+
+
+def _decision(decision: Decision, width: int) -> Content:
+    approved = decision.verdict is Verdict.APPROVED
+    reason = f": {decision.reason}" if decision.reason else ""
+    words = f"{decision.verdict} by {decision.by} at {time_text(decision.at)}{reason}"
+    return _marked("✓" if approved else "✗", safe_text(words), "$success" if approved else "$error", width)
+
+
+# ---- setting
+
+
+def _marked(sign: str, words: str, style: str, width: int) -> Content:
+    return _hung(Content.styled(f"{sign} ", style), Content.styled(words, style), width)
+
+
+def _hung(label: Content, text: Content, width: int) -> Content:
+    """``text`` behind ``label``, its further lines under its first."""
+    indent = "\n" + " " * label.cell_length
+    return Content.assemble(label, Content(indent).join(text.wrap(max(1, width - label.cell_length))))
+
+
+def _lines(lines: Iterable[Content]) -> Content:
+    return Content("\n").join(lines)

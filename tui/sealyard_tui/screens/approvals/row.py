@@ -1,0 +1,112 @@
+"""A task as the approval queue lists it, and in two words why one may not decide on it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
+from sealyard.model.approval import counting_approvers
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.wording import size_text
+from sealyard_tui.session.standing import Standing
+from sealyard_tui.shown import age, short_duration, task_title
+from sealyard_tui.widgets.big_table import Cell, Column
+
+COLUMNS = (
+    Column(title="NAME", width=13, grow=4),
+    Column(title="KIND", width=10, from_width=100),
+    Column(title="DEVICE", width=12, grow=1),
+    Column(title="ASKED BY", width=9, grow=1),
+    Column(title="AGE", width=4, right=True),
+    Column(title="SIZE", width=9, right=True),
+    Column(title="OK", width=3, right=True),
+    Column(title="LEFT", width=4, right=True),
+    Column(title="YOU", width=10),
+)
+
+SOON = 24 * 3600
+"""Seconds before the end of the approval period from which on it is shown as a warning."""
+
+OVER = "over"
+READING = "Reading …"
+
+
+def hindered(task: Task, standing: Standing, now: datetime) -> str:
+    """Why this person cannot decide, for a row; empty where nothing is known against it.
+
+    The engine alone judges: its own words are in the review (:class:`Decidable.hindrance`).
+    """
+    if task.status is not TaskStatus.WAITING:
+        return task.status.lower()
+    if standing.identity == task.created_by and not task.trial:
+        return "own task"
+    if kind_of(standing.identity) is not SubjectKind.USER:
+        return "no person"
+    if any(each.by == standing.identity for each in task.approvals):
+        return "decided"
+    if not standing.may(Action.APPROVE, device_resource(task.config_id)):
+        return "no right"
+    return OVER if is_over(task, now) else ""
+
+
+def is_over(task: Task, now: datetime) -> bool:
+    return task.approval_expires_at is not None and now >= task.approval_expires_at
+
+
+def quorum(task: Task) -> str:
+    return f"{len(counting_approvers(task, task.approvals))}/{task.approvals_required}"
+
+
+def cells(task: Task, standing: Standing, now: datetime) -> tuple[Cell, ...]:
+    return (
+        _name(task),
+        task.kind,
+        safe_text(f"{task.config_name} v{task.config_version}"),
+        safe_text(task.created_by.partition(":")[2]),
+        age(task.created_at, now),
+        size_text(task.total_bytes),
+        quorum(task),
+        _left(task, now),
+        _you(hindered(task, standing, now)),
+    )
+
+
+def _name(task: Task) -> Content:
+    trial = Content.styled("TRIAL ", "$error") if task.trial else ""
+    attention = Content.styled("! ", "$warning") if task.attention else ""
+    return Content.assemble(trial, attention, Content(task_title(task)))
+
+
+def _left(task: Task, now: datetime) -> Content:
+    if task.approval_expires_at is None:
+        return Content("")
+    if is_over(task, now):
+        return Content.styled(OVER, "$error")
+    seconds = (task.approval_expires_at - now).total_seconds()
+    return Content.styled(short_duration(seconds), "$warning" if seconds < SOON else "")
+
+
+def _you(reason: str) -> Content:
+    return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ you may", "$success")
+
+
+def why_empty(standing: Standing, *, everything: bool, filtered: bool) -> str:
+    """What the empty list says, and what one may do."""
+    if not standing.workspace:
+        return READING
+    if filtered:
+        return "Nothing that waits matches. Esc clears the filter."
+    if everything:
+        return "Nothing waits for anybody's decision that you may see. New tasks appear here by themselves."
+    if not any(action is Action.APPROVE for _, action in standing.rights):
+        return (
+            "Nothing can wait for you: you may not approve for any device configuration. Who manages access (6) "
+            "can give you APPROVE on one. Press a for all that waits and that you may see."
+        )
+    return (
+        "Nothing waits for you: well done. New tasks appear here by themselves, and the tab above counts them. "
+        "Press a for all that waits, your own tasks too."
+    )

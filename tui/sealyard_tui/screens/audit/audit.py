@@ -1,0 +1,217 @@
+"""The audit place: the log, newest first, narrowed, looked at in full, copied from, verified and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static
+
+from sealyard.model.audit import AuditEntry
+from sealyard.model.errors import AuditError, UsageError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import time_text
+from sealyard_tui.screens.audit.audit_filter import join_filter, split_filter
+from sealyard_tui.screens.audit.detail import AuditDetail
+from sealyard_tui.screens.audit.entry import COLUMNS, UNSEALED, cells_of, hash_of, json_of, key_of
+from sealyard_tui.screens.audit.reading import READING, AuditReading
+from sealyard_tui.screens.dialogs.dialog import PickDialog, TextDialog
+from sealyard_tui.widgets.big_table import BigTable, Cell
+from sealyard_tui.widgets.filter_bar import FilterBar
+
+REST = 0.05
+"""Seconds without a move after which the entry under the cursor is shown in full."""
+
+SHOWN = 40
+"""Characters of what can be copied that are seen before."""
+
+HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
+
+
+class Audit(AuditReading):
+    PLACE = "audit"
+    CSS_PATH = "audit.tcss"
+    AUTO_FOCUS = "#entries"
+    HELP = (
+        "Who did what, when, and what came of it: every creation, decision, use of a key, download, refusal and "
+        f"failure, newest first. {UNSEALED} marks entries that no signature covers yet.\n"
+        "The filter takes text, and type: resource: author: change: since: until: with a value each, such as "
+        "author:owner change:REFUSED since:2h until:2026-11-01; until itself is not included. Verify recomputes the "
+        "whole log and checks its signatures."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "form", "Form", id="audit.form", tooltip="The filter as a form"),
+        Binding("t", "only_resource", "This resource", id="audit.only_resource", show=False),
+        Binding("w", "only_author", "This author", id="audit.only_author", show=False),
+        Binding("V", "verify", "Verify", id="audit.verify", tooltip="Recompute the log and check its signatures"),
+        Binding("X", "export", "Export", id="audit.export", tooltip="Write the log to a file, as JSON lines or CSV"),
+        Binding("y", "copy_hash", "Copy hash", id="audit.copy_hash", tooltip="Number and hash of the entry"),
+        Binding("c", "copy", "Copy …", id="audit.copy", tooltip="Choose what to copy", show=False),
+        Binding("J", "json", "JSON", id="audit.json", tooltip="The whole entry, for the pager too", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_entry = False
+        """Whether the cursor is on one."""
+        self._detail_timer: Timer | None = None
+
+    # ---- the frame
+
+    def compose_place(self) -> ComposeResult:
+        yield FilterBar(self.remembered.filter, hint=HINT)
+        yield BigTable[AuditEntry](COLUMNS, self._cells, key=key_of, empty=READING, id="entries")
+        yield Static("", id="kept-out", markup=False)
+        yield AuditDetail()
+        yield Static("", id="state", markup=False)
+
+    def _cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
+        return cells_of(entry, self._sealed)
+
+    # ---- what is shown
+
+    def show_state(self) -> None:
+        shown, more = len(self.table), self._next is not None
+        bar = self.query_one(FilterBar)
+        if bar.text == self._line:
+            bar.show_count(shown, self._log_size, more=more)
+        parts = [f"{shown:,} of {self._log_size:,} entries" if more or self._line else f"{self._log_size:,} entries"]
+        if self._searching:
+            parts.append("looking for what matches …")
+        if self._goal is not None:
+            parts.append("reading older ones … Esc stops")
+        if unsealed := self._log_size - self._sealed:
+            parts.append(f"{UNSEALED} {unsealed:,} not yet sealed")
+        parts.append(self.freshness())
+        text = " · ".join(each for each in parts if each) if self._allowed and self._line is not None else ""
+        self.query_one("#state", Static).update(Content(text), layout=False)
+
+    @on(BigTable.Highlighted)
+    def _highlighted(self, event: BigTable.Highlighted) -> None:
+        """A held key moves on at once; the detail follows where it rests."""
+        if self._detail_timer is not None:
+            self._detail_timer.stop()
+        self._detail_timer = self.set_timer(REST, self.show_detail)
+        if self._has_entry is not (event.key is not None):
+            self._has_entry = event.key is not None
+            self.refresh_bindings()
+
+    def show_detail(self) -> None:
+        self.query_one(AuditDetail).show(self.table.cursor_row, self._sealed)
+
+    @on(BigTable.Chosen)
+    def _open_detail(self) -> None:
+        self.add_class("-detail")
+        self.set_focus(self.query_one(AuditDetail))
+
+    def action_back(self) -> None:
+        """One level: the search for older ones, the detail, the filter."""
+        if self._goal is not None:
+            self._goal = None
+            self.show_state()
+        elif self.has_class("-detail") or self.query_one(AuditDetail).has_focus:
+            self.remove_class("-detail")
+            self.set_focus(self.table)
+        else:
+            super().action_back()
+
+    # ---- narrowing
+
+    @on(FilterBar.Changed)
+    def _narrowed(self) -> None:
+        self.reload()
+
+    def _narrow(self, **parts: str) -> None:
+        line = self.query_one(FilterBar).text
+        try:
+            before = split_filter(line)
+        except UsageError:
+            before = {}
+        self.set_line(join_filter({**before, **parts}))
+        self.set_focus(self.table)
+        self.reload()
+
+    def action_only_resource(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self._narrow(resource=entry.resource, type="")
+
+    def action_only_author(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self._narrow(author=entry.author)
+
+    def action_form(self) -> None:
+        from sealyard_tui.screens.audit.form import AuditForm
+
+        def narrow(line: str | None) -> None:
+            if line is not None:
+                self.set_line(line)
+                self.reload()
+
+        self.app.push_screen(AuditForm(self.query_one(FilterBar).text, self.now), narrow)
+
+    # ---- taking away
+
+    def action_copy_hash(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self._copy(f"{entry.seq} {hash_of(entry)}", "number and hash")
+
+    def action_copy(self) -> None:
+        entry = self.table.cursor_row
+        if entry is None:
+            return
+        made: dict[str, Callable[[], str]] = {
+            "number and hash": lambda: f"{entry.seq} {hash_of(entry)}",
+            "resource": lambda: entry.resource,
+            "author": lambda: entry.author,
+            "time": lambda: time_text(entry.timestamp),
+            "message": lambda: safe_text(entry.message),
+            "JSON": lambda: json_of(entry),
+        }
+
+        def copy(choice: str | None) -> None:
+            if choice is not None:
+                self._copy(made[choice](), choice)
+
+        choices = [(name, name if name == "JSON" else f"{name}  {_short(make())}") for name, make in made.items()]
+        self.app.push_screen(PickDialog(f"Copy from entry {entry.seq}", choices), copy)
+
+    def _copy(self, text: str, what: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.flash(f"Copied: {what}")
+
+    def action_json(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self.app.push_screen(TextDialog(f"Entry {entry.seq}", json_of(entry), suffix=".json"))
+
+    # ---- the whole log
+
+    def action_verify(self) -> None:
+        from sealyard_tui.screens.audit.verify import AuditVerify
+
+        def go(error: AuditError | None) -> None:
+            if error is not None and error.seq is not None:
+                self.show_entry(error.seq)
+
+        self.app.push_screen(AuditVerify(self._log_size), go)
+
+    def action_export(self) -> None:
+        from sealyard_tui.screens.audit.export import AuditExport
+
+        self.app.push_screen(AuditExport(self._log_size))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("form", "verify", "export", "filter"):
+            return self._allowed
+        if action in ("only_resource", "only_author", "copy_hash", "copy", "json"):
+            return (self._has_entry or None) if self._allowed else False
+        return super().check_action(action, parameters)
+
+
+def _short(text: str) -> str:
+    return f"{text[:SHOWN]}…" if len(text) > SHOWN else text

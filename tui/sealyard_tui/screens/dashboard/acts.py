@@ -1,0 +1,247 @@
+"""What can be done with tasks from the dashboard, and with which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sealyard.client.protocol import Client
+from sealyard.model.access import Action, device_resource
+from sealyard.model.errors import SealyardError
+from sealyard.model.results import state_at
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.value import Value
+from sealyard_tui.screens.dashboard.task_row import TaskRow
+from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, PickDialog, ReasonDialog, TextDialog
+from sealyard_tui.session.standing import Standing
+from sealyard_tui.terminal.folders import open_folder
+
+if TYPE_CHECKING:
+    from sealyard_tui.screens.dashboard.dashboard import Dashboard
+
+_WITHDRAWABLE = (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED)
+
+Act = Callable[[Client, TaskRow], Awaitable[object]]
+
+
+class Possible(Value, frozen=True, kw_only=True):
+    """What can be done with one task, by one person."""
+
+    withdraw: bool = False
+    cancel: bool = False
+    download: bool = False
+    renew: bool = False
+    """Whether the link has expired and a new one can be had."""
+    folder: bool = False
+
+
+def possible(row: TaskRow | None, standing: Standing, state: ResultState | None, *, on_disk: bool) -> Possible:
+    """``state``: of the row's result as it stands now, where that is a file."""
+    if row is None:
+        return Possible()
+    mine = row.creator == standing.identity
+    stops = mine or standing.may(Action.APPROVE, device_resource(row.config_id))
+    return Possible(
+        withdraw=mine and row.status in _WITHDRAWABLE,
+        cancel=stops and not row.status.ended,
+        download=state is not None,
+        renew=state is ResultState.EXPIRED,
+        folder=on_disk,
+    )
+
+
+def file_state(result: Result | None, now: datetime) -> ResultState | None:
+    """How the file behind a result stands; None where there is none."""
+    if result is None or result.signature is not None:
+        return None
+    return state_at(result, now)
+
+
+class TaskActs:
+    def __init__(self, place: Dashboard) -> None:
+        self._place = place
+
+    def possible(self, row: TaskRow | None) -> Possible:
+        place = self._place
+        state = file_state(row.result, place.now()) if row is not None else None
+        on_disk = row is not None and place.path_of(row.id) is not None
+        return possible(row, place.standing, state, on_disk=on_disk)
+
+    def _those(self, may: Callable[[Possible], bool]) -> list[TaskRow]:
+        return [row for row in self._place.table.chosen_rows if may(self.possible(row))]
+
+    # ---- ending
+
+    def withdraw(self) -> None:
+        rows = self._those(lambda each: each.withdraw)
+        if not rows:
+            self._place.flash("Only your own task that waits or was just approved can be withdrawn.", warning=True)
+            return
+
+        def decided(reason: str | None) -> None:
+            if reason is not None:
+                self._do(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
+
+        subject = ",".join(row.id for row in rows)
+        about = f"Why is {_named(rows)} withdrawn? It cannot be taken up again."
+        self._place.app.push_screen(ReasonDialog("Withdraw", about, required=True, subject=subject), decided)
+
+    def cancel(self) -> None:
+        rows = self._those(lambda each: each.cancel)
+        if not rows:
+            self._place.flash(
+                "Only a task that has not ended can be cancelled, by whoever asked or approves.", warning=True
+            )
+            return
+
+        def decided(sure: bool | None) -> None:
+            if sure:
+                self._do(rows, lambda client, row: client.cancel(row.id), "cancelled")
+
+        running = any(row.status is TaskStatus.RUNNING for row in rows)
+        more = " What runs ends when its worker has stopped." if running else ""
+        question = f"Cancel {_named(rows)}? It cannot be taken up again.{more}"
+        dialog = ConfirmDialog("Cancel", question, yes="Cancel it" if len(rows) == 1 else "Cancel them", no="Back")
+        self._place.app.push_screen(dialog, decided)
+
+    # ---- results
+
+    def renew(self) -> None:
+        rows = self._those(lambda each: each.renew)
+        if not rows:
+            self._place.flash("There is no expired link here that could be renewed.", warning=True)
+            return
+        self._do(rows, lambda client, row: client.renew(row.id), "renewed")
+
+    def download(self) -> None:
+        place = self._place
+        rows = self._those(lambda each: each.download)
+        states = {row.id: file_state(row.result, place.now()) for row in rows}
+        ready = [row for row in rows if states[row.id] is ResultState.AVAILABLE]
+        if not ready:
+            place.flash(_why_not(set(states.values())), warning=True)
+            return
+        for row in ready:
+            place.attempt(self._fetch(row), group="fetch")
+        place.flash(f"Downloading {_named(ready)}")
+
+    async def _fetch(self, row: TaskRow) -> None:
+        downloading = self._place.sealyard.downloading
+        if downloading is None:
+            return
+        outcome = await downloading.fetch(row.id, row.title)
+        if outcome.downloaded is not None:
+            self._place.flash(f"On disk: {outcome.downloaded.path}")
+
+    def open_folder(self) -> None:
+        row = self._place.table.cursor_row
+        path = self._place.path_of(row.id) if row is not None else None
+        if path is None:
+            self._place.flash("The file is not on disk; d downloads it.", warning=True)
+            return
+        self._place.attempt(self._open(Path(path).parent))
+
+    async def _open(self, folder: Path) -> None:
+        try:
+            await open_folder(folder)
+        except SealyardError as error:
+            self._place.flash(str(error), warning=True)
+        else:
+            self._place.flash(f"Opened {folder}")
+
+    # ---- looking and copying
+
+    def show_json(self) -> None:
+        async def show(task: Task) -> None:
+            text = msgspec.json.format(msgspec.json.encode(task), indent=2).decode()
+            await self._place.app.push_screen(TextDialog(f"Task {row_name(task)}", text, suffix=".json"))
+
+        self._with_task(show)
+
+    def copy(self) -> None:
+        async def offer(task: Task) -> None:
+            choices = self._to_copy(task)
+
+            def picked(name: str | None) -> None:
+                text = next((text for each, text in choices if each == name), None)
+                if name is not None and text is not None:
+                    self._copy(name, text)
+
+            shown = [(name, f"{name}  {text}") for name, text in choices]
+            await self._place.app.push_screen(PickDialog("Copy", shown), picked)
+
+        self._with_task(offer)
+
+    def copy_id(self) -> None:
+        rows = self._place.table.chosen_rows
+        if rows:
+            self._copy("id" if len(rows) == 1 else f"{len(rows)} ids", "\n".join(row.id for row in rows))
+
+    def _to_copy(self, task: Task) -> list[tuple[str, str]]:
+        result = task.result
+        pairs = [
+            ("id", task.id),
+            ("name", task.name),
+            ("SHA-256", result.sha256 if result is not None else None),
+            ("path", self._place.path_of(task.id)),
+            ("link", result.link if result is not None else None),
+            ("signature", result.signature if result is not None else None),
+            *((f"SHA-256 of input {number}", each.sha256) for number, each in enumerate(task.inputs, 1)),
+        ]
+        return [(name, text) for name, text in pairs if text]
+
+    def _copy(self, name: str, text: str) -> None:
+        self._place.app.copy_to_clipboard(text)
+        self._place.flash(f"Copied the {name}")
+
+    # ---- doing
+
+    def _with_task(self, act: Callable[[Task], Awaitable[None]]) -> None:
+        row = self._place.table.cursor_row
+        if row is None:
+            return
+        task_id = row.id
+
+        async def read_and_act() -> None:
+            await act(await (await self._place.client()).task(task_id))
+
+        self._place.attempt(read_and_act())
+
+    def _do(self, rows: Sequence[TaskRow], act: Act, done: str) -> None:
+        self._place.attempt(self._each(rows, act, done))
+
+    async def _each(self, rows: Sequence[TaskRow], act: Act, done: str) -> None:
+        """What fails keeps none from the others; the first error is shown, with how many there were."""
+        client = await self._place.client()
+        errors: list[SealyardError] = []
+        for row in rows:
+            try:
+                await act(client, row)
+            except SealyardError as error:
+                errors.append(error)
+        self._place.table.clear_marks()
+        if count := len(rows) - len(errors):
+            self._place.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{count} tasks {done}")
+        if errors:
+            others = f"{len(errors)} of {len(rows)} tasks could not be {done}." if len(rows) > 1 else ""
+            self._place.sealyard.show_error(errors[0], detail=others)
+
+
+def row_name(task: Task) -> str:
+    return task.name or task.id
+
+
+def _named(rows: Sequence[TaskRow]) -> str:
+    return f"“{rows[0].title}”" if len(rows) == 1 else f"{len(rows)} tasks"
+
+
+def _why_not(states: set[ResultState | None]) -> str:
+    if ResultState.EXPIRED in states:
+        return "The link has expired: e renews it, then d downloads."
+    if ResultState.GONE in states:
+        return "The file was removed at the end of its retention: only a new package helps (n)."
+    return "There is no file to download here."

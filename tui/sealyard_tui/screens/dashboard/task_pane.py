@@ -1,0 +1,59 @@
+"""The detail of one task, beside the list it is in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.model.tasks import Live, Task
+from sealyard_tui.screens.dashboard.task_detail import task_content
+
+NOTHING = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
+
+
+class TaskPane(VerticalScroll):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False, id="pane.down"),
+        Binding("k", "scroll_up", "Up", show=False, id="pane.up"),
+        Binding("ctrl+d", "page_down", "Page down", show=False, id="pane.page_down"),
+        Binding("ctrl+u", "page_up", "Page up", show=False, id="pane.page_up"),
+        Binding("g", "scroll_home", "First", show=False, id="pane.first"),
+        Binding("G", "scroll_end", "Last", show=False, id="pane.last"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="detail", classes="pane")
+        self.border_title = Content("Detail")
+        self.task_shown: Task | None = None
+        self._content = NOTHING
+
+    def compose(self) -> ComposeResult:
+        yield Static(NOTHING, markup=False)
+
+    @property
+    def task_id(self) -> str:
+        """Empty where nothing is shown."""
+        return self.task_shown.id if self.task_shown is not None else ""
+
+    def show(self, task: Task, now: datetime, *, live: Live | None, file: Content) -> None:
+        """Another task begins at its top; the same one stays where it was scrolled to."""
+        if task.id != self.task_id:
+            self.scroll_home(animate=False)
+        self.task_shown = task
+        self._update(task_content(task, now, live=live, file=file))
+
+    def clear(self) -> None:
+        self.task_shown = None
+        self._update(NOTHING)
+
+    def _update(self, content: Content) -> None:
+        """What is the same is not laid out again each second."""
+        if not content.is_same(self._content):
+            self._content = content
+            self.query_one(Static).update(content)

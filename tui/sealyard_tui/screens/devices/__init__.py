@@ -1,0 +1,1 @@
+"""Device configurations: seen, made, followed by versions."""

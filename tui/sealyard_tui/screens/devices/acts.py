@@ -1,0 +1,196 @@
+"""What can be done to device configurations: forms and confirmations, and the client's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from sealyard.client.local_files import local_name, write_new
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import safe_text
+from sealyard_tui.screens.devices.forms import (
+    certificate_name,
+    creation,
+    creation_fields,
+    version,
+    version_fields,
+)
+from sealyard_tui.screens.devices.wording import changes, keys_of
+from sealyard_tui.screens.dialogs.dialog import PickDialog, TypedConfirmDialog
+from sealyard_tui.screens.dialogs.form import Draft, FormDialog
+from sealyard_tui.screens.dialogs.form_fields import Answers, path_field
+from sealyard_tui.screens.upload.typed_paths import to_path
+
+if TYPE_CHECKING:
+    from sealyard_tui.screens.devices.devices import Devices
+
+NOTICE_SECONDS = 15
+"""A path is read, and perhaps typed elsewhere."""
+
+
+class DeviceActs:
+    """On the configurations of a place. Forms keep what was typed into them until it is handed in."""
+
+    def __init__(self, place: Devices) -> None:
+        self._place = place
+        self._drafts: defaultdict[str, Draft] = defaultdict(Draft)
+
+    # ---- a new one
+
+    async def create(self) -> None:
+        place = self._place
+        form = FormDialog(
+            "New device configuration",
+            creation_fields(await place.catalogues(), place.known),
+            self._created,
+            draft=self._drafts["new"],
+            act="Make it",
+            doing="Making it and its keys",
+        )
+        place.app.push_screen(form)
+
+    async def _created(self, answers: Answers) -> bool:
+        made = await (await self._place.client()).create_device(creation(answers))
+        await self._place.load()
+        self._place.show_device(made.id)
+        self._place.flash(f"{made.name} is there")
+        return True
+
+    # ---- a new version
+
+    async def next_version(self, device: DeviceConfiguration) -> None:
+        place = self._place
+        form = FormDialog(
+            f"{safe_text(device.name)}: version {device.version + 1}",
+            version_fields(device, (await place.catalogues()).formats),
+            partial(self._updated, device),
+            draft=self._drafts[f"{device.id}/{device.version}"],
+            about=f"Tasks that wait or run keep version {device.version}; new ones take the new version.",
+            act="Make the version",
+            notes=partial(self._what_changes, device),
+        )
+        place.app.push_screen(form)
+
+    def _what_changes(self, device: DeviceConfiguration, answers: Answers) -> Content:
+        try:
+            found = changes(device, version(device, answers), self._place.known)
+        except UsageError:
+            return Content("")
+        if not found:
+            return Content.styled("Nothing changes yet.", "$text-muted")
+        return Content.styled("Will change:\n" + "\n".join(f"  {each}" for each in found), "$accent")
+
+    async def _updated(self, device: DeviceConfiguration, answers: Answers) -> bool:
+        asked = version(device, answers)
+        if not changes(device, asked, self._place.known):
+            raise UsageError("Nothing would change.", "Change a field, or go back.")
+        made = await (await self._place.client()).update_device(asked)
+        await self._place.load()
+        self._place.flash(f"{made.name} has version {made.version} now")
+        return True
+
+    # ---- certificates
+
+    def certificates(self, device: DeviceConfiguration) -> None:
+        form = FormDialog(
+            f"Certificates of {safe_text(device.name)}",
+            (path_field("folder", "Folder", self._usual_folder()),),
+            partial(self._write_certificates, device),
+            draft=self._drafts["certificates"],
+            about="The signing certificates are written as PEM files, to check packages with. Nothing is overwritten.",
+            act="Write them",
+        )
+        self._place.app.push_screen(form)
+
+    async def _write_certificates(self, device: DeviceConfiguration, answers: Answers) -> bool:
+        folder = to_path(answers.texts["folder"], Path.cwd())
+        found = await (await self._place.client()).device_certificates(device.id)
+        written = [
+            await asyncio.to_thread(write_new, folder, certificate_name(name), pem.encode()) for name, pem in found
+        ]
+        told = "\n".join(f"✓ {safe_text(str(each))}" for each in written)
+        self._place.notify(told, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
+        return True
+
+    # ---- the symmetric key
+
+    def export(self, device: DeviceConfiguration) -> None:
+        key = device.encryption
+        name = local_name(f"{device.name}-v{key.version}.key", device.id)
+        form = FormDialog(
+            f"Export the symmetric key of {safe_text(device.name)}",
+            (
+                path_field(
+                    "file",
+                    "New file",
+                    self._usual_folder() / name,
+                ),
+            ),
+            partial(self._exported, device),
+            draft=self._drafts[f"export/{device.id}"],
+            about=(
+                f"{key.uri} version {key.version}, for provisioning devices: raw bytes in a file that only you can"
+                " read (mode 0600). Whoever has them can decrypt what was packed with it. It is in the audit log."
+            ),
+            act="Go on",
+            doing="Writing the key",
+        )
+        self._place.app.push_screen(form)
+
+    async def _exported(self, device: DeviceConfiguration, answers: Answers) -> bool:
+        path = to_path(answers.texts["file"], Path.cwd())
+        about = (
+            f"The secret key {device.encryption.uri} leaves the key store, into {path}.\n"
+            "It cannot be called back; a copy of it decrypts every package made with it."
+        )
+        if not await self._typed("Export the key", about, device.name, "Export it"):
+            return False
+        written = await (await self._place.client()).export_device_key(device.id, path, confirmed=True)
+        told = f"! {safe_text(str(written))} (mode 0600): move it safely, then delete it."
+        self._place.notify(told, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
+        return True
+
+    # ---- rotating
+
+    async def rotate(self, device: DeviceConfiguration) -> None:
+        uris = dict.fromkeys(each.uri for each in reversed(keys_of(device)))
+        choices = [(uri, f"{uri}  {self._used_by(uri)}") for uri in uris]
+        uri = await self._place.app.push_screen_wait(PickDialog("Rotate which key?", choices))
+        if uri is None:
+            return
+        about = (
+            f"{uri} gets a next version, and with it every configuration that uses it: {self._used_by(uri)}.\n"
+            "Tasks that wait or run keep the version they have; what was signed stays valid.\n"
+            "Devices must know the new certificate, or the new symmetric key, before they get packages made with it."
+        )
+        if await self._typed("Rotate a key", about, uri, "Rotate it"):
+            await self._rotate(uri)
+
+    async def _rotate(self, uri: str) -> None:
+        self._place.say_doing(f"▸ Making the next version of {uri}…")
+        try:
+            key = await (await self._place.client()).rotate_key(uri)
+        finally:
+            self._place.say_doing("")
+        await self._place.load()
+        self._place.flash(f"{key.uri} has version {key.current.version} now")
+
+    def _used_by(self, uri: str) -> str:
+        using = (each.name for each in self._place.devices if uri in (key.uri for key in keys_of(each)))
+        return ", ".join(using)
+
+    # ---- parts
+
+    async def _typed(self, heading: str, about: str, word: str, act: str) -> bool:
+        words = "\n".join(safe_text(line) for line in about.split("\n"))
+        typed = await self._place.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
+        return bool(typed)
+
+    def _usual_folder(self) -> Path:
+        return self._place.sealyard.downloads_folder or Path.cwd()

@@ -1,0 +1,300 @@
+"""The device configurations: which keys, algorithms and terms packages are made with, version by version."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.client.catalogues import Catalogues, read_catalogues
+from sealyard.client.protocol import Client
+from sealyard.model.access import Action, ResourceType, device_resource, may, type_resource
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.errors import NotAllowedError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import duration_text
+from sealyard_tui.screens.devices.acts import DeviceActs
+from sealyard_tui.screens.devices.detail import DeviceDetail
+from sealyard_tui.screens.devices.wording import Known, detail, keys_of, warning_sign
+from sealyard_tui.screens.place import Place
+from sealyard_tui.session.messages import News
+from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+from sealyard_tui.widgets.filter_bar import FilterBar
+
+RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
+"""What this place shows something of, as news name it."""
+
+
+class Devices(Place):
+    PLACE = "devices"
+    CSS_PATH = "devices.tcss"
+    HELP = (
+        "A device configuration says with which keys and algorithms packages for a kind of device are encrypted and"
+        " signed, how many must approve them, and how long results live. A version never changes: what is changed"
+        " becomes the next version, and tasks keep the one they began with."
+    )
+
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column(title="NAME", width=12, grow=1),
+        Column(title="VER", width=4, right=True),
+        Column(title="ENCRYPTION", width=24),
+        Column(title="SIGNING", width=20),
+        Column(title="APPROVALS", width=9, right=True, from_width=90),
+        Column(title="FORMAT", width=7, from_width=90),
+        Column(title="LINK", width=7, right=True, from_width=110),
+        Column(title="KEPT", width=7, right=True, from_width=110),
+        Column(title="!", width=3),
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "create", "New", id="devices.create", tooltip="Make a configuration"),
+        Binding("e", "next_version", "Next version", id="devices.new_version", tooltip="Change its terms"),
+        Binding(
+            "left_square_bracket",
+            "step(-1)",
+            "Older",
+            show=False,
+            id="devices.older",
+            tooltip="Look at the version before",
+        ),
+        Binding(
+            "right_square_bracket",
+            "step(1)",
+            "Newer",
+            show=False,
+            id="devices.newer",
+            tooltip="Look at the version after",
+        ),
+        Binding("d", "certificates", "Certificates", id="devices.certificates", tooltip="Write them as PEM files"),
+        Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Make a key's next version"),
+        Binding("E", "export", "Export", id="devices.export", tooltip="Write the symmetric key to a file"),
+        Binding("c", "copy", "Copy the id", show=False, id="devices.copy", tooltip="To the clipboard"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = Known()
+        self.shown: DeviceConfiguration | None = None
+        """The version in the detail."""
+        self.acts = DeviceActs(self)
+        self._devices: tuple[DeviceConfiguration, ...] = ()
+        self._catalogues: Catalogues | None = None
+
+    def compose_place(self) -> ComposeResult:
+        yield FilterBar(self.remembered.filter, hint="a name, an algorithm, a key")
+        yield BigTable[DeviceConfiguration](
+            self.COLUMNS, self._cells, key=lambda each: each.id, empty="Reading…", id="rows"
+        )
+        yield DeviceDetail()
+        yield Static("", id="doing", markup=False)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(BigTable))
+        self._show_detail()
+
+    def _cells(self, device: DeviceConfiguration) -> tuple[Cell, ...]:
+        return (
+            safe_text(device.name),
+            str(device.version),
+            device.encryption.algorithm,
+            device.signing.algorithm,
+            str(device.approvals_required),
+            safe_text(device.format),
+            duration_text(device.link_seconds),
+            duration_text(device.retention_seconds),
+            warning_sign(device, self.known, self.now()),
+        )
+
+    # ---- what is there
+
+    async def load(self) -> None:
+        client = await self.client()
+        self.known = await _known(client)
+        self._devices = await client.devices()
+        self._narrow()
+        await self._look_again(client)
+        # Before a form wants them: keys must not be typed past a form that is still coming.
+        await self.catalogues()
+
+    async def _look_again(self, client: Client) -> None:
+        """An older version that is looked at stays; the newest gives way to a newer one."""
+        table = self.query_one(BigTable)
+        row: DeviceConfiguration | None = table.cursor_row
+        shown = self.shown
+        if row is not None and shown is not None and shown.id == row.id and shown.version < row.version - 1:
+            self.shown = await client.device(row.id, shown.version)
+        else:
+            self.shown = row
+        self._show_detail()
+
+    async def take(self, news: News) -> None:
+        if news.gap or any(each.partition(":")[0] in RESOURCES for each in news.resources):
+            await self.load()
+
+    def forget(self) -> None:
+        self.known = Known()
+        self.shown = None
+        self._devices = ()
+        self.remove_class("-detail")
+        table = self.query_one(BigTable)
+        table.say_when_empty("Reading…")
+        table.replace(())
+        self._show_detail()
+
+    async def catalogues(self) -> Catalogues:
+        if self._catalogues is None:
+            self._catalogues = await asyncio.to_thread(read_catalogues)
+        return self._catalogues
+
+    @on(FilterBar.Changed)
+    def _narrow(self) -> None:
+        bar = self.query_one(FilterBar)
+        words = bar.text.casefold().split()
+        found = [each for each in self._devices if all(word in _searchable(each) for word in words)]
+        table = self.query_one(BigTable)
+        table.say_when_empty(self._why_empty())
+        table.replace(found)
+        bar.show_count(len(found), len(self._devices))
+
+    def _why_empty(self) -> str:
+        if self._devices:
+            return "Nothing fits the filter; Esc clears it."
+        if may(self.known.rights, Action.CREATE, type_resource(ResourceType.DEVICE_CONFIG)):
+            return "No device configurations yet. n makes the first one."
+        return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
+
+    # ---- one of them
+
+    @on(BigTable.Highlighted)
+    def _highlighted(self) -> None:
+        row: DeviceConfiguration | None = self.query_one(BigTable).cursor_row
+        if row is None or self.shown is None or self.shown.id != row.id:
+            self.shown = row
+        self._show_detail()
+
+    @on(BigTable.Chosen)
+    def _open(self) -> None:
+        self.add_class("-detail")
+        self.set_focus(self.query_one(DeviceDetail))
+
+    @property
+    def newest(self) -> DeviceConfiguration | None:
+        """Of the configuration that is looked at."""
+        row: DeviceConfiguration | None = self.query_one(BigTable).cursor_row
+        return row
+
+    def _show_detail(self) -> None:
+        pane = self.query_one(DeviceDetail)
+        shown, newest = self.shown, self.newest
+        if shown is None or newest is None:
+            pane.show(lambda _: Content.styled("What a configuration says is shown here.", "$text-muted"))
+        else:
+            pane.border_subtitle = Content("[ older  ] newer" if newest.version > 1 else "")
+            pane.show(partial(detail, shown, newest.version, self.known, self.now()))
+        self.refresh_bindings()
+
+    def action_step(self, by: int) -> None:
+        if self.shown is not None:
+            self.attempt(self._step(self.shown, self.shown.version + by), group="step", exclusive=True)
+
+    async def _step(self, shown: DeviceConfiguration, version: int) -> None:
+        found = await (await self.client()).device(shown.id, version)
+        if self.newest is not None and self.newest.id == found.id:
+            self.shown = found
+            self._show_detail()
+
+    def action_back(self) -> None:
+        if self.has_class("-detail"):
+            self.remove_class("-detail")
+            self.set_focus(self.query_one(BigTable))
+            return
+        super().action_back()
+
+    # ---- what is done
+
+    def say_doing(self, text: str) -> None:
+        """What goes on beside the screen; nothing takes it away. ``text`` may hold foreign text."""
+        line = self.query_one("#doing", Static)
+        line.update(Content(safe_text(text)))
+        line.set_class(bool(text), "-shown")
+
+    def action_create(self) -> None:
+        self.attempt(self.acts.create())
+
+    def action_next_version(self) -> None:
+        if self.newest is not None:
+            self.attempt(self.acts.next_version(self.newest))
+
+    def action_certificates(self) -> None:
+        if self.newest is not None:
+            self.acts.certificates(self.newest)
+
+    def action_export(self) -> None:
+        if self.newest is not None:
+            self.acts.export(self.newest)
+
+    def action_rotate(self) -> None:
+        if self.newest is not None:
+            self.attempt(self.acts.rotate(self.newest))
+
+    def action_copy(self) -> None:
+        if self.newest is not None:
+            self.app.copy_to_clipboard(self.newest.id)
+            self.flash(f"Copied {self.newest.id}")
+
+    @property
+    def devices(self) -> tuple[DeviceConfiguration, ...]:
+        return self._devices
+
+    def show_device(self, config_id: str) -> None:
+        self.query_one(BigTable).go_to(config_id)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        newest = self.newest if self.is_mounted else None
+        match action:
+            case "create":
+                return self._may(Action.CREATE, type_resource(ResourceType.DEVICE_CONFIG))
+            case "next_version":
+                return newest is not None and self._may(Action.UPDATE, device_resource(newest.id))
+            case "export":
+                return newest is not None and self._may(Action.EXPORT, device_resource(newest.id))
+            case "rotate":
+                return newest is not None and self._may(Action.UPDATE, type_resource(ResourceType.KEY))
+            case "certificates" | "copy":
+                return newest is not None
+            case "step":
+                return self._can_step(newest, parameters)
+        return super().check_action(action, parameters)
+
+    def _can_step(self, newest: DeviceConfiguration | None, parameters: tuple[object, ...]) -> bool | None:
+        if newest is None or self.shown is None or newest.version == 1:
+            return False
+        return 1 <= self.shown.version + int(str(parameters[0])) <= newest.version or None
+
+    def _may(self, action: Action, resource: str) -> bool:
+        return self.standing.writable and self.standing.may(action, resource)
+
+
+async def _known(client: Client) -> Known:
+    """What this person may see beside the configurations."""
+    rights = (await client.workspace()).rights
+    keys = access = None
+    # What is refused is audited: it is not asked for without the right.
+    with contextlib.suppress(NotAllowedError):
+        if may(rights, Action.VIEW, type_resource(ResourceType.KEY)):
+            keys = await client.keys()
+        if may(rights, Action.VIEW, type_resource(ResourceType.ACL)):
+            access = await client.access()
+    return Known(rights=rights, keys=keys, access=access)
+
+
+def _searchable(device: DeviceConfiguration) -> str:
+    keys = (f"{each.algorithm} {each.uri}" for each in keys_of(device))
+    return "\n".join((device.name, device.id, device.format, device.description, *keys)).casefold()

@@ -1,0 +1,243 @@
+"""The forms of the device configurations: what is asked for, and the requests that come of the answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+from textual.content import Content
+
+from sealyard.client.catalogues import AlgorithmTerms, Catalogues
+from sealyard.model.access import SubjectKind, kind_of, parse_subject
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.devices import (
+    DEFAULT_FORMAT,
+    DEFAULT_LINK_SECONDS,
+    DEFAULT_RETENTION_SECONDS,
+    DeviceConfiguration,
+)
+from sealyard.model.errors import UsageError
+from sealyard.model.keys import KEY_NAME
+from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard.model.safe_text import safe_text
+from sealyard.model.wording import duration_text, parse_duration
+from sealyard_tui.screens.devices.wording import Known
+from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choices, Field, PickField, TextField, Texts
+
+NEW_KEY = ""
+"""Chosen where a key is to be made."""
+
+USUAL_SIGNING = SigningAlgorithm.ECC_NIST_P256
+SPAN_HINT = "As 24h, 30d, 2w, or 1h 30m"
+LONGEST_NAME = 48
+
+_PURPOSES = {
+    KeyPurpose.BOTH: "! packages and signing tasks; a key of one purpose keeps the two apart for certain",
+    KeyPurpose.PACKAGE: "packages alone: no signing task can use it",
+    KeyPurpose.DATA: "signing tasks alone: no package can be made with it",
+}
+
+
+# ---- a new configuration
+
+
+def creation_fields(catalogues: Catalogues, known: Known) -> tuple[Field, ...]:
+    return (
+        TextField(
+            name="name", label="Name", required=True, check=_check_name, hint="Small letters, digits, '.', '_' and '-'"
+        ),
+        TextField(name="description", label="Description"),
+        ChoiceField(
+            name="encryption",
+            label="Encryption",
+            choices=_same(EncryptionAlgorithm),
+            note=lambda chosen: _caveats(catalogues.encryption[EncryptionAlgorithm(chosen)]),
+            hint="← → go through them, Enter lists them",
+        ),
+        ChoiceField(
+            name="encryption_key",
+            label="Encryption key",
+            choices=lambda texts: _keys(known, _encryption_kinds(catalogues, texts)),
+            hint="A new one, or one that is there and fits",
+        ),
+        ChoiceField(
+            name="signing",
+            label="Signing",
+            choices=_same(SigningAlgorithm),
+            value=USUAL_SIGNING,
+            note=lambda chosen: _caveats(catalogues.signing[SigningAlgorithm(chosen)]),
+            hint="← → go through them, Enter lists them",
+        ),
+        ChoiceField(
+            name="signing_key",
+            label="Signing key",
+            choices=lambda texts: _keys(known, _signing_kinds(catalogues, texts)),
+            hint="A new one, or one that is there and fits; making a long RSA key takes seconds",
+        ),
+        ChoiceField(
+            name="purpose",
+            label="New keys serve",
+            choices=_same(KeyPurpose),
+            value=KeyPurpose.BOTH,
+            note=_purpose,
+        ),
+        _people("use", "May use", known, "nobody yet; rules can be added later"),
+        _people("approve", "May approve", known, "you alone"),
+        *_terms(catalogues.formats, 1, DEFAULT_LINK_SECONDS, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+    )
+
+
+def creation(answers: Answers) -> DeviceRequest:
+    texts = answers.texts
+    return DeviceRequest(
+        name=texts["name"],
+        description=texts["description"],
+        encryption=EncryptionAlgorithm(texts["encryption"]),
+        signing=SigningAlgorithm(texts["signing"]),
+        encryption_key=texts["encryption_key"] or None,
+        signing_key=texts["signing_key"] or None,
+        purpose=KeyPurpose(texts["purpose"]),
+        use=_chosen_people("use", answers),
+        approve=_chosen_people("approve", answers),
+        approvals_required=whole_number(texts["approvals"]),
+        link_seconds=parse_duration(texts["link"]),
+        retention_seconds=parse_duration(texts["retention"]),
+        format=texts["format"],
+    )
+
+
+def _caveats(terms: AlgorithmTerms) -> Content:
+    return Content.styled("\n".join(f"! {each}" for each in terms.caveats), "$warning")
+
+
+def _purpose(chosen: str) -> Content:
+    purpose = KeyPurpose(chosen)
+    return Content.styled(_PURPOSES[purpose], "$warning" if purpose is KeyPurpose.BOTH else "$text-muted")
+
+
+def _same(names: Iterable[str]) -> Choices:
+    return tuple((str(each), str(each)) for each in names)
+
+
+def _encryption_kinds(catalogues: Catalogues, texts: Texts) -> tuple[KeyKind, ...]:
+    return catalogues.encryption[EncryptionAlgorithm(texts["encryption"])].key_kinds if texts.get("encryption") else ()
+
+
+def _signing_kinds(catalogues: Catalogues, texts: Texts) -> tuple[KeyKind, ...]:
+    return catalogues.signing[SigningAlgorithm(texts["signing"])].key_kinds if texts.get("signing") else ()
+
+
+def _keys(known: Known, kinds: tuple[KeyKind, ...]) -> Choices:
+    fresh = f"a new key ({kinds[0]})" if kinds else "a new key"
+    there = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in known.keys or ())
+    fitting = {each.uri for each in known.keys or () if each.kind in kinds}
+    return ((NEW_KEY, fresh), *((uri, label) for uri, label in there if uri in fitting))
+
+
+def _people(name: str, label: str, known: Known, nothing: str) -> Field:
+    """Those who may not see who there is write the names."""
+    if known.access is None:
+        return TextField(
+            name=name, label=label, check=_subjects, hint=f"USER:anna GROUP:owners, with spaces; empty: {nothing}"
+        )
+    subjects = ((each.id, each.display_name) for each in known.access.subjects)
+    able = tuple(
+        (subject, f"{subject}  {shown}".rstrip())
+        for subject, shown in subjects
+        if name == "use" or kind_of(subject) is not SubjectKind.CLIENT
+    )
+    return PickField(name=name, label=label, choices=able, nothing=nothing, hint="Enter opens the list")
+
+
+def _chosen_people(name: str, answers: Answers) -> tuple[str, ...]:
+    return answers.picks[name] if name in answers.picks else _subjects(answers.texts[name])
+
+
+def _subjects(text: str) -> tuple[str, ...]:
+    return tuple(parse_subject(each) for each in text.replace(",", " ").split())
+
+
+def _check_name(text: str) -> None:
+    if not KEY_NAME.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise UsageError(f"Up to {LONGEST_NAME} small letters, digits, '.', '_' and '-'.", "For instance gateway-v2.")
+
+
+# ---- a new version
+
+
+def version_fields(device: DeviceConfiguration, formats: tuple[str, ...]) -> tuple[Field, ...]:
+    terms = _terms(formats, device.approvals_required, device.link_seconds, device.retention_seconds, device.format)
+    return (*terms, TextField(name="description", label="Description", value=device.description))
+
+
+def version(device: DeviceConfiguration, answers: Answers) -> DeviceUpdate:
+    """What differs from ``device``; None in all else. Raises :class:`UsageError` for what is no answer."""
+    texts = answers.texts
+    asked = DeviceUpdate(
+        config=device.id,
+        approvals_required=whole_number(texts["approvals"]),
+        format=texts["format"],
+        link_seconds=_span(texts["link"], device.link_seconds),
+        retention_seconds=_span(texts["retention"], device.retention_seconds),
+        description=texts["description"],
+    )
+    same = {
+        name: None
+        for name in ("approvals_required", "format", "link_seconds", "retention_seconds", "description")
+        if getattr(asked, name) == getattr(device, name)
+    }
+    return msgspec.structs.replace(asked, **same)
+
+
+def _span(text: str, before: int) -> int:
+    """A span is shown with two units: left as it was shown, it stays as it was."""
+    return before if text == duration_text(before) else parse_duration(text)
+
+
+def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, form: str) -> tuple[Field, ...]:
+    return (
+        TextField(
+            name="approvals",
+            label="Approvals needed",
+            value=str(approvals),
+            required=True,
+            check=whole_number,
+            hint="How many persons must approve; nobody approves what they asked for",
+        ),
+        TextField(
+            name="link",
+            label="Link time",
+            value=duration_text(link),
+            required=True,
+            check=parse_duration,
+            hint=f"How long a result can be downloaded. {SPAN_HINT}",
+        ),
+        TextField(
+            name="retention",
+            label="Retention",
+            value=duration_text(retention),
+            required=True,
+            check=parse_duration,
+            hint=f"How long a result is kept, from DONE. {SPAN_HINT}",
+        ),
+        ChoiceField(
+            name="format", label="Container format", choices=_same(dict.fromkeys((*formats, form))), value=form
+        ),
+    )
+
+
+def whole_number(text: str) -> int:
+    """Raises :class:`UsageError`."""
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise UsageError(f"{safe_text(text, 20)!r} is no whole number.", "Write 1, 2, 3 …")
+    return int(text)
+
+
+# ---- files
+
+
+def certificate_name(told: str) -> str:
+    """A file's name for a certificate told as ``local:gateway-signing v1``."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", told.partition(":")[2] or told).strip("-.") or "certificate"
+    return plain if plain.endswith(".pem") else f"{plain}.pem"

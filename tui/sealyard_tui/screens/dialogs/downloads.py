@@ -1,0 +1,217 @@
+"""The downloads of this session: how far each is, where it lies, or what went wrong and what can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.client.download_events import Downloaded, DownloadProgress, Outcome
+from sealyard.model.errors import ErrorValue, ResultExpiredError, ResultGoneError, SealyardError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+from sealyard.model.wording import size_text, time_text
+from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.shown import fields, progress_bar
+from sealyard_tui.terminal.folders import open_folder
+from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+
+_BAR_WIDTH = 20
+
+
+class DownloadRow(Value, frozen=True, kw_only=True):
+    """The newest that is known of one download."""
+
+    task_id: str
+    known: DownloadProgress | Outcome
+
+    @property
+    def name(self) -> str:
+        return safe_text(self.known.name or self.task_id)
+
+    @property
+    def downloaded(self) -> Downloaded | None:
+        return self.known.downloaded if isinstance(self.known, Outcome) else None
+
+    @property
+    def error(self) -> ErrorValue | None:
+        return self.known.error if isinstance(self.known, Outcome) else None
+
+    @property
+    def expired(self) -> bool:
+        return self.error is not None and self.error.code == ResultExpiredError.code
+
+    @property
+    def gone(self) -> bool:
+        return self.error is not None and self.error.code == ResultGoneError.code
+
+
+class DownloadsDialog(Dialog[str | None]):
+    """Answers with the id of a task that is to be shown."""
+
+    HEADING = "Downloads of this session"
+    CSS_PATH = "downloads.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "folder", "Open folder", id="downloads.folder", tooltip="Where the file lies"),
+        Binding("c", "copy_path", "Copy path", id="downloads.copy_path"),
+        Binding("a", "again", "Try again", id="downloads.again", tooltip="What did not come down"),
+        Binding("e", "renew", "Renew link", id="downloads.renew", tooltip="A new link, then the file"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(classes="wide downloads")
+
+    def compose_dialog(self) -> ComposeResult:
+        yield BigTable[DownloadRow](
+            (Column(title="PACKAGE", width=16, grow=1), Column(title="DOWNLOAD", width=32, grow=1)),
+            _cells,
+            key=lambda row: row.task_id,
+            empty="Nothing came down yet in this session; d downloads a result.",
+            id="list",
+        )
+        with VerticalScroll(id="about", can_focus=False):
+            yield Static("", markup=False)
+        yield Static("", id="said", markup=False)
+
+    def on_mount(self) -> None:
+        self.sealyard.downloads_changed.subscribe(self, self._changed)
+        self._changed(None)
+        self.set_focus(self.table)
+
+    @property
+    def table(self) -> BigTable[DownloadRow]:
+        return self.query_one("#list", BigTable)
+
+    def _changed(self, _: None) -> None:
+        self.table.replace(
+            DownloadRow(task_id=task_id, known=known) for task_id, known in self.sealyard.downloads.items()
+        )
+        self._show_about()
+
+    @on(BigTable.Highlighted)
+    def _show_about(self) -> None:
+        row = self.table.cursor_row
+        self.query_one("#about Static", Static).update(_about(row) if row is not None else Content(""))
+        self.refresh_bindings()
+
+    @on(BigTable.Chosen)
+    def _chosen(self, event: BigTable.Chosen) -> None:
+        self.dismiss(event.key)
+
+    def _say(self, text: str) -> None:
+        """``text`` may hold foreign text."""
+        self.query_one("#said", Static).update(Content(safe_text(text)))
+
+    def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
+        self.run_worker(self.sealyard.guarded(work), exit_on_error=False)
+
+    # ---- acts
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+        if action not in ("folder", "copy_path", "again", "renew"):
+            return True
+        row = self.table.cursor_row if self.query("#list") else None
+        if row is None:
+            return None
+        if action == "renew":
+            return (row.expired or None) if self.sealyard.standing.writable else False
+        if action == "again":
+            return (row.error is not None and not row.expired and not row.gone) or None
+        return row.downloaded is not None or None
+
+    def action_copy_path(self) -> None:
+        row = self.table.cursor_row
+        if row is not None and row.downloaded is not None:
+            self.app.copy_to_clipboard(row.downloaded.path)
+            self._say("✓ Copied the path")
+
+    def action_folder(self) -> None:
+        row = self.table.cursor_row
+        if row is not None and row.downloaded is not None:
+            self._attempt(self._open(Path(row.downloaded.path).parent))
+
+    async def _open(self, folder: Path) -> None:
+        try:
+            await open_folder(folder)
+        except SealyardError as error:
+            self._say(f"! {error}")
+        else:
+            self._say(f"✓ Opened {folder}")
+
+    def action_again(self) -> None:
+        if (row := self.table.cursor_row) is not None:
+            self._say("Trying again …")
+            self._attempt(self._fetch(row))
+
+    def action_renew(self) -> None:
+        if (row := self.table.cursor_row) is not None:
+            self._say("Renewing the link …")
+            self._attempt(self._renew(row))
+
+    async def _renew(self, row: DownloadRow) -> None:
+        client = await self.sealyard.session.client()
+        await client.renew(row.task_id)
+        await self._fetch(row)
+
+    async def _fetch(self, row: DownloadRow) -> None:
+        downloading = self.sealyard.downloading
+        if downloading is None:
+            return
+        outcome = await downloading.fetch(row.task_id, row.known.name)
+        self._say("✓ On disk" if outcome.downloaded is not None else "✗ It did not come down")
+
+
+def _cells(row: DownloadRow) -> Sequence[Cell]:
+    return row.name, _state(row)
+
+
+def _state(row: DownloadRow) -> Content:
+    if isinstance(row.known, DownloadProgress):
+        return progress_bar(row.known.bytes_done, row.known.bytes_total, _BAR_WIDTH)
+    if row.downloaded is not None:
+        return Content.styled(f"✓ on disk, {row.downloaded.checked} checked", "$success")
+    if row.expired:
+        return Content.styled("! expired before it came down", "$warning")
+    if row.gone:
+        return Content.styled("∅ gone before it came down", "$error")
+    return Content.styled("✗ did not come down", "$error")
+
+
+def _about(row: DownloadRow) -> Content:
+    if isinstance(row.known, DownloadProgress):
+        return Content(f"{size_text(row.known.bytes_done)} of {size_text(row.known.bytes_total)}")
+    if row.downloaded is not None:
+        return _about_file(row.downloaded)
+    error = row.error
+    if error is None:
+        return Content("")
+    lines = [Content.styled(f"✗ {safe_text(error.message)}", "$error"), Content(safe_text(error.advice))]
+    if row.expired:
+        lines.append(Content("→ e renews the link and downloads the file."))
+    elif row.gone:
+        lines.append(Content("→ Only a new package helps: n on the dashboard."))
+    elif row.known.retry_in is not None:
+        lines.append(Content(f"→ It is tried again by itself in {row.known.retry_in:g} s; a tries at once."))
+    else:
+        lines.append(Content("→ a tries again."))
+    return Content("\n").join([each for each in lines if each])
+
+
+def _about_file(found: Downloaded) -> Content:
+    warnings = [Content.styled(f"! {safe_text(each)}", "$warning") for each in found.warnings]
+    pairs: list[tuple[str, Content | str]] = [
+        ("path", safe_text(found.path)),
+        ("size", f"{size_text(found.size)} ({found.size:,} bytes)"),
+        ("sha256", found.sha256),
+        ("checked", "signature and digest" if found.checked == "signature" else "digest"),
+        ("at", time_text(found.at)),
+    ]
+    return Content("\n").join([fields(pairs), *warnings])

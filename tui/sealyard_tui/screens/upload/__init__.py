@@ -1,0 +1,1 @@
+"""The upload place: a package put together from files, and the watch folder."""

@@ -1,0 +1,192 @@
+"""The dialogs of the upload place: expected digests, and what folder is watched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Button, Static, TextArea
+
+from sealyard.client.settings import WatchSettings
+from sealyard.client.watch_events import Rule
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.safe_text import safe_text
+from sealyard_tui.screens.dialogs.dialog import Dialog, PickDialog
+from sealyard_tui.screens.upload.checksums import Checksum, read_checksums
+from sealyard_tui.screens.upload.path_input import PathInput
+from sealyard_tui.screens.upload.shown import device_choice
+from sealyard_tui.screens.upload.typed_paths import to_path
+
+
+class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
+    """Expected digests, typed or pasted. An empty answer takes the expectation of one file back."""
+
+    HEADING = "Expected SHA-256"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "done", "Done", id="dialog.done", priority=True),
+    ]
+
+    drafts: ClassVar[dict[str, str]] = {}
+    """What was typed and not handed in, by path: nothing typed is lost."""
+
+    def __init__(self, path: str, name: str, expected: str) -> None:
+        """``name`` must be safe; ``expected``: what holds so far."""
+        super().__init__()
+        self._path = path
+        self._name = name
+        self._expected = expected
+
+    def compose_dialog(self) -> ComposeResult:
+        about = f"The digest that {self._name} must have, or the output of sha256sum for some or all files."
+        yield Static(Content(about), classes="dialog-text")
+        yield TextArea(self.drafts.get(self._path, self._expected), compact=True)
+        yield Static("", classes="wrong", markup=False)
+        with Horizontal(classes="buttons"):
+            yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)
+            yield Button(Content("Back (esc)"), id="no", compact=True)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(TextArea))
+
+    @on(TextArea.Changed)
+    def _typed(self) -> None:
+        text = self.query_one(TextArea).text
+        if text == self._expected:
+            self.drafts.pop(self._path, None)
+        else:
+            self.drafts[self._path] = text
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "yes":
+            self.action_done()
+        else:
+            self.dismiss(None)
+
+    def action_done(self) -> None:
+        text = self.query_one(TextArea).text
+        found = read_checksums(text) if text.strip() else ()
+        if found is None:
+            wrong = "✗ That is neither 64 hexadecimal digits nor the output of sha256sum."
+            self.query_one(".wrong", Static).update(Content(wrong))
+            return
+        self.drafts.pop(self._path, None)
+        self.dismiss(found)
+
+
+class WatchDialog(Dialog[WatchSettings | None]):
+    """Folder, configuration and rule of the watch folder."""
+
+    HEADING = "Watch folder"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "done", "Watch", id="dialog.done", priority=True),
+    ]
+
+    drafts: ClassVar[dict[str, WatchSettings]] = {}
+    """What was set and not handed in, by person."""
+
+    def __init__(self, plan: WatchSettings, devices: list[DeviceConfiguration], who: str) -> None:
+        """``plan``: what is watched now; ``devices``: those the person may use; ``who``: the person."""
+        super().__init__(classes="watch")
+        self._was = plan
+        self._plan = self.drafts.pop(who, plan)
+        self._who = who
+        self._devices = devices
+
+    def compose_dialog(self) -> ComposeResult:
+        about = "Files dropped there become packages: a file is one, a folder is one with its folder metadata/."
+        yield Static(Content(about), classes="dialog-text")
+        with Horizontal(classes="row"):
+            yield Static("Folder", classes="label")
+            yield PathInput(self._plan.folder, folders_only=True, placeholder="Tab completes", id="folder")
+        yield Static("", id="candidates", markup=False)
+        with Horizontal(classes="row"):
+            yield Static("Device", classes="label")
+            yield Button("", id="device", compact=True, classes="field")
+        with Horizontal(classes="row"):
+            yield Static("Rule", classes="label")
+            yield Button("", id="rule", compact=True, classes="field")
+        with Horizontal(classes="row"):
+            yield Static("Changes", classes="label")
+            yield Button("", id="polling", compact=True, classes="field")
+        yield Static("", classes="wrong", markup=False)
+        with Horizontal(classes="buttons"):
+            yield Button(Content("Watch (ctrl+s)"), id="yes", variant="primary", compact=True)
+            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._was.folder)
+            yield Button(Content("Back (esc)"), id="no", compact=True)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(PathInput))
+        if not self._plan.device and len(self._devices) == 1:
+            self._plan = msgspec.structs.replace(self._plan, device=self._devices[0].name)
+        self._show()
+
+    def _show(self) -> None:
+        plan = self._plan
+        rules = {
+            Rule.OFFER: "offer: I am asked about each package",
+            Rule.SUBMIT: "submit: a task is made at once",
+        }
+        polling = "by polling, for network folders" if plan.polling else "as the system tells of them"
+        self.query_one("#device", Button).label = Content(safe_text(plan.device) or "choose …")
+        self.query_one("#rule", Button).label = Content(rules[plan.rule])
+        self.query_one("#polling", Button).label = Content(polling)
+
+    @on(PathInput.Completed)
+    def _completed(self, event: PathInput.Completed) -> None:
+        names = "  ".join(safe_text(each, 30) for each in event.completion.candidates[:20])
+        self.query_one("#candidates", Static).update(Content(names))
+
+    @on(PathInput.Pasted)
+    def _pasted(self, event: PathInput.Pasted) -> None:
+        event.input.value = "".join(each for each in event.text.strip("'\"") if each.isprintable())
+
+    @on(PathInput.Submitted)
+    def _entered(self) -> None:
+        self.action_done()
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "yes":
+                self.action_done()
+            case "off":
+                self.dismiss(msgspec.structs.replace(self._was, folder=""))
+            case "device":
+                choices = [(each.name, device_choice(each)) for each in self._devices]
+                self.app.push_screen(PickDialog("Watch for", choices, self._plan.device), self._picked)
+            case "rule":
+                rule = Rule.SUBMIT if self._plan.rule is Rule.OFFER else Rule.OFFER
+                self._change(rule=rule)
+            case "polling":
+                self._change(polling=not self._plan.polling)
+            case _:
+                self.action_dismiss_dialog()
+
+    def action_dismiss_dialog(self) -> None:
+        folder = self.query_one(PathInput).value.strip()
+        self.drafts[self._who] = msgspec.structs.replace(self._plan, folder=folder)
+        self.dismiss(None)
+
+    def _picked(self, name: str | None) -> None:
+        if name is not None:
+            self._change(device=name)
+
+    def _change(self, **changes: object) -> None:
+        self._plan = msgspec.structs.replace(self._plan, **changes)
+        self._show()
+
+    def action_done(self) -> None:
+        folder = self.query_one(PathInput).value.strip()
+        if not folder or not self._plan.device:
+            self.query_one(".wrong", Static).update(Content("✗ A folder and a device configuration are needed."))
+            return
+        self.dismiss(msgspec.structs.replace(self._plan, folder=str(to_path(folder, Path.cwd()))))

@@ -1,0 +1,354 @@
+"""Choosing files in a list: one folder at a time, read off the loop, with sizes and dates."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from sealyard.client.off_loop import GoOn, off_loop
+from sealyard.client.state_files import StateFile, state_path
+from sealyard.model.errors import StorageError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.value import Value
+from sealyard.model.wording import size_text
+from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.screens.upload.path_input import PathInput
+from sealyard_tui.screens.upload.typed_paths import find_paths
+from sealyard_tui.widgets.big_table import BigTable, Column
+from sealyard_tui.widgets.filter_bar import FilterBar
+
+UP = ".."
+"""Key of the row that leads to the folder above."""
+
+
+class Chosen(Value, frozen=True, kw_only=True):
+    """What was chosen, in the order of choosing."""
+
+    paths: tuple[Path, ...]
+    metadata: bool = False
+
+
+class Order(StrEnum):
+    NAME = "name"
+    NEWEST = "newest"
+    LARGEST = "largest"
+
+
+class FileRow(Value, frozen=True, kw_only=True):
+    """``size`` in bytes, ``modified`` as a Unix time; both 0 where they cannot be read. ``odd``: a pipe, a device."""
+
+    name: str
+    is_folder: bool
+    size: int = 0
+    modified: float = 0.0
+    is_link: bool = False
+    odd: bool = False
+
+
+class _Last(Value, frozen=True, kw_only=True):
+    folder: str = ""
+
+
+COLUMNS = (
+    Column(title="NAME", width=20, grow=1),
+    Column(title="SIZE", width=10, right=True),
+    Column(title="CHANGED", width=16, from_width=50),
+)
+
+
+class FileBrowser(Dialog[Chosen | None]):
+    """Files as firmware by Enter, as metadata by m. It begins in the folder that was chosen from last."""
+
+    HEADING = "Choose files"
+    CSS_PATH = "file_browser.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "choose_metadata", "As metadata", id="browser.metadata", tooltip="Add as metadata"),
+        Binding("h,left,backspace", "up", "Up", id="browser.up", tooltip="The folder above"),
+        Binding("l,right", "enter_folder", "Into", show=False, id="browser.into", tooltip="Open the folder"),
+        Binding("slash", "filter", "Filter", id="browser.filter", tooltip="Narrow the list"),
+        Binding("full_stop", "hidden", "Hidden", id="browser.hidden", tooltip="Show or hide hidden files"),
+        Binding("s", "order", "Order", id="browser.order", tooltip="By name, newest, largest"),
+        Binding("tilde", "home", "Home", id="browser.home", tooltip="Your home folder"),
+        Binding("p", "path", "Path", id="browser.path", tooltip="Type a path"),
+        Binding("ctrl+a", "mark_all", "Mark all", show=False, id="browser.mark_all"),
+        Binding("r,f5", "reload", "Refresh", show=False, id="browser.refresh"),
+    ]
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """``folder``: where to begin; by default where files were last chosen."""
+        super().__init__(classes="wide browser")
+        self._folder = folder
+        self._rows: list[FileRow] = []
+        self._order = Order.NAME
+        self._hidden = False
+        self._unread = ""
+
+    def compose_dialog(self) -> ComposeResult:
+        with Horizontal(id="where"):
+            yield PathInput(placeholder="a path; Enter goes there", id="path")
+        yield FilterBar(hint="part of a name")
+        yield BigTable[FileRow](
+            COLUMNS, _cells, key=lambda row: row.name, empty="Reading …", markable=True, id="entries"
+        )
+        yield Static("", id="below", markup=False)
+
+    def on_mount(self) -> None:
+        self.set_focus(self._table)
+        self._go(self._folder)
+
+    @property
+    def _table(self) -> BigTable[FileRow]:
+        return self.query_one("#entries", BigTable)
+
+    # ---- reading
+
+    def _go(self, folder: Path | None, come_from: str = "") -> None:
+        """None: the last one."""
+        reading = self._read(folder, come_from)
+        self.run_worker(self.sealyard.guarded(reading), group="read", exclusive=True, exit_on_error=False)
+
+    async def _read(self, folder: Path | None, come_from: str) -> None:
+        if folder is None:
+            folder = await off_loop(lambda _: _last_folder())
+        try:
+            rows = await off_loop(lambda go_on: _rows(folder, go_on))
+            self._unread = ""
+        except OSError as error:
+            rows = []
+            self._unread = f"✗ This folder cannot be read ({safe_text(error.strerror or str(error))})."
+        if folder != self._folder:
+            self.query_one(FilterBar).set_text("")
+            self._table.clear_marks()
+        self._folder, self._rows = folder, rows
+        self.query_one("#path", PathInput).base = folder
+        self.query_one("#path", PathInput).value = _typable(folder)
+        await self._arrange(come_from)
+
+    async def _arrange(self, cursor: str = "") -> None:
+        """What is shown of what was read: sorted off the loop, for a folder may be big."""
+        rows, order, hidden = self._rows, self._order, self._hidden
+        sought = self.query_one(FilterBar).text.casefold()
+        top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
+        shown = await off_loop(lambda _: _arranged(rows, order, hidden=hidden, sought=sought))
+        self._table.say_when_empty(self._unread or "Nothing here.")
+        self._table.replace([*top, *shown])
+        if not (cursor and self._table.go_to(cursor)) and shown and self._table.cursor_key == UP:
+            self._table.go_to(shown[0].name)
+        self.query_one(FilterBar).show_count(len(shown), len(rows))
+        self._say_below()
+
+    def _say_below(self) -> None:
+        marked = [each for each in self._table.marked if not each.is_folder]
+        if self._unread:
+            words = self._unread
+        elif marked:
+            words = f"{len(marked)} marked, {size_text(sum(each.size for each in marked))}: Enter adds them"
+        else:
+            hidden = "" if self._hidden else f", {sum(each.name.startswith('.') for each in self._rows)} hidden (.)"
+            words = f"{len(self._rows)} entries{hidden}; by {self._order} · Enter adds or opens, space marks"
+        self.query_one("#below", Static).update(Content(words))
+
+    # ---- keys
+
+    @on(BigTable.Chosen)
+    def _chosen(self) -> None:
+        row = self._table.cursor_row
+        if not self._marked and row is not None and row.is_folder:
+            self.action_enter_folder()
+            return
+        self._finish(metadata=False)
+
+    def action_choose_metadata(self) -> None:
+        self._finish(metadata=True)
+
+    @property
+    def _marked(self) -> list[FileRow]:
+        return [each for each in self._table.marked if not each.is_folder]
+
+    def _finish(self, *, metadata: bool) -> None:
+        row, folder = self._table.cursor_row, self._folder
+        rows = self._marked or ([row] if row is not None and not row.is_folder else [])
+        if not rows or folder is None:
+            return
+        self.app.run_worker(self.sealyard.guarded(off_loop(lambda _: _remember(folder))), exit_on_error=False)
+        self.dismiss(Chosen(paths=tuple(folder / each.name for each in rows), metadata=metadata))
+
+    def action_enter_folder(self) -> None:
+        row, folder = self._table.cursor_row, self._folder
+        if row is None or folder is None or not row.is_folder:
+            return
+        if row.name == UP:
+            self.action_up()
+        else:
+            self._go(folder / row.name)
+
+    def action_up(self) -> None:
+        if self._folder is not None:
+            self._go(self._folder.parent, come_from=self._folder.name)
+
+    def action_home(self) -> None:
+        self._go(Path.home())
+
+    def action_reload(self) -> None:
+        self._go(self._folder)
+
+    def action_hidden(self) -> None:
+        self._hidden = not self._hidden
+        self._rearrange()
+
+    def action_order(self) -> None:
+        orders = list(Order)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self._rearrange()
+
+    def action_mark_all(self) -> None:
+        self._table.mark_all()
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBar).open()
+
+    def action_path(self) -> None:
+        path = self.query_one("#path", PathInput)
+        path.action_select_all()
+        self.set_focus(path)
+
+    def action_dismiss_dialog(self) -> None:
+        """One level: the path line, marks, the filter, then the dialog."""
+        if self.query_one("#path").has_focus:
+            self.set_focus(self._table)
+        elif self._table.clear_marks() or self.query_one(FilterBar).clear():
+            return
+        else:
+            self.dismiss(None)
+
+    def _rearrange(self) -> None:
+        self.run_worker(self.sealyard.guarded(self._arrange()), group="read", exclusive=True, exit_on_error=False)
+
+    @on(BigTable.MarksChanged)
+    def _marks_changed(self) -> None:
+        self._say_below()
+
+    @on(FilterBar.Changed)
+    def _filtered(self) -> None:
+        self._rearrange()
+
+    @on(FilterBar.Left)
+    def _left(self) -> None:
+        self.set_focus(self._table)
+
+    @on(PathInput.Completed)
+    def _completed(self, event: PathInput.Completed) -> None:
+        words = "  ".join(safe_text(each, 30) for each in event.completion.candidates)
+        self.query_one("#below", Static).update(Content(words))
+
+    @on(PathInput.Pasted)
+    def _pasted(self, event: PathInput.Pasted) -> None:
+        self._jump(event.text)
+
+    @on(Input.Submitted, "#path")
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._jump(event.value)
+
+    def _jump(self, text: str) -> None:
+        self.run_worker(self.sealyard.guarded(self._jump_to(text)), group="jump", exclusive=True, exit_on_error=False)
+
+    async def _jump_to(self, text: str) -> None:
+        base = self._folder or Path.cwd()
+        found = await off_loop(lambda _: find_paths(text, base))
+        if found.folder is not None:
+            self.set_focus(self._table)
+            self._go(found.folder)
+        elif found.paths:
+            self.set_focus(self._table)
+            self._go(found.paths[0].parent, come_from=found.paths[0].name)
+        else:
+            self.query_one("#below", Static).update(Content.styled(f"✗ not there: {safe_text(text)}", "$error"))
+
+
+_UP_ROW = FileRow(name=UP, is_folder=True)
+
+
+def _cells(row: FileRow) -> tuple[Content | str, ...]:
+    if row.name == UP:
+        return Content.styled("../", "$text-muted"), "", ""
+    name = safe_text(row.name)
+    changed = f"{datetime.fromtimestamp(row.modified, UTC).astimezone():%Y-%m-%d %H:%M}" if row.modified else ""
+    if row.is_folder:
+        return Content.styled(f"{name}/", "bold $accent"), "", changed
+    mark = " (link)" if row.is_link else " (no file)" if row.odd else ""
+    return Content.assemble(name, Content.styled(mark, "$text-muted")), size_text(row.size), changed
+
+
+def _rows(folder: Path, go_on: GoOn) -> list[FileRow]:
+    """Raises ``OSError``."""
+    with os.scandir(folder) as entries:
+        return [_row(each, go_on) for each in entries]
+
+
+def _row(entry: os.DirEntry[str], go_on: GoOn) -> FileRow:
+    go_on(0)
+    link = entry.is_symlink()
+    try:
+        found = entry.stat()
+    except OSError:  # a link to nothing, or gone at this moment
+        return FileRow(name=entry.name, is_folder=False, is_link=link, odd=True)
+    return FileRow(
+        name=entry.name,
+        is_folder=stat.S_ISDIR(found.st_mode),
+        size=found.st_size,
+        modified=found.st_mtime,
+        is_link=link,
+        odd=not stat.S_ISREG(found.st_mode),
+    )
+
+
+def _arranged(rows: list[FileRow], order: Order, *, hidden: bool, sought: str) -> list[FileRow]:
+    """Folders first."""
+    shown = [each for each in rows if (hidden or not each.name.startswith(".")) and sought in each.name.casefold()]
+    shown.sort(key=lambda each: each.name.casefold())
+    if order is Order.NEWEST:
+        shown.sort(key=lambda each: each.modified, reverse=True)
+    if order is Order.LARGEST:
+        shown.sort(key=lambda each: each.size, reverse=True)
+    return [each for each in shown if each.is_folder] + [each for each in shown if not each.is_folder]
+
+
+def _typable(folder: Path) -> str:
+    """With a slash at the end, so that typing goes on; as it is shown where it could not be typed."""
+    return safe_text(str(folder)).rstrip("/") + "/"
+
+
+def _memory() -> StateFile[_Last]:
+    return StateFile(state_path("application", "file-browser"), _Last())
+
+
+def _last_folder() -> Path:
+    """Where files were last chosen, if that is still there; else where the application was started."""
+    with suppress(StorageError, ValueError):
+        if (last := _memory().read().folder) and Path(last).is_dir():
+            return Path(last)
+    return Path.cwd()
+
+
+def _remember(folder: Path) -> None:
+    """Forgetting is no fault: the next time begins elsewhere."""
+    try:
+        written = str(folder).encode().decode()
+    except UnicodeEncodeError:
+        return
+    with suppress(StorageError):
+        _memory().change(lambda _: _Last(folder=written))

@@ -1,0 +1,91 @@
+"""A line for paths: Tab completes, and what is pasted or dropped onto it may be several."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Input
+
+from sealyard_tui.screens.upload.typed_paths import Completion, complete_path
+
+
+class PathInput(Input):
+    """Tab goes on to the next field where there is nothing to complete."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "complete", "Complete", show=False, id="path.complete"),
+    ]
+
+    class Completed(Message):
+        """What Tab found; ``completion.candidates`` are to be shown."""
+
+        def __init__(self, control: PathInput, completion: Completion) -> None:
+            super().__init__()
+            self.input = control
+            self.completion = completion
+
+        @property
+        def control(self) -> PathInput:
+            return self.input
+
+    class Pasted(Message):
+        """More than one line's worth: it was not put into the line."""
+
+        def __init__(self, control: PathInput, text: str) -> None:
+            super().__init__()
+            self.input = control
+            self.text = text
+
+        @property
+        def control(self) -> PathInput:
+            return self.input
+
+    def __init__(
+        self,
+        value: str = "",
+        *,
+        folders_only: bool = False,
+        base: Path | None = None,
+        placeholder: str = "",
+        id: str | None = None,  # noqa: A002 - Textual's name
+    ) -> None:
+        """``base``: where relative paths begin, by default where the application was started."""
+        super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
+        self.base = base or Path.cwd()
+        self._folders_only = folders_only
+
+    def action_complete(self) -> None:
+        if not self.value or self.cursor_position < len(self.value):
+            self.screen.focus_next()
+            return
+        self.run_worker(self._complete(self.value), group="complete", exclusive=True, exit_on_error=False)
+
+    async def _complete(self, text: str) -> None:
+        completion = await asyncio.to_thread(complete_path, text, self.base, folders_only=self._folders_only)
+        if self.value != text or not self.has_focus:
+            return
+        if completion.text == text and not completion.candidates and not completion.unprintable:
+            self.screen.focus_next()
+            return
+        self.value = completion.text
+        self.cursor_position = len(self.value)
+        self.post_message(self.Completed(self, completion))
+
+    def _on_paste(self, event: events.Paste) -> None:
+        """One word is typed text; all else is told of, so that nothing unprintable gets onto the screen."""
+        event.stop()
+        event.prevent_default()
+        text = event.text.strip()
+        one_line = len(text.splitlines()) <= 1 and text.isprintable()
+        if one_line and (self.value or not _READ_AS_SHELL_WORDS.intersection(text)):
+            self.replace(text, *self.selection)
+            return
+        self.post_message(self.Pasted(self, text))
+
+
+_READ_AS_SHELL_WORDS = frozenset(" '\"\\")

@@ -1,0 +1,155 @@
+"""How the form is shown: its files, what the configuration means, and what the task would be."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.client.watch_events import Offer, Postponed, Refused
+from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import TaskKind
+from sealyard.model.wording import size_text
+from sealyard_tui.screens.upload.form import Entry, Form, Part
+from sealyard_tui.session.watching_folder import Dropped, WatchDesk, WatchState
+from sealyard_tui.shown import age, plain, progress_bar, short_duration
+
+KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
+BAR_WIDTH = 18
+MOST_LISTED = 5
+MOST_WARNED = 2
+
+
+def entry_cells(entry: Entry, number: int) -> tuple[Content | str, ...]:
+    """``number``: the file's place in its part, from 1."""
+    return f"{entry.part} {number}", entry.name, size_text(entry.size) if entry.size else "", _state(entry)
+
+
+def _state(entry: Entry) -> Content:
+    if (problem := entry.problem) is not None:
+        return Content.styled(f"✗ {_without_name(problem.message, entry.name)}", "$error")
+    if entry.file is None:
+        return progress_bar(entry.done, entry.size, BAR_WIDTH)
+    if entry.expected:
+        return Content.styled(f"✓ {entry.file.sha256[:12]}… as expected", "$success")
+    return Content.styled(f"✓ {entry.file.sha256[:12]}…", "$success")
+
+
+def _without_name(message: str, name: str) -> str:
+    """The name stands beside it already."""
+    return safe_text(message).removeprefix(f"{name} ").rstrip(".")
+
+
+def entry_detail(entry: Entry | None) -> Content:
+    """Two lines on the file under the cursor."""
+    if entry is None:
+        return Content("")
+    if (problem := entry.problem) is not None:
+        first = Content.styled(f"✗ {safe_text(problem.message)} {safe_text(problem.advice)}", "$error")
+    elif entry.file is not None:
+        first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
+    else:
+        done, size = size_text(entry.done), size_text(entry.size)
+        first = Content.styled(f"handing in and hashing: {done} of {size}", "$text-muted")
+    return Content("\n").join([first, Content.styled(safe_text(str(entry.path)), "$text-muted")])
+
+
+def device_label(device: DeviceConfiguration | None) -> Content:
+    return plain(f"{device.name} v{device.version}") if device is not None else Content("choose …")
+
+
+def device_terms(device: DeviceConfiguration) -> Content:
+    """One line: what it is made with, and under which terms."""
+    algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
+    return Content.styled(f"{algorithms} · {safe_text(device.format)} · {_quorum(device)}", "$text-muted")
+
+
+def device_choice(device: DeviceConfiguration) -> Content:
+    """For the picker: some lines, with keys and warnings."""
+    times = f"link {short_duration(device.link_seconds)}, kept {short_duration(device.retention_seconds)}"
+    terms = f" v{device.version} · {safe_text(device.format)} · {_quorum(device)} · {times}"
+    keys = [
+        f"  {each.algorithm}  {safe_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
+    ]
+    lines = [
+        Content.assemble(Content.styled(safe_text(device.name), "bold"), terms),
+        *(Content.styled(each, "$text-muted") for each in keys),
+        *(Content.styled(f"  ! {safe_text(each)}", "$warning") for each in device.warnings),
+    ]
+    return Content("\n").join(lines)
+
+
+def _quorum(device: DeviceConfiguration) -> str:
+    return f"{device.approvals_required} approval{'s' if device.approvals_required != 1 else ''}"
+
+
+def totals(form: Form) -> str:
+    firmware, metadata = len(form.of(Part.FIRMWARE)), len(form.of(Part.METADATA))
+    if not form.entries:
+        return "Files"
+    return f"Files: {firmware} firmware, {metadata} metadata, {size_text(form.total)}"
+
+
+def summary(form: Form, device: DeviceConfiguration, warnings: tuple[str, ...], changed: list[Entry]) -> str:
+    """What is asked for, before it is. Foreign text in it is made harmless by the dialog."""
+    kind = KINDS[form.kind]
+    lines = [
+        f"{kind.capitalize()} for {device.name} v{device.version}"
+        + (f", {_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
+        f"Name: {form.name.strip() or form.suggested_name}",
+        "",
+        *(_summary_line(each, number) for number, each in enumerate(form.entries[:MOST_LISTED], 1)),
+    ]
+    if (more := len(form.entries) - MOST_LISTED) > 0:
+        lines.append(f"   … and {more} more")
+    if warnings or changed:
+        lines.append("")
+    said = [f"{each.name} is another on the disk by now; what was handed in is packed." for each in changed]
+    said += warnings
+    lines += [f"! {each}" for each in said[:MOST_WARNED]]
+    if (more := len(said) - MOST_WARNED) > 0:
+        lines.append(f"! and {more} more of this kind")
+    return "\n".join(lines)
+
+
+def _summary_line(entry: Entry, number: int) -> str:
+    digest = entry.file.sha256[:12] if entry.file is not None else ""
+    return f"{number}. {safe_text(entry.path.name, 34)}  {entry.part}, {size_text(entry.size)}, {digest}…"
+
+
+def watch_words(desk: WatchDesk) -> Content:
+    """What stands in the title line."""
+    folder, device = safe_text(desk.plan.folder, 40), safe_text(desk.plan.device, 24)
+    if desk.state is WatchState.WATCHING:
+        return Content.assemble(Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.plan.rule})")
+    if desk.state is WatchState.FAILED and desk.error is not None:
+        return Content.styled(f"✗ watch failed: {safe_text(desk.error.message)} (w)", "$error")
+    reason = f": {safe_text(desk.error.message)}" if desk.error is not None else " (w)"
+    return Content.styled(f"○ watch folder off{reason}", "$text-muted")
+
+
+def dropped_cells(dropped: Dropped, now: datetime, *, in_form: bool) -> tuple[Content | str, ...]:
+    return safe_text(dropped.name), _dropped_words(dropped, in_form=in_form), age(dropped.at, now)
+
+
+def _dropped_words(dropped: Dropped, *, in_form: bool) -> Content:
+    event = dropped.event
+    if dropped.gone:
+        return Content.styled(f"✗ no more: {safe_text(dropped.gone)}", "$error")
+    if isinstance(event, Offer):
+        files = f"{len(event.firmware)} firmware, {len(event.metadata)} metadata"
+        return Content(f"◆ in the form: {files}") if in_form else Content.styled(f"◇ offered: {files}", "$accent")
+    if isinstance(event, Refused):
+        return Content.styled(f"✗ refused: {safe_text(event.error.message)}", "$error")
+    if isinstance(event, Postponed):
+        return Content.styled(f"! again in {event.retry_in:g} s: {safe_text(event.error.message)}", "$warning")
+    return Content.styled(f"✓ submitted: task {safe_text(event.task.id, 12)}", "$success")
+
+
+def dropped_reason(dropped: Dropped) -> str:
+    """Why it is no offer, at length. Foreign text: made harmless by who shows it."""
+    if isinstance(dropped.event, Refused | Postponed):
+        error = dropped.event.error
+        return f"{error.message}\n{error.advice}"
+    return dropped.gone

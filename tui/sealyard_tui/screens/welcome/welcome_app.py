@@ -1,0 +1,79 @@
+"""The first start: what Sealyard is, and the way to a workspace of one's own, to the demo, or out again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from sealyard.client.workspaces import best_key_store, own_name, usual_place
+from sealyard.model.errors import SealyardError
+from sealyard.model.value import Value
+from sealyard.model.workspace import KeyStore
+from sealyard_tui.look.preferences import Preferences
+from sealyard_tui.terminal.ending import heed_signals
+
+
+class NewWorkspace(Value, frozen=True, kw_only=True):
+    """What is to be founded. The passphrase, where one is needed, is for the plain terminal to ask."""
+
+    folder: Path
+    name: str
+    administrator: str
+    key_store: KeyStore
+
+
+class OpenDemo(Value, frozen=True, kw_only=True):
+    """A throw-away workspace is wanted."""
+
+
+Start = NewWorkspace | OpenDemo
+
+
+class WelcomeApp(App[Start | None]):
+    """Answers what to begin with; None where the person leaves."""
+
+    TITLE = "Sealyard"
+    CSS_PATH = ["../../app.tcss", "../dialogs/dialog.tcss"]
+    ENABLE_COMMAND_PALETTE = False
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
+    ]
+
+    def __init__(
+        self, preferences: Preferences, wanted: NewWorkspace | None = None, error: SealyardError | None = None
+    ) -> None:
+        """``wanted``: answers of a time before, which came to ``error``."""
+        super().__init__()
+        self._preferences = preferences
+        self.wanted = wanted
+        self.error = error
+        self._key_store: asyncio.Future[KeyStore] | None = None
+
+    async def on_mount(self) -> None:
+        from sealyard_tui.screens.welcome.welcome import Welcome
+
+        heed_signals(self)
+        for theme in self._preferences.themes:
+            self.register_theme(theme)
+        self.theme = self._preferences.theme
+        self.animation_level = self._preferences.settings.animations
+        # A keyring may take seconds to say whether it is there.
+        self._key_store = asyncio.ensure_future(asyncio.to_thread(best_key_store))
+        await self.push_screen(Welcome())
+
+    async def usual(self) -> NewWorkspace:
+        """The answers of the time before, else those that fit most."""
+        assert self._key_store is not None
+        place = usual_place()
+        return self.wanted or NewWorkspace(
+            folder=place, name=place.name, administrator=own_name(), key_store=await self.best_key_store()
+        )
+
+    async def best_key_store(self) -> KeyStore:
+        assert self._key_store is not None
+        return await asyncio.shield(self._key_store)

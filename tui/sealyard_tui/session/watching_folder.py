@@ -1,0 +1,295 @@
+"""The watch folder of the person one is now: on a thread of its own, and what it told, for the upload place to show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from textual.signal import Signal
+
+from sealyard.client.protocol import Client
+from sealyard.client.settings import WatchSettings
+from sealyard.client.state_files import StateFile, state_path
+from sealyard.client.thread import LoopThread
+from sealyard.client.watch_events import REFUSALS, Offer, Submitted, WatchEvent
+from sealyard.model.access import Action, device_resource
+from sealyard.model.errors import InputError, NotAllowedError, NotFoundError, SealyardError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Task
+from sealyard.model.value import Value
+from sealyard_tui.session.messages import WatchNews
+
+if TYPE_CHECKING:
+    from sealyard.client.watching import WatchFolder
+    from sealyard_tui.app import SealyardApp
+
+TELL_SECONDS = 0.3
+"""Offers that come within this time are told of together."""
+
+
+class WatchingFolder:
+    """One folder, watched as one person, until it is stopped."""
+
+    def __init__(
+        self, client: Client, plan: WatchSettings, workspace_id: str, subject: str, tell: Callable[[WatchNews], object]
+    ) -> None:
+        """``tell`` is called on the thread of the watch."""
+        self._client = client
+        self._plan = plan
+        self._workspace_id = workspace_id
+        self._subject = subject
+        self._tell = tell
+        self._thread = LoopThread("sealyard-watch")
+        self._folder: WatchFolder | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, downloads: Path | None) -> str:
+        """What a person should know, else an empty text. ``downloads``: where results go.
+
+        Raises what :class:`WatchFolder` raises.
+        """
+
+        from sealyard.client.download_state import DownloadState, state_file
+        from sealyard.client.watching import WatchFolder, watch_state_file
+
+        def tell(event: WatchEvent) -> None:
+            self._tell(WatchNews(event))
+
+        async def made() -> WatchFolder:
+            path = Path(self._plan.folder).expanduser()
+            return WatchFolder(
+                self._client,
+                path,
+                self._plan.device,
+                tell,
+                state=watch_state_file(self._workspace_id, self._subject, path),
+                downloads=downloads,
+                downloaded=DownloadState(state_file(self._workspace_id, self._subject)),
+                rule=self._plan.rule,
+                force_polling=self._plan.polling,
+            )
+
+        self._folder = await self._thread.call(made())
+        self._running = asyncio.create_task(self._run(self._folder))
+        return self._folder.warning
+
+    async def submit(self, offer: Offer) -> Task:
+        """Raises what :meth:`WatchFolder.submit` raises."""
+        assert self._folder is not None
+        return await self._thread.call(self._folder.submit(offer))
+
+    async def dismiss(self, offer: Offer) -> None:
+        """Raises what :meth:`WatchFolder.dismiss` raises."""
+        assert self._folder is not None
+        await self._thread.call(self._folder.dismiss(offer))
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        await asyncio.to_thread(self._thread.stop)
+
+    async def _run(self, folder: WatchFolder) -> None:
+        try:
+            await self._thread.call(folder.run())
+        except SealyardError as error:
+            self._tell(WatchNews(None, error))
+
+
+class WatchState(StrEnum):
+    OFF = "off"
+    WATCHING = "watching"
+    FAILED = "failed"
+
+
+class Dropped(Value, frozen=True, kw_only=True):
+    """The newest that was told of one drop, and when. ``gone``: why the offer holds no more."""
+
+    name: str
+    at: datetime
+    event: WatchEvent
+    gone: str = ""
+
+    @property
+    def offer(self) -> Offer | None:
+        """While it is open."""
+        return self.event if isinstance(self.event, Offer) and not self.gone else None
+
+
+class _Chosen(Value, frozen=True, kw_only=True):
+    """What was set up here, and over which settings: it holds until those are others."""
+
+    plan: WatchSettings = WatchSettings()
+    over: WatchSettings | None = None
+
+
+class WatchDesk:
+    """What is watched, how it goes, and what lies there. Begun anew for each person.
+
+    ``error``: why it failed; or why it is off all the same, where the person may not use the configuration.
+    """
+
+    def __init__(self, app: SealyardApp) -> None:
+        self.plan = app.settings.watch
+        self.state = WatchState.OFF
+        self.error: SealyardError | None = None
+        self.changed: Signal[None] = Signal(app, "watch")
+        self._app = app
+        self._client: Client | None = None
+        self._dropped: dict[str, Dropped] = {}
+        self._watching: WatchingFolder | None = None
+        self._new = 0
+        self._coming = False
+        self._turn = asyncio.Lock()
+
+    @property
+    def dropped(self) -> list[Dropped]:
+        """Newest first."""
+        return sorted(self._dropped.values(), key=lambda each: each.at, reverse=True)
+
+    @property
+    def offers(self) -> list[Offer]:
+        return [each.offer for each in self._dropped.values() if each.offer is not None]
+
+    async def begin(self, client: Client) -> None:
+        """Watches what the settings say, or what was set up here by this person."""
+        if self._client is not None or not self._app.standing.writable:
+            return
+        self._client = client
+        self.plan = await asyncio.to_thread(self._planned)
+        await self._start()
+
+    async def end(self) -> None:
+        async with self._turn:
+            await self._stop()
+            self._client = None
+            self._dropped.clear()
+
+    async def set_up(self, plan: WatchSettings) -> None:
+        """Watches as ``plan`` says from now on and at the next start; nothing where its folder is empty."""
+        chosen = _Chosen(plan=plan, over=self._app.settings.watch)
+        await asyncio.to_thread(self._file().change, lambda _: chosen)
+        self.plan = plan
+        self._dropped.clear()
+        await self._start()
+
+    def hear(self, news: WatchNews) -> None:
+        if news.error is not None:
+            self._fail(news.error)
+            return
+        assert news.event is not None
+        name = news.event.offer.name if isinstance(news.event, Submitted) else news.event.name
+        self._note(name, news.event)
+        self._new += isinstance(news.event, Offer)
+        if not self._coming:
+            self._coming = True
+            self._app.set_timer(TELL_SECONDS, self._tell)
+
+    async def submit(self, offer: Offer) -> Task:
+        """Raises what :meth:`WatchFolder.submit` raises; an offer that holds no more is marked so."""
+        with self._marking(offer):
+            task = await self._there().submit(offer)
+        self._note(offer.name, Submitted(offer=offer, task=task))
+        return task
+
+    async def dismiss(self, offer: Offer) -> None:
+        """Raises what :meth:`WatchFolder.dismiss` raises; an offer that holds no more is marked so."""
+        with self._marking(offer):
+            await self._there().dismiss(offer)
+        self.forget(offer.name)
+
+    def forget(self, name: str) -> None:
+        """Takes a drop from the list; the files stay where they are."""
+        self._dropped.pop(name, None)
+        self.changed.publish(None)
+
+    # ---- beginning and end
+
+    async def _start(self) -> None:
+        async with self._turn:
+            await self._stop()
+            if not (self.plan.folder and self.plan.device) or self._client is None:
+                self.changed.publish(None)
+                return
+            try:
+                await self._require_use(self._client)
+                await self._watch(self._client)
+            except (NotAllowedError, NotFoundError) as error:
+                self.error = error
+            except SealyardError as error:
+                self._fail(error)
+        self.changed.publish(None)
+
+    async def _watch(self, client: Client) -> None:
+        standing = self._app.standing
+        watching = WatchingFolder(client, self.plan, standing.workspace_id, standing.identity, self._app.post_message)
+        try:
+            warning = await watching.start(self._app.downloads_folder)
+        except BaseException:
+            await watching.stop()
+            raise
+        self._watching = watching
+        self.state = WatchState.WATCHING
+        if warning:
+            self._app.notify(safe_text(warning), severity="warning", markup=False)
+
+    async def _stop(self) -> None:
+        watching, self._watching = self._watching, None
+        self.state, self.error = WatchState.OFF, None
+        if watching is not None:
+            await watching.stop()
+
+    async def _require_use(self, client: Client) -> None:
+        device = await client.device(self.plan.device)
+        if not self._app.standing.may(Action.USE, device_resource(device.id)):
+            raise NotAllowedError(f"You may not use {device.name}.", "Ask an administrator for USE on it.")
+
+    def _fail(self, error: SealyardError) -> None:
+        self.state, self.error = WatchState.FAILED, error
+        self.changed.publish(None)
+
+    def _file(self) -> StateFile[_Chosen]:
+        standing = self._app.standing
+        return StateFile(state_path("watch-plan", standing.workspace_id, standing.identity), _Chosen())
+
+    def _planned(self) -> WatchSettings:
+        chosen, settings = self._file().read(), self._app.settings.watch
+        return chosen.plan if chosen.over == settings else settings
+
+    # ---- offers
+
+    def _note(self, name: str, event: WatchEvent) -> None:
+        self._dropped[name] = Dropped(name=name, at=self._app.now(), event=event)
+        self.changed.publish(None)
+
+    def _there(self) -> WatchingFolder:
+        if self._watching is None:
+            raise InputError("The folder is not watched any more.", "Set the watch folder up again (w).")
+        return self._watching
+
+    @contextmanager
+    def _marking(self, offer: Offer) -> Iterator[None]:
+        """An offer whose files are others by now, or are not taken, stays to be read, and is none any more."""
+        try:
+            yield
+        except REFUSALS as error:
+            if (dropped := self._dropped.get(offer.name)) is not None and dropped.event == offer:
+                self._dropped[offer.name] = msgspec.structs.replace(dropped, gone=error.message)
+            self.changed.publish(None)
+            raise
+
+    def _tell(self) -> None:
+        """One word for all that came together."""
+        self._coming = False
+        new, self._new = self._new, 0
+        if new:
+            words = f"The watch folder offers {'a package' if new == 1 else f'{new} packages'}."
+            if self._app.current_mode != "upload":
+                self._app.notify(words, markup=False)
+            self._app.attract(words)

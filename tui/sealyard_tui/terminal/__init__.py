@@ -1,0 +1,1 @@
+"""The terminal and the programs around the application: mouse, signals, editor, folders."""
