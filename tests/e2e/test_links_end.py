@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tmux_terminal import SEALYARD, environment, terminal
 
-LINK_SECONDS, KEPT_SECONDS = 6, 14
+LINK_SECONDS, KEPT_SECONDS = 5, 9
 
 
 def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_path: Path) -> None:
