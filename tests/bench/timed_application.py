@@ -54,8 +54,8 @@ def instrument(timing: Timing) -> None:
             timing.pressed()
         process(self, message)
 
-    def timed_watch(self: BigTable[Any]) -> None:
-        watch(self)
+    def timed_watch(self: BigTable[Any], before: int, now: int) -> None:
+        watch(self, before, now)
         timing.moved()
 
     LinuxDriver.write = timed_write  # type: ignore[method-assign]
