@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from textual import on
@@ -16,12 +16,11 @@ from textual.command import Provider
 from textual.screen import Screen
 from textual.signal import Signal
 
-from sealyard.client.download_events import DownloadEvent, DownloadProgress, Interrupted, Outcome
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
 from sealyard.model.access import roles_of
-from sealyard.model.errors import KeyStoreLockedError, SealyardError, error_from
+from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui.look.look import Look
@@ -29,15 +28,13 @@ from sealyard_tui.look.preferences import Preferences
 from sealyard_tui.look.stylesheet import LastingStylesheet
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
+from sealyard_tui.session.download_desk import DownloadDesk
 from sealyard_tui.session.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
 from sealyard_tui.session.notices import Notices
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.session.watching_folder import WatchDesk
 from sealyard_tui.terminal.ending import heed_signals
-
-if TYPE_CHECKING:
-    from sealyard_tui.session.downloading import Downloading
 
 log = logging.getLogger(__name__)
 
@@ -163,17 +160,13 @@ class SealyardApp(App[None]):
         self.look.colour()
         self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
         self.now = now
-        self.downloads_folder = downloads
-        self.downloading: Downloading | None = None
-        self.downloads: dict[str, DownloadProgress | Outcome] = {}
-        """By task id, the newest of each; of this person, in this session."""
         self.standing = Standing(profile=session.profile.name, identity=session.profile.identity)
         self.news: Signal[News] = Signal(self, "news")
         self.standing_changed: Signal[Standing] = Signal(self, "standing")
         self.person_changed: Signal[Standing] = Signal(self, "person")
-        self.downloads_changed: Signal[None] = Signal(self, "downloads")
         self.locked: KeyStoreLockedError | None = None
         """Why it ended at once: only the plain terminal may ask for a passphrase."""
+        self.downloads = DownloadDesk(self, downloads)
         self.watch_desk = WatchDesk(self)
         self.unsent = False
         """Whether a form holds what quitting would lose."""
@@ -246,7 +239,7 @@ class SealyardApp(App[None]):
         """Learns who one is here, and begins what goes on beside the screens."""
         client = await self.session.client()
         await self._read_standing(client)
-        await self._begin_downloads(client)
+        await self.downloads.begin(client)
         await self.watch_desk.begin(client)
 
     async def _read_standing(self, client: Client) -> None:
@@ -308,7 +301,7 @@ class SealyardApp(App[None]):
             self.run_worker(self.guarded(self._switch(profile)), group="session", exclusive=True, exit_on_error=False)
 
     async def _switch(self, profile: Profile) -> None:
-        await self._end_downloads()
+        await self.downloads.end()
         await self.watch_desk.end()
         self.standing = Standing(
             profile=profile.name,
@@ -320,57 +313,11 @@ class SealyardApp(App[None]):
         await self.session.switch(profile, self.post_message)
         self.person_changed.publish(self.standing)
 
-    # ---- downloads
-
-    @property
-    def downloads_by_themselves(self) -> bool:
-        return self.downloads_folder is not None and self.settings.automatic_downloads and self.standing.writable
-
-    @property
-    def running_downloads(self) -> list[DownloadProgress]:
-        return [each for each in self.downloads.values() if isinstance(each, DownloadProgress)]
-
-    async def _begin_downloads(self, client: Client) -> None:
-        if self.downloads_folder is None or self.downloading is not None:
-            return
-        from sealyard_tui.session.downloading import Downloading
-
-        self.downloading = Downloading(
-            client,
-            self.downloads_folder,
-            self.standing.workspace_id,
-            self.standing.identity,
-            self._hear_download,
-        )
-        automatic = self.downloads_by_themselves
-        if warning := await self.downloading.start(automatic=automatic):
-            self.notify(safe_text(warning), severity="warning", markup=False)
-
-    async def _end_downloads(self) -> None:
-        downloading, self.downloading = self.downloading, None
-        self.downloads.clear()
-        self.downloads_changed.publish(None)
-        if downloading is not None:
-            await downloading.stop()
-
-    def _hear_download(self, event: DownloadEvent) -> None:
-        """From the thread of the downloads."""
-        self.post_message(DownloadNews(event))
+    # ---- what goes on beside the screens
 
     @on(DownloadNews)
     def _download_news(self, news: DownloadNews) -> None:
-        event = news.event
-        if isinstance(event, Interrupted):
-            error = error_from(event.error)
-            self.notify(safe_text(f"{error} Trying again in {event.retry_in:g} s."), severity="warning", markup=False)
-            return
-        if self.downloads.get(event.task_id) == event:
-            # A transfer that was asked for twice tells of its end twice.
-            return
-        self.downloads[event.task_id] = event
-        self.downloads_changed.publish(None)
-        if isinstance(event, Outcome):
-            self.notices.downloaded(event)
+        self.downloads.hear(news.event)
 
     @on(WatchNews)
     def _watch_news(self, news: WatchNews) -> None:
@@ -403,7 +350,7 @@ class SealyardApp(App[None]):
     def action_leave(self) -> None:
         busy = [
             f"{self.standing.running} running task(s) go on at the next start" if self.standing.running else "",
-            f"{len(self.running_downloads)} download(s) go on at the next start" if self.running_downloads else "",
+            f"{len(self.downloads.running)} download(s) go on at the next start" if self.downloads.running else "",
             "what was not submitted in the upload form is lost" if self.unsent else "",
         ]
         if not any(busy):
@@ -447,8 +394,7 @@ class SealyardApp(App[None]):
 
     async def on_unmount(self) -> None:
         """What runs on this loop ends with it; the engine goes on until the front closes it."""
-        if self.downloading is not None:
-            await self.downloading.stop()
+        await self.downloads.end()
         await self.watch_desk.end()
         await self.session.stop()
         await self.look.remember()

@@ -142,7 +142,7 @@ class Place(Screen[None]):
         self.sealyard.news.subscribe(self, self._heard)
         self.sealyard.standing_changed.subscribe(self, self._stand)
         self.sealyard.person_changed.subscribe(self, self._somebody_else)
-        self.sealyard.downloads_changed.subscribe(self, self._downloads)
+        self.sealyard.downloads.changed.subscribe(self, self._downloads)
         self.set_interval(self.sealyard.settings.refresh_seconds, self._tick)
         self._stand(self.standing)
         self.reload()
@@ -175,7 +175,7 @@ class Place(Screen[None]):
         self.refresh_bindings()
 
     def _downloads(self, _: None) -> None:
-        self.query_one(DownloadBar).show(self.sealyard.running_downloads)
+        self.query_one(DownloadBar).show(self.sealyard.downloads.running)
 
     def on_screen_resume(self) -> None:
         if self._missed:

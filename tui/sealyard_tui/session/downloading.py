@@ -13,7 +13,6 @@ from sealyard.client.downloads import (
     Downloads,
     DownloadState,
     Outcome,
-    state_file,
 )
 from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
@@ -25,11 +24,11 @@ OnDownload = Callable[[DownloadEvent], None]
 class Downloading:
     """Begun for each person anew; what is on its way when it stops is taken up again by the next."""
 
-    def __init__(self, client: Client, folder: Path, workspace_id: str, subject: str, on_event: OnDownload) -> None:
-        """``on_event`` is called on the thread of the downloads."""
+    def __init__(self, client: Client, folder: Path, marks: Path, on_event: OnDownload) -> None:
+        """``marks``: the file of what came down already. ``on_event`` is called on the thread of the downloads."""
         self.folder = folder
         self._client = client
-        self._marks = state_file(workspace_id, subject)
+        self._marks = marks
         self._on_event = on_event
         self._thread = LoopThread("sealyard-downloads")
         self._downloads: Downloads | None = None

@@ -115,4 +115,4 @@ class Notices:
     def _comes_down(self, event: TaskChanged) -> bool:
         """Its arrival will be told."""
         done = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
-        return done and event.kind is not TaskKind.SIGNING and self._app.downloads_by_themselves
+        return done and event.kind is not TaskKind.SIGNING and self._app.downloads.by_themselves

@@ -230,7 +230,7 @@ class WatchDesk:
         standing = self._app.standing
         watching = WatchingFolder(client, self.plan, standing.workspace_id, standing.identity, self._app.post_message)
         try:
-            warning = await watching.start(self._app.downloads_folder)
+            warning = await watching.start(self._app.downloads.folder)
         except BaseException:
             await watching.stop()
             raise

@@ -33,7 +33,7 @@ def no_drafts() -> None:
 
 def audit_app(world: World, downloads: Path | None = None) -> SealyardApp:
     app = make_app(world, "auditor", screen="audit")
-    app.downloads_folder = downloads
+    app.downloads.folder = downloads
     return app
 
 

@@ -80,9 +80,9 @@ class FakeDownloads:
 
 
 def with_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
-    app.downloads_folder = folder
+    app.downloads.folder = folder
     fake = FakeDownloads(app, folder)
-    app.downloading = fake  # type: ignore[assignment]
+    app.downloads.downloading = fake  # type: ignore[assignment]
     return fake
 
 
@@ -470,8 +470,8 @@ async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Pat
     async with running(app, size=size) as pilot:
         fake = with_downloads(app, tmp_path)
         fake.put("t-done")
-        app.downloads["t-other"] = DownloadProgress(task_id="t-other", name="x", bytes_done=43, bytes_total=100)
-        app.downloads_changed.publish(None)
+        app.downloads.known["t-other"] = DownloadProgress(task_id="t-other", name="x", bytes_done=43, bytes_total=100)
+        app.downloads.changed.publish(None)
         await pilot.pause()
         seen = text_of(app)
         long = size[0] >= 150
@@ -549,9 +549,9 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         fake = with_downloads(app, Path("/srv/packages"))
         expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
         gone = ResultGoneError("The artifact was removed.", "Ask again.").to_value()
-        app.downloads["t-done"] = Outcome(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
-        app.downloads["t-expired"] = Outcome(task_id="t-expired", name="old", error=expired)
-        app.downloads["t-gone"] = Outcome(task_id="t-gone", name="older", error=gone)
+        app.downloads.known["t-done"] = Outcome(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
+        app.downloads.known["t-expired"] = Outcome(task_id="t-expired", name="old", error=expired)
+        app.downloads.known["t-gone"] = Outcome(task_id="t-gone", name="older", error=gone)
         await pilot.press("L")
         await until(pilot, lambda: "on disk, signature checked" in text_of(app))
         for words in (HOSTILE[0], "gateway.se-1", "! expired before it came down", "∅ gone before it came down"):

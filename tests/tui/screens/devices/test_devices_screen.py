@@ -25,7 +25,7 @@ HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 
 def the_app(world: World, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
     app = make_app(world, who, screen="devices")
-    app.downloads_folder = downloads
+    app.downloads.folder = downloads
     app._begin_downloads = _nothing  # type: ignore[method-assign, assignment]
     return app
 

@@ -73,7 +73,7 @@ class AuditExport(Dialog[None]):
         self.set_focus(self.query_one("#path"))
 
     def _usual_path(self) -> Path:
-        folder = self.sealyard.downloads_folder or Path.home()
+        folder = self.sealyard.downloads.folder or Path.home()
         return folder / f"sealyard-audit-{self.sealyard.now().astimezone():%Y-%m-%d}.{self._kind}"
 
     @on(RadioSet.Changed)

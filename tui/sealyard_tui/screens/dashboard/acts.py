@@ -130,7 +130,7 @@ class TaskActs:
         place.flash(f"Downloading {_named(ready)}")
 
     async def _fetch(self, row: TaskRow) -> None:
-        downloading = self._place.sealyard.downloading
+        downloading = self._place.sealyard.downloads.downloading
         if downloading is None:
             return
         outcome = await downloading.fetch(row.id, row.title)

@@ -133,18 +133,18 @@ class Dashboard(Place):
 
     def mark_of(self, task_id: str) -> DownloadProgress | Outcome | Checked | None:
         """What is known of a task's download, from this session or an earlier one."""
-        if (known := self.sealyard.downloads.get(task_id)) is not None:
+        if (known := self.sealyard.downloads.known.get(task_id)) is not None:
             return known
-        downloading = self.sealyard.downloading
+        downloading = self.sealyard.downloads.downloading
         found = downloading.downloaded(task_id) if downloading is not None else None
         return found.checked if found is not None else None
 
     def path_of(self, task_id: str) -> str | None:
         """Where the task's file lies, if it came down."""
-        known = self.sealyard.downloads.get(task_id)
+        known = self.sealyard.downloads.known.get(task_id)
         if isinstance(known, Outcome) and known.downloaded is not None:
             return known.downloaded.path
-        downloading = self.sealyard.downloading
+        downloading = self.sealyard.downloads.downloading
         found = downloading.downloaded(task_id) if downloading is not None else None
         return found.path if found is not None else None
 
@@ -363,7 +363,7 @@ class Dashboard(Place):
         match action:
             case "withdraw" | "cancel" | "renew" if not writable:
                 return False
-            case "download" | "downloads" if self.sealyard.downloads_folder is None:
+            case "download" | "downloads" if self.sealyard.downloads.folder is None:
                 return False
             case "new":
                 return writable and any(each is Action.USE for _, each in self.standing.rights)

@@ -193,4 +193,4 @@ class DeviceActs:
         return bool(typed)
 
     def _usual_folder(self) -> Path:
-        return self._place.sealyard.downloads_folder or Path.cwd()
+        return self._place.sealyard.downloads.folder or Path.cwd()

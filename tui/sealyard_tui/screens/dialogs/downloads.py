@@ -82,7 +82,7 @@ class DownloadsDialog(Dialog[str | None]):
         yield Static("", id="said", markup=False)
 
     def on_mount(self) -> None:
-        self.sealyard.downloads_changed.subscribe(self, self._changed)
+        self.sealyard.downloads.changed.subscribe(self, self._changed)
         self._changed(None)
         self.set_focus(self.table)
 
@@ -92,7 +92,7 @@ class DownloadsDialog(Dialog[str | None]):
 
     def _changed(self, _: None) -> None:
         self.table.replace(
-            DownloadRow(task_id=task_id, known=known) for task_id, known in self.sealyard.downloads.items()
+            DownloadRow(task_id=task_id, known=known) for task_id, known in self.sealyard.downloads.known.items()
         )
         self._show_about()
 
@@ -162,7 +162,7 @@ class DownloadsDialog(Dialog[str | None]):
         await self._fetch(row)
 
     async def _fetch(self, row: DownloadRow) -> None:
-        downloading = self.sealyard.downloading
+        downloading = self.sealyard.downloads.downloading
         if downloading is None:
             return
         outcome = await downloading.fetch(row.task_id, row.known.name)

@@ -1,0 +1,82 @@
+"""This session's downloads as the places see them: the newest of each, and where results go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.signal import Signal
+
+from sealyard.client.download_events import DownloadEvent, DownloadProgress, Interrupted, Outcome
+from sealyard.client.protocol import Client
+from sealyard.model.access import kind_of
+from sealyard.model.errors import error_from
+from sealyard.model.safe_text import safe_text
+from sealyard_tui.session.messages import DownloadNews
+
+if TYPE_CHECKING:
+    from sealyard_tui.app import SealyardApp
+    from sealyard_tui.session.downloading import Downloading
+
+
+class DownloadDesk:
+    """``folder``: where results go; None where nothing is downloaded. ``known``: by task id. Anew for each person."""
+
+    def __init__(self, app: SealyardApp, folder: Path | None) -> None:
+        self.folder = folder
+        self.known: dict[str, DownloadProgress | Outcome] = {}
+        self.changed: Signal[None] = Signal(app, "downloads")
+        self.downloading: Downloading | None = None
+        self._app = app
+
+    @property
+    def by_themselves(self) -> bool:
+        """Whether results come down without being asked for."""
+        return self.folder is not None and self._app.settings.automatic_downloads and self._app.standing.writable
+
+    @property
+    def running(self) -> list[DownloadProgress]:
+        return [each for each in self.known.values() if isinstance(each, DownloadProgress)]
+
+    async def begin(self, client: Client) -> None:
+        if self.folder is None or self.downloading is not None:
+            return
+        from sealyard_tui.session.downloading import Downloading
+
+        self.downloading = Downloading(client, self.folder, self._marks(), self._tell)
+        if warning := await self.downloading.start(automatic=self.by_themselves):
+            self._app.notify(safe_text(warning), severity="warning", markup=False)
+
+    async def end(self) -> None:
+        downloading, self.downloading = self.downloading, None
+        self.known.clear()
+        self.changed.publish(None)
+        if downloading is not None:
+            await downloading.stop()
+
+    def hear(self, event: DownloadEvent) -> None:
+        if isinstance(event, Interrupted):
+            text = safe_text(f"{error_from(event.error)} Trying again in {event.retry_in:g} s.")
+            self._app.notify(text, severity="warning", markup=False)
+            return
+        if self.known.get(event.task_id) == event:
+            # A transfer that was asked for twice tells of its end twice.
+            return
+        self.known[event.task_id] = event
+        self.changed.publish(None)
+        if isinstance(event, Outcome):
+            self._app.notices.downloaded(event)
+
+    def _tell(self, event: DownloadEvent) -> None:
+        """From the thread of the downloads."""
+        self._app.post_message(DownloadNews(event))
+
+    def _marks(self) -> Path:
+        """A demo leaves nothing behind in the person's own folders."""
+        from sealyard.client.download_state import state_file
+
+        standing = self._app.standing
+        if standing.demo:
+            name = standing.identity.removeprefix(f"{kind_of(standing.identity)}:")
+            return Path(standing.place).parent / "state" / f"downloads-{name}.json"
+        return state_file(standing.workspace_id, standing.identity)
