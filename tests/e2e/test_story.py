@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from pathlib import Path
 import pytest
 from tmux_terminal import SEALYARD, TmuxTerminal, command_line, descendants, environment, terminal
 
+COMMAND = ".venv/bin/sealyard demo"
+"""As the README has it, from the folder of the repository."""
+
+DEMO = (SEALYARD, "demo")
 READY = ("● ready", "gateway 1.5.0")
 
 
@@ -28,7 +33,7 @@ def editor(tmp_path: Path) -> Path:
 @pytest.fixture
 def demo(tmp_path: Path, editor: Path) -> Iterator[TmuxTerminal]:
     environ = environment(tmp_path / "home", EDITOR=str(editor))
-    with terminal([SEALYARD, "demo"], environ, (120, 40)) as found:
+    with terminal(DEMO, environ, (120, 40)) as found:
         found.until(*READY)
         yield found
 
@@ -89,6 +94,12 @@ def approve(found: TmuxTerminal, device: str) -> None:
     found.type(device)
     found.press("Enter")
     found.until("approved: it is")
+
+
+def test_the_story_begins_with_the_command_of_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"<!-- application -->\n```sh\n{COMMAND}\n```" in readme
+    assert shlex.split(COMMAND)[1:] == DEMO[1:]
 
 
 def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal, tmp_path: Path) -> None:
