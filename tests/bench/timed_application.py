@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,21 @@ class Timing:
 
     def __init__(self) -> None:
         self.milliseconds: list[float] = []
-        self._key: float | None = None
-        self._moved = False
+        self._pressed: deque[float] = deque()
+        self._moved: list[float] = []
 
     def pressed(self) -> None:
-        self._key = time.perf_counter()
-        self._moved = False
+        """On the thread that reads the keys."""
+        self._pressed.append(time.perf_counter())
 
     def moved(self) -> None:
-        self._moved = self._key is not None
+        if self._pressed:
+            self._moved.append(self._pressed.popleft())
 
     def written(self) -> None:
-        if self._moved and self._key is not None:
-            self.milliseconds.append(1000 * (time.perf_counter() - self._key))
-            self._key, self._moved = None, False
+        now = time.perf_counter()
+        self.milliseconds += [1000 * (now - pressed) for pressed in self._moved]
+        self._moved.clear()
 
 
 def instrument(timing: Timing) -> None:
