@@ -297,7 +297,8 @@ async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_re
         await settled(pilot)
         seen = text_of(app)
         assert "The audit log is not open to you." in seen
-        assert "sealyard acl add USER:developer RESOURCE_TYPE:AUDIT_LOG VIEW" in seen
+        assert "give USER:developer VIEW on the audit log" in " ".join(seen.split())
+        assert "sealyard acl" not in seen
         assert not app.screen.is_modal
         assert not asked
         assert "Verify" not in seen

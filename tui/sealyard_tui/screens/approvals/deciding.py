@@ -13,6 +13,7 @@ from sealyard_tui.screens.approvals.list import WaitingList
 from sealyard_tui.screens.approvals.pane import ReviewPane
 from sealyard_tui.screens.approvals.row import hindered
 from sealyard_tui.screens.dialogs.dialog import TextDialog
+from sealyard_tui.session.advice import advice_here, told
 from sealyard_tui.shown import task_title
 
 _DONE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
@@ -116,7 +117,7 @@ def _explained(error: SealyardError) -> SealyardError:
     """A task that is another than the one looked at was read anew meanwhile."""
     if not isinstance(error, ConflictError):
         return error
-    advice = " ".join(each for each in (error.advice, "The list and the review were read anew.") if each)
+    advice = " ".join(each for each in (advice_here(error), "The list and the review were read anew.") if each)
     return ConflictError(error.message, advice)
 
 
@@ -137,6 +138,6 @@ def _waiting(done: Sequence[Task]) -> str:
 
 def _outcomes(verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> str:
     lines = [f"{len(done)} {_DONE[verdict]}, {len(refused)} refused", ""]
-    lines += [f"✗ {task_title(task)}: {safe_text(error.message)} {safe_text(error.advice)}" for task, error in refused]
+    lines += [f"✗ {task_title(task)}: {safe_text(told(error))}" for task, error in refused]
     lines += [f"✓ {_outcome(verdict, each)}" for each in done]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.wording import size_text
 from sealyard_tui.screens.audit.whole_file import WholeFile
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, Dialog
+from sealyard_tui.session.advice import told
 
 KINDS = {
     "jsonl": "JSON lines, byte for byte as they were sealed",
@@ -120,7 +121,7 @@ class AuditExport(Dialog[None]):
         try:
             await self._write(await self.sealyard.session.client(), replace=replace)
         except SealyardError as error:
-            self._say_wrong(str(error))
+            self._say_wrong(told(error))
         finally:
             self.remove_class("-running")
             self.refresh_bindings()

@@ -38,8 +38,7 @@ NOTHING = "Nothing is recorded yet."
 NO_MATCH = "No entry matches. Esc clears the filter; f shows it as a form."
 KEPT_OUT = (
     "The audit log is not open to you.\n\n"
-    "Ask somebody who manages access in this workspace to give you VIEW on RESOURCE_TYPE:AUDIT_LOG, under 6 Access "
-    "or by\n\n  sealyard acl add {subject} RESOURCE_TYPE:AUDIT_LOG VIEW\n\n"
+    "Ask somebody who manages access in this workspace to give {subject} VIEW on the audit log: + under 6 Access.\n\n"
     "It opens here by itself then."
 )
 

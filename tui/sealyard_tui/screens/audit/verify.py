@@ -19,6 +19,7 @@ from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditError, SealyardError
 from sealyard.model.safe_text import safe_lines, safe_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields
 
 TELL_SECONDS = 0.1
@@ -153,8 +154,8 @@ class AuditVerify(Dialog[AuditError | None]):
 
     def _failure(self, error: AuditError) -> Content:
         lines = [Content.styled(f"✗ {safe_lines(error.message)}", "bold $error")]
-        if error.advice:
-            lines.append(Content(f"→ {safe_lines(error.advice)}"))
+        if advice := advice_here(error):
+            lines.append(Content(f"→ {safe_lines(advice)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:
             lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))

@@ -17,6 +17,7 @@ from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.model.value import Value
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, PickDialog, ReasonDialog, TextDialog
+from sealyard_tui.session.advice import told
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.terminal.folders import open_folder
 
@@ -149,7 +150,7 @@ class TaskActs:
         try:
             await open_folder(folder)
         except SealyardError as error:
-            self._place.flash(str(error), warning=True)
+            self._place.flash(told(error), warning=True)
         else:
             self._place.flash(f"Opened {folder}")
 

@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import safe_lines, safe_text
+from sealyard_tui.session.advice import advice_here
 from sealyard_tui.terminal.editor import edit_text, page_text
 
 if TYPE_CHECKING:
@@ -72,14 +73,14 @@ class ErrorDialog(Dialog[None]):
     def compose_dialog(self) -> ComposeResult:
         with VerticalScroll(classes="dialog-text"):
             yield Static(Content(f"✗ {safe_lines(self.error.message)}"), classes="what-happened")
-            if self.error.advice:
-                yield Static(Content(f"→ {safe_lines(self.error.advice)}"), classes="what-to-do")
+            if advice := advice_here(self.error):
+                yield Static(Content(f"→ {safe_lines(advice)}"), classes="what-to-do")
             yield Static(Content(f"code: {self.error.code}"), classes="detail")
             if self._detail:
                 yield Static(Content(safe_lines(self._detail)), classes="detail")
 
     def action_copy(self) -> None:
-        lines = (self.error.message, self.error.advice, f"code: {self.error.code}", self._detail)
+        lines = (self.error.message, advice_here(self.error), f"code: {self.error.code}", self._detail)
         self.app.copy_to_clipboard("\n".join(safe_lines(line) for line in lines if line))
         self.notify("Copied.", markup=False)
 

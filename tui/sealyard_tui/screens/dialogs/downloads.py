@@ -19,6 +19,7 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 from sealyard.model.wording import size_text, time_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields, progress_bar
 from sealyard_tui.terminal.folders import open_folder
 from sealyard_tui.widgets.big_table import BigTable, Cell, Column
@@ -193,7 +194,8 @@ def _about(row: DownloadRow) -> Content:
     error = row.error
     if error is None:
         return Content("")
-    lines = [Content.styled(f"✗ {safe_text(error.message)}", "$error"), Content(safe_text(error.advice))]
+    advice = "" if row.expired or row.gone else advice_here(error)
+    lines = [Content.styled(f"✗ {safe_text(error.message)}", "$error"), Content(safe_text(advice))]
     if row.expired:
         lines.append(Content("→ e renews the link and downloads the file."))
     elif row.gone:

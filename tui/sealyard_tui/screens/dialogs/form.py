@@ -28,6 +28,7 @@ from sealyard_tui.screens.dialogs.form_fields import (
     TextField,
     answers_of,
 )
+from sealyard_tui.session.advice import advice_here
 
 log = logging.getLogger(__name__)
 
@@ -255,7 +256,8 @@ class FormDialog(Dialog[bool]):
             self.sealyard.show_error(error)
             return
         self._stop()
-        lines = [f"✗ {safe_lines(error.message)}", *([f"→ {safe_lines(error.advice)}"] if error.advice else [])]
+        advice = advice_here(error)
+        lines = [f"✗ {safe_lines(error.message)}", *([f"→ {safe_lines(advice)}"] if advice else [])]
         self._say("\n".join(lines), wrong=True)
 
     def _stop(self) -> None:

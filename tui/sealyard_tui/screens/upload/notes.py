@@ -16,6 +16,7 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskKind
 from sealyard.model.value import Value
 from sealyard_tui.screens.upload.form import Form, Part
+from sealyard_tui.session.advice import told
 
 if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
@@ -67,7 +68,7 @@ class FitNotes(Static):
         if more := len(self.warnings[1:]):
             lines.append(Content.styled(f"! and {more} more of this kind", "$warning"))
         if self.refusal is not None:
-            words = f"✗ {self.refusal.message} {self.refusal.advice}"
+            words = f"✗ {told(self.refusal)}"
             lines = [Content.styled(safe_text(words), "$error")]
         self.update(Content("\n").join(lines))
         self.set_class(bool(lines), "-shown")
