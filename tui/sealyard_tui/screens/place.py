@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
@@ -22,6 +21,7 @@ from sealyard_tui.widgets.big_table import BigTable
 from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.flash import Flash
+from sealyard_tui.widgets.key_line import KeyLine
 from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar
 from sealyard_tui.widgets.too_small import LEAST_HEIGHT, LEAST_WIDTH, TooSmall
 
@@ -131,7 +131,7 @@ class Place(Screen[None]):
         yield DownloadBar()
         yield Flash()
         yield TooSmall()
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def _compositor_refresh(self) -> None:
         """Textual renders the whole screen even while painting is held back, and throws it away."""
@@ -211,7 +211,8 @@ class Place(Screen[None]):
         self.query_one(FilterBar).open()
 
     def action_back(self) -> None:
-        """One level: marks, then the filter."""
+        """One level: marks, then the filter. Notices that lie over the place go in any case."""
+        self.app.clear_notifications()
         if any(table.clear_marks() for table in self.query(BigTable)):
             return
         for bar in self.query(FilterBar):

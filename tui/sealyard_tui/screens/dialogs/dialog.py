@@ -11,13 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Footer, Input, OptionList, Static
+from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import safe_lines, safe_text
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.terminal.editor import edit_text, page_text
+from sealyard_tui.widgets.key_line import KeyLine
+from sealyard_tui.widgets.safe_input import SafeInput
 
 if TYPE_CHECKING:
     from textual.widgets import TextArea
@@ -46,7 +48,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self.HEADING)
             yield from self.compose_dialog()
-        yield Footer()
+        yield KeyLine()
 
     def compose_dialog(self) -> ComposeResult:
         raise NotImplementedError
@@ -140,7 +142,7 @@ class TypedConfirmDialog(Dialog[bool]):
         with VerticalScroll(classes="dialog-text"):
             yield Static(self._about if isinstance(self._about, Content) else Content(self._about))
         yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to go on:"), classes="ask")
-        yield Input(id="word", compact=True)
+        yield SafeInput(id="word", compact=True)
         yield from self.compose_more()
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from sealyard.model.access import SubjectKind, kind_of, parse_subject
@@ -21,6 +21,7 @@ from sealyard_tui.screens.dialogs.form import Draft, FormDialog
 from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choices, Field, TextField, path_field
 from sealyard_tui.screens.upload.typed_paths import to_path
 from sealyard_tui.screens.welcome.welcome_app import NewWorkspace, OpenDemo
+from sealyard_tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.welcome.welcome_app import WelcomeApp
@@ -72,7 +73,7 @@ class Welcome(Screen[None]):
             yield Static(Content(WHAT_IT_IS), id="what")
             yield OptionList(*(Option(_line(words, more), id=each) for each, words, more in CHOICES), compact=True)
             yield Static("", id="waiting", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(OptionList))
