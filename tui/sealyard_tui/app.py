@@ -19,7 +19,7 @@ from textual.signal import Signal
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
-from sealyard.model.access import roles_of
+from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, roles_of, type_resource
 from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
@@ -28,6 +28,7 @@ from sealyard_tui.look.preferences import Preferences
 from sealyard_tui.look.stylesheet import LastingStylesheet
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog, PickDialog
 from sealyard_tui.screens.place import PLACES
+from sealyard_tui.session.advice import told
 from sealyard_tui.session.download_desk import DownloadDesk
 from sealyard_tui.session.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
 from sealyard_tui.session.notices import Notices
@@ -232,7 +233,7 @@ class SealyardApp(App[None]):
             self.show_error(event.error)
             return
         if event.error is not None:
-            self.notify(safe_text(f"{event.error} It can be read meanwhile."), severity="warning", markup=False)
+            self.notify(safe_text(told(event.error)), severity="warning", markup=False)
         self.run_worker(self.guarded(self._arrive()), group="arrive", exclusive=True, exit_on_error=False)
 
     async def _arrive(self) -> None:
@@ -287,11 +288,17 @@ class SealyardApp(App[None]):
         self.become(self.session.next_profile())
 
     def action_pick_profile(self) -> None:
-        choices = [(each.name, f"{each.name}  {each.identity}") for each in self.session.profiles]
-        self.push_screen(PickDialog("Who are you?", choices, self.session.profile.name), self._picked)
+        self.run_worker(self.guarded(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
 
-    def _picked(self, name: str | None) -> None:
-        found = next((each for each in self.session.profiles if each.name == name), None)
+    async def _pick_profile(self) -> None:
+        """Those there are, and people of the workspace who have none: whoever added somebody can be them at once."""
+        if self.standing.may(Action.VIEW, type_resource(ResourceType.ACL)):
+            access = await (await self.session.client()).access()
+            self.session.meet(each.id for each in access.subjects if kind_of(each.id) is SubjectKind.USER)
+        known = self.session.everybody
+        choices = [(each.name, f"{each.name}  {each.identity}") for each in known]
+        picked = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
+        found = next((each for each in known if each.name == picked), None)
         if found is not None:
             self.become(found)
 
@@ -303,6 +310,7 @@ class SealyardApp(App[None]):
     async def _switch(self, profile: Profile) -> None:
         await self.downloads.end()
         await self.watch_desk.end()
+        self.notices.forget()
         self.standing = Standing(
             profile=profile.name,
             identity=profile.identity,
@@ -348,16 +356,17 @@ class SealyardApp(App[None]):
             self.screen.show_task(task_id)
 
     def action_leave(self) -> None:
+        running, downloads = self.standing.running, len(self.downloads.running)
         busy = [
-            f"{self.standing.running} running task(s) go on at the next start" if self.standing.running else "",
-            f"{len(self.downloads.running)} download(s) go on at the next start" if self.downloads.running else "",
-            "what was not submitted in the upload form is lost" if self.unsent else "",
+            f"Running tasks that go on at the next start: {running}." if running else "",
+            f"Downloads that go on at the next start: {downloads}." if downloads else "",
+            "What was not submitted in the upload form will be lost." if self.unsent else "",
         ]
         if not any(busy):
             self.exit()
             return
-        question = "Quit now? " + "; ".join(each for each in busy if each) + "."
-        self.push_screen(ConfirmDialog("Quit", question, yes="Quit", no="Stay"), self._left)
+        question = "\n".join(each for each in busy if each)
+        self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._left)
 
     def _left(self, leaving: bool | None) -> None:
         if leaving:

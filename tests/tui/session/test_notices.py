@@ -8,6 +8,8 @@ import msgspec
 from stage import make_app, running, settled, text_of, until
 from tui_world import OWNER, World, result, task
 
+from sealyard.client.download_events import Outcome
+from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState, TaskStatus
 
 
@@ -83,3 +85,41 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
     assert len(told) == 1
     assert "\x1b]2" not in told[0]
     assert "quiet" not in "".join(written)
+
+
+async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(world: World) -> None:
+    app = make_app(world)
+    expired = ResultExpiredError("The link of task t-done has expired.").to_value()
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))
+        world.put(task("t-gone", TaskStatus.DONE, name="gateway 2", result=result(ResultState.GONE)))
+        app.notices.downloaded(Outcome(task_id="t-done", name="gateway 1", error=expired))
+        await until(pilot, lambda: "1 expired: e on the dashboard renews" in text_of(app))
+        assert len(app._notifications) == 1
+        (told,) = app._notifications
+        assert told.message.splitlines() == [
+            "! 1 expired: e on the dashboard renews the link.",
+            "∅ 1 gone: only a new package helps.",
+        ]
+
+
+async def test_what_was_told_to_one_person_is_not_left_for_the_next(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
+        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
+        await pilot.press("f2")
+        await until(pilot, lambda: app.standing.profile == "owner")
+        await settled(pilot)
+        assert not any("gateway 9.9" in each.message for each in app._notifications)
+
+
+async def test_esc_takes_the_notices_away(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        app.notify("In the way")
+        await until(pilot, lambda: "In the way" in text_of(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "In the way" not in text_of(app))

@@ -10,8 +10,8 @@ from textual.signal import Signal
 from sealyard.client.download_events import DownloadEvent, DownloadProgress, Interrupted, Outcome
 from sealyard.client.protocol import Client
 from sealyard.model.access import kind_of
-from sealyard.model.errors import error_from
 from sealyard.model.safe_text import safe_text
+from sealyard_tui.session.advice import told
 from sealyard_tui.session.messages import DownloadNews
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class DownloadDesk:
 
     def hear(self, event: DownloadEvent) -> None:
         if isinstance(event, Interrupted):
-            text = safe_text(f"{error_from(event.error)} Trying again in {event.retry_in:g} s.")
+            text = safe_text(f"{told(event.error)} Trying again in {event.retry_in:g} s.")
             self._app.notify(text, severity="warning", markup=False)
             return
         if self.known.get(event.task_id) == event:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from sealyard.client.download_events import Checked, Outcome
-from sealyard.model.errors import error_from
+from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.events import TaskChanged
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
@@ -14,25 +16,48 @@ from sealyard_tui.session.messages import News
 from sealyard_tui.session.standing import Standing
 
 if TYPE_CHECKING:
-    from textual.notifications import SeverityLevel
-
     from sealyard_tui.app import SealyardApp
 
 GATHER_SECONDS = 1.0
+"""What happens to one's tasks within it, as at a start, is told in one notice: each covers what one reads."""
 
 QUIET = timedelta(seconds=10)
 """Between two words about what waits for approval, however many tasks come."""
 
+
+class Happened(Enum):
+    """To a task: what is told of one, with its name before it, and what of several, with their number."""
+
+    CAME = ("✓ came down and was checked", "✓ {} came down and were checked.")
+    DONE = ("✓ is done", "✓ {} done.")
+    FAILED = ("✗ failed: the dashboard says why", "✗ {} failed: the dashboard says why.")
+    CANCELLED = ("– was cancelled: the dashboard says why", "– {} cancelled: the dashboard says why.")
+    EXPIRED = (
+        "! its link has expired: e on the dashboard renews it while the file is kept",
+        "! {} expired: e on the dashboard renews the link.",
+    )
+    GONE = ("∅ its file is gone: only a new package helps", "∅ {} gone: only a new package helps.")
+    MISSED = ("! did not come down", "! {} did not come down: L on the dashboard says why.")
+
+    @property
+    def good(self) -> bool:
+        return self in (Happened.CAME, Happened.DONE)
+
+    @property
+    def one(self) -> str:
+        return self.value[0]
+
+    def several(self, count: int) -> str:
+        return self.value[1].format(count)
+
+
 _ENDED = {
-    TaskStatus.DONE: "✓ is done",
-    TaskStatus.FAILED: "✗ failed: the dashboard says why",
-    TaskStatus.CANCELLED: "– was cancelled: the dashboard says why",
+    TaskStatus.DONE: Happened.DONE,
+    TaskStatus.FAILED: Happened.FAILED,
+    TaskStatus.CANCELLED: Happened.CANCELLED,
 }
-_RESULT = {
-    ResultState.EXPIRED: "! its link has expired: the dashboard renews it while the file is kept",
-    ResultState.GONE: "∅ its file is gone: only a new package helps",
-}
-_BAD = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+_RESULT = {ResultState.EXPIRED: Happened.EXPIRED, ResultState.GONE: Happened.GONE}
+_MISSED = {ResultExpiredError.code: Happened.EXPIRED, ResultGoneError.code: Happened.GONE}
 
 
 class Notices:
@@ -40,15 +65,24 @@ class Notices:
 
     def __init__(self, app: SealyardApp) -> None:
         self._app = app
-        self._told: dict[str, str] = {}
+        self._told: dict[str, Happened] = {}
         self._waiting: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
-        self._outcomes: list[Outcome] = []
+        self._gathered: dict[str, tuple[Happened, str, Outcome | None]] = {}
+        """By task: what happened, its name, and how its download ended."""
 
     def hear(self, news: News) -> None:
-        mine = [each for each in news.tasks.values() if each.created_by == self._app.standing.identity]
-        for event in mine:
-            self._tell(event)
+        for event in news.tasks.values():
+            if event.created_by == self._app.standing.identity:
+                self._hear(event)
+
+    def _hear(self, event: TaskChanged) -> None:
+        happened = _RESULT.get(event.result_state) if event.result_state is not None else None
+        happened = happened or _ENDED.get(event.status)
+        if happened is None or self._told.get(event.task_id) is happened or self._comes_down(event):
+            return
+        self._told[event.task_id] = happened
+        self._gather(event.task_id, happened, event.name)
 
     def stand(self, standing: Standing) -> None:
         """Says once that more waits for this person's approval than before; what comes thick is told together."""
@@ -67,52 +101,53 @@ class Notices:
             self._app.attract(f"{words} for your approval")
 
     def downloaded(self, outcome: Outcome) -> None:
-        """Those that end close together, as at a start, are told together."""
-        if not self._outcomes:
-            self._app.set_timer(GATHER_SECONDS, self._tell_outcomes)
-        self._outcomes.append(outcome)
+        happened = _happened(outcome)
+        if self._told.get(outcome.task_id) is not happened:
+            self._gather(outcome.task_id, happened, outcome.name, outcome)
 
-    def _tell_outcomes(self) -> None:
-        outcomes, self._outcomes = self._outcomes, []
-        if len(outcomes) == 1:
-            self._tell_outcome(outcomes[0])
+    def forget(self) -> None:
+        """Somebody else looks now: it is none of their business."""
+        self._gathered.clear()
+        self._app.clear_notifications()
+
+    def _gather(self, task_id: str, happened: Happened, name: str, outcome: Outcome | None = None) -> None:
+        if not self._gathered:
+            self._app.set_timer(GATHER_SECONDS, self._tell)
+        self._gathered[task_id] = (happened, safe_text(name or task_id, 40), outcome)
+
+    def _tell(self) -> None:
+        gathered = list(self._gathered.values())
+        self._gathered.clear()
+        if len(gathered) == 1:
+            self._tell_one(*gathered[0])
             return
-        missed = sum(each.downloaded is None for each in outcomes)
-        parts = [
-            f"✓ {len(outcomes) - missed} came down and were checked." if missed < len(outcomes) else "",
-            f"! {missed} did not come down." if missed else "",
-            "L on the dashboard lists them.",
-        ]
-        severity: SeverityLevel = "warning" if missed else "information"
-        self._app.notify("\n".join(each for each in parts if each), severity=severity, markup=False)
-        if missed:
-            self._app.attract(f"{missed} did not come down")
+        counts = Counter(happened for happened, _, _ in gathered)
+        lines = [each.several(counts[each]) for each in Happened if counts[each]]
+        if lines:
+            self._say("\n".join(lines), good=all(each.good for each in counts))
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        name = safe_text(outcome.name or outcome.task_id, 40)
-        if outcome.downloaded is not None:
+    def _tell_one(self, happened: Happened, name: str, outcome: Outcome | None) -> None:
+        if outcome is not None and outcome.downloaded is not None:
             found = outcome.downloaded
             words = "signature and digest" if found.checked is Checked.SIGNATURE else "digest"
             self._app.notify(f"{safe_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
-        elif outcome.error is not None:
-            error = error_from(outcome.error)
+        elif outcome is not None and outcome.error is not None and happened is Happened.MISSED:
             again = f" Trying again in {outcome.retry_in:g} s." if outcome.retry_in is not None else ""
-            title = f"{name} did not come down"
-            self._app.notify(safe_text(f"{error.message}{again}"), title=title, severity="warning", markup=False)
-            self._app.attract(title)
+            self._say(safe_text(f"{outcome.error.message}{again}"), good=False, title=f"{name} did not come down")
+        else:
+            self._say(f"{name} {happened.one}", good=happened.good)
 
-    def _tell(self, event: TaskChanged) -> None:
-        words = _RESULT.get(event.result_state) if event.result_state is not None else None
-        words = words or _ENDED.get(event.status)
-        if words is None or self._told.get(event.task_id) == words or self._comes_down(event):
-            return
-        self._told[event.task_id] = words
-        name = safe_text(event.name or event.task_id, 40)
-        bad = event.status in _BAD or event.result_state in _RESULT
-        self._app.notify(f"{name} {words}", severity="warning" if bad else "information", markup=False)
-        self._app.attract(f"{name} {words}")
+    def _say(self, text: str, *, good: bool, title: str = "") -> None:
+        self._app.notify(text, title=title, severity="information" if good else "warning", markup=False)
+        self._app.attract(title or text.replace("\n", " "))
 
     def _comes_down(self, event: TaskChanged) -> bool:
         """Its arrival will be told."""
         done = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
         return done and event.kind is not TaskKind.SIGNING and self._app.downloads.by_themselves
+
+
+def _happened(outcome: Outcome) -> Happened:
+    if outcome.error is None:
+        return Happened.CAME
+    return _MISSED.get(outcome.error.code, Happened.MISSED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -82,6 +82,7 @@ class Session:
     def __init__(self, connection: Connection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
         self.profile = profile
         self.profiles = profiles
+        self._people: tuple[str, ...] = ()
         self._connection = connection
         self._client: asyncio.Future[Client] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -109,6 +110,8 @@ class Session:
         """The same workspace, as somebody else."""
         await self.stop()
         self.profile = profile
+        if profile not in self.profiles:
+            self.profiles = (*self.profiles, profile)
         self._client = None
         await self.start(post)
 
@@ -125,6 +128,23 @@ class Session:
             # Whoever asks meets an error; nobody asking is no fault.
             self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._client
+
+    def meet(self, identities: Iterable[str]) -> None:
+        """People of the workspace: here one can be each of them, with a profile or without."""
+        self._people = tuple(identities)
+
+    @property
+    def everybody(self) -> tuple[Profile, ...]:
+        """The profiles, then the people one has met that have none; being somebody makes a profile for this session."""
+        having, taken = {each.identity for each in self.profiles}, {each.name for each in self.profiles}
+        names = ((each, each.partition(":")[2]) for each in self._people if each not in having)
+        return (
+            *self.profiles,
+            *(
+                Profile(name=each if name in taken else name, identity=each, workspace=self.profile.workspace)
+                for each, name in names
+            ),
+        )
 
     def next_profile(self) -> Profile:
         """The one after this among those of the workspace, round and round."""

@@ -75,7 +75,8 @@ class AccessActs:
     async def _added_subject(self, answers: Answers) -> bool:
         subject = parse_subject(answers.texts["subject"])
         made = await (await self._place.client()).add_subject(subject, answers.texts["display"])
-        await self._shown(made.id, f"{made.id} is known now")
+        acting = "; P acts as them" if kind_of(made.id) is SubjectKind.USER else ""
+        await self._shown(made.id, f"{made.id} is known now: + gives rights{acting}")
         return True
 
     # ---- groups

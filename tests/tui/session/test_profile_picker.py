@@ -1,0 +1,53 @@
+"""One key acts as anybody of the workspace, with a profile or without."""
+
+from __future__ import annotations
+
+from stage import PROFILES, make_app, running, settled, text_of, until
+from tui_world import ADMINISTRATOR, DEVELOPER, World, WorldConnection
+
+from sealyard.client.profiles import Profile
+from sealyard.client.settings import Settings
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.session.session import Session
+
+
+def alone(world: World) -> SealyardApp:
+    """As a workspace that was made a moment ago: its administrator has a profile, and nobody else."""
+    profile = Profile(name="yard", identity=ADMINISTRATOR, workspace="/srv/yard")
+    session = Session(WorldConnection(world, None), profile, (profile,))
+    return SealyardApp(session, Settings(bell=False), now=lambda: world.now)
+
+
+async def test_who_sees_the_people_of_the_workspace_can_act_as_those_without_a_profile_and_go_back(
+    world: World,
+) -> None:
+    app = alone(world)
+    async with running(app) as pilot:
+        await pilot.press("P")
+        await until(pilot, lambda: "Who are you?" in text_of(app) and DEVELOPER in text_of(app))
+        assert [each.identity for each in app.session.everybody].count(ADMINISTRATOR) == 1
+        app.screen.dismiss("developer")
+        await until(pilot, lambda: app.standing.identity == DEVELOPER and app.standing.workspace)
+        await settled(pilot)
+        await pilot.press("P")
+        await until(pilot, lambda: "yard  " + ADMINISTRATOR in text_of(app))
+        await pilot.press("escape", "f2")
+        await until(pilot, lambda: app.standing.identity == ADMINISTRATOR)
+
+
+async def test_who_may_not_see_the_people_is_offered_the_profiles_alone_and_nothing_is_refused(world: World) -> None:
+    app = make_app(world, "developer")
+    async with running(app) as pilot:
+        await pilot.press("P")
+        await until(pilot, lambda: "Who are you?" in text_of(app))
+        assert app.session.everybody == PROFILES
+
+
+def test_a_name_that_a_profile_has_is_not_given_to_somebody_else() -> None:
+    profile = Profile(name="dev", identity="USER:root", workspace="/srv/yard")
+    session = Session(WorldConnection(World(), None), profile, (profile,))
+    session.meet(("USER:root", "USER:dev"))
+    assert [(each.name, each.identity) for each in session.everybody] == [
+        ("dev", "USER:root"),
+        ("USER:dev", "USER:dev"),
+    ]
