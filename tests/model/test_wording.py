@@ -15,6 +15,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def test_sizes_have_the_unit_that_fits() -> None:
     sizes = (0, 1023, 1024, 1536 * 1024, 3 << 30, 5 << 40)
     assert [size_text(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
+    assert size_text((1 << 20) - 1) == "1.0 MiB"
 
 
 def test_a_span_has_its_two_largest_units() -> None:

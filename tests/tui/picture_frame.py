@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import difflib
+import html
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
-
-from sealyard_tui.app import SealyardApp
 
 FOLDER = Path(__file__).parent / "pictures"
 REMAKE = "SEALYARD_REMAKE_PICTURES"
 
+LEFT_OUT = (
+    re.compile(r"\s*@font-face \{.*?\}", re.DOTALL),  # it would be fetched from a network
+    re.compile(r'\s*<clipPath id="terminal-line-\d+">.*?</clipPath>', re.DOTALL),  # lines that clip nothing
+    re.compile(r' clip-path="url\(#terminal-line-\d+\)"'),
+    re.compile(r"<text [^>]*>\n</text>"),  # ends of lines
+)
+SHORTER = {
+    "&#160;": "\xa0",
+    "terminal-r": "r",
+    ' shape-rendering="crispEdges"': "",
+    "<style>": "<style>\nrect { shape-rendering: crispEdges }",
+}
+NUMBER_OF_THE_RUN = re.compile(r"terminal-\d+")
 
-async def same_picture(pilot: Pilot[None], name: str, place: Path) -> None:
+
+async def same_picture(pilot: Pilot[Any], name: str, place: Path) -> None:
     """Fails where the screen looks other than its picture; what it looks like now is left in ``place``."""
     for each in (*pilot.app.screen.query(Input), *pilot.app.screen.query(TextArea)):
         each.cursor_blink = False
     await pilot.pause()
-    svg = _picture(pilot.app)
+    svg = picture_of(pilot.app)
     kept = FOLDER / f"{name}.svg"
     if os.environ.get(REMAKE):
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -39,17 +54,19 @@ async def same_picture(pilot: Pilot[None], name: str, place: Path) -> None:
         pytest.fail(f"{name} looks other than its picture: see {now}\n{changes or 'The words are the same.'}")
 
 
-def _picture(app: SealyardApp | object) -> str:
-    """Without what changes from run to run and without the font that is fetched from a network."""
-    svg = app.export_screenshot(title="Sealyard", simplify=True)  # type: ignore[attr-defined]
-    svg = re.sub(r"terminal-\d+", "terminal", svg)
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
-    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
+def picture_of(app: App[Any]) -> str:
+    """Without what changes from run to run, and without what a picture does not need."""
+    svg = NUMBER_OF_THE_RUN.sub("terminal", app.export_screenshot(title="Sealyard", simplify=True))
+    for each in LEFT_OUT:
+        svg = each.sub("", svg)
+    for long, short in SHORTER.items():
+        svg = svg.replace(long, short)
+    return "\n".join(line.strip() for line in svg.splitlines() if line.strip()) + "\n"
 
 
 def _words(svg: str) -> list[str]:
     """What can be read in a picture, a line for each row."""
     rows: dict[float, list[str]] = {}
     for y, text in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(.*?)</text>', svg):
-        rows.setdefault(float(y), []).append(text.replace("&#160;", " "))
+        rows.setdefault(float(y), []).append(html.unescape(text).replace("\xa0", " "))
     return ["".join(parts).rstrip() for _, parts in sorted(rows.items())]

@@ -361,6 +361,15 @@ async def test_no_color_emits_no_colour_at_all(world: World, monkeypatch: pytest
         assert COLOUR.findall(emitted(app)) == [], "a dialog"
 
 
+async def test_without_colour_the_row_one_is_on_is_reversed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with at(world, "audit") as (app, pilot):
+        assert all(each.reverse for each in cursor_styles(app, table_of(app)))
+        app.screen.set_focus(None)
+        await settled(pilot)
+        assert not any(each.reverse for each in cursor_styles(app, table_of(app)))
+
+
 async def test_with_colour_the_same_look_finds_some(world: World) -> None:
     """So that the test above cannot pass by looking wrongly."""
     async with at(world, "audit", size=(80, 24)) as (app, _):

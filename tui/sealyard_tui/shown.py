@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
+from pathlib import Path
 
 from textual.content import Content
 
@@ -90,6 +92,13 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 def task_title(task: Task) -> str:
     """Safe text: the task's name, else its first file's, else its id."""
     return safe_text(task.name or (task.inputs[0].name if task.inputs else task.id))
+
+
+def path_text(path: Path) -> str:
+    """Safe text, and with ``~`` for one's home folder: it can be typed where paths are read."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    text = str(path)
+    return safe_text(f"~{text.removeprefix(home)}" if path.is_relative_to(home) and home != "/" else text)
 
 
 def fields(pairs: list[tuple[str, Content | str]], *, width: int = 0) -> Content:

@@ -20,7 +20,7 @@ def size_text(size: int) -> str:
     amount = float(size)
     for unit in ("KiB", "MiB", "GiB"):
         amount /= 1024
-        if amount < 1024:  # noqa: PLR2004
+        if round(amount, 1) < 1024:  # noqa: PLR2004
             return f"{amount:.1f} {unit}"
     return f"{amount / 1024:.1f} TiB"
 

@@ -27,6 +27,8 @@ Cell = Content | str
 """A ``str`` is taken as plain text that has been made safe already; a ``Content`` may carry styles."""
 
 SPACE = 1
+SIGN_WIDTH = 2
+"""Cells before the first column: for the cursor, and for a mark."""
 NEAR_END = 50
 """Rows before the end at which more are asked for."""
 
@@ -69,7 +71,8 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         & > .big-table--marked { color: $accent; }
         &:focus > .big-table--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
         &:ansi > .big-table--cursor { text-style: bold underline; }
-        &:ansi:focus > .big-table--cursor { text-style: reverse; }
+        &:ansi:focus > .big-table--cursor { text-style: bold; }
+        &:nocolor:focus > .big-table--cursor { text-style: bold reverse; }
     }
     """
 
@@ -422,16 +425,19 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         style = self.get_visual_style("big-table--marked") if marked else self.visual_style
         at_cursor = index == self.cursor
         if at_cursor:
-            style = self.get_visual_style("big-table--cursor")
-        sign = ("▶" if at_cursor else " ") if not self._markable else _sign(at_cursor, marked)
+            style = self._cursor_style()
         cells = self._cells(self._rows[key])
-        line = Content.assemble(sign, *self._fitted(cells, width - len(sign)))
+        line = Content.assemble(_sign(at_cursor, marked), *self._fitted(cells, width - SIGN_WIDTH))
         return self._line(line, width, style)
 
+    def _cursor_style(self) -> Style:
+        """Textual leaves `reverse` out of a visual style."""
+        name = "big-table--cursor"
+        return self.get_visual_style(name) + Style(reverse=self.get_component_styles(name).text_style.reverse)
+
     def _heads(self, width: int) -> Content:
-        indent = "  " if self._markable else " "
         heads = [Content(column.title) for column in self._columns]
-        return Content.assemble(indent, *self._fitted(heads, width - len(indent)))
+        return Content.assemble(" " * SIGN_WIDTH, *self._fitted(heads, width - SIGN_WIDTH))
 
     def _fitted(self, cells: Sequence[Cell], width: int) -> list[Content | str]:
         """Cells cut and filled to the widths of their columns, with spaces between."""

@@ -28,7 +28,7 @@ class KeyHint(NamedTuple):
     @property
     def content(self) -> Content:
         if not self.enabled:
-            return Content.styled(f"{self.shown} {self.label}", "$text-disabled")
+            return Content.styled(f"{self.shown} {self.label}", "$text-muted")
         return Content.assemble(Content.styled(self.shown, "bold $accent"), f" {self.label}")
 
 

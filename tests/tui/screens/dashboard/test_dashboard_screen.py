@@ -175,7 +175,7 @@ async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(world
 async def test_progress_goes_into_the_row_without_a_read(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+        await until(pilot, lambda: world.listeners > 0 and "bootloader.bin" in text_of(app))
         world.fail["task"] = world.fail["tasks"] = StorageError("not to be read")
         world.progress("t-running", 400_000, 1_000_000, 40.0)
         world.now += timedelta(seconds=1)
@@ -574,3 +574,11 @@ async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired
         assert "AVAILABLE" in text_of(app)
         world.now += timedelta(hours=21)
         await until(pilot, lambda: f"! {ResultState.EXPIRED}" in text_of(app))
+
+
+async def test_a_window_made_larger_shows_the_detail_without_a_key(world: World) -> None:
+    app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        assert "bootloader.bin" not in text_of(app)
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: "bootloader.bin" in text_of(app))

@@ -121,7 +121,7 @@ async def test_read_only_hides_all_that_changes_something(world: World) -> None:
         footer = text_of(app).splitlines()[-1]
         assert "New" not in footer
         assert "Export" not in footer
-        assert "Certificates" in footer
+        assert "Certs" in footer
         await pilot.press("n", "e", "E", "R")
         await settled(pilot)
         assert app.screen.id == "devices"

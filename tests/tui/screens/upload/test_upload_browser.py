@@ -128,9 +128,9 @@ async def test_the_filter_narrows_and_escape_backs_out_level_by_level(world: Wor
 async def test_the_order_goes_round_by_key(world: World, folder: Path) -> None:
     async with running(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
-        await browser.press("s")
+        await browser.press("o")
         assert browser.names[-1] == "beta.bin"
-        await browser.press("s")
+        await browser.press("o")
         assert browser.names[2] == "beta.bin"
 
 
@@ -189,3 +189,17 @@ async def test_a_folder_that_takes_long_holds_nothing_up(
         await pilot.press("escape")
         await until(pilot, lambda: browser.answers == [None])
         answer.set()
+
+
+async def test_the_home_folder_is_written_as_people_type_it(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    app = make_app(world, screen="upload")
+    async with running(app, size=(80, 24)) as pilot:
+        shown = await opened(pilot, folder / "apps")
+        path = shown.browser.query_one("#path", Input)
+        assert path.value == "~/apps/"
+        path.value = "~/"
+        await shown.press("p", "enter")
+        await until(pilot, lambda: "alpha.bin" in shown.names)

@@ -39,6 +39,7 @@ DETAIL = "-detail"
 """The class of the screen while the detail was asked for where there is no room for both."""
 
 NO_TASKS = "No tasks yet: n asks for the first package."
+NO_TASKS_OF_MINE = "No tasks yet: people who have USE on a device configuration (5) ask for them."
 NO_MATCH = "Nothing matches the filter: Esc clears it."
 
 QUICK = (
@@ -153,10 +154,15 @@ class Dashboard(Place):
     async def load(self) -> None:
         await self._understand()
         await self._count()
-        self.table.say_when_empty(NO_MATCH if self._line else NO_TASKS)
+        self.table.say_when_empty(self._why_empty())
         await self._list.load()
         if self.pane.task_id:
             await self._read_detail(self.pane.task_id)
+
+    def _why_empty(self) -> str:
+        if self._line:
+            return NO_MATCH
+        return NO_TASKS if self.check_action("new", ()) else NO_TASKS_OF_MINE
 
     async def take(self, news: News) -> None:
         now = self.now()
@@ -292,18 +298,25 @@ class Dashboard(Place):
     @on(BigTable.Highlighted)
     def _looked_at(self, event: BigTable.Highlighted) -> None:
         self._see_what_is_possible()
-        if self._looking is not None:
-            self._looking.stop()
         if event.key is None:
             self.pane.clear()
-        elif self._pane_seen:
-            self._looking = self.set_timer(LOOK_SECONDS, self._look)
+        self._look_soon()
 
     @on(BigTable.Chosen)
     def _opened(self) -> None:
         self.add_class(DETAIL)
         self.call_after_refresh(self.pane.focus)
         self._look()
+
+    def on_resize(self) -> None:
+        """There may be room for the pane only now."""
+        self.call_after_refresh(self._look_soon)
+
+    def _look_soon(self) -> None:
+        if self._looking is not None:
+            self._looking.stop()
+        if self._pane_seen and self.pane.task_id != (self.table.cursor_key or ""):
+            self._looking = self.set_timer(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
         if (task_id := self.table.cursor_key) is not None:
@@ -368,7 +381,9 @@ class Dashboard(Place):
             case "new":
                 return writable and any(each is Action.USE for _, each in self.standing.rights)
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
-                return True if getattr(self._possible, action) or self.table.marked else None
+                # The keys are also asked for before the list is there.
+                marked = any(each.marked for each in self.query(BigTable))
+                return True if getattr(self._possible, action) or marked else None
         return super().check_action(action, parameters)
 
     def action_withdraw(self) -> None:

@@ -72,7 +72,7 @@ class Devices(Place):
             id="devices.newer",
             tooltip="Look at the version after",
         ),
-        Binding("d", "certificates", "Certificates", id="devices.certificates", tooltip="Write them as PEM files"),
+        Binding("d", "certificates", "Certs", id="devices.certificates", tooltip="Write its certificates as PEM files"),
         Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Make a key's next version"),
         Binding("E", "export", "Export", id="devices.export", tooltip="Write the symmetric key to a file"),
         Binding("c", "copy", "Copy the id", show=False, id="devices.copy", tooltip="To the clipboard"),

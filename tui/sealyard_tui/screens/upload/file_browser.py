@@ -26,6 +26,7 @@ from sealyard.model.wording import size_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.typed_paths import find_paths
+from sealyard_tui.shown import path_text
 from sealyard_tui.widgets.big_table import BigTable, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 
@@ -80,7 +81,7 @@ class FileBrowser(Dialog[Chosen | None]):
         Binding("l,right", "enter_folder", "Into", show=False, id="browser.into", tooltip="Open the folder"),
         Binding("slash", "filter", "Filter", id="browser.filter", tooltip="Narrow the list"),
         Binding("full_stop", "hidden", "Hidden", id="browser.hidden", tooltip="Show or hide hidden files"),
-        Binding("s", "order", "Order", id="browser.order", tooltip="By name, newest, largest"),
+        Binding("o", "order", "Order", id="browser.order", tooltip="By name, newest, largest"),
         Binding("tilde", "home", "Home", id="browser.home", tooltip="Your home folder"),
         Binding("p", "path", "Path", id="browser.path", tooltip="Type a path"),
         Binding("ctrl+a", "mark_all", "Mark all", show=False, id="browser.mark_all"),
@@ -155,7 +156,8 @@ class FileBrowser(Dialog[Chosen | None]):
         if self._unread:
             words = self._unread
         elif marked:
-            words = f"{len(marked)} marked, {size_text(sum(each.size for each in marked))}: Enter adds them"
+            what = "it" if len(marked) == 1 else "them"
+            words = f"{len(marked)} marked, {size_text(sum(each.size for each in marked))}: Enter adds {what}"
         else:
             hidden = "" if self._hidden else f", {sum(each.name.startswith('.') for each in self._rows)} hidden (.)"
             words = f"{len(self._rows)} entries{hidden}; by {self._order} · Enter adds or opens, space marks"
@@ -329,7 +331,7 @@ def _arranged(rows: list[FileRow], order: Order, *, hidden: bool, sought: str) -
 
 def _typable(folder: Path) -> str:
     """With a slash at the end, so that typing goes on; as it is shown where it could not be typed."""
-    return safe_text(str(folder)).rstrip("/") + "/"
+    return path_text(folder).rstrip("/") + "/"
 
 
 def _memory() -> StateFile[_Last]:

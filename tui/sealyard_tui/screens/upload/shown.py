@@ -12,8 +12,9 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskKind
 from sealyard.model.wording import size_text
 from sealyard_tui.screens.upload.form import Entry, Form, Part
+from sealyard_tui.session.advice import advice_here, told
 from sealyard_tui.session.watching_folder import Dropped, WatchDesk, WatchState
-from sealyard_tui.shown import age, plain, progress_bar, short_duration
+from sealyard_tui.shown import age, path_text, plain, progress_bar, short_duration
 
 KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
 BAR_WIDTH = 18
@@ -46,13 +47,13 @@ def entry_detail(entry: Entry | None) -> Content:
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
-        first = Content.styled(f"✗ {safe_text(problem.message)} {safe_text(problem.advice)}", "$error")
+        first = Content.styled(f"✗ {safe_text(told(problem))}", "$error")
     elif entry.file is not None:
         first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
     else:
         done, size = size_text(entry.done), size_text(entry.size)
         first = Content.styled(f"handing in and hashing: {done} of {size}", "$text-muted")
-    return Content("\n").join([first, Content.styled(safe_text(str(entry.path)), "$text-muted")])
+    return Content("\n").join([first, Content.styled(path_text(entry.path), "$text-muted")])
 
 
 def device_label(device: DeviceConfiguration | None) -> Content:
@@ -151,5 +152,5 @@ def dropped_reason(dropped: Dropped) -> str:
     """Why it is no offer, at length. Foreign text: made harmless by who shows it."""
     if isinstance(dropped.event, Refused | Postponed):
         error = dropped.event.error
-        return f"{error.message}\n{error.advice}"
+        return f"{error.message}\n{advice_here(error)}"
     return dropped.gone

@@ -60,7 +60,7 @@ class Upload(Place):
         Binding("t", "kind", "Kind", show=False, id="upload.kind", tooltip="Package, encryption or signing"),
         Binding("i", "signs", "What is signed", show=False, id="upload.signs", tooltip="Hash the file, or take it"),
         Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Type a name for the task"),
-        Binding("w", "watch", "Watch", id="upload.watch", tooltip="Folder whose files are offered here"),
+        Binding("w", "watch", "Watch", show=False, id="upload.watch", tooltip="Folder whose files are offered here"),
         Binding("X", "clear", "Empty the form", show=False, id="upload.clear", tooltip="Gives all files back"),
         Binding("o", "show_made", "Show the task", id="upload.show_made", tooltip="The task that was just made"),
         Binding("down", "field(1)", show=False, id="upload.next_field"),

@@ -1,0 +1,330 @@
+"""What each place and the important dialogs look like, at both sizes and in each kind of theme."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import approvals_scenes
+import pytest
+from picture_frame import same_picture
+from stage import make_app, running, settled, text_of, until
+from textual.command import CommandPalette
+from textual.pilot import Pilot
+from tui_world import NOW, World, sha
+
+from sealyard.client.download_events import Checked, Downloaded, DownloadProgress, Outcome
+from sealyard.client.settings import Settings
+from sealyard.model.errors import ResultExpiredError, StorageError
+from sealyard.model.workspace import KeyStore
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.look.preferences import Preferences
+from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.screens.dialogs.help import HelpScreen
+from sealyard_tui.screens.place import PLACES, Place
+from sealyard_tui.screens.upload.form import Part
+from sealyard_tui.screens.upload.upload import Upload
+from sealyard_tui.screens.welcome import welcome_app
+from sealyard_tui.screens.welcome.welcome_app import WelcomeApp
+from sealyard_tui.widgets.key_line import KeyLine
+
+SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
+THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
+WHO = {
+    "dashboard": "developer",
+    "upload": "developer",
+    "approvals": "owner",
+    "audit": "auditor",
+    "devices": "administrator",
+    "access": "administrator",
+}
+"""Who has most to do in each place."""
+
+SEEN = {
+    "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
+    "upload": ("firmware 2", "as expected", "ready"),
+    "approvals": ("gateway 1.5.0", "sensor 3.1", "3 waiting for you"),
+    "audit": ("KEY_USED", "Nobody decides"),
+    "devices": ("ECC_NIST_P256", "sensor"),
+    "access": ("USER:administrator", "GROUP:owners"),
+}
+"""What must be there before a picture is worth a look."""
+
+EMPTY = {
+    "dashboard": "n asks for the first package",
+    "upload": "No files yet",
+    "approvals": "Nothing waits",
+}
+
+
+@pytest.fixture(autouse=True)
+def same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The same time zone, and a home whose place does not show."""
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    folder = tmp_path / "firmware"
+    (folder / "archive").mkdir(parents=True)
+    for name, size in (
+        ("gateway-1.6.0.bin", 1_048_576),
+        ("gateway-boot-1.6.0.bin", 65_536),
+        ("gateway-1.6.0.json", 64),
+        (".gitignore", 8),
+    ):
+        (folder / name).write_bytes(name.encode()[:1] * size)
+    for each in (*folder.iterdir(), folder):
+        os.utime(each, (NOW.timestamp() - 3600, NOW.timestamp() - 3600))
+    return folder
+
+
+async def sees(pilot: Pilot[None], *words: str) -> None:
+    """Once all of it is there, wherever lines end."""
+
+    def there() -> bool:
+        seen = " ".join(text_of(pilot.app).split())  # type: ignore[arg-type]
+        return all(each in seen for each in words)
+
+    await until(pilot, there)
+    await settled(pilot)
+
+
+async def dialog_opens(pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+    await settled(pilot)
+
+
+async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
+    """The form with two files of firmware and one of metadata, one digest of which was expected."""
+    await until(pilot, lambda: isinstance(app.screen, Upload))
+    place = app.screen
+    assert isinstance(place, Upload)
+    place.add_paths((folder / "gateway-boot-1.6.0.bin", folder / "gateway-1.6.0.bin"))
+    place.add_paths((folder / "gateway-1.6.0.json",), Part.METADATA)
+    await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+    second = place.form.entries[1]
+    assert second.file is not None
+    place.form.change(second.key, expected=second.file.sha256)
+    place.form.device = "gw"
+    place.reload()
+    await pilot.press("g")
+    await settled(pilot)
+
+
+# ---- places
+
+
+@asynccontextmanager
+async def shown(
+    world: World, place: str, firmware: Path, theme: str = "sealyard-dark"
+) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
+    """A place with all of it read, at 80x24."""
+    if place == "approvals":
+        approvals_scenes.fill(world)
+        world.previous["t-waiting"] = approvals_scenes.earlier()
+    app = make_app(world, WHO[place], screen=place, theme=theme)
+    async with running(app, size=(80, 24)) as pilot:
+        if place == "upload":
+            await filled(app, pilot, firmware)
+        if place == "approvals":
+            await approvals_scenes.rested(app, pilot)
+        await sees(pilot, *SEEN[place])
+        seconds_go_by(app)
+        yield app, pilot
+
+
+def seconds_go_by(app: SealyardApp) -> None:
+    """What is said each second is said, whether one has gone by or not."""
+    place = app.screen
+    assert isinstance(place, Place)
+    place.tick(place.now())
+
+
+async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
+    await pilot.resize_terminal(*SIZES[size])
+    await until(pilot, lambda: app.size == SIZES[size])
+    await settled(pilot)
+    if app.current_mode == "dashboard" and size == "120x40" and not app.screen.is_modal:
+        await until(pilot, lambda: "bootloader.bin" in text_of(app))
+    await settled(pilot)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_each_place_looks_as_it_was_approved(world: World, place: str, firmware: Path, tmp_path: Path) -> None:
+    async with shown(world, place, firmware) as (app, pilot):
+        for size in SIZES:
+            await resized(app, pilot, size)
+            for name, theme in THEMES.items():
+                app.theme = theme
+                await settled(pilot)
+                await sees(pilot, *SEEN[place])
+                await same_picture(pilot, f"{place}-{size}-{name}", tmp_path)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_each_place_looks_as_it_was_approved_without_colour(
+    world: World, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with shown(world, place, firmware) as (app, pilot):
+        for size in SIZES:
+            await resized(app, pilot, size)
+            await sees(pilot, *SEEN[place])
+            await same_picture(pilot, f"{place}-{size}-no-color", tmp_path)
+
+
+@pytest.mark.parametrize("place", EMPTY)
+async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp_path: Path) -> None:
+    world.tasks.clear()
+    app = make_app(world, WHO[place], screen=place)
+    async with running(app, size=(80, 24)) as pilot:
+        await sees(pilot, EMPTY[place])
+        seconds_go_by(app)
+        await same_picture(pilot, f"{place}-empty", tmp_path)
+
+
+@pytest.mark.parametrize("who", ["developer", "owner", "auditor", "administrator"])
+async def test_at_80_columns_no_key_in_the_footer_is_clipped(world: World, who: str) -> None:
+    app = make_app(world, who)
+    async with running(app, size=(80, 24)) as pilot:
+        for place, (key, _) in PLACES.items():
+            await pilot.press(key)
+            await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+            await settled(pilot)
+            line = app.screen.query_one(KeyLine)
+            assert len(line.hints) > 1, place
+            assert line.shown == line.hints, f"{place}, for {who}"
+
+
+# ---- dialogs
+
+Opening = Callable[[SealyardApp, Pilot[None]], Awaitable[None]]
+
+
+async def _approve(_: SealyardApp, pilot: Pilot[None]) -> None:
+    await dialog_opens(pilot, "A")
+    await pilot.press(*"gatew")
+    await sees(pilot, "gatew", "cannot be undone")
+
+
+async def _reject(_: SealyardApp, pilot: Pilot[None]) -> None:
+    await dialog_opens(pilot, "x")
+    await pilot.press(*"Built from the wrong branch.")
+    await sees(pilot, "wrong branch")
+
+
+async def _error(app: SealyardApp, pilot: Pilot[None]) -> None:
+    app.show_error(
+        StorageError("The artifact store is full.", "Make room on its disk, then try again."),
+        detail="artifacts: 0 bytes free of 512 GiB, 18 MiB wanted",
+    )
+    await sees(pilot, "is full", "Make room")
+
+
+async def _help(app: SealyardApp, pilot: Pilot[None]) -> None:
+    await pilot.press("question_mark")
+    await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+    await sees(pilot, "Help: Dashboard")
+
+
+async def _palette(app: SealyardApp, pilot: Pilot[None]) -> None:
+    await pilot.press("ctrl+p")
+    await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+    await pilot.press(*"gateway")
+    await until(pilot, lambda: "gateway 1.4.3 beta" in text_of(app))
+    await until(pilot, lambda: not app.screen._show_busy)  # type: ignore[attr-defined]
+
+
+async def _browser(_: SealyardApp, pilot: Pilot[None]) -> None:
+    await dialog_opens(pilot, "b")
+    await sees(pilot, "gateway-boot-1.6.0.bin")
+    await pilot.press("j", "space")
+    await sees(pilot, "1 marked", "~/firmware/")
+
+
+async def _device_form(_: SealyardApp, pilot: Pilot[None]) -> None:
+    await dialog_opens(pilot, "n")
+    await sees(pilot, "Name")
+
+
+async def _verify(_: SealyardApp, pilot: Pilot[None]) -> None:
+    await dialog_opens(pilot, "V")
+    await pilot.press("enter")
+    await sees(pilot, "Everything fits")
+
+
+async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
+    file = Downloaded(
+        task_id="t-done",
+        path="/srv/results/gateway-1.4.2.se-1",
+        size=1_114_700,
+        sha256=sha("container"),
+        checked=Checked.SIGNATURE,
+        at=NOW,
+    )
+    app.downloads.folder = Path("/srv/results")
+    expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
+    app.downloads.known.update(
+        {
+            "t-done": Outcome(task_id="t-done", name="gateway 1.4.2", downloaded=file),
+            "t-1": DownloadProgress(task_id="t-1", name="sensor 3.0", bytes_done=43, bytes_total=100),
+            "t-expired": Outcome(task_id="t-expired", name="gateway 1.4.1", error=expired),
+        }
+    )
+    await dialog_opens(pilot, "L")
+    await sees(pilot, "signature and digest", "43 %", "expired")
+
+
+DIALOGS: dict[str, tuple[str, Opening]] = {
+    "approve": ("approvals", _approve),
+    "reject": ("approvals", _reject),
+    "error": ("dashboard", _error),
+    "help": ("dashboard", _help),
+    "palette": ("dashboard", _palette),
+    "downloads": ("dashboard", _downloads),
+    "file-browser": ("upload", _browser),
+    "device-form": ("devices", _device_form),
+    "verify": ("audit", _verify),
+}
+"""By name: the place under it, and how it is opened."""
+
+
+@pytest.mark.parametrize("dialog", DIALOGS)
+async def test_each_dialog_looks_as_it_was_approved(
+    world: World, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(firmware)
+    place, opened = DIALOGS[dialog]
+    async with shown(world, place, firmware) as (app, pilot):
+        await opened(app, pilot)
+        for size in SIZES:
+            await resized(app, pilot, size)
+            await same_picture(pilot, f"dialog-{dialog}-{size}", tmp_path)
+
+
+async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:
+    async with running(make_app(world), size=(58, 16)) as pilot:
+        await sees(pilot, "Too small a window", "58 and 16")
+        await same_picture(pilot, "too-small", tmp_path)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_first_start_looks_as_it_was_approved(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(welcome_app, "best_key_store", lambda: KeyStore.PASSPHRASE)
+    app = WelcomeApp(Preferences(Settings()))
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(pilot, lambda: "Make a workspace" in text_of(app))  # type: ignore[arg-type]
+        await same_picture(pilot, f"welcome-{size}", tmp_path)
