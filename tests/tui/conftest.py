@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from pathlib import Path
 
 import pytest
+import textual.app
+import textual.pilot
+from stage import MOMENT, idle
 from tui_world import World
+
+# Each application leaves thousands of objects behind; at Python's own pace a fifth of the time goes into looking at
+# them again and again.
+gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,6 +35,36 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS", "VISUAL", "EDITOR", "PAGER"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def idle_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pilots wait for what is to be done, not for what the clock says."""
+    monkeypatch.setattr(textual.app, "wait_for_idle", idle)
+    monkeypatch.setattr(textual.pilot, "wait_for_idle", idle)
+
+
+PAUSES = (
+    "screens.approvals.approvals.REST",
+    "screens.approvals.list.PAUSE",
+    "screens.audit.audit.REST",
+    "screens.audit.reading.PAUSE",
+    "screens.dashboard.dashboard.LOOK_SECONDS",
+    "screens.dashboard.list.PACE_SECONDS",
+    "screens.devices.devices.REST",
+    "session.notices.GATHER_SECONDS",
+    "session.session.GATHER_SECONDS",
+    "session.watching_folder.TELL_SECONDS",
+    "widgets.filter_bar.PAUSE",
+)
+"""What waits for a person's hands, or gathers what comes together."""
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So short that a pilot waits for their end."""
+    for each in PAUSES:
+        monkeypatch.setattr(f"sealyard_tui.{each}", MOMENT / 2)
 
 
 @pytest.fixture

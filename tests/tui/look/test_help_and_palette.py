@@ -31,7 +31,7 @@ async def test_help_opens_and_closes_by_key(world: World, key: str, close: str) 
 
 async def test_help_is_about_the_place_where_one_is(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(100, 60)) as pilot:
+    async with running(app, size=(100, 100)) as pilot:
         for place, (key, label) in PLACES.items():
             await pilot.press(key)
             await settled(pilot)
@@ -49,7 +49,7 @@ async def test_help_is_about_the_place_where_one_is(world: World) -> None:
 
 async def test_help_names_every_key_of_an_action_after_a_persons_own_map(world: World) -> None:
     app = make_app(world, keys={"app.leave": "f10,Q"})
-    async with running(app, size=(100, 60)) as pilot:
+    async with running(app, size=(100, 100)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
         line = next(line for line in text_of(app).splitlines() if "app.leave" in line)

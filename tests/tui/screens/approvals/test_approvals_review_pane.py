@@ -179,7 +179,8 @@ async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(wor
         assert review.virtual_size.height == review._lines
         await press(app, pilot, "G", "k")
         assert not review.was_read(world.tasks[SECOND])
-        await press(app, pilot, "n", "G", "k", "N")
+        for keys in (("n",), ("G", "k"), ("N",)):
+            await press(app, pilot, *keys)
         assert review.was_read(world.tasks[SECOND])
         assert review.was_read(world.tasks[FIRST])
         assert not review.was_read(world.tasks[SENSOR])
