@@ -12,12 +12,13 @@ from textual.css import stylesheet
 from textual.css.model import RuleSet
 from tui_world import World
 
-from sealyard_tui.look.stylesheet import LastingStylesheet
+from sealyard_tui.look.stylesheet import LastingStylesheet, parsed_with
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
-    """How often each source was parsed."""
+    """How often each source was parsed since nothing was."""
+    parsed_with.cache_clear()
     found: Counter[object] = Counter()
     parse = stylesheet.parse
 
@@ -39,6 +40,14 @@ async def test_no_style_is_parsed_twice_at_the_start_and_at_the_first_sight_of_p
             app.switch_mode(place)
             await pilot.pause()
         assert max(parsed.values()) == 1
+
+
+async def test_the_next_application_of_the_same_look_parses_nothing(world: World, parsed: Counter[object]) -> None:
+    async with running(make_app(world)):
+        pass
+    before = parsed.total()
+    async with running(make_app(world)):
+        assert parsed.total() == before
 
 
 async def test_another_theme_colours_all_that_was_parsed(world: World) -> None:
