@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import cast
 
+import pytest
 from stage import make_app, running, settled, text_of, until
 from tui_world import OWNER, World, task
 
 from sealyard.model.errors import StorageError
+from sealyard_tui.screens.place import Place
 
 
 async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:
@@ -58,3 +62,21 @@ async def test_many_events_arrive_as_few_messages(world: World) -> None:
             world.put(task(f"t{number}"))
         await until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)  # type: ignore[attr-defined]
         assert len(heard) <= 5
+
+
+async def test_work_that_is_cancelled_before_it_begins_leaves_nothing_unawaited(
+    world: World, recwarn: pytest.WarningsRecorder
+) -> None:
+    begun = []
+
+    async def work() -> None:
+        begun.append(True)
+
+    async with running(app := make_app(world)) as pilot:
+        place = cast(Place, app.screen)
+        for _ in range(2):
+            place.attempt(work(), group="one", exclusive=True)
+        await settled(pilot)
+        gc.collect()
+    assert begun == [True]
+    assert [each for each in recwarn if "never awaited" in str(each.message)] == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +14,12 @@ import msgspec
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.command import Provider
+from textual.command import CommandPalette, Provider
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.signal import Signal
+from textual.widgets import Input
+from textual.worker import Worker
 
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
@@ -36,6 +41,7 @@ from sealyard_tui.session.session import Session
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.session.watching_folder import WatchDesk
 from sealyard_tui.terminal.ending import heed_signals
+from sealyard_tui.widgets.safe_input import PRINTABLE
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +192,7 @@ class SealyardApp(App[None]):
 
     def _open(self) -> None:
         """Loading the engine would slow the first paint down, even on another thread."""
-        self.run_worker(self.guarded(self.session.start(self.post_message)), group="session", exit_on_error=False)
+        self.begin(self, self.session.start(self.post_message), group="session")
 
     def _fatal_error(self) -> None:
         """A fault of ours: Textual would print all local variables, secrets among them."""
@@ -196,6 +202,16 @@ class SealyardApp(App[None]):
 
     def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
         super().delay_update(min(delay, SWITCH_SECONDS))
+
+    def begin(
+        self, node: DOMNode, work: Coroutine[Any, Any, None], *, group: str = "default", exclusive: bool = False
+    ) -> Worker[None]:
+        """Does ``work``, guarded, beside the handlers and as long as ``node`` is there."""
+        guarded: Callable[[], Coroutine[Any, Any, None]] = partial(self.guarded, work)
+        worker: Worker[None] = node.run_worker(guarded, group=group, exclusive=exclusive, exit_on_error=False)
+        # One that is cancelled before it runs would leave it behind, never awaited.
+        weakref.finalize(worker, work.close)
+        return worker
 
     async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Does ``work``; what goes wrong is shown and the application goes on."""
@@ -234,7 +250,7 @@ class SealyardApp(App[None]):
             return
         if event.error is not None:
             self.notify(safe_text(told(event.error)), severity="warning", markup=False)
-        self.run_worker(self.guarded(self._arrive()), group="arrive", exclusive=True, exit_on_error=False)
+        self.begin(self, self._arrive(), group="arrive", exclusive=True)
 
     async def _arrive(self) -> None:
         """Learns who one is here, and begins what goes on beside the screens."""
@@ -266,7 +282,7 @@ class SealyardApp(App[None]):
         self.news.publish(news)
         self.notices.hear(news)
         if news.durable:
-            self.run_worker(self.guarded(self._count()), group="count", exit_on_error=False)
+            self.begin(self, self._count(), group="count")
 
     async def _count(self) -> None:
         """One count at a time, and one more for all that came meanwhile."""
@@ -305,7 +321,7 @@ class SealyardApp(App[None]):
     def become(self, profile: Profile) -> None:
         """Somebody else of the same workspace looks from now on."""
         if profile.name != self.session.profile.name and self.standing.engine is not EngineState.STARTING:
-            self.run_worker(self.guarded(self._switch(profile)), group="session", exclusive=True, exit_on_error=False)
+            self.begin(self, self._switch(profile), group="session", exclusive=True)
 
     async def _switch(self, profile: Profile) -> None:
         await self.downloads.end()
@@ -391,6 +407,11 @@ class SealyardApp(App[None]):
         if action == "left_out":
             return self.look.left_out
         return super().check_action(action, parameters)
+
+    @on(CommandPalette.Opened)
+    def _palette_opened(self) -> None:
+        """Its line is Textual's own, which would draw whatever is pasted."""
+        self.screen.query_one(Input).restrict = PRINTABLE
 
     def search_themes(self) -> None:
         self.look.pick_theme()

@@ -99,7 +99,7 @@ class Place(Screen[None]):
 
     def attempt(self, work: Coroutine[Any, Any, None], *, group: str = "act", exclusive: bool = False) -> Worker[None]:
         """Does ``work`` beside the handlers; what goes wrong is shown in a dialog."""
-        return self.run_worker(self.sealyard.guarded(work), group=group, exclusive=exclusive, exit_on_error=False)
+        return self.sealyard.begin(self, work, group=group, exclusive=exclusive)
 
     def flash(self, text: str, *, warning: bool = False) -> None:
         """``text`` may hold foreign text."""

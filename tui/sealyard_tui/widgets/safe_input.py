@@ -8,6 +8,14 @@ from textual.widgets import Input
 UNPRINTABLE = "�"
 """One cell for one character, so that the cursor stays where it is."""
 
+PRINTABLE = r"[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*"
+"""For an Input that is not ours: controls, and what turns the direction of text or has no width, are not taken."""
+
+
+def printable(text: str) -> str:
+    """Of the same length."""
+    return "".join(char if char.isprintable() else UNPRINTABLE for char in text)
+
 
 class SafeInput(Input):
     """The value is what it is; only its looks are made harmless."""
@@ -15,5 +23,6 @@ class SafeInput(Input):
     @property
     def _value(self) -> Text:
         shown = super()._value
-        shown.plain = "".join(char if char.isprintable() else UNPRINTABLE for char in shown.plain)
+        if not self.password:
+            shown.plain = printable(self.value)  # Rich leaves some out, and the cursor would stand beside its place
         return shown
