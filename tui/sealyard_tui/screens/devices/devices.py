@@ -11,6 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import Static
 
 from sealyard.client.catalogues import Catalogues, read_catalogues
@@ -30,6 +31,9 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 
 RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
 """What this place shows something of, as news name it."""
+
+REST = 0.05
+"""Seconds without a move after which the configuration under the cursor is shown in full."""
 
 
 class Devices(Place):
@@ -86,6 +90,7 @@ class Devices(Place):
         self.acts = DeviceActs(self)
         self._devices: tuple[DeviceConfiguration, ...] = ()
         self._catalogues: Catalogues | None = None
+        self._rest: Timer | None = None
 
     def compose_place(self) -> ComposeResult:
         yield FilterBar(self.remembered.filter, hint="a name, an algorithm, a key")
@@ -174,10 +179,13 @@ class Devices(Place):
 
     @on(BigTable.Highlighted)
     def _highlighted(self) -> None:
+        """A held key moves on at once; the detail follows where it rests."""
         row: DeviceConfiguration | None = self.query_one(BigTable).cursor_row
         if row is None or self.shown is None or self.shown.id != row.id:
             self.shown = row
-        self._show_detail()
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(REST, self._show_detail)
 
     @on(BigTable.Chosen)
     def _open(self) -> None:
