@@ -104,3 +104,16 @@ async def test_hostile_names_of_profiles_and_workspaces_are_harmless(name: str) 
         app.show(profile=name, workspace=name, identity=f"USER:{name}", four_eyes=name)
         await pilot.pause()
         assert harmless(app.text())
+
+
+async def test_at_60_columns_every_place_is_seen_whole_enough_to_go_there_with_what_waits() -> None:
+    app = Bench()
+    async with app.run_test(size=(60, 18)) as pilot:
+        app.show(waiting_for_me=12)
+        await pilot.pause()
+        tabs = app.text().splitlines()[0]
+        assert " ".join(tabs.split()) == "1 Dashbo… 2 Upload 3 Approv…·12 4 Audit 5 Devices 6 Access"
+        await pilot.resize_terminal(80, 24)
+        app.show(waiting_for_me=12)
+        await pilot.pause()
+        assert "1 Dashboard" in app.text()

@@ -24,6 +24,12 @@ MARGIN = 3
 """Cells beside the words."""
 
 
+WHOLE_LABELS = 70
+"""Columns from which on every place's name fits, with two digits of what waits."""
+
+SHORT_LABEL = 7
+
+
 class PlaceTab(Static):
     """One place's name and key; a click goes there."""
 
@@ -42,8 +48,9 @@ class PlaceTab(Static):
     def render(self) -> Content:
         count = Content.styled(f"·{self._count}", "$warning bold") if self._count else Content("")
         here = self.has_class("here")
+        label = safe_text(self._label, 0 if self.app.size.width >= WHOLE_LABELS else SHORT_LABEL)
         return Content.assemble(
-            Content.styled(self._key, "$text-muted"), " ", Content.styled(self._label, "bold" if here else ""), count
+            Content.styled(self._key, "$text-muted"), " ", Content.styled(label, "bold" if here else ""), count
         )
 
     def show_count(self, count: int) -> None:
@@ -76,8 +83,8 @@ class StatusBar(Vertical):
         self.query_one("#engine", Static).update(engine)
         self.query_one("#engine", Static).tooltip = Content(f"Four eyes, {standing.four_eyes}")
         for tab in self.query(PlaceTab):
-            if tab.place == "approvals":
-                tab.show_count(standing.waiting_for_me)
+            tab.set_class(self.app.size.width < WHOLE_LABELS, "-short")
+            tab.show_count(standing.waiting_for_me if tab.place == "approvals" else 0)
 
 
 def _fitting(standing: Standing, width: int) -> tuple[Content, Content]:

@@ -213,7 +213,7 @@ async def test_several_are_approved_by_typing_how_many(world: World) -> None:
 
 async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(world: World) -> None:
     async with queue(world) as (app, pilot):
-        await press(app, pilot, "a")
+        await press(app, pilot, "m")
         await pilot.press("G", "k", "space", "g", "space", "A")
         await until(pilot, lambda: "Type approve 1 to go on" in text_of(app))
         assert "by the owner  left out: own task" in text_of(app)

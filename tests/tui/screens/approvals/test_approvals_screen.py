@@ -34,24 +34,24 @@ async def test_what_waits_for_me_is_listed_with_all_that_a_row_says(world: World
 
 async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(world: World) -> None:
     async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "a")
+        await press(app, pilot, "m")
         assert ids(app) == [FIRST, SECOND, SENSOR, OWN, LATE]
         lines = text_of(app).splitlines()
         assert "✗ own task" in next(line for line in lines if "by the owner" in line)
         assert "over ✗ over" in next(line for line in lines if "too late" in line)
-        await press(app, pilot, "a")
+        await press(app, pilot, "m")
         assert ids(app) == [FIRST, SECOND, SENSOR]
 
 
 async def test_somebody_without_the_right_is_told_so_in_the_row(world: World) -> None:
     async with queue(world, "administrator", size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "a")
+        await press(app, pilot, "m")
         assert text_of(app).count("✗ no right") == 5
 
 
 async def test_one_who_decided_already_sees_that(world: World) -> None:
     async with queue(world) as (app, pilot):
-        await press(app, pilot, "a")
+        await press(app, pilot, "m")
         client = await app.session.client()
         await client.decide(SENSOR, Verdict.APPROVED)
         await until(pilot, lambda: "✗ decided" in text_of(app))
@@ -62,7 +62,7 @@ async def test_an_empty_queue_says_so_kindly_and_what_to_do(world: World) -> Non
     world.tasks.clear()
     async with queue(world, size=(80, 24)) as (app, pilot):
         await until(pilot, lambda: "Nothing waits for you" in text_of(app))
-        assert "Press a" in text_of(app)
+        assert "Press m" in text_of(app)
 
 
 async def test_who_may_approve_nothing_is_told_why_the_queue_is_empty(world: World) -> None:
@@ -236,7 +236,7 @@ async def test_read_only_hides_what_decides(world: World) -> None:
 
 async def test_deciding_is_greyed_on_a_task_that_is_not_mine_to_decide(world: World) -> None:
     async with queue(world) as (app, pilot):
-        await press(app, pilot, "a", "j", "j", "j")
+        await press(app, pilot, "m", "j", "j", "j")
         assert table(app).cursor_key == OWN
         assert place(app).check_action("approve", ()) is None
         await pilot.press("A")

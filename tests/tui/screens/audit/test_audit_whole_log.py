@@ -200,6 +200,16 @@ async def test_a_file_that_is_there_is_replaced_only_after_a_yes(world: World, t
         assert path.read_text().count("\n") == 60
 
 
+async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(world: World, tmp_path: Path) -> None:
+    app = audit_app(world, tmp_path)
+    async with running(app) as pilot:
+        await pilot.press("X")
+        await until(pilot, lambda: "JSON lines" in text_of(app))
+        lines = text_of(app).splitlines()
+        assert any("●" in line and "JSON lines" in line for line in lines)
+        assert not any("●" in line and "spreadsheet" in line for line in lines)
+
+
 async def test_escape_stops_the_export_and_leaves_nothing_of_it(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

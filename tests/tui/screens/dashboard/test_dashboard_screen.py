@@ -136,8 +136,28 @@ async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> N
 async def test_with_no_tasks_it_says_what_to_do_next(world: World) -> None:
     world.tasks.clear()
     app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await until(pilot, lambda: "No tasks yet: n asks for the first package." in text_of(app))
+
+
+async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(world: World) -> None:
+    world.tasks.clear()
+    app = make_app(world, "administrator")
     async with running(app, size=(80, 24)):
-        assert "No tasks yet: n asks for the first package." in text_of(app)
+        assert "n asks for the first package" not in text_of(app)
+        assert "USE on a device configuration (5)" in text_of(app)
+
+
+async def test_at_80_columns_the_counters_are_whole_however_long_ago_it_was_read(world: World) -> None:
+    app = make_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await settled(pilot)
+        world.now += timedelta(seconds=3_000)
+        place(app).tick(world.now)
+        await until(pilot, lambda: "updated" in text_of(app))
+        counters = text_of(app).splitlines()[3]
+        assert "available" in counters
+        assert "gone" in counters
 
 
 async def test_names_of_strangers_are_shown_harmless(world: World) -> None:

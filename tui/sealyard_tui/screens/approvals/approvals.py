@@ -37,7 +37,7 @@ class Approvals(Deciding):
     PLACE = "approvals"
     CSS_PATH = "approvals.tcss"
     HELP = (
-        "What waits for a decision of yours, and by `a` all that waits, with the reason where you may not decide. "
+        "What waits for a decision of yours, and by `m` all that waits, with the reason where you may not decide. "
         "The review shows all that is released: files with their digests, metadata, keys, and what changed since the "
         "last approved package of the same configuration.\n"
         "Enter reads the review alone on the screen; from the list . and , scroll it. Approving is typed, for it "
@@ -47,7 +47,7 @@ class Approvals(Deciding):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("A,ctrl+a", "approve", "Approve", id="approvals.approve", tooltip="Release it; asked again, by typing"),
         Binding("x", "reject", "Reject", id="approvals.reject", tooltip="Refuse it, with a reason"),
-        Binding("a", "toggle_all", "Mine/all", id="approvals.all", tooltip="What waits for me, or all that waits"),
+        Binding("m", "toggle_all", "Mine/all", id="approvals.all", tooltip="What waits for me, or all that waits"),
         Binding("n,right_square_bracket", "next(1)", "Next", id="approvals.next", tooltip="The next task", show=False),
         Binding("N,left_square_bracket", "next(-1)", "Previous", id="approvals.previous", show=False),
         Binding("full_stop,shift+down", "scroll_review(1)", "Review down", id="approvals.review_down", show=False),

@@ -104,9 +104,9 @@ def why_empty(standing: Standing, *, everything: bool, filtered: bool) -> str:
     if not any(action is Action.APPROVE for _, action in standing.rights):
         return (
             "Nothing can wait for you: you may not approve for any device configuration. Who manages access (6) "
-            "can give you APPROVE on one. Press a for all that waits and that you may see."
+            "can give you APPROVE on one. Press m for all that waits and that you may see."
         )
     return (
         "Nothing waits for you: well done. New tasks appear here by themselves, and the tab above counts them. "
-        "Press a for all that waits, your own tasks too."
+        "Press m for all that waits, your own tasks too."
     )

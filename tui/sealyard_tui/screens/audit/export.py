@@ -33,6 +33,14 @@ PIECE = 64 << 10
 """Characters that are written at once, however few come at a time."""
 
 
+class KindButton(RadioButton):
+    """Textual's own is told from the others by its colour alone."""
+
+    def watch_value(self) -> None:
+        self.BUTTON_INNER = "●" if self.value else " "
+        super().watch_value()
+
+
 class AuditExport(Dialog[None]):
     HEADING = "Export the audit log"
     CSS_PATH = "dialogs.tcss"
@@ -57,7 +65,7 @@ class AuditExport(Dialog[None]):
         with Vertical(classes="asking"):
             with RadioSet(id="kind", compact=True):
                 for kind, words in KINDS.items():
-                    yield RadioButton(Content(f"{kind:6}{words}"), value=kind == self._kind, id=kind, compact=True)
+                    yield KindButton(Content(f"{kind:6}{words}"), value=kind == self._kind, id=kind, compact=True)
             with Horizontal(classes="field"):
                 yield Label("file")
                 yield Input(AuditExport.draft or str(self._usual_path()), id="path", compact=True)

@@ -225,6 +225,8 @@ class Dashboard(Place):
     def _stand(self, standing: Standing) -> None:
         super()._stand(standing)
         self._see_what_is_possible()
+        if self._tasks_in_all is not None:
+            self.table.say_when_empty(self._why_empty())
 
     # ---- filter and order
 

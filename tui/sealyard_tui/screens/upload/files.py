@@ -154,5 +154,5 @@ class FilesPane(Vertical):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
         if action in ("remove", "move", "part", "again", "copy", "expect"):
-            return True if self._form.entries else None
+            return bool(self._form.entries)
         return True
