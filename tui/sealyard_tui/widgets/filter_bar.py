@@ -13,6 +13,8 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
+from sealyard_tui.widgets.safe_input import SafeInput
+
 PAUSE = 0.15
 """Seconds without a key before the list follows what is typed."""
 
@@ -68,7 +70,7 @@ class FilterBar(Horizontal):
         yield Static("/", classes="sign", markup=False)
         # Keys that come before the first paint would be typed into a line that nobody sees.
         hidden = not self._told
-        yield Input(self._told, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
+        yield SafeInput(self._told, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
         yield Static("", classes="count", markup=False)
 
     @property

@@ -18,6 +18,7 @@ from sealyard_tui.screens.approvals.row import is_over
 from sealyard_tui.screens.dialogs.dialog import Dialog, ReasonDialog, TypedConfirmDialog
 from sealyard_tui.session.messages import News
 from sealyard_tui.shown import fields, task_title
+from sealyard_tui.widgets.safe_input import SafeInput
 
 DIGEST_SHOWN = 16
 FILES_SHOWN = 3
@@ -69,7 +70,7 @@ class ApproveDialog(TypedConfirmDialog):
 
     def compose_more(self) -> ComposeResult:
         hint = "A comment, if you like"
-        yield Input(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
+        yield SafeInput(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
 
     def on_mount(self) -> None:
         TaskWatch(self, list(self._tasks.values()), self._told)

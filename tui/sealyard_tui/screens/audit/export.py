@@ -22,6 +22,7 @@ from sealyard.model.wording import size_text
 from sealyard_tui.screens.audit.whole_file import WholeFile
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, Dialog
 from sealyard_tui.session.advice import told
+from sealyard_tui.widgets.safe_input import SafeInput
 
 KINDS = {
     "jsonl": "JSON lines, byte for byte as they were sealed",
@@ -68,7 +69,7 @@ class AuditExport(Dialog[None]):
                     yield KindButton(Content(f"{kind:6}{words}"), value=kind == self._kind, id=kind, compact=True)
             with Horizontal(classes="field"):
                 yield Label("file")
-                yield Input(AuditExport.draft or str(self._usual_path()), id="path", compact=True)
+                yield SafeInput(AuditExport.draft or str(self._usual_path()), id="path", compact=True)
             yield Static("", classes="wrong", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(Content("Export"), id="begin", variant="primary", compact=True)

@@ -18,6 +18,7 @@ from sealyard.model.audit import AuditChange
 from sealyard.model.errors import UsageError
 from sealyard_tui.screens.audit.audit_filter import FIELDS, TEXT, join_filter, read_filter, split_filter
 from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.widgets.safe_input import SafeInput
 
 TYPES = ("TASK", "DEVICE_CONFIG", "KEY", "SUBJECT", "ACL", "POLICY", "AUDIT_LOG", "WORKSPACE")
 """What is suggested; the log may hold others."""
@@ -64,7 +65,7 @@ class AuditForm(Dialog[str | None]):
             for name in (TEXT, *FIELDS):
                 with Horizontal(classes="field"):
                     yield Label(name)
-                    yield Input(
+                    yield SafeInput(
                         self._parts.get(name, ""),
                         id=name,
                         placeholder=HINTS[name],

@@ -21,6 +21,7 @@ from sealyard.model.safe_text import safe_lines, safe_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields
+from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 TELL_SECONDS = 0.1
 
@@ -81,7 +82,7 @@ class AuditVerify(Dialog[AuditError | None]):
     def compose_dialog(self) -> ComposeResult:
         with Vertical(classes="asking"):
             yield Static(Content(ABOUT), classes="about")
-            yield TextArea(
+            yield SafeTextArea(
                 AuditVerify.draft, placeholder="A checkpoint kept elsewhere, if there is one", compact=True, id="note"
             )
             with Horizontal(classes="buttons"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
@@ -50,8 +51,9 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
             yield from self.compose_dialog()
         yield KeyLine()
 
+    @abstractmethod
     def compose_dialog(self) -> ComposeResult:
-        raise NotImplementedError
+        """What it is made of."""
 
     def action_dismiss_dialog(self) -> None:
         self.dismiss(None)
@@ -203,10 +205,12 @@ class ReasonDialog(Dialog[str | None]):
         self._draft = f"{heading}/{subject}"
 
     def compose_dialog(self) -> ComposeResult:
-        from textual.widgets import TextArea  # loaded when it is first needed, not before the first paint
+        from sealyard_tui.widgets.safe_text_area import (
+            SafeTextArea,  # loaded when it is first needed, not before the first paint
+        )
 
         yield Static(Content(safe_lines(self._about)), classes="dialog-text")
-        yield TextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
+        yield SafeTextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)

@@ -22,6 +22,7 @@ from sealyard_tui.screens.upload.checksums import Checksum, read_checksums
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.shown import device_choice
 from sealyard_tui.screens.upload.typed_paths import to_path
+from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
 class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
@@ -46,7 +47,7 @@ class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
     def compose_dialog(self) -> ComposeResult:
         about = f"The digest that {self._name} must have, or the output of sha256sum for some or all files."
         yield Static(Content(about), classes="dialog-text")
-        yield TextArea(self.drafts.get(self._path, self._expected), compact=True)
+        yield SafeTextArea(self.drafts.get(self._path, self._expected), compact=True)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)

@@ -21,6 +21,7 @@ from sealyard_tui.screens.upload.form import Form
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.shown import KINDS, device_label
 from sealyard_tui.screens.upload.typed_paths import find_paths
+from sealyard_tui.widgets.safe_input import SafeInput
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.place import Place
@@ -68,10 +69,12 @@ class FormFields(Vertical):
         with Vertical(id="names"):
             with Horizontal(classes="row"):
                 yield Static("Name", classes="label")
-                yield Input(id="name", compact=True, select_on_focus=False)
+                yield SafeInput(id="name", compact=True, select_on_focus=False)
             with Horizontal(classes="row"):
                 yield Static("Content", classes="label")
-                yield Input(placeholder="kind of content, optional", id="content", compact=True, select_on_focus=False)
+                yield SafeInput(
+                    placeholder="kind of content, optional", id="content", compact=True, select_on_focus=False
+                )
         with Horizontal(classes="row"):
             yield Static("Add", classes="label")
             yield PathInput(placeholder="paths: Enter adds, Tab completes, ctrl+o browses", id="line")

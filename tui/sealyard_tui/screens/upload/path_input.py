@@ -9,12 +9,12 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Input
 
 from sealyard_tui.screens.upload.typed_paths import Completion, complete_path
+from sealyard_tui.widgets.safe_input import SafeInput
 
 
-class PathInput(Input):
+class PathInput(SafeInput):
     """Tab goes on to the next field where there is nothing to complete."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

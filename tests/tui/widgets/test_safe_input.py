@@ -1,0 +1,119 @@
+"""What was pasted may hold anything; the terminal gets none of it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from stage import idle, make_app, running, settled, text_of, until
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+from tui_world import World
+from widget_stage import Stage, harmless
+
+import sealyard_tui
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.dialogs.dialog import ReasonDialog, TypedConfirmDialog
+from sealyard_tui.screens.place import PLACES
+from sealyard_tui.widgets.safe_input import SafeInput
+from sealyard_tui.widgets.safe_text_area import SafeTextArea
+
+HOSTILE = "a\x1b]2;PWNED\x07b\u202ec\x9bd"
+SAFE = "a�]2;PWNED�b�c�d"
+
+PACKAGE = Path(sealyard_tui.__file__).parent
+SAFE_ONES = {"safe_input.py", "safe_text_area.py"}
+
+
+def unsafe(path: Path) -> list[str]:
+    """Where a line or a text is made, or derived from, that draws what it holds as it is."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        used = [node.func] if isinstance(node, ast.Call) else node.bases if isinstance(node, ast.ClassDef) else []
+        names = {each.id for each in used if isinstance(each, ast.Name)}
+        found += [f"{path.relative_to(PACKAGE)}: {name}" for name in names & {"Input", "MaskedInput", "TextArea"}]
+    return found
+
+
+async def pasted(app: SealyardApp, pilot: Pilot[None]) -> str:
+    """What is seen after a hostile paste into what has the focus."""
+    app.post_message(events.Paste(HOSTILE))
+    await pilot.pause()
+    await idle()
+    return text_of(app)
+
+
+def test_nothing_in_the_application_is_typed_into_but_what_draws_harmlessly() -> None:
+    sources = [each for each in PACKAGE.rglob("*.py") if each.name not in SAFE_ONES]
+    assert len(sources) > 50
+    assert [found for each in sources for found in unsafe(each)] == []
+
+
+async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: World) -> None:
+    app = make_app(world, "administrator", screen="audit")
+    async with running(app) as pilot:
+        for place, (key, _) in PLACES.items():
+            app.screen.set_focus(None)
+            await pilot.press(key)
+            await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+            await settled(pilot)
+            if place != "upload":
+                await pilot.press("slash")
+            lines = [each for each in app.screen.query(Input) if each.display and not each.disabled]
+            assert lines, place
+            for line in lines:
+                line.value = HOSTILE
+                await pilot.pause()
+                assert SAFE in text_of(app), (place, line)
+                assert harmless(text_of(app)), (place, line)
+                line.value = ""
+
+
+async def test_a_hostile_paste_into_the_palette_is_not_taken(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: app.screen.query(Input))
+        assert harmless(await pasted(app, pilot))
+        await pilot.press(*"au")
+        assert app.screen.query_one(Input).value == "au"
+
+
+async def test_a_hostile_reason_is_drawn_harmless_and_kept(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        app.push_screen(ReasonDialog("Reason", "Why?", required=True, subject="paste"))
+        await until(pilot, lambda: isinstance(app.focused, SafeTextArea))
+        seen = await pasted(app, pilot)
+        assert SAFE in seen
+        assert harmless(seen)
+        assert app.screen.query_one(TextArea).text == HOSTILE
+    ReasonDialog.drafts.clear()
+
+
+async def test_tabs_in_a_text_are_spaces_on_the_screen() -> None:
+    stage = Stage(SafeTextArea("a\tb"))
+    async with stage.run_test() as pilot:
+        await pilot.pause()
+        assert "a   b" in stage.text()
+        assert "\t" not in stage.text()
+
+
+async def test_a_tab_in_a_line_does_not_reach_the_terminal() -> None:
+    stage = Stage()
+    async with stage.run_test() as pilot:
+        await stage.screen.mount(SafeInput("a\tb"))
+        await pilot.pause()
+        assert "a�b" in stage.text()
+
+
+async def test_the_word_to_type_is_drawn_harmless() -> None:
+    stage = Stage()
+    async with stage.run_test() as pilot:
+        stage.ask(TypedConfirmDialog("Sure", "Really?", word="yes"))
+        await until(pilot, lambda: isinstance(stage.focused, SafeInput))
+        stage.post_message(events.Paste(HOSTILE))
+        await pilot.pause()
+        assert SAFE in stage.text()
+        assert harmless(stage.text())
