@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -43,8 +44,9 @@ class _Seeking(Provider):
 class _Commands(_Seeking):
     """Few commands, all known at once."""
 
+    @abstractmethod
     def commands(self) -> Iterator[Command]:
-        raise NotImplementedError
+        """All of them, as they are now."""
 
     @property
     def sealyard(self) -> SealyardApp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -61,13 +62,13 @@ class Place(Screen[None]):
 
     # ---- for each place to say
 
+    @abstractmethod
     def compose_place(self) -> ComposeResult:
         """What is between the top and the bottom lines."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def load(self) -> None:
         """Reads anew what is shown. Raises errors of the family; they are shown."""
-        raise NotImplementedError
 
     async def take(self, news: News) -> None:
         """What happened, while the place is seen; by default everything is read anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from sealyard.model.approval import counting_approvers
@@ -23,8 +24,9 @@ class Deciding(WaitingList):
     """What the approvals place does with the tasks that are marked, else with the one under the cursor."""
 
     @property
+    @abstractmethod
     def review(self) -> ReviewPane:
-        raise NotImplementedError
+        """What it is made of."""
 
     def action_approve(self) -> None:
         tasks, left_out = self._to_decide()

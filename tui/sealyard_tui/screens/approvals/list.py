@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -47,16 +48,17 @@ class WaitingList(Place):
         """What the list was read for."""
 
     @property
+    @abstractmethod
     def table(self) -> BigTable[Task]:
-        raise NotImplementedError
+        """What it is made of."""
 
+    @abstractmethod
     def say_how_many(self) -> None:
         """After each change of the list."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def read_review(self) -> None:
         """What is seen of the task under the cursor is read anew."""
-        raise NotImplementedError
 
     async def load(self) -> None:
         """As many as are there already, and at least a page; the cursor stays on its task."""

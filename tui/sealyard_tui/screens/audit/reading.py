@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from datetime import datetime
 
 from textual import on
@@ -80,13 +81,13 @@ class AuditReading(Place):
 
     # ---- for the place to say
 
+    @abstractmethod
     def show_state(self) -> None:
         """How much was read, and what goes on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show_detail(self) -> None:
         """The entry under the cursor, in full."""
-        raise NotImplementedError
 
     # ---- reading
 
