@@ -37,6 +37,8 @@ PIECE = 64 << 10
 class KindButton(RadioButton):
     """Textual's own is told from the others by its colour alone."""
 
+    BUTTON_INNER = " "
+
     def watch_value(self) -> None:
         self.BUTTON_INNER = "●" if self.value else " "
         super().watch_value()
