@@ -99,7 +99,7 @@ def approve(found: TmuxTerminal, device: str) -> None:
 def test_the_story_begins_with_the_command_of_the_readme() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert f"<!-- application -->\n```sh\n{COMMAND}\n```" in readme
-    assert shlex.split(COMMAND)[1:] == DEMO[1:]
+    assert tuple(shlex.split(COMMAND))[1:] == DEMO[1:]
 
 
 def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal, tmp_path: Path) -> None:

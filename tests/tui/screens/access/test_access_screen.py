@@ -117,7 +117,7 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(world: World) 
         fill(app, "display", "Anna A.")
         await hand_in(pilot)
         assert asked(world.calls, "add_subject") == [("USER:anna", "Anna A.")]
-        await sees(pilot, app, "▶○ person  USER:anna", "USER:anna is known now")
+        await sees(pilot, app, "▶ ○ person  USER:anna", "USER:anna is known now")
 
 
 async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(world: World) -> None:
@@ -155,7 +155,7 @@ async def test_a_rule_is_said_in_words_before_it_is_added(world: World) -> None:
         await sees(pilot, app, "USER:auditor may USE sensor")
         await hand_in(pilot)
         assert asked(world.calls, "add_rule") == [(AUDITOR, "DEVICE_CONFIG:sensor", Action.USE, False)]
-        await sees(pilot, app, "▶→ rule    USER:auditor")
+        await sees(pilot, app, "▶ → rule    USER:auditor")
 
 
 async def test_a_member_is_put_into_the_group_under_the_cursor(world: World) -> None:
@@ -166,7 +166,7 @@ async def test_a_member_is_put_into_the_group_under_the_cursor(world: World) -> 
         fill(app, "member", AUDITOR)
         await hand_in(pilot)
         assert asked(world.calls, "add_member") == [("GROUP:owners", AUDITOR, False)]
-        await sees(pilot, app, "▶└ member  USER:auditor")
+        await sees(pilot, app, "▶ └ member  USER:auditor")
 
 
 async def test_what_will_be_lost_is_named_before_a_member_is_taken_out(world: World) -> None:

@@ -171,7 +171,7 @@ async def test_the_log_is_written_whole_and_for_this_person_only(world: World, t
             await pilot.press("shift+tab", "down", "enter")
         await until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "60 entries" in text_of(app) or "59 entries" in text_of(app))
+        await until(pilot, lambda: "✓ 60 entries" in text_of(app) or "✓ 59 entries" in text_of(app))
         written = tmp_path / f"sealyard-audit-{world.now.astimezone():%Y-%m-%d}.{kind}"
         assert written.read_text().count("\n") == 60
         assert stat.S_IMODE(written.stat().st_mode) == 0o600

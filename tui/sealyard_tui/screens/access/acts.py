@@ -37,8 +37,8 @@ BREAK_WORD = "no approvals"
 
 TRIAL_WORD = "self-approval"
 TRIAL_WARNING = (
-    "Then whoever asks can approve alone: no second pair of eyes. Every result made meanwhile is marked TRIAL and is"
-    " not to be released, and every screen says SELF-APPROVAL TRIAL."
+    "Whoever asks from then on can approve it alone: no second pair of eyes. What was asked for before still waits for"
+    " others. Results of the trial are marked TRIAL and are not to be released."
 )
 ON, OFF = "on", "off"
 
