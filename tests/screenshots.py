@@ -46,6 +46,7 @@ BIG = {"gateway-2.0.0.bin": 3 * GIB, "gateway-2.0.1.bin": 3 * GIB, "gateway-2.1.
 SEEN_SHARE = 0.35
 """How much of the last package is packed when the dashboard is taken."""
 
+THROW_AWAY = re.compile(r"/\S*/sealyard-demo-\w+")
 AS_PNG = ("dashboard", "approvals")
 PNG_SCALE = 1.5
 FONT = '"Fira Code", "DejaVu Sans Mono", Menlo, Consolas, monospace'
@@ -253,7 +254,7 @@ def _headless() -> None:
     ).stdout
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text("$ sealyard demo --headless", style="bold"))
-    for line in output.splitlines():
+    for line in THROW_AWAY.sub("…", output).splitlines():
         console.print(_coloured(line))
     console.save_svg(str(FOLDER / "demo-headless.svg"), title="Sealyard")
 

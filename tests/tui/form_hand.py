@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stage import settled, text_of, until
+from stage import settled, until
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.form import FormDialog
 from sealyard_tui.screens.dialogs.form_fields import ChoiceLine, FieldRow, PicksLine
 
@@ -47,10 +46,6 @@ async def form_opens(pilot: Pilot[None], key: str) -> FormDialog:
 async def hand_in(pilot: Pilot[None]) -> None:
     await pilot.press("ctrl+s")
     await settled(pilot)
-
-
-async def sees(pilot: Pilot[None], app: SealyardApp, *words: str) -> None:
-    await until(pilot, lambda: all(each in text_of(app) for each in words))
 
 
 def write(app: App[Any], text: str) -> None:

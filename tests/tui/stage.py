@@ -91,6 +91,16 @@ async def settled(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
+async def shows(pilot: Pilot[None], *words: str) -> None:
+    """Once each of the words is on the screen."""
+    app: Any = pilot.app
+    end = time.monotonic() + LIMIT
+    while not all(each in text_of(app) for each in words):
+        assert time.monotonic() < end, f"{words} are not all in\n{text_of(app)}"
+        await idle()
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 def text_of(app: SealyardApp) -> str:
     """What is on the screen, line by line, without colours."""
     return "\n".join(

@@ -7,7 +7,7 @@ import gc
 from typing import cast
 
 import pytest
-from stage import make_app, running, settled, text_of, until
+from stage import make_app, running, settled, shows, text_of, until
 from tui_world import OWNER, World, task
 
 from sealyard.model.errors import StorageError
@@ -39,7 +39,7 @@ async def test_one_key_makes_one_the_next_person(world: World) -> None:
     async with running(app) as pilot:
         await pilot.press("f2")
         await until(pilot, lambda: app.standing.identity == OWNER and bool(app.standing.roles))
-        assert "product owner" in text_of(app)
+        await shows(pilot, "product owner")
 
 
 async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(world: World) -> None:
@@ -47,7 +47,7 @@ async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(
     app = make_app(world)
     async with app.run_test() as pilot:
         await until(pilot, lambda: "The disk is full." in text_of(app))
-        assert "Make room." in text_of(app)
+        await shows(pilot, "Make room.")
         await pilot.press("escape", "2")
         await until(pilot, lambda: app.current_mode == "upload")
 

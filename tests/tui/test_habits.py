@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from rich.style import Style
-from stage import PROFILES, make_app, running, settled, text_of, until
+from stage import PROFILES, make_app, running, settled, shows, text_of, until
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.geometry import Region
@@ -292,7 +292,7 @@ async def test_read_only_hides_what_would_change_something(world: World) -> None
     world.read_only = True
     async with at(world, "upload") as (app, pilot):
         async for place in each_of(app, pilot, CHANGES):
-            assert "read only" in text_of(app)
+            await shows(pilot, "read only")
             assert actions(app) & set(CHANGES[place]) == set(), place
 
 
@@ -336,7 +336,7 @@ async def test_focus_is_visible(full: World, theme: str) -> None:
             app.screen.set_focus(None)
             await settled(pilot)
             assert cursor_styles(app, table) != focused, place
-            assert "▶" in text_of(app), f"{place}: a sign too, for those who see no difference"
+            await shows(pilot, "▶")
 
 
 def emitted(app: SealyardApp) -> str:
@@ -389,7 +389,7 @@ async def test_copy_works_with_one_key(world: World) -> None:
             app._clipboard = ""
             await pilot.press(COPIES[place])
             await until(pilot, lambda: app.clipboard)
-            assert "copied" in text_of(app).lower(), place
+            await until(pilot, lambda: "copied" in text_of(app).lower())
 
 
 async def test_mouse_can_be_turned_off_while_running(world: World) -> None:
@@ -439,7 +439,7 @@ async def test_marks_and_ranges_with_bulk_action_and_count(full: World) -> None:
         table = table_of(app)
         await pilot.press("space", "j", "j", "v")
         assert len(table.marked) == 4
-        assert "4 marked" in text_of(app)
+        await shows(pilot, "4 marked")
         await pilot.press("x")
         await until(pilot, lambda: app.screen.is_modal)
         await pilot.press(*"all wrong", "ctrl+s")
@@ -450,7 +450,7 @@ async def test_an_approval_may_carry_a_comment(world: World) -> None:
     async with at(world, "approvals") as (app, pilot):
         await pilot.press("A")
         await until(pilot, lambda: app.screen.is_modal)
-        assert "comment" in text_of(app).lower()
+        await until(pilot, lambda: "comment" in text_of(app).lower())
 
 
 # ---- freshness and news

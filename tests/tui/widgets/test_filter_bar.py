@@ -95,10 +95,10 @@ async def test_it_says_how_many_and_what_is_wrong() -> None:
     async with app.run_test() as pilot:
         app.bar.show_count(1234, 100_000)
         await pilot.pause()
-        assert "1,234 of 100,000" in app.text()
+        await until(pilot, lambda: "1,234 of 100,000" in app.text())
         app.bar.show_count(7, more=True)
         await pilot.pause()
-        assert "7+" in app.text()
+        await until(pilot, lambda: "7+" in app.text())
         app.bar.say_wrong("no field stat: status:?")
         await pilot.pause()
-        assert "✗ no field stat: status:?" in app.text()
+        await until(pilot, lambda: "✗ no field stat: status:?" in app.text())

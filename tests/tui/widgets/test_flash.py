@@ -16,7 +16,7 @@ async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.Mon
     async with app.run_test() as pilot:
         app.query_one(Flash).say("Copied.")
         await pilot.pause()
-        assert "✓ Copied." in app.text()
+        await until(pilot, lambda: "✓ Copied." in app.text())
         await until(pilot, lambda: not app.query_one(Flash).display)
 
 
@@ -25,10 +25,10 @@ async def test_a_warning_has_another_sign() -> None:
     async with app.run_test() as pilot:
         app.query_one(Flash).say("Gone.", warning=True)
         await pilot.pause()
-        assert "! Gone." in app.text()
+        await until(pilot, lambda: "! Gone." in app.text())
         app.query_one(Flash).say("Back.")
         await pilot.pause()
-        assert "✓ Back." in app.text()
+        await until(pilot, lambda: "✓ Back." in app.text())
 
 
 async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,4 +53,4 @@ async def test_hostile_names_are_shown_as_they_are_and_do_nothing(name: str) -> 
         await pilot.pause()
         assert harmless(app.text())
         if name.isprintable():
-            assert name in app.text()
+            await until(pilot, lambda: name in app.text())

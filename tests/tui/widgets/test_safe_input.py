@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from stage import idle, make_app, running, settled, text_of, until
+from stage import idle, make_app, running, settled, shows, text_of, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
@@ -65,7 +65,7 @@ async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: Wor
             for line in lines:
                 line.value = HOSTILE
                 await pilot.pause()
-                assert SAFE in text_of(app), (place, line)
+                await shows(pilot, SAFE)
                 assert harmless(text_of(app)), (place, line)
                 line.value = ""
 

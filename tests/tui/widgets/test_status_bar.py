@@ -58,8 +58,8 @@ async def test_a_wide_screen_says_what_four_eyes_means() -> None:
     async with app.run_test(size=(160, 24)) as pilot:
         app.show()
         await pilot.pause()
-        assert "four eyes embedded: duties are kept apart on trust" in app.text()
-        assert "developer, auditor" in app.text()
+        await until(pilot, lambda: "four eyes embedded: duties are kept apart on trust" in app.text())
+        await until(pilot, lambda: "developer, auditor" in app.text())
 
 
 async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
@@ -67,8 +67,8 @@ async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         app.show(trial=True, demo=True, roles=(Role.DEVELOPER,), running=0)
         await pilot.pause()
-        assert "SELF-APPROVAL TRIAL" in app.text()
-        assert "DEMO" in app.text()
+        await until(pilot, lambda: "SELF-APPROVAL TRIAL" in app.text())
+        await until(pilot, lambda: "DEMO" in app.text())
 
 
 @pytest.mark.parametrize("state", EngineState)
@@ -116,4 +116,4 @@ async def test_at_60_columns_every_place_is_seen_whole_enough_to_go_there_with_w
         await pilot.resize_terminal(80, 24)
         app.show(waiting_for_me=12)
         await pilot.pause()
-        assert "1 Dashboard" in app.text()
+        await until(pilot, lambda: "1 Dashboard" in app.text())

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from approvals_scenes import FIRST, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table, type_in
-from stage import settled, text_of, until
+from stage import settled, shows, text_of, until
 from textual.widgets import Button, Input, TextArea
 from tui_world import NOW, World, task
 
@@ -64,7 +64,7 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
         await pilot.press(*"gateway", "enter")
         await rested(app, pilot)
         assert decisions(world) == [(FIRST, Verdict.APPROVED, "", digest)]
-        assert "gateway 1.5.0 approved: it is SCHEDULED" in text_of(app)
+        await shows(pilot, "gateway 1.5.0 approved: it is SCHEDULED")
         assert ids(app) == [SECOND, SENSOR]
 
 
@@ -152,7 +152,7 @@ async def test_rejecting_wants_a_reason(world: World) -> None:
     async with queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, RejectDialog))
-        assert "cannot be undone" in text_of(app)
+        await shows(pilot, "cannot be undone")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "A reason is needed." in text_of(app))
         await type_in(pilot, "wrong bootloader")
@@ -160,7 +160,7 @@ async def test_rejecting_wants_a_reason(world: World) -> None:
         await rested(app, pilot)
         digest = world.tasks[FIRST].approval_digest
         assert decisions(world) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
-        assert "gateway 1.5.0 rejected" in text_of(app)
+        await shows(pilot, "gateway 1.5.0 rejected")
 
 
 async def test_a_reason_is_written_in_the_editor_of_ones_own(
@@ -200,7 +200,7 @@ async def test_several_are_approved_by_typing_how_many(world: World) -> None:
         await pilot.press("A")
         await until(pilot, lambda: "Type approve 3 to go on" in text_of(app))
         for words in ("gateway 1.5.0", "gateway 1.5.1", "sensor 3.1", "3 of 3 reviews were not read to the end"):
-            assert words in text_of(app), words
+            await shows(pilot, words)
         await type_in(pilot, "approve 3")
         await pilot.press("enter")
         await until(pilot, lambda: len(decisions(world)) == 3)
@@ -216,7 +216,7 @@ async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(world:
         await press(app, pilot, "m")
         await pilot.press("G", "k", "space", "g", "space", "A")
         await until(pilot, lambda: "Type approve 1 to go on" in text_of(app))
-        assert "by the owner  left out: own task" in text_of(app)
+        await shows(pilot, "by the owner  left out: own task")
         await type_in(pilot, "approve 1")
         await pilot.press("enter")
         await until(pilot, lambda: bool(decisions(world)))
@@ -244,7 +244,7 @@ async def test_of_several_each_outcome_is_told(world: World) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "1 approved, 1 refused" in text_of(app))
         assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in text_of(app)
-        assert "✓ gateway 1.5.0 approved" in text_of(app)
+        await shows(pilot, "✓ gateway 1.5.0 approved")
 
 
 async def test_a_second_press_while_one_decides_does_no_harm(world: World) -> None:

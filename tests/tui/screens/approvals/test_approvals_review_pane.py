@@ -23,7 +23,7 @@ from approvals_scenes import (
     table,
     type_in,
 )
-from stage import settled, text_of, until
+from stage import settled, shows, text_of, until
 from tui_world import NOW, World, decision, device, file, task
 
 from sealyard.model.tasks import InputFile, TaskKind
@@ -210,10 +210,10 @@ async def test_the_next_and_the_previous_task_are_a_key_away_within_the_review(
 ) -> None:
     async with queue(world, size=(80, 24)) as (app, pilot):
         await press(app, pilot, "enter", "G", forth)
-        assert "gateway 1.5.1" in text_of(app)
+        await shows(pilot, "gateway 1.5.1")
         assert place(app).review.scroll_offset.y == 0
         await press(app, pilot, back)
-        assert "gateway 1.5.0" in text_of(app)
+        await shows(pilot, "gateway 1.5.0")
         assert place(app).review.has_focus
 
 
@@ -258,7 +258,7 @@ async def test_digest_id_and_name_are_copied_by_key(world: World) -> None:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "y")
         assert app.clipboard == world.tasks[FIRST].approval_digest
-        assert "The approval digest copied." in text_of(app)
+        await shows(pilot, "The approval digest copied.")
         await pilot.press("c")
         await until(pilot, lambda: "SHA-256 of bootloader.bin" in text_of(app))
         await pilot.press("1")
@@ -282,7 +282,7 @@ async def test_metadata_opens_in_the_pager(world: World, tmp_path: Path, monkeyp
         world.put(task("t-none", metadata=(), created_at=NOW))
         await until(pilot, lambda: "t-none" in table(app))
         await press(app, pilot, "k", "e")
-        assert "There is no metadata to show." in text_of(app)
+        await shows(pilot, "There is no metadata to show.")
         assert len(paged) == 1
 
 

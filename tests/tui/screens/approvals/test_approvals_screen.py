@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from approvals_scenes import FIRST, LATE, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table
-from stage import settled, text_of, until
+from stage import settled, shows, text_of, until
 from tui_world import DEVELOPER, NOW, OWNER, World, task
 
 from sealyard.model.access import Action
@@ -55,20 +55,20 @@ async def test_one_who_decided_already_sees_that(world: World) -> None:
         client = await app.session.client()
         await client.decide(SENSOR, Verdict.APPROVED)
         await until(pilot, lambda: "✗ decided" in text_of(app))
-        assert "1/2" in text_of(app)
+        await shows(pilot, "1/2")
 
 
 async def test_an_empty_queue_says_so_kindly_and_what_to_do(world: World) -> None:
     world.tasks.clear()
     async with queue(world, size=(80, 24)) as (app, pilot):
         await until(pilot, lambda: "Nothing waits for you" in text_of(app))
-        assert "Press m" in text_of(app)
+        await shows(pilot, "Press m")
 
 
 async def test_who_may_approve_nothing_is_told_why_the_queue_is_empty(world: World) -> None:
     async with queue(world, "developer", size=(80, 24)) as (app, pilot):
         await until(pilot, lambda: "you may not approve for any device configuration" in text_of(app))
-        assert "APPROVE" in text_of(app)
+        await shows(pilot, "APPROVE")
         assert "Approve " not in text_of(app).splitlines()[-1]
 
 
@@ -95,7 +95,7 @@ async def test_what_is_decided_elsewhere_goes_and_is_told_where_one_looked_at_it
         client = await app.session.client()
         await client.withdraw(FIRST, "a mistake")
         await until(pilot, lambda: FIRST not in table(app))
-        assert "gateway 1.5.0 is CANCELLED now" in text_of(app)
+        await shows(pilot, "gateway 1.5.0 is CANCELLED now")
         await rested(app, pilot)
         assert table(app).cursor_key == SECOND
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from stage import make_app, running, settled, text_of, until
+from stage import make_app, running, settled, shows, text_of, until
 from textual.widgets import Input, TextArea
 from tui_world import World, WorldClient, audit_entries
 
@@ -97,7 +97,7 @@ async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: Wo
     async with running(app) as pilot:
         await pilot.press("V", "enter")
         await until(pilot, lambda: "Entry 7 is not written as it was stored" in text_of(app))
-        assert "Enter goes to entry 7" in text_of(app)
+        await shows(pilot, "Enter goes to entry 7")
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, Audit)

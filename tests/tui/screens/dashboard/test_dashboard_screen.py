@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from stage import make_app, running, settled, text_of, until
+from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_world import APPROVED, DEVELOPER, NOW, World, file, result, task
@@ -128,7 +128,7 @@ async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> N
     world.tasks["t-done"] = msgspec.structs.replace(world.tasks["t-done"], trial=True, result=result(trial=True))
     app = make_app(world)
     async with running(app) as pilot:
-        assert "↓ AVAILABLE 20h TRIAL" in text_of(app)
+        await shows(pilot, "↓ AVAILABLE 20h TRIAL")
         await go_to(pilot, app, "t-done")
         await until(pilot, lambda: "TRIAL: self-approval, not to be released" in text_of(app))
 
@@ -189,7 +189,7 @@ async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(world
         assert place(app).table.cursor_key == "t-waiting", "the cursor stays on its row"
         world.put(msgspec.structs.replace(world.tasks["t-new"], status=TaskStatus.SCHEDULED))
         await until(pilot, lambda: place(app).table.row("t-new").status is TaskStatus.SCHEDULED)  # type: ignore[union-attr]
-        assert "10 tasks" in text_of(app)
+        await shows(pilot, "10 tasks")
 
 
 async def test_progress_goes_into_the_row_without_a_read(world: World) -> None:
@@ -247,12 +247,12 @@ async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(world
     async with running(app) as pilot:
         table = place(app).table
         assert len(table) == 200
-        assert "200 of 2,500 tasks" in text_of(app)
+        await shows(pilot, "200 of 2,500 tasks")
         await pilot.press("G")
         await until(pilot, lambda: len(table) == 2500)
         await settled(pilot)
         assert table.cursor_key == "m02499"
-        assert "2,500 tasks" in text_of(app)
+        await shows(pilot, "2,500 tasks")
 
 
 async def test_moving_down_reads_more_before_the_end_comes(world: World) -> None:
@@ -286,7 +286,7 @@ async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(w
         await pilot.press("slash", *"beta")
         await until(pilot, lambda: ids(app) == ["t-queued"])
         await settled(pilot)
-        assert "1 of 9" in text_of(app)
+        await shows(pilot, "1 of 9")
         await pilot.press("enter")
         assert place(app).table.has_focus
         await pilot.press("escape")
@@ -308,7 +308,7 @@ async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(world: W
     app = make_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await filter_by(pilot, app, "stats:done")
-        assert "✗ no field stats: status:?" in text_of(app)
+        await shows(pilot, "✗ no field stats: status:?")
         assert len(ids(app)) == 9
 
 
@@ -316,7 +316,7 @@ async def test_an_unmatched_filter_says_how_to_come_back(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
         await filter_by(pilot, app, "nothing-like-this")
-        assert "Nothing matches the filter: Esc clears it." in text_of(app)
+        await shows(pilot, "Nothing matches the filter: Esc clears it.")
 
 
 async def test_quick_filters_and_mine_are_written_into_the_line(world: World) -> None:
@@ -349,13 +349,13 @@ async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(
     async with running(app) as pilot:
         await pilot.press("o", "2")
         await until(pilot, lambda: ids(app)[0] == "m02499")
-        assert "oldest first" in text_of(app)
+        await shows(pilot, "oldest first")
         await pilot.press("o", "3")
         await until(pilot, lambda: ids(app)[0] == "m00000")
         await settled(pilot)
         read = len(ids(app))
         assert read < 2500
-        assert f"{read:,} of 2,500 tasks · by name (of the {read:,} read)" in text_of(app)
+        await shows(pilot, f"{read:,} of 2,500 tasks · by name (of the {read:,} read)")
 
 
 async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
@@ -389,7 +389,7 @@ async def test_the_detail_follows_the_cursor_where_there_is_room(world: World) -
         await settled(pilot)
         place(app).pane.scroll_end(animate=False)
         await pilot.pause()
-        assert "rejected by USER:owner" in text_of(app)
+        await shows(pilot, "rejected by USER:owner")
 
 
 async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: World) -> None:
@@ -399,7 +399,7 @@ async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: 
         await pilot.press("enter")
         await until(pilot, lambda: place(app).pane.has_focus and place(app).pane.task_id == "t-waiting")
         assert not place(app).table.display
-        assert "sha256" in text_of(app)
+        await shows(pilot, "sha256")
         await pilot.press("escape")
         await pilot.pause()
         assert place(app).table.has_focus
@@ -421,7 +421,7 @@ async def test_withdrawing_wants_a_reason_and_says_that_it_was_done(world: World
     async with running(app) as pilot:
         await pilot.press("w")
         await pilot.press("ctrl+s")
-        assert "A reason is needed" in text_of(app)
+        await shows(pilot, "A reason is needed")
         await pilot.press(*"old", "ctrl+s")
         await until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in world.calls)
         await until(pilot, lambda: "gateway 1.5.0 withdrawn" in text_of(app))
@@ -445,7 +445,7 @@ async def test_marked_tasks_are_ended_together_and_the_others_are_left(world: Wo
         await pilot.press("y")
         await until(pilot, lambda: len(world.calls) == 3)
         await settled(pilot)
-        assert "3 tasks cancelled" in text_of(app)
+        await shows(pilot, "3 tasks cancelled")
 
 
 async def test_an_error_is_shown_and_the_application_goes_on(world: World) -> None:
@@ -454,7 +454,7 @@ async def test_an_error_is_shown_and_the_application_goes_on(world: World) -> No
     async with running(app) as pilot:
         await pilot.press("x", "y")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-        assert "Look at its result." in text_of(app)
+        await shows(pilot, "Look at its result.")
         await pilot.press("escape", "j")
         assert place(app).table.cursor == 1
 
@@ -465,7 +465,7 @@ async def test_an_expired_link_is_renewed_by_the_key_that_is_named(world: World,
         fake = with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-expired")
         await pilot.press("d")
-        assert "The link has expired: e renews it" in text_of(app)
+        await shows(pilot, "The link has expired: e renews it")
         assert fake.asked == []
         await pilot.press("e")
         await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls)
@@ -480,7 +480,7 @@ async def test_of_a_file_that_is_gone_it_is_said_what_helps(world: World, tmp_pa
         with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-gone")
         await pilot.press("d")
-        assert "only a new package helps" in text_of(app)
+        await shows(pilot, "only a new package helps")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 40)])
@@ -524,7 +524,7 @@ async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
         await go_to(pilot, app, "t-done")
         await pilot.press("f")
         await settled(pilot)
-        assert "There is no file manager to be seen from here." in text_of(app)
+        await shows(pilot, "There is no file manager to be seen from here.")
 
 
 async def test_who_may_only_read_sees_no_key_that_changes_anything(world: World) -> None:
@@ -575,7 +575,7 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         await pilot.press("L")
         await until(pilot, lambda: "on disk, signature checked" in text_of(app))
         for words in (HOSTILE[0], "gateway.se-1", "! expired before it came down", "∅ gone before it came down"):
-            assert words in text_of(app), words
+            await shows(pilot, words)
         await pilot.press("j")
         await until(pilot, lambda: "e renews the link" in text_of(app))
         await pilot.press("e")
@@ -591,7 +591,7 @@ async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired
     world.tasks = {"t-done": world.tasks["t-done"]}
     app = make_app(world, refresh_seconds=0.2)
     async with running(app) as pilot:
-        assert "AVAILABLE" in text_of(app)
+        await shows(pilot, "AVAILABLE")
         world.now += timedelta(hours=21)
         await until(pilot, lambda: f"! {ResultState.EXPIRED}" in text_of(app))
 

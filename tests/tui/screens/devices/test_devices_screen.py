@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
-from form_hand import asked, fill, form_opens, hand_in, mark, sees, write
-from stage import make_app, running, settled, text_of, until
+from form_hand import asked, fill, form_opens, hand_in, mark, write
+from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
@@ -63,7 +63,7 @@ async def test_enter_opens_the_detail_and_esc_closes_it(world: World) -> None:
     async with running(app, size=(80, 24)) as pilot:
         assert "link time" not in text_of(app)
         await pilot.press("enter")
-        await sees(pilot, app, "gateway  version 2 of 2", "link time")
+        await shows(pilot, "gateway  version 2 of 2", "link time")
         await pilot.press("escape")
         await until(pilot, lambda: "link time" not in text_of(app))
 
@@ -72,10 +72,10 @@ async def test_older_versions_are_stepped_through_and_said_to_be_older(world: Wo
     app = the_app(world)
     async with running(app) as pilot:
         await pilot.press("left_square_bracket")
-        await sees(pilot, app, "version 1 of 2", "not the newest, which is 2")
+        await shows(pilot, "version 1 of 2", "not the newest, which is 2")
         await pilot.press("left_square_bracket")
         await pilot.press("right_square_bracket")
-        await sees(pilot, app, "version 2 of 2")
+        await shows(pilot, "version 2 of 2")
 
 
 async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(world: World) -> None:
@@ -132,7 +132,7 @@ async def test_creating_shows_the_caveats_of_what_is_chosen(world: World) -> Non
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "n")
         fill(app, "encryption", EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD)
-        await sees(pilot, app, "patterns stay visible")
+        await shows(pilot, "patterns stay visible")
         fill(app, "encryption", EncryptionAlgorithm.AES128_CTR_NO_PAD)
         await until(pilot, lambda: "patterns" not in text_of(app))
 
@@ -167,7 +167,7 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: 
                 ),
             )
         ]
-        await sees(pilot, app, "door-lock  version 1 of 1", "door-lock is there")
+        await shows(pilot, "door-lock  version 1 of 1", "door-lock is there")
 
 
 async def test_only_keys_that_fit_the_algorithm_are_offered(world: World) -> None:
@@ -178,7 +178,7 @@ async def test_only_keys_that_fit_the_algorithm_are_offered(world: World) -> Non
         await pilot.pause()
         fill(app, "signing_key", "local:gateway-signing")
         fill(app, "signing", SigningAlgorithm.RSA_4096)
-        await sees(pilot, app, "a new key (RSA_4096)")
+        await shows(pilot, "a new key (RSA_4096)")
 
 
 async def test_making_keys_takes_time_and_the_screen_says_so(world: World) -> None:
@@ -188,7 +188,7 @@ async def test_making_keys_takes_time_and_the_screen_says_so(world: World) -> No
         await form_opens(pilot, "n")
         fill(app, "name", "slow")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "▸ Making it and its keys…")
+        await shows(pilot, "▸ Making it and its keys…")
         world.hold["create_device"].set()
         await settled(pilot)
         assert app.screen.id == "devices"
@@ -203,7 +203,7 @@ async def test_a_product_owner_without_the_list_of_people_writes_their_names(wor
         fill(app, "use", "dana GROUP:devs")
         fill(app, "approve", "no body!")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "'body!' is not a subject")
+        await shows(pilot, "'body!' is not a subject")
         fill(app, "approve", "")
         await hand_in(pilot)
         request = asked(world.calls, "create_device")[0][0]
@@ -215,15 +215,15 @@ async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(world:
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "e")
-        assert "Tasks that wait or run keep version 2" in text_of(app)
-        assert "Nothing changes yet." in text_of(app)
+        await shows(pilot, "Tasks that wait or run keep version 2")
+        await shows(pilot, "Nothing changes yet.")
         fill(app, "link", "90m")
         fill(app, "approvals", "2")
-        await sees(pilot, app, "approvals: 1 → 2", "link time: 1d → 1h 30m")
+        await shows(pilot, "approvals: 1 → 2", "link time: 1d → 1h 30m")
         await hand_in(pilot)
         wanted = DeviceUpdate(config="gw", approvals_required=2, link_seconds=5400)
         assert asked(world.calls, "update_device") == [(wanted,)]
-        await sees(pilot, app, "gateway has version 3 now")
+        await shows(pilot, "gateway has version 3 now")
 
 
 async def test_a_version_without_a_change_is_not_made(world: World) -> None:
@@ -231,7 +231,7 @@ async def test_a_version_without_a_change_is_not_made(world: World) -> None:
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "e")
         await hand_in(pilot)
-        await sees(pilot, app, "Nothing would change.")
+        await shows(pilot, "Nothing would change.")
         assert not world.calls
 
 
@@ -251,7 +251,7 @@ async def test_certificates_are_written_beside_what_is_there_and_told_where(worl
     async with running(app) as pilot:
         await form_opens(pilot, "d")
         await hand_in(pilot)
-        await sees(pilot, app, "gw-signing (2).pem")
+        await shows(pilot, "gw-signing (2).pem")
     assert (tmp_path / "gw-signing.pem").read_text() == "somebody else's"
     assert "BEGIN CERTIFICATE" in (tmp_path / "gw-signing (2).pem").read_text()
 
@@ -260,9 +260,9 @@ async def test_the_key_leaves_only_after_its_name_was_typed(world: World, tmp_pa
     app = the_app(world, "administrator", tmp_path)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "E")
-        assert "(mode 0600)" in text_of(app)
+        await shows(pilot, "(mode 0600)")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "It cannot be called back", "Type gateway to go on")
+        await shows(pilot, "It cannot be called back", "Type gateway to go on")
         write(app, "gate")
         await pilot.press("enter")
         assert not world.calls
@@ -270,7 +270,7 @@ async def test_the_key_leaves_only_after_its_name_was_typed(world: World, tmp_pa
         path = tmp_path / "gateway-v1.key"
         assert asked(world.calls, "export_device_key") == [("gw", path, True)]
         assert path.exists()
-        await sees(pilot, app, "mode 0600")
+        await shows(pilot, "mode 0600")
 
 
 async def test_going_back_from_the_typed_confirmation_exports_nothing(world: World, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ async def test_going_back_from_the_typed_confirmation_exports_nothing(world: Wor
     async with running(app, size=(80, 24)) as pilot:
         form = await form_opens(pilot, "E")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "Type gateway to go on")
+        await shows(pilot, "Type gateway to go on")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is form)
         assert not world.calls
@@ -290,9 +290,9 @@ async def test_a_refusal_of_the_export_is_told_and_the_application_lives(world: 
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "E")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "Type gateway to go on")
+        await shows(pilot, "Type gateway to go on")
         await typed(pilot, "gateway")
-        await sees(pilot, app, "✗ There is such a file already.", "→ Choose another name.")
+        await shows(pilot, "✗ There is such a file already.", "→ Choose another name.")
 
 
 async def test_rotating_names_every_configuration_that_follows(world: World) -> None:
@@ -301,12 +301,12 @@ async def test_rotating_names_every_configuration_that_follows(world: World) -> 
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await pilot.press("R")
-        await sees(pilot, app, "Rotate which key?", "local:gateway-signing  gateway, door")
+        await shows(pilot, "Rotate which key?", "local:gateway-signing  gateway, door")
         await pilot.press("1")
-        await sees(pilot, app, "Type local:gateway-signing to go on")
+        await shows(pilot, "Type local:gateway-signing to go on")
         write(app, "local:gateway-signing")
         await pilot.press("enter")
-        await sees(pilot, app, "▸ Making the next version of local:gateway-signing…")
+        await shows(pilot, "▸ Making the next version of local:gateway-signing…")
         world.hold["rotate_key"].set()
         await settled(pilot)
         assert asked(world.calls, "rotate_key") == [("local:gateway-signing",)]
@@ -317,10 +317,10 @@ async def test_foreign_text_is_shown_harmless(world: World) -> None:
     world.devices["gw"].append(device(version=3, name=HOSTILE, description=HOSTILE, warnings=(HOSTILE,)))
     app = the_app(world)
     async with running(app) as pilot:
-        await sees(pilot, app, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
+        await shows(pilot, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
         await form_opens(pilot, "e")
         await pilot.press("escape", "E")
-        await sees(pilot, app, "Export the symmetric key of fw[/oops]")
+        await shows(pilot, "Export the symmetric key of fw[/oops]")
         assert "\x1b" not in text_of(app)
         assert "\u202e" not in text_of(app)
 
@@ -332,10 +332,10 @@ async def test_the_filter_narrows_by_name_algorithm_and_key(world: World) -> Non
         await until(pilot, lambda: isinstance(app.focused, Input))
         write(app, "sensor-sig")
         await pilot.press("enter")
-        await sees(pilot, app, "1 of 2")
+        await shows(pilot, "1 of 2")
         assert "gateway " not in text_of(app)
         await pilot.press("escape")
-        await sees(pilot, app, "gateway")
+        await shows(pilot, "gateway")
 
 
 async def test_an_empty_list_says_what_to_do_next(world: World) -> None:
@@ -343,7 +343,7 @@ async def test_an_empty_list_says_what_to_do_next(world: World) -> None:
     for who, words in (("administrator", "n makes the first one"), ("developer", "Ask an administrator")):
         app = the_app(world, who)
         async with running(app, size=(80, 24)) as pilot:
-            await sees(pilot, app, words)
+            await shows(pilot, words)
 
 
 async def test_a_change_elsewhere_is_seen_and_the_cursor_stays(world: World) -> None:
@@ -353,13 +353,13 @@ async def test_a_change_elsewhere_is_seen_and_the_cursor_stays(world: World) -> 
         await until(pilot, lambda: world.listeners > 0)
         world.devices["aaa"] = [device("aaa", "aaa", 1)]
         world.changed("DEVICE_CONFIG:aaa")
-        await sees(pilot, app, "aaa", "sensor  version 1 of 1")
+        await shows(pilot, "aaa", "sensor  version 1 of 1")
 
 
 async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
     app = the_app(world)
     async with running(app) as pilot:
-        assert "fingerprint" in text_of(app)
+        await shows(pilot, "fingerprint")
         app.become(next(each for each in app.session.profiles if each.name == "developer"))
         await until(pilot, lambda: app.standing.identity == DEVELOPER and bool(app.standing.rights))
         await settled(pilot)

@@ -47,7 +47,7 @@ async def test_a_question_is_answered_by_letters_enter_and_escape(keys: list[str
     app = Stage()
     async with app.run_test() as pilot:
         await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
-        assert "Renew the link?" in app.text()
+        await until(pilot, lambda: "Renew the link?" in app.text())
         await pilot.press(*keys)
         assert app.answers == [answer]
 
@@ -92,10 +92,10 @@ async def test_a_text_that_is_longer_than_its_room_is_read_while_one_types() -> 
         about = "\n".join(f"line {number}" for number in range(60))
         await asked(app, pilot, TypedConfirmDialog("Export", about, "x"))
         await pilot.press(*["pagedown"] * 8)
-        assert "line 59" in app.text()
+        await until(pilot, lambda: "line 59" in app.text())
         assert app.screen.query_one("#word", Input).has_focus
         await pilot.press(*["pageup"] * 8)
-        assert "line 0" in app.text()
+        await until(pilot, lambda: "line 0" in app.text())
 
 
 # ---- a reason
@@ -106,7 +106,7 @@ async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
     async with app.run_test() as pilot:
         await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
         await pilot.press("space", "ctrl+s")
-        assert "A reason is needed." in app.text()
+        await until(pilot, lambda: "A reason is needed." in app.text())
         assert app.answers == []
         await pilot.press("n", "o", "ctrl+s")
         assert app.answers == ["no"]
@@ -198,7 +198,7 @@ async def test_a_text_is_scrolled_by_vim_keys_copied_and_closed() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await asked(app, pilot, TextDialog("JSON", "\n".join(f"line {number}" for number in range(200))))
         await pilot.press("G")
-        assert "line 199" in app.text()
+        await until(pilot, lambda: "line 199" in app.text())
         await pilot.press("g", "j")
         assert "line 0\n" not in app.text()
         await pilot.press("c")
@@ -238,7 +238,7 @@ async def test_hostile_text_is_shown_harmless_in_every_dialog(maker: Callable[[s
             await asked(app, pilot, maker(text))
             assert harmless(app.text())
             if text.isprintable():
-                assert text in app.text()
+                await until(pilot, lambda text=text: text in app.text())
             await pilot.press("escape")
             await until(pilot, lambda: len(app.screen_stack) == 1)
 
@@ -254,6 +254,6 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
             await asked(app, pilot, dialog)
-            assert words in app.text()
+            await until(pilot, lambda words=words: words in app.text())
             await pilot.press("escape")
             await until(pilot, lambda: len(app.screen_stack) == 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from form_hand import fill, sees
-from stage import make_app, running, settled, text_of, until
+from form_hand import fill
+from stage import make_app, running, settled, shows, text_of, until
 from tui_world import World
 
 from sealyard.model.errors import StorageError
@@ -89,7 +89,7 @@ async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world
         await pilot.pause()
         fill(app, "span", "soon")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "✗ This is needed.", "'soon' is no duration")
+        await shows(pilot, "✗ This is needed.", "'soon' is no duration")
         assert not deed.answers
 
 
@@ -100,7 +100,7 @@ async def test_an_error_of_the_work_stays_in_the_form_with_all_that_was_typed(wo
         await pilot.pause()
         fill(app, "name", "gateway")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "✗ The disk is full.", "→ Make room.", "gateway")
+        await shows(pilot, "✗ The disk is full.", "→ Make room.", "gateway")
         deed.error = None
         await pilot.press("ctrl+s")
         await until(pilot, lambda: closed == [True])
@@ -114,9 +114,9 @@ async def test_long_work_is_seen_to_go_on_and_is_not_begun_twice(world: World) -
         await pilot.pause()
         fill(app, "name", "gateway")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "▸ Making it…")
+        await shows(pilot, "▸ Making it…")
         await pilot.press("ctrl+s", "down", "x")
-        assert "1dx" in text_of(app), "the screen is alive"
+        await shows(pilot, "1dx")
         deed.go_on.set()
         await until(pilot, lambda: closed == [True])
         assert len(deed.answers) == 1
@@ -132,7 +132,7 @@ async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(world: Wo
         await pilot.press("ctrl+s", "escape")
         await until(pilot, lambda: closed == [False])
         deed.go_on.set()
-        await sees(pilot, app, "That did not work", "The disk is full.")
+        await shows(pilot, "That did not work", "The disk is full.")
 
 
 async def test_esc_keeps_what_was_typed_for_the_next_time(world: World) -> None:
@@ -142,7 +142,7 @@ async def test_esc_keeps_what_was_typed_for_the_next_time(world: World) -> None:
         await pilot.pause()
         await pilot.press("g", "w", "escape")
         opened(app, form(Deed(), draft))
-        await sees(pilot, app, "gw")
+        await shows(pilot, "gw")
         await pilot.press("ctrl+s")
         await settled(pilot)
         assert draft.answers is None, "what was handed in is not offered again"
@@ -155,7 +155,7 @@ async def test_choices_follow_from_other_answers(world: World) -> None:
         await pilot.pause()
         fill(app, "name", "n")
         await pilot.press("tab", "tab", "right")
-        await sees(pilot, app, "green")
+        await shows(pilot, "green")
         await pilot.press("ctrl+s")
         await settled(pilot)
         assert deed.answers[0].texts["shade"] == "g1"
@@ -170,9 +170,9 @@ async def test_several_are_marked_in_a_list_that_typing_narrows(world: World) ->
         await pilot.press("tab", "tab", "tab", "tab", "enter")
         await until(pilot, lambda: isinstance(app.screen, FinderDialog))
         await pilot.press("space", "c", "a", "r")
-        await sees(pilot, app, "1 of 3")
+        await shows(pilot, "1 of 3")
         await pilot.press("space", "enter")
-        await sees(pilot, app, "2 anna, carl")
+        await shows(pilot, "2 anna, carl")
         await pilot.press("ctrl+s")
         await settled(pilot)
         assert deed.answers[0].picks["who"] == ("a", "c")
@@ -184,9 +184,9 @@ async def test_foreign_words_to_choose_from_are_harmless(world: World) -> None:
         opened(app, form(Deed()))
         await pilot.pause()
         await pilot.press("tab", "tab", "enter")
-        await sees(pilot, app, "x[/oops] [@click=app.quit]y[/] \\x1b]2;PWNED\\x07 \\u202e")
+        await shows(pilot, "x[/oops] [@click=app.quit]y[/] \\x1b]2;PWNED\\x07 \\u202e")
         await pilot.press("down", "down", "enter")
-        await sees(pilot, app, "‹ x[/oops] [@click=app.quit]y[/] \\x1b]2;")
+        await shows(pilot, "‹ x[/oops] [@click=app.quit]y[/] \\x1b]2;")
         assert "\x1b" not in text_of(app)
 
 
@@ -195,6 +195,6 @@ async def test_a_long_form_scrolls_and_its_buttons_stay(world: World) -> None:
     fields = tuple(TextField(name=f"f{n}", label=f"Field {n}") for n in range(40))
     async with running(app, size=(80, 24)) as pilot:
         opened(app, FormDialog("Long", fields, Deed(), draft=Draft()))
-        await sees(pilot, app, "Field 0", "(ctrl+s)")
+        await shows(pilot, "Field 0", "(ctrl+s)")
         await pilot.press("up", "up", "up")
-        await sees(pilot, app, "Field 39", "(ctrl+s)")
+        await shows(pilot, "Field 39", "(ctrl+s)")

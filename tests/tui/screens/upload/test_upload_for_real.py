@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from stage import running, settled, text_of, until
+from stage import running, settled, shows, text_of, until
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.profiles import Profile
@@ -97,7 +97,7 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
             place.add_paths((files["notes.json"],), Part.METADATA)
             await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
             await settled(pilot)
-            assert "is a directory" in text_of(app)
+            await shows(pilot, "is a directory")
             await pilot.press("g", "j", "j", "x", "x")
             await settled(pilot)
             assert place.form.device

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from stage import make_app, running, settled, text_of, until
+from stage import make_app, running, settled, shows, text_of, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
@@ -107,7 +107,7 @@ async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> 
         (request,) = packages(world)
         assert [each.name for each in request.firmware] == ["bootloader.bin", "application.bin"]
         assert request.config == "gw"
-        assert "was made; o shows it" in text_of(app)
+        await shows(pilot, "was made; o shows it")
         assert place.form.entries == []
         await pilot.press("o")
         await until(pilot, lambda: app.current_mode == "dashboard")
@@ -130,7 +130,7 @@ async def test_progress_is_shown_while_a_file_is_handed_in(world: World, firmwar
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
         await until(pilot, lambda: "handing in and hashing" in text_of(app))
-        assert "0 %" in text_of(app)
+        await shows(pilot, "0 %")
         assert "wait for bootloader.bin" in text_of(app)
         world.hold["upload"].set()
         await handed_in(pilot, place)
@@ -159,7 +159,7 @@ async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
         assert place.form.entries[0].file is not None
         await pilot.press("ctrl+s")
         await pilot.pause()
-        assert "put application.bin right" in text_of(app)
+        await shows(pilot, "put application.bin right")
         assert packages(world) == []
 
 
@@ -287,7 +287,7 @@ async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: Wor
         place = await there(pilot)
         await pilot.press("a", *"~/nothing", "enter")
         await settled(pilot)
-        assert "not there" in text_of(app)
+        await shows(pilot, "not there")
         assert place.query_one(PathInput).value == "~/nothing"
         await pilot.press("escape")
         await paste(pilot, f"'{firmware / 'bootloader.bin'}' '/no/such thing'")
@@ -336,7 +336,7 @@ async def test_an_expected_digest_goes_along_and_another_content_is_told(world: 
         app.screen.query_one(TextArea).text = "f" * 64
         await pilot.press("ctrl+s")
         await settled(pilot)
-        assert "another SHA-256" in text_of(app)
+        await shows(pilot, "another SHA-256")
         await pilot.press("u")
         await settled(pilot)
         await until(pilot, lambda: place.form.entries[0].error is not None)
@@ -368,7 +368,7 @@ async def test_zero_padding_is_warned_of_before_submitting(world: World, firmwar
         await until(pilot, lambda: "no multiple of 16" in text_of(app))
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        assert "no multiple of 16" in text_of(app)
+        await shows(pilot, "no multiple of 16")
 
 
 async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: World, firmware: Path) -> None:
@@ -391,7 +391,7 @@ async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: W
         await settled(pilot)
         assert place.query_one("#name", Input).value == "v16"
         assert place.query_one("#line", Input).value == "/h"
-        assert "bootloader.bin" in text_of(app)
+        await shows(pilot, "bootloader.bin")
 
 
 async def test_own_letters_do_not_act_while_one_types(world: World, firmware: Path) -> None:
@@ -431,7 +431,7 @@ async def test_who_may_use_no_configuration_is_told_so(world: World) -> None:
     app = begun(world, "auditor")
     async with running(app, size=(80, 24)) as pilot:
         await there(pilot)
-        assert "no configuration you may use" in text_of(app)
+        await shows(pilot, "no configuration you may use")
 
 
 async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: World, firmware: Path) -> None:
@@ -444,7 +444,7 @@ async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: 
         await settled(pilot)
         assert app.screen is place
         assert place.form.entries == []
-        assert "can only be read" in text_of(app)
+        await shows(pilot, "can only be read")
         assert "Browse" not in text_of(app)
 
 
@@ -474,7 +474,7 @@ async def test_encryption_takes_one_file(world: World, firmware: Path) -> None:
         await pilot.pause()
         await pilot.press("2")
         await settled(pilot)
-        assert "takes one file" in text_of(app)
+        await shows(pilot, "takes one file")
         await pilot.press("x")
         await settled(pilot)
         await submit(pilot)
@@ -494,7 +494,7 @@ async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: P
         await choose_device(pilot)
         place.form.kind = TaskKind.SIGNING
         await add(pilot, place, firmware / "digest")
-        assert "signs the file's SHA-256" in text_of(app)
+        await shows(pilot, "signs the file's SHA-256")
         if not hashed:
             await pilot.press("i")
             await settled(pilot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stage import make_app, running, settled, text_of, until
+from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from tui_world import AUDITOR, DEVELOPER, World
 
@@ -67,7 +67,7 @@ async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path
     async with running(app) as pilot:
         await there(pilot)
         await until(pilot, lambda: "watching" in text_of(app))
-        assert "for gateway (offer)" in text_of(app)
+        await shows(pilot, "for gateway (offer)")
 
 
 async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
@@ -81,8 +81,8 @@ async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: Worl
         await until(pilot, lambda: "offers a package" in text_of(app))
         assert len(calls) == 1
         await there(pilot)
-        assert "[bold]fw.bin" in text_of(app)
-        assert "◇ offered: 1" in text_of(app)
+        await shows(pilot, "[bold]fw.bin")
+        await shows(pilot, "◇ offered: 1")
 
 
 async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Path) -> None:
@@ -129,7 +129,7 @@ async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task
         await pilot.press("f")
         await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
         await settled(pilot)
-        assert "in the form" in text_of(app)
+        await shows(pilot, "in the form")
         await pilot.press("ctrl+s")
         await settled(pilot)
         await pilot.press("y")
@@ -162,7 +162,7 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     async with running(app) as pilot:
         place = await there(pilot)
         await until(pilot, lambda: "refused" in text_of(app))
-        assert "cannot become a package" in text_of(app)
+        await shows(pilot, "cannot become a package")
         place.query_one("#drops", BigTable).focus()
         await pilot.press("enter")
         await settled(pilot)
@@ -190,7 +190,7 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
     app = make_app(world, screen="upload")
     async with running(app, size=(80, 24)) as pilot:
         await there(pilot)
-        assert "watch folder off" in text_of(app)
+        await shows(pilot, "watch folder off")
         await pilot.press("w")
         await pilot.pause()
         app.screen.query_one(PathInput).value = str(drop)

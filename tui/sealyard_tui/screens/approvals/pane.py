@@ -109,6 +109,10 @@ class ReviewPane(VerticalScroll, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         self._note_how_far()
 
+    def watch_virtual_size(self) -> None:
+        """Under a dialog nothing is called after a refresh: that the text has a new height says that it is laid out."""
+        self._seen_laid_out()
+
     @property
     def _room(self) -> int:
         return self.scrollable_content_region.width
