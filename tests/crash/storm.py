@@ -69,12 +69,21 @@ class Storm:
                 self._kill_engine(engine)
 
     def finish(self) -> None:
-        """Lets every task come to its end and closes the engine in peace."""
+        """Lets every task come to its end and closes the engine in peace, twice.
+
+        Files handed in again for a task that was there already wait for another one until the next start, or a day.
+        """
         engine = self.engine or self._started()
         deadline = time.monotonic() + END_SECONDS
         while unended := engine.ask("unended")["unended"]:
             assert time.monotonic() < deadline, f"these do not end: {unended}"
             self._listen(engine, 0.1)
+        self._close(engine)
+        last = self._begun()
+        last.opened()
+        self._close(last)
+
+    def _close(self, engine: KilledEngine) -> None:
         for line in engine.close():
             self._hear(engine, line)
         self.engine = None
