@@ -49,5 +49,5 @@ def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_pat
         found.until(r"↓ AVAILABLE \ds")
         found.until(r"! EXPIRED \ds", "link has expired")
         found.until("∅ GONE", "only a new package helps")
-        found.press("q")
+        found.leave()
         assert found.ended_with() == 0

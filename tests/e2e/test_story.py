@@ -127,7 +127,7 @@ def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal,
     opened = subprocess.run([SEALYARD, "verify", "--help"], capture_output=True, text=True, check=True)
     assert "certificate" in opened.stdout
     assert container.stat().st_size > 5_300_000
-    demo.press("q")
+    demo.leave()
     assert demo.ended_with() == 0
 
 
@@ -218,7 +218,7 @@ def test_hostile_names_change_neither_the_title_nor_the_screen(demo: TmuxTermina
     demo.press("3")
     demo.until(re.escape("fw[bold red]signed.bin"))
     assert demo.title == title
-    demo.press("q")
+    demo.leave()
     assert demo.ended_with() == 0
 
 

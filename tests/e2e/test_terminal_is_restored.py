@@ -22,7 +22,7 @@ def demo(tmp_path: Path) -> Iterator[TmuxTerminal]:
 
 def test_quitting_restores_the_terminal_and_answers_0(demo: TmuxTerminal) -> None:
     assert demo.modes[0]
-    demo.press("q")
+    demo.leave()
     assert demo.ended_with() == 0
     assert demo.modes == AS_IT_WAS
 
@@ -74,7 +74,7 @@ def test_a_suspended_application_gives_the_terminal_back_and_comes_again(tmp_pat
         found.type("fg")
         found.press("Enter")
         found.until("● ready", "demo-gateway")
-        found.press("q")
+        found.leave("prompt>")
         found.until_that(lambda text: text.rstrip().endswith("prompt>"), "the prompt")
         assert found.modes == AS_IT_WAS
 

@@ -96,6 +96,12 @@ class TmuxTerminal:
         assert found, f"no process with {words} runs"
         return found[0]
 
+    def leave(self, shell: str = SHELL) -> None:
+        """Quits, and says yes where one is asked because something is still being made or fetched."""
+        self.press("q")
+        if "Quit?" in self.until(r"Quit\?|" + shell):
+            self.press("y")
+
     def ended_with(self, limit: float = LIMIT) -> int:
         """Waits for the program's end; its exit code."""
         text = self.until(rf"{SHELL}=\d+", limit=limit)

@@ -82,10 +82,10 @@ async def test_a_theme_is_seen_while_it_is_looked_at_and_esc_brings_the_old_one_
         app.search_themes()
         await pilot.pause()
         await pilot.press("down")
-        assert app.theme == "sealyard-light"
+        await until(pilot, lambda: app.theme == "sealyard-light")
         await pilot.press("k", "escape")
         await pilot.press("down")
-        assert app.theme == "sealyard-dark"
+        await until(pilot, lambda: app.theme == "sealyard-dark")
 
 
 async def test_a_chosen_theme_and_compact_mode_are_there_at_the_next_start(world: World, path: Path) -> None:

@@ -211,7 +211,7 @@ async def test_the_next_and_the_previous_task_are_a_key_away_within_the_review(
     async with queue(world, size=(80, 24)) as (app, pilot):
         await press(app, pilot, "enter", "G", forth)
         await shows(pilot, "gateway 1.5.1")
-        assert place(app).review.scroll_offset.y == 0
+        await until(pilot, lambda: place(app).review.scroll_offset.y == 0)
         await press(app, pilot, back)
         await shows(pilot, "gateway 1.5.0")
         assert place(app).review.has_focus
