@@ -87,7 +87,7 @@ def ask_for_package(found: TmuxTerminal, *paths: Path, metadata: int = 0, device
 def approve(found: TmuxTerminal, device: str) -> None:
     """What stands first in the queue."""
     found.press("3")
-    found.until("you may")
+    found.until("✓ you may")
     found.press("A")
     found.until(f"Type {device} to go on")
     found.settle()

@@ -234,11 +234,12 @@ async def test_read_only_hides_what_decides(world: World) -> None:
         assert app.screen is place(app)
 
 
-async def test_deciding_is_greyed_on_a_task_that_is_not_mine_to_decide(world: World) -> None:
+@pytest.mark.parametrize("key", ["A", "x"])
+async def test_a_key_that_decides_says_why_it_does_not(world: World, key: str) -> None:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "m", "j", "j", "j")
         assert table(app).cursor_key == OWN
         assert place(app).check_action("approve", ()) is None
-        await pilot.press("A")
-        await settled(pilot)
+        await pilot.press(key)
+        await shows(pilot, "Not yours to decide. by the owner: own task")
         assert app.screen is place(app)

@@ -101,7 +101,9 @@ async def test_one_goes_into_folders_and_up_again_onto_where_one_was(world: Worl
         assert browser.names == ["..", "inner.bin"]
         await browser.press("h")
         assert browser.browser.query_one("#entries", BigTable).cursor_key == "apps"
-        await browser.press("enter", "enter")
+        await browser.press("enter")
+        await until(pilot, lambda: browser.names == ["..", "inner.bin"])
+        await browser.press("enter")
         assert browser.chosen == ["inner.bin"]
 
 

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Key
 from textual.timer import Timer
 
 from sealyard.model.access import Action
@@ -31,6 +32,9 @@ REST = 0.05
 """Seconds that the cursor rests on a row before its review is read."""
 
 MINE, ALL = "mine", "all"
+
+DECIDES = ("approve", "reject")
+"""The acts that decide."""
 
 
 class Approvals(Deciding):
@@ -237,6 +241,12 @@ class Approvals(Deciding):
         except SealyardError as error:
             self.sealyard.show_error(error)
 
+    def on_key(self, event: Key) -> None:
+        """A key that decides says why it does not, where this task is not to be decided."""
+        bound = self.active_bindings.get(event.key)
+        if bound is not None and bound.binding.action in DECIDES and self._may_decide() is None:
+            self.tell_why_not()
+
     def _heed_rights(self) -> None:
         """The keys below are drawn anew where other acts are possible, not at every move."""
         may = self._may_decide()
@@ -245,7 +255,7 @@ class Approvals(Deciding):
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("approve", "reject"):
+        if action in DECIDES:
             return self._may_decide()
         return super().check_action(action, parameters)
 

@@ -31,7 +31,6 @@ class Deciding(WaitingList):
     def action_approve(self) -> None:
         tasks, left_out = self._to_decide()
         if not tasks:
-            self._tell_none(left_out)
             return
         unread = sum(not self.review.was_read(each) for each in tasks)
         me = self.standing.identity
@@ -51,9 +50,8 @@ class Deciding(WaitingList):
             dialog.forget()
 
     def action_reject(self) -> None:
-        tasks, left_out = self._to_decide()
+        tasks, _ = self._to_decide()
         if not tasks:
-            self._tell_none(left_out)
             return
         dialog = RejectDialog(tasks, by=self.standing.identity)
         self.app.push_screen(dialog, lambda reason: self._rejected(dialog, tasks, reason) if reason else None)
@@ -83,7 +81,9 @@ class Deciding(WaitingList):
         seen = self.review.seen
         return seen.task if seen is not None and seen.task.id == task.id else task
 
-    def _tell_none(self, left_out: Sequence[tuple[Task, str]]) -> None:
+    def tell_why_not(self) -> None:
+        """Where nothing that is chosen is this person's to decide."""
+        _, left_out = self._to_decide()
         if left_out:
             why = "; ".join(f"{task_title(task)}: {reason}" for task, reason in left_out)
             self.flash(f"Not yours to decide. {why}", warning=True)

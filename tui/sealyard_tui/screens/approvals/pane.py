@@ -95,10 +95,10 @@ class ReviewPane(VerticalScroll, can_focus=True):
         self.scroll_page_up(animate=False)
 
     def action_scroll_home(self) -> None:
-        self.scroll_home(animate=False)
+        self.scroll_home(animate=False, immediate=True)
 
     def action_scroll_end(self) -> None:
-        self.scroll_end(animate=False)
+        self.scroll_end(animate=False, immediate=True)
 
     def on_resize(self) -> None:
         if self._room != self._set_for:
