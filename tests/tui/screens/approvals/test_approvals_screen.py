@@ -115,7 +115,8 @@ async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancel
         await until(pilot, lambda: ending.id not in table(app))
 
 
-async def test_many_events_cause_few_reads(world: World) -> None:
+async def test_many_events_cause_few_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealyard_tui.screens.approvals.list.PAUSE", 0.3)
     async with queue(world) as (app, pilot):
         await until(pilot, lambda: world.listeners > 0)
         reads = _count_reads(world, app)

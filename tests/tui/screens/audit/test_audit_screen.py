@@ -143,7 +143,8 @@ async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
         await until(pilot, lambda: "not told" in text_of(app))
 
 
-async def test_many_events_lead_to_few_reads_of_what_is_new(world: World) -> None:
+async def test_many_events_lead_to_few_reads_of_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealyard_tui.screens.audit.reading.PAUSE", 0.25)
     app = audit_app(world)
     async with running(app) as pilot:
         reads: list[object] = []

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -15,9 +14,10 @@ from sealyard.model.requests import Decidable
 from sealyard.model.tasks import Task
 from sealyard_tui.screens.approvals.review import SECTIONS, sections, verdict
 from sealyard_tui.shown import task_title
+from sealyard_tui.widgets.reading_pane import ReadingPane
 
 
-class ReviewPane(VerticalScroll, can_focus=True):
+class ReviewPane(ReadingPane, can_focus=True):
     """Scrolls by keys of its own when it has the focus, and by the place's when the list has it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -76,29 +76,8 @@ class ReviewPane(VerticalScroll, can_focus=True):
         """Whether the person saw the end of the review of just this task."""
         return (task.id, task.approval_digest) in self._read
 
-    def half_page(self, pages: int) -> None:
-        self.scroll_relative(y=pages * max(1, self.size.height // 2), animate=False)
-
     def action_half_page(self, pages: int) -> None:
         self.half_page(pages)
-
-    def action_scroll_down(self) -> None:
-        self.scroll_relative(y=1, animate=False)
-
-    def action_scroll_up(self) -> None:
-        self.scroll_relative(y=-1, animate=False)
-
-    def action_page_down(self) -> None:
-        self.scroll_page_down(animate=False)
-
-    def action_page_up(self) -> None:
-        self.scroll_page_up(animate=False)
-
-    def action_scroll_home(self) -> None:
-        self.scroll_home(animate=False, immediate=True)
-
-    def action_scroll_end(self) -> None:
-        self.scroll_end(animate=False, immediate=True)
 
     def on_resize(self) -> None:
         if self._room != self._set_for:

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry
 from sealyard_tui.screens.audit.entry import detail_of
+from sealyard_tui.widgets.reading_pane import ReadingPane
 
 
-class AuditDetail(VerticalScroll):
+class AuditDetail(ReadingPane):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="audit.detail_down"),
         Binding("k", "scroll_up", "Up", show=False, id="audit.detail_up"),
@@ -35,4 +35,4 @@ class AuditDetail(VerticalScroll):
         self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
         shown = detail_of(entry, sealed) if entry is not None else Content.styled("No entry.", "$text-muted")
         self.query_one(Static).update(shown)
-        self.scroll_home(animate=False)
+        self.scroll_home(animate=False, immediate=True)

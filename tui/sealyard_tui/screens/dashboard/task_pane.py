@@ -7,17 +7,17 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.tasks import Live, Task
 from sealyard_tui.screens.dashboard.task_detail import task_content
+from sealyard_tui.widgets.reading_pane import ReadingPane
 
 NOTHING = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
 
 
-class TaskPane(VerticalScroll):
+class TaskPane(ReadingPane):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="pane.down"),
         Binding("k", "scroll_up", "Up", show=False, id="pane.up"),
@@ -44,7 +44,7 @@ class TaskPane(VerticalScroll):
     def show(self, task: Task, now: datetime, *, live: Live | None, file: Content) -> None:
         """Another task begins at its top; the same one stays where it was scrolled to."""
         if task.id != self.task_id:
-            self.scroll_home(animate=False)
+            self.scroll_home(animate=False, immediate=True)
         self.task_shown = task
         self._update(task_content(task, now, live=live, file=file))
 

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from sealyard_tui.widgets.reading_pane import ReadingPane
 
-class DeviceDetail(VerticalScroll):
+
+class DeviceDetail(ReadingPane):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="devices.detail_down"),
         Binding("k", "scroll_up", "Up", show=False, id="devices.detail_up"),

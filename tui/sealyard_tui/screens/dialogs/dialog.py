@@ -179,7 +179,7 @@ class TypedConfirmDialog(Dialog[bool]):
     def action_read(self, pages: int) -> None:
         """The text above may be longer than its room."""
         text = self.query_one(".dialog-text")
-        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False)
+        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False, immediate=True)
 
     def action_dismiss_dialog(self) -> None:
         self.dismiss(False)
@@ -337,8 +337,8 @@ class TextDialog(Dialog[None]):
             self.app.push_screen(ErrorDialog(error))
 
     def action_scroll(self, by: int) -> None:
-        self.query_one(".reading").scroll_relative(y=by, animate=False)
+        self.query_one(".reading").scroll_relative(y=by, animate=False, immediate=True)
 
     def action_ends(self, top: bool) -> None:
         reading = self.query_one(".reading")
-        reading.scroll_home(animate=False) if top else reading.scroll_end(animate=False)
+        reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)

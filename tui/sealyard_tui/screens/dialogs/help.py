@@ -80,11 +80,11 @@ class HelpScreen(Dialog[None]):
                 yield heading, found
 
     def action_scroll(self, by: int) -> None:
-        self.query_one(".reading").scroll_relative(y=by, animate=False)
+        self.query_one(".reading").scroll_relative(y=by, animate=False, immediate=True)
 
     def action_ends(self, top: bool) -> None:
         reading = self.query_one(".reading")
-        reading.scroll_home(animate=False) if top else reading.scroll_end(animate=False)
+        reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)
 
 
 _FOOT = "The names on the right are for the table [keys] of the settings; `sealyard config path` says where those are."
