@@ -24,7 +24,7 @@ from tui_world import ADMINISTRATOR, NOW, RIGHTS, World, WorldConnection, audit_
 
 from sealyard.client.settings import Settings
 from sealyard.model.audit import AuditChange
-from sealyard.model.errors import StorageError
+from sealyard.model.errors import StorageError, WorkspaceHeldError
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.look.keymap import MOTIONS
@@ -38,7 +38,8 @@ from sealyard_tui.screens.place import PLACES, Place
 from sealyard_tui.session.session import Session
 from sealyard_tui.shown import result_badge, status_badge
 from sealyard_tui.terminal.mouse import mouse_is_on
-from sealyard_tui.widgets.big_table import BigTable, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.too_small import TooSmall
 
@@ -167,6 +168,17 @@ async def test_slash_filters_in_place_with_a_count_and_escape_clears_it_on_every
 
 
 # ---- finding one's way
+
+
+async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace_that_is_read_only(
+    world: World,
+) -> None:
+    world.read_only = True
+    world.held = WorkspaceHeldError("Another process holds the workspace for writing.", "It is \x1b[31m pid 7.")
+    async with at(world, "dashboard", size=(80, 24)) as (app, pilot):
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await shows(pilot, "Four eyes, embedded", "Read only: Another process holds", r"\x1b[31m pid 7")
 
 
 async def test_question_mark_explains_the_keys_of_the_place(world: World) -> None:

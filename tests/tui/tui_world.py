@@ -27,6 +27,7 @@ from sealyard.model.errors import (
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
+    WorkspaceHeldError,
 )
 from sealyard.model.events import Event, TaskChanged, TaskProgress, WorkspaceChanged
 from sealyard.model.keys import KeyInfo, KeyVersion
@@ -307,6 +308,7 @@ class World:
         self.hold: dict[str, asyncio.Event] = {}
         """By method: waits for this before it answers."""
         self.read_only = False
+        self.held: WorkspaceHeldError | None = None
         self.demo = True
         self._cursor = 0
         self._listeners: list[asyncio.Queue[Event]] = []
@@ -738,9 +740,8 @@ class WorldClient:
 class WorldConnection:
     """:class:`sealyard_tui.session.session.Connection` to a world. ``gate``: the engine comes up once it is set."""
 
-    held = None
-
     def __init__(self, world: World, gate: asyncio.Event | None = None) -> None:
+        self.held = world.held
         self.world = world
         self.gate = gate
 

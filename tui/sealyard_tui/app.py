@@ -239,7 +239,8 @@ class SealyardApp(App[None]):
 
     @on(EngineMoved)
     async def _engine_moved(self, event: EngineMoved) -> None:
-        self.stand(msgspec.structs.replace(self.standing, engine=event.state))
+        why = told(event.error) if event.error is not None and event.state is EngineState.READ_ONLY else ""
+        self.stand(msgspec.structs.replace(self.standing, engine=event.state, why_read_only=why))
         if event.state is EngineState.FAILED:
             assert event.error is not None
             if isinstance(event.error, KeyStoreLockedError):
@@ -249,7 +250,7 @@ class SealyardApp(App[None]):
             self.show_error(event.error)
             return
         if event.error is not None:
-            self.notify(safe_text(told(event.error)), severity="warning", markup=False)
+            self.notify(safe_text(why), severity="warning", markup=False)
         self.begin(self, self._arrive(), group="arrive", exclusive=True)
 
     async def _arrive(self) -> None:

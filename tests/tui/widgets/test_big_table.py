@@ -16,7 +16,8 @@ from textual.events import MouseScrollDown
 from textual.geometry import Size
 from textual.pilot import Pilot
 
-from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell, Column
 
 Line = tuple[str, str]
 """Key and name."""

@@ -21,6 +21,8 @@ class Standing(Value, frozen=True, kw_only=True):
     demo: bool = False
     trial: bool = False
     four_eyes: str = ""
+    why_read_only: str = ""
+    """Who holds the workspace; empty where it is not held, or was asked for to be read only."""
     running: int = 0
     waiting_for_me: int = 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
+from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -17,38 +18,15 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.style import Style
-from textual.visual import Visual
 
-from sealyard.model.value import Value
+from sealyard_tui.widgets.columns import Cell, Column, fitted, widths
 
 Row = TypeVar("Row")
 
-Cell = Content | str
-"""A ``str`` is taken as plain text that has been made safe already; a ``Content`` may carry styles."""
-
-SPACE = 1
 SIGN_WIDTH = 2
 """Cells before the first column: for the cursor, and for a mark."""
 NEAR_END = 50
 """Rows before the end at which more are asked for."""
-
-
-class Column(Value, frozen=True, kw_only=True):
-    """``width`` in cells. What is left over is shared among columns that ``grow``, by their share.
-
-    A column is left out where the table is narrower than ``fromWidth``, or not narrower than ``belowWidth``.
-    """
-
-    title: str
-    width: int
-    grow: int = 0
-    from_width: int = 0
-    below_width: int = 0
-    """0: no limit."""
-    right: bool = False
-
-    def fits(self, width: int) -> bool:
-        return self.from_width <= width and (not self.below_width or width < self.below_width)
 
 
 class BigTable(ScrollView, Generic[Row], can_focus=True):
@@ -161,6 +139,8 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         self._marks: dict[str, None] = {}
         self._range_from: str | None = None
         self._looked_at: str | None = None
+        self._widths_for = (0, 0)
+        self._widths_now: tuple[int, ...] = ()
 
     # ---- what is in it
 
@@ -427,7 +407,7 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         if at_cursor:
             style = self._cursor_style()
         cells = self._cells(self._rows[key])
-        line = Content.assemble(_sign(at_cursor, marked), *self._fitted(cells, width - SIGN_WIDTH))
+        line = Content.assemble(_sign(at_cursor, marked), *fitted(self._columns, cells, self._widths(width)))
         return self._line(line, width, style)
 
     def _cursor_style(self) -> Style:
@@ -436,37 +416,23 @@ class BigTable(ScrollView, Generic[Row], can_focus=True):
         return self.get_visual_style(name) + Style(reverse=self.get_component_styles(name).text_style.reverse)
 
     def _heads(self, width: int) -> Content:
-        heads = [Content(column.title) for column in self._columns]
-        return Content.assemble(" " * SIGN_WIDTH, *self._fitted(heads, width - SIGN_WIDTH))
+        heads = [column.title for column in self._columns]
+        return Content.assemble(" " * SIGN_WIDTH, *fitted(self._columns, heads, self._widths(width)))
 
-    def _fitted(self, cells: Sequence[Cell], width: int) -> list[Content | str]:
-        """Cells cut and filled to the widths of their columns, with spaces between."""
-        parts: list[Content | str] = []
-        for column, cell, room in zip(self._columns, cells, self._widths(width), strict=True):
-            if room <= 0:
-                continue
-            content = cell if isinstance(cell, Content) else Content(cell)
-            content = content.truncate(room, ellipsis=True)
-            gap = room - content.cell_length
-            parts.append(content.pad_left(gap) if column.right else content.pad_right(gap))
-            parts.append(" " * SPACE)
-        return parts
-
-    def _widths(self, width: int) -> list[int]:
-        """0: left out."""
-        shown = [column.fits(self.size.width) for column in self._columns]
-        spaces = SPACE * sum(shown)
-        fixed = sum(column.width for column, seen in zip(self._columns, shown, strict=True) if seen)
-        shares = sum(column.grow for column, seen in zip(self._columns, shown, strict=True) if seen)
-        over = width - fixed - spaces
-        return [
-            0 if not seen else max(1, column.width + (over * column.grow // shares if shares else 0))
-            for column, seen in zip(self._columns, shown, strict=True)
-        ]
+    def _widths(self, width: int) -> tuple[int, ...]:
+        """Of the columns, in cells; set out anew where the table has another width."""
+        asked = (width - SIGN_WIDTH, self.size.width)
+        if self._widths_for != asked:
+            self._widths_for = asked
+            self._widths_now = widths(self._columns, *asked)
+        return self._widths_now
 
     def _line(self, content: Content, width: int, style: Style) -> Strip:
-        strips = Visual.to_strips(self, content, width, 1, style, pad=True, apply_selection=False)
-        return strips[0].adjust_cell_length(width, style.rich_style) if strips else Strip.blank(width, style.rich_style)
+        """One line as it is. Textual's own way would wrap it, align it and look for links in it, at twice the time."""
+        parts = content.render(style, end="", parse_style=self._get_style)
+        return Strip([Segment(text, each.rich_style) for text, each in parts]).adjust_cell_length(
+            width, style.rich_style
+        )
 
     def region_of_cursor(self) -> Region:
         """Where the cursor's row is in the widget, for tests and menus."""

@@ -81,10 +81,18 @@ class StatusBar(Vertical):
         who, engine = _fitting(standing, self.app.size.width - MARGIN)
         self.query_one("#who", Static).update(who)
         self.query_one("#engine", Static).update(engine)
-        self.query_one("#engine", Static).tooltip = Content(f"Four eyes, {standing.four_eyes}")
+        self.query_one("#engine", Static).tooltip = Content("\n".join(standing_words(standing)))
         for tab in self.query(PlaceTab):
             tab.set_class(self.app.size.width < WHOLE_LABELS, "-short")
             tab.show_count(standing.waiting_for_me if tab.place == "approvals" else 0)
+
+
+def standing_words(standing: Standing) -> list[str]:
+    """What there is no room for in the bar, in full."""
+    words = [f"Four eyes, {safe_text(standing.four_eyes)}."] if standing.four_eyes else []
+    if standing.why_read_only:
+        words.append(f"Read only: {safe_text(standing.why_read_only)}")
+    return words
 
 
 def _fitting(standing: Standing, width: int) -> tuple[Content, Content]:

@@ -33,7 +33,8 @@ from sealyard_tui.screens.access.rows import (
 from sealyard_tui.screens.dialogs.dialog import TextDialog
 from sealyard_tui.screens.place import Place
 from sealyard_tui.session.messages import News
-from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")

@@ -25,7 +25,8 @@ from sealyard_tui.screens.dialogs.dialog import PickDialog, TextDialog
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.shown import task_title
 from sealyard_tui.terminal.editor import page_text
-from sealyard_tui.widgets.big_table import BigTable, Cell
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
 
 REST = 0.05

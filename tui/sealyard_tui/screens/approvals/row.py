@@ -13,7 +13,7 @@ from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.wording import size_text
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.shown import age, short_duration, task_title
-from sealyard_tui.widgets.big_table import Cell, Column
+from sealyard_tui.widgets.columns import Cell, Column
 
 COLUMNS = (
     Column(title="NAME", width=13, grow=4),

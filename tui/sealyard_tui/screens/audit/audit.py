@@ -21,7 +21,8 @@ from sealyard_tui.screens.audit.detail import AuditDetail
 from sealyard_tui.screens.audit.entry import COLUMNS, UNSEALED, cells_of, hash_of, json_of, key_of
 from sealyard_tui.screens.audit.reading import READING, AuditReading
 from sealyard_tui.screens.dialogs.dialog import PickDialog, TextDialog
-from sealyard_tui.widgets.big_table import BigTable, Cell
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
 
 REST = 0.05

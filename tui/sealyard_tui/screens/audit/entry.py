@@ -14,7 +14,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.wording import time_text
 from sealyard_tui.shown import fields
-from sealyard_tui.widgets.big_table import Cell, Column
+from sealyard_tui.widgets.columns import Cell, Column
 
 UNSEALED = "◌"
 """Beside the number of an entry that no signature covers yet."""

@@ -14,7 +14,7 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.shown import age, progress_bar, result_badge, short_duration, status_badge
-from sealyard_tui.widgets.big_table import Cell, Column
+from sealyard_tui.widgets.columns import Cell, Column
 
 ROOMY = 150
 """Cells from which on marks of downloads are whole sentences."""

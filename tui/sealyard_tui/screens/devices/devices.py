@@ -26,7 +26,8 @@ from sealyard_tui.screens.devices.detail import DeviceDetail
 from sealyard_tui.screens.devices.wording import Known, detail, keys_of, warning_sign
 from sealyard_tui.screens.place import Place
 from sealyard_tui.session.messages import News
-from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 
 RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")

@@ -22,7 +22,8 @@ from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields, progress_bar
 from sealyard_tui.terminal.folders import open_folder
-from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell, Column
 
 _BAR_WIDTH = 20
 

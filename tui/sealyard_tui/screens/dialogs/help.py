@@ -15,6 +15,7 @@ from textual.widgets import Static
 from sealyard_tui.look.active_keys import ActiveAction, active_actions
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.place import PLACES, Place
+from sealyard_tui.widgets.status_bar import standing_words
 
 GROUPS = {
     "place": "In every place",
@@ -32,8 +33,11 @@ WORDS_WIDTH = 26
 
 def help_for(screen: Screen[Any]) -> HelpScreen:
     """Of what is seen now: a place, or a dialog over one."""
-    label = PLACES[screen.PLACE][1] if isinstance(screen, Place) else "this dialog"
-    return HelpScreen(label, getattr(screen, "HELP", "") or "", active_actions(screen))
+    about = getattr(screen, "HELP", "") or ""
+    if not isinstance(screen, Place):
+        return HelpScreen("this dialog", about, active_actions(screen))
+    about = "\n".join([about, "", *standing_words(screen.standing)])
+    return HelpScreen(PLACES[screen.PLACE][1], about, active_actions(screen))
 
 
 class HelpScreen(Dialog[None]):

@@ -17,7 +17,8 @@ from sealyard.model.safe_text import safe_text
 from sealyard_tui.screens.dialogs.dialog import TextDialog
 from sealyard_tui.screens.upload.shown import dropped_cells, dropped_reason
 from sealyard_tui.session.watching_folder import Dropped, WatchDesk
-from sealyard_tui.widgets.big_table import BigTable, Cell, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Cell, Column
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.place import Place

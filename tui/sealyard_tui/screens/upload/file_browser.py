@@ -27,7 +27,8 @@ from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.typed_paths import find_paths
 from sealyard_tui.shown import path_text
-from sealyard_tui.widgets.big_table import BigTable, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 
 UP = ".."

@@ -16,7 +16,8 @@ from sealyard_tui.screens.upload.checksums import Checksum, expected_of
 from sealyard_tui.screens.upload.dialogs import ExpectedDialog
 from sealyard_tui.screens.upload.form import Entry, Form, Part
 from sealyard_tui.screens.upload.shown import entry_cells, entry_detail, totals
-from sealyard_tui.widgets.big_table import BigTable, Column
+from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.columns import Column
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.place import Place
