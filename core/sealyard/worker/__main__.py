@@ -10,7 +10,7 @@ import sys
 from sealyard.worker.channel import Channel
 from sealyard.worker.service import serve
 
-GIVE_WAY = 5
+GIVE_WAY = 10
 """Nice value added: the engine and whoever looks at a screen come first, the rest of the processors is ours."""
 
 
