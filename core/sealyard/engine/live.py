@@ -11,12 +11,16 @@ FIRST_GUESS = 300 * 1024 * 1024.0
 WEIGHT = 0.2
 """Of the newest measurement in the running mean."""
 
+MEASURED_OVER = 0.2
+"""Seconds at least. Beats that were held up come together, and between them the rate would seem boundless."""
+
 
 class _Run:
     def __init__(self, total: int, now: float) -> None:
         self.done = 0
         self.total = total
-        self.at = now
+        self.measured_at = now
+        self.measured_done = 0
         self.rate: float | None = None
 
 
@@ -38,12 +42,16 @@ class Pace:
         run = self._runs.get(beat.task_id)
         if run is None or beat.done == run.done:
             return None
-        if now > run.at:
-            measured = (beat.done - run.done) / (now - run.at)
-            run.rate = measured if run.rate is None else (1 - WEIGHT) * run.rate + WEIGHT * measured
-            self._rate = (1 - WEIGHT) * self._rate + WEIGHT * measured
-        run.done, run.total, run.at = beat.done, beat.total, now
+        run.done, run.total = beat.done, beat.total
+        if now - run.measured_at >= MEASURED_OVER:
+            self._measure(run, now)
         return self.of_running(beat.task_id)
+
+    def _measure(self, run: _Run, now: float) -> None:
+        measured = max(0, run.done - run.measured_done) / (now - run.measured_at)
+        run.rate = measured if run.rate is None else (1 - WEIGHT) * run.rate + WEIGHT * measured
+        self._rate = (1 - WEIGHT) * self._rate + WEIGHT * measured
+        run.measured_at, run.measured_done = now, run.done
 
     def of_running(self, task_id: str) -> Live | None:
         run = self._runs.get(task_id)

@@ -1,0 +1,65 @@
+"""What is foretold of running and queued tasks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealyard.engine.live import FIRST_GUESS, Pace
+from sealyard.model.jobs import Beat
+
+MIB = 1 << 20
+
+
+def beat(done: int, total: int) -> Beat:
+    return Beat(task_id="t", fence=1, done=done, total=total)
+
+
+def test_the_time_left_is_what_is_left_at_the_rate_of_late() -> None:
+    pace = Pace()
+    pace.begin("t", 100 * MIB, now=0.0)
+    for second in range(1, 51):
+        live = pace.beat(beat(second * MIB, 100 * MIB), now=float(second))
+    assert live is not None
+    assert live.seconds_left == pytest.approx(50)
+
+
+def test_beats_that_were_held_up_and_come_together_do_not_make_a_task_look_done() -> None:
+    pace = Pace()
+    pace.begin("t", 1000 * MIB, now=0.0)
+    for burst in range(1, 11):
+        for late in range(5):
+            live = pace.beat(beat((burst * 5 + late) * MIB, 1000 * MIB), now=burst * 0.5 + late * 1e-6)
+    assert live is not None
+    assert live.seconds_left is not None
+    assert 80 < live.seconds_left < 120, "ten MiB a second, and 946 MiB to go"
+
+
+def test_before_anything_was_measured_a_guess_is_told() -> None:
+    pace = Pace()
+    pace.begin("t", int(FIRST_GUESS), now=0.0)
+    live = pace.of_running("t")
+    assert live is not None
+    assert live.seconds_left == pytest.approx(1)
+    assert pace.of_queued(1, int(FIRST_GUESS), ahead=0).seconds_left == pytest.approx(3)
+
+
+def test_a_beat_that_says_nothing_new_is_not_told() -> None:
+    pace = Pace()
+    pace.begin("t", MIB, now=0.0)
+    assert pace.beat(beat(10, MIB), now=1.0) is not None
+    assert pace.beat(beat(10, MIB), now=2.0) is None
+    pace.end("t")
+    assert pace.beat(beat(20, MIB), now=3.0) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 10 * MIB), st.floats(0, 5)), max_size=40))
+def test_whatever_beats_come_the_time_left_is_a_time(steps: list[tuple[int, float]]) -> None:
+    pace = Pace()
+    pace.begin("t", 10 * MIB, now=0.0)
+    now = 0.0
+    for done, seconds in steps:
+        now += seconds
+        live = pace.beat(beat(done, 10 * MIB), now)
+        assert live is None or (live.seconds_left is not None and 0 <= live.seconds_left < float("inf"))
