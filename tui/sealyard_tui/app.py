@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+from rich.text import Text
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -21,6 +22,7 @@ from textual.signal import Signal
 from textual.widgets import Input
 from textual.worker import Worker
 
+from sealyard.client.log import log_file
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
@@ -47,6 +49,10 @@ log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.01
 """How long the first paint of a place may be held back; Textual's own 0.05 can be felt."""
+
+
+def _the_log() -> str:
+    return safe_text(str(log_file() or "the log"))
 
 
 def utc_now() -> datetime:
@@ -198,7 +204,9 @@ class SealyardApp(App[None]):
         """A fault of ours: Textual would print all local variables, secrets among them."""
         log.critical("the application ended by a fault", exc_info=True)
         self.bell()
-        self.panic("Sealyard ended by a fault of its own; the log says more. What was accepted is kept.")
+        self.panic(
+            Text(f"Sealyard ended by a fault of its own; what it was is in {_the_log()}. What was accepted is kept.")
+        )
 
     def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
         super().delay_update(min(delay, SWITCH_SECONDS))
@@ -221,7 +229,7 @@ class SealyardApp(App[None]):
             self.show_error(error)
         except Exception as error:
             log.exception("a fault in %s", getattr(work, "__qualname__", "a worker"))
-            unexpected = SealyardError("Something went wrong that should not have.", "The log says more.")
+            unexpected = SealyardError("Something went wrong that should not have.", f"What it was is in {_the_log()}.")
             self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
 
     def show_error(self, error: SealyardError, *, detail: str = "") -> None:

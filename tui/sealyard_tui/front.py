@@ -83,6 +83,8 @@ def make_workspace(wanted: NewWorkspace) -> tuple[Profile, str | None]:
 
 
 def open_demo(settings: Settings) -> int:
+    from platformdirs import user_state_path
+
     from sealyard.client.demo import populated_demo, throw_away
 
     say("Making a demo workspace…")
@@ -90,7 +92,8 @@ def open_demo(settings: Settings) -> int:
         place = asyncio.run(populated_demo(root))
         profile = own_profiles(place.folder).named("developer")
         assert profile is not None
-        return run(profile, place.passphrase, settings)
+        # The folder goes when the application ends; what went wrong in it is to be read afterwards.
+        return run(profile, place.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
 
 
 # ---- passphrases: on the plain terminal alone
@@ -150,15 +153,18 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
         tries += 1
 
 
-def run(profile: Profile, passphrase: str | None, settings: Settings) -> int:
-    """Raises :class:`KeyStoreLockedError`: the engine opens beside the first screen, and may find itself locked out."""
+def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
+    """``log``: by default in the workspace's folder.
+
+    Raises :class:`KeyStoreLockedError`: the engine opens beside the first screen, and may find itself locked out.
+    """
     from sealyard_tui.app import SealyardApp
     from sealyard_tui.look.preferences import read_preferences
     from sealyard_tui.session.session import EmbeddedConnection, Session
 
     folder = Path(profile.workspace)
     with contextlib.suppress(OSError):
-        log_to_file(Places(folder).root / "logs" / "application.log")
+        log_to_file(log or Places(folder).root / "logs" / "application.log")
     connection = EmbeddedConnection(folder, passphrase, read_only=settings.read_only)
     session = Session(connection, profile, profiles_of(folder))
     app = SealyardApp(

@@ -67,6 +67,12 @@ def log_to_file(path: Path) -> None:
     root.setLevel(logging.INFO)
 
 
+def log_file() -> Path | None:
+    """Where :func:`log_to_file` put it last."""
+    files = [each for each in logging.getLogger().handlers if isinstance(each, _PrivateFile)]
+    return Path(files[0].baseFilename) if files else None
+
+
 class _Redacting(logging.Formatter):
     """Works on the finished text, so message, arguments and traceback are all seen to."""
 

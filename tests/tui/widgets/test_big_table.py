@@ -13,7 +13,6 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.events import MouseScrollDown
-from textual.geometry import Size
 from textual.pilot import Pilot
 
 from sealyard_tui.widgets.big_table import BigTable
@@ -180,17 +179,6 @@ async def test_wide_characters_never_break_the_columns(width: int) -> None:
         assert {cell_len(line) for line in lines} == {width}
         for line in lines[1 : len(NAMES) + 1]:
             assert cell_len(line[: line.index("5 B")]) == cell_len(lines[0][: lines[0].index("SIZE") + 1]), line
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf"]), max_size=30), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
-def test_any_name_fills_its_column_exactly(names: list[str]) -> None:
-    table = BigTable[Line](COLUMNS, lambda row: (row[1], "w", "5 B"), key=lambda row: row[0])
-    table._size = Size(80, 24)
-    for name in names:
-        parts = table._fitted((name, "w", "5 B"), 40)
-        widths = [part.cell_length if isinstance(part, Content) else cell_len(part) for part in parts]
-        assert sum(widths) == 40
 
 
 # ---- keys and the mouse
