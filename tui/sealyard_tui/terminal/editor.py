@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.app import SuspendNotSupported
+
 from sealyard.client.settings import editor_command
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
@@ -53,6 +55,8 @@ def _run(app: SealyardApp, words: Sequence[str], path: Path) -> None:
     try:
         with app.suspend():
             code = subprocess.call([*words, str(path)])
+    except SuspendNotSupported as error:
+        raise UsageError("This terminal cannot be lent to another program.", "Export the text instead.") from error
     except OSError as error:
         raise UsageError(
             f"{safe_text(words[0])} cannot be started ({error.strerror}).", "Name a program that is there."

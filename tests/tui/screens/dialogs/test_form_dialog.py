@@ -82,6 +82,18 @@ async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:
         assert deed.answers[0].picks == {"who": ()}
 
 
+async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peace(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        dialog = form(Deed())
+        opened(app, dialog)
+        await until(pilot, lambda: dialog.query(FieldRow))
+        await pilot.press("escape")
+        await until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
+        dialog._fit()
+        assert app._exception is None
+
+
 async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world: World) -> None:
     app, deed = the_app(world), Deed()
     async with running(app, size=(80, 24)) as pilot:

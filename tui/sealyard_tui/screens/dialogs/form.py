@@ -137,6 +137,9 @@ class FormDialog(Dialog[bool]):
 
     def _fit(self) -> None:
         """Textual shares no room between what grows with its content and what scrolls: the fields get the rest."""
+        if not self.query(".fields"):
+            # It was closed before the paint that this was to follow.
+            return
         box, fields = self.query_one(".dialog"), self.query_one(".fields")
         others = sum(each.outer_size.height for each in box.children if each is not fields and each.display)
         room = int(self.size.height * TALLEST) - box.gutter.height - fields.styles.margin.height - others
