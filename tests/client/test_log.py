@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.client import log as program_log
-from sealyard.client.log import HIDDEN, hide, log_to_file, redact
+from sealyard.client.log import HIDDEN, hide, log_file, log_to_file, redact
 from sealyard.model.errors import StorageError
 
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEcanary\n-----END EC PRIVATE KEY-----"
@@ -51,6 +51,10 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", SECRETS)
+def test_who_has_to_say_where_the_log_is_can_ask(path: Path) -> None:
+    assert log_file() == path
+
+
 def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
     shown = redact(text)
     assert "canary" not in shown

@@ -153,8 +153,10 @@ class Runs:
         self._outcomes = list(outcomes)
         self.profiles: list[Profile] = []
         self.passphrases: list[str | None] = []
+        self.logs: list[Path | None] = []
 
-    def __call__(self, profile: Profile, passphrase: str | None, settings: Settings) -> int:
+    def __call__(self, profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
+        self.logs.append(log)
         self.profiles.append(profile)
         self.passphrases.append(passphrase)
         outcome = self._outcomes.pop(0)
@@ -252,3 +254,16 @@ def test_the_demo_opens_as_its_developer_and_leaves_nothing_behind(monkeypatch: 
     assert runs.profiles[0].identity == demo.DEVELOPER
     assert runs.passphrases[0]
     assert not Path(runs.profiles[0].workspace).exists()
+
+
+def test_the_log_of_a_demo_is_there_when_the_demo_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sealyard.client import demo
+
+    monkeypatch.setattr(demo, "populated_demo", demo.found_demo)
+    runs = Runs(1)
+    monkeypatch.setattr(front, "run", runs)
+    welcomes(monkeypatch, OpenDemo())
+    assert front.welcome(Settings()) == 1
+    (log,) = runs.logs
+    assert log is not None
+    assert not log.is_relative_to(Path(runs.profiles[0].workspace).parent)
