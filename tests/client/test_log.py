@@ -50,11 +50,11 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program_log, "_SECRETS", set())
 
 
-@pytest.mark.parametrize("text", SECRETS)
 def test_who_has_to_say_where_the_log_is_can_ask(path: Path) -> None:
     assert log_file() == path
 
 
+@pytest.mark.parametrize("text", SECRETS)
 def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
     shown = redact(text)
     assert "canary" not in shown
