@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+
+
+def reading_keys(prefix: str) -> list[BindingType]:
+    """The keys of a pane beside a list; ``prefix`` of their names in the key map."""
+    return [
+        Binding("j", "scroll_down", "Down", show=False, id=f"{prefix}down"),
+        Binding("k", "scroll_up", "Up", show=False, id=f"{prefix}up"),
+        Binding("ctrl+d", "page_down", "Page down", show=False, id=f"{prefix}page_down"),
+        Binding("ctrl+u", "page_up", "Page up", show=False, id=f"{prefix}page_up"),
+        Binding("g", "scroll_home", "First", show=False, id=f"{prefix}first"),
+        Binding("G", "scroll_end", "Last", show=False, id=f"{prefix}last"),
+    ]
 
 
 class ReadingPane(VerticalScroll):

@@ -6,26 +6,19 @@ from datetime import datetime
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.tasks import Live, Task
 from sealyard_tui.screens.dashboard.task_detail import task_content
-from sealyard_tui.widgets.reading_pane import ReadingPane
+from sealyard_tui.widgets.reading_pane import ReadingPane, reading_keys
 
 NOTHING = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
 
 
 class TaskPane(ReadingPane):
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False, id="pane.down"),
-        Binding("k", "scroll_up", "Up", show=False, id="pane.up"),
-        Binding("ctrl+d", "page_down", "Page down", show=False, id="pane.page_down"),
-        Binding("ctrl+u", "page_up", "Page up", show=False, id="pane.page_up"),
-        Binding("g", "scroll_home", "First", show=False, id="pane.first"),
-        Binding("G", "scroll_end", "Last", show=False, id="pane.last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = reading_keys("pane.")
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")

@@ -6,22 +6,15 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard_tui.widgets.reading_pane import ReadingPane
+from sealyard_tui.widgets.reading_pane import ReadingPane, reading_keys
 
 
 class DeviceDetail(ReadingPane):
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False, id="devices.detail_down"),
-        Binding("k", "scroll_up", "Up", show=False, id="devices.detail_up"),
-        Binding("ctrl+d", "page_down", "Page down", show=False, id="devices.detail_page_down"),
-        Binding("ctrl+u", "page_up", "Page up", show=False, id="devices.detail_page_up"),
-        Binding("g", "scroll_home", "First", show=False, id="devices.detail_first"),
-        Binding("G", "scroll_end", "Last", show=False, id="devices.detail_last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = reading_keys("devices.detail_")
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")
