@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sealyard.model.errors import UsageError
-from sealyard.model.wording import duration_text, left_text, parse_duration, size_text, time_text
+from sealyard.model.wording import duration_text, exact_size_text, left_text, parse_duration, size_text, time_text
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -16,6 +16,14 @@ def test_sizes_have_the_unit_that_fits() -> None:
     sizes = (0, 1023, 1024, 1536 * 1024, 3 << 30, 5 << 40)
     assert [size_text(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
     assert size_text((1 << 20) - 1) == "1.0 MiB"
+
+
+def test_an_exact_size_says_bytes_only_where_that_says_more() -> None:
+    assert [exact_size_text(each) for each in (95, 1024, 1_500_000)] == [
+        "95 B",
+        "1.0 KiB (1,024 bytes)",
+        "1.4 MiB (1,500,000 bytes)",
+    ]
 
 
 def test_a_span_has_its_two_largest_units() -> None:

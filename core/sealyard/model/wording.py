@@ -25,6 +25,11 @@ def size_text(size: int) -> str:
     return f"{amount / 1024:.1f} TiB"
 
 
+def exact_size_text(size: int) -> str:
+    """``1.5 MiB (1,572,864 bytes)``, and ``95 B`` where that says it all."""
+    return f"{size_text(size)} ({size:,} bytes)" if size >= 1024 else size_text(size)  # noqa: PLR2004
+
+
 def duration_text(seconds: int) -> str:
     """The two largest units that are not zero: ``30d``, ``1h 5m``."""
     parts = []

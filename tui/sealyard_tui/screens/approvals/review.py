@@ -12,7 +12,7 @@ from sealyard.model.approval import counting_approvers
 from sealyard.model.requests import Decidable
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
-from sealyard.model.wording import duration_text, left_text, size_text, time_text
+from sealyard.model.wording import duration_text, exact_size_text, left_text, size_text, time_text
 from sealyard_tui.screens.approvals.changes import Changes, FileChange, Kind, changes, key_text
 from sealyard_tui.screens.approvals.metadata_view import view
 from sealyard_tui.screens.approvals.row import is_over
@@ -147,7 +147,7 @@ def _bytes(inline: str) -> bytes:
 
 
 def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
-    size = f"  {size_text(file.size)}" + (f" ({file.size:,} bytes)" if file.size >= 1024 else "")  # noqa: PLR2004
+    size = f"  {exact_size_text(file.size)}"
     name = Content.assemble(Content.styled(safe_text(file.name), "bold"), Content.styled(size, "$text-muted"))
     digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), safe_text(file.sha256))
     yield _hung(Content(sign), name, width)

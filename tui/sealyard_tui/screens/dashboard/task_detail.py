@@ -11,7 +11,7 @@ from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.results import as_at
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Decision, InputFile, Live, Result, ResultState, Subtask, Task, TaskStatus, Verdict
-from sealyard.model.wording import duration_text, left_text, size_text, time_text
+from sealyard.model.wording import duration_text, exact_size_text, left_text, size_text, time_text
 from sealyard_tui.shown import fields, progress_bar, result_badge, status_badge, task_title
 
 _BAR_WIDTH = 30
@@ -89,7 +89,7 @@ def _result(result: Result, now: datetime, file: Content | None) -> Content:
         ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.trial else ""),
         ("file", safe_text(result.file_name)),
         ("here", file or ""),
-        ("size", _size(result.size) if result.size is not None else ""),
+        ("size", exact_size_text(result.size) if result.size is not None else ""),
         ("sha256", result.sha256 or ""),
         ("link", _until(result.expires_at, now)),
         ("kept", _until(result.kept_until, now)),
@@ -110,15 +110,11 @@ def _what_helps(result: Result) -> Content:
     return Content.styled(words.get(result.state, "") if result.signature is None else "", "$text-muted")
 
 
-def _size(size: int) -> str:
-    return f"{size_text(size)} ({size:,} bytes)"
-
-
 def _files(files: Iterable[InputFile]) -> Content:
     return Content("\n").join(
         Content.assemble(
             f"{number}. {safe_text(each.name)}  ",
-            Content.styled(f"{_size(each.size)}\n   sha256 {each.sha256}", "$text-muted"),
+            Content.styled(f"{exact_size_text(each.size)}\n   sha256 {each.sha256}", "$text-muted"),
         )
         for number, each in enumerate(files, 1)
     )

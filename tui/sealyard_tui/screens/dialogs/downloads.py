@@ -17,7 +17,7 @@ from sealyard.client.download_events import Downloaded, DownloadProgress, Outcom
 from sealyard.model.errors import ErrorValue, ResultExpiredError, ResultGoneError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
-from sealyard.model.wording import size_text, time_text
+from sealyard.model.wording import exact_size_text, size_text, time_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields, progress_bar
@@ -212,7 +212,7 @@ def _about_file(found: Downloaded) -> Content:
     warnings = [Content.styled(f"! {safe_text(each)}", "$warning") for each in found.warnings]
     pairs: list[tuple[str, Content | str]] = [
         ("path", safe_text(found.path)),
-        ("size", f"{size_text(found.size)} ({found.size:,} bytes)"),
+        ("size", exact_size_text(found.size)),
         ("sha256", found.sha256),
         ("checked", "signature and digest" if found.checked == "signature" else "digest"),
         ("at", time_text(found.at)),
