@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 
@@ -13,7 +14,8 @@ from sealyard.containers.se1 import SE1
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS
 from sealyard.crypto.certificates import self_signed_certificate
 from sealyard.crypto.ciphers import RawContentCipher
-from sealyard.crypto.signatures import sign
+from sealyard.crypto.signatures import PrivateKey, sign
+from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -22,12 +24,12 @@ ZERO_PADDED = EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD
 ED25519 = SigningAlgorithm.ED25519
 
 
-def private_key(kind: KeyKind, name: str = "own"):
+def private_key(kind: KeyKind, name: str = "own") -> PrivateKey:
     return _private_key(kind, name)
 
 
 @cache
-def _private_key(kind: KeyKind, name: str):
+def _private_key(kind: KeyKind, name: str) -> PrivateKey:
     """One key for each kind and name in a run: RSA takes its time."""
     match kind:
         case KeyKind.EC_P256:
@@ -52,6 +54,7 @@ class ZeroPaddingAsPkcs7:
 
     algorithm = CBC
     encryptor = staticmethod(cipher_for(ZERO_PADDED).encryptor)
+    decryptor = staticmethod(cipher_for(ZERO_PADDED).decryptor)
 
 
 def nothing(_: int) -> None:
@@ -62,7 +65,13 @@ def now() -> datetime:
     return NOW
 
 
-def shape_of(firmware, metadata=(), encryption=CBC, signing=ED25519, kind=None) -> PackageShape:
+def shape_of(
+    firmware: Sequence[bytes],
+    metadata: Sequence[tuple[str, bytes]] = (),
+    encryption: EncryptionAlgorithm = CBC,
+    signing: SigningAlgorithm = ED25519,
+    kind: KeyKind | None = None,
+) -> PackageShape:
     return PackageShape(
         encryption=encryption,
         signing=signing,
@@ -76,7 +85,14 @@ def signature_over(shape: PackageShape, header: bytes) -> bytes:
     return sign(private_key(shape.signing_key_kind), shape.signing, header, prehashed=False)
 
 
-def pack(firmware, metadata=(), encryption=CBC, signing=ED25519, kind=None, cipher=None) -> bytes:
+def pack(
+    firmware: Sequence[bytes],
+    metadata: Sequence[tuple[str, bytes]] = (),
+    encryption: EncryptionAlgorithm = CBC,
+    signing: SigningAlgorithm = ED25519,
+    kind: KeyKind | None = None,
+    cipher: ContentCipher | None = None,
+) -> bytes:
     shape = shape_of(firmware, metadata, encryption, signing, kind)
     packing, target = SE1(now), io.BytesIO()
     segments = [

@@ -12,12 +12,12 @@ from sealyard.containers.se1 import SE1
 from sealyard.model.errors import NotFoundError
 
 
-def test_se_1_is_found_by_name():
+def test_se_1_is_found_by_name() -> None:
     assert isinstance(container_format("se-1"), SE1)
     assert "se-1" in [each.name for each in container_formats()]
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(NotFoundError, match="se-1"):
         container_format("se-9\x1b")
 
@@ -25,11 +25,11 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
 @pytest.mark.parametrize(
     ("data", "name"), [(b"Bosch_SE", "se-1"), (b"Bosch_SE\x01\x00", "se-1"), (b"Bosch_S", None), (b"", None)]
 )
-def test_a_message_that_begins_like_a_container_is_known(data, name):
+def test_a_message_that_begins_like_a_container_is_known(data: bytes, name: str | None) -> None:
     assert begins_like_container(data) == name
 
 
-def test_checking_a_package_loads_no_cryptography():
+def test_checking_a_package_loads_no_cryptography() -> None:
     code = (
         "import sys; from sealyard.containers.registry import container_format;"
         "container_format('se-1'); sys.exit('cryptography' in sys.modules)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from packing import CBC, ZeroPaddingAsPkcs7, certificate, cipher_for, now, pack
 from sealyard.containers import ustar
 from sealyard.containers.new_files import NewFiles, file_names
 from sealyard.containers.se1 import SE1
+from sealyard.crypto.pipeline import Progress
 from sealyard.model.algorithms import KeyKind
 from sealyard.model.errors import ContainerError, InputError, StorageError
 
@@ -22,39 +24,43 @@ METADATA = [("info.json", b"{}"), ("../evil", b"!")]
 CONTAINER = pack([b"first", b"second"], METADATA)
 
 
-def open_into(folder, data=CONTAINER, **options):
-    return PACKING.open(io.BytesIO(data), OWN, cipher_for(CBC), folder, **options)
+def open_into(
+    folder: Path, data: bytes = CONTAINER, *, split_metadata: bool = False, progress: Progress | None = None
+) -> tuple[Path, ...]:
+    return PACKING.open(
+        io.BytesIO(data), OWN, cipher_for(CBC), folder, split_metadata=split_metadata, progress=progress
+    )
 
 
-def test_a_bundle_stays_one_file_unless_split(tmp_path):
+def test_a_bundle_stays_one_file_unless_split(tmp_path: Path) -> None:
     opened = open_into(tmp_path / "new" / "folder")
     assert [path.name for path in opened] == ["segment-0.bin", "segment-1.bin", "metadata.bin"]
     assert opened[2].read_bytes() == ustar.pack(METADATA)
 
 
-def test_split_metadata_keeps_safe_names_only(tmp_path):
+def test_split_metadata_keeps_safe_names_only(tmp_path: Path) -> None:
     opened = open_into(tmp_path, split_metadata=True)
     assert [path.name for path in opened[2:]] == ["info.json", "metadata-001.bin"]
     assert [path.read_bytes() for path in opened[2:]] == [b"{}", b"!"]
     assert sorted(tmp_path.iterdir()) == sorted(opened)
 
 
-def test_without_metadata_there_is_no_metadata_file(tmp_path):
+def test_without_metadata_there_is_no_metadata_file(tmp_path: Path) -> None:
     assert [path.name for path in open_into(tmp_path, pack([b"x"]))] == ["segment-0.bin"]
 
 
-def test_opened_files_are_for_the_owner_only(tmp_path):
+def test_opened_files_are_for_the_owner_only(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in open_into(tmp_path)} == {0o600}
 
 
-def test_progress_counts_both_passes(tmp_path):
-    told = []
+def test_progress_counts_both_passes(tmp_path: Path) -> None:
+    told: list[int] = []
     open_into(tmp_path, progress=told.append)
     assert sum(told) == 2 * 64
 
 
 @pytest.mark.parametrize("name", ["segment-0.bin", "segment-1.bin", "metadata.bin"])
-def test_an_existing_file_is_never_overwritten(tmp_path, name):
+def test_an_existing_file_is_never_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"mine")
     with pytest.raises(InputError, match=name):
         open_into(tmp_path)
@@ -62,7 +68,7 @@ def test_an_existing_file_is_never_overwritten(tmp_path, name):
     assert (tmp_path / name).read_bytes() == b"mine"
 
 
-def test_a_file_that_comes_up_meanwhile_is_never_overwritten(tmp_path):
+def test_a_file_that_comes_up_meanwhile_is_never_overwritten(tmp_path: Path) -> None:
     with NewFiles(tmp_path, ["a", "b"]) as files:
         for name in ("a", "b"):
             files.create(name).close()
@@ -73,7 +79,7 @@ def test_a_file_that_comes_up_meanwhile_is_never_overwritten(tmp_path):
     assert (tmp_path / "b").read_bytes() == b"mine"
 
 
-def test_a_changed_container_leaves_nothing_behind(tmp_path):
+def test_a_changed_container_leaves_nothing_behind(tmp_path: Path) -> None:
     changed = bytearray(CONTAINER)
     changed[-65] ^= 1
     with pytest.raises(ContainerError, match="segment 1"):
@@ -81,7 +87,7 @@ def test_a_changed_container_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_padding_leaves_nothing_behind(tmp_path):
+def test_a_wrong_padding_leaves_nothing_behind(tmp_path: Path) -> None:
     badly_padded = pack([b"x" * 17], cipher=ZeroPaddingAsPkcs7())
     with pytest.raises(ContainerError, match="padding") as caught:
         open_into(tmp_path, badly_padded)
@@ -89,10 +95,10 @@ def test_a_wrong_padding_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stopping_leaves_nothing_behind(tmp_path):
-    told = []
+def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
+    told: list[int] = []
 
-    def stop(count):
+    def stop(count: int) -> None:
         told.append(count)
         if sum(told) > 100:
             raise KeyboardInterrupt
@@ -102,14 +108,14 @@ def test_stopping_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path):
+def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError):
         open_into(tmp_path / "file" / "folder")
 
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.binary(max_size=9)), min_size=2))
-def test_no_name_leaves_the_folder_or_meets_another(files):
+def test_no_name_leaves_the_folder_or_meets_another(files: list[tuple[str, bytes]]) -> None:
     named = file_names(ustar.pack(files), split=True)
     names = [name for name, _ in named]
     assert [content for _, content in named] == [content for _, content in files]
@@ -125,14 +131,14 @@ def test_no_name_leaves_the_folder_or_meets_another(files):
     "name",
     ["", ".", "..", "a/b", "a\\b", "c:x", ".bashrc", "segment-0.bin", "metadata-001.bin", "x\n", " x", "ß" * 128],
 )
-def test_unsafe_names_are_replaced(name):
+def test_unsafe_names_are_replaced(name: str) -> None:
     assert file_names(ustar.pack([(name, b"1"), ("ok", b"2")]), split=True)[0][0] == "metadata-000.bin"
 
 
-def test_names_alike_are_replaced():
+def test_names_alike_are_replaced() -> None:
     named = file_names(ustar.pack([("A", b"1"), ("a", b"2"), ("b", b"3")]), split=True)
     assert [name for name, _ in named] == ["metadata-000.bin", "metadata-001.bin", "b"]
 
 
-def test_metadata_that_is_no_bundle_is_left_whole():
+def test_metadata_that_is_no_bundle_is_left_whole() -> None:
     assert file_names(b"text", split=True) == (("metadata.bin", b"text"),)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -24,11 +25,12 @@ from packing import (
     signature_over,
 )
 
+from sealyard.containers.format import Verification
 from sealyard.containers.se1 import SE1
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, Padding
 from sealyard.crypto.certificates import self_signed_certificate
 from sealyard.crypto.ciphers import RawContentCipher
-from sealyard.crypto.pipeline import CHUNK
+from sealyard.crypto.pipeline import CHUNK, Progress
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 from sealyard.model.errors import ContainerError, KeyRefusedError
 
@@ -38,13 +40,13 @@ SMALL = pack([b"first firmware", b"second"], [("m", b"meta")])
 HEADER = 16 + 36 * 2 + 4
 
 
-def verify(data: bytes, cert: bytes = OWN, **options):
-    return PACKING.verify(io.BytesIO(data), cert, **options)
+def verify(data: bytes, cert: bytes = OWN, *, progress: Progress | None = None) -> Verification:
+    return PACKING.verify(io.BytesIO(data), cert, progress=progress)
 
 
-def refusal(data: bytes, cert: bytes = OWN, **options) -> ContainerError:
+def refusal(data: bytes, cert: bytes = OWN) -> ContainerError:
     with pytest.raises(ContainerError) as caught:
-        verify(data, cert, **options)
+        verify(data, cert)
     assert caught.value.message
     assert caught.value.advice
     return caught.value
@@ -62,7 +64,9 @@ def with_field(place: int, layout: str, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("signing", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
-def test_all_algorithms_come_back(encryption, signing, kind, tmp_path):
+def test_all_algorithms_come_back(
+    encryption: EncryptionAlgorithm, signing: SigningAlgorithm, kind: KeyKind, tmp_path: Path
+) -> None:
     firmware = [bytes([size]) * size for size in (1, 15, 16, 17)]
     source = io.BytesIO(pack(firmware, [("m", b"meta")], encryption, signing, kind))
     cipher, cert = cipher_for(encryption), certificate(kind)
@@ -84,15 +88,15 @@ def test_all_algorithms_come_back(encryption, signing, kind, tmp_path):
 
 
 @pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
-def test_sizes_around_a_piece_come_back(size):
+def test_sizes_around_a_piece_come_back(size: int) -> None:
     data = b"0123456789abcdef" * (size // 16 + 1)
     source = io.BytesIO(pack([data[:size], b"x"]))
     _, digests = PACKING.digests(source, OWN, cipher_for(CBC), [size, 1])
     assert digests[0] == hashlib.sha256(data[:size]).hexdigest()
 
 
-def test_verifying_tells_what_there_is():
-    told = []
+def test_verifying_tells_what_there_is() -> None:
+    told: list[int] = []
     found = verify(SMALL, progress=told.append)
     assert (found.format, found.encryption, found.signing) == ("se-1", CBC, SigningAlgorithm.ED25519)
     assert [segment.length for segment in found.segments] == [32, 32]
@@ -112,7 +116,7 @@ def expected_part(place: int) -> set[str]:
     return moving if place < 24 else {"signature"}
 
 
-def test_every_flipped_bit_is_refused_by_the_name_of_its_part():
+def test_every_flipped_bit_is_refused_by_the_name_of_its_part() -> None:
     for place in range(len(SMALL)):
         for bit in range(8):
             changed = bytearray(SMALL)
@@ -121,7 +125,7 @@ def test_every_flipped_bit_is_refused_by_the_name_of_its_part():
             assert {part, part.split()[0]} & expected_part(place)
 
 
-def test_a_truncation_at_any_length_is_refused():
+def test_a_truncation_at_any_length_is_refused() -> None:
     for length in range(len(SMALL)):
         part = refusal(SMALL[:length]).part
         if length >= HEADER + 64:
@@ -135,7 +139,7 @@ def test_a_truncation_at_any_length_is_refused():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KeyKind if not kind.symmetric])
-def test_trailing_bytes_are_refused(kind):
+def test_trailing_bytes_are_refused(kind: KeyKind) -> None:
     signing = next(name for name, spec in SIGNATURES.items() if kind in spec.key_kinds)
     data = pack([b"x"], signing=signing, kind=kind)
     verify(data, certificate(kind))
@@ -159,12 +163,12 @@ def test_trailing_bytes_are_refused(kind):
         (20, "<I", 64, "signature"),
     ],
 )
-def test_a_signed_header_with_a_wrong_number_is_still_refused(place, layout, value, part):
+def test_a_signed_header_with_a_wrong_number_is_still_refused(place: int, layout: str, value: int, part: str) -> None:
     assert refusal(with_field(place, layout, value)).part == part
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_give_our_error(data):
+def test_any_bytes_give_our_error(data: bytes) -> None:
     assert refusal(data).part == "header"
 
 
@@ -173,7 +177,9 @@ def test_any_bytes_give_our_error(data):
     numbers=st.tuples(st.integers(0, 7), st.integers(0, 8), st.integers(0, 40)),
     rest=st.binary(max_size=300),
 )
-def test_any_bytes_behind_a_likely_beginning_give_our_error(lengths, numbers, rest):
+def test_any_bytes_behind_a_likely_beginning_give_our_error(
+    lengths: list[int], numbers: tuple[int, int, int], rest: bytes
+) -> None:
     cipher_number, signature_number, metadata_length = numbers
     fixed = struct.pack("<8sBHHHB", b"Bosch_SE", 1, metadata_length, cipher_number, signature_number, len(lengths))
     refusal(fixed + struct.pack(f"<{len(lengths)}I", *lengths) + rest)
@@ -186,23 +192,23 @@ PACKED = {
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_as_signature_give_our_error(signature):
+def test_any_bytes_as_signature_give_our_error(signature: bytes) -> None:
     for kind in (KeyKind.EC_P256, KeyKind.RSA_2048):
         unsigned = PACKED[kind][: 52 + 32]
         assert refusal(unsigned + signature, certificate(kind)).part in {"signature", "trailing bytes"}
 
 
-def test_a_foreign_key_is_refused():
+def test_a_foreign_key_is_refused() -> None:
     foreign = certificate(KeyKind.ED25519, "foreign")
     assert refusal(SMALL, foreign).part == "signature"
 
 
-def test_a_certificate_of_another_kind_is_refused():
+def test_a_certificate_of_another_kind_is_refused() -> None:
     for kind in (KeyKind.EC_P256, KeyKind.RSA_2048, KeyKind.RSA_3072):
         assert refusal(SMALL, certificate(kind)).part == "certificate"
 
 
-def test_pkcs1_of_both_sizes_is_told_apart_by_the_certificate():
+def test_pkcs1_of_both_sizes_is_told_apart_by_the_certificate() -> None:
     for kind, signing in (
         (KeyKind.RSA_2048, SigningAlgorithm.SHA256_PKCS_V15_2048),
         (KeyKind.RSA_3072, SigningAlgorithm.SHA256_PKCS_V15_3072),
@@ -212,13 +218,13 @@ def test_pkcs1_of_both_sizes_is_told_apart_by_the_certificate():
         assert refusal(data, certificate(KeyKind.RSA_4096)).part == "certificate"
 
 
-def test_what_is_no_certificate_is_refused_as_one():
+def test_what_is_no_certificate_is_refused_as_one() -> None:
     for junk in (b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         assert refusal(SMALL, junk).part == "certificate"
 
 
 @pytest.mark.parametrize("years", [-3, 30])
-def test_validity_is_a_warning_and_strictly_an_error(years):
+def test_validity_is_a_warning_and_strictly_an_error(years: int) -> None:
     packing = SE1(lambda: NOW + timedelta(days=365 * years))
     (warning,) = packing.verify(io.BytesIO(SMALL), OWN).warnings
     assert "valid" in warning
@@ -228,32 +234,32 @@ def test_validity_is_a_warning_and_strictly_an_error(years):
     assert PACKING.verify(io.BytesIO(SMALL), OWN, strict=True).warnings == ()
 
 
-def test_a_renewed_certificate_of_the_same_key_verifies():
+def test_a_renewed_certificate_of_the_same_key_verifies() -> None:
     renewed = self_signed_certificate(private_key(KeyKind.ED25519), "renewed", NOW + timedelta(days=1))
     assert verify(SMALL, renewed).certificate_subject == "renewed"
 
 
-def test_the_key_of_another_algorithm_is_refused_before_anything_is_decrypted(tmp_path):
+def test_the_key_of_another_algorithm_is_refused_before_anything_is_decrypted(tmp_path: Path) -> None:
     with pytest.raises(KeyRefusedError):
         PACKING.digests(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), [14, 6])
     with pytest.raises(KeyRefusedError):
         PACKING.open(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), tmp_path)
 
 
-def test_a_wrong_padding_is_refused_by_the_name_of_its_segment():
+def test_a_wrong_padding_is_refused_by_the_name_of_its_segment() -> None:
     badly_padded = io.BytesIO(pack([b"x" * 17], cipher=ZeroPaddingAsPkcs7()))
     with pytest.raises(ContainerError, match="padding") as caught:
         PACKING.digests(badly_padded, OWN, cipher_for(CBC), [17])
     assert caught.value.part == "segment 0"
 
 
-def test_a_wrong_content_key_never_gives_the_right_digest():
+def test_a_wrong_content_key_never_gives_the_right_digest() -> None:
     source = io.BytesIO(pack([b"firmware"], encryption=ZERO_PADDED))
     _, digests = PACKING.digests(source, OWN, RawContentCipher(ZERO_PADDED, b"w" * 32), [8])
     assert digests != (hashlib.sha256(b"firmware").hexdigest(),)
 
 
-def test_a_changed_segment_is_not_taken_for_a_wrong_key():
+def test_a_changed_segment_is_not_taken_for_a_wrong_key() -> None:
     changed = bytearray(SMALL)
     changed[HEADER + 32] ^= 1
     with pytest.raises(ContainerError, match="not those that were signed") as caught:
@@ -262,6 +268,6 @@ def test_a_changed_segment_is_not_taken_for_a_wrong_key():
 
 
 @pytest.mark.parametrize("sizes", [[], [14], [14, 6, 1], [15, 6], [14, 7]])
-def test_digests_of_other_sizes_are_refused(sizes):
+def test_digests_of_other_sizes_are_refused(sizes: list[int]) -> None:
     with pytest.raises(ContainerError):
         PACKING.digests(io.BytesIO(SMALL), OWN, cipher_for(CBC), sizes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,12 +18,13 @@ from sealyard.containers.format import PackageShape
 from sealyard.containers.se1 import SE1
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InputError, KeyRefusedError
+from sealyard.model.jobs import SealedSegment
 
 PACKING = SE1(now)
 GIB = 1024**3
 
 
-def huge(*sizes: int, encryption=CBC, metadata=()) -> PackageShape:
+def huge(*sizes: int, encryption: EncryptionAlgorithm = CBC, metadata: Sequence[int] = ()) -> PackageShape:
     return PackageShape(
         encryption=encryption,
         signing=SigningAlgorithm.ED25519,
@@ -31,7 +34,7 @@ def huge(*sizes: int, encryption=CBC, metadata=()) -> PackageShape:
     )
 
 
-def test_the_bytes_are_those_of_the_documentation():
+def test_the_bytes_are_those_of_the_documentation() -> None:
     container = pack([b"one", b"twenty bytes of two!"], [("m.json", b"{}")], EncryptionAlgorithm.AES128_CTR_NO_PAD)
     header_length = 16 + 36 * 2 + 2
     segments = container[header_length : header_length + 19], container[header_length + 19 : header_length + 55]
@@ -67,11 +70,11 @@ def test_the_bytes_are_those_of_the_documentation():
         (SigningAlgorithm.ED25519, KeyKind.ED25519, 7),
     ],
 )
-def test_the_signature_number_is_that_of_the_design(signing, kind, number):
+def test_the_signature_number_is_that_of_the_design(signing: SigningAlgorithm, kind: KeyKind, number: int) -> None:
     assert struct.unpack_from("<H", pack([b"x"], signing=signing, kind=kind), 13) == (number,)
 
 
-def test_several_metadata_files_become_a_bundle():
+def test_several_metadata_files_become_a_bundle() -> None:
     metadata = [("../b", b"2"), ("a", b"1")]
     container = pack([b"x"], metadata)
     bundle = ustar.pack(metadata)
@@ -79,12 +82,12 @@ def test_several_metadata_files_become_a_bundle():
     assert container[52 : 52 + len(bundle)] == bundle
 
 
-def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path):
+def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path: Path) -> None:
     firmware = [bytes([number]) * (100_000 + number) for number in range(5)]
     shape, path = shape_of(firmware), tmp_path / "container"
     path.touch()
 
-    def seal(index):
+    def seal(index: int) -> SealedSegment:
         with path.open("r+b") as target:
             return PACKING.seal(shape, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), nothing)
 
@@ -99,8 +102,9 @@ def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path):
     assert list(digests) == [hashlib.sha256(each).hexdigest() for each in firmware]
 
 
-def test_a_rerun_keeps_a_segment_only_if_the_file_still_holds_it():
-    shape, target, told = shape_of([b"one" * 99, b"two"]), io.BytesIO(), []
+def test_a_rerun_keeps_a_segment_only_if_the_file_still_holds_it() -> None:
+    shape, target = shape_of([b"one" * 99, b"two"]), io.BytesIO()
+    told: list[int] = []
     first, second = (
         PACKING.seal(shape, index, io.BytesIO(data), target, cipher_for(CBC), nothing)
         for index, data in enumerate([b"one" * 99, b"two"])
@@ -120,7 +124,7 @@ def test_a_rerun_keeps_a_segment_only_if_the_file_still_holds_it():
     assert not PACKING.sealed_as(shape, first, target, nothing)
 
 
-def test_finishing_cuts_what_an_earlier_try_left_behind():
+def test_finishing_cuts_what_an_earlier_try_left_behind() -> None:
     data = b"firmware"
     shape, target = shape_of([data]), io.BytesIO(bytes(5000))
     segment = PACKING.seal(shape, 0, io.BytesIO(data), target, cipher_for(CBC), nothing)
@@ -130,7 +134,7 @@ def test_finishing_cuts_what_an_earlier_try_left_behind():
     assert PACKING.verify(target, certificate(KeyKind.ED25519)).size == len(target.getvalue())
 
 
-def test_a_header_wants_the_segments_and_metadata_of_its_shape():
+def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
     shape = shape_of([b"one"], [("m", b"12")])
     segment = PACKING.seal(shape, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), nothing)
     assert PACKING.header(shape, [segment], [("m", b"12")])
@@ -146,12 +150,12 @@ def test_a_header_wants_the_segments_and_metadata_of_its_shape():
             PACKING.header(shape, segments, metadata)
 
 
-def test_the_key_must_be_for_the_algorithm_of_the_shape():
+def test_the_key_must_be_for_the_algorithm_of_the_shape() -> None:
     with pytest.raises(KeyRefusedError):
         PACKING.seal(shape_of([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), nothing)
 
 
-def test_what_fits_is_taken_and_what_does_not_is_refused_with_a_word_about_se_2():
+def test_what_fits_is_taken_and_what_does_not_is_refused_with_a_word_about_se_2() -> None:
     PACKING.check(huge(*[1] * 255))
     PACKING.check(huge(4 * GIB - 33, metadata=[65_535]))
     PACKING.check(huge(4 * GIB - 17, encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD))
@@ -170,18 +174,18 @@ def test_what_fits_is_taken_and_what_does_not_is_refused_with_a_word_about_se_2(
             PACKING.check(shape)
 
 
-def test_empty_things_are_refused():
+def test_empty_things_are_refused() -> None:
     for shape in (huge(), huge(0), huge(1, 0), huge(1, metadata=[0])):
         with pytest.raises(FormatLimitError):
             PACKING.check(shape)
 
 
-def test_a_signing_key_of_another_kind_is_refused():
+def test_a_signing_key_of_another_kind_is_refused() -> None:
     with pytest.raises(KeyRefusedError):
         PACKING.check(msgspec.structs.replace(huge(1), signing_key_kind=KeyKind.EC_P256))
 
 
-def test_zero_padding_is_warned_about_where_it_changes_a_file():
+def test_zero_padding_is_warned_about_where_it_changes_a_file() -> None:
     assert PACKING.check(huge(15, 16)) == ()
     (warning,) = PACKING.check(huge(15, 16, encryption=ZERO_PADDED))
     assert "fw-0" in warning

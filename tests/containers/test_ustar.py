@@ -19,7 +19,7 @@ BUNDLE = ustar.pack([("a.json", b"{}"), ("b", b"")])
 
 
 @given(FILES)
-def test_packed_is_unpacked_and_has_the_size_foretold(files):
+def test_packed_is_unpacked_and_has_the_size_foretold(files: list[tuple[str, bytes]]) -> None:
     packed = ustar.pack(files)
     assert ustar.unpack(packed) == tuple(files)
     assert ustar.is_bundle(packed)
@@ -27,10 +27,10 @@ def test_packed_is_unpacked_and_has_the_size_foretold(files):
 
 
 @given(FILES)
-def test_the_standard_library_reads_it(files):
+def test_the_standard_library_reads_it(files: list[tuple[str, bytes]]) -> None:
     with tarfile.open(fileobj=io.BytesIO(ustar.pack(files)), mode="r:") as tar:
         members = tar.getmembers()
-        contents = [tar.extractfile(member).read() for member in members]
+        contents = [file.read() for file in map(tar.extractfile, members) if file is not None]
     assert [member.name for member in members] == ["names.json", *(f"{index:03}" for index in range(len(files)))]
     assert json.loads(contents[0]) == [name for name, _ in files]
     assert contents[1:] == [content for _, content in files]
@@ -40,11 +40,11 @@ def test_the_standard_library_reads_it(files):
 
 
 @given(st.binary(max_size=2048))
-def test_foreign_bytes_are_no_bundle(data):
+def test_foreign_bytes_are_no_bundle(data: bytes) -> None:
     assert not ustar.is_bundle(data)
 
 
-def test_every_flipped_byte_is_noticed_or_is_content():
+def test_every_flipped_byte_is_noticed_or_is_content() -> None:
     for place in range(len(BUNDLE)):
         changed = BUNDLE[:place] + bytes([BUNDLE[place] ^ 1]) + BUNDLE[place + 1 :]
         if ustar.is_bundle(changed):
@@ -52,23 +52,23 @@ def test_every_flipped_byte_is_noticed_or_is_content():
 
 
 @pytest.mark.parametrize("end", range(0, len(BUNDLE), 100))
-def test_a_cut_bundle_is_refused(end):
+def test_a_cut_bundle_is_refused(end: int) -> None:
     with pytest.raises(ContainerError) as caught:
         ustar.unpack(BUNDLE[:end])
     assert caught.value.part == "metadata"
 
 
-def test_bytes_behind_the_end_are_refused():
+def test_bytes_behind_the_end_are_refused() -> None:
     for more in (b"\0", bytes(512), b"x"):
         assert not ustar.is_bundle(BUNDLE + more)
 
 
-def test_more_names_than_files_are_refused():
+def test_more_names_than_files_are_refused() -> None:
     names = b'["a.json","b"]'
     assert not ustar.is_bundle(BUNDLE.replace(names, b'["a.json"]    '))
     assert not ustar.is_bundle(BUNDLE.replace(names, b'["a.jso","b" ]'))
 
 
-def test_a_name_that_is_no_text_is_refused():
+def test_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(InputError):
         ustar.pack([("\udc80", b"")])

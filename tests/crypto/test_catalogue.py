@@ -12,6 +12,8 @@ from sealyard.crypto.catalogue import (
     CIPHERS,
     MESSAGE_LIMIT,
     SIGNATURES,
+    HashName,
+    SignatureScheme,
     SigningInput,
     check_signing_input,
     container_input,
@@ -23,17 +25,17 @@ from sealyard.model.errors import InputError
 DIGEST_ALGORITHMS = (SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS)
 
 
-def test_every_algorithm_has_its_entry():
+def test_every_algorithm_has_its_entry() -> None:
     assert set(CIPHERS) == set(EncryptionAlgorithm)
     assert set(SIGNATURES) == set(SigningAlgorithm)
 
 
-def test_numbers_of_ciphers_are_those_of_the_container_format():
+def test_numbers_of_ciphers_are_those_of_the_container_format() -> None:
     assert [CIPHERS[algorithm].number for algorithm in EncryptionAlgorithm] == [0, 1, 2, 3, 4, 5]
 
 
-def test_number_and_key_kind_name_one_way_to_sign():
-    ways = {}
+def test_number_and_key_kind_name_one_way_to_sign() -> None:
+    ways: dict[tuple[int, KeyKind], set[tuple[SignatureScheme, HashName | None]]] = {}
     for spec in SIGNATURES.values():
         for kind in spec.key_kinds:
             ways.setdefault((spec.number, kind), set()).add((spec.scheme, spec.hash))
@@ -41,12 +43,12 @@ def test_number_and_key_kind_name_one_way_to_sign():
     assert {number for number, _ in ways} == set(range(8))
 
 
-def test_only_the_two_digest_algorithms_take_a_digest():
+def test_only_the_two_digest_algorithms_take_a_digest() -> None:
     taking = {name for name, spec in SIGNATURES.items() if spec.input is SigningInput.SHA256_DIGEST}
     assert taking == set(DIGEST_ALGORITHMS)
 
 
-def test_pss_with_a_free_key_size_wants_3072_bits_or_more():
+def test_pss_with_a_free_key_size_wants_3072_bits_or_more() -> None:
     for name in (SigningAlgorithm.SHA256_PSS, SigningAlgorithm.SHA512_PSS):
         assert SIGNATURES[name].key_kinds == (KeyKind.RSA_3072, KeyKind.RSA_4096)
         assert SIGNATURES[name].default_key_kind is KeyKind.RSA_3072
@@ -60,25 +62,25 @@ def test_pss_with_a_free_key_size_wants_3072_bits_or_more():
         (EncryptionAlgorithm.AES128_CTR_NO_PAD, {1: 1, 15: 15, 16: 16, 17: 17}),
     ],
 )
-def test_encrypted_length_follows_the_padding(algorithm, sizes):
+def test_encrypted_length_follows_the_padding(algorithm: EncryptionAlgorithm, sizes: dict[int, int]) -> None:
     assert {size: encrypted_length(algorithm, size) for size in sizes} == sizes
 
 
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
-def test_a_container_header_is_signed_as_message_or_as_its_digest(algorithm):
+def test_a_container_header_is_signed_as_message_or_as_its_digest(algorithm: SigningAlgorithm) -> None:
     expected = hashlib.sha256(b"header").digest() if algorithm in DIGEST_ALGORITHMS else b"header"
     assert container_input(algorithm, b"header") == expected
 
 
 @pytest.mark.parametrize("algorithm", DIGEST_ALGORITHMS)
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
-def test_a_digest_has_exactly_32_bytes(algorithm, length):
+def test_a_digest_has_exactly_32_bytes(algorithm: SigningAlgorithm, length: int) -> None:
     check_signing_input(algorithm, bytes(32))
     with pytest.raises(InputError):
         check_signing_input(algorithm, bytes(length))
 
 
-def test_a_message_has_one_byte_to_one_mebibyte():
+def test_a_message_has_one_byte_to_one_mebibyte() -> None:
     check_signing_input(SigningAlgorithm.ED25519, b"x")
     check_signing_input(SigningAlgorithm.ED25519, bytes(MESSAGE_LIMIT))
     for wrong in (b"", bytes(MESSAGE_LIMIT + 1)):
@@ -86,6 +88,6 @@ def test_a_message_has_one_byte_to_one_mebibyte():
             check_signing_input(SigningAlgorithm.ED25519, wrong)
 
 
-def test_importing_the_catalogue_loads_no_cryptography():
+def test_importing_the_catalogue_loads_no_cryptography() -> None:
     code = "import sys, sealyard.crypto.catalogue; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.crypto.certificates import fingerprint_of, load_certificate, self_signed_certificate
+from sealyard.crypto.signatures import PrivateKey
 from sealyard.model.algorithms import KeyKind
 from sealyard.model.errors import KeyRefusedError
 
@@ -31,7 +32,7 @@ EC_KEY = ec.generate_private_key(ec.SECP256R1())
         (ed25519.Ed25519PrivateKey.generate(), KeyKind.ED25519),
     ],
 )
-def test_a_self_signed_certificate_says_who_and_how_long(key, kind):
+def test_a_self_signed_certificate_says_who_and_how_long(key: PrivateKey, kind: KeyKind) -> None:
     pem = self_signed_certificate(key, "Gateway ß", NOW)
     found = load_certificate(pem)
     assert (found.kind, found.subject, found.public_key) == (kind, "Gateway ß", key.public_key())
@@ -41,23 +42,23 @@ def test_a_self_signed_certificate_says_who_and_how_long(key, kind):
     assert load_certificate(found.der) == found
 
 
-def test_the_years_are_the_callers():
+def test_the_years_are_the_callers() -> None:
     found = load_certificate(self_signed_certificate(EC_KEY, "x", NOW, years=4))
     assert found.not_after == NOW + timedelta(days=4 * 365 + 1)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65])
-def test_a_common_name_has_1_to_64_characters(name):
+def test_a_common_name_has_1_to_64_characters(name: str) -> None:
     with pytest.raises(KeyRefusedError):
         self_signed_certificate(EC_KEY, name, NOW)
 
 
-def test_of_several_certificates_the_first_counts():
+def test_of_several_certificates_the_first_counts() -> None:
     first, second = (self_signed_certificate(EC_KEY, name, NOW) for name in ("first", "second"))
     assert load_certificate(first + second).subject == "first"
 
 
-def test_without_a_common_name_the_whole_name_is_the_subject():
+def test_without_a_common_name_the_whole_name_is_the_subject() -> None:
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Yard")])
     builder = x509.CertificateBuilder(
         issuer_name=name,
@@ -70,13 +71,13 @@ def test_without_a_common_name_the_whole_name_is_the_subject():
     assert load_certificate(builder.sign(EC_KEY, hashes.SHA256()).public_bytes(Encoding.DER)).subject == "O=Yard"
 
 
-def test_a_key_outside_the_catalogue_is_refused():
+def test_a_key_outside_the_catalogue_is_refused() -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     with pytest.raises(KeyRefusedError):
         self_signed_certificate(key, "x", NOW)
 
 
-def test_a_bare_public_key_is_no_certificate():
+def test_a_bare_public_key_is_no_certificate() -> None:
     pem = EC_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(KeyRefusedError):
         load_certificate(pem)
@@ -86,7 +87,7 @@ DER = load_certificate(self_signed_certificate(EC_KEY, "x", NOW)).der
 
 
 @given(st.one_of(st.binary(), st.tuples(st.integers(0, len(DER) - 1), st.integers(1, 255))))
-def test_any_bytes_give_a_certificate_or_our_error(data):
+def test_any_bytes_give_a_certificate_or_our_error(data: bytes | tuple[int, int]) -> None:
     if isinstance(data, tuple):
         place, flip = data
         data = DER[:place] + bytes([DER[place] ^ flip]) + DER[place + 1 :]
@@ -94,7 +95,7 @@ def test_any_bytes_give_a_certificate_or_our_error(data):
         load_certificate(data)
 
 
-def test_the_fingerprint_is_the_sha256_of_the_public_key_info():
+def test_the_fingerprint_is_the_sha256_of_the_public_key_info() -> None:
     # RFC 8410, section 10.1: this key's SubjectPublicKeyInfo
     spki = bytes.fromhex("302a300506032b6570032100 19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1")
     key = ed25519.Ed25519PublicKey.from_public_bytes(spki[12:])

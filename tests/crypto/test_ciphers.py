@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from sealyard.crypto.catalogue import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
 from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.streams import CipherStream
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import ContainerError, KeyRefusedError
 
@@ -62,7 +64,7 @@ def iv_for(algorithm: EncryptionAlgorithm) -> bytes:
     return CBC_IV[: CIPHERS[algorithm].iv_length]
 
 
-def run(stream, pieces) -> bytes:
+def run(stream: CipherStream, pieces: Iterable[bytes]) -> bytes:
     whole = b""
     for piece in pieces:
         out = memoryview(bytearray(len(piece) + 16))
@@ -76,7 +78,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("algorithm", "iv", "ciphertext"), KNOWN_ANSWERS)
-def test_known_answers_of_sp_800_38a(algorithm, iv, ciphertext):
+def test_known_answers_of_sp_800_38a(algorithm: EncryptionAlgorithm, iv: bytes, ciphertext: str) -> None:
     expected = bytes.fromhex(ciphertext)
     found = run(cipher_for(algorithm).encryptor(iv), [PLAINTEXT])
     assert found[: len(expected)] == expected
@@ -89,7 +91,7 @@ def test_known_answers_of_sp_800_38a(algorithm, iv, ciphertext):
     data=st.binary(max_size=100),
     places=st.lists(st.integers(0, 120), max_size=8),
 )
-def test_any_bytes_in_any_pieces_come_back(algorithm, data, places):
+def test_any_bytes_in_any_pieces_come_back(algorithm: EncryptionAlgorithm, data: bytes, places: list[int]) -> None:
     cipher, iv = cipher_for(algorithm), iv_for(algorithm)
     sealed = run(cipher.encryptor(iv), cut(data, places))
     assert len(sealed) == encrypted_length(algorithm, len(data))
@@ -103,7 +105,7 @@ def test_any_bytes_in_any_pieces_come_back(algorithm, data, places):
         lambda block: not 1 <= block[-1] <= 16 or block[-block[-1] :] != bytes([block[-1]]) * block[-1]
     )
 )
-def test_every_wrong_padding_is_refused(block):
+def test_every_wrong_padding_is_refused(block: bytes) -> None:
     key, iv = KEYS[32], CBC_IV
     sealed = run(RawContentCipher(EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, key).encryptor(iv), [block])
     decryptor = RawContentCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, key).decryptor(iv)
@@ -113,19 +115,19 @@ def test_every_wrong_padding_is_refused(block):
 
 @pytest.mark.parametrize("algorithm", [each for each in EncryptionAlgorithm if CIPHERS[each].block_multiple > 1])
 @pytest.mark.parametrize("length", [1, 15, 17, 33])
-def test_a_broken_last_block_is_refused(algorithm, length):
+def test_a_broken_last_block_is_refused(algorithm: EncryptionAlgorithm, length: int) -> None:
     with pytest.raises(ContainerError):
         run(cipher_for(algorithm).decryptor(iv_for(algorithm)), [bytes(length)])
 
 
-def test_pkcs7_never_decrypts_nothing():
+def test_pkcs7_never_decrypts_nothing() -> None:
     with pytest.raises(ContainerError):
         run(cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD).decryptor(CBC_IV), [])
 
 
 @pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
 @pytest.mark.parametrize("length", [0, 15, 16, 24, 31, 32, 33])
-def test_only_the_right_key_length_is_taken(algorithm, length):
+def test_only_the_right_key_length_is_taken(algorithm: EncryptionAlgorithm, length: int) -> None:
     if length == SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]:
         assert RawContentCipher(algorithm, bytes(length)).algorithm is algorithm
         return
@@ -135,7 +137,7 @@ def test_only_the_right_key_length_is_taken(algorithm, length):
 
 @pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
 @pytest.mark.parametrize("length", [0, 8, 15, 16, 17])
-def test_only_the_right_iv_length_is_taken(algorithm, length):
+def test_only_the_right_iv_length_is_taken(algorithm: EncryptionAlgorithm, length: int) -> None:
     cipher = cipher_for(algorithm)
     if length == CIPHERS[algorithm].iv_length:
         cipher.encryptor(bytes(length))
@@ -145,7 +147,7 @@ def test_only_the_right_iv_length_is_taken(algorithm, length):
             direction(bytes(length))
 
 
-def test_the_key_is_not_shown():
+def test_the_key_is_not_shown() -> None:
     shown = repr(RawContentCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD, b"0123456789abcdef"))
     assert "0123" not in shown
     assert "AES128_CTR_NO_PAD" in shown

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pytest
 
 from sealyard.crypto.pipeline import ExactReader, pump, write_all
 from sealyard.model.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 
 class StoppedError(Exception):
@@ -20,10 +25,10 @@ def pump_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("pump")]
 
 
-def filler(pieces):
+def filler(pieces: Iterable[bytes]) -> Callable[[memoryview], int]:
     left = iter(pieces)
 
-    def fill(buffer):
+    def fill(buffer: memoryview) -> int:
         piece = next(left, b"")
         buffer[: len(piece)] = piece
         return len(piece)
@@ -31,7 +36,7 @@ def filler(pieces):
     return fill
 
 
-def test_every_drain_sees_all_pieces_in_order():
+def test_every_drain_sees_all_pieces_in_order() -> None:
     pieces = [bytes([number]) * (number % 7 + 1) for number in range(1, 200)]
     seen = [bytearray(), bytearray(), bytearray()]
     pump(filler(pieces), [each.extend for each in seen], 8)
@@ -39,12 +44,12 @@ def test_every_drain_sees_all_pieces_in_order():
     assert pump_threads() == []
 
 
-def test_drains_work_while_the_next_piece_is_filled():
+def test_drains_work_while_the_next_piece_is_filled() -> None:
     filled_again = threading.Event()
-    waited = []
+    waited: list[bool] = []
     fill = filler([b"1", b"2"])
 
-    def announcing(buffer):
+    def announcing(buffer: memoryview) -> int:
         if waited_for_second.is_set():
             filled_again.set()
         waited_for_second.set()
@@ -56,10 +61,10 @@ def test_drains_work_while_the_next_piece_is_filled():
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2, 3, 9])
-def test_an_exception_of_a_drain_is_raised_and_ends_the_threads(failing):
-    seen = []
+def test_an_exception_of_a_drain_is_raised_and_ends_the_threads(failing: int) -> None:
+    seen: list[bytes] = []
 
-    def drain(piece):
+    def drain(piece: memoryview) -> None:
         seen.append(bytes(piece))
         if len(seen) == failing + 1:
             raise StoppedError
@@ -70,13 +75,13 @@ def test_an_exception_of_a_drain_is_raised_and_ends_the_threads(failing):
 
 
 @pytest.mark.parametrize("failing", [0, 1, 9])
-def test_an_exception_of_the_filling_is_raised_and_ends_the_threads(failing):
-    def stop(_):
+def test_an_exception_of_the_filling_is_raised_and_ends_the_threads(failing: int) -> None:
+    def stop(_: int) -> None:
         pieces.append(1)
         if len(pieces) > failing:
             raise StoppedError
 
-    pieces = []
+    pieces: list[int] = []
     reader = ExactReader(io.BytesIO(bytes(10)), 10, stop)
     with pytest.raises(StoppedError):
         pump(reader.read_into, [lambda _: None], 1)
@@ -92,22 +97,22 @@ class Dripping(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         piece, self.data = self.data[:1], self.data[1:]
-        buffer[: len(piece)] = piece
+        memoryview(buffer)[: len(piece)] = piece
         return len(piece)
 
 
-def test_short_reads_are_filled_up():
-    told = []
+def test_short_reads_are_filled_up() -> None:
+    told: list[int] = []
     buffer = memoryview(bytearray(8))
-    reader = ExactReader(Dripping(b"0123456789ab"), 10, told.append)
+    reader = ExactReader(cast("BinaryIO", Dripping(b"0123456789ab")), 10, told.append)
     assert [reader.read_into(buffer), reader.read_into(buffer), reader.read_into(buffer)] == [8, 2, 0]
     assert bytes(buffer[:2]) == b"89"
     assert told == [8, 2]
 
 
-def test_a_source_that_ends_early_is_refused():
+def test_a_source_that_ends_early_is_refused() -> None:
     with pytest.raises(InputError, match="3 bytes early"):
         ExactReader(io.BytesIO(b"12345"), 8, lambda _: None).read_into(memoryview(bytearray(16)))
 
@@ -118,17 +123,18 @@ class Slow(io.RawIOBase):
     def __init__(self) -> None:
         self.taken = bytearray()
 
-    def write(self, data) -> int:
-        self.taken += data[:2]
-        return len(data[:2])
+    def write(self, data: ReadableBuffer) -> int:
+        taken = memoryview(data)[:2]
+        self.taken += taken
+        return len(taken)
 
 
-def test_short_writes_are_carried_on():
+def test_short_writes_are_carried_on() -> None:
     target = Slow()
-    write_all(target, memoryview(b"12345"))
+    write_all(cast("BinaryIO", target), memoryview(b"12345"))
     assert target.taken == b"12345"
 
 
-def test_a_full_disk_is_said_plainly():
+def test_a_full_disk_is_said_plainly() -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageError, match="No space left"):
         write_all(full, memoryview(b"x"))

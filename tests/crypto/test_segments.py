@@ -33,8 +33,9 @@ def nothing(_: int) -> None:
 
 @pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
 @pytest.mark.parametrize("size", ODD_SIZES)
-def test_what_was_sealed_is_opened(algorithm, size):
-    cipher, data, told = cipher_for(algorithm), content(size), []
+def test_what_was_sealed_is_opened(algorithm: EncryptionAlgorithm, size: int) -> None:
+    cipher, data = cipher_for(algorithm), content(size)
+    told: list[int] = []
     target = io.BytesIO(b"before")
     target.seek(6)
     length, sha256 = seal_segment(io.BytesIO(data), size, target, cipher, told.append)
@@ -53,7 +54,7 @@ def test_what_was_sealed_is_opened(algorithm, size):
     assert target.tell() == 6 + length
 
 
-def test_every_seal_has_a_fresh_iv():
+def test_every_seal_has_a_fresh_iv() -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES128_CTR_NO_PAD)
     ivs = set()
     for _ in range(20):
@@ -64,14 +65,14 @@ def test_every_seal_has_a_fresh_iv():
 
 
 @pytest.mark.parametrize("size", [9, 11])
-def test_a_file_that_changed_its_size_is_refused(size):
+def test_a_file_that_changed_its_size_is_refused(size: int) -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with pytest.raises(InputError):
         seal_segment(io.BytesIO(bytes(size)), 10, io.BytesIO(), cipher, nothing)
 
 
-def test_stopping_by_progress_ends_the_threads():
-    def stop(_):
+def test_stopping_by_progress_ends_the_threads() -> None:
+    def stop(_: int) -> None:
         raise KeyboardInterrupt
 
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
@@ -80,13 +81,13 @@ def test_stopping_by_progress_ends_the_threads():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pump")]
 
 
-def test_a_full_disk_ends_the_sealing():
+def test_a_full_disk_ends_the_sealing() -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageError):
         seal_segment(io.BytesIO(bytes(3 * CHUNK)), 3 * CHUNK, full, cipher, nothing)
 
 
-def test_witnesses_see_the_whole_segment_before_padding_is_judged():
+def test_witnesses_see_the_whole_segment_before_padding_is_judged() -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     seen = bytearray()
     with pytest.raises(ContainerError):
@@ -94,7 +95,7 @@ def test_witnesses_see_the_whole_segment_before_padding_is_judged():
     assert seen == bytes(64)
 
 
-def test_reading_shows_the_segment_and_nothing_behind():
+def test_reading_shows_the_segment_and_nothing_behind() -> None:
     source, seen = io.BytesIO(b"0123456789"), bytearray()
     source.seek(2)
     read_segment(source, 5, [seen.extend], nothing)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sealyard.crypto.catalogue import SIGNATURES, HashName
-from sealyard.crypto.signatures import key_kind_of, sign, verify
+from sealyard.crypto.signatures import PrivateKey, key_kind_of, sign, verify
 from sealyard.model.algorithms import KeyKind, SigningAlgorithm
 from sealyard.model.errors import InputError, KeyRefusedError
 
@@ -55,7 +58,7 @@ RFC_8032 = [
 
 
 @cache
-def private_key(kind: KeyKind):
+def private_key(kind: KeyKind) -> PrivateKey:
     match kind:
         case KeyKind.EC_P256:
             return ec.generate_private_key(ec.SECP256R1())
@@ -66,21 +69,21 @@ def private_key(kind: KeyKind):
 
 
 @pytest.mark.parametrize(("algorithm", "spki", "case"), WYCHEPROOF_CASES)
-def test_wycheproof_judges_alike(algorithm, spki, case):
+def test_wycheproof_judges_alike(algorithm: SigningAlgorithm, spki: str, case: dict[str, Any]) -> None:
     key = load_der_public_key(bytes.fromhex(spki))
     message, signature = bytes.fromhex(case["message"]), bytes.fromhex(case["signature"])
     assert verify(key, algorithm, message, signature, prehashed=False) is case["valid"]
 
 
 @pytest.mark.parametrize(("secret", "message", "signature"), RFC_8032)
-def test_ed25519_signs_as_rfc_8032(secret, message, signature):
+def test_ed25519_signs_as_rfc_8032(secret: str, message: str, signature: str) -> None:
     key = ed25519.Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
-    message = bytes.fromhex(message)
-    assert sign(key, SigningAlgorithm.ED25519, message, prehashed=False).hex() == signature
-    assert verify(key.public_key(), SigningAlgorithm.ED25519, message, bytes.fromhex(signature), prehashed=False)
+    signed = bytes.fromhex(message)
+    assert sign(key, SigningAlgorithm.ED25519, signed, prehashed=False).hex() == signature
+    assert verify(key.public_key(), SigningAlgorithm.ED25519, signed, bytes.fromhex(signature), prehashed=False)
 
 
-def test_ecdsa_verifies_rfc_6979():
+def test_ecdsa_verifies_rfc_6979() -> None:
     # RFC 6979, appendix A.2.5, with SHA-256 and the message "sample"
     key = ec.derive_private_key(
         0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721, ec.SECP256R1()
@@ -96,7 +99,7 @@ def test_ecdsa_verifies_rfc_6979():
 @pytest.mark.parametrize(
     ("algorithm", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
-def test_signed_is_verified_and_nothing_else_is(algorithm, kind):
+def test_signed_is_verified_and_nothing_else_is(algorithm: SigningAlgorithm, kind: KeyKind) -> None:
     key = private_key(kind)
     signature = sign(key, algorithm, b"firmware", prehashed=False)
     public = key.public_key()
@@ -107,8 +110,9 @@ def test_signed_is_verified_and_nothing_else_is(algorithm, kind):
 
 
 @pytest.mark.parametrize("algorithm", [name for name, spec in SIGNATURES.items() if spec.hash])
-def test_a_signature_over_the_digest_is_one_over_the_message(algorithm):
+def test_a_signature_over_the_digest_is_one_over_the_message(algorithm: SigningAlgorithm) -> None:
     spec = SIGNATURES[algorithm]
+    assert spec.hash is not None
     key = private_key(spec.default_key_kind)
     digest = hashlib.new(spec.hash, b"firmware").digest()
     signature = sign(key, algorithm, digest, prehashed=True)
@@ -117,7 +121,7 @@ def test_a_signature_over_the_digest_is_one_over_the_message(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
-def test_a_digest_of_another_length_is_refused(algorithm):
+def test_a_digest_of_another_length_is_refused(algorithm: SigningAlgorithm) -> None:
     key = private_key(SIGNATURES[algorithm].default_key_kind)
     wrong = bytes(32 if SIGNATURES[algorithm].hash is HashName.SHA512 else 64)
     with pytest.raises(InputError):
@@ -133,7 +137,7 @@ def test_a_digest_of_another_length_is_refused(algorithm):
         if not kind.symmetric and kind not in spec.key_kinds
     ],
 )
-def test_a_key_of_another_kind_is_refused(algorithm, kind):
+def test_a_key_of_another_kind_is_refused(algorithm: SigningAlgorithm, kind: KeyKind) -> None:
     key = private_key(kind)
     with pytest.raises(KeyRefusedError):
         sign(key, algorithm, b"x", prehashed=False)
@@ -151,20 +155,21 @@ def test_a_key_of_another_kind_is_refused(algorithm, kind):
         lambda: dsa.generate_private_key(1024),
     ],
 )
-def test_kinds_outside_the_catalogue_are_refused(make):
+def test_kinds_outside_the_catalogue_are_refused(make: Callable[[], PrivateKeyTypes]) -> None:
     with pytest.raises(KeyRefusedError):
         key_kind_of(make().public_key())
 
 
-def test_a_pss_salt_of_another_length_is_refused():
+def test_a_pss_salt_of_another_length_is_refused() -> None:
     key = private_key(KeyKind.RSA_3072)
+    assert isinstance(key, rsa.RSAPrivateKey)
     for salt, accepted in ((0, False), (20, False), (31, False), (32, True), (64, False)):
         pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=salt)
         signature = key.sign(b"x", pss, hashes.SHA256())
         assert verify(key.public_key(), SigningAlgorithm.RSA_3072, b"x", signature, prehashed=False) is accepted
 
 
-def test_ecdsa_has_one_encoding():
+def test_ecdsa_has_one_encoding() -> None:
     key = private_key(KeyKind.EC_P256)
     signature = sign(key, SigningAlgorithm.SHA256_ECDSA, b"x", prehashed=False)
     r, s = decode_dss_signature(signature)
@@ -174,7 +179,7 @@ def test_ecdsa_has_one_encoding():
         assert not verify(key.public_key(), SigningAlgorithm.SHA256_ECDSA, b"x", other, prehashed=False)
 
 
-def test_no_algorithm_takes_the_signature_of_another():
+def test_no_algorithm_takes_the_signature_of_another() -> None:
     algorithms = (SigningAlgorithm.SHA256_PKCS_V15_3072, SigningAlgorithm.SHA256_PSS, SigningAlgorithm.SHA512_PSS)
     key = private_key(KeyKind.RSA_3072)
     for made in algorithms:

@@ -9,7 +9,7 @@ folder, size = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 entries = [line for file in sorted(folder.glob("segment-*.jsonl")) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
-def root(hashes):  # RFC 6962, section 2.1
+def root(hashes: list[bytes]) -> bytes:  # RFC 6962, section 2.1
     if len(hashes) == 1:
         return hashes[0]
     split = 1 << ((len(hashes) - 1).bit_length() - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from sealyard.containers.registry import container_format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS, SigningInput, container_input
 from sealyard.crypto.certificates import self_signed_certificate
 from sealyard.crypto.ciphers import RawContentCipher
-from sealyard.crypto.signatures import sign
+from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
 
 pytestmark = pytest.mark.interop
@@ -50,7 +51,7 @@ ED25519_NUMBER = 7
 
 
 @cache
-def private_key(kind: KeyKind):
+def private_key(kind: KeyKind) -> PrivateKey:
     match kind:
         case KeyKind.EC_P256:
             return ec.generate_private_key(ec.SECP256R1())
@@ -64,7 +65,13 @@ def content_key(encryption: EncryptionAlgorithm) -> bytes:
     return bytes(range(SYMMETRIC_KEY_LENGTHS[CIPHERS[encryption].key_kind]))
 
 
-def make(folder: Path, encryption, signing, kind, metadata=METADATA) -> Path:
+def make(
+    folder: Path,
+    encryption: EncryptionAlgorithm,
+    signing: SigningAlgorithm,
+    kind: KeyKind,
+    metadata: Sequence[tuple[str, bytes]] = METADATA,
+) -> Path:
     """A container and ``certificate.pem`` beside it, signed the way a worker does."""
     shape = PackageShape(
         encryption=encryption,
@@ -148,7 +155,7 @@ def open_as_a_stranger(folder: Path, encryption: EncryptionAlgorithm) -> None:
 
 
 @pytest.mark.parametrize("encryption", EncryptionAlgorithm)
-def test_every_cipher_opens_with_openssl(tmp_path, encryption):
+def test_every_cipher_opens_with_openssl(tmp_path: Path, encryption: EncryptionAlgorithm) -> None:
     make(tmp_path, encryption, SigningAlgorithm.ECC_NIST_P256, KeyKind.EC_P256)
     open_as_a_stranger(tmp_path, encryption)
 
@@ -156,7 +163,7 @@ def test_every_cipher_opens_with_openssl(tmp_path, encryption):
 @pytest.mark.parametrize(
     ("signing", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
-def test_every_signature_verifies_with_openssl(tmp_path, signing, kind):
+def test_every_signature_verifies_with_openssl(tmp_path: Path, signing: SigningAlgorithm, kind: KeyKind) -> None:
     make(tmp_path, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, signing, kind)
     open_as_a_stranger(tmp_path, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     _, number, _ = split(tmp_path / "container")
@@ -165,14 +172,14 @@ def test_every_signature_verifies_with_openssl(tmp_path, signing, kind):
     check_signature(tmp_path, number, succeeds=False)
 
 
-def test_a_certificate_of_ours_satisfies_openssl(tmp_path):
+def test_a_certificate_of_ours_satisfies_openssl(tmp_path: Path) -> None:
     make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
     openssl(tmp_path, "verify", "-x509_strict", "-partial_chain", "-trusted", "certificate.pem", "certificate.pem")
     certificate = load_pem_x509_certificate((tmp_path / "certificate.pem").read_bytes())
     assert "interop" in certificate.subject.rfc4514_string()
 
 
-def test_gnu_tar_lists_and_unpacks_several_metadata_files(tmp_path):
+def test_gnu_tar_lists_and_unpacks_several_metadata_files(tmp_path: Path) -> None:
     tar = require("tar")
     make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
     split(tmp_path / "container")
@@ -186,7 +193,7 @@ def test_gnu_tar_lists_and_unpacks_several_metadata_files(tmp_path):
     assert [(tmp_path / name).read_bytes() for name in ("000", "001")] == [data for _, data in METADATA]
 
 
-def test_gnu_tar_writes_the_same_bundle(tmp_path):
+def test_gnu_tar_writes_the_same_bundle(tmp_path: Path) -> None:
     tar = require("tar")
     make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
     split(tmp_path / "container")
@@ -196,7 +203,7 @@ def test_gnu_tar_writes_the_same_bundle(tmp_path):
     assert (tmp_path / "again").read_bytes() == (tmp_path / "metadata").read_bytes()
 
 
-def test_one_metadata_file_lies_in_the_header_as_it_is(tmp_path):
+def test_one_metadata_file_lies_in_the_header_as_it_is(tmp_path: Path) -> None:
     make(
         tmp_path,
         EncryptionAlgorithm.AES128_CTR_NO_PAD,
@@ -208,7 +215,7 @@ def test_one_metadata_file_lies_in_the_header_as_it_is(tmp_path):
     assert (tmp_path / "metadata").read_bytes() == b'{"version": 7}'
 
 
-def test_the_sha256_of_the_whole_container_is_what_verify_reports(tmp_path):
+def test_the_sha256_of_the_whole_container_is_what_verify_reports(tmp_path: Path) -> None:
     path = make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
     with path.open("rb") as source:
         found = container_format("se-1").verify(source, (tmp_path / "certificate.pem").read_bytes())
