@@ -68,7 +68,17 @@ def rows() -> list[Row]:
 
 def _name_people(workspace: Path) -> None:
     for name, identity in (("developer", DEVELOPER), ("administrator", ADMINISTRATOR)):
-        adding = [*SEALYARD, "--workspace", workspace, "profile", "add", name, "--identity", identity, "--in-workspace"]
+        adding = [
+            *SEALYARD,
+            "--workspace",
+            str(workspace),
+            "profile",
+            "add",
+            name,
+            "--identity",
+            identity,
+            "--in-workspace",
+        ]
         subprocess.run(adding, check=True, capture_output=True)
 
 
@@ -107,7 +117,7 @@ def _keys(workspace: Path, root: Path) -> list[Row]:
         terminal.rest(BETWEEN_KEYS)
     memory = _resident(terminal.process.pid)
     terminal.end()
-    found = sorted(json.loads(out.read_text()))
+    found: list[float] = sorted(json.loads(out.read_text()))
     assert len(found) >= KEYS // 2, f"only {len(found)} of {KEYS} keys were seen to move the cursor"
 
     def share(part: float) -> float:

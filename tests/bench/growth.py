@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def _request(number: int) -> SigningRequest:
     return SigningRequest(config=DEVICE, message=b"message %d" % number)
 
 
-async def _timed(work) -> float:
+async def _timed(work: Coroutine[None, None, object]) -> float:
     begun = time.perf_counter()
     await work
     return time.perf_counter() - begun
@@ -107,7 +108,7 @@ async def _timed(work) -> float:
 
 def _command(workspace: Path) -> float:
     """Seconds of `sealyard tasks` as a whole process, the median of five."""
-    sealyard = [Path(sys.executable).parent / "sealyard", "--workspace", workspace]
+    sealyard = [str(Path(sys.executable).parent / "sealyard"), "--workspace", str(workspace)]
     adding = [*sealyard, "profile", "add", "bench", "--identity", DEVELOPER, "--in-workspace"]
     subprocess.run(adding, check=True, capture_output=True)
 

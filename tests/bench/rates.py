@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 from tests.bench.rows import Row
@@ -49,17 +50,17 @@ async def _measure(root: Path) -> tuple[float, float]:
         return signing, packing
 
 
-async def _rate(client: EmbeddedClient, owner: EmbeddedClient, creations: list) -> float:
+async def _rate(client: EmbeddedClient, owner: EmbeddedClient, creations: list[Coroutine[None, None, Task]]) -> float:
     begun = time.perf_counter()
     await _through(client, owner, creations)
     return len(creations) / (time.perf_counter() - begun)
 
 
-async def _through(client: EmbeddedClient, owner: EmbeddedClient, creations: list) -> None:
+async def _through(client: EmbeddedClient, owner: EmbeddedClient, creations: list[Coroutine[None, None, Task]]) -> None:
     """Creates and approves ``AT_ONCE`` at a time, then waits until all is done."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(creation) -> str:
+    async def one(creation: Coroutine[None, None, Task]) -> str:
         async with slots:
             task = await creation
             await owner.decide(task.id, Verdict.APPROVED)

@@ -62,7 +62,8 @@ def _openssl(root: Path, source: Path) -> float:
     secret = ["-K", "00" * 32, "-iv", "00" * 16]
     subprocess.run(["openssl", "enc", "-aes-256-cbc", *secret, "-in", source, "-out", encrypted], check=True)
     subprocess.run(["openssl", "dgst", "-sha256", "-binary", "-out", digest, encrypted], check=True)
-    signing = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", digest, "-out", root / "openssl.sig"]
+    files = ["-in", str(digest), "-out", str(root / "openssl.sig")]
+    signing = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(key), *files]
     subprocess.run(signing, check=True)
     took = time.perf_counter() - begun
     encrypted.unlink()

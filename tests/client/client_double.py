@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from sealyard.client.protocol import Client
 from sealyard.model.errors import (
     ConflictError,
     InputError,
@@ -29,6 +30,9 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CHUNK = 1000
 ME = "USER:dev"
 OTHER = "USER:other"
+
+Stream = list[Event | Exception]
+"""What one connection brings, before it breaks or waits."""
 
 
 class FakeClock:
@@ -61,7 +65,7 @@ class FakeClient:
         self.confirmed: list[str] = []
         self.break_after: int | None = None
         self.page = 2
-        self.streams: list[list[Event | Exception]] = []
+        self.streams: list[Stream] = []
         self.cursors: list[int | None] = []
         self.waiting = asyncio.Event()
         self.ending = False
@@ -72,8 +76,13 @@ class FakeClient:
         self.create_error: SealyardError | None = None
         self.task_error: SealyardError | None = None
         self.on_upload: Callable[[Path], None] = lambda _: None
-        self.on_chunk: Callable[[], None] = lambda: None
+        self.on_chunk: Callable[[], object] = lambda: None
         self.crash_after_create = False
+
+    @property
+    def seam(self) -> Client:
+        """Itself, for what asks for a whole one."""
+        return cast("Client", self)
 
     # ---- what the tests set up
 

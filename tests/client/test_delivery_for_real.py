@@ -146,6 +146,7 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
             assert [first.id, second.id] == [task.id for task in made]
             whole = b"".join([chunk async for chunk in developer.download(first.id)])
             (tmp_path / "down").mkdir()
+            assert first.result is not None
             part = tmp_path / "down" / f"{first.result.file_name}.{first.id}.part"
             part.write_bytes(whole[:100_000])
             found = await downloads.fetch(first.id)

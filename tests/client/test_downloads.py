@@ -9,16 +9,16 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from client_double import CHUNK, ME, OTHER, START, FakeClient, FakeClock, done
+from client_double import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, done
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from sealyard.client import local_files
 from sealyard.client.download_state import DownloadState, state_file
-from sealyard.client.downloads import Checked, Downloads, Interrupted, Outcome
+from sealyard.client.downloads import Checked, DownloadEvent, Downloads, Interrupted, Outcome
 from sealyard.client.following import RECONNECT_SECONDS, RETRY_SECONDS
 from sealyard.containers.format import PackageShape
 from sealyard.containers.se1 import SE1
@@ -36,8 +36,9 @@ from sealyard.model.errors import (
     StorageError,
     UsageError,
 )
-from sealyard.model.events import Gap
+from sealyard.model.events import Event, Gap
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from sealyard.storage import disk
 
 DATA = bytes(range(256)) * 40
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def downloads(client: FakeClient, folder: Path, tmp_path: Path, clock: FakeClock) -> Downloads:
-    return Downloads(client, folder, DownloadState(tmp_path / "state.json"), clock=clock)
+    return Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"), clock=clock)
 
 
 def signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
@@ -298,13 +299,13 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
     client: FakeClient, downloads: Downloads, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = client.add(DATA)
-    whole = local_files.disk.write_all
+    whole = disk.write_all
 
     def full(fd: int, data: bytes) -> None:
         whole(fd, data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(local_files.disk, "write_all", full)
+    monkeypatch.setattr(disk, "write_all", full)
     with pytest.raises(StorageError, match="no room"):
         asyncio.run(downloads.fetch(task.id))
     monkeypatch.undo()
@@ -314,14 +315,14 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
 
 def test_a_folder_that_cannot_be_made_is_said(client: FakeClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    downloads = Downloads(client, tmp_path / "file" / "down", DownloadState(tmp_path / "state.json"))
+    downloads = Downloads(client.seam, tmp_path / "file" / "down", DownloadState(tmp_path / "state.json"))
     with pytest.raises(StorageError, match="cannot be written"):
         asyncio.run(downloads.fetch(client.add(DATA).id))
 
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        Downloads(client, tmp_path / os.fsdecode(b"\xff"), DownloadState(tmp_path / "state.json"))
+        Downloads(client.seam, tmp_path / os.fsdecode(b"\xff"), DownloadState(tmp_path / "state.json"))
 
 
 # ---- side by side
@@ -405,7 +406,8 @@ os.unlink({str(part)!r})
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
-        assert other.stdin
+        stdin = other.stdin
+        assert stdin
         assert other.stdout
         assert other.stdout.readline() == "held\n"
 
@@ -414,8 +416,8 @@ os.unlink({str(part)!r})
             while len(clock.slept) < 3:
                 await asyncio.sleep(0)
             assert not fetching.done()
-            other.stdin.write("\n")
-            other.stdin.flush()
+            stdin.write("\n")
+            stdin.flush()
             assert Path((await fetching).path) == folder / "firmware.enc"
 
         asyncio.run(wait_for_it())
@@ -439,7 +441,7 @@ def test_what_was_fetched_is_not_pending_for_a_later_start(
 ) -> None:
     client.add(DATA)
     assert len(asyncio.run(downloads.fetch_all())) == 1
-    later = Downloads(client, folder, DownloadState(tmp_path / "state.json"))
+    later = Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"))
     assert asyncio.run(later.fetch_all()) == ()
     assert len(client.offsets) == 1
 
@@ -461,7 +463,8 @@ def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
     old, lost = client.add(DATA, name="old"), client.add(DATA, name="lost")
     client.expire(old.id)
     client.set_result(lost.id, state=ResultState.GONE, link=None)
-    assert [task.result.state for task in asyncio.run(downloads.pending())] == [ResultState.EXPIRED, ResultState.GONE]
+    pending = asyncio.run(downloads.pending())
+    assert [each.result and each.result.state for each in pending] == [ResultState.EXPIRED, ResultState.GONE]
     outcomes = asyncio.run(downloads.fetch_all())
     assert [each.error and each.error.code for each in outcomes] == ["result-expired", "result-gone"]
     assert asyncio.run(downloads.fetch_all()) == ()
@@ -475,7 +478,7 @@ def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient,
     client.expire(task.id)
     asyncio.run(downloads.fetch_all())
     client.set_result(task.id, state=ResultState.GONE)
-    assert [each.error.code for each in asyncio.run(downloads.fetch_all())] == ["result-gone"]
+    assert [each.error and each.error.code for each in asyncio.run(downloads.fetch_all())] == ["result-gone"]
     assert asyncio.run(downloads.fetch_all()) == ()
 
 
@@ -492,7 +495,7 @@ def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
     marks = DownloadState(state)
     assert "damaged" in marks.warning
     assert (tmp_path / "state.json.damaged").read_bytes() == b'{"downloaded": 7'
-    (outcome,) = asyncio.run(Downloads(client, folder, marks).fetch_all())
+    (outcome,) = asyncio.run(Downloads(client.seam, folder, marks).fetch_all())
     assert outcome.downloaded is not None
     assert (len(client.offsets), names(folder)) == (1, ["firmware.enc"])
     assert DownloadState(state).warning == ""
@@ -500,8 +503,8 @@ def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
 
 def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: Path, tmp_path: Path) -> None:
     one, two = client.add(DATA, name="one"), client.add(DATA, name="two")
-    first = Downloads(client, folder, DownloadState(tmp_path / "state.json"))
-    second = Downloads(client, folder, DownloadState(tmp_path / "state.json"))
+    first = Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"))
+    second = Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"))
     asyncio.run(first.fetch(one.id))
     asyncio.run(second.fetch(two.id))
     assert asyncio.run(first.pending()) == asyncio.run(second.pending()) == ()
@@ -524,9 +527,9 @@ def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.Monkey
 # ---- by itself
 
 
-def run_for(downloads: Downloads, client: FakeClient, *streams: list) -> list:
+def run_for(downloads: Downloads, client: FakeClient, *streams: Stream) -> list[Outcome | Interrupted]:
     """Runs until the last stream was heard and all attempts have come to an end."""
-    seen: list = []
+    seen: list[DownloadEvent] = []
     client.streams = list(streams)
 
     async def run() -> None:
@@ -542,11 +545,19 @@ def run_for(downloads: Downloads, client: FakeClient, *streams: list) -> list:
     return [each for each in seen if isinstance(each, Outcome | Interrupted)]
 
 
+def outcomes_of(downloads: Downloads, client: FakeClient, *streams: Stream) -> list[Outcome]:
+    """As :func:`run_for`, where no connection breaks."""
+    told = run_for(downloads, client, *streams)
+    outcomes = [each for each in told if isinstance(each, Outcome)]
+    assert outcomes == told
+    return outcomes
+
+
 def test_a_task_that_finished_while_nothing_ran_comes_down_at_the_start(
     client: FakeClient, downloads: Downloads
 ) -> None:
     task = client.add(DATA)
-    (outcome,) = run_for(downloads, client)
+    (outcome,) = outcomes_of(downloads, client)
     assert (outcome.task_id, outcome.error) == (task.id, None)
     assert client.cursors == [0]
 
@@ -555,25 +566,27 @@ def test_a_task_that_becomes_done_comes_down_once(client: FakeClient, downloads:
     task = client.add(DATA, status=TaskStatus.RUNNING)
     theirs = client.add(DATA, by=OTHER)
 
-    class Finishing(list):
+    class Finishing(Stream):
         """The task is DONE when its event comes, not before."""
 
-        def __iter__(self):
+        def __iter__(self) -> Iterator[Event | Exception]:
             client.add(DATA, task_id=task.id)
             return super().__iter__()
 
-    (outcome,) = run_for(downloads, client, Finishing([done(task, 5), done(theirs, 6), done(task, 7), Gap(cursor=8)]))
+    (outcome,) = outcomes_of(
+        downloads, client, Finishing([done(task, 5), done(theirs, 6), done(task, 7), Gap(cursor=8)])
+    )
     assert outcome.task_id == task.id
     assert client.confirmed == [task.id]
 
 
 def test_a_gap_is_made_up_for(client: FakeClient, downloads: Downloads) -> None:
-    class Missing(list):
-        def __iter__(self):
+    class Missing(Stream):
+        def __iter__(self) -> Iterator[Event | Exception]:
             client.add(DATA)
             return super().__iter__()
 
-    (outcome,) = run_for(downloads, client, Missing([Gap(cursor=9)]))
+    (outcome,) = outcomes_of(downloads, client, Missing([Gap(cursor=9)]))
     assert outcome.downloaded is not None
 
 
@@ -581,7 +594,7 @@ def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
     client: FakeClient, downloads: Downloads, clock: FakeClock
 ) -> None:
     theirs = client.add(DATA, by=OTHER)
-    broken = [SealyardError("The connection broke.")]
+    broken: Stream = [SealyardError("The connection broke.")]
     told = run_for(downloads, client, [done(theirs, 41), *broken], *[broken] * 8)
     assert [each.retry_in for each in told] == clock.slept
     assert tuple(clock.slept[:6]) == RECONNECT_SECONDS
@@ -611,15 +624,15 @@ def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(client: Fa
     task = client.add(DATA)
     client.expire(task.id)
 
-    class Renewing(list):
-        def __iter__(self):
+    class Renewing(Stream):
+        def __iter__(self) -> Iterator[Event | Exception]:
             client.renew_link(task.id)
             return super().__iter__()
 
     first = run_for(downloads, client, [done(task, 1), Gap(cursor=2)])
-    assert [each.error.code for each in first] == ["result-expired"]
+    assert [each.error and each.error.code for each in first] == ["result-expired"]
     client.waiting = asyncio.Event()
-    (second,) = run_for(downloads, client, Renewing([done(task, 3)]))
+    (second,) = outcomes_of(downloads, client, Renewing([done(task, 3)]))
     assert second.downloaded is not None
 
 

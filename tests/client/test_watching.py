@@ -43,7 +43,7 @@ class Watch:
         self.told: list[WatchEvent] = []
         self.clock = clock
         self.folder = WatchFolder(
-            client,
+            client.seam,
             folder,
             "door",
             self.told.append,
@@ -52,6 +52,12 @@ class Watch:
             settle=SETTLE,
             clock=clock,
         )
+
+    def offer(self) -> Offer:
+        """What was told first."""
+        first = self.told[0]
+        assert isinstance(first, Offer)
+        return first
 
     def look(self) -> float | None:
         return asyncio.run(self.folder.look())
@@ -298,10 +304,12 @@ def test_trouble_that_may_pass_is_said_and_tried_again_ever_later(
     (folder / "a.bin").write_bytes(b"x")
     client.upload_error = StorageError("The disk is full.")
     watch.settle()
-    pauses = []
+    pauses: list[float] = []
     for _ in range(8):
-        pauses.append(watch.look())
-        clock.pass_by(pauses[-1])
+        pause = watch.look()
+        assert pause is not None
+        pauses.append(pause)
+        clock.pass_by(pause)
         watch.look()
     assert pauses == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
     assert all(isinstance(each, Postponed) for each in watch.told)
@@ -345,7 +353,7 @@ def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path
     (folder / "a.bin").write_bytes(b"x")
     watch = begin(Rule.OFFER)
     watch.settle()
-    asyncio.run(watch.folder.dismiss(watch.told[0]))
+    asyncio.run(watch.folder.dismiss(watch.offer()))
     later = begin(Rule.OFFER)
     later.settle()
     assert later.told == []
@@ -360,7 +368,7 @@ def test_an_offer_of_files_that_changed_since_is_not_submitted(client: FakeClien
     watch.settle()
     (folder / "a.bin").write_bytes(b"changed")
     with pytest.raises(InputError, match="changed since"):
-        asyncio.run(watch.folder.submit(watch.told[0]))
+        asyncio.run(watch.folder.submit(watch.offer()))
     assert client.created == []
     assert len(client.given_back) == 1
 
@@ -372,8 +380,14 @@ def test_an_offer_of_files_that_changed_since_is_not_submitted(client: FakeClien
 def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, folder: Path, polling: bool) -> None:
     async def run() -> None:
         told: asyncio.Queue[WatchEvent] = asyncio.Queue()
+
+        async def submitted() -> Offer:
+            event = await told.get()
+            assert isinstance(event, Submitted)
+            return event.offer
+
         watch = WatchFolder(
-            client,
+            client.seam,
             folder,
             "door",
             told.put_nowait,
@@ -385,10 +399,10 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
         (folder / "before.bin").write_bytes(b"x")
         before = asyncio.all_tasks()
         running = asyncio.create_task(watch.run())
-        assert (await told.get()).offer.name == "before.bin"
+        assert (await submitted()).name == "before.bin"
         (folder / "release").mkdir()
         (folder / "release" / "inside.bin").write_bytes(b"y")
-        assert (await told.get()).offer.firmware == (str(folder / "release" / "inside.bin"),)
+        assert (await submitted()).firmware == (str(folder / "release" / "inside.bin"),)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -406,7 +420,9 @@ def test_a_folder_that_is_not_there_is_said(client: FakeClient, folder: Path, wa
 def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path) -> None:
     async def run() -> None:
         told: asyncio.Queue[WatchEvent] = asyncio.Queue()
-        watch = WatchFolder(client, folder, "door", told.put_nowait, state=folder.parent / "watch.json", settle=0.05)
+        watch = WatchFolder(
+            client.seam, folder, "door", told.put_nowait, state=folder.parent / "watch.json", settle=0.05
+        )
         (folder / "a.bin").write_bytes(b"x")
         running = asyncio.create_task(watch.run())
         await told.get()
@@ -419,14 +435,14 @@ def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path
 
 
 def test_an_unknown_device_configuration_is_said_at_once(client: FakeClient, folder: Path, clock: FakeClock) -> None:
-    watch = WatchFolder(client, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock)
+    watch = WatchFolder(client.seam, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock)
     with pytest.raises(NotFoundError):
         asyncio.run(watch.run())
 
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, folder: Path) -> None:
     with pytest.raises(UsageError):
-        WatchFolder(client, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
+        WatchFolder(client.seam, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
 
 
 # ---- results
@@ -437,7 +453,7 @@ def test_the_folder_that_results_arrive_in_is_not_watched(folder: Path, client: 
     (folder.parent / "linked").symlink_to(folder)
     place = folder.parent / "linked" if downloads == "linked" else folder / downloads
     with pytest.raises(UsageError):
-        WatchFolder(client, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place)
+        WatchFolder(client.seam, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place)
 
 
 def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
@@ -459,7 +475,7 @@ def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
     (folder / "as long.bin").write_bytes(container[::-1])
     told: list[WatchEvent] = []
     watch = WatchFolder(
-        client,
+        client.seam,
         folder,
         "door",
         told.append,
@@ -471,4 +487,4 @@ def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
     asyncio.run(watch.look())
     clock.pass_by(SETTLE)
     assert asyncio.run(watch.look()) is None
-    assert [each.name for each in told] == ["as long.bin"]
+    assert [isinstance(each, Offer) and each.name for each in told] == ["as long.bin"]
