@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.audit import log as log_module
+from sealyard.audit.canonical import encode_entry
 from sealyard.audit.log import AuditLog
+from sealyard.audit.merkle import leaf_hash
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify
 from sealyard.model.audit import FIRST_PREVIOUS, AuditChange
@@ -43,7 +45,7 @@ def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     second = add(log, 2)
     assert [entry.seq for entry in AuditReader(tmp_path).all_entries()] == [0, 1, 2, 3, 4]
-    assert second[0].previous == log_module.leaf_hash(log_module.encode_entry(first[-1])).hex()
+    assert second[0].previous == leaf_hash(encode_entry(first[-1])).hex()
     assert verify(tmp_path).size == 5
 
 

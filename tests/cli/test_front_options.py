@@ -32,7 +32,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 
     class Found:
         def load(self) -> object:
-            return lambda: started.append(dict(os.environ)) or 0
+            def main() -> int:
+                started.append(dict(os.environ))
+                return 0
+
+            return main
 
     monkeypatch.setattr("sealyard.cli.front.entry_points", lambda group: [Found()])
     monkeypatch.setattr("sealyard.cli.front.require_terminal", lambda: None)

@@ -153,7 +153,11 @@ def test_the_application_is_given_workspace_and_profile(home: Path, monkeypatch:
 
     class Found:
         def load(self) -> object:
-            return lambda: seen.append(dict(os.environ)) or 0
+            def main() -> int:
+                seen.append(dict(os.environ))
+                return 0
+
+            return main
 
     monkeypatch.setattr("sealyard.cli.front.entry_points", lambda group: [Found()])
     monkeypatch.setattr("sealyard.cli.front.require_terminal", lambda: None)

@@ -68,7 +68,7 @@ class KilledEngine:
     def ask(self, do: str, **more: Any) -> Line:
         """Sends and waits for the answer; other lines are kept for :meth:`next_line`."""
         number = self.send(do, **more)
-        others = []
+        others: list[Line] = []
         deadline = time.monotonic() + ANSWER_SECONDS
         while (line := self.next_line(deadline - time.monotonic())) is not None:
             if line.get("number") == number:

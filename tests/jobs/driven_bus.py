@@ -46,19 +46,19 @@ class Driven:
         await self.bus.prepare(job.task.id)
         await self.bus.run(job)
 
-    async def next(self, kind: type[T]) -> T:
-        """The next report of this kind; others are passed over, an end of a job is not."""
+    async def next(self, *kinds: type[T]) -> T:
+        """The next report of one of these kinds; others are passed over, an end of a job is not."""
         while True:
             report = await anext(self._reports)
             self.heard.append(report)
-            if isinstance(report, kind):
+            if isinstance(report, kinds):
                 return report
             assert not isinstance(report, END), report
 
     async def ended(self) -> END:
         """Gives every leave that is asked for, until some job ends."""
         while True:
-            report = await self.next(IntentAsked | END)
+            report: IntentAsked | END = await self.next(IntentAsked, Finished, Broken, Stopped, WorkerLost)
             if not isinstance(report, IntentAsked):
                 return report
             await self.bus.permit(report.task_id, report.fence)

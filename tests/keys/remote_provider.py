@@ -93,8 +93,9 @@ class RemoteSigner:
 
 
 class RemoteCipher:
-    def __init__(self, keys: RemoteKeys, **key: object) -> None:
-        self._keys, self._key = keys, key
+    def __init__(self, keys: RemoteKeys, *, algorithm: EncryptionAlgorithm, **key: object) -> None:
+        self.algorithm = algorithm
+        self._keys, self._key = keys, {**key, "algorithm": algorithm}
 
     def encryptor(self, iv: bytes) -> CipherStream:
         return self._stream(iv, encrypts=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from task_maker import (
@@ -56,7 +58,7 @@ def ended(status: TaskStatus) -> Task:
     return after(task, happening[status])
 
 
-AT = {
+AT: dict[TaskStatus, Callable[[], Task]] = {
     S.CREATED: package,
     S.WAITING: waiting,
     S.APPROVED: approved,
