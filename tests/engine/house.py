@@ -130,7 +130,7 @@ class House:
             "use": (DEV, CLIENT),
             "approve": (OWNER, SECOND),
         }
-        request = DeviceRequest(name=name, **{**wanted, **more})  # type: ignore[arg-type]
+        request = DeviceRequest(name=name, **{**wanted, **more})
         return await self.do(ADMIN, self.engine.devices.create(ADMIN, request))
 
     async def policy(self, **changes: Any) -> Policy:

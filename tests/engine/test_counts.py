@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -74,6 +75,10 @@ async def test_approvers_are_counted_what_they_may_still_decide_on(busy: House) 
     assert counted == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
 
 
+def all_are(busy: House, state: ResultState) -> Callable[[], bool]:
+    return lambda: busy.engine.views.counts(OWNER).results == {state: 1}
+
+
 async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: House) -> None:
     for passed, state in (
         ({}, ResultState.AVAILABLE),
@@ -81,7 +86,7 @@ async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: Hou
         ({"days": 40}, ResultState.GONE),
     ):
         await busy.later(**passed)
-        await busy.until(lambda state=state: busy.engine.views.counts(OWNER).results == {state: 1})
+        await busy.until(all_are(busy, state))
         for each in ResultState:
             page = await busy.engine.views.page(OWNER, TaskFilter(result_state=each), None, 10)
             assert (len(page.tasks), page.total) == ((1, 1) if each is state else (0, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
@@ -26,7 +27,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.requests import DeviceUpdate, EncryptionRequest, PackageRequest, TaskFilter
-from sealyard.model.tasks import TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import Task, TaskKind, TaskStatus, Verdict
 
 pytestmark = pytest.mark.anyio
 
@@ -168,11 +169,12 @@ async def test_what_is_stored_under_another_size_is_refused(house: House) -> Non
 async def test_bytes_beside_the_digest_are_refused(house: House) -> None:
     """The approver sees what the digest names; a worker must not be handed anything else."""
     file = msgspec.structs.replace(await house.upload(), inline="ZXZpbA==")
-    for act in (
+    acts: tuple[Callable[[], Awaitable[Task]], ...] = (
         lambda: house.package(firmware=(file,)),
         lambda: house.package(metadata=(file,)),
         lambda: house.encryption(file=file),
-    ):
+    )
+    for act in acts:
         with pytest.raises(InputError):
             await act()
 
@@ -263,7 +265,8 @@ async def test_a_name_made_of_many_file_names_is_cut(house: House) -> None:
 
 @pytest.mark.parametrize("field", ["name", "content_type", "client_token"])
 async def test_text_that_is_no_unicode_is_refused_and_leaves_no_gap(house: House, field: str) -> None:
-    for act in (house.package, house.encryption, house.signing):
+    acts: tuple[Callable[..., Awaitable[Task]], ...] = (house.package, house.encryption, house.signing)
+    for act in acts:
         with pytest.raises(SealyardError):
             await act(**{field: "\udcff"})
     task = await house.package()

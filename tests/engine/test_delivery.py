@@ -114,6 +114,7 @@ async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: Hous
     renewed = await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
     assert renewed.result is not None
     assert renewed.result.expires_at == renewed.result.kept_until == START + timedelta(days=1)
+    assert renewed.result.kept_until is not None
     end = renewed.result.kept_until + timedelta(milliseconds=500)  # links count whole seconds
     assert f"?expires={end.timestamp():.0f}&" in (renewed.result.link or "")
     assert len(await empty.audit(AuditChange.RENEWED)) == 2

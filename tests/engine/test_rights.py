@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from itertools import product
 
@@ -108,7 +109,7 @@ async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
 
     async def allowed(subject: str, act: str) -> bool:
         engine = house.engine
-        acts = {
+        acts: dict[str, Callable[[], Awaitable[object]]] = {
             "package": lambda: house.package(subject, firmware=(file,)),
             "decide": lambda: engine.decisions.decide(subject, waiting.id, Verdict.REJECTED, "no", "wrong digest"),
             "subject": lambda: engine.administration.add_subject(subject, "USER:dev", ""),

@@ -12,7 +12,7 @@ from troubled_disk import Disk
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter
 from sealyard.model.errors import InputError, NotAllowedError, StorageError, UsageError, WorkerError
 from sealyard.model.jobs import SignCheckpoint
 from sealyard.model.tasks import Task, TaskStatus
@@ -240,7 +240,7 @@ async def test_pages_go_on_below_each_other_without_loss(house: House) -> None:
     await house.engine._sealing.seal()  # type: ignore[union-attr]
     await house.package()
     everything = await house.audit()
-    seen = []
+    seen: list[AuditEntry] = []
     below = None
     while True:
         page = await house.engine.auditing.page(ADMIN, AuditFilter(), below, 3)

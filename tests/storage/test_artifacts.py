@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import resource
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 from storage_help import Disk
 
 from sealyard.model.errors import InputError, NotFoundError, ResultGoneError, StorageError, UsageError
-from sealyard.storage import artifacts as artifacts_module
 from sealyard.storage import ingest
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
 
@@ -156,7 +156,7 @@ def test_a_file_that_may_not_be_read_is_refused(
     def refuse(*_arguments: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(ingest.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError, match=r"firmware\.bin may not be read"):
         store.ingest(source)
 
@@ -167,7 +167,7 @@ def test_a_file_that_fails_while_it_is_read_is_refused(
     def refuse(*_arguments: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(ingest.os, "readv", refuse)
+    monkeypatch.setattr(os, "readv", refuse)
     with pytest.raises(InputError, match="cannot be read"):
         store.ingest(source)
     assert files(tmp_path) == []
@@ -279,8 +279,8 @@ def test_a_refused_ingest_can_be_done_again(
 def test_what_cannot_fit_is_refused_before_it_begins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: ArtifactStore, source: Path
 ) -> None:
-    usage = artifacts_module.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(artifacts_module.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1000))
     steps: list[int] = []
     with pytest.raises(StorageError, match=r"32,000 bytes do not fit.*1,000 are free"):
         store.ingest(source, steps.append)

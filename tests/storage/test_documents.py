@@ -15,6 +15,7 @@ from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
 from sealyard.storage.documents import DocumentStore, Page, TinyDocuments, Unit
 from sealyard.storage.index import TableIndex, cursor_of
+from sealyard.storage.journal import load
 from sealyard.storage.memory import Memory
 
 
@@ -256,7 +257,6 @@ def test_a_reader_opens_while_a_compaction_takes_the_files_away(
 ) -> None:
     writer = open_store()
     writer.submit(Unit(puts=(task(1),))).result()
-    load = documents_module.load
     attempts: list[int] = []
 
     def too_late(folder: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 @pytest.fixture
-def second(house: House, start) -> WorkerProcess:
+def second(house: House, start: Callable[..., WorkerProcess]) -> WorkerProcess:
     return start().unlocked(house)
 
 
