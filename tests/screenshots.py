@@ -26,6 +26,7 @@ from textual.pilot import Pilot
 from sealyard.client.demo import DEVELOPER, GATEWAY, OWNER, DemoPlace, populated_demo, throw_away
 from sealyard.client.profiles import own_profiles
 from sealyard.client.settings import Settings
+from sealyard.client.settings_values import FirstScreen
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard_tui.app import SealyardApp
@@ -107,7 +108,7 @@ class _Stage:
         self.pictures: dict[str, str] = {}
 
     @asynccontextmanager
-    async def _open(self, who: str, place: str, theme: str = "sealyard-dark") -> AsyncIterator[Pilot[None]]:
+    async def _open(self, who: str, place: FirstScreen, theme: str = "sealyard-dark") -> AsyncIterator[Pilot[None]]:
         profiles = own_profiles(self._place.folder)
         profile = profiles.named(who)
         assert profile is not None

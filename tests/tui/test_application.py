@@ -12,6 +12,7 @@ from tui_world import OWNER, World, task
 
 from sealyard.model.errors import StorageError
 from sealyard_tui.screens.place import Place
+from sealyard_tui.session.messages import News
 
 
 async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:
@@ -54,13 +55,13 @@ async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(
 
 async def test_many_events_arrive_as_few_messages(world: World) -> None:
     app = make_app(world)
-    heard: list[object] = []
+    heard: list[News] = []
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
         app.news.subscribe(app.screen, heard.append)
         for number in range(500):
             world.put(task(f"t{number}"))
-        await until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)  # type: ignore[attr-defined]
+        await until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)
         assert len(heard) <= 5
 
 

@@ -301,6 +301,10 @@ DIALOGS: dict[str, tuple[str, Opening]] = {
 """By name: the place under it, and how it is opened."""
 
 
+def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
+    return lambda: "more lines" in str(review.border_subtitle)
+
+
 @pytest.mark.parametrize("dialog", DIALOGS)
 async def test_each_dialog_looks_as_it_was_approved(
     world: World, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -314,7 +318,7 @@ async def test_each_dialog_looks_as_it_was_approved(
             if place == "approvals" and size == "120x40":
                 review = app.screen_stack[-2].query_one(ReviewPane)
                 # Below the dialog it is laid out later than the dialog itself.
-                await until(pilot, lambda review=review: "more lines" in str(review.border_subtitle))
+                await until(pilot, _is_laid_out(review))
             await same_picture(pilot, f"dialog-{dialog}-{size}", tmp_path)
 
 

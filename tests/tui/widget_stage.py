@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
@@ -21,7 +21,7 @@ class Place(Screen[None]):
 class Stage(App[None]):
     """Keeps what dialogs answered."""
 
-    CSS_PATH: ClassVar[list[Path]] = [SCREENS / "place.tcss", SCREENS / "dialogs" / "dialog.tcss"]  # type: ignore[misc]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [SCREENS / "place.tcss", SCREENS / "dialogs" / "dialog.tcss"]
 
     def __init__(self, *widgets: Widget) -> None:
         super().__init__()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from stage import make_app, running
 from textual.css import stylesheet
 from textual.css.model import RuleSet
+from textual.css.parse import parse
+from textual.css.types import CSSLocation
 from tui_world import World
 
 from sealyard_tui.look.stylesheet import LastingStylesheet, parsed_with
@@ -20,11 +22,10 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
     """How often each source was parsed since nothing was."""
     parsed_with.cache_clear()
     found: Counter[object] = Counter()
-    parse = stylesheet.parse
 
-    def counted(scope: str, css: str, read_from: object, **options: Any) -> Iterator[RuleSet]:
+    def counted(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
         found[read_from, options["tie_breaker"]] += 1
-        return parse(scope, css, read_from, **options)  # type: ignore[arg-type]
+        return parse(scope, css, read_from, **options)
 
     monkeypatch.setattr(stylesheet, "parse", counted)
     return found

@@ -48,7 +48,7 @@ async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World
     rung: list[str] = []
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
-        app.attract = rung.append  # type: ignore[method-assign]
+        app.attract = rung.append  # type: ignore[method-assign,assignment]
         world.put(task("t-new"))
         await until(pilot, lambda: "A task waits for your approval" in text_of(app))
         assert rung == ["A task waits for your approval"]
@@ -59,7 +59,7 @@ async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world:
     rung: list[str] = []
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
-        app.attract = rung.append  # type: ignore[method-assign]
+        app.attract = rung.append  # type: ignore[method-assign,assignment]
         for number in range(5):
             world.put(task(f"t-{number}"))
             await until(pilot, lambda count=number + 2: app.standing.waiting_for_me == count)  # type: ignore[misc]
@@ -77,7 +77,7 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
     app = make_app(world, desktop_notice=True)
     async with running(app):
         assert app._driver is not None
-        app._driver.write = written.append  # type: ignore[method-assign]
+        app._driver.write = written.append  # type: ignore[method-assign,assignment]
         app.attract("evil\x1b]2;title\x07;name")
         app.settings = msgspec.structs.replace(app.settings, desktop_notice=False)
         app.attract("quiet")

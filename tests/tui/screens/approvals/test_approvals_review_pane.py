@@ -296,7 +296,7 @@ async def test_a_fast_cursor_reads_the_review_only_where_it_rests(world: World) 
             read.append(task_id)
             return await original(task_id)
 
-        client.decidable = counted  # type: ignore[method-assign,assignment]
+        client.decidable = counted  # type: ignore[method-assign]
         table(app).action_move(1)
         table(app).action_move(1)
         await rested(app, pilot)

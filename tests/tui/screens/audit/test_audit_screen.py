@@ -293,7 +293,7 @@ async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_re
     asked: list[object] = []
     async with running(app) as pilot:
         client = await app.session.client()
-        client.audit = lambda *args, **more: asked.append(args)  # type: ignore[attr-defined]
+        client.audit = lambda *args, **more: asked.append(args)  # type: ignore[method-assign,assignment]
         await pilot.press("r")
         await settled(pilot)
         seen = text_of(app)

@@ -26,12 +26,7 @@ HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 def the_app(world: World, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
     app = make_app(world, who, screen="devices")
     app.downloads.folder = downloads
-    app._begin_downloads = _nothing  # type: ignore[method-assign, assignment]
     return app
-
-
-async def _nothing(_: object) -> None:
-    """Automatic downloads have tests of their own."""
 
 
 async def typed(pilot: Pilot[None], word: str) -> None:

@@ -230,6 +230,10 @@ MAKERS: list[Callable[[str], Dialog[Any]]] = [
 ]
 
 
+def seen(app: Stage, words: str) -> Callable[[], bool]:
+    return lambda: words in app.text()
+
+
 @pytest.mark.parametrize("maker", MAKERS)
 async def test_hostile_text_is_shown_harmless_in_every_dialog(maker: Callable[[str], Dialog[Any]]) -> None:
     app = Stage()
@@ -238,7 +242,7 @@ async def test_hostile_text_is_shown_harmless_in_every_dialog(maker: Callable[[s
             await asked(app, pilot, maker(text))
             assert harmless(app.text())
             if text.isprintable():
-                await until(pilot, lambda text=text: text in app.text())
+                await until(pilot, seen(app, text))
             await pilot.press("escape")
             await until(pilot, lambda: len(app.screen_stack) == 1)
 
@@ -254,6 +258,6 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
             await asked(app, pilot, dialog)
-            await until(pilot, lambda words=words: words in app.text())
+            await until(pilot, seen(app, words))
             await pilot.press("escape")
             await until(pilot, lambda: len(app.screen_stack) == 1)

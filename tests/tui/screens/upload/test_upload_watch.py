@@ -73,7 +73,7 @@ async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path
 async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     calls: list[str] = []
-    app.attract = calls.append  # type: ignore[method-assign]
+    app.attract = calls.append  # type: ignore[method-assign,assignment]
     async with running(app) as pilot:
         await pilot.press("5")
         (drop / "[bold]fw.bin").write_bytes(b"firmware")
