@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from tui_world import AUDITOR, DEVELOPER, OWNER, RIGHTS, World, audit_entries
 
 from sealyard.model.audit import AuditChange, AuditEntry
 from sealyard.model.errors import StorageError
+from sealyard.model.requests import AuditPage
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.audit.audit import Audit
 from sealyard_tui.screens.audit.entry import hash_of, json_of
@@ -34,6 +36,20 @@ def place(app: SealyardApp) -> Audit:
 
 def table(app: SealyardApp) -> BigTable[AuditEntry]:
     return place(app).table
+
+
+async def heard_reads(app: SealyardApp) -> list[int | None]:
+    """From now on, below which entry each read of the log goes on."""
+    below: list[int | None] = []
+    client = await app.session.client()
+    read = client.audit
+
+    async def heard(*args: Any, **more: Any) -> AuditPage:
+        below.append(more.get("below"))
+        return await read(*args, **more)
+
+    client.audit = heard  # type: ignore[method-assign]
+    return below
 
 
 async def filtered(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
@@ -91,10 +107,7 @@ async def test_each_older_page_is_read_once(world: World) -> None:
     world.entries = audit_entries(5000)
     app = audit_app(world)
     async with running(app) as pilot:
-        below: list[object] = []
-        client = await app.session.client()
-        read = client.audit
-        client.audit = lambda *args, **more: below.append(more.get("below")) or read(*args, **more)  # type: ignore
+        below = await heard_reads(app)
         await pilot.press("pagedown", "pagedown", "G", "G")
         await until(pilot, lambda: table(app).cursor_key == "0")
         assert len(below) == len(set(below))
@@ -147,10 +160,7 @@ async def test_many_events_lead_to_few_reads_of_what_is_new(world: World, monkey
     monkeypatch.setattr("sealyard_tui.screens.audit.reading.PAUSE", 0.25)
     app = audit_app(world)
     async with running(app) as pilot:
-        reads: list[object] = []
-        client = await app.session.client()
-        read = client.audit
-        client.audit = lambda *args, **more: reads.append(args) or read(*args, **more)  # type: ignore
+        reads = await heard_reads(app)
         for _ in range(300):
             record(world)
             world.changed("KEY:x")
