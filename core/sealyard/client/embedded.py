@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine, open_engine, open_reader
@@ -36,6 +36,9 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import InputFile, Task, Verdict
 from sealyard.model.workspace import Places
+
+if TYPE_CHECKING:
+    from sealyard.client.host import Host
 
 T = TypeVar("T")
 
@@ -104,6 +107,13 @@ class EmbeddedClient:
             await self._thread.call(self._engine.close())
         finally:
             await asyncio.to_thread(self._thread.stop)
+
+    @property
+    def host(self) -> Host:
+        """The same engine, for whoever serves it to others."""
+        from sealyard.client.host import Host
+
+        return Host(self._engine, self._thread)
 
     async def idle(self) -> None:
         """Returns when no task is queued or running any more."""

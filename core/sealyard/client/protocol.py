@@ -14,6 +14,13 @@ from typing import Protocol
 
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.credentials import (
+    AccessToken,
+    IssuedToken,
+    OneTimePasswordEnrolment,
+    OneTimePasswordState,
+    TokenRequest,
+)
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
@@ -33,7 +40,8 @@ from sealyard.model.requests import (
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import InputFile, Task, Verdict
+from sealyard.model.tasks import InputFile, Origin, Task, Verdict
+from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
 
 Progress = Callable[[int, int], None]
 """Told bytes done and bytes in all, at most ten times a second, and once at the end; from any thread."""
@@ -69,8 +77,20 @@ class TaskClient(Protocol):
         ...
 
     async def decidable(self, task_id: str) -> Decidable: ...
-    async def decide(self, task_id: str, verdict: Verdict, reason: str = "", *, digest: str | None = None) -> Task:
-        """``digest``: the approval digest that was seen; refused where the task's is another."""
+    async def decide(
+        self,
+        task_id: str,
+        verdict: Verdict,
+        reason: str = "",
+        *,
+        digest: str | None = None,
+        origin: Origin = Origin.MACHINE,
+        one_time_password: str | None = None,
+    ) -> Task:
+        """``digest``: the approval digest that was seen; refused where the task's is another.
+
+        ``origin`` is recorded. Raises :class:`OneTimePasswordError` where the policy wants one for an approval.
+        """
         ...
 
     async def withdraw(self, task_id: str, reason: str) -> Task: ...
@@ -151,7 +171,51 @@ class AuditClient(Protocol):
         ...
 
 
-class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Protocol):
+class CredentialClient(Protocol):
+    """Tokens for the server, and one-time passwords for approvals."""
+
+    async def tokens(self) -> tuple[AccessToken, ...]:
+        """One's own; all of them for whoever may add subjects. Newest first, those that ended too."""
+        ...
+
+    async def create_token(self, request: TokenRequest) -> IssuedToken: ...
+    async def revoke_token(self, token_id: str) -> None:
+        """One's own, or anybody's for whoever may add subjects. A token that was revoked stays so."""
+        ...
+
+    async def one_time_password(self) -> OneTimePasswordState:
+        """One's own."""
+        ...
+
+    async def enrol_one_time_password(self, current: str | None = None) -> OneTimePasswordEnrolment:
+        """Begins it; it counts once confirmed. Who is enrolled already gives a ``current`` password."""
+        ...
+
+    async def confirm_one_time_password(self, password: str) -> None:
+        """Ends the enrolment with a first password. Raises :class:`OneTimePasswordError`."""
+        ...
+
+    async def reset_one_time_password(self, subject: str) -> None:
+        """Forgets somebody's enrolment, for whoever may add subjects; never one's own."""
+        ...
+
+
+class WebhookClient(Protocol):
+    """Those outside who are told of results and approvals; for whoever may update the policy."""
+
+    async def webhooks(self) -> tuple[Webhook, ...]: ...
+    async def add_webhook(self, request: WebhookRequest) -> NewWebhook: ...
+    async def remove_webhook(self, webhook_id: str) -> None: ...
+    async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
+        """Oldest first."""
+        ...
+
+    async def redeliver(self, letter_id: str) -> None:
+        """Takes a dead letter up again."""
+        ...
+
+
+class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, CredentialClient, WebhookClient, Protocol):
     """All of it, for one subject."""
 
     async def workspace(self) -> WorkspaceInfo: ...

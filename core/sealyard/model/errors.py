@@ -68,6 +68,40 @@ class ConflictError(SealyardError):
     code = "conflict"
 
 
+class AuthenticationError(SealyardError):
+    """Nobody asks, or nobody who is known: no token, an unknown, expired or revoked one, or another tenant's."""
+
+    code = "unauthenticated"
+
+
+class OneTimePasswordError(SealyardError):
+    """An approval wants a one-time password: none was given, it is wrong or used, or too many were tried."""
+
+    code = "one-time-password"
+
+
+class TooLargeError(SealyardError):
+    """More bytes were sent than are taken here."""
+
+    code = "too-large"
+
+
+class TooManyRequestsError(SealyardError):
+    """A token asks more often than it may. ``retryAfter``: seconds until it may again."""
+
+    code = "too-many-requests"
+
+    def __init__(self, message: str, advice: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, advice)
+        self.retry_after = retry_after
+
+
+class ConnectionLostError(SealyardError):
+    """The server does not answer: not there, cut off, too slow, or not what it should be."""
+
+    code = "connection"
+
+
 class TransitionError(ConflictError):
     """A happening that is not in the task's table of transitions."""
 

@@ -50,14 +50,26 @@ class Verdict(StrEnum):
     REJECTED = "REJECTED"
 
 
+class Origin(StrEnum):
+    """Who made a decision: a person at a terminal, or a machine client, under whatever name."""
+
+    TERMINAL = "terminal"
+    MACHINE = "machine"
+
+
 class Decision(Value, frozen=True, kw_only=True):
-    """One person's decision, bound to what it was made about by ``digest`` (see :mod:`sealyard.model.approval`)."""
+    """One person's decision, bound to what it was made about by ``digest`` (see :mod:`sealyard.model.approval`).
+
+    ``origin``: None in those made before it was recorded. ``oneTimePassword``: one was asked for, and right.
+    """
 
     by: str
     verdict: Verdict
     at: datetime
     digest: str
     reason: str = ""
+    origin: Origin | None = None
+    one_time_password: bool = False
 
 
 class Subtask(Value, frozen=True, kw_only=True):

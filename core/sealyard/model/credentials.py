@@ -1,0 +1,60 @@
+"""What proves who one is: access tokens, and one-time passwords for approvals."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from sealyard.model.value import SecretValue, Value
+
+
+class AccessToken(Value, frozen=True, kw_only=True):
+    """What may be known of a token: never the token itself. ``machine``: no person decides through it.
+
+    ``id`` is the token's public beginning; ``expiresAt`` always has a value, ``revokedAt`` once it was revoked.
+    """
+
+    id: str
+    name: str
+    subject: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    machine: bool = False
+    revoked_at: datetime | None = None
+
+
+class TokenRequest(Value, frozen=True, kw_only=True):
+    """``subject``: oneself where it is None; for others one needs the right to add subjects."""
+
+    name: str
+    subject: str | None = None
+    seconds: int = 90 * 24 * 3600
+    machine: bool = False
+
+
+class IssuedToken(SecretValue, frozen=True, kw_only=True):
+    """A new token with its ``secret``: the bearer token as it is sent, shown this once."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("token",)
+
+    token: AccessToken
+    secret: str
+
+
+class OneTimePasswordState(Value, frozen=True, kw_only=True):
+    """``enrolled``: a first password was confirmed. ``lockedUntil``: after too many wrong ones."""
+
+    subject: str
+    enrolled: bool
+    locked_until: datetime | None = None
+
+
+class OneTimePasswordEnrolment(SecretValue, frozen=True, kw_only=True):
+    """What an authenticator needs, shown this once: ``secret`` in Base32, ``uri`` as in its QR code (otpauth)."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("subject",)
+
+    subject: str
+    secret: str
+    uri: str

@@ -1,0 +1,66 @@
+"""Webhooks: who outside is told of results and approvals, and what could not be told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from sealyard.model.value import SecretValue, Value
+
+
+class HookEvent(StrEnum):
+    """What a webhook may be told of."""
+
+    TASK_WAITING = "task.waiting"
+    TASK_APPROVED = "task.approved"
+    TASK_REJECTED = "task.rejected"
+    TASK_DONE = "task.done"
+    TASK_FAILED = "task.failed"
+    TASK_CANCELLED = "task.cancelled"
+    RESULT_EXPIRED = "result.expired"
+    RESULT_GONE = "result.gone"
+
+
+class Webhook(Value, frozen=True, kw_only=True):
+    """``events`` empty: all. ``delivered``: the cursor of the last event that is settled.
+
+    ``failing``: what kept the last try from reaching it, empty while all is well; ``deadLetters``: how many were
+    given up.
+    """
+
+    id: str
+    url: str
+    created_by: str
+    created_at: datetime
+    events: tuple[HookEvent, ...] = ()
+    delivered: int = 0
+    failing: str = ""
+    dead_letters: int = 0
+
+
+class WebhookRequest(Value, frozen=True, kw_only=True):
+    url: str
+    events: tuple[HookEvent, ...] = ()
+
+
+class NewWebhook(SecretValue, frozen=True, kw_only=True):
+    """A new webhook with the ``secret`` (``whsec_`` and Base64) that its messages are signed with, shown this once."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("webhook",)
+
+    webhook: Webhook
+    secret: str
+
+
+class DeadLetter(Value, frozen=True, kw_only=True):
+    """An event that a webhook was not told of: given up after ``attempts``, ``error`` says why."""
+
+    id: str
+    webhook_id: str
+    cursor: int
+    event: HookEvent
+    task_id: str
+    attempts: int
+    given_up_at: datetime
+    error: str
