@@ -1,0 +1,1 @@
+"""The REST API over the engine: calls, who asks, and what leaves."""
