@@ -1,0 +1,24 @@
+"""Who asks for something: a subject of a tenant, known before any call is handled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.host import Host
+
+
+@dataclass(frozen=True)
+class Caller:
+    """``client`` is the tenant's engine as the subject meets it. ``largestBody``: of an upload, in bytes.
+
+    ``machine``: the token is a machine client's, whoever it names. ``local``: at the workspace's own socket.
+    """
+
+    tenant: str
+    host: Host
+    subject: str
+    client: EmbeddedClient
+    largest_body: int
+    machine: bool = False
+    local: bool = False

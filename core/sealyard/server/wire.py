@@ -1,0 +1,316 @@
+"""Our values as the documented API writes them: the documented names beside ours, and back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sealyard.model.access import AclRule, Action, SubjectKind, parse_subject
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.devices import (
+    DEFAULT_FORMAT,
+    DEFAULT_LINK_SECONDS,
+    DEFAULT_RETENTION_SECONDS,
+    DeviceConfiguration,
+)
+from sealyard.model.errors import UsageError
+from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard.model.tasks import Origin, Task, TaskKind, Verdict
+from sealyard.model.value import SecretValue, Value
+
+V = TypeVar("V", bound=Value)
+
+PATHS = {
+    TaskKind.PACKAGING: "packagingTask",
+    TaskKind.ENCRYPTION: "encryptionTask",
+    TaskKind.SIGNING: "signingTask",
+}
+
+
+class TaskDocument(Task, frozen=True, kw_only=True):
+    """A task with the documented names: the id under its kind's name, ``deviceConfigId``, and what came of it.
+
+    ``outcome``: of a signing task that is DONE, its signature in Base64. ``downloadUrl``: a link that needs no token,
+    as long as it lives.
+    """
+
+    device_config_id: str
+    packaging_task_id: str | UnsetType = UNSET
+    encryption_task_id: str | UnsetType = UNSET
+    signing_task_id: str | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
+    download_url: str | UnsetType = UNSET
+
+
+class DeviceDocument(DeviceConfiguration, frozen=True, kw_only=True):
+    """A device configuration with the documented ``configId``."""
+
+    config_id: str
+
+
+class SubjectReference(Value, frozen=True, kw_only=True):
+    """A subject as the documented API writes it: ``type`` GROUP or CLIENT (ours: USER too), and ``id``."""
+
+    id: str
+    type: SubjectKind
+
+    @property
+    def subject(self) -> str:
+        return parse_subject(f"{self.type}:{self.id}")
+
+
+class OwnSubject(Value, frozen=True, kw_only=True):
+    """Whom a caller counts as: itself, and each group it is inside of."""
+
+    id: str
+    type: SubjectKind
+    subject: str
+
+
+class KeyReference(Value, frozen=True, kw_only=True):
+    """A key of a device configuration. ``reference``: the URI of a key there is; without it one is made.
+
+    ``name`` and ``description`` are for people.
+    """
+
+    name: str = ""
+    description: str = ""
+    reference: str | None = None
+
+
+class EncryptionKeyReference(KeyReference, frozen=True, kw_only=True):
+    algorithm: EncryptionAlgorithm
+
+
+class SigningKeyReference(KeyReference, frozen=True, kw_only=True):
+    algorithm: SigningAlgorithm
+
+
+class DeviceBody(Value, frozen=True, kw_only=True):
+    """A new device configuration. ``acl``: subjects by action, USE and APPROVE, as objects or as ``KIND:name``.
+
+    Of several keys a task always takes the first.
+    """
+
+    name: str
+    encryption_keys: tuple[EncryptionKeyReference, ...]
+    signing_keys: tuple[SigningKeyReference, ...]
+    acl: dict[str, tuple[SubjectReference | str, ...]] = {}
+    description: str = ""
+    approvals_required: int = 1
+    format: str = DEFAULT_FORMAT
+    link_seconds: int = DEFAULT_LINK_SECONDS
+    retention_seconds: int = DEFAULT_RETENTION_SECONDS
+    purpose: KeyPurpose = KeyPurpose.BOTH
+
+
+class DeviceUpdateBody(Value, frozen=True, kw_only=True):
+    """A new version; what is left out stays as it is."""
+
+    approvals_required: int | None = None
+    format: str | None = None
+    link_seconds: int | None = None
+    retention_seconds: int | None = None
+    description: str | None = None
+
+    def request(self, config: str) -> DeviceUpdate:
+        return DeviceUpdate(config=config, **msgspec.structs.asdict(self))
+
+
+class DecisionBody(SecretValue, frozen=True, kw_only=True):
+    """``reason`` may be left out. ``digest``: the approval digest that was seen. ``origin``: who decides, and how."""
+
+    SHOWN = ("decision",)
+
+    decision: Verdict
+    reason: str = ""
+    digest: str | None = None
+    origin: Origin = Origin.MACHINE
+    one_time_password: str | None = None
+
+
+class ReasonBody(Value, frozen=True, kw_only=True):
+    reason: str
+
+
+class PackageBody(Value, frozen=True, kw_only=True):
+    """Of uploads that are complete: ``inputIds`` in the order they are packed."""
+
+    device_config_id: str
+    input_ids: tuple[str, ...]
+    metadata_ids: tuple[str, ...] = ()
+    name: str = ""
+    content_type: str = ""
+
+
+class EncryptionBody(Value, frozen=True, kw_only=True):
+    device_config_id: str
+    input_id: str
+    name: str = ""
+    content_type: str = ""
+
+
+class SigningBody(Value, frozen=True, kw_only=True):
+    """``inputBase64``: the message, or a finished SHA-256. ``isDigest``: left out, the algorithm says which."""
+
+    device_config_id: str
+    input_base64: str
+    name: str = ""
+    content_type: str = ""
+    is_digest: bool | None = None
+    file_name: str = ""
+
+
+class RuleBody(Value, frozen=True, kw_only=True):
+    """``confirmed``: also where a configuration is left without a possible quorum."""
+
+    subject: str
+    resource: str
+    action: Action
+    confirmed: bool = False
+
+
+class SubjectBody(Value, frozen=True, kw_only=True):
+    subject: str
+    display_name: str = ""
+
+
+class MemberBody(Value, frozen=True, kw_only=True):
+    group: str
+    member: str
+    confirmed: bool = False
+
+
+class KeyBody(SecretValue, frozen=True, kw_only=True):
+    """A key to import: ``content`` PEM, PKCS#12 or raw AES bytes, in Base64 as ``certificate``."""
+
+    SHOWN = ("uri",)
+
+    uri: str
+    kind: KeyKind
+    content: bytes
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    password: str | None = None
+    certificate: bytes | None = None
+
+
+class KeyUriBody(Value, frozen=True, kw_only=True):
+    uri: str
+
+
+class ConfirmationBody(Value, frozen=True, kw_only=True):
+    confirmed: bool = False
+
+
+class CheckpointBody(Value, frozen=True, kw_only=True):
+    checkpoint: str | None = None
+
+
+class EnrolmentBody(SecretValue, frozen=True, kw_only=True):
+    current: str | None = None
+
+
+class PasswordBody(SecretValue, frozen=True, kw_only=True):
+    password: str
+
+
+class CertificateDocument(Value, frozen=True, kw_only=True):
+    name: str
+    certificate: str
+
+
+class AlgorithmDocument(Value, frozen=True, kw_only=True):
+    """``referenceNeeded``: whether a key of it must be named; where not, one can be made."""
+
+    algorithm: str
+    reference_needed: bool
+    key_kinds: tuple[KeyKind, ...]
+    caveats: tuple[str, ...]
+
+
+class AlgorithmsDocument(Value, frozen=True, kw_only=True):
+    encryption: tuple[AlgorithmDocument, ...]
+    signing: tuple[AlgorithmDocument, ...]
+    formats: tuple[str, ...]
+
+
+def task_document(task: Task, base_url: str) -> TaskDocument:
+    """``baseUrl``: where the API is reached, without a slash at the end."""
+    ids = {f"{task.kind}_task_id": task.id}
+    result = task.result
+    return TaskDocument(
+        **_fields(task),
+        **ids,
+        device_config_id=task.config_id,
+        outcome=result.signature if result is not None and result.signature is not None else UNSET,
+        download_url=link_url(result.link, base_url) if result is not None and result.link is not None else UNSET,
+    )
+
+
+def device_document(device: DeviceConfiguration) -> DeviceDocument:
+    return DeviceDocument(**_fields(device), config_id=device.id)
+
+
+def device_request(body: DeviceBody) -> DeviceRequest:
+    """Raises :class:`UsageError` where no key is named, or an action that is no part of a configuration."""
+    if not body.encryption_keys or not body.signing_keys:
+        raise UsageError("A configuration needs an encryption key and a signing key.", "Name the algorithm of each.")
+    odd = set(body.acl) - {Action.USE, Action.APPROVE}
+    if odd:
+        raise UsageError("Subjects are named for the actions USE and APPROVE.", "Add other rules by POST /api/v1/acl.")
+    encryption, signing = body.encryption_keys[0], body.signing_keys[0]
+    return DeviceRequest(
+        name=body.name,
+        encryption=encryption.algorithm,
+        signing=signing.algorithm,
+        use=_subjects(body.acl.get(Action.USE, ())),
+        approve=_subjects(body.acl.get(Action.APPROVE, ())),
+        approvals_required=body.approvals_required,
+        format=body.format,
+        link_seconds=body.link_seconds,
+        retention_seconds=body.retention_seconds,
+        purpose=body.purpose,
+        description=body.description,
+        encryption_key=encryption.reference or None,
+        signing_key=signing.reference or None,
+    )
+
+
+def own_subject(subject: str) -> OwnSubject:
+    kind, _, name = subject.partition(":")
+    return OwnSubject(id=name, type=SubjectKind(kind), subject=subject)
+
+
+def device_rules(rules: tuple[AclRule, ...], subjects: frozenset[str]) -> tuple[AclRule, ...]:
+    """The rules about device configurations that hold for one of these subjects."""
+    about = ("DEVICE_CONFIG:", "RESOURCE_TYPE:DEVICE_CONFIG")
+    return tuple(each for each in rules if each.subject in subjects and each.resource.startswith(about))
+
+
+def link_url(link: str, base_url: str) -> str:
+    """``sealyard:<workspace>/<task>?…`` as a URL of the API."""
+    return f"{base_url}/api/v1/link/{link.partition(':')[2]}"
+
+
+def link_from(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
+    """The link that such a URL stands for; it is the engine that judges it."""
+    return f"sealyard:{workspace_id}/{task_id}?expires={expires}&signature={signature}"
+
+
+def next_page(url: str, cursor: str) -> str:
+    """``url`` with another cursor."""
+    split = urlsplit(url)
+    query = {**parse_qs(split.query), "cursor": [cursor]}
+    words = "&".join(f"{quote(name)}={quote(value)}" for name, values in query.items() for value in values)
+    return split._replace(query=words).geturl()
+
+
+def _subjects(named: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:
+    return tuple(parse_subject(each) if isinstance(each, str) else each.subject for each in named)
+
+
+def _fields(value: Value) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__struct_fields__}
