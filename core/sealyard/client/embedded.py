@@ -53,10 +53,12 @@ Progress = Callable[[int, int], None]
 class EmbeddedClient:
     """See :class:`sealyard.client.protocol.Client`, which says what each method does."""
 
-    def __init__(self, engine: Engine, thread: LoopThread, subject: str) -> None:
+    def __init__(self, engine: Engine, thread: LoopThread, subject: str, four_eyes: str = FOUR_EYES) -> None:
+        """``fourEyes``: what they mean to who asks."""
         self._engine = engine
         self._thread = thread
         self._subject = subject
+        self._four_eyes = four_eyes
 
     @classmethod
     async def open(
@@ -184,7 +186,7 @@ class EmbeddedClient:
             ) from None
 
     async def _ended(self, task: Task) -> Task:
-        events = self.events(await self._cursor())
+        events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
             while not task.status.ended:
@@ -194,7 +196,9 @@ class EmbeddedClient:
             await events.aclose()
         return task
 
-    async def _cursor(self) -> int:
+    async def cursor(self) -> int:
+        """Of the newest event: :meth:`events` goes on behind it."""
+
         async def cursor() -> int:
             return self._engine.events.cursor
 
@@ -211,6 +215,10 @@ class EmbeddedClient:
 
     async def downloaded(self, task_id: str) -> None:
         await self._perform(f"TASK:{task_id}", self._engine.delivery.downloaded(self._subject, task_id))
+
+    async def sent(self, task_id: str) -> None:
+        """Its last byte was sent to somebody, for the audit log."""
+        await self._perform(f"TASK:{task_id}", self._engine.delivery.sent(self._subject, task_id))
 
     async def certificate(self, task_id: str) -> str:
         return await self._look(f"TASK:{task_id}", lambda: self._engine.delivery.certificate(self._subject, task_id))
@@ -251,6 +259,12 @@ class EmbeddedClient:
 
     async def access(self) -> Access:
         return await self._look("ACL", lambda: self._engine.administration.access(self._subject))
+
+    async def own_subjects(self) -> tuple[str, ...]:
+        return await self._look("ACL", lambda: self._engine.administration.own_subjects(self._subject))
+
+    async def own_device_rules(self) -> tuple[AclRule, ...]:
+        return await self._look("ACL", lambda: self._engine.administration.own_device_rules(self._subject))
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         adding = self._engine.administration.add_subject(self._subject, subject, display_name)
@@ -302,7 +316,8 @@ class EmbeddedClient:
             if self._engine.read_only:
                 self._engine.follow()
             async for batch in self._engine.events.batches(after):
-                yield batch
+                heard = (self._engine.views.heard(self._subject, each) for each in batch)
+                yield tuple(each for each in heard if each is not None)
                 await asyncio.sleep(GATHER_SECONDS)
 
         async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
@@ -319,7 +334,7 @@ class EmbeddedClient:
             place=str(engine.places.root),
             demo=engine.file.demo,
             subject=self._subject,
-            four_eyes=FOUR_EYES,
+            four_eyes=self._four_eyes,
             read_only=engine.read_only,
             key_store=engine.file.key_store,
             audit_size=size,

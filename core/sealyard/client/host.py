@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
+from sealyard.model.tasks import Task
 
 T = TypeVar("T")
 
@@ -24,13 +25,31 @@ class Host:
     def folder(self) -> Path:
         return self.engine.places.root
 
-    def client(self, subject: str) -> EmbeddedClient:
+    def client(self, subject: str, four_eyes: str = FOUR_EYES) -> EmbeddedClient:
         """The engine as this subject meets it. Not to be closed: the engine is the host's."""
-        return EmbeddedClient(self.engine, self._thread, subject)
+        return EmbeddedClient(self.engine, self._thread, subject, four_eyes)
 
     async def call(self, work: Awaitable[T]) -> T:
         """Does ``work`` on the engine's loop."""
         return await self._thread.call(_awaited(work))
+
+    # ---- results by their link: no subject asks
+
+    async def behind_link(self, link: str) -> Task:
+        async def found() -> Task:
+            return self.engine.delivery.behind_link(link)
+
+        return await self.call(found())
+
+    def download_link(self, link: str, offset: int) -> AsyncIterator[bytes]:
+        async def items() -> AsyncIterator[bytes]:
+            async for each in self.engine.delivery.download_link(link, offset):
+                yield each
+
+        return self._thread.iterate(items())
+
+    async def sent_by_link(self, link: str) -> None:
+        await self.call(self.engine.delivery.sent_by_link(link))
 
 
 async def _awaited(work: Awaitable[T]) -> T:

@@ -22,6 +22,7 @@ from sealyard.model.access import (
     kind_of,
     parse_subject,
     type_of,
+    type_resource,
 )
 from sealyard.model.audit import AuditChange
 from sealyard.model.devices import DeviceConfiguration
@@ -66,6 +67,17 @@ class Administration:
             memberships=tuple(sorted(self._ledger.all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
             rules=tuple(sorted(self._ledger.all(RULES), key=lambda each: (each.subject, each.resource, each.action))),
         )
+
+    def own_subjects(self, subject: str) -> tuple[str, ...]:
+        """The subject and the groups it is inside of."""
+        return tuple(sorted(self._rights.now.circle(subject), key=lambda each: (each != subject, each)))
+
+    def own_device_rules(self, subject: str) -> tuple[AclRule, ...]:
+        """The rules about device configurations that hold for the subject, through groups too."""
+        circle = self._rights.now.circle(subject)
+        about = (f"{ResourceType.DEVICE_CONFIG}:", type_resource(ResourceType.DEVICE_CONFIG))
+        own = (each for each in self._ledger.all(RULES) if each.subject in circle and each.resource.startswith(about))
+        return tuple(sorted(own, key=lambda each: (each.resource, each.action, each.subject)))
 
     async def add_subject(self, subject: str, added: str, display_name: str) -> Subject:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)

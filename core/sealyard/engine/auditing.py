@@ -15,7 +15,7 @@ from sealyard.engine.ledger import Ledger
 from sealyard.engine.rights import Rights
 from sealyard.model.access import Action, ResourceType
 from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
-from sealyard.model.errors import NotAllowedError, SealyardError, UsageError
+from sealyard.model.errors import NotAllowedError, NotFoundError, SealyardError, UsageError
 from sealyard.model.requests import AuditPage
 from sealyard.model.safe_text import safe_text
 
@@ -73,7 +73,7 @@ class Auditing:
 
     async def record_refusal(self, subject: str, about: str, error: SealyardError) -> None:
         """Durable before the refusal is answered."""
-        refused = isinstance(error, NotAllowedError)
+        refused = isinstance(error, NotAllowedError) or (isinstance(error, NotFoundError) and error.refused)
         draft = self._ledger.draft()
         change = AuditChange.REFUSED if refused else AuditChange.FAILED
         draft.audit(safe_text(subject), change, safe_text(about), safe_text(error.message), None, error.code)

@@ -104,7 +104,7 @@ class Creation:
 
     def _device(self, subject: str, config: str) -> DeviceConfiguration:
         device = self._ledger.device(config)
-        self._rights.require_device(subject, Action.USE, device.id)
+        self._rights.require_device(subject, Action.USE, device.id, config)
         return device
 
     async def _earlier(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:

@@ -27,6 +27,9 @@ from sealyard.storage.artifacts import ArtifactStore
 
 CHUNK = 4 * 1024 * 1024
 
+LINK = "SYSTEM:link"
+"""The author of what is fetched by a link: whoever had it."""
+
 
 class Delivery:
     """Whoever may see a task may have its result."""
@@ -67,23 +70,40 @@ class Delivery:
             raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
         if self._links.task_behind(_live_link(task), self._ledger.clock.now()) != task.id:
             raise NotAllowedError("This link leads to another task's result.", "Ask the workspace for a new one.")
-        file = await asyncio.to_thread(self._artifacts.open_result, task.id, offset)
+        async for chunk in self._read(task.id, offset):
+            yield chunk
+
+    async def _read(self, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
+        file = await asyncio.to_thread(self._artifacts.open_result, task_id, offset)
         with file:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
 
     async def downloaded(self, subject: str, task_id: str) -> None:
-        task = self._views.task(subject, task_id)
-        result = _artifact(task)
-        draft = self._ledger.draft()
-        draft.audit(
-            subject,
-            AuditChange.DOWNLOADED,
-            f"TASK:{task.id}",
-            "downloaded whole and checked",
-            {"sha256": result.sha256, "size": result.size},
-        )
-        await draft.commit()
+        await self._record(subject, self._views.task(subject, task_id), "downloaded whole and checked")
+
+    async def sent(self, subject: str, task_id: str) -> None:
+        """Its last byte has gone out; whether it arrived, only who fetched it can say."""
+        await self._record(subject, self._views.task(subject, task_id), "sent to its last byte")
+
+    def behind_link(self, link: str) -> Task:
+        """The task whose result a link leads to, for whoever has the link.
+
+        Raises :class:`NotAllowedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
+        """
+        now = self._ledger.clock.now()
+        try:
+            return self._live(self._links.task_behind(link, now))
+        except ResultExpiredError as error:
+            self._live(self._links.task_of(link))
+            raise error
+
+    def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
+        """As :meth:`download`, by the link alone."""
+        return self._read(self.behind_link(link).id, offset)
+
+    async def sent_by_link(self, link: str) -> None:
+        await self._record(LINK, self._ledger.task(self._links.task_of(link)), "sent to its last byte, by its link")
 
     def certificate(self, subject: str, task_id: str) -> str:
         """The certificate (PEM) of the key version the task signs with."""
@@ -95,6 +115,20 @@ class Delivery:
         if version is None or version.certificate is None:
             raise NotFoundError(f"The certificate of {task.signing_key.uri} is not on record.")
         return version.certificate
+
+    def _live(self, task_id: str) -> Task:
+        """The task as it stands now; one whose artifact was removed says so, whatever its link says."""
+        task = self._views.as_now(self._ledger.task(task_id))
+        if _artifact(task).state is ResultState.GONE:
+            _live_link(task)
+        return task
+
+    async def _record(self, author: str, task: Task, message: str) -> None:
+        result = _artifact(task)
+        value = {"sha256": result.sha256, "size": result.size}
+        draft = self._ledger.draft()
+        draft.audit(author, AuditChange.DOWNLOADED, f"TASK:{task.id}", message, value)
+        await draft.commit()
 
 
 def _artifact(task: Task) -> Result:

@@ -42,9 +42,9 @@ class Devices:
         return tuple(sorted(found, key=lambda each: each.name))
 
     def one(self, subject: str, config: str, version: int | None = None) -> DeviceConfiguration:
-        device = self._ledger.device(config, version)
-        self._rights.require_device(subject, Action.VIEW, device.id)
-        return device
+        newest = self._ledger.device(config)
+        self._rights.require_device(subject, Action.VIEW, newest.id, config)
+        return newest if version is None else self._ledger.device(newest.id, version)
 
     async def create(self, subject: str, request: DeviceRequest) -> DeviceConfiguration:
         self._rights.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
@@ -90,7 +90,7 @@ class Devices:
     async def update(self, subject: str, request: DeviceUpdate) -> DeviceConfiguration:
         """A new version; its keys go to their current versions."""
         device = self._ledger.device(request.config)
-        self._rights.require_device(subject, Action.UPDATE, device.id)
+        self._rights.require_device(subject, Action.UPDATE, device.id, request.config)
         changes = {
             field: value
             for field in ("approvals_required", "format", "link_seconds", "retention_seconds", "description")
@@ -116,7 +116,9 @@ class Devices:
 
     async def export_key(self, subject: str, config: str, path: Path, *, confirmed: bool) -> Path:
         """The symmetric key of the configuration's newest version, for provisioning devices."""
-        return await self._keychain.export(subject, self._ledger.device(config), path, confirmed=confirmed)
+        device = self._ledger.device(config)
+        self._rights.require_device(subject, Action.EXPORT, device.id, config)
+        return await self._keychain.export(subject, device, path, confirmed=confirmed)
 
     def next_version(self, draft: Draft, device: DeviceConfiguration, subject: str) -> DeviceConfiguration:
         """Puts the version after ``device`` into the draft, with the newest versions of its keys."""

@@ -38,7 +38,7 @@ from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipes import PipeBus
 from sealyard.model.access import SubjectKind, kind_of
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotAllowedError, SealyardError, StorageError
+from sealyard.model.errors import NotAllowedError, NotFoundError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
 from sealyard.model.jobs import Unlock
 from sealyard.model.safe_text import safe_text
@@ -169,8 +169,8 @@ class Engine:
         try:
             self._require_known(subject)
             return await use_case
-        except NotAllowedError as error:
-            if not self.read_only:
+        except (NotAllowedError, NotFoundError) as error:
+            if not self.read_only and (isinstance(error, NotAllowedError) or error.refused):
                 await self.auditing.record_refusal(subject, about, error)
             raise
         finally:

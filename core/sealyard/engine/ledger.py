@@ -75,10 +75,7 @@ class Ledger:
         """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""
         newest = self.find(DEVICES, config) or self._device_named(config)
         if newest is None:
-            raise NotFoundError(
-                f"There is no device configuration {safe_text(config)}.",
-                "`sealyard device list` names those there are.",
-            )
+            raise no_device(config)
         if version is None or version == newest.version:
             return newest
         found = self.find(DEVICE_VERSIONS, version_id(newest.id, version))
@@ -186,6 +183,15 @@ class Ledger:
     def _numbered(self, event: DurableEvent) -> DurableEvent:
         self._cursor += 1
         return msgspec.structs.replace(event, cursor=self._cursor)
+
+
+def no_device(named: str, *, refused: bool = False) -> NotFoundError:
+    """The same words for one that is not there and for one that is not to be seen."""
+    return NotFoundError(
+        f"There is no device configuration {safe_text(named)}.",
+        "`sealyard device list` names those there are.",
+        refused=refused,
+    )
 
 
 def _unit(draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> Unit:

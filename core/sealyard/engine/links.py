@@ -45,6 +45,16 @@ class Links:
 
         Raises :class:`NotAllowedError` for a link that was not made here, :class:`ResultExpiredError`.
         """
+        found = self._made_here(link)
+        if now >= datetime.fromtimestamp(int(found[4]), UTC):
+            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {found[3]}")
+        return found[3]
+
+    def task_of(self, link: str) -> str:
+        """The same for one whose time may be over. Raises :class:`NotAllowedError`."""
+        return self._made_here(link)[3]
+
+    def _made_here(self, link: str) -> re.Match[str]:
         found = _LINK.fullmatch(link)
         if (
             found is None
@@ -52,9 +62,7 @@ class Links:
             or not hmac.compare_digest(self._signature(found[1]), found[5])
         ):
             raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
-        if now >= datetime.fromtimestamp(int(found[4]), UTC):
-            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {found[3]}")
-        return found[3]
+        return found
 
     def _signature(self, text: str) -> str:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sealyard.engine.ledger import Ledger
+from sealyard.engine.ledger import Ledger, no_device
 from sealyard.engine.tables import MEMBERSHIPS, RULES, SUBJECTS
 from sealyard.model.access import (
     AclRule,
@@ -117,7 +117,10 @@ class Rights:
             "Ask an administrator for the right (`sealyard acl add`).",
         )
 
-    def require_device(self, subject: str, action: Action, config_id: str) -> None:
+    def require_device(self, subject: str, action: Action, config_id: str, named: str | None = None) -> None:
+        """To who may not even see it, it does not exist: :class:`NotFoundError`. ``named``: what was asked for."""
+        if not self.may(subject, Action.VIEW, device_resource(config_id)):
+            raise no_device(named or config_id, refused=True)
         self.require(subject, action, device_resource(config_id))
 
     def require_type(self, subject: str, action: Action, kind: ResourceType) -> None:

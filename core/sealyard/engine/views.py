@@ -11,8 +11,9 @@ from sealyard.engine.ledger import Ledger
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import TASKS
 from sealyard.engine.totals import Totals
-from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
+from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of
 from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.events import Event, TaskChanged, TaskProgress, WorkspaceChanged
 from sealyard.model.requests import TaskCounts, TaskFilter, TaskNames, TaskPage
 from sealyard.model.results import as_at
 from sealyard.model.safe_text import safe_text
@@ -80,6 +81,24 @@ class Views:
             mine=self._totals.of(subject, {"createdBy": subject}),
             waiting_for_me=self._waiting_for(subject),
         )
+
+    def heard(self, subject: str, event: Event) -> Event | None:
+        """The event as the subject may know of it, None where it may not; of what it may not see, only the type."""
+        if isinstance(event, TaskChanged):
+            return event if self._may_see(subject, event.created_by, event.config_id) else None
+        if isinstance(event, TaskProgress):
+            task = self._ledger.find(TASKS, event.task_id)
+            return event if task is not None and self._may_see(subject, task.created_by, task.config_id) else None
+        if isinstance(event, WorkspaceChanged) and not self._may_view(subject, event.resource):
+            return msgspec.structs.replace(event, resource=event.resource.partition(":")[0])
+        return event
+
+    def _may_view(self, subject: str, resource: str) -> bool:
+        kind = resource.partition(":")[0]
+        if kind == ResourceType.POLICY:
+            return True
+        about = resource if kind == ResourceType.DEVICE_CONFIG else f"RESOURCE_TYPE:{kind}"
+        return self._rights.may(subject, Action.VIEW, about)
 
     def hindrance(self, subject: str, task: Task) -> str:
         """Why the subject cannot decide on the task; empty where it can."""

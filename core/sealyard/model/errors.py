@@ -57,9 +57,16 @@ class NotAllowedError(SealyardError):
 
 
 class NotFoundError(SealyardError):
-    """No such task, device configuration, key, subject or rule, or none this subject may see."""
+    """No such task, device configuration, key, subject or rule, or none this subject may see.
+
+    ``refused``: it is there, and not for this subject; the words are the same, and the audit log knows.
+    """
 
     code = "not-found"
+
+    def __init__(self, message: str, advice: str = "", *, refused: bool = False) -> None:
+        super().__init__(message, advice)
+        self.refused = refused
 
 
 class ConflictError(SealyardError):

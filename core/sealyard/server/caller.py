@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sealyard.client.embedded import EmbeddedClient
@@ -12,6 +13,8 @@ from sealyard.client.host import Host
 class Caller:
     """``client`` is the tenant's engine as the subject meets it. ``largestBody``: of an upload, in bytes.
 
+    ``check`` raises :class:`AuthenticationError` once the caller is no longer who it was: its token ended.
+
     ``machine``: the token is a machine client's, whoever it names. ``local``: at the workspace's own socket.
     """
 
@@ -20,5 +23,6 @@ class Caller:
     subject: str
     client: EmbeddedClient
     largest_body: int
+    check: Callable[[], Awaitable[None]]
     machine: bool = False
     local: bool = False

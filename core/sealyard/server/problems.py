@@ -41,6 +41,7 @@ STATUS: dict[str, int] = {
     "result-gone": 410,
     "too-large": 413,
     "media-type": 415,
+    "range": 416,
     "container": 422,
     "format-limit": 422,
     "key-refused": 422,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sealyard.model.access import AclRule, Action, SubjectKind, parse_subject
+from sealyard.model.access import Action, SubjectKind, parse_subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.devices import (
     DEFAULT_FORMAT,
@@ -18,16 +18,10 @@ from sealyard.model.devices import (
 )
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
-from sealyard.model.tasks import Origin, Task, TaskKind, Verdict
+from sealyard.model.tasks import Origin, Task, Verdict
 from sealyard.model.value import SecretValue, Value
 
-V = TypeVar("V", bound=Value)
-
-PATHS = {
-    TaskKind.PACKAGING: "packagingTask",
-    TaskKind.ENCRYPTION: "encryptionTask",
-    TaskKind.SIGNING: "signingTask",
-}
+NONE_GIVEN = "none given"
 
 
 class TaskDocument(Task, frozen=True, kw_only=True):
@@ -98,7 +92,7 @@ class DeviceBody(Value, frozen=True, kw_only=True):
     name: str
     encryption_keys: tuple[EncryptionKeyReference, ...]
     signing_keys: tuple[SigningKeyReference, ...]
-    acl: dict[str, tuple[SubjectReference | str, ...]] = {}
+    acl: dict[str, tuple[SubjectReference | str, ...]] = msgspec.field(default_factory=dict)
     description: str = ""
     approvals_required: int = 1
     format: str = DEFAULT_FORMAT
@@ -130,6 +124,12 @@ class DecisionBody(SecretValue, frozen=True, kw_only=True):
     digest: str | None = None
     origin: Origin = Origin.MACHINE
     one_time_password: str | None = None
+
+    @property
+    def spoken_reason(self) -> str:
+        """The documented API lets a rejection come without a reason; that none was given is recorded."""
+        reason = self.reason.strip()
+        return reason or (NONE_GIVEN if self.decision is Verdict.REJECTED else "")
 
 
 class ReasonBody(Value, frozen=True, kw_only=True):
@@ -282,12 +282,6 @@ def device_request(body: DeviceBody) -> DeviceRequest:
 def own_subject(subject: str) -> OwnSubject:
     kind, _, name = subject.partition(":")
     return OwnSubject(id=name, type=SubjectKind(kind), subject=subject)
-
-
-def device_rules(rules: tuple[AclRule, ...], subjects: frozenset[str]) -> tuple[AclRule, ...]:
-    """The rules about device configurations that hold for one of these subjects."""
-    about = ("DEVICE_CONFIG:", "RESOURCE_TYPE:DEVICE_CONFIG")
-    return tuple(each for each in rules if each.subject in subjects and each.resource.startswith(about))
 
 
 def link_url(link: str, base_url: str) -> str:

@@ -1,0 +1,130 @@
+"""Who asks: the bearer of a token, or whoever sits at this machine and reaches the workspace's own socket."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from litestar.types import Scope
+
+from sealyard.client.host import Host
+from sealyard.model.access import SubjectKind, kind_of, parse_subject
+from sealyard.model.errors import AuthenticationError, NotAllowedError, UsageError
+from sealyard.model.safe_text import safe_text
+from sealyard.server.caller import Caller
+from sealyard.server.limits import Limits
+from sealyard.server.tenants import Tenants, unknown_bearer
+
+ON_A_SERVER = "on a server: people are authenticated, nobody approves what they asked for"
+UNIX = "unix"
+"""In the place of the peer's address, at a local socket; its user id stands where the port would."""
+
+
+class Claimed(Protocol):
+    """What an access token of an issuer says."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def machine(self) -> bool: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+
+
+Verify = Callable[[str], Awaitable[Claimed]]
+"""Reads a foreign access token. Raises :class:`AuthenticationError`."""
+
+
+class Identity:
+    """Decides for each request who asks; nothing is remembered between two of them."""
+
+    def __init__(self, tenants: Tenants, limits: Limits, verify: Verify | None, largest_body: int) -> None:
+        """``verify``: for tokens that are not ours, where an issuer is configured."""
+        self._tenants = tenants
+        self._limits = limits
+        self._verify = verify
+        self._largest_body = largest_body
+
+    async def caller(self, scope: Scope) -> Caller:
+        """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        tenant, host = self._tenants.find(headers.get("x-se-tenant"))
+        peer = scope.get("client")
+        if peer is not None and peer[0] == UNIX:
+            subject = local_subject(headers.get("x-se-subject"), peer[1])
+            return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
+        bearer = _bearer(headers.get("authorization", ""))
+        subject, machine = await self._behind(host, bearer)
+        self._limits.take(f"{tenant} {subject}")
+
+        async def check() -> None:
+            await self._behind(host, bearer)
+
+        return self._made(tenant, host, subject, machine=machine, check=check, local=False)
+
+    async def _behind(self, host: Host, bearer: str) -> tuple[str, bool]:
+        """The subject, and whether a machine client asks."""
+        if self._verify is None or bearer.startswith("sy_"):
+            token = await host.bearer(bearer)
+            return token.subject, token.machine
+        claims = await self._verify(bearer)
+        await host.arrive(claims.subject, claims.roles)
+        return claims.subject, claims.machine
+
+    def _made(
+        self,
+        tenant: str,
+        host: Host,
+        subject: str,
+        *,
+        machine: bool,
+        check: Callable[[], Awaitable[None]],
+        local: bool,
+    ) -> Caller:
+        return Caller(
+            tenant=tenant,
+            host=host,
+            subject=subject,
+            client=host.client(subject) if local else host.client(subject, ON_A_SERVER),
+            largest_body=self._largest_body,
+            check=check,
+            machine=machine or kind_of(subject) is SubjectKind.CLIENT,
+            local=local,
+        )
+
+
+def local_subject(named: str | None, uid: int) -> str:
+    """At the workspace's own socket: its owner is believed, others are who the kernel says they are.
+
+    Raises :class:`UsageError`, :class:`NotAllowedError`.
+    """
+    if uid == os.getuid():
+        if not named:
+            raise UsageError("It is not said who asks.", "Name the subject in the header X-SE-SUBJECT.")
+        return parse_subject(named)
+    own = f"{SubjectKind.USER}:{account_name(uid)}"
+    if named and parse_subject(named) != own:
+        raise NotAllowedError(f"At this socket you are {safe_text(own)}.", "Add a profile of that identity.")
+    return parse_subject(own)
+
+
+def account_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if not authorization:
+        raise AuthenticationError("A token is needed.", "Send it as a bearer token; `sealyard token create` makes one.")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise unknown_bearer()
+    return token.strip()
+
+
+async def _nothing() -> None:
+    return

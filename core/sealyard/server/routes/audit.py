@@ -1,0 +1,123 @@
+"""The audit log: pages, its verification, and all of it as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, Response, get, post
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from sealyard.model.access import device_resource
+from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.server.caller import Caller
+from sealyard.server.routes.pages import Cursor, Size, page
+from sealyard.server.wire import CheckpointBody
+
+Calling = Request[Any, Any, Any]
+
+MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv"}
+
+
+class AuditCalls(Controller):
+    """Newest first; entries are never deleted."""
+
+    path = "/auditlog"
+    tags = ["audit log"]
+
+    @get("/", summary="Entries, newest first")
+    async def entries(
+        self,
+        request: Calling,
+        caller: Caller,
+        size: Size = 100,
+        cursor: Cursor = None,
+        resource_type: Annotated[str, Parameter(query="resourceType")] = "",
+        resource: str = "",
+        author: str = "",
+        change: AuditChange | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str = "",
+    ) -> Response[list[AuditEntry]]:
+        match = AuditFilter(
+            resource_type=resource_type,
+            resource=resource,
+            author=author,
+            change=change,
+            since=_zoned(since),
+            until=_zoned(until),
+            text=text,
+        )
+        return await _page(request, caller, match, size, cursor)
+
+    @get("/deviceconfigs/{config_id:str}", summary="Entries about a device configuration")
+    async def of_device(
+        self, request: Calling, caller: Caller, config_id: str, size: Size = 100, cursor: Cursor = None
+    ) -> Response[list[AuditEntry]]:
+        return await _page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
+
+    @get("/resources/{resource_type:str}", summary="Entries about resources of a type")
+    async def of_type(
+        self, request: Calling, caller: Caller, resource_type: str, size: Size = 100, cursor: Cursor = None
+    ) -> Response[list[AuditEntry]]:
+        return await _page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
+
+    @get("/resources/{resource_type:str}/{resource_id:str}", summary="Entries about a resource")
+    async def of_resource(
+        self,
+        request: Calling,
+        caller: Caller,
+        resource_type: str,
+        resource_id: str,
+        size: Size = 100,
+        cursor: Cursor = None,
+    ) -> Response[list[AuditEntry]]:
+        return await _page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
+
+    @get("/{seq:int}", summary="One entry, by its number")
+    async def entry(self, caller: Caller, seq: int) -> AuditEntry:
+        found = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
+        if not found or found[0].seq != seq:
+            raise NotFoundError(f"There is no entry {seq}.", "The newest ones are listed without a number.")
+        return found[0]
+
+    @get("/export", summary="All of it, oldest first", media_type="text/plain")
+    async def export(self, caller: Caller, kind: Literal["jsonl", "csv"] = "jsonl") -> Stream:
+        lines = caller.client.export_audit(kind)
+        first = await anext(lines, "")
+
+        async def all_of_it() -> AsyncIterator[str]:
+            yield first
+            async for each in lines:
+                yield each
+
+        return Stream(all_of_it(), media_type=f"{MEDIA[kind]}; charset=utf-8")
+
+    @post("/verification", status_code=200, summary="Recomputes everything")
+    async def verify(self, caller: Caller, data: CheckpointBody) -> AuditReport:
+        return await caller.client.verify_audit(checkpoint=data.checkpoint)
+
+
+async def _page(
+    request: Calling, caller: Caller, match: AuditFilter, size: int, cursor: str | None
+) -> Response[list[AuditEntry]]:
+    below = _number(cursor) if cursor is not None else None
+    found = await caller.client.audit(match, below=below, limit=size)
+    return page(request, found.entries, str(found.next) if found.next is not None else None)
+
+
+def _number(text: str | int) -> int:
+    number = int(text) if str(text).isascii() and str(text).isdigit() else -1
+    if not 0 <= number < 2**62:
+        raise UsageError("The cursor is none of this list.", "Take X-SE-CURSOR of the page before.")
+    return number
+
+
+def _zoned(moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise UsageError("A time wants its offset.", "Write 2030-12-31T18:00:00Z.")
+    return moment

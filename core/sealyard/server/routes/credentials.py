@@ -1,0 +1,57 @@
+"""Tokens, and one-time passwords."""
+
+from __future__ import annotations
+
+from litestar import Controller, delete, get, post
+
+from sealyard.model.credentials import (
+    AccessToken,
+    IssuedToken,
+    OneTimePasswordEnrolment,
+    OneTimePasswordState,
+    TokenRequest,
+)
+from sealyard.server.caller import Caller
+from sealyard.server.wire import EnrolmentBody, PasswordBody
+
+
+class Tokens(Controller):
+    """Bearer tokens of people and machine clients; the token itself is shown once, when it is made."""
+
+    path = "/token"
+    tags = ["credentials"]
+
+    @get("/", summary="One's own tokens, or all")
+    async def tokens(self, caller: Caller) -> list[AccessToken]:
+        return list(await caller.client.tokens())
+
+    @post("/", summary="Makes a token")
+    async def create(self, caller: Caller, data: TokenRequest) -> IssuedToken:
+        return await caller.client.create_token(data)
+
+    @delete("/{token_id:str}", summary="Revokes a token")
+    async def revoke(self, caller: Caller, token_id: str) -> None:
+        await caller.client.revoke_token(token_id)
+
+
+class OneTimePasswords(Controller):
+    """RFC 6238, for approvals."""
+
+    path = "/oneTimePassword"
+    tags = ["credentials"]
+
+    @get("/", summary="Whether one is enrolled")
+    async def state(self, caller: Caller) -> OneTimePasswordState:
+        return await caller.client.one_time_password()
+
+    @post("/", summary="Begins an enrolment")
+    async def enrol(self, caller: Caller, data: EnrolmentBody) -> OneTimePasswordEnrolment:
+        return await caller.client.enrol_one_time_password(data.current)
+
+    @post("/confirmation", status_code=204, summary="Ends the enrolment with a first password")
+    async def confirm(self, caller: Caller, data: PasswordBody) -> None:
+        await caller.client.confirm_one_time_password(data.password)
+
+    @delete("/{subject:str}", summary="Forgets somebody's enrolment")
+    async def reset(self, caller: Caller, subject: str) -> None:
+        await caller.client.reset_one_time_password(subject)

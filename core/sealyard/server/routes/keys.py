@@ -1,0 +1,40 @@
+"""Keys, as far as they may be known; and bringing one in."""
+
+from __future__ import annotations
+
+from litestar import Controller, get, post
+
+from sealyard.model.keys import KeyInfo
+from sealyard.model.requests import KeyImport
+from sealyard.server.caller import Caller
+from sealyard.server.private_files import private_folder, write_private
+from sealyard.server.wire import KeyBody, KeyUriBody
+
+
+class Keys(Controller):
+    """Their private or symmetric bytes are never told."""
+
+    path = "/key"
+    tags = ["keys"]
+
+    @get("/", summary="The keys on record")
+    async def keys(self, caller: Caller) -> list[KeyInfo]:
+        return list(await caller.client.keys())
+
+    @post("/", summary="Imports a key (PEM, PKCS#12 or raw AES bytes)")
+    async def import_key(self, caller: Caller, data: KeyBody) -> KeyInfo:
+        with private_folder(caller.host.folder) as folder:
+            certificate = write_private(folder / "certificate", data.certificate) if data.certificate else None
+            request = KeyImport(
+                uri=data.uri,
+                path=str(write_private(folder / "key", data.content)),
+                kind=data.kind,
+                purpose=data.purpose,
+                password=data.password,
+                certificate=str(certificate) if certificate else None,
+            )
+            return await caller.client.import_key(request)
+
+    @post("/rotation", status_code=200, summary="Makes the next version of a key")
+    async def rotate(self, caller: Caller, data: KeyUriBody) -> KeyInfo:
+        return await caller.client.rotate_key(data.uri)

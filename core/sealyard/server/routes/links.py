@@ -1,0 +1,45 @@
+"""Results by their link: it is signed and ends, and whoever has it needs no token."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request, get
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from sealyard.model.errors import NotAllowedError
+from sealyard.server.delivering import Wanted, deliver
+from sealyard.server.tenants import Tenants
+from sealyard.server.wire import link_from
+
+
+class LinkCalls(Controller):
+    """A capability: it says by itself what may be fetched, and until when."""
+
+    path = "/link"
+    tags = ["results"]
+
+    @get("/{workspace_id:str}/{task_id:str}", summary="A result, by its link", media_type="application/octet-stream")
+    async def follow(
+        self,
+        request: Request[Any, Any, Any],
+        workspace_id: str,
+        task_id: str,
+        expires: str,
+        signature: str,
+        range_: Annotated[str | None, Parameter(header="Range", description="bytes=FIRST-LAST")] = None,
+        if_range: Annotated[str | None, Parameter(header="If-Range")] = None,
+        if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+    ) -> Stream:
+        tenants: Tenants = request.app.state.tenants
+        host = tenants.of_workspace(workspace_id)
+        if host is None:
+            raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+        link = link_from(workspace_id, task_id, expires, signature)
+        return await deliver(
+            await host.behind_link(link),
+            Wanted(range_, if_range, if_none_match),
+            lambda offset: host.download_link(link, offset),
+            lambda: host.sent_by_link(link),
+        )
