@@ -239,7 +239,7 @@ async def test_one_sees_the_configurations_one_has_to_do_with(house: House) -> N
     await house.device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
     assert [each.name for each in house.engine.devices.seen_by(DEV)] == [GATEWAY]
     assert [each.name for each in house.engine.devices.seen_by(ADMIN)] == [GATEWAY, "secret"]
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(NotFoundError):
         house.engine.devices.one(DEV, "secret")
 
 

@@ -252,7 +252,7 @@ async def test_leaving_a_group_takes_its_rights_at_once(house: House) -> None:
     await house.package("USER:new")
     administration = house.engine.administration
     await house.do(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(NotFoundError):
         await house.package("USER:new")
 
 

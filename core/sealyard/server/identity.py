@@ -18,8 +18,8 @@ from sealyard.server.limits import Limits
 from sealyard.server.tenants import Tenants, unknown_bearer
 
 ON_A_SERVER = "on a server: people are authenticated, nobody approves what they asked for"
-UNIX = "unix"
-"""In the place of the peer's address, at a local socket; its user id stands where the port would."""
+PEER = "sealyard.peer"
+"""Where a local listener puts the peer's user id into a request's scope."""
 
 
 class Claimed(Protocol):
@@ -51,9 +51,9 @@ class Identity:
         """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         tenant, host = self._tenants.find(headers.get("x-se-tenant"))
-        peer = scope.get("client")
-        if peer is not None and peer[0] == UNIX:
-            subject = local_subject(headers.get("x-se-subject"), peer[1])
+        uid = scope.get(PEER)
+        if isinstance(uid, int):
+            subject = local_subject(headers.get("x-se-subject"), uid)
             return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
         bearer = _bearer(headers.get("authorization", ""))
         subject, machine = await self._behind(host, bearer)

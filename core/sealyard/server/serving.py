@@ -1,0 +1,144 @@
+"""Listening: uvicorn over sockets that are opened here, on an address with TLS or on a workspace's own socket."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import uvicorn
+from litestar.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sealyard.model.errors import StorageError, UsageError
+from sealyard.model.safe_text import safe_text
+from sealyard.server.identity import PEER
+
+KEEP_ALIVE_SECONDS = 75
+CUT_SECONDS = 10
+"""How long answers may go on after the last event, before they are cut; clients take them up again."""
+
+
+class Listener(uvicorn.Server):
+    """Leaves signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+class _PeerProtocol(HttpToolsProtocol):
+    """HTTP on a Unix socket: the kernel says whose process is at the other end."""
+
+    def connection_made(self, transport: object) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        sock = cast("socket.socket", self.transport.get_extra_info("socket"))
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        self.client = ("", uid)
+
+
+class _KnownPeer:
+    """Only a local listener says who the peer is: what comes over the network cannot."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            client = scope["client"]
+            assert client is not None
+            scope[PEER] = client[1]  # type: ignore[literal-required]
+            scope["client"] = None
+        await self._app(scope, receive, send)
+
+
+def local_listener(app: ASGIApp) -> Listener:
+    """For the workspace's own socket."""
+    return Listener(_config(_KnownPeer(app), http=_PeerProtocol))
+
+
+def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) -> Listener:
+    """``proxies``: addresses whose forwarding headers are believed; empty: nobody's."""
+    if certificate:
+        require_readable(certificate, "certificate")
+        require_readable(key or certificate, "private key")
+    return Listener(
+        _config(
+            app,
+            ssl_certfile=certificate or None,
+            ssl_keyfile=key or None,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies or None,
+        )
+    )
+
+
+def _config(app: object, **more: object) -> uvicorn.Config:
+    options = {"http": HttpToolsProtocol, "proxy_headers": False, **more}
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=CUT_SECONDS,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``. Raises :class:`UsageError`."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise UsageError(f"{safe_text(text)} is no address to listen on.", "Write 127.0.0.1:8750.")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def require_guarded(host: str, *, tls: bool, behind_proxy: bool) -> None:
+    """Plain HTTP stays on this machine. Raises :class:`UsageError`."""
+    if tls or behind_proxy or is_loopback(host):
+        return
+    raise UsageError(
+        f"Tokens and firmware would cross the network in the clear on {safe_text(host)}.",
+        "Give a certificate (--tls-certificate, --tls-key), or say that a proxy in front ends TLS (--behind-proxy).",
+    )
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    """Raises :class:`UsageError` where the address is taken or not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(1024)
+    except OSError as error:
+        raise UsageError(
+            f"{safe_text(host)}:{port} cannot be listened on: {safe_text(error.strerror or str(error))}.",
+            "Choose another address (--listen).",
+        ) from error
+    return sock
+
+
+def require_readable(path: str, what: str) -> None:
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise StorageError(f"The {what} {safe_text(path)} cannot be read: {error.strerror}.", "Name another.") from error
