@@ -12,13 +12,14 @@ from sealyard.cli import (
     front,
     profile_commands,
     results,
+    serve,
     tasks,
     watch,
     workspace,
 )
 from sealyard.cli.arguments import CommandParser
 
-GROUPS = (workspace, profile_commands, config, access, devices, tasks, decisions, results, watch, containers, audit)
+GROUPS = (workspace, serve, profile_commands, config, access, devices, tasks, decisions, results, watch, containers, audit)
 """Each adds its commands, in the order of the help."""
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
+from sealyard.model.credentials import AccessToken
 from sealyard.model.tasks import Task
 
 T = TypeVar("T")
@@ -32,6 +33,27 @@ class Host:
     async def call(self, work: Awaitable[T]) -> T:
         """Does ``work`` on the engine's loop."""
         return await self._thread.call(_awaited(work))
+
+    async def bearer(self, secret: str) -> AccessToken:
+        """Whose token this is. Raises :class:`AuthenticationError`."""
+
+        async def found() -> AccessToken:
+            return self.engine.tokens.bearer(secret)
+
+        return await self.call(found())
+
+    async def arrive(self, subject: str, roles: tuple[str, ...]) -> None:
+        """Somebody whom an issuer vouches for, with the roles that it says."""
+        await self.call(self.engine.roles.arrive(subject, roles))
+
+    async def rest(self, seconds: float) -> int:
+        """Tells listeners of no more events and workers of no more tasks; what is left running after so long."""
+
+        async def rest() -> int:
+            self.engine.events.close()
+            return await self.engine.scheduler.rest(seconds)
+
+        return await self.call(rest())
 
     # ---- results by their link: no subject asks
 

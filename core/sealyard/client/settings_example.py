@@ -17,7 +17,12 @@ _HEAD = """\
 
 def example() -> str:
     """A TOML text that reads as the defaults."""
-    return f"{_HEAD}\n" + "\n".join(_lines(Settings(), ""))
+    return as_toml(Settings(), _HEAD)
+
+
+def as_toml(settings: Value, head: str) -> str:
+    """Every key with its value and, from its description, what it is for; ``head``: comment lines."""
+    return f"{head}\n" + "\n".join(_lines(settings, ""))
 
 
 def _lines(settings: Value, table: str) -> list[str]:

@@ -57,6 +57,7 @@ class Scheduler:
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._resting = False
         self.trouble: SealyardError | None = None
         """Why no worker can be started, while that is so."""
 
@@ -85,6 +86,14 @@ class Scheduler:
             changed = asyncio.ensure_future(self._idle.wait())
             await asyncio.wait({changed}, timeout=RETRY_SECONDS)
             changed.cancel()
+
+    async def rest(self, seconds: float) -> int:
+        """Begins nothing any more and lets what runs finish for so long; how many were still running then."""
+        self._resting = True
+        running = set(self._attempts.values())
+        if running:
+            await asyncio.wait(running, timeout=seconds)
+        return len(self._attempts)
 
     async def stop(self, task: Task, by: str) -> None:
         """Cancels a running task; returns when its worker has stopped or was fenced off."""
@@ -137,7 +146,7 @@ class Scheduler:
     async def _dispatch(self) -> None:
         while True:
             self._changed.clear()
-            while task_id := self._queue.take(self._bus.claim):
+            while not self._resting and (task_id := self._queue.take(self._bus.claim)):
                 self._begin(task_id)
             if not self._queue and not self._attempts:
                 self._idle.set()

@@ -1,0 +1,108 @@
+"""`sealyard serve`: the engine with its workers behind the REST API, for people and pipelines on other machines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sealyard.cli.arguments import Commands, command, duration
+from sealyard.cli.context import Context, ask_passphrase, at_terminal
+from sealyard.cli.exit_codes import ExitCode
+from sealyard.client.workspaces import passphrase_for, workspace_file
+from sealyard.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from sealyard.server.settings import ServerSettings
+
+
+_EXAMPLE_HEAD = """\
+# Settings of a server: sealyard serve --config FILE. What you leave out keeps its default; options count more.
+"""
+
+
+def add(commands: Commands) -> None:
+    serving = command(commands, "serve", _serve, "Serves workspaces to other machines, until it is interrupted.")
+    serving.add_argument("--config", metavar="FILE", type=Path, help="a TOML file; `sealyard serve --example` prints one")
+    serving.add_argument("--example", action="store_true", help="print a whole settings file with the defaults")
+    serving.add_argument("--listen", metavar="HOST:PORT", help="by default 127.0.0.1:8750")
+    serving.add_argument("--tls-certificate", metavar="FILE")
+    serving.add_argument("--tls-key", metavar="FILE")
+    serving.add_argument("--behind-proxy", action="store_const", const=True, help="a proxy in front ends TLS")
+    serving.add_argument("--public-url", metavar="URL", help="how clients reach it, for links")
+    serving.add_argument("--tenant", metavar="NAME=DIR", action="append", help="a workspace under a tenant's name")
+    serving.add_argument("--socket-group", metavar="GROUP", help="who may use the workspace's own socket besides you")
+    serving.add_argument("--log", metavar="FORM", choices=("json", "text"))
+    serving.add_argument(
+        "--stop-within", metavar="TIME", type=duration, help="how long running work may finish at the end; by default 30s"
+    )
+
+
+async def _serve(ctx: Context) -> int:
+    if ctx.args.example:
+        return _example(ctx)
+    from sealyard.cli.signals import stopping
+    from sealyard.server.logs import log_to_stderr
+    from sealyard.server.service import Service
+
+    settings = _settings(ctx)
+    tenants = _tenants(ctx, settings)
+    log_to_stderr(settings.log)
+    stop = stopping()
+    service = await Service.open(settings, tenants)
+    try:
+        ctx.out.step(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
+        await stop.wait()
+    finally:
+        await service.stop()
+    ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
+    return ExitCode.DONE
+
+
+def _example(ctx: Context) -> int:
+    from sealyard.client.settings_example import as_toml
+    from sealyard.server.settings import ServerSettings
+
+    ctx.out.document(as_toml(ServerSettings(), _EXAMPLE_HEAD))
+    return ExitCode.DONE
+
+
+def _settings(ctx: Context) -> ServerSettings:
+    """The file's, under those of the options."""
+    from sealyard.server.settings import ServerSettings, read_server_settings
+
+    args = ctx.args
+    settings = read_server_settings(args.config) if args.config else ServerSettings()
+    given = {
+        "listen": args.listen,
+        "tls_certificate": args.tls_certificate,
+        "tls_key": args.tls_key,
+        "behind_proxy": args.behind_proxy,
+        "public_url": args.public_url,
+        "socket_group": args.socket_group,
+        "log": args.log,
+        "stop_seconds": args.stop_within,
+        "tenants": _named(args.tenant) if args.tenant else None,
+    }
+    return msgspec.structs.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _named(pairs: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in pairs:
+        name, equals, folder = each.partition("=")
+        if not name or not equals or not folder:
+            raise UsageError(f"{each!r} is no tenant.", "Write NAME=DIR.")
+        found[name] = folder
+    return found
+
+
+def _tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, str | None]]:
+    """Folder and passphrase of each: asked for before anything listens."""
+    named = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
+    if not named:
+        named = {workspace_file(ctx.folder).name: ctx.folder}
+    ask = ask_passphrase if at_terminal() else None
+    return {name: (folder, passphrase_for(folder, os.environ, ask)) for name, folder in named.items()}

@@ -1,0 +1,99 @@
+"""A server from beginning to end: engines opened, addresses listened on, and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from litestar import Litestar
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.model.access import SYSTEM
+from sealyard.server.app import build_app
+from sealyard.server.hooks.sender import Sender
+from sealyard.server.identity import Identity, Verify
+from sealyard.server.limits import Limits
+from sealyard.server.local import LocalServer
+from sealyard.server.oidc import Issuer
+from sealyard.server.serving import (
+    Listener,
+    listen_on,
+    local_listener,
+    network_listener,
+    parse_address,
+    require_guarded,
+)
+from sealyard.server.settings import ServerSettings
+from sealyard.server.tenants import Tenants
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """Open it with :meth:`open`; it serves until :meth:`stop`."""
+
+    def __init__(self, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> None:
+        self._settings = settings
+        self._engines = engines
+        self.tenants = Tenants({name: each.host for name, each in engines.items()})
+        self.address = ""
+        self._listener: Listener | None = None
+        self._local: list[LocalServer] = []
+        self._running: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, settings: ServerSettings, tenants: Mapping[str, tuple[Path, str | None]]) -> Service:
+        """``tenants``: folder and passphrase of each.
+
+        Raises what keeps a workspace closed, and :class:`UsageError` for an address that cannot be listened on.
+        """
+        host, port = parse_address(settings.listen)
+        require_guarded(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
+        engines: dict[str, EmbeddedClient] = {}
+        try:
+            for name, (folder, passphrase) in tenants.items():
+                engines[name] = await EmbeddedClient.open(folder, SYSTEM, purpose="serve", passphrase=passphrase)
+            service = cls(settings, engines)
+            await service._listen(host, port)
+        except BaseException:
+            for each in engines.values():
+                await each.close()
+            raise
+        return service
+
+    async def _listen(self, host: str, port: int) -> None:
+        settings = self._settings
+        verify = Issuer(settings.oidc).verify if settings.oidc.issuer else None
+        limits = Limits(settings.requests_per_minute)
+        identity = Identity(self.tenants, limits, verify, settings.largest_upload)
+        app = build_app(self.tenants, identity, public_url=settings.public_url)
+        for each in self._engines.values():
+            local = LocalServer(each.host, webhooks_to_private=settings.webhooks_to_private)
+            await local.start(settings.socket_group)
+            self._local.append(local)
+        proxies = settings.proxy_addresses if settings.behind_proxy else ""
+        self._listener = network_listener(
+            app, certificate=settings.tls_certificate, key=settings.tls_key, proxies=proxies
+        )
+        sock = listen_on(host, port)
+        port = sock.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"{'https' if settings.tls else 'http'}://{shown}:{port}"
+        self._serving = asyncio.create_task(self._listener.serve([sock]))
+
+    async def stop(self) -> None:
+        """No new calls; events end; running work may finish for a while, else it is handed back to the next start."""
+        rests = [each.host.rest(self._settings.stop_seconds) for each in self._engines.values()]
+        resting = asyncio.gather(*rests)
+        if self._listener is not None:
+            self._listener.stop()
+        for each in self._local:
+            await each.stop()
+        await asyncio.gather(self._serving, return_exceptions=True)
+        if left := sum(await resting):
+            log.warning("%d running tasks are handed back: they go on at the next start", left)
+        for engine in self._engines.values():
+            await engine.close()

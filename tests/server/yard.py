@@ -1,0 +1,142 @@
+"""A workspace on a real server on loopback, with people, tokens and a configuration; for tests of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.engine.founding import found_workspace
+from sealyard.model.access import Action
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.clock import Clock
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, Places
+from sealyard.server.app import build_app
+from sealyard.server.identity import Identity, Verify
+from sealyard.server.limits import Limits
+from sealyard.server.serving import listen_on, network_listener
+from sealyard.server.tenants import Tenants
+
+PASSPHRASE = "only for this test"  # noqa: S105
+ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
+    "USER:admin",
+    "USER:dev",
+    "USER:owner",
+    "USER:second",
+    "USER:auditor",
+    "CLIENT:ci",
+)
+PEOPLE = (DEV, OWNER, SECOND, AUDITOR, CI)
+STRANGER = "USER:stranger"
+GATEWAY = "gateway"
+DONE_WITHIN = 20.0
+LARGEST_UPLOAD = 256 * 1024 * 1024
+
+
+async def found(folder: Path, name: str = "yard") -> None:
+    """People, and a configuration that dev and ci use, and owner and second approve for."""
+    await found_workspace(
+        Places(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    admin = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
+    try:
+        for each in (*PEOPLE, STRANGER):
+            await admin.add_subject(each)
+        await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
+        await admin.create_device(
+            DeviceRequest(
+                name=GATEWAY,
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEV, CI),
+                approve=(OWNER, SECOND),
+            )
+        )
+    finally:
+        await admin.close()
+
+
+class Yard:
+    """``base``: where the server is reached. :meth:`calls` gives an HTTP client with somebody's token."""
+
+    def __init__(self, engines: dict[str, EmbeddedClient]) -> None:
+        self.engines = engines
+        self.tenants = Tenants({name: each.host for name, each in engines.items()})
+        self.base = ""
+        self._clients: list[httpx.AsyncClient] = []
+
+    @property
+    def engine(self) -> EmbeddedClient:
+        """Of the only tenant, or the first."""
+        return next(iter(self.engines.values()))
+
+    async def token(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> str:
+        engine = self.engines[tenant] if tenant else self.engine
+        request = TokenRequest(name="test", subject=subject, machine=machine)
+        return (await engine.as_subject(ADMIN).create_token(request)).secret
+
+    async def calls(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {await self.token(subject, tenant, machine=machine)}"}
+        return self.raw(headers if tenant is None else {**headers, "X-SE-TENANT": tenant})
+
+    def raw(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=30)
+        self._clients.append(client)
+        return client
+
+    async def close(self) -> None:
+        for each in self._clients:
+            await each.aclose()
+
+
+@asynccontextmanager
+async def serving(
+    folders: dict[str, Path],
+    *,
+    clock: Clock | None = None,
+    requests_per_minute: float = 1_000_000,
+    verify: Verify | None = None,
+    largest_upload: int = LARGEST_UPLOAD,
+) -> AsyncIterator[Yard]:
+    engines = {
+        name: await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        for name, folder in folders.items()
+    }
+    yard = Yard(engines)
+    identity = Identity(yard.tenants, Limits(requests_per_minute), verify, largest_upload)
+    listener = network_listener(build_app(yard.tenants, identity), certificate="", key="", proxies="")
+    sock = listen_on("127.0.0.1", 0)
+    yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    running = asyncio.create_task(listener.serve([sock]))
+    try:
+        yield yard
+    finally:
+        await yard.close()
+        for each in engines.values():
+            await each.host.rest(0)
+        listener.stop()
+        await running
+        for each in engines.values():
+            await each.close()
+
+
+def copied(founded: Path, target: Path) -> Path:
+    shutil.copytree(founded, target)
+    return target
+
+
+async def until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """What ``found`` answers once that is true."""
+    async with asyncio.timeout(DONE_WITHIN):
+        while not (answer := await found()):
+            await asyncio.sleep(0.02)
+        return answer
+    raise AssertionError(what)
