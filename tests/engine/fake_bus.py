@@ -87,6 +87,8 @@ class FakeBus:
 
     async def ask(self, question: Question) -> Answer:
         self.asked.append(question)
+        if self.trouble is not None:
+            raise self.trouble
         answer = self._shelf.answer(question)
         if self.gate is not None:
             await self.gate.wait()

@@ -24,6 +24,8 @@ from sealyard.model.jobs import (
     ExportKey,
     GenerateKey,
     ImportKey,
+    ProveEncryptionKey,
+    ProveSigningKey,
     Question,
     RotateKey,
     SignCheckpoint,
@@ -64,6 +66,18 @@ class KeyShelf:
                 return Answer(number=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
             case AuditPublicKey():
                 return Answer(number=0, text=self._public().decode())
+            case ProveSigningKey(key=key) | ProveEncryptionKey(key=key):
+                self._require(key.uri, key.version)
+                return Answer(number=0)
+
+    def lose(self, uri: str) -> None:
+        """As a key store would that lost the key's files."""
+        self.private = {key: held for key, held in self.private.items() if key[0] != uri}
+        self.symmetric = {key: held for key, held in self.symmetric.items() if key[0] != uri}
+
+    def _require(self, uri: str, version: int) -> None:
+        if (uri, version) not in self.private.keys() | self.symmetric.keys():
+            raise NotFoundError(f"There is no key {uri} version {version}.")
 
     def _made(self, uri: str, kind: KeyKind, purpose: KeyPurpose, origin: str) -> KeyInfo:
         if uri in self.infos:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from task_maker import NOW, running
 
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorValue
 from sealyard.model.jobs import (
     Answer,
@@ -25,6 +26,8 @@ from sealyard.model.jobs import (
     Job,
     NotReady,
     Permit,
+    ProveEncryptionKey,
+    ProveSigningKey,
     Ready,
     RotateKey,
     Run,
@@ -52,6 +55,8 @@ JOB = Job(
 GENERATE = GenerateKey(
     uri="local:a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, subject="gateway", created_by="USER:a"
 )
+SIGNING = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:a", version=1)
+CONTENT = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="local:b", version=1)
 IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
 
 DOWN = [
@@ -68,6 +73,8 @@ DOWN = [
             ExportKey(uri="local:a", version=1, path="/k"),
             SignCheckpoint(size=5, root="00" * 32),
             AuditPublicKey(),
+            ProveSigningKey(key=SIGNING, certificate="PEM"),
+            ProveEncryptionKey(key=CONTENT),
         )
     ),
 ]

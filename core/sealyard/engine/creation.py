@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from sealyard.containers.format import PackageShape
-from sealyard.containers.registry import begins_like_container, container_format
+from sealyard.containers.lookalikes import refuse_lookalike
+from sealyard.containers.registry import container_format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.engine.ids import new_id
 from sealyard.engine.inputs import Inputs
@@ -155,10 +156,8 @@ class Creation:
                 + (" only: nobody can see what stands behind a bare digest." if takes_digest else "."),
                 "Use a configuration made with --purpose data.",
             )
-        if not takes_digest and (kind := begins_like_container(request.message)):
-            raise KeyRefusedError(
-                f"The message begins like a {kind} container.", "Containers are made by packaging tasks only."
-            )
+        if not takes_digest:
+            refuse_lookalike(request.message)
 
     async def _message_file(self, request: SigningRequest) -> InputFile:
         name = request.file_name or ("digest" if request.is_digest else "message")

@@ -27,6 +27,7 @@ from sealyard.engine.ledger import Ledger
 from sealyard.engine.links import Links
 from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
+from sealyard.engine.readiness import Readiness
 from sealyard.engine.recovery import Recovery
 from sealyard.engine.rights import Rights
 from sealyard.engine.scheduler import Scheduler
@@ -88,6 +89,7 @@ class Engine:
         self.devices = Devices(self.ledger, self.rights, self.keychain)
         self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)
         self.auditing = Auditing(self.ledger, self.rights, places.audit)
+        self.readiness = Readiness(self.ledger, bus)
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
         self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, onward, artifacts)

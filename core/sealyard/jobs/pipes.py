@@ -27,6 +27,8 @@ from sealyard.model.jobs import (
     Job,
     NotReady,
     Permit,
+    ProveEncryptionKey,
+    ProveSigningKey,
     Question,
     Ready,
     Run,
@@ -44,7 +46,7 @@ LEASE_SECONDS = 10.0
 ASK_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
-REPEATABLE = AuditPublicKey | SignCheckpoint
+REPEATABLE = AuditPublicKey | SignCheckpoint | ProveSigningKey | ProveEncryptionKey
 """Questions that do no harm when they are asked twice: a worker's death is no answer to them."""
 
 _CLAIMED = 0

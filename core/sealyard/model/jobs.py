@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorValue
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
@@ -122,7 +123,32 @@ class AuditPublicKey(Value, frozen=True, kw_only=True, tag=True):
     """Makes the audit key if there is none."""
 
 
-Question = GenerateKey | ImportKey | RotateKey | ExportKey | SignCheckpoint | AuditPublicKey
+class ProveSigningKey(Value, frozen=True, kw_only=True, tag=True):
+    """The worker signs a message of its own making and checks it with ``certificate`` (PEM), the one on record.
+
+    The signature stays there; the answer is empty.
+    """
+
+    key: SigningKey
+    certificate: str
+
+
+class ProveEncryptionKey(Value, frozen=True, kw_only=True, tag=True):
+    """The worker encrypts a block and decrypts it again; the answer is empty."""
+
+    key: EncryptionKey
+
+
+Question = (
+    GenerateKey
+    | ImportKey
+    | RotateKey
+    | ExportKey
+    | SignCheckpoint
+    | AuditPublicKey
+    | ProveSigningKey
+    | ProveEncryptionKey
+)
 
 
 class Ask(Value, frozen=True, kw_only=True, tag=True):
@@ -192,7 +218,7 @@ class Stopped(Value, frozen=True, kw_only=True, tag=True):
 
 
 class Answer(Value, frozen=True, kw_only=True, tag=True):
-    """To an :class:`Ask`: one of the fields, or ``error``."""
+    """To an :class:`Ask`: what was asked for, if anything, or ``error``."""
 
     number: int
     key: KeyInfo | None = None

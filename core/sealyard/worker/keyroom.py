@@ -21,6 +21,8 @@ from sealyard.model.jobs import (
     ExportKey,
     GenerateKey,
     ImportKey,
+    ProveEncryptionKey,
+    ProveSigningKey,
     Question,
     RotateKey,
     SignCheckpoint,
@@ -28,6 +30,7 @@ from sealyard.model.jobs import (
 )
 from sealyard.model.keys import KeyVersion, parse_key_uri
 from sealyard.model.safe_text import safe_text
+from sealyard.worker.proving import prove_cipher, prove_signer
 
 AUDIT_KEY = "audit"
 
@@ -40,6 +43,7 @@ class KeyRoom:
         master = open_master_key(
             unlock.key_store, workspace / "keys", unlock.workspace_id, unlock.passphrase, create=unlock.create
         )
+        self._workspace_id = unlock.workspace_id
         self._origin = f"sealyard/{unlock.workspace_id}"
         self._folder = workspace / "keys"
         self._master = master
@@ -75,6 +79,12 @@ class KeyRoom:
                 return Answer(number=number, text=(await self._audit_key()).public_key)
             case SignCheckpoint():
                 return Answer(number=number, text=await self._note(question))
+            case ProveSigningKey(key=key, certificate=certificate):
+                await prove_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
+                return Answer(number=number)
+            case ProveEncryptionKey(key=key):
+                await prove_cipher(await self.cipher(key))
+                return Answer(number=number)
 
     def _provider(self, scheme: str) -> KeyProvider:
         if scheme not in self._providers:

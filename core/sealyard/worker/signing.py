@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 
-from sealyard.containers.registry import begins_like_container
+from sealyard.containers.lookalikes import refuse_lookalike
 from sealyard.crypto.catalogue import SIGNATURES, SigningInput
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.signatures import verify
@@ -39,7 +39,7 @@ async def sign(bench: Bench) -> Finished:
 
 
 def _refuse_forgery(bench: Bench, data: bytes, purpose: KeyPurpose | None) -> None:
-    """A signing task must not make what would pass as the signature of a container."""
+    """A signing task must not make what would pass as the signature of a container, or as a probe's."""
     key = bench.task.signing_key
     assert key is not None
     if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
@@ -49,7 +49,4 @@ def _refuse_forgery(bench: Bench, data: bytes, purpose: KeyPurpose | None) -> No
                 "Use a configuration whose signing key has the purpose 'data'.",
             )
         return
-    if kind := begins_like_container(data):
-        raise KeyRefusedError(
-            f"The message begins like a {kind} container.", "Containers are made by packaging tasks only."
-        )
+    refuse_lookalike(data)

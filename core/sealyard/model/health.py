@@ -1,0 +1,32 @@
+"""Whether a workspace's engine can do its work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sealyard.model.value import Value
+
+
+class Check(Value, frozen=True, kw_only=True):
+    """One thing that was tried. ``name`` says of what kind it is and may be shown to strangers.
+
+    ``about``: which one of its kind it is, a key for instance; ``detail``: what was wrong. Both are for those only
+    who run the workspace.
+    """
+
+    name: str
+    ok: bool
+    about: str = ""
+    detail: str = ""
+
+
+class Health(Value, frozen=True, kw_only=True):
+    """``checks`` as they came out ``at`` that moment; ``ready`` where none of them failed."""
+
+    ready: bool
+    checks: tuple[Check, ...]
+    at: datetime
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(each for each in self.checks if not each.ok)

@@ -1,0 +1,51 @@
+"""Keys proven by use, on something that is worth nothing: what is made here never leaves the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+
+from sealyard.crypto.catalogue import BLOCK_LENGTH, container_input
+from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.probe import probe_message
+from sealyard.crypto.segments import seal_segment, unseal_segment
+from sealyard.crypto.signatures import verify
+from sealyard.crypto.streams import ContentCipher
+from sealyard.keys.provider import Signer
+from sealyard.model.algorithms import SigningAlgorithm
+from sealyard.model.errors import KeyRefusedError
+
+
+async def prove_signer(signer: Signer, algorithm: SigningAlgorithm, certificate: str, workspace_id: str) -> None:
+    """Signs a probe and checks the signature with the certificate (PEM) on record.
+
+    Raises :class:`KeyRefusedError` where it does not verify, and what the key's provider raises.
+    """
+    message = probe_message(workspace_id)
+    signature = await signer.sign(container_input(algorithm, message))
+    public_key = load_certificate(certificate.encode()).public_key
+    if not await asyncio.to_thread(verify, public_key, algorithm, message, signature, prehashed=False):
+        raise KeyRefusedError(
+            "What the key signs does not verify with the certificate on record.",
+            "Look whether the key was replaced; rotate it.",
+        )
+
+
+async def prove_cipher(cipher: ContentCipher) -> None:
+    """Encrypts a random block and decrypts it again. Raises :class:`KeyRefusedError` where another one comes out."""
+    await asyncio.to_thread(_there_and_back, cipher)
+
+
+def _there_and_back(cipher: ContentCipher) -> None:
+    block = secrets.token_bytes(BLOCK_LENGTH)
+    sealed, opened = io.BytesIO(), io.BytesIO()
+    length, _ = seal_segment(io.BytesIO(block), len(block), sealed, cipher, _untold)
+    sealed.seek(0)
+    unseal_segment(sealed, length, cipher, opened.write, (), _untold)
+    if opened.getvalue() != block:
+        raise KeyRefusedError("What the key encrypts does not decrypt again.", "Look into the key store.")
+
+
+def _untold(_: int) -> None:
+    """A block's progress is nobody's concern."""
