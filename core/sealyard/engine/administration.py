@@ -101,7 +101,7 @@ class Administration:
         made = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._ledger.clock.now()
         )
-        draft = self._weighed(memberships=(*self._ledger.all(MEMBERSHIPS), made), confirmed=confirmed)
+        draft = self.weighed(memberships=(*self._ledger.all(MEMBERSHIPS), made), confirmed=confirmed)
         draft.put(MEMBERSHIPS, made.id, made)
         await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
         return made
@@ -112,7 +112,7 @@ class Administration:
         if found is None:
             raise NotFoundError(f"{safe_text(member)} is not in {safe_text(group)}.")
         others = [each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id]
-        draft = self._weighed(memberships=others, confirmed=confirmed)
+        draft = self.weighed(memberships=others, confirmed=confirmed)
         draft.remove(MEMBERSHIPS, found.id)
         message = f"{found.member} is in {found.group} no more"
         await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{found.id}", message)
@@ -139,7 +139,7 @@ class Administration:
             created_by=subject,
             created_at=self._ledger.clock.now(),
         )
-        draft = self._weighed(rules=(*self._ledger.all(RULES), rule), confirmed=confirmed)
+        draft = self.weighed(rules=(*self._ledger.all(RULES), rule), confirmed=confirmed)
         draft.put(RULES, rule.id, rule)
         message = f"{rule.subject} may {rule.action} {rule.resource}"
         await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{rule.id}", message, rule)
@@ -153,7 +153,7 @@ class Administration:
         if rule.permanent:
             raise NotAllowedError("The initial administrator's rules stay.", "Add rules beside them instead.")
         others = [each for each in self._ledger.all(RULES) if each.id != rule_id]
-        draft = self._weighed(rules=others, confirmed=confirmed)
+        draft = self.weighed(rules=others, confirmed=confirmed)
         draft.remove(RULES, rule_id)
         message = f"{rule.subject} may {rule.action} {rule.resource} no more"
         await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{rule.id}", message, rule)
@@ -197,6 +197,33 @@ class Administration:
         draft.tell(f"SUBJECT:{added}")
         return made
 
+    def weighed(
+        self,
+        *,
+        confirmed: bool,
+        memberships: Iterable[Membership] | None = None,
+        rules: Iterable[AclRule] | None = None,
+        newcomers: Iterable[str] = (),
+    ) -> Draft:
+        """The beginning of a draft that changes access: tasks that wait are marked where it leaves a configuration
+        with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationNeededError`.
+        """
+        access = AccessMap(
+            (*newcomers, *(each.id for each in self._ledger.all(SUBJECTS))),
+            self._ledger.all(MEMBERSHIPS) if memberships is None else memberships,
+            self._ledger.all(RULES) if rules is None else rules,
+        )
+        before = set(self._devices.broken_quorums(self._rights.now))
+        after = set(self._devices.broken_quorums(access))
+        if after - before and not confirmed:
+            raise _unconfirmed(after - before)
+        draft = self._ledger.draft()
+        for device in after - before:
+            self._mark_waiting(draft, device, TOO_FEW)
+        for device in before - after:
+            self._mark_waiting(draft, device, "")
+        return draft
+
     # ---- parts
 
     async def _change_access(
@@ -223,32 +250,6 @@ class Administration:
         return next(
             (each for each in self._ledger.all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
         )
-
-    def _weighed(
-        self,
-        *,
-        confirmed: bool,
-        memberships: Iterable[Membership] | None = None,
-        rules: Iterable[AclRule] | None = None,
-    ) -> Draft:
-        """The beginning of a draft that changes access: tasks that wait are marked where it leaves a configuration
-        with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationNeededError`.
-        """
-        access = AccessMap(
-            (each.id for each in self._ledger.all(SUBJECTS)),
-            self._ledger.all(MEMBERSHIPS) if memberships is None else memberships,
-            self._ledger.all(RULES) if rules is None else rules,
-        )
-        before = set(self._devices.broken_quorums(self._rights.now))
-        after = set(self._devices.broken_quorums(access))
-        if after - before and not confirmed:
-            raise _unconfirmed(after - before)
-        draft = self._ledger.draft()
-        for device in after - before:
-            self._mark_waiting(draft, device, TOO_FEW)
-        for device in before - after:
-            self._mark_waiting(draft, device, "")
-        return draft
 
     def _mark_waiting(self, draft: Draft, device: DeviceConfiguration, attention: str) -> None:
         for task in self._waiting(device.id):

@@ -30,6 +30,7 @@ from sealyard.engine.outcomes import Outcomes
 from sealyard.engine.readiness import Readiness
 from sealyard.engine.recovery import Recovery
 from sealyard.engine.rights import Rights
+from sealyard.engine.roles import Roles
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.sealing import Sealing, take_over
 from sealyard.engine.tables import INDEXES
@@ -90,6 +91,7 @@ class Engine:
         self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)
         self.auditing = Auditing(self.ledger, self.rights, places.audit)
         self.readiness = Readiness(self.ledger, bus)
+        self.roles = Roles(self.ledger, self.rights, self.administration, self.auditing)
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
         self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, onward, artifacts)

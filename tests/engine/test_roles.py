@@ -1,0 +1,182 @@
+"""Who arrives by an issuer's word is in the groups of its roles, exactly, and what people set by hand stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from house import ADMIN, DEV, OWNER, SECOND, House
+from troubled_disk import Disk
+
+from sealyard.engine.roles import ISSUER
+from sealyard.model.access import Action, Membership, Subject
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import NotAllowedError, StorageError, UsageError
+
+pytestmark = pytest.mark.anyio
+
+ANNA, ROBOT = "USER:anna", "CLIENT:robot"
+DEVS, OWNERS = "GROUP:devs", "GROUP:owners"
+
+
+@pytest.fixture
+async def grouped(house: House) -> House:
+    """With two groups: devs may use every device configuration, owners may approve for every one."""
+    for each in (DEVS, OWNERS):
+        await house.add(each)
+    await house.rule(DEVS, "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    await house.rule(OWNERS, "RESOURCE_TYPE:DEVICE_CONFIG", Action.APPROVE)
+    return house
+
+
+async def arrive(house: House, subject: str, *roles: str, mapping: Mapping[str, str] | None = None) -> None:
+    await house.engine.roles.arrive(subject, roles, mapping)
+
+
+def subjects(house: House) -> dict[str, Subject]:
+    return {each.id: each for each in house.engine.administration.access(ADMIN).subjects}
+
+
+def memberships(house: House, member: str) -> list[Membership]:
+    return [each for each in house.engine.administration.access(ADMIN).memberships if each.member == member]
+
+
+def groups(house: House, member: str) -> list[str]:
+    return [each.group for each in memberships(house, member)]
+
+
+@pytest.mark.parametrize("subject", [ANNA, ROBOT])
+async def test_someone_new_is_added_and_has_the_rights_of_its_roles(grouped: House, subject: str) -> None:
+    await arrive(grouped, subject, "devs", "something else")
+    assert subjects(grouped)[subject].created_by == ISSUER
+    assert [(each.group, each.created_by) for each in memberships(grouped, subject)] == [(DEVS, ISSUER)]
+    await grouped.package(subject)
+
+
+@pytest.mark.parametrize("roles", [(), ("nothing",), ("Devs",), (" devs",), ("GROUP:devs",), ("devs/../owners",)])
+async def test_someone_new_without_a_group_here_stays_outside(grouped: House, roles: tuple[str, ...]) -> None:
+    with pytest.raises(NotAllowedError, match="none of its roles"):
+        await arrive(grouped, ANNA, *roles)
+    assert ANNA not in subjects(grouped)
+    entry = (await grouped.audit(AuditChange.REFUSED))[-1]
+    assert (entry.author, entry.resource) == (ANNA, f"SUBJECT:{ANNA}")
+
+
+async def test_memberships_follow_the_roles(grouped: House) -> None:
+    for roles in (("devs",), ("devs", "owners"), ("owners",), (), ("devs",)):
+        await arrive(grouped, ANNA, *roles)
+        assert groups(grouped, ANNA) == [f"GROUP:{each}" for each in sorted(roles)]
+
+
+async def test_a_role_that_is_gone_takes_its_right_at_once(grouped: House) -> None:
+    await arrive(grouped, ANNA, "devs")
+    await grouped.package(ANNA)
+    await arrive(grouped, ANNA)
+    with pytest.raises(NotAllowedError):
+        await grouped.package(ANNA)
+
+
+async def test_what_people_set_by_hand_stays(grouped: House) -> None:
+    await grouped.member(OWNERS, DEV)
+    await arrive(grouped, DEV, "devs")
+    await arrive(grouped, DEV)
+    assert [(each.group, each.created_by) for each in memberships(grouped, DEV)] == [(OWNERS, ADMIN)]
+
+
+async def test_a_role_adds_nothing_to_a_membership_set_by_hand(grouped: House) -> None:
+    await grouped.member(DEVS, DEV)
+    await arrive(grouped, DEV, "devs")
+    assert [each.created_by for each in memberships(grouped, DEV)] == [ADMIN]
+
+
+async def test_someone_known_may_come_without_roles(house: House) -> None:
+    await arrive(house, DEV)
+    await house.package(DEV)
+
+
+async def test_with_a_mapping_only_what_it_names_counts(grouped: House) -> None:
+    mapping = {"firmware-release": "owners", "firmware-dev": "GROUP:devs", "odd": "GROUP:nowhere"}
+    await arrive(grouped, ANNA, "firmware-release", "firmware-dev", "odd", "devs", mapping=mapping)
+    assert groups(grouped, ANNA) == [DEVS, OWNERS]
+    await arrive(grouped, ANNA, "devs", mapping=mapping)
+    assert groups(grouped, ANNA) == []
+    await arrive(grouped, ANNA, "devs", mapping={})
+    assert groups(grouped, ANNA) == []
+
+
+async def test_nothing_is_written_where_nothing_changes(grouped: House) -> None:
+    await arrive(grouped, ANNA, "devs")
+    entries, cursor = len(await grouped.audit()), grouped.engine.events.cursor
+    before = grouped.places.store.joinpath("journal-1.log").stat().st_size
+    for _ in range(3):
+        await arrive(grouped, ANNA, "devs")
+    assert (len(await grouped.audit()), grouped.engine.events.cursor) == (entries, cursor)
+    assert grouped.places.store.joinpath("journal-1.log").stat().st_size == before
+
+
+async def test_a_change_by_hand_between_two_arrivals_is_seen(grouped: House) -> None:
+    await arrive(grouped, ANNA, "devs", "late")
+    await arrive(grouped, ANNA, "devs", "late")
+    await grouped.add("GROUP:late")
+    removing = grouped.engine.administration.remove_member(ADMIN, DEVS, ANNA, confirmed=True)
+    await grouped.do(ADMIN, removing)
+    await arrive(grouped, ANNA, "devs", "late")
+    assert groups(grouped, ANNA) == [DEVS, "GROUP:late"]
+
+
+async def test_who_arrives_twice_at_once_is_added_once(grouped: House) -> None:
+    await asyncio.gather(*(arrive(grouped, ANNA, "devs", "owners") for _ in range(10)))
+    assert groups(grouped, ANNA) == [DEVS, OWNERS]
+    entries = [each for each in await grouped.audit(AuditChange.CREATED) if each.author == ISSUER]
+    assert len(entries) == 3
+
+
+async def test_what_roles_bring_about_is_audited_and_told(grouped: House) -> None:
+    cursor = grouped.engine.events.cursor
+    await arrive(grouped, ANNA, "devs")
+    await arrive(grouped, ANNA)
+    messages = [(each.author, each.change, each.message) for each in (await grouped.audit())[-3:]]
+    assert messages == [
+        (ISSUER, AuditChange.CREATED, "USER:anna was added"),
+        (ISSUER, AuditChange.CREATED, "USER:anna is in GROUP:devs"),
+        (ISSUER, AuditChange.DELETED, "USER:anna is in GROUP:devs no more"),
+    ]
+    assert grouped.engine.events.cursor == cursor + 3
+
+
+async def test_it_outlives_the_engine(grouped: House) -> None:
+    await arrive(grouped, ANNA, "devs")
+    later = await grouped.killed()
+    await later.open()
+    assert groups(later, ANNA) == [DEVS]
+    await later.close()
+
+
+async def test_a_disk_that_refuses_leaves_all_as_it_was(grouped: House, disk: Disk) -> None:
+    disk.fail()
+    with pytest.raises(StorageError):
+        await arrive(grouped, ANNA, "devs")
+    assert ANNA not in subjects(grouped)
+    await arrive(grouped, ANNA, "devs")
+    assert groups(grouped, ANNA) == [DEVS]
+
+
+async def test_a_lost_role_may_break_a_quorum_and_marks_the_tasks_that_wait(grouped: House) -> None:
+    await arrive(grouped, ANNA, "owners")
+    await grouped.device("solo", approve=(ANNA,))
+    for each in (OWNER, SECOND):
+        await grouped.drop_rule(each, Action.APPROVE)
+    await grouped.drop_rule(ANNA, Action.APPROVE)
+    waiting = await grouped.package(config="solo")
+    assert not grouped.task(waiting.id).attention
+    await arrive(grouped, ANNA)
+    assert "too few approvers" in grouped.task(waiting.id).attention
+    await arrive(grouped, "USER:berta", "owners")
+    assert not grouped.task(waiting.id).attention
+
+
+@pytest.mark.parametrize("subject", ["GROUP:devs", "USER:a b", "USER:", "SYSTEM:engine", "USER:a:b", ""])
+async def test_only_people_and_machine_clients_arrive(grouped: House, subject: str) -> None:
+    with pytest.raises(UsageError):
+        await arrive(grouped, subject, "devs")
