@@ -43,6 +43,7 @@ class Places:
         self.artifacts = root / "artifacts"
         self.keys = root / "keys"
         self.link_key = root / "keys" / "links"
+        self.secrets_key = root / "keys" / "secrets"
         self.profiles = root / "profiles.json"
         self.engine_log = root / "logs" / "engine.log"
         self.worker_log = root / "logs" / "worker.log"

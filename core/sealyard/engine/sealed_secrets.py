@@ -1,0 +1,78 @@
+"""Secrets that must be read again, such as those of webhooks: kept sealed, so that no document tells them.
+
+AES-256-GCM under a random key of the workspace (32 bytes, in a file of mode 0600 beside its documents); what a secret
+is about is authenticated with it, so that none can be put in another's place. The text is Base64 of nonce and
+ciphertext.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from sealyard.model.errors import KeyStoreDamagedError
+from sealyard.storage import disk
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+
+class SealedSecrets:
+    """The key is made when the first secret is sealed, and is on the disk before anything under it."""
+
+    def __init__(self, key_file: Path) -> None:
+        self._key_file = key_file
+
+    def seal(self, secret: bytes, about: str) -> str:
+        """``about``: whose secret of what kind it is. Raises :class:`StorageError`, :class:`KeyStoreDamagedError`."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        if not self._key_file.exists():
+            self._make_key()
+        sealed = AESGCM(self._key()).encrypt(nonce, secret, about.encode())
+        return base64.b64encode(nonce + sealed).decode()
+
+    def open(self, sealed: str, about: str) -> bytes:
+        """Raises :class:`KeyStoreDamagedError` where it was not sealed here, or not about this."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        try:
+            data = base64.b64decode(sealed, validate=True)
+            return AESGCM(self._key()).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], about.encode())
+        except (InvalidTag, ValueError) as error:
+            raise KeyStoreDamagedError(
+                f"The sealed secret of {about} cannot be opened.", "Remove it and make a new one."
+            ) from error
+
+    def _key(self) -> bytes:
+        try:
+            key = self._key_file.read_bytes()
+        except OSError as error:
+            raise _damaged(error.strerror or "unreadable") from error
+        if len(key) != KEY_BYTES:
+            raise _damaged(f"{len(key)} bytes long")
+        return key
+
+    def _make_key(self) -> None:
+        temporary = self._key_file.with_suffix(".new")
+        try:
+            handle = disk.create(temporary)
+            try:
+                disk.write_all(handle, secrets.token_bytes(KEY_BYTES))
+                disk.sync(handle)
+            finally:
+                os.close(handle)
+            disk.rename(temporary, self._key_file)
+            disk.sync_folder(self._key_file.parent)
+        except OSError as error:
+            raise disk.storage_error(error, "the key of sealed secrets") from error
+
+
+def _damaged(how: str) -> KeyStoreDamagedError:
+    return KeyStoreDamagedError(
+        f"The key of sealed secrets (keys/secrets) is {how}.", "Restore it, or make the secrets anew."
+    )
