@@ -10,6 +10,7 @@ from sealyard.cli.arguments import Commands, command, group, moment, one_of
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import fields, table
+from sealyard.files.private import create_private
 from sealyard.model.audit import AuditChange, AuditFilter, AuditReport
 from sealyard.model.errors import InputError, UsageError
 from sealyard.model.safe_text import safe_text
@@ -103,14 +104,7 @@ async def _export(ctx: Context) -> int:
 
 
 def _new_file(path: Path) -> TextIO:
-    """Mode 0600, and nothing is overwritten."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise InputError(
-            f"{safe_text(str(path))} cannot be written: {error.strerror}.", "Name a new file in a folder of yours."
-        ) from error
-    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+    return os.fdopen(create_private(path), "w", encoding="utf-8", newline="")
 
 
 def _read(path: Path) -> str:

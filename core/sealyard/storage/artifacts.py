@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sealyard.files.source import Source, require_digest
 from sealyard.model.errors import InputError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.storage import disk
-from sealyard.storage.ingest import Progress, Source, StoredInput, copy_and_hash
+from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
 
 __all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
 
@@ -222,11 +223,7 @@ class FileArtifacts:
         temporary = Path(temporary_name)
         try:
             sha256 = fill(fd)
-            if expected is not None and sha256 != expected.lower():
-                raise InputError(
-                    f"{name} is not what was expected: its SHA-256 is {sha256}, not {safe_text(expected, 80)}.",
-                    "Check that it is the right file and that it arrived whole.",
-                )
+            require_digest(name, sha256, expected)
             size = os.fstat(fd).st_size
             if not self._is_stored(sha256, size):
                 disk.sync(fd)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sealyard.audit.checkpoint import note_text, signed_note
 from sealyard.crypto.streams import ContentCipher
+from sealyard.files.private import create_private
 from sealyard.keys.local import LocalKeys
 from sealyard.keys.master import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
@@ -14,7 +15,7 @@ from sealyard.keys.registry import key_provider
 from sealyard.model.algorithms import KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.errors import InputError, NotFoundError
+from sealyard.model.errors import NotFoundError
 from sealyard.model.jobs import (
     Answer,
     AuditPublicKey,
@@ -29,7 +30,6 @@ from sealyard.model.jobs import (
     Unlock,
 )
 from sealyard.model.keys import KeyVersion, parse_key_uri
-from sealyard.model.safe_text import safe_text
 from sealyard.worker.proving import prove_cipher, prove_signer
 
 AUDIT_KEY = "audit"
@@ -111,14 +111,7 @@ class KeyRoom:
     async def _export(self, number: int, question: ExportKey) -> Answer:
         uri = parse_key_uri(question.uri)
         data = await self._provider(uri.scheme).export_symmetric(uri.name, question.version)
-        try:
-            descriptor = os.open(question.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            raise InputError(
-                f"{safe_text(question.path)} cannot be written: {error.strerror}.",
-                "Name a new file in a folder of yours.",
-            ) from error
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(create_private(Path(question.path)), "wb") as file:
             file.write(data)
         return Answer(number=number, text=question.path)
 

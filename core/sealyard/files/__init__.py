@@ -1,0 +1,1 @@
+"""Files of people, as both the store and a client of a server read them."""
