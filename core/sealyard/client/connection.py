@@ -1,27 +1,232 @@
-"""HTTP requests as others make them, behind functions of our own: the one place that knows the HTTP library."""
+"""HTTP with a server, through the network or a Unix socket: the one module that knows httpx."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from functools import cache
+from pathlib import Path
+from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import httpx
 
-from sealyard.model.errors import ConnectionLostError
+from sealyard.model.errors import ConnectionLostError, InputError, Reach
 from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.value import SecretValue, Value
+
+API = "/api/v1"
+KEPT_ALIVE_SECONDS = 4.0
+"""Shorter than servers keep an idle connection, so that they do not close one just as it is used again."""
 
 MOST_ANSWERED = 4096
 """Bytes of an answer's body that are read, where only a word of explanation is expected."""
 
-# It logs whole URLs, and those of links and webhooks are secrets.
+# It tells of every request, at the level that this program's log is written at.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+class Limits(Value, frozen=True, kw_only=True):
+    """In seconds. ``connect``: until somebody listens. ``answer``: from the request to its answer.
+
+    ``transfer``: between two pieces of a body, in either direction. ``waiting``: until one of at most ``connections``
+    is free.
+    """
+
+    connect: float = 5.0
+    answer: float = 30.0
+    transfer: float = 30.0
+    waiting: float = 30.0
+    connections: int = 20
+
+
+class Place(SecretValue, frozen=True, kw_only=True):
+    """Which server, and what is said of who asks.
+
+    ``url``: such as ``https://seal.example:8443``; with ``socket`` the Unix socket of that path is spoken to instead.
+    ``ca``: a file of certificates (PEM) to be trusted besides the system's. ``subject`` counts on a socket only.
+    """
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
+
+    url: str = ""
+    socket: str = ""
+    ca: str = ""
+    token: str = ""
+    tenant: str = ""
+    subject: str = ""
+
+    @property
+    def name(self) -> str:
+        return safe_text(self.socket or self.url)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        said = {
+            "Authorization": f"Bearer {self.token}" if self.token else "",
+            "X-SE-TENANT": self.tenant,
+            "X-SE-SUBJECT": self.subject if self.socket else "",
+        }
+        return {"User-Agent": "sealyard", **{name: value for name, value in said.items() if value}}
+
+
+class Call(Value, frozen=True, kw_only=True):
+    """One request. ``path`` begins below :data:`API`; ``answerWithin`` (seconds) is for what takes its time."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    content: bytes | AsyncIterable[bytes] = b""
+    answer_within: float | None = None
+
+
 class Answer(Value, frozen=True, kw_only=True):
+    """Whatever the ``status``; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Stream:
+    """An answer whose body comes bit by bit."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    def chunks(self, size: int | None = None) -> AsyncIterator[bytes]:
+        """As they come, or gathered to ``size`` bytes."""
+        return self._response.aiter_raw(size)
+
+    async def whole(self) -> Answer:
+        return Answer(status=self.status, headers=self.headers, body=await self._response.aread())
+
+
+class Connection:
+    """Connections to one place. Raises :class:`ConnectionLostError`, and judges no status."""
+
+    def __init__(self, place: Place, limits: Limits | None = None) -> None:
+        self.place = place
+        self._limits = limits or Limits()
+        # A connection works on the event loop that it was made on only.
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+
+    async def exchange(self, call: Call) -> Answer:
+        async with self._sent(call, call.answer_within or self._limits.answer) as response:
+            return await Stream(response).whole()
+
+    @contextlib.asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[Stream]:
+        """What breaks while the body is read is raised as what breaks before."""
+        async with self._sent(call, self._limits.transfer) as response:
+            yield Stream(response)
+
+    async def close(self) -> None:
+        """Those of this event loop; those of others end with their loops."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _sent(self, call: Call, read: float) -> AsyncIterator[httpx.Response]:
+        limits = self._limits
+        timeout = httpx.Timeout(connect=limits.connect, read=read, write=limits.transfer, pool=limits.waiting)
+        try:
+            async with self._client().stream(
+                call.method,
+                call.path,
+                params=dict(call.query),
+                headers=dict(call.headers),
+                content=call.content,
+                timeout=timeout,
+            ) as response:
+                yield response
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise _lost(error, self.place) from error
+
+    def _client(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = self._made()
+        return client
+
+    def _made(self) -> httpx.AsyncClient:
+        place, trust = self.place, _trust(self.place)
+        pool = httpx.Limits(max_connections=self._limits.connections, keepalive_expiry=KEPT_ALIVE_SECONDS)
+        return httpx.AsyncClient(
+            base_url=f"{'http://localhost' if place.socket else place.url}{API}",
+            headers=place.headers,
+            verify=trust,
+            limits=pool,
+            transport=httpx.AsyncHTTPTransport(uds=place.socket, verify=trust, limits=pool) if place.socket else None,
+            # A proxy sees nothing of what goes through TLS, but all of what does not.
+            trust_env=place.url.startswith("https:"),
+        )
+
+
+def _trust(place: Place) -> ssl.SSLContext:
+    """The system's authorities and the place's own; nobody where no TLS is spoken."""
+    if place.socket or not place.url.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context()
+    if place.ca:
+        _trust_too(context, Path(place.ca))
+    return context
+
+
+def _trust_too(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(
+            f"{safe_text(str(path))} is no file of certificates that can be read.", "Name one in PEM: --ca FILE."
+        ) from error
+
+
+def _lost(error: Exception, place: Place) -> ConnectionLostError:
+    if isinstance(error, httpx.ConnectError) and _distrust(error):
+        return ConnectionLostError(
+            f"The certificate of {place.name} is not trusted ({safe_text(_distrust(error))}).",
+            "See that it is the right server; name the authority that vouches for it: sealyard login --ca FILE.",
+            reach=Reach.UNTRUSTED,
+        )
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
+        return ConnectionLostError(
+            f"{place.name} does not answer{_reason(error)}.",
+            "See that the server runs and that the network leads there.",
+            reach=Reach.NOBODY,
+        )
+    if isinstance(error, httpx.PoolTimeout):
+        return ConnectionLostError(f"Too much is asked of {place.name} at once.", "Try again.", reach=Reach.BUSY)
+    if isinstance(error, httpx.TimeoutException):
+        return ConnectionLostError(f"{place.name} did not answer in time.", "Try again.")
+    return ConnectionLostError(f"The connection with {place.name} broke{_reason(error)}.", "Try again.")
+
+
+def _reason(error: Exception) -> str:
+    return f" ({safe_text(str(error), 200)})" if str(error) else ""
+
+
+def _distrust(error: BaseException | None) -> str:
+    """What was wrong with the certificate; empty where it was not that."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+# ---- to an address that was checked before
+
+
+class PinnedAnswer(Value, frozen=True, kw_only=True):
     """``retryAfter`` as it was sent (RFC 9110 §10.2.3), empty where it was not; ``body``: its first bytes, raw."""
 
     status: int
@@ -38,7 +243,7 @@ async def post_pinned(
     connect_seconds: float = 5.0,
     answer_seconds: float = 15.0,
     trust: ssl.SSLContext | None = None,
-) -> Answer:
+) -> PinnedAnswer:
     """POSTs to the very IP ``address``; ``url`` names host, certificate and path, and is not resolved again.
 
     Neither redirects nor proxies are followed. ``trust``: whom to believe certificates, the usual ones where
@@ -55,7 +260,7 @@ async def post_pinned(
         raise ConnectionLostError("It did not answer in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConnectionLostError(f"It cannot be reached ({safe_text(str(error), 200)}).") from None
-    return Answer(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
+    return PinnedAnswer(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
 
 
 def _pinned(

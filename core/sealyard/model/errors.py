@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
 
 from sealyard.model.value import Value
@@ -103,10 +104,23 @@ class TooManyRequestsError(SealyardError):
         self.retry_after = retry_after
 
 
+class Reach(StrEnum):
+    """How far a request came that was not answered."""
+
+    NOBODY = "nobody"  # nobody listens there: nothing was done
+    BUSY = "busy"  # it still waited for a connection: nothing was done
+    UNTRUSTED = "untrusted"  # who listens is not who it should be, and will not be soon: nothing was done
+    PERHAPS = "perhaps"  # it may have been done
+
+
 class ConnectionLostError(SealyardError):
     """The server does not answer: not there, cut off, too slow, or not what it should be."""
 
     code = "connection"
+
+    def __init__(self, message: str, advice: str = "", *, reach: Reach = Reach.PERHAPS) -> None:
+        super().__init__(message, advice)
+        self.reach = reach
 
 
 class TransitionError(ConflictError):
