@@ -19,7 +19,20 @@ from sealyard.cli import (
 )
 from sealyard.cli.arguments import CommandParser
 
-GROUPS = (workspace, serve, profile_commands, config, access, devices, tasks, decisions, results, watch, containers, audit)
+GROUPS = (
+    workspace,
+    serve,
+    profile_commands,
+    config,
+    access,
+    devices,
+    tasks,
+    decisions,
+    results,
+    watch,
+    containers,
+    audit,
+)
 """Each adds its commands, in the order of the help."""
 
 

@@ -25,7 +25,9 @@ _EXAMPLE_HEAD = """\
 
 def add(commands: Commands) -> None:
     serving = command(commands, "serve", _serve, "Serves workspaces to other machines, until it is interrupted.")
-    serving.add_argument("--config", metavar="FILE", type=Path, help="a TOML file; `sealyard serve --example` prints one")
+    serving.add_argument(
+        "--config", metavar="FILE", type=Path, help="a TOML file; `sealyard serve --example` prints one"
+    )
     serving.add_argument("--example", action="store_true", help="print a whole settings file with the defaults")
     serving.add_argument("--listen", metavar="HOST:PORT", help="by default 127.0.0.1:8750")
     serving.add_argument("--tls-certificate", metavar="FILE")
@@ -36,7 +38,10 @@ def add(commands: Commands) -> None:
     serving.add_argument("--socket-group", metavar="GROUP", help="who may use the workspace's own socket besides you")
     serving.add_argument("--log", metavar="FORM", choices=("json", "text"))
     serving.add_argument(
-        "--stop-within", metavar="TIME", type=duration, help="how long running work may finish at the end; by default 30s"
+        "--stop-within",
+        metavar="TIME",
+        type=duration,
+        help="how long running work may finish at the end; by default 30s",
     )
 
 

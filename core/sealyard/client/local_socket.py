@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 SOCKET = "socket"
@@ -15,23 +15,25 @@ LONGEST_PATH = 100
 """Bytes of a path that fit into a socket's address everywhere."""
 
 
-@contextlib.contextmanager
-def short_path(folder: Path) -> Iterator[Path]:
-    """The socket's path; through a descriptor of the folder where it is too long for an address (Linux)."""
-    path = folder / SOCKET
+def lasting_path(folder: Path) -> str:
+    """The socket's path, as it fits into an address for as long as this process lives.
+
+    Through a descriptor of the folder (Linux) where the path itself is too long.
+    """
+    path = folder.absolute() / SOCKET
     if len(os.fsencode(path)) <= LONGEST_PATH:
-        yield path
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield Path(f"/proc/self/fd/{descriptor}/{SOCKET}")
-    finally:
-        os.close(descriptor)
+        return str(path)
+    return f"/proc/self/fd/{_folder_descriptor(folder.absolute())}/{SOCKET}"
+
+
+@cache
+def _folder_descriptor(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def answers(folder: Path) -> bool:
     """Whether somebody listens there."""
-    with contextlib.suppress(OSError), short_path(folder) as path, socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(path))
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(lasting_path(folder))
         return True
     return False

@@ -20,10 +20,10 @@ from sealyard.server.identity import Identity
 from sealyard.server.problems import answer_error, answer_fault, answer_http
 from sealyard.server.routes.access import AccessControl, PolicyCalls
 from sealyard.server.routes.audit import AuditCalls
-from sealyard.server.routes.documents import HANDLERS
 from sealyard.server.routes.creating import EncryptionTasks, PackagingTasks, SigningTasks
 from sealyard.server.routes.credentials import OneTimePasswords, Tokens
 from sealyard.server.routes.devices import Algorithms, DeviceConfigurations
+from sealyard.server.routes.documents import HANDLERS
 from sealyard.server.routes.events import EventCalls
 from sealyard.server.routes.keys import Keys
 from sealyard.server.routes.links import LinkCalls
@@ -88,8 +88,6 @@ def build_app(tenants: Tenants, identity: Identity, *, public_url: str = "") -> 
         exception_handlers={SealyardError: answer_error, HTTPException: answer_http, Exception: answer_fault},
         openapi_config=openapi.CONFIG,
         request_max_body_size=LARGEST_JSON,
-        state=State(
-            {"tenants": tenants, "identity": identity, "public_url": public_url.rstrip("/")}, deep_copy=False
-        ),
+        state=State({"tenants": tenants, "identity": identity, "public_url": public_url.rstrip("/")}, deep_copy=False),
         logging_config=None,
     )

@@ -11,65 +11,85 @@ from pathlib import Path
 
 from litestar import Litestar
 
+from sealyard.client.connection import post_pinned
 from sealyard.client.host import Host
-from sealyard.client.local_socket import SOCKET, short_path
+from sealyard.client.local_socket import SOCKET, lasting_path
 from sealyard.client.thread import LoopThread
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import safe_text
-from sealyard.server.serving import Listener, local_listener
+from sealyard.server.app import build_app
+from sealyard.server.hooks.sender import Sender
+from sealyard.server.identity import Identity
+from sealyard.server.limits import Limits
+from sealyard.server.serving import local_listener
+from sealyard.server.tenants import Tenants
 
-READY_SECONDS = 10.0
+LARGEST_UPLOAD = 1 << 50
+"""Bytes: at one's own machine the disk is the limit."""
 
 
 class LocalServer:
-    """Listens on a thread of its own, from :meth:`start` to :meth:`stop`."""
+    """What goes on beside an engine that is held: its socket, and its webhooks. On a thread of its own."""
 
-    def __init__(self, folder: Path, listener: Listener) -> None:
-        self._folder = folder
-        self._listener = listener
+    def __init__(self, host: Host, *, group: str = "", webhooks_to_private: bool = False) -> None:
+        """``group``: whose members may use the socket too. ``webhooks_to_private``: any address, and plain HTTP."""
+        self._host = host
+        self._group = group
+        self._sender = Sender(host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private)
         self._thread = LoopThread("sealyard-socket")
-        self._serving: asyncio.Task[None] | None = None
+        self._listener = local_listener(_app_of(host))
+        self._running: list[asyncio.Task[None]] = []
 
-    async def start(self, group: str = "") -> None:
-        """``group``: whose members may reach it too. Raises :class:`UsageError`, :class:`StorageError`."""
-        sock = listen_at(self._folder, group)
-        self._serving = asyncio.create_task(self._thread.call(self._listener.serve([sock])))
-        await asyncio.sleep(0)
+    async def start(self) -> None:
+        """Listens on return. Raises :class:`UsageError` for an unknown group, :class:`StorageError`."""
+        sock = await asyncio.to_thread(listen_in, self._host.folder, self._group)
+        self._running = [
+            asyncio.create_task(self._thread.call(self._listener.serve([sock]))),
+            asyncio.create_task(self._thread.call(self._sender.run())),
+        ]
 
     async def stop(self) -> None:
-        """No new calls; those under way may end."""
+        """No new calls; those under way may end. Events end with the engine's: let it rest before."""
         with contextlib.suppress(OSError):
-            (self._folder / SOCKET).unlink()
+            (self._host.folder / SOCKET).unlink()
         self._listener.stop()
-        if self._serving is not None:
-            await asyncio.gather(self._serving, return_exceptions=True)
+        if self._running:
+            serving, sending = self._running
+            sending.cancel()
+            await asyncio.gather(serving, sending, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
 
-def listen_at(folder: Path, group: str = "") -> socket.socket:
-    """Only who holds the workspace's lock may call it: what another left there is removed."""
+def _app_of(host: Host) -> Litestar:
+    tenants = Tenants({host.engine.file.name: host})
+    return build_app(tenants, Identity(tenants, Limits(), None, LARGEST_UPLOAD))
+
+
+def listen_in(folder: Path, group: str = "") -> socket.socket:
+    """Only for who holds the workspace's lock: what an engine that is gone left there is removed."""
     gid = _group_id(group) if group else None
     path = folder / SOCKET
     try:
         path.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with short_path(folder) as short:
-            old = os.umask(0o177)
-            try:
-                sock.bind(str(short))
-            finally:
-                os.umask(old)
+        sock.bind(lasting_path(folder))
+        path.chmod(0o600)
         if gid is not None:
-            os.chown(path, -1, gid)
-            path.chmod(0o660)
-            os.chown(folder, -1, gid)
-            folder.chmod(0o710)
+            _open_to(gid, path, folder)
         sock.listen(256)
     except OSError as error:
         raise StorageError(
             f"The socket in {safe_text(str(folder))} cannot be made: {error.strerror}.", "Check the folder's rights."
         ) from error
     return sock
+
+
+def _open_to(gid: int, path: Path, folder: Path) -> None:
+    """The socket, and the way to it; the rest of the folder stays closed to the group."""
+    os.chown(path, -1, gid)
+    path.chmod(0o660)
+    os.chown(folder, -1, gid)
+    folder.chmod(0o710)
 
 
 def _group_id(name: str) -> int:

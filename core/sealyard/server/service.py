@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from litestar import Litestar
-
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.model.access import SYSTEM
 from sealyard.server.app import build_app
-from sealyard.server.hooks.sender import Sender
-from sealyard.server.identity import Identity, Verify
+from sealyard.server.identity import Identity
 from sealyard.server.limits import Limits
 from sealyard.server.local import LocalServer
 from sealyard.server.oidc import Issuer
 from sealyard.server.serving import (
     Listener,
     listen_on,
-    local_listener,
     network_listener,
     parse_address,
     require_guarded,
@@ -71,8 +66,10 @@ class Service:
         identity = Identity(self.tenants, limits, verify, settings.largest_upload)
         app = build_app(self.tenants, identity, public_url=settings.public_url)
         for each in self._engines.values():
-            local = LocalServer(each.host, webhooks_to_private=settings.webhooks_to_private)
-            await local.start(settings.socket_group)
+            local = LocalServer(
+                each.host, group=settings.socket_group, webhooks_to_private=settings.webhooks_to_private
+            )
+            await local.start()
             self._local.append(local)
         proxies = settings.proxy_addresses if settings.behind_proxy else ""
         self._listener = network_listener(

@@ -141,4 +141,6 @@ def require_readable(path: str, what: str) -> None:
     try:
         Path(path).read_bytes()
     except OSError as error:
-        raise StorageError(f"The {what} {safe_text(path)} cannot be read: {error.strerror}.", "Name another.") from error
+        raise StorageError(
+            f"The {what} {safe_text(path)} cannot be read: {error.strerror}.", "Name another."
+        ) from error

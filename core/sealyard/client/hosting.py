@@ -1,0 +1,29 @@
+"""Holding a workspace for others: the server's part of it, found by its entry point, for it stands above the client."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from sealyard.client.host import Host
+from sealyard.model.errors import NotFoundError
+
+GROUP = "sealyard.hosting"
+
+
+class Hosting(Protocol):
+    """An engine reachable by others of this machine, from :meth:`start` to :meth:`stop`."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def hosting(host: Host, group: str = "") -> Hosting:
+    """``group``: of this machine, whose members may come too. Loads the server: not for a thread that must not wait.
+
+    Raises :class:`NotFoundError` where none is installed.
+    """
+    for found in entry_points(group=GROUP):
+        made: Hosting = found.load()(host, group=group)
+        return made
+    raise NotFoundError("No server is installed.", "Install Sealyard whole.")
