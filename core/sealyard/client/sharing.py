@@ -74,7 +74,8 @@ class SharedWorkspace:
             limit = loop.time() + patience
             while not await asyncio.to_thread(answers, self._folder):
                 try:
-                    return await self._hold()
+                    await self._hold()
+                    return
                 except WorkspaceHeldError:
                     if loop.time() >= limit:
                         raise

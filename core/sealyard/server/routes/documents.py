@@ -62,9 +62,9 @@ def _group(name: str, calls: list[tuple[str, str, dict[str, Any]]]) -> str:
 
 
 def _call(verb: str, path: str, operation: dict[str, Any]) -> str:
-    summary = escape(operation.get("summary") or "")
+    line = f"<code><span class=verb>{escape(verb.upper())}</span> {escape(path)}</code>"
     return (
-        f"<details><summary><code><span class=verb>{escape(verb.upper())}</span> {escape(path)}</code> {summary}</summary>"
+        f"<details><summary>{line} {escape(operation.get('summary') or '')}</summary>"
         f"{_parameters(operation.get('parameters', []))}{_body(operation.get('requestBody'))}"
         f"<table><tr><th>answer<th></tr>{''.join(_answer(*each) for each in operation['responses'].items())}</table>"
         "</details>"
