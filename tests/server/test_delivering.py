@@ -1,0 +1,123 @@
+"""Ranges of a result: exactly what RFC 9110 asks for, whatever a client writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from task_maker import NOW, package
+
+from sealyard.model.errors import ConflictError, ResultExpiredError
+from sealyard.model.tasks import Result, ResultState, Task
+from sealyard.server.delivering import RangeError, Wanted, deliver
+
+pytestmark = pytest.mark.anyio
+
+ETAG = '"abc"'
+CONTENT = bytes(range(256)) * 8
+
+
+def wanted(text: str | None, if_range: str | None = None) -> Wanted:
+    return Wanted(text, if_range, None)
+
+
+@given(first=st.integers(0, 3000), last=st.integers(0, 3000), size=st.integers(1, 2500))
+def test_a_range_is_the_bytes_it_names(first: int, last: int, size: int) -> None:
+    whole = CONTENT[:size]
+    size = len(whole)
+    asked = wanted(f"bytes={first}-{last}")
+    expected = whole[first : last + 1]
+    if not expected:
+        with pytest.raises(RangeError):
+            asked.bounds(size, ETAG)
+        return
+    bounds = asked.bounds(size, ETAG)
+    assert bounds is not None
+    assert whole[slice(*bounds)] == expected
+
+
+@given(last=st.integers(1, 4000), size=st.integers(1, 2048))
+def test_the_last_bytes_can_be_asked_for(last: int, size: int) -> None:
+    bounds = wanted(f"bytes=-{last}").bounds(size, ETAG)
+    assert bounds is not None
+    assert CONTENT[:size][slice(*bounds)] == CONTENT[:size][-last:]
+
+
+@given(st.text(max_size=40))
+def test_whatever_is_written_there_gives_the_whole_a_part_or_our_refusal(text: str) -> None:
+    try:
+        bounds = wanted(text).bounds(100, ETAG)
+    except RangeError:
+        return
+    assert bounds is None or 0 <= bounds[0] < bounds[1] <= 100
+
+
+def test_a_range_of_another_version_is_answered_with_the_whole() -> None:
+    assert wanted("bytes=5-", '"other"').bounds(100, ETAG) is None
+    assert wanted("bytes=5-", ETAG).bounds(100, ETAG) == (5, 100)
+
+
+def test_several_ranges_and_other_units_are_answered_with_the_whole() -> None:
+    assert wanted("bytes=0-1,4-5").bounds(100, ETAG) is None
+    assert wanted("lines=0-1").bounds(100, ETAG) is None
+    assert wanted("bytes=-").bounds(100, ETAG) is None
+
+
+# ---- answers
+
+
+class Reading:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.sent = 0
+        self._error = error
+
+    async def read(self, offset: int) -> AsyncIterator[bytes]:
+        if self._error is not None:
+            raise self._error
+        for begin in range(offset, len(CONTENT), 100):
+            yield CONTENT[begin : begin + 100]
+
+    async def count(self) -> None:
+        self.sent += 1
+
+
+def done_task() -> Task:
+    result = Result(
+        state=ResultState.AVAILABLE,
+        file_name="pack\r\n age.se-1",
+        expires_at=NOW + timedelta(hours=1),
+        sha256="abc",
+        size=len(CONTENT),
+    )
+    return msgspec.structs.replace(package(), result=result)
+
+
+async def body(stream: object) -> bytes:
+    return b"".join([each async for each in stream.iterator])  # type: ignore[attr-defined]
+
+
+async def test_that_the_last_byte_has_gone_is_said_once_and_not_before() -> None:
+    reading = Reading()
+    part = await deliver(done_task(), wanted("bytes=0-9"), reading.read, reading.count)
+    assert await body(part) == CONTENT[:10]
+    assert reading.sent == 0
+    end = await deliver(done_task(), wanted("bytes=10-"), reading.read, reading.count)
+    assert await body(end) == CONTENT[10:]
+    assert reading.sent == 1
+
+
+async def test_what_keeps_a_result_back_is_raised_before_anything_is_answered() -> None:
+    for error in (ResultExpiredError("over"), ConflictError("not yet")):
+        reading = Reading(error)
+        with pytest.raises(type(error)):
+            await deliver(done_task(), wanted(None), reading.read, reading.count)
+
+
+async def test_a_file_name_cannot_write_headers() -> None:
+    reading = Reading()
+    stream = await deliver(done_task(), wanted(None), reading.read, reading.count)
+    assert stream.headers["Content-Disposition"] == 'attachment; filename="pack___age.se-1"'
