@@ -21,6 +21,7 @@ from sealyard.engine.delivery import Delivery
 from sealyard.engine.devices import Devices
 from sealyard.engine.events import Broadcaster
 from sealyard.engine.expiry import Expiry
+from sealyard.engine.hook_outbox import HookOutbox
 from sealyard.engine.inputs import Inputs
 from sealyard.engine.keychain import Keychain
 from sealyard.engine.ledger import Ledger
@@ -32,9 +33,11 @@ from sealyard.engine.recovery import Recovery
 from sealyard.engine.rights import Rights
 from sealyard.engine.roles import Roles
 from sealyard.engine.scheduler import Scheduler
+from sealyard.engine.sealed_secrets import SealedSecrets
 from sealyard.engine.sealing import Sealing, take_over
 from sealyard.engine.tables import INDEXES
 from sealyard.engine.views import Views
+from sealyard.engine.webhooks import Webhooks
 from sealyard.engine.workspace import read_workspace
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipes import PipeBus
@@ -92,6 +95,9 @@ class Engine:
         self.auditing = Auditing(self.ledger, self.rights, places.audit)
         self.readiness = Readiness(self.ledger, bus)
         self.roles = Roles(self.ledger, self.rights, self.administration, self.auditing)
+        sealed = SealedSecrets(places.secrets_key)
+        self.hook_outbox = HookOutbox(self.ledger, sealed)
+        self.webhooks = Webhooks(self.ledger, self.rights, sealed, self.hook_outbox)
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
         self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, onward, artifacts)
@@ -118,7 +124,7 @@ class Engine:
         assert self._sealing is not None
         self._lock = lock
         await self._sealing.pin_key()
-        self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow]
+        self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow, self.hook_outbox.follow]
         await self._recovery.run()
         loops = [self._sealing.run(), self._expiry.run()]
         if work:

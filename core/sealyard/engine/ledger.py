@@ -12,13 +12,17 @@ import msgspec
 
 from sealyard.audit.log import AuditLog, Head
 from sealyard.engine.events import Broadcaster
+from sealyard.engine.notices import notices_of
 from sealyard.engine.tables import (
     ACCESS_TABLES,
     DEVICE_VERSIONS,
     DEVICES,
+    HOOKS,
+    NOTICES,
     POLICY,
     TASKS,
     THE_POLICY,
+    Notice,
     Table,
     V,
     version_id,
@@ -29,6 +33,7 @@ from sealyard.model.clock import Clock
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.errors import InputError, NotFoundError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
+from sealyard.model.news import new_decision, news_of
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task
@@ -115,7 +120,7 @@ class Ledger:
             try:
                 entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
                 events = tuple(self._numbered(event) for event in draft.events)
-                durable = self.store.submit(_unit(draft, entries, events))
+                durable = self.store.submit(_unit(draft, entries, events, self._notices(events)))
             except BaseException:
                 self._log.reset_head(head)
                 self._cursor = cursor
@@ -180,6 +185,12 @@ class Ledger:
             head, self._cursor = self._settled
             self._log.reset_head(head)
 
+    def _notices(self, events: tuple[DurableEvent, ...]) -> tuple[Notice, ...]:
+        """In the unit of the change itself: what a webhook is to be told of is never lost."""
+        if not any(isinstance(each, TaskChanged) and each.news for each in events):
+            return ()
+        return tuple(notices_of(events, [each.webhook for each in self.all(HOOKS)]))
+
     def _numbered(self, event: DurableEvent) -> DurableEvent:
         self._cursor += 1
         return msgspec.structs.replace(event, cursor=self._cursor)
@@ -194,9 +205,11 @@ def no_device(named: str, *, refused: bool = False) -> NotFoundError:
     )
 
 
-def _unit(draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> Unit:
+def _unit(
+    draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...], notices: tuple[Notice, ...]
+) -> Unit:
     return Unit(
-        puts=tuple(draft.puts),
+        puts=(*draft.puts, *((NOTICES.name, each.id, _encoded(each)) for each in notices)),
         removes=tuple(draft.removes),
         audit=tuple(_encoded(each) for each in entries),
         events=tuple(_encoded(each) for each in events),
@@ -258,6 +271,8 @@ class Draft:
                 config_id=task.config_id,
                 created_by=task.created_by,
                 result_state=task.result.state if task.result else None,
+                decision=new_decision(earlier, task),
+                news=news_of(earlier, task),
             )
         )
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.events import TaskChanged
 from sealyard.model.jobs import Work
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
 from sealyard.model.value import Value
+from sealyard.model.webhooks import DeadLetter, Webhook
 
 V = TypeVar("V", bound=Value)
 
@@ -21,6 +24,33 @@ class Token(Value, frozen=True, kw_only=True):
 
     task_id: str
     request: str  # SHA-256 (hex) of what was asked for
+
+
+class Hook(Value, frozen=True, kw_only=True):
+    """A webhook and its secret, sealed. How many wait or are dead is counted where it is shown."""
+
+    webhook: Webhook
+    secret: str
+
+
+class Notice(Value, frozen=True, kw_only=True):
+    """A change that a webhook is to be told of; not again before ``tryAt``, after ``attempts`` that failed.
+
+    ``id``: by it they are listed in their order. It stays the same however often it is sent.
+    """
+
+    id: str
+    webhook_id: str
+    change: TaskChanged
+    attempts: int = 0
+    try_at: datetime | None = None
+
+
+class DeadNotice(Value, frozen=True, kw_only=True):
+    """What was given up, with all it takes to be taken up again."""
+
+    letter: DeadLetter
+    change: TaskChanged
 
 
 @dataclass(frozen=True)
@@ -41,10 +71,17 @@ SUBJECTS = Table("subjects", Subject)
 MEMBERSHIPS = Table("memberships", Membership)
 RULES = Table("rules", AclRule)
 POLICY = Table("policy", Policy)
+HOOKS = Table("webhooks", Hook)
+NOTICES = Table("notices", Notice)
+DEAD_NOTICES = Table("deadNotices", DeadNotice)
 
 THE_POLICY = "policy"
 
-INDEXES = {TASKS.name: ("status", "configId", "createdBy", "kind", "result.state")}
+INDEXES = {
+    TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
+    NOTICES.name: ("webhookId",),
+    DEAD_NOTICES.name: ("letter.webhookId",),
+}
 
 ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name})
 

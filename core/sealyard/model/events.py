@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
 from sealyard.model.value import Value
+from sealyard.model.webhooks import HookEvent
 
 
 class TaskChanged(Value, frozen=True, kw_only=True, tag=True):
-    """A task was made, moved, decided upon, or its result changed state. Durable."""
+    """A task was made, moved, decided upon, or its result changed state. Durable.
+
+    ``decision``: the one that was just made, if one was. ``news``: what those outside are told by it, if anything.
+    """
 
     cursor: int
     at: datetime
@@ -20,6 +24,8 @@ class TaskChanged(Value, frozen=True, kw_only=True, tag=True):
     config_id: str
     created_by: str
     result_state: ResultState | None = None
+    decision: Decision | None = None
+    news: HookEvent | None = None
 
 
 class TaskProgress(Value, frozen=True, kw_only=True, tag=True):

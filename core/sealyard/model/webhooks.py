@@ -25,8 +25,8 @@ class HookEvent(StrEnum):
 class Webhook(Value, frozen=True, kw_only=True):
     """``events`` empty: all. ``delivered``: the cursor of the last event that is settled.
 
-    ``failing``: what kept the last try from reaching it, empty while all is well; ``deadLetters``: how many were
-    given up.
+    ``failing``: what kept the last try from reaching it, empty while all is well; ``waiting``: how many events it is
+    still to be told of; ``deadLetters``: how many were given up.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Webhook(Value, frozen=True, kw_only=True):
     events: tuple[HookEvent, ...] = ()
     delivered: int = 0
     failing: str = ""
+    waiting: int = 0
     dead_letters: int = 0
 
 

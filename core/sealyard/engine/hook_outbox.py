@@ -1,0 +1,188 @@
+"""The webhooks' outbox: what each is to be told next, and what came of telling it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import msgspec
+
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.sealed_secrets import SealedSecrets
+from sealyard.engine.tables import DEAD_NOTICES, HOOKS, NOTICES, DeadNotice, Hook, Notice, Table, V
+from sealyard.model.access import SYSTEM
+from sealyard.model.audit import AuditChange
+from sealyard.model.tasks import Task
+from sealyard.model.value import SecretValue
+from sealyard.model.webhooks import DeadLetter
+
+
+class Due(SecretValue, frozen=True, kw_only=True):
+    """What is to be told now: where, and signed with which ``secret``."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("notice",)
+
+    notice: Notice
+    url: str
+    secret: bytes
+
+
+class HookOutbox:
+    """In order for each webhook, each for itself. What is told and not yet recorded as told is told again."""
+
+    def __init__(self, ledger: Ledger, sealed: SealedSecrets) -> None:
+        self._ledger = ledger
+        self._sealed = sealed
+        self._changed = asyncio.Event()
+
+    # ---- for who sends
+
+    async def strangers(self, known: frozenset[str]) -> frozenset[str]:
+        """Waits until there are webhooks beside the known ones; their ids."""
+        while not (found := {each.webhook.id for each in self._ledger.all(HOOKS)} - known):
+            await self._changed.wait()
+        return frozenset(found)
+
+    async def due(self, webhook_id: str) -> Due | None:
+        """Waits until the webhook may be told of something; None once it is removed.
+
+        Raises :class:`KeyStoreDamagedError` where its secret cannot be opened.
+        """
+        while (hook := self._ledger.find(HOOKS, webhook_id)) is not None:
+            notice = self._next(webhook_id)
+            if notice is not None and self._may_be_tried(notice):
+                return Due(
+                    notice=notice,
+                    url=hook.webhook.url,
+                    secret=self._sealed.open(hook.secret, secret_of(webhook_id)),
+                )
+            await self._change(before=notice.try_at if notice is not None else None)
+        return None
+
+    async def delivered(self, notice: Notice) -> None:
+        """Raises :class:`StorageError`, as the others do that record: then it is due again."""
+        hook = self._ledger.find(HOOKS, notice.webhook_id)
+        if hook is None:
+            return
+        draft = self._ledger.draft()
+        self._settle(draft, hook, notice, failing="")
+        await draft.commit()
+
+    async def failed(self, notice: Notice, error: str, again_after: float) -> None:
+        """To be tried again after so many seconds."""
+        hook = self._ledger.find(HOOKS, notice.webhook_id)
+        if hook is None:
+            return
+        try_at = self._ledger.clock.now() + timedelta(seconds=again_after)
+        draft = self._ledger.draft()
+        later = msgspec.structs.replace(notice, attempts=notice.attempts + 1, try_at=try_at)
+        draft.put(NOTICES, notice.id, later)
+        webhook = msgspec.structs.replace(hook.webhook, failing=error)
+        draft.put(HOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
+        await draft.commit()
+
+    async def given_up(self, notice: Notice, error: str) -> None:
+        """Makes it a dead letter; the next one is due."""
+        hook = self._ledger.find(HOOKS, notice.webhook_id)
+        if hook is None:
+            return
+        letter = self._letter(notice, error)
+        draft = self._ledger.draft()
+        self._settle(draft, hook, notice, failing=error)
+        draft.put(DEAD_NOTICES, letter.id, DeadNotice(letter=letter, change=notice.change))
+        message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
+        draft.audit(SYSTEM, AuditChange.FAILED, webhook_resource(letter.webhook_id), message)
+        draft.tell(webhook_resource(letter.webhook_id))
+        await draft.commit()
+
+    # ---- for who looks and changes
+
+    def waiting(self, webhook_id: str) -> list[Notice]:
+        return self._matching(NOTICES, _waiting_for(webhook_id))
+
+    def dead(self, webhook_id: str) -> list[DeadNotice]:
+        """Oldest event first."""
+        return self._matching(DEAD_NOTICES, _dead_of(webhook_id))
+
+    def counts(self, webhook_id: str) -> tuple[int, int]:
+        """How many wait, and how many are dead."""
+        store = self._ledger.store
+        return store.count(NOTICES.name, _waiting_for(webhook_id)), store.count(DEAD_NOTICES.name, _dead_of(webhook_id))
+
+    def wake(self) -> None:
+        """Whoever waits looks again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def follow(self, _: Task) -> None:
+        if self._ledger.store.count(NOTICES.name):
+            self.wake()
+
+    # ---- parts
+
+    def _next(self, webhook_id: str) -> Notice | None:
+        """Of those on the disk: what the disk refuses yet has not happened."""
+        for notice in self._matching(NOTICES, _waiting_for(webhook_id), limit=1):
+            if notice.change.cursor <= self._ledger.events.cursor:
+                return notice
+        return None
+
+    def _may_be_tried(self, notice: Notice) -> bool:
+        return notice.try_at is None or notice.try_at <= self._ledger.clock.now()
+
+    async def _change(self, before: datetime | None) -> None:
+        """Waits for a change, at most until ``before``."""
+        waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._changed.wait())}
+        if before is not None:
+            seconds = (before - self._ledger.clock.now()).total_seconds()
+            waits.add(asyncio.ensure_future(self._ledger.clock.sleep(seconds)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
+    def _settle(self, draft: Draft, hook: Hook, notice: Notice, *, failing: str) -> None:
+        draft.remove(NOTICES, notice.id)
+        delivered = max(hook.webhook.delivered, notice.change.cursor)
+        webhook = msgspec.structs.replace(hook.webhook, delivered=delivered, failing=failing)
+        draft.put(HOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
+
+    def _letter(self, notice: Notice, error: str) -> DeadLetter:
+        assert notice.change.news is not None
+        return DeadLetter(
+            id=notice.id,
+            webhook_id=notice.webhook_id,
+            cursor=notice.change.cursor,
+            event=notice.change.news,
+            task_id=notice.change.task_id,
+            attempts=notice.attempts + 1,
+            given_up_at=self._ledger.clock.now(),
+            error=error,
+        )
+
+    def _matching(self, table: Table[V], filters: Mapping[str, str], limit: int | None = None) -> list[V]:
+        """By id: their ids have the order of their events."""
+        store = self._ledger.store
+        most = store.count(table.name, filters) if limit is None else limit
+        page = store.page_json(table.name, filters=filters, newest_first=False, limit=most)
+        return [msgspec.json.decode(each, type=table.type) for each in page.documents]
+
+
+def secret_of(webhook_id: str) -> str:
+    """What a webhook's secret is sealed as."""
+    return f"webhook {webhook_id}"
+
+
+def webhook_resource(webhook_id: str) -> str:
+    return f"WEBHOOK:{webhook_id}"
+
+
+def _waiting_for(webhook_id: str) -> Mapping[str, str]:
+    return {"webhookId": webhook_id}
+
+
+def _dead_of(webhook_id: str) -> Mapping[str, str]:
+    return {"letter.webhookId": webhook_id}

@@ -1,0 +1,22 @@
+"""What each webhook is to be told of: one document for each event and webhook, until it is told or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sealyard.engine.tables import Notice
+from sealyard.model.events import DurableEvent, TaskChanged
+from sealyard.model.webhooks import Webhook
+
+
+def notices_of(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) -> Iterator[Notice]:
+    """For numbered events."""
+    for webhook in webhooks:
+        for event in events:
+            if isinstance(event, TaskChanged) and event.news and (not webhook.events or event.news in webhook.events):
+                yield Notice(id=_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
+
+
+def _id(webhook_id: str, cursor: int) -> str:
+    """Sorts as the events do."""
+    return f"{webhook_id}-{cursor:015d}"

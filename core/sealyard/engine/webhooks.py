@@ -1,0 +1,113 @@
+"""Webhooks of a workspace: who has them, adds and removes them, and what they could not be told."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+import msgspec
+
+from sealyard.engine.hook_outbox import HookOutbox, secret_of, webhook_resource
+from sealyard.engine.ids import new_id
+from sealyard.engine.ledger import Draft, Ledger
+from sealyard.engine.rights import Rights
+from sealyard.engine.sealed_secrets import SealedSecrets
+from sealyard.engine.tables import DEAD_NOTICES, HOOKS, NOTICES, Hook, Notice
+from sealyard.model.access import Action, ResourceType
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import NotFoundError
+from sealyard.model.hook_urls import parse_hook_url
+from sealyard.model.safe_text import safe_text
+from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
+
+SECRET_BYTES = 32
+SECRET_PREFIX = "whsec_"  # noqa: S105 - how the specification wants secrets to begin, not one
+
+
+class Webhooks:
+    """For whoever may update the policy."""
+
+    def __init__(self, ledger: Ledger, rights: Rights, sealed: SealedSecrets, outbox: HookOutbox) -> None:
+        self._ledger = ledger
+        self._rights = rights
+        self._sealed = sealed
+        self._outbox = outbox
+
+    def all(self, subject: str) -> tuple[Webhook, ...]:
+        """Oldest first."""
+        self._require(subject)
+        found = [self._counted(each.webhook) for each in self._ledger.all(HOOKS)]
+        return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+    async def add(self, subject: str, request: WebhookRequest) -> NewWebhook:
+        """It is told of what happens from now on. Raises :class:`UsageError` for what is no URL for a webhook."""
+        self._require(subject)
+        url = parse_hook_url(request.url)
+        webhook = Webhook(
+            id=new_id(),
+            url=request.url,
+            created_by=subject,
+            created_at=self._ledger.clock.now(),
+            events=tuple(dict.fromkeys(request.events)),
+            delivered=self._ledger.events.cursor,
+        )
+        secret = secrets.token_bytes(SECRET_BYTES)
+        draft = self._ledger.draft()
+        draft.put(HOOKS, webhook.id, Hook(webhook=webhook, secret=self._sealed.seal(secret, secret_of(webhook.id))))
+        message = f"a webhook to {url.origin} was added"
+        draft.audit(
+            subject, AuditChange.CREATED, webhook_resource(webhook.id), message, {"events": list(webhook.events)}
+        )
+        await self._commit(draft, webhook.id)
+        return NewWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
+
+    async def remove(self, subject: str, webhook_id: str) -> None:
+        """With all that it was still to be told, and its dead letters."""
+        self._require(subject)
+        webhook = self._webhook(webhook_id)
+        draft = self._ledger.draft()
+        draft.remove(HOOKS, webhook.id)
+        for notice in self._outbox.waiting(webhook.id):
+            draft.remove(NOTICES, notice.id)
+        for dead in self._outbox.dead(webhook.id):
+            draft.remove(DEAD_NOTICES, dead.letter.id)
+        what = {"origin": parse_hook_url(webhook.url).origin}
+        draft.audit(subject, AuditChange.DELETED, webhook_resource(webhook.id), "the webhook was removed", what)
+        await self._commit(draft, webhook.id)
+
+    def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
+        """Oldest event first."""
+        self._require(subject)
+        return tuple(each.letter for each in self._outbox.dead(self._webhook(webhook_id).id))
+
+    async def redeliver(self, subject: str, letter_id: str) -> None:
+        """Tried anew from the first, before what waits behind it."""
+        self._require(subject)
+        dead = self._ledger.find(DEAD_NOTICES, letter_id)
+        if dead is None:
+            raise NotFoundError(f"There is no dead letter {safe_text(letter_id)}.", "See `sealyard webhook dead`.")
+        letter = dead.letter
+        draft = self._ledger.draft()
+        draft.remove(DEAD_NOTICES, letter.id)
+        draft.put(NOTICES, letter.id, Notice(id=letter.id, webhook_id=letter.webhook_id, change=dead.change))
+        message = f"{letter.event} of task {letter.task_id} was taken up again"
+        draft.audit(subject, AuditChange.RENEWED, webhook_resource(letter.webhook_id), message)
+        await self._commit(draft, letter.webhook_id)
+
+    async def _commit(self, draft: Draft, webhook_id: str) -> None:
+        draft.tell(webhook_resource(webhook_id))
+        await draft.commit()
+        self._outbox.wake()
+
+    def _require(self, subject: str) -> None:
+        self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
+
+    def _webhook(self, webhook_id: str) -> Webhook:
+        hook = self._ledger.find(HOOKS, webhook_id)
+        if hook is None:
+            raise NotFoundError(f"There is no webhook {safe_text(webhook_id)}.", "See `sealyard webhook list`.")
+        return hook.webhook
+
+    def _counted(self, webhook: Webhook) -> Webhook:
+        waiting, dead = self._outbox.counts(webhook.id)
+        return msgspec.structs.replace(webhook, waiting=waiting, dead_letters=dead)
