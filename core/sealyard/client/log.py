@@ -31,6 +31,7 @@ _PATTERNS = (
         ),
         rf"\g<1>{HIDDEN}",
     ),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/]{8,}={0,2}"), HIDDEN),
     (re.compile(r"\b(bearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
     (re.compile(r"""([?&;][\w-]{0,40}signature=)[^&\s"']+""", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
 )

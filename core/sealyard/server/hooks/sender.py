@@ -1,0 +1,104 @@
+"""Sends what the webhooks' outbox holds: one lane for each webhook, in order, again and again until it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from sealyard.client.host import Host
+from sealyard.engine.hook_outbox import Due
+from sealyard.model.errors import ConnectionLostError, SealyardError
+from sealyard.model.hook_urls import parse_hook_url
+from sealyard.server.hooks.addresses import Resolve, addresses_of, system_resolve
+from sealyard.server.hooks.message import body_of, headers_of
+from sealyard.server.hooks.retrying import ALL, FEW, Failure, failure_of, seconds_to_next
+
+if TYPE_CHECKING:
+    from sealyard.client.connection import Answer
+
+Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["Answer"]]
+"""URL, the IP address to connect to, headers and body: :func:`sealyard.client.connection.post_pinned`."""
+
+PAUSE_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Sender:
+    """Runs beside an engine that is served. At least once: a message may come again, with the same id.
+
+    ``allow_private``: webhooks may have any address, and need no https. ``allow_http``: https is not needed.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        post: Post,
+        *,
+        resolve: Resolve = system_resolve,
+        allow_private: bool = False,
+        allow_http: bool = False,
+    ) -> None:
+        self._host = host
+        self._outbox = host.engine.hook_outbox
+        self._workspace_id = host.engine.file.id
+        self._clock = host.engine.ledger.clock
+        self._post = post
+        self._resolve = resolve
+        self._allow_private = allow_private
+        self._allow_http = allow_http
+
+    async def run(self) -> None:
+        """Until it is cancelled; what was under way then is sent again by the next one."""
+        known: frozenset[str] = frozenset()
+        async with asyncio.TaskGroup() as lanes:
+            while True:
+                strangers = await self._host.call(self._outbox.strangers(known))
+                for each in strangers:
+                    lanes.create_task(self._serve(each))
+                known |= strangers
+
+    async def _serve(self, webhook_id: str) -> None:
+        while True:
+            try:
+                due = await self._host.call(self._outbox.due(webhook_id))
+                if due is None:
+                    return
+                await self._try(due)
+            except Exception:
+                # Whatever it is: the other lanes go on, and this one soon.
+                log.exception("webhook %s cannot be served at present", webhook_id)
+                await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _try(self, due: Due) -> None:
+        failure = await self._failure(due)
+        if failure is None:
+            await self._host.call(self._outbox.delivered(due.notice))
+            return
+        seconds = seconds_to_next(failure, due.notice.attempts + 1)
+        if seconds is not None:
+            await self._host.call(self._outbox.failed(due.notice, failure.error, seconds))
+            return
+        log.warning("webhook %s: %s was given up: %s", due.notice.webhook_id, due.notice.id, failure.error)
+        await self._host.call(self._outbox.given_up(due.notice, failure.error))
+
+    async def _failure(self, due: Due) -> Failure | None:
+        try:
+            answer = await self._send(due)
+        except ConnectionLostError as error:
+            return Failure(error=error.message, tries=ALL)
+        except SealyardError as error:
+            return Failure(error=error.message, tries=FEW)
+        return failure_of(answer, self._clock.now())
+
+    async def _send(self, due: Due) -> Answer:
+        url = parse_hook_url(due.url)
+        addresses = await addresses_of(
+            url, self._resolve, allow_private=self._allow_private, allow_http=self._allow_http
+        )
+        address = addresses[due.notice.attempts % len(addresses)]
+        body = body_of(self._workspace_id, due.notice.change)
+        headers = headers_of(self._workspace_id, due, body, self._clock.now())
+        return await self._post(due.url, address, headers, body)
