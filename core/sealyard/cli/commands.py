@@ -15,6 +15,7 @@ from sealyard.cli import (
     serve,
     tasks,
     watch,
+    webhooks,
     workspace,
 )
 from sealyard.cli.arguments import CommandParser
@@ -32,6 +33,7 @@ GROUPS = (
     watch,
     containers,
     audit,
+    webhooks,
 )
 """Each adds its commands, in the order of the help."""
 

@@ -35,6 +35,7 @@ from sealyard.model.requests import (
     WorkspaceInfo,
 )
 from sealyard.model.tasks import InputFile, Task, Verdict
+from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
 from sealyard.model.workspace import Places
 
 if TYPE_CHECKING:
@@ -291,6 +292,24 @@ class EmbeddedClient:
 
     async def set_policy(self, policy: Policy) -> Policy:
         return await self._perform("POLICY", self._engine.administration.set_policy(self._subject, policy))
+
+    # ---- webhooks
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        return await self._look("WEBHOOK", lambda: self._engine.webhooks.all(self._subject))
+
+    async def add_webhook(self, request: WebhookRequest) -> NewWebhook:
+        return await self._perform("WEBHOOK", self._engine.webhooks.add(self._subject, request))
+
+    async def remove_webhook(self, webhook_id: str) -> None:
+        await self._perform(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
+
+    async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
+        about = f"WEBHOOK:{webhook_id}"
+        return await self._look(about, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
+
+    async def redeliver(self, letter_id: str) -> None:
+        await self._perform("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
 
     # ---- audit
 

@@ -12,7 +12,7 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 
 if TYPE_CHECKING:
-    from sealyard.client.connection import Answer
+    from sealyard.client.connection import PinnedAnswer
 
 DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0)
 """Seconds before the second try, the third, and so on."""

@@ -16,9 +16,9 @@ from sealyard.server.hooks.message import body_of, headers_of
 from sealyard.server.hooks.retrying import ALL, FEW, Failure, failure_of, seconds_to_next
 
 if TYPE_CHECKING:
-    from sealyard.client.connection import Answer
+    from sealyard.client.connection import PinnedAnswer
 
-Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["Answer"]]
+Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedAnswer"]]
 """URL, the IP address to connect to, headers and body: :func:`sealyard.client.connection.post_pinned`."""
 
 PAUSE_SECONDS = 5.0
