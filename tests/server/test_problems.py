@@ -12,7 +12,16 @@ from sealyard.model.errors import (
 )
 from sealyard.server.problems import STATUS, headers_of, problem_of
 
-OURS = {"internal", "audit", "store-damaged", "key-store-damaged", "download", "task-failed", "workspace", "still-waiting"}
+OURS = {
+    "internal",
+    "audit",
+    "store-damaged",
+    "key-store-damaged",
+    "download",
+    "task-failed",
+    "workspace",
+    "still-waiting",
+}
 """What is no fault of who asks: a server cannot go on with it."""
 
 

@@ -41,7 +41,7 @@ class Failure(Value, frozen=True, kw_only=True):
     wait: float = 0.0
 
 
-def failure_of(answer: Answer, now: datetime) -> Failure | None:
+def failure_of(answer: PinnedAnswer, now: datetime) -> Failure | None:
     """None where the message was taken."""
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
@@ -64,7 +64,7 @@ def seconds_to_next(failure: Failure, tried: int) -> float | None:
     return max(DELAYS[tried - 1] * spread, failure.wait)
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: PinnedAnswer) -> str:
     word = safe_text(answer.body.decode(errors="replace").strip(), LONGEST_WORD)
     return f": {word}" if word else ""
 

@@ -93,7 +93,7 @@ class Sender:
             return Failure(error=error.message, tries=FEW)
         return failure_of(answer, self._clock.now())
 
-    async def _send(self, due: Due) -> Answer:
+    async def _send(self, due: Due) -> PinnedAnswer:
         url = parse_hook_url(due.url)
         addresses = await addresses_of(
             url, self._resolve, allow_private=self._allow_private, allow_http=self._allow_http
