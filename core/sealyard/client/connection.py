@@ -73,8 +73,10 @@ class Place(SecretValue, frozen=True, kw_only=True):
         return {"User-Agent": "sealyard", **{name: value for name, value in said.items() if value}}
 
 
-class Call(Value, frozen=True, kw_only=True):
+class Call(SecretValue, frozen=True, kw_only=True):
     """One request. ``path`` begins below :data:`API`; ``answerWithin`` (seconds) is for what takes its time."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("method", "path")
 
     method: str
     path: str
@@ -84,8 +86,10 @@ class Call(Value, frozen=True, kw_only=True):
     answer_within: float | None = None
 
 
-class Answer(Value, frozen=True, kw_only=True):
+class Answer(SecretValue, frozen=True, kw_only=True):
     """Whatever the ``status``; names of headers in lower case."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("status",)
 
     status: int
     headers: Mapping[str, str]

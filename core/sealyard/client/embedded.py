@@ -34,7 +34,7 @@ from sealyard.model.requests import (
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import InputFile, Task, Verdict
+from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
 from sealyard.model.workspace import Places
 
@@ -176,21 +176,21 @@ class EmbeddedClient:
     async def cancel(self, task_id: str) -> Task:
         return await self._perform(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
 
-    async def wait(self, task_id: str, *, within: float | None = None) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._ended(task)
+                return await self._until(task, settled)
         except TimeoutError:
             raise StillWaitingError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
-    async def _ended(self, task: Task) -> Task:
+    async def _until(self, task: Task, settled: bool) -> Task:
         events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
-            while not task.status.ended:
+            while not (task.status.ended or (settled and task.status is TaskStatus.WAITING)):
                 await anext(events)
                 task = await self.task(task.id)
         finally:

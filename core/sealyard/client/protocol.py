@@ -95,8 +95,11 @@ class TaskClient(Protocol):
 
     async def withdraw(self, task_id: str, reason: str) -> Task: ...
     async def cancel(self, task_id: str) -> Task: ...
-    async def wait(self, task_id: str, *, within: float | None = None) -> Task:
-        """The task once it has ended. Raises :class:`StillWaitingError` when ``within`` (seconds) is over."""
+    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+        """The task once it has ended; with ``settled`` also once it waits for people.
+
+        Raises :class:`StillWaitingError` when ``within`` (seconds) is over.
+        """
         ...
 
 

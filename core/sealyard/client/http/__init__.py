@@ -1,0 +1,1 @@
+"""The :class:`~sealyard.client.protocol.Client` of a server, by HTTP."""

@@ -1,0 +1,61 @@
+"""A file on its way to a server: hashed while it is read, and each byte once however often it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from sealyard.client.http.throttle import Throttle
+from sealyard.client.protocol import Progress
+from sealyard.files.source import Source, require_digest
+from sealyard.model.tasks import InputFile
+
+CHUNK = 1 << 20  # bytes
+
+
+class Reading:
+    """Raises :class:`InputError` where the file cannot be handed in, or is not what was expected."""
+
+    def __init__(self, path: Path, expected_sha256: str | None, progress: Progress | None) -> None:
+        self._source = Source(path)
+        self._expected = expected_sha256
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+        self._tell = Throttle(progress, self._source.size)
+        # A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON.
+        self.name = path.name.encode("utf-8", "backslashreplace").decode()
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    @property
+    def file(self) -> InputFile:
+        """Once all of it was read."""
+        return InputFile(name=self.name, size=self.size, sha256=self._digest.hexdigest())
+
+    async def pieces(self, offset: int) -> AsyncIterator[bytes]:
+        """All from ``offset`` on. The last of them comes when the whole was found to be as it should be."""
+        self._source.go_to(offset)
+        while offset < self.size:
+            piece = await asyncio.to_thread(self._piece, offset)
+            offset += len(piece)
+            yield piece
+            self._tell(offset)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _piece(self, offset: int) -> bytes:
+        buffer = memoryview(bytearray(min(CHUNK, self.size - offset)))
+        length = self._source.read_into(buffer)
+        end = offset + length
+        if end > self._hashed:
+            self._digest.update(buffer[self._hashed - offset : length])
+            self._hashed = end
+        if end == self.size or not length:
+            self._source.check_unchanged(end)
+            require_digest(self._source.name, self._digest.hexdigest(), self._expected)
+        return bytes(buffer[:length])

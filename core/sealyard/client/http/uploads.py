@@ -1,0 +1,152 @@
+"""Files handed in to a server: streamed from the disk, resumed where the line broke, remembered by the upload's id."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from sealyard.client.connection import Answer, Call
+from sealyard.client.http.calls import Calls, query, segment
+from sealyard.client.http.part import Part
+from sealyard.client.http.problems import LaterError
+from sealyard.client.http.reading import Reading
+from sealyard.client.protocol import Progress
+from sealyard.model.errors import ConflictError, ConnectionLostError, InputError, NotFoundError, SealyardError
+from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import InputFile
+from sealyard.model.value import Value
+
+
+class _State(Value, frozen=True, kw_only=True):
+    offset: int
+    complete: bool
+    sha256: str | None = None
+
+
+class _Upload(NamedTuple):
+    file: InputFile
+    id: str
+
+
+class Uploads(Part):
+    """The server knows an upload by the id that it came under, its client by what is in it."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__(calls)
+        self._uploads: dict[InputFile, list[_Upload]] = {}
+
+    async def upload(
+        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+    ) -> InputFile:
+        reading = Reading(path, expected_sha256, progress)
+        try:
+            upload_id = secrets.token_urlsafe(24)
+            await _Sending(self._calls, reading, upload_id).send()
+        finally:
+            reading.close()
+        file = reading.file
+        self._uploads.setdefault(file, []).append(_Upload(file, upload_id))
+        return file
+
+    async def discard(self, files: tuple[InputFile, ...]) -> None:
+        for file in files:
+            upload = self._upload(file)
+            if upload is not None:
+                self._uploads[file].remove(upload)
+                await _forget(self._calls, upload.id)
+
+    def ids(self, files: Iterable[InputFile]) -> list[str]:
+        """The uploads that they came under. Raises :class:`InputError` for what was not handed in here."""
+        found = []
+        for file in files:
+            upload = self._upload(file)
+            if upload is None:
+                raise InputError(f"{safe_text(file.name)} was not handed in here.", "Hand the file in again.")
+            found.append(upload.id)
+        return found
+
+    def _upload(self, file: InputFile) -> _Upload | None:
+        """This very one; else one like it, for values may be copied."""
+        alike = self._uploads.get(file, [])
+        return next((each for each in alike if each.file is file), alike[-1] if alike else None)
+
+
+class _Sending:
+    """One upload, until the server has all of it."""
+
+    def __init__(self, calls: Calls, reading: Reading, upload_id: str) -> None:
+        self._calls = calls
+        self._reading = reading
+        self._id = upload_id
+        self._path = f"/upload/{segment(upload_id)}"
+
+    async def send(self) -> None:
+        try:
+            state = await self._until_complete()
+            if state.sha256 != self._reading.file.sha256:
+                raise InputError(
+                    f"{safe_text(self._reading.name)} did not arrive as it was sent.", "Hand the file in again."
+                )
+        except ConnectionLostError:
+            raise
+        except SealyardError:
+            # What was wrong is what counts; what is left over there goes by itself after a day.
+            with contextlib.suppress(SealyardError):
+                await _forget(self._calls, self._id)
+            raise
+
+    async def _until_complete(self) -> _State:
+        tries = self._calls.tries()
+        offset = 0
+        while True:
+            try:
+                state = self._state(await self._put(offset))
+            except (ConnectionLostError, LaterError) as error:
+                await self._calls.wait(tries, error)
+                state = await self._there()
+            except ConflictError as error:
+                # The server has more than was thought: a broken line ends later over there.
+                await tries.pause(error)
+                state = await self._there()
+            if state.complete:
+                return state
+            if state.offset > offset:
+                tries.begin_anew()
+            offset = state.offset
+
+    async def _put(self, offset: int) -> Answer:
+        size = self._reading.size
+        headers = {
+            "Content-Type": "application/offset+octet-stream",
+            "Content-Length": str(size - offset),
+            "Upload-Offset": str(offset),
+        }
+        return await self._calls.once(
+            Call(
+                method="PUT",
+                path=self._path,
+                query=query(name=self._reading.name, size=size),
+                headers=headers,
+                content=self._reading.pieces(offset),
+            )
+        )
+
+    async def _there(self) -> _State:
+        """What the server has of it; nothing where it never heard of it."""
+        try:
+            return self._state(await self._calls.read(self._path))
+        except NotFoundError:
+            return _State(offset=0, complete=False)
+
+    def _state(self, answer: Answer) -> _State:
+        return self._calls.decoded(answer, _State)
+
+
+async def _forget(calls: Calls, upload_id: str) -> None:
+    """Whether it is there or not."""
+    call = Call(method="DELETE", path=f"/upload/{segment(upload_id)}")
+    with contextlib.suppress(NotFoundError):
+        await calls.answer(call, repeatable=True)
