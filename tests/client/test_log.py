@@ -22,6 +22,8 @@ SECRETS = [
     '{"passphrase":"canary \\" canary","create":true}',
     "Password : canary",
     "clientToken=canary",
+    "sy_0123456789_canary0123456789abcdef",
+    "X-Token:sy_0123456789_canary0123456789abcdef and more",
     "Authorization: Bearer canary.canary",
     "sealyard:12ab/cd34?expires=1&signature=canary00",
     "https://store/x?X-Amz-Signature=canary&X-Amz-Date=1",

@@ -33,6 +33,7 @@ _PATTERNS = (
     ),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/]{8,}={0,2}"), HIDDEN),
     (re.compile(r"\b(bearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
+    (re.compile(r"(sy_[0-9a-z]{4,16}_)[0-9A-Za-z_-]{8,}"), rf"\g<1>{HIDDEN}"),
     (re.compile(r"""([?&;][\w-]{0,40}signature=)[^&\s"']+""", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
 )
 

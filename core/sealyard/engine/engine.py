@@ -36,6 +36,7 @@ from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.sealed_secrets import SealedSecrets
 from sealyard.engine.sealing import Sealing, take_over
 from sealyard.engine.tables import INDEXES
+from sealyard.engine.tokens import Tokens
 from sealyard.engine.views import Views
 from sealyard.engine.webhooks import Webhooks
 from sealyard.engine.workspace import read_workspace
@@ -100,6 +101,7 @@ class Engine:
         self.webhooks = Webhooks(self.ledger, self.rights, sealed, self.hook_outbox)
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
+        self.tokens = Tokens(self.ledger, self.rights)
         self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, onward, artifacts)
         self.delivery = Delivery(self.ledger, self.views, links, artifacts)
         self._artifacts = artifacts

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from sealyard.model.access import AclRule, Membership, Subject
+from sealyard.model.credentials import AccessToken
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.events import TaskChanged
 from sealyard.model.jobs import Work
@@ -53,6 +54,31 @@ class DeadNotice(Value, frozen=True, kw_only=True):
     change: TaskChanged
 
 
+class StoredAccessToken(Value, frozen=True, kw_only=True):
+    """A token by its id, and what it is recognised by: never the token itself."""
+
+    token: AccessToken
+    sha256: str  # hex, of the whole bearer token
+
+
+NO_STEP = -1
+"""Before the first password was accepted."""
+
+
+class StoredOneTimePassword(Value, frozen=True, kw_only=True):
+    """A person's secret shared with an authenticator, by the person's subject.
+
+    ``secret`` and ``pending`` (not confirmed yet) are sealed, see :mod:`sealyard.engine.secret_box`. ``lastStep``: the
+    last one whose password was accepted. ``wrong``: how many in a row, since the last lock.
+    """
+
+    secret: str | None = None
+    pending: str | None = None
+    last_step: int = NO_STEP
+    wrong: int = 0
+    locked_until: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Table(Generic[V]):
     """A name in the store and the type of its values."""
@@ -64,6 +90,8 @@ class Table(Generic[V]):
 TASKS = Table("tasks", Task)
 WORK = Table("work", Work)
 TOKENS = Table("tokens", Token)
+ACCESS_TOKENS = Table("accessTokens", StoredAccessToken)
+ONE_TIME_PASSWORDS = Table("oneTimePasswords", StoredOneTimePassword)
 DEVICES = Table("devices", DeviceConfiguration)
 DEVICE_VERSIONS = Table("deviceVersions", DeviceConfiguration)
 KEYS = Table("keys", KeyInfo)

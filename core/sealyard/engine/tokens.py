@@ -1,0 +1,134 @@
+"""Access tokens: our own bearer tokens, for people and machine clients who reach the workspace over a network.
+
+``sy_<id>_<secret>``: the id is public, the secret is 256 random bits in hex. Only its SHA-256 is kept: what is random
+enough to be guessed by nobody needs no slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import timedelta
+
+import msgspec
+
+from sealyard.engine.ids import new_id
+from sealyard.engine.ledger import Ledger
+from sealyard.engine.rights import Rights
+from sealyard.engine.tables import ACCESS_TOKENS, StoredAccessToken
+from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, parse_subject, type_resource
+from sealyard.model.audit import AuditChange
+from sealyard.model.credentials import AccessToken, IssuedToken, TokenRequest
+from sealyard.model.errors import AuthenticationError, NotFoundError, UsageError
+from sealyard.model.safe_text import safe_text
+
+SHORTEST_SECONDS = 60
+LONGEST_SECONDS = 365 * 24 * 3600
+LONGEST_NAME = 80
+
+_BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
+
+
+class Tokens:
+    """One's own are everybody's to make and to revoke; those of others want the right to add subjects."""
+
+    def __init__(self, ledger: Ledger, rights: Rights) -> None:
+        self._ledger = ledger
+        self._rights = rights
+
+    def seen_by(self, subject: str) -> tuple[AccessToken, ...]:
+        """Newest first, those that ended too."""
+        tokens = (each.token for each in self._ledger.all(ACCESS_TOKENS))
+        seen = [each for each in tokens if self._may_see(subject, each)]
+        return tuple(sorted(seen, key=lambda each: (each.created_at, each.id), reverse=True))
+
+    async def create(self, subject: str, request: TokenRequest) -> IssuedToken:
+        """Raises :class:`UsageError`, :class:`NotAllowedError`, :class:`NotFoundError`."""
+        owner = parse_subject(request.subject) if request.subject is not None else subject
+        self._require_owner(subject, owner)
+        now = self._ledger.clock.now()
+        token = AccessToken(
+            id=new_id(),
+            name=_checked_name(request.name),
+            subject=owner,
+            created_by=subject,
+            created_at=now,
+            expires_at=now + _checked_span(request.seconds),
+            machine=request.machine or kind_of(owner) is SubjectKind.CLIENT,
+        )
+        secret = f"sy_{token.id}_{secrets.token_hex(32)}"
+        draft = self._ledger.draft()
+        draft.put(ACCESS_TOKENS, token.id, StoredAccessToken(token=token, sha256=_hashed(secret)))
+        message = f"token {safe_text(token.name)} of {owner}"
+        draft.audit(subject, AuditChange.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
+        draft.tell(f"TOKEN:{token.id}")
+        await draft.commit()
+        return IssuedToken(token=token, secret=secret)
+
+    async def revoke(self, subject: str, token_id: str) -> None:
+        """From now on it opens nothing. Raises :class:`NotFoundError`."""
+        stored = self._ledger.find(ACCESS_TOKENS, token_id)
+        if stored is None or not self._may_see(subject, stored.token):
+            raise NotFoundError(f"There is no token {safe_text(token_id)}.", "`sealyard token list` shows the tokens.")
+        token = stored.token
+        if token.revoked_at is not None:
+            return
+        revoked = msgspec.structs.replace(token, revoked_at=self._ledger.clock.now())
+        draft = self._ledger.draft()
+        draft.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=revoked))
+        message = f"token {safe_text(token.name)} of {token.subject} is revoked"
+        draft.audit(subject, AuditChange.DELETED, f"TOKEN:{token.id}", message)
+        draft.tell(f"TOKEN:{token.id}")
+        await draft.commit()
+
+    def bearer(self, secret: str) -> AccessToken:
+        """Whose token it is, at the cost of a look-up and a hash; from any thread.
+
+        Raises :class:`AuthenticationError`, in the same words whatever is wrong with it.
+        """
+        parts = _BEARER.fullmatch(secret)
+        stored = self._ledger.find(ACCESS_TOKENS, parts[1]) if parts is not None else None
+        if stored is None or not hmac.compare_digest(_hashed(secret), stored.sha256):
+            raise _refused()
+        token = stored.token
+        if token.revoked_at is not None or self._ledger.clock.now() >= token.expires_at:
+            raise _refused()
+        return token
+
+    def _require_owner(self, subject: str, owner: str) -> None:
+        if owner == subject:
+            return
+        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        if not self._rights.knows(owner):
+            raise NotFoundError(f"There is no subject {owner}.", f"Add it first: sealyard subject add {owner}")
+        if kind_of(owner) is SubjectKind.GROUP:
+            raise UsageError("A group has no tokens: it does nothing itself.", "Make one for each of its members.")
+
+    def _may_see(self, subject: str, token: AccessToken) -> bool:
+        return subject == token.subject or self._rights.may(subject, Action.CREATE, type_resource(ResourceType.SUBJECT))
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise UsageError(f"A token has a name of 1 to {LONGEST_NAME} characters.", "Name what it is for, such as ci.")
+    return name
+
+
+def _checked_span(seconds: int) -> timedelta:
+    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        raise UsageError("A token lasts at least a minute and at most a year.", "Write 1h, 30d or 365d.")
+    return timedelta(seconds=seconds)
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _refused() -> AuthenticationError:
+    return AuthenticationError(
+        "The access token is not valid.",
+        "It is unknown, revoked or expired: ask for a new one (sealyard token create).",
+    )

@@ -1,0 +1,168 @@
+"""Access tokens: who may have them made, what they open, and that nothing of them can be read afterwards."""
+
+from __future__ import annotations
+
+import pytest
+from house import ADMIN, CLIENT, DEV, OWNER, House
+
+from sealyard.client.log import redact
+from sealyard.model.audit import AuditChange
+from sealyard.model.credentials import AccessToken, IssuedToken, TokenRequest
+from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, UsageError
+
+pytestmark = pytest.mark.anyio
+
+DAY = 24 * 3600
+
+
+async def issue(house: House, by: str = DEV, **request: object) -> IssuedToken:
+    wanted = TokenRequest(**{"name": "laptop", **request})  # type: ignore[arg-type]
+    return await house.do(by, house.engine.tokens.create(by, wanted))
+
+
+async def revoke(house: House, by: str, token: AccessToken) -> None:
+    await house.do(by, house.engine.tokens.revoke(by, token.id))
+
+
+def opens(house: House, secret: str) -> AccessToken:
+    return house.engine.tokens.bearer(secret)
+
+
+async def test_a_token_says_who_one_is(house: House) -> None:
+    issued = await issue(house)
+    token = opens(house, issued.secret)
+    assert token == issued.token
+    assert (token.subject, token.created_by, token.machine) == (DEV, DEV, False)
+    await house.reopen()
+    assert opens(house, issued.secret) == token
+
+
+async def test_of_two_tokens_each_opens_its_own(house: House) -> None:
+    first, second = await issue(house, DEV), await issue(house, OWNER)
+    assert opens(house, first.secret).subject == DEV
+    assert opens(house, second.secret).subject == OWNER
+    swapped = f"sy_{first.token.id}_{second.secret.rpartition('_')[2]}"
+    with pytest.raises(AuthenticationError):
+        opens(house, swapped)
+
+
+async def test_whatever_is_wrong_with_a_token_the_words_are_the_same(house: House) -> None:
+    revoked, expired, good = await issue(house), await issue(house, seconds=60), await issue(house)
+    await revoke(house, DEV, revoked.token)
+    house.clock.move(seconds=60)
+    other = good.secret[:-1] + ("0" if good.secret[-1] != "0" else "1")
+    unknown = "sy_0000000000_" + "0" * 64
+    wrong = (revoked.secret, expired.secret, other, unknown, "", "sy_", good.secret.upper(), good.secret + "é", "ä")
+    said = set()
+    for each in wrong:
+        with pytest.raises(AuthenticationError) as refused:
+            opens(house, each)
+        said.add(str(refused.value))
+    assert len(said) == 1
+    assert opens(house, good.secret) == good.token
+
+
+async def test_a_token_ends_in_the_moment_that_was_said(house: House) -> None:
+    issued = await issue(house, seconds=3600)
+    house.clock.move_to(issued.token.expires_at)
+    with pytest.raises(AuthenticationError):
+        opens(house, issued.secret)
+
+
+async def test_what_does_not_open_leaves_no_trace_in_the_store(house: House) -> None:
+    expired = await issue(house, seconds=60)
+    house.clock.move(seconds=60)
+    await house.durable()
+    before = {each.name: each.read_bytes() for each in house.places.store.iterdir()}
+    for secret in (expired.secret, "sy_0000000000_" + "0" * 64):
+        with pytest.raises(AuthenticationError):
+            opens(house, secret)
+    await house.engine.ledger.durable()
+    assert {each.name: each.read_bytes() for each in house.places.store.iterdir()} == before
+
+
+async def test_a_revoked_token_stays_so_and_is_listed(house: House) -> None:
+    issued = await issue(house)
+    await revoke(house, DEV, issued.token)
+    (listed,) = house.engine.tokens.seen_by(DEV)
+    house.clock.move(hours=1)
+    await revoke(house, DEV, issued.token)
+    assert listed.revoked_at is not None
+    assert house.engine.tokens.seen_by(DEV) == (listed,)
+    await house.reopen()
+    with pytest.raises(AuthenticationError):
+        opens(house, issued.secret)
+
+
+async def test_nobody_makes_sees_or_revokes_tokens_of_others_without_the_right(house: House) -> None:
+    issued = await issue(house, OWNER)
+    with pytest.raises(NotAllowedError):
+        await issue(house, DEV, subject=OWNER)
+    assert house.engine.tokens.seen_by(DEV) == ()
+    with pytest.raises(NotFoundError) as hidden:
+        await revoke(house, DEV, issued.token)
+    with pytest.raises(NotFoundError) as missing:
+        await house.do(DEV, house.engine.tokens.revoke(DEV, "0000000000"))
+    assert hidden.value.message.replace(issued.token.id, "") == missing.value.message.replace("0000000000", "")
+    assert opens(house, issued.secret) == issued.token
+
+
+async def test_who_may_add_subjects_does_all_of_it_for_anybody(house: House) -> None:
+    own, others = await issue(house, DEV), await issue(house, ADMIN, subject=OWNER, name="for the owner")
+    house.clock.move(seconds=1)
+    newest = await issue(house, ADMIN)
+    assert others.token.created_by == ADMIN
+    assert opens(house, others.secret).subject == OWNER
+    seen = house.engine.tokens.seen_by(ADMIN)
+    assert {each.id for each in seen} == {own.token.id, others.token.id, newest.token.id}
+    assert seen[0] == newest.token
+    await revoke(house, ADMIN, own.token)
+    with pytest.raises(AuthenticationError):
+        opens(house, own.secret)
+
+
+async def test_a_machine_client_has_machine_tokens_only(house: House) -> None:
+    assert (await issue(house, ADMIN, subject=CLIENT)).token.machine
+    assert (await issue(house, CLIENT)).token.machine
+    assert (await issue(house, DEV, machine=True)).token.machine
+
+
+@pytest.mark.parametrize("subject", ["USER:stranger", "CLIENT:stranger"])
+async def test_somebody_unknown_gets_no_token(house: House, subject: str) -> None:
+    with pytest.raises(NotFoundError):
+        await issue(house, ADMIN, subject=subject)
+
+
+async def test_a_group_gets_no_token(house: House) -> None:
+    await house.add("GROUP:owners")
+    with pytest.raises(UsageError, match="group"):
+        await issue(house, ADMIN, subject="GROUP:owners")
+
+
+@pytest.mark.parametrize("request_", [{"seconds": 59}, {"seconds": 365 * DAY + 1}, {"name": " "}, {"name": "x" * 81}])
+async def test_a_token_has_a_name_and_an_end_within_a_year(house: House, request_: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        await issue(house, **request_)
+    assert house.engine.tokens.seen_by(DEV) == ()
+
+
+async def test_making_and_revoking_are_audited_without_the_secret(house: House) -> None:
+    issued = await issue(house, ADMIN, subject=DEV)
+    await revoke(house, DEV, issued.token)
+    made, ended = await house.audit(about=f"TOKEN:{issued.token.id}")
+    assert (made.author, made.change) == (ADMIN, AuditChange.CREATED)
+    assert made.new_value is not None
+    assert made.new_value["subject"] == DEV
+    assert (ended.author, ended.change) == (DEV, AuditChange.DELETED)
+
+
+async def test_the_secret_is_nowhere_on_the_disk_or_in_what_is_printed(house: House) -> None:
+    issued = await issue(house)
+    random = issued.secret.rpartition("_")[2]
+    assert len(random) * 4 == 256
+    await house.close()
+    files = [each for each in house.places.root.rglob("*") if each.is_file()]
+    assert any(issued.token.id.encode() in each.read_bytes() for each in files)
+    assert not any(random.encode() in each.read_bytes() for each in files)
+    assert random not in repr(issued)
+    assert random not in redact(f"GET / with {issued.secret} failed")
