@@ -133,7 +133,13 @@ async def test_an_approval_is_audited_with_what_it_is_bound_to(house: House) -> 
     task = await house.approved_package()
     entry = (await house.audit(AuditChange.APPROVED))[-1]
     assert (entry.author, entry.resource) == (OWNER, f"TASK:{task.id}")
-    assert entry.new_value == {"digest": task.approval_digest, "approvals": 1, "required": 1}
+    assert entry.new_value == {
+        "digest": task.approval_digest,
+        "approvals": 1,
+        "required": 1,
+        "origin": "machine",
+        "oneTimePassword": False,
+    }
 
 
 @pytest.mark.parametrize(

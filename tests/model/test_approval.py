@@ -13,7 +13,7 @@ from task_maker import NOW, decision, file, package, waiting
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.approval import approval_digest, counting_approvers, quorum_possible, quorum_reached
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.tasks import Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import Origin, Task, TaskKind, TaskStatus, Verdict
 
 CTR, CBC = EncryptionAlgorithm.AES128_CTR_NO_PAD, EncryptionAlgorithm.AES128_CBC_PKCS7_PAD
 ED25519, RSA = SigningAlgorithm.ED25519, SigningAlgorithm.RSA_3072
@@ -125,3 +125,21 @@ def test_a_quorum_is_possible_when_it_is_whoever_asks(
     # Nobody may ask yet: it is enough that somebody could approve.
     expected = all(can_be_approved(each) for each in requesters or {"USER:nobody"})
     assert quorum_possible(required, approvers, requesters) is expected
+
+
+def test_where_and_how_an_approval_was_made_changes_neither_its_digest_nor_whether_it_counts() -> None:
+    task = waiting()
+    made = decision(task)
+    for each in (made, msgspec.structs.replace(made, origin=Origin.TERMINAL, one_time_password=True)):
+        approved = msgspec.structs.replace(task, approvals=(each,))
+        assert approval_digest(approved) == task.approval_digest
+        assert quorum_reached(approved)
+
+
+def test_an_approval_recorded_before_its_origin_was_still_counts() -> None:
+    task = waiting()
+    old = {"by": "USER:owner", "verdict": "APPROVED", "at": "2026-01-01T00:00:00Z", "digest": task.approval_digest}
+    stored = {**msgspec.to_builtins(task), "approvals": [old]}
+    read = msgspec.json.decode(msgspec.json.encode(stored), type=Task)
+    assert quorum_reached(read)
+    assert (read.approvals[0].origin, read.approvals[0].one_time_password) == (None, False)

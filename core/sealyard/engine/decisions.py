@@ -6,6 +6,7 @@ import msgspec
 
 from sealyard.engine.deadlines import overdue
 from sealyard.engine.ledger import Ledger
+from sealyard.engine.one_time_passwords import OneTimePasswords
 from sealyard.engine.onward import Onward
 from sealyard.engine.rights import Rights
 from sealyard.engine.scheduler import Scheduler
@@ -17,7 +18,7 @@ from sealyard.model.errors import ConflictError, NotAllowedError, UsageError
 from sealyard.model.happenings import Cancelled, Decided, Withdrawn
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import Decidable
-from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import Decision, InputFile, Origin, Task, TaskKind, TaskStatus, Verdict
 from sealyard.storage.artifacts import ArtifactStore
 
 LONGEST_REASON = 2000
@@ -36,6 +37,7 @@ class Decisions:
         scheduler: Scheduler,
         onward: Onward,
         artifacts: ArtifactStore,
+        one_time_passwords: OneTimePasswords,
     ) -> None:
         self._ledger = ledger
         self._rights = rights
@@ -43,6 +45,7 @@ class Decisions:
         self._scheduler = scheduler
         self._onward = onward
         self._artifacts = artifacts
+        self._one_time_passwords = one_time_passwords
 
     def decidable(self, subject: str, task_id: str) -> Decidable:
         """All an approver must see before a decision."""
@@ -57,7 +60,17 @@ class Decisions:
             newer_version=newest.version if newest.version > task.config_version else None,
         )
 
-    async def decide(self, subject: str, task_id: str, verdict: Verdict, reason: str, digest: str | None) -> Task:
+    async def decide(
+        self,
+        subject: str,
+        task_id: str,
+        verdict: Verdict,
+        reason: str,
+        digest: str | None,
+        origin: Origin = Origin.MACHINE,
+        one_time_password: str | None = None,
+    ) -> Task:
+        """See :meth:`sealyard.client.protocol.TaskClient.decide`. A rejection wants no one-time password."""
         task = self._views.task(subject, task_id)
         self._rights.require_device(subject, Action.APPROVE, task.config_id)
         reason = _checked_reason(reason, needed=verdict is Verdict.REJECTED)
@@ -67,15 +80,33 @@ class Decisions:
         now = self._ledger.clock.now()
         if overdue(stored, now) is not None:
             raise ConflictError("The approval period is over.", "Ask again with a new task.")
-        decision = Decision(by=subject, verdict=verdict, at=now, digest=stored.approval_digest, reason=reason)
+        checked = verdict is Verdict.APPROVED and self._ledger.policy().one_time_password_needed
+        decision = Decision(
+            by=subject,
+            verdict=verdict,
+            at=now,
+            digest=stored.approval_digest,
+            reason=reason,
+            origin=origin,
+            one_time_password=checked,
+        )
         decided = advance(stored, Decided(decision=decision), now)
         draft = self._ledger.draft()
+        if checked:
+            _require_person(origin)
+            await self._one_time_passwords.spend(draft, subject, one_time_password)
         draft.audit(
             subject,
             AuditChange(verdict.value),
             f"TASK:{task.id}",
             reason or f"{verdict.value.lower()} by {subject}",
-            {"digest": decision.digest, "approvals": len(decided.approvals), "required": decided.approvals_required},
+            {
+                "digest": decision.digest,
+                "approvals": len(decided.approvals),
+                "required": decided.approvals_required,
+                "origin": origin.value,
+                "oneTimePassword": checked,
+            },
         )
         draft.task(decided)
         await draft.commit()
@@ -142,6 +173,14 @@ class Decisions:
             if page.next is None:
                 return None
             after = page.next
+
+
+def _require_person(origin: Origin) -> None:
+    if origin is not Origin.TERMINAL:
+        raise NotAllowedError(
+            "A machine client cannot approve where a one-time password is wanted.",
+            "A person approves at a terminal (sealyard approve), or in the application.",
+        )
 
 
 def _checked_reason(reason: str, *, needed: bool) -> str:

@@ -26,6 +26,7 @@ from sealyard.engine.inputs import Inputs
 from sealyard.engine.keychain import Keychain
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.links import Links
+from sealyard.engine.one_time_passwords import OneTimePasswords
 from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
 from sealyard.engine.readiness import Readiness
@@ -35,6 +36,7 @@ from sealyard.engine.roles import Roles
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.sealed_secrets import SealedSecrets
 from sealyard.engine.sealing import Sealing, take_over
+from sealyard.engine.secret_box import SecretBox
 from sealyard.engine.tables import INDEXES
 from sealyard.engine.tokens import Tokens
 from sealyard.engine.views import Views
@@ -102,7 +104,11 @@ class Engine:
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
         self.tokens = Tokens(self.ledger, self.rights)
-        self.decisions = Decisions(self.ledger, self.rights, self.views, self.scheduler, onward, artifacts)
+        box = SecretBox(places.secrets_key)
+        self.one_time_passwords = OneTimePasswords(self.ledger, self.rights, box, file.name)
+        self.decisions = Decisions(
+            self.ledger, self.rights, self.views, self.scheduler, onward, artifacts, self.one_time_passwords
+        )
         self.delivery = Delivery(self.ledger, self.views, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = Deadlines(clock)
