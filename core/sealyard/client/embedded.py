@@ -14,6 +14,13 @@ from sealyard.engine.engine import Engine, open_engine, open_reader
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import Clock
+from sealyard.model.credentials import (
+    AccessToken,
+    IssuedToken,
+    OneTimePasswordEnrolment,
+    OneTimePasswordState,
+    TokenRequest,
+)
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.errors import StillWaitingError
 from sealyard.model.events import Event
@@ -34,7 +41,7 @@ from sealyard.model.requests import (
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
+from sealyard.model.tasks import InputFile, Origin, Task, TaskStatus, Verdict
 from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
 from sealyard.model.workspace import Places
 
@@ -166,8 +173,19 @@ class EmbeddedClient:
     async def decidable(self, task_id: str) -> Decidable:
         return await self._look(f"TASK:{task_id}", lambda: self._engine.decisions.decidable(self._subject, task_id))
 
-    async def decide(self, task_id: str, verdict: Verdict, reason: str = "", *, digest: str | None = None) -> Task:
-        deciding = self._engine.decisions.decide(self._subject, task_id, verdict, reason, digest)
+    async def decide(
+        self,
+        task_id: str,
+        verdict: Verdict,
+        reason: str = "",
+        *,
+        digest: str | None = None,
+        origin: Origin = Origin.MACHINE,
+        one_time_password: str | None = None,
+    ) -> Task:
+        deciding = self._engine.decisions.decide(
+            self._subject, task_id, verdict, reason, digest, origin, one_time_password
+        )
         return await self._perform(f"TASK:{task_id}", deciding)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
@@ -325,6 +343,33 @@ class EmbeddedClient:
         lines = self._engine.auditing.export(self._subject, kind)
         return self._thread.iterate(self._engine.walk(self._subject, "AUDIT_LOG", lines))
 
+    # ---- credentials
+
+    async def tokens(self) -> tuple[AccessToken, ...]:
+        return await self._look("TOKEN", lambda: self._engine.tokens.seen_by(self._subject))
+
+    async def create_token(self, request: TokenRequest) -> IssuedToken:
+        about = f"SUBJECT:{request.subject or self._subject}"
+        return await self._perform(about, self._engine.tokens.create(self._subject, request))
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._perform(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
+
+    async def one_time_password(self) -> OneTimePasswordState:
+        return await self._look("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
+
+    async def enrol_one_time_password(self, current: str | None = None) -> OneTimePasswordEnrolment:
+        enrolling = self._engine.one_time_passwords.enrol(self._subject, current)
+        return await self._perform(f"SUBJECT:{self._subject}", enrolling)
+
+    async def confirm_one_time_password(self, password: str) -> None:
+        confirming = self._engine.one_time_passwords.confirm(self._subject, password)
+        await self._perform(f"SUBJECT:{self._subject}", confirming)
+
+    async def reset_one_time_password(self, subject: str) -> None:
+        resetting = self._engine.one_time_passwords.reset(self._subject, subject)
+        await self._perform(f"SUBJECT:{subject}", resetting)
+
     # ---- the whole
 
     async def workspace(self) -> WorkspaceInfo:
@@ -359,7 +404,10 @@ class EmbeddedClient:
             audit_size=size,
             audit_sealed=sealed,
             rights=tuple(sorted(engine.rights.of(self._subject))),
-            warnings=engine.keychain.warnings(engine.ledger.clock.now()),
+            warnings=(
+                *engine.keychain.warnings(engine.ledger.clock.now()),
+                *engine.one_time_passwords.warnings(self._subject),
+            ),
         )
 
     async def _perform(self, about: str, use_case: Awaitable[T]) -> T:
