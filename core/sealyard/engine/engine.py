@@ -36,7 +36,6 @@ from sealyard.engine.roles import Roles
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.sealed_secrets import SealedSecrets
 from sealyard.engine.sealing import Sealing, take_over
-from sealyard.engine.secret_box import SecretBox
 from sealyard.engine.tables import INDEXES
 from sealyard.engine.tokens import Tokens
 from sealyard.engine.views import Views
@@ -104,8 +103,7 @@ class Engine:
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
         self.tokens = Tokens(self.ledger, self.rights)
-        box = SecretBox(places.secrets_key)
-        self.one_time_passwords = OneTimePasswords(self.ledger, self.rights, box, file.name)
+        self.one_time_passwords = OneTimePasswords(self.ledger, self.rights, sealed, file.name)
         self.decisions = Decisions(
             self.ledger, self.rights, self.views, self.scheduler, onward, artifacts, self.one_time_passwords
         )

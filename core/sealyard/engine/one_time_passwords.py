@@ -13,7 +13,7 @@ import msgspec
 
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.rights import Rights
-from sealyard.engine.secret_box import SecretBox
+from sealyard.engine.sealed_secrets import SealedSecrets
 from sealyard.engine.tables import DEVICES, NO_STEP, ONE_TIME_PASSWORDS, StoredOneTimePassword
 from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of, parse_subject
 from sealyard.model.approval import quorum_possible
@@ -33,10 +33,10 @@ LONGEST_WORKSPACE_NAME = 32
 class OneTimePasswords:
     """``workspace``: its name, as authenticators show it beside the person's."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, box: SecretBox, workspace: str) -> None:
+    def __init__(self, ledger: Ledger, rights: Rights, sealed: SealedSecrets, workspace: str) -> None:
         self._ledger = ledger
         self._rights = rights
-        self._box = box
+        self._sealed = sealed
         self._workspace = workspace
 
     def state(self, subject: str) -> OneTimePasswordState:
@@ -58,7 +58,7 @@ class OneTimePasswords:
             step = await self._right_step(subject, stored, stored.secret, current, after=stored.last_step)
             stored = msgspec.structs.replace(stored, last_step=step, wrong=0)
         secret = totp.new_secret()
-        pending = msgspec.structs.replace(stored, pending=self._box.seal(secret, subject))
+        pending = msgspec.structs.replace(stored, pending=self._sealed.seal(secret, _about(subject)))
         await self._commit(subject, subject, pending, AuditChange.CREATED, "begins to enrol for one-time passwords")
         account = f"{subject.partition(':')[2]}@{safe_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
         return OneTimePasswordEnrolment(
@@ -132,7 +132,7 @@ class OneTimePasswords:
 
         self._require_open(stored)
         digits = _digits(password)
-        steps = list(totp.matching_steps(self._box.open(sealed, subject), digits, self._ledger.clock.now()))
+        steps = list(totp.matching_steps(self._sealed.open(sealed, _about(subject)), digits, self._ledger.clock.now()))
         fresh = [each for each in steps if each > after]
         if fresh:
             return fresh[0]
@@ -183,3 +183,7 @@ def _digits(password: str | None) -> str:
     raise OneTimePasswordError(
         "A one-time password of six digits is needed.", "Give the one that your authenticator shows now (--otp)."
     )
+
+
+def _about(subject: str) -> str:
+    return f"one-time passwords of {subject}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
@@ -109,12 +109,12 @@ def headers_of(error: SealyardError) -> dict[str, str]:
     return {}
 
 
-def answer_error(_: Request[None, None, object], error: SealyardError) -> Response[Problem]:
+def answer_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[Problem]:
     problem = problem_of(error)
     return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers_of(error))
 
 
-def answer_http(request: Request[None, None, object], error: HTTPException) -> Response[Problem]:
+def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     """What the framework refuses by itself, in the family's words."""
     refused = _refused(error)
     if refused is None:
@@ -124,7 +124,7 @@ def answer_http(request: Request[None, None, object], error: HTTPException) -> R
     return answer
 
 
-def answer_fault(_: Request[None, None, object], error: Exception) -> Response[Problem]:
+def answer_fault(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """A fault of ours: what it was stands in the log only."""
     log.error("a call ended by a fault", exc_info=error)
     fault = SealyardError("Something went wrong that should not have.", "Tell who runs the server; it is in its log.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import uvicorn
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -51,7 +52,7 @@ class _KnownPeer:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == ScopeType.HTTP:
             client = scope["client"]
             assert client is not None
             scope[PEER] = client[1]  # type: ignore[literal-required]

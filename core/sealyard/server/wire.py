@@ -239,11 +239,9 @@ class AlgorithmsDocument(Value, frozen=True, kw_only=True):
 
 def task_document(task: Task, base_url: str) -> TaskDocument:
     """``baseUrl``: where the API is reached, without a slash at the end."""
-    ids = {f"{task.kind}_task_id": task.id}
     result = task.result
     return TaskDocument(
-        **_fields(task),
-        **ids,
+        **{**_fields(task), f"{task.kind}_task_id": task.id},
         device_config_id=task.config_id,
         outcome=result.signature if result is not None and result.signature is not None else UNSET,
         download_url=link_url(result.link, base_url) if result is not None and result.link is not None else UNSET,
