@@ -10,7 +10,7 @@ from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.credentials import AccessToken
-from sealyard.model.tasks import Task
+from sealyard.model.tasks import InputFile, Task
 
 T = TypeVar("T")
 
@@ -41,6 +41,18 @@ class Host:
             return self.engine.tokens.bearer(secret)
 
         return await self.call(found())
+
+    async def inputs_of(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
+        """What complete uploads of the subject are named by in a task."""
+
+        async def found() -> tuple[InputFile, ...]:
+            return self.engine.uploads.inputs_of(subject, upload_ids)
+
+        return await self.call(found())
+
+    async def claim(self, subject: str, upload_ids: tuple[str, ...]) -> None:
+        """A task has them now."""
+        await self.call(self.engine.uploads.claim(subject, upload_ids))
 
     async def arrive(self, subject: str, roles: tuple[str, ...]) -> None:
         """Somebody whom an issuer vouches for, with the roles that it says."""

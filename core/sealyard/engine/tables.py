@@ -68,7 +68,7 @@ NO_STEP = -1
 class StoredOneTimePassword(Value, frozen=True, kw_only=True):
     """A person's secret shared with an authenticator, by the person's subject.
 
-    ``secret`` and ``pending`` (not confirmed yet) are sealed, see :mod:`sealyard.engine.sealed_secrets`. ``lastStep``: the
+    ``secret`` and ``pending`` (not confirmed yet) are sealed (:mod:`sealyard.engine.sealed_secrets`). ``lastStep``: the
     last one whose password was accepted. ``wrong``: how many in a row, since the last lock.
     """
 

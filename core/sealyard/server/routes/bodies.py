@@ -1,0 +1,79 @@
+"""Bodies that are read as they arrive, as the document describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+
+TEXT = Schema(type=OpenAPIType.STRING)
+FILE = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
+DIGEST = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
+
+
+def several(item: Schema, words: str) -> Schema:
+    return Schema(type=OpenAPIType.ARRAY, items=item, description=words)
+
+
+def form(required: list[str], properties: dict[str, Schema | Reference]) -> OpenAPIMediaType:
+    return OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT, required=required, properties=properties))
+
+
+PACKAGE_FORM = form(
+    ["deviceConfigId"],
+    {
+        "deviceConfigId": TEXT,
+        "inputFiles": several(FILE, "firmware, in the order it is packed"),
+        "inputIds": several(TEXT, "uploads that are complete, in their order among the inputFiles"),
+        "metadataFile": FILE,
+        "metadataFiles": several(FILE, "metadata, in its order"),
+        "metadataIds": several(TEXT, "uploads that are complete"),
+        "name": TEXT,
+        "contentType": TEXT,
+        "sha256checksum": several(DIGEST, "of each of the inputFiles, in their order"),
+    },
+)
+ENCRYPTION_FORM = form(
+    ["deviceConfigId"],
+    {
+        "deviceConfigId": TEXT,
+        "inputFile": FILE,
+        "inputId": Schema(type=OpenAPIType.STRING, description="an upload that is complete, instead of inputFile"),
+        "name": TEXT,
+        "contentType": TEXT,
+        "sha256checksum": DIGEST,
+    },
+)
+
+
+PACKAGE_JSON = form(
+    ["deviceConfigId", "inputIds"],
+    {
+        "deviceConfigId": TEXT,
+        "inputIds": several(TEXT, "uploads that are complete, in the order they are packed"),
+        "metadataIds": several(TEXT, "uploads that are complete"),
+        "name": TEXT,
+        "contentType": TEXT,
+    },
+)
+ENCRYPTION_JSON = form(
+    ["deviceConfigId", "inputId"],
+    {"deviceConfigId": TEXT, "inputId": TEXT, "name": TEXT, "contentType": TEXT},
+)
+
+
+@dataclass
+class PackageOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _either(PACKAGE_FORM, PACKAGE_JSON)
+
+
+@dataclass
+class EncryptionOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _either(ENCRYPTION_FORM, ENCRYPTION_JSON)
+
+
+def _either(multipart: OpenAPIMediaType, json: OpenAPIMediaType) -> RequestBody:
+    return RequestBody(required=True, content={"multipart/form-data": multipart, "application/json": json})

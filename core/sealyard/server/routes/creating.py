@@ -1,0 +1,150 @@
+"""Asking for tasks: the documented calls, with files in the body or as uploads that came before."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import msgspec
+from litestar import Request, post
+from litestar.params import Parameter
+
+from sealyard.client.checking import signs_digests
+from sealyard.model.errors import TooLargeError, UsageError
+from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.tasks import Task, TaskKind
+from sealyard.model.value import Value
+from sealyard.server.caller import Caller
+from sealyard.server.problems import MediaTypeError
+from sealyard.server.reached import base_url
+from sealyard.server.receiving import receive_encryption, receive_package
+from sealyard.server.routes.bodies import EncryptionOperation, PackageOperation
+from sealyard.server.routes.tasks import TaskCalls
+from sealyard.server.wire import EncryptionBody, PackageBody, SigningBody, TaskDocument, task_document
+
+B = TypeVar("B", bound=Value)
+Calling = Request[Any, Any, Any]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Parameter(header="Idempotency-Key", max_length=200, description="the same key gives the same task"),
+]
+
+
+LARGEST_JSON = 1024 * 1024
+"""Bytes of a body that names uploads."""
+
+
+class PackagingTasks(TaskCalls):
+    """Packages of firmware and metadata files; they wait for approval."""
+
+    path = "/packagingTask"
+    tags = ["packaging tasks"]
+    kind: ClassVar[TaskKind | None] = TaskKind.PACKAGING
+
+    @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Asks for a package")
+    async def create(self, request: Calling, caller: Caller, idempotency_key: IdempotencyKey = None) -> TaskDocument:
+        if _media(request) == "multipart/form-data":
+            body = await receive_package(request, caller)
+        else:
+            body = await _json(request, PackageBody)
+        return task_document(await _package(caller, body, idempotency_key), base_url(request))
+
+
+class EncryptionTasks(TaskCalls):
+    """One encrypted file; needs no approval unless the policy says so."""
+
+    path = "/encryptionTask"
+    tags = ["encryption tasks"]
+    kind: ClassVar[TaskKind | None] = TaskKind.ENCRYPTION
+
+    @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Encrypts a file")
+    async def create(self, request: Calling, caller: Caller, idempotency_key: IdempotencyKey = None) -> TaskDocument:
+        if _media(request) == "multipart/form-data":
+            body = await receive_encryption(request, caller)
+        else:
+            body = await _json(request, EncryptionBody)
+        return task_document(await _encryption(caller, body, idempotency_key), base_url(request))
+
+
+class SigningTasks(TaskCalls):
+    """A signature of a message or a finished digest; they wait for approval, and their outcome is a string."""
+
+    path = "/signingTask"
+    tags = ["signing tasks"]
+    kind: ClassVar[TaskKind | None] = TaskKind.SIGNING
+
+    @post("/", summary="Asks for a signature")
+    async def create(
+        self, request: Calling, caller: Caller, data: SigningBody, idempotency_key: IdempotencyKey = None
+    ) -> TaskDocument:
+        is_digest = data.is_digest
+        if is_digest is None:
+            device = await caller.client.device(data.device_config_id)
+            is_digest = signs_digests(device.signing.algorithm)
+        asked = SigningRequest(
+            config=data.device_config_id,
+            message=_decoded(data.input_base64),
+            is_digest=is_digest,
+            file_name=data.file_name,
+            name=data.name,
+            content_type=data.content_type,
+            client_token=idempotency_key,
+        )
+        return task_document(await caller.client.create_signing(asked), base_url(request))
+
+
+async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
+    asked = PackageRequest(
+        config=body.device_config_id,
+        firmware=await caller.host.inputs_of(caller.subject, body.input_ids),
+        metadata=await caller.host.inputs_of(caller.subject, body.metadata_ids),
+        name=body.name,
+        content_type=body.content_type,
+        client_token=key,
+    )
+    task = await caller.client.create_package(asked)
+    await caller.host.claim(caller.subject, (*body.input_ids, *body.metadata_ids))
+    return task
+
+
+async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
+    (file,) = await caller.host.inputs_of(caller.subject, (body.input_id,))
+    asked = EncryptionRequest(
+        config=body.device_config_id, file=file, name=body.name, content_type=body.content_type, client_token=key
+    )
+    task = await caller.client.create_encryption(asked)
+    await caller.host.claim(caller.subject, (body.input_id,))
+    return task
+
+
+def _media(request: Calling) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _json(request: Calling, kind: type[B]) -> B:
+    """Raises :class:`MediaTypeError`, :class:`UsageError`."""
+    if _media(request) != "application/json":
+        raise MediaTypeError("A body of this media type is not taken here.", "Send multipart/form-data or JSON.")
+    try:
+        return msgspec.json.decode(await _small(request), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"The request makes no sense: {error}.", "See /docs for what is expected.") from error
+
+
+async def _small(request: Calling) -> bytes:
+    """Raises :class:`TooLargeError` where it is no body that only names uploads."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_JSON:
+            raise TooLargeError("The body is larger than is taken here.", "Hand files in as uploads.")
+    return body
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UsageError("inputBase64 is not Base64.", "Encode the message in standard Base64.") from None
