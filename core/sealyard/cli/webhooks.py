@@ -7,6 +7,7 @@ from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import table
 from sealyard.model.webhooks import HookEvent, WebhookRequest
+from sealyard.model.wording import time_text
 
 
 def add(commands: Commands) -> None:
@@ -65,8 +66,7 @@ async def _dead(ctx: Context) -> int:
         letters = [letter for each in ids for letter in await client.dead_letters(each)]
     heads = ("LETTER", "EVENT", "TASK", "TRIES", "GIVEN UP", "ERROR")
     rows = [
-        (each.id, each.event, each.task_id, each.attempts, f"{each.given_up_at:%Y-%m-%d %H:%M:%S}", each.error)
-        for each in letters
+        (each.id, each.event, each.task_id, each.attempts, time_text(each.given_up_at), each.error) for each in letters
     ]
     ctx.out.result(letters, table(heads, rows, "Nothing was given up."))
     return ExitCode.DONE

@@ -54,10 +54,8 @@ class Webhooks:
         secret = secrets.token_bytes(SECRET_BYTES)
         draft = self._ledger.draft()
         draft.put(HOOKS, webhook.id, Hook(webhook=webhook, secret=self._sealed.seal(secret, secret_of(webhook.id))))
-        message = f"a webhook to {url.origin} was added"
-        draft.audit(
-            subject, AuditChange.CREATED, webhook_resource(webhook.id), message, {"events": list(webhook.events)}
-        )
+        what = {"origin": url.origin, "events": list(webhook.events)}
+        draft.audit(subject, AuditChange.CREATED, webhook_resource(webhook.id), "a webhook was added", what)
         await self._commit(draft, webhook.id)
         return NewWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
 
@@ -71,8 +69,7 @@ class Webhooks:
             draft.remove(NOTICES, notice.id)
         for dead in self._outbox.dead(webhook.id):
             draft.remove(DEAD_NOTICES, dead.letter.id)
-        what = {"origin": parse_hook_url(webhook.url).origin}
-        draft.audit(subject, AuditChange.DELETED, webhook_resource(webhook.id), "the webhook was removed", what)
+        draft.audit(subject, AuditChange.DELETED, webhook_resource(webhook.id), "the webhook was removed")
         await self._commit(draft, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:

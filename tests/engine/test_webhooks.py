@@ -1,0 +1,313 @@
+"""Webhooks: who may have them, what is kept for each, and that nothing is lost while one is there."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+from fake_clock import START
+from house import ADMIN, DEV, OWNER, SECOND, House
+from troubled_disk import Disk
+
+from sealyard.engine.hook_outbox import secret_of
+from sealyard.engine.sealed_secrets import SealedSecrets
+from sealyard.engine.tables import HOOKS, NOTICES, Notice
+from sealyard.model.access import Action
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import NotAllowedError, NotFoundError, StorageError, UsageError
+from sealyard.model.tasks import TaskStatus, Verdict
+from sealyard.model.webhooks import HookEvent, NewWebhook, WebhookRequest
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://hooks.example.org/T0/path-that-is-a-secret"
+
+
+async def added(house: House, *events: HookEvent, url: str = URL, by: str = ADMIN) -> NewWebhook:
+    request = WebhookRequest(url=url, events=events)
+    return await house.do(by, house.engine.webhooks.add(by, request))
+
+
+def kept(house: House, hook: NewWebhook) -> list[Notice]:
+    return house.engine.hook_outbox.waiting(hook.webhook.id)
+
+
+def told(house: House, hook: NewWebhook) -> list[HookEvent | None]:
+    return [each.change.news for each in kept(house, hook)]
+
+
+async def first(house: House, hook: NewWebhook) -> Notice:
+    due = await house.engine.hook_outbox.due(hook.webhook.id)
+    assert due is not None
+    return due.notice
+
+
+# ---- having one
+
+
+async def test_a_webhook_is_told_of_all_that_happens_to_a_task_in_order(house: House) -> None:
+    hook = await added(house)
+    task = await house.done_package()
+    events = [HookEvent.TASK_WAITING, HookEvent.TASK_APPROVED, HookEvent.TASK_DONE]
+    assert told(house, hook) == events
+    assert {each.change.task_id for each in kept(house, hook)} == {task.id}
+    cursors = [each.change.cursor for each in kept(house, hook)]
+    assert cursors == sorted(cursors)
+    await house.later(hours=24 * 365)
+    await house.until(lambda: told(house, hook) == [*events, HookEvent.RESULT_GONE])
+
+
+async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: House) -> None:
+    await empty.settle(approvals=2)
+    hook = await added(empty, HookEvent.TASK_APPROVED)
+    task = await empty.package()
+    await empty.approve(task, OWNER)
+    await empty.approve(task, SECOND)
+    one, two = (each.change for each in kept(empty, hook))
+    assert one.decision is not None
+    assert two.decision is not None
+    assert (one.decision.by, one.status) == (OWNER, TaskStatus.WAITING)
+    assert (two.decision.by, two.status) == (SECOND, TaskStatus.APPROVED)
+
+
+async def test_only_the_events_that_were_asked_for_are_kept(house: House) -> None:
+    rejections, ends = await added(house, HookEvent.TASK_REJECTED), await added(house, HookEvent.TASK_CANCELLED)
+    await house.decide(await house.package(), OWNER, Verdict.REJECTED, "no")
+    await house.cancel(await house.package())
+    assert told(house, rejections) == [HookEvent.TASK_REJECTED]
+    assert told(house, ends) == [HookEvent.TASK_CANCELLED]
+
+
+async def test_without_a_webhook_nothing_is_written(house: House) -> None:
+    await house.done_package()
+    assert house.engine.store.count(NOTICES.name) == 0
+    assert not house.places.secrets_key.exists()
+
+
+async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: House) -> None:
+    await house.package()
+    hook = await added(house)
+    assert kept(house, hook) == []
+    assert hook.webhook.delivered == house.engine.events.cursor - 1
+
+
+async def test_more_is_kept_than_the_events_of_those_who_catch_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealyard.storage.outbox.EVENTS_KEPT", 3)
+    hook = await added(house, HookEvent.TASK_WAITING)
+    tasks = [await house.package() for _ in range(6)]
+    await house.reopen()
+    assert len(house.engine.store.recent_events()) == 3
+    assert [each.change.task_id for each in kept(house, hook)] == [each.id for each in tasks]
+
+
+async def test_what_waits_outlives_a_compaction_and_a_kill(house: House) -> None:
+    hook = await added(house)
+    task = await house.package()
+    house.engine.store.compact(-1)
+    await house.approve(task)
+    other = await house.killed()
+    await other.open()
+    assert told(other, hook) == [HookEvent.TASK_WAITING, HookEvent.TASK_APPROVED]
+    assert (await first(other, hook)).change.task_id == task.id
+    await other.close()
+
+
+async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) -> None:
+    hook = await added(house, HookEvent.TASK_CANCELLED)
+    task = await house.package()
+    disk.fail()
+    with pytest.raises(StorageError):
+        await house.engine.decisions.cancel(DEV, task.id)
+    assert kept(house, hook) == []
+
+
+async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) -> None:
+    hook = await added(house, HookEvent.TASK_CANCELLED)
+    task = await house.package()
+    waiting = house.engine.hook_outbox.due(hook.webhook.id)
+    disk.hold()
+    due = asyncio.ensure_future(waiting)
+    cancelling = asyncio.ensure_future(house.cancel(task))
+    await house.until(lambda: kept(house, hook))
+    house.engine.hook_outbox.wake()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not due.done()
+    disk.go()
+    await cancelling
+    found = await due
+    assert found is not None
+    assert found.notice.change.task_id == task.id
+
+
+# ---- secrets
+
+
+async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
+    hook = await added(house)
+    assert hook.secret.startswith("whsec_")
+    raw = base64.b64decode(hook.secret.removeprefix("whsec_"), validate=True)
+    assert len(raw) == 32
+    stored = house.engine.ledger.find(HOOKS, hook.webhook.id)
+    assert stored is not None
+    assert SealedSecrets(house.places.secrets_key).open(stored.secret, secret_of(hook.webhook.id)) == raw
+    due_secrets = repr(hook) + repr(house.engine.webhooks.all(ADMIN))
+    assert hook.secret not in due_secrets
+    await house.close()
+    files = [each.read_bytes() for each in house.places.root.rglob("*") if each.is_file()]
+    assert not any(hook.secret.removeprefix("whsec_").encode() in each or raw in each for each in files)
+
+
+async def test_what_is_due_does_not_print_its_secret(house: House) -> None:
+    hook = await added(house)
+    await house.package()
+    due = await house.engine.hook_outbox.due(hook.webhook.id)
+    assert due is not None
+    assert base64.b64encode(due.secret).decode() == hook.secret.removeprefix("whsec_")
+    assert repr(due.secret) not in repr(due)
+    assert URL not in repr(due)
+
+
+async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_path(house: House) -> None:
+    hook = await added(house, HookEvent.TASK_DONE)
+    await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
+    entries = await house.audit(about=f"WEBHOOK:{hook.webhook.id}")
+    assert [(each.author, each.change) for each in entries] == [
+        (ADMIN, AuditChange.CREATED),
+        (ADMIN, AuditChange.DELETED),
+    ]
+    assert entries[0].new_value == {"origin": "https://hooks.example.org", "events": ["task.done"]}
+    text = json.dumps([str(each) for each in entries])
+    assert "path-that-is-a-secret" not in text
+    assert hook.secret not in text
+
+
+# ---- rights and refusals
+
+
+async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: House) -> None:
+    hook = await added(house)
+    webhooks = house.engine.webhooks
+    for look in (lambda: webhooks.all(DEV), lambda: webhooks.dead_letters(DEV, hook.webhook.id)):
+        with pytest.raises(NotAllowedError):
+            look()
+    for change in (webhooks.remove(DEV, hook.webhook.id), webhooks.redeliver(DEV, "x")):
+        with pytest.raises(NotAllowedError):
+            await house.do(DEV, change)
+    with pytest.raises(NotAllowedError):
+        await added(house, by=DEV)
+    await house.rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
+    house.clock.move(seconds=1)
+    await added(house, by=DEV)
+    assert [each.created_by for each in webhooks.all(ADMIN)] == [ADMIN, DEV]
+
+
+async def test_what_is_not_there_is_not_found(house: House) -> None:
+    webhooks = house.engine.webhooks
+    for change in (webhooks.remove(ADMIN, "nothing"), webhooks.redeliver(ADMIN, "nothing")):
+        with pytest.raises(NotFoundError):
+            await house.do(ADMIN, change)
+    with pytest.raises(NotFoundError):
+        webhooks.dead_letters(ADMIN, "nothing")
+
+
+@pytest.mark.parametrize("url", ["http://", "https://user:word@example.org/", "file:///etc/passwd"])
+async def test_what_is_no_url_for_a_webhook_makes_none(house: House, url: str) -> None:
+    with pytest.raises(UsageError):
+        await added(house, url=url)
+    assert house.engine.webhooks.all(ADMIN) == ()
+
+
+# ---- telling
+
+
+async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: House) -> None:
+    hook = await added(house)
+    await house.package()
+    notice = await first(house, hook)
+    await house.engine.hook_outbox.delivered(notice)
+    assert kept(house, hook) == []
+    (seen,) = house.engine.webhooks.all(ADMIN)
+    assert (seen.delivered, seen.failing, seen.waiting) == (notice.change.cursor, "", 0)
+
+
+async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house: House) -> None:
+    hook = await added(house)
+    await house.package()
+    notice = await first(house, hook)
+    await house.engine.hook_outbox.failed(notice, "It answered 500.", 30.0)
+    (seen,) = house.engine.webhooks.all(ADMIN)
+    assert (seen.failing, seen.waiting) == ("It answered 500.", 1)
+    await house.reopen()
+    (again,) = kept(house, hook)
+    assert (again.id, again.attempts, again.try_at) == (notice.id, 1, START + timedelta(seconds=30))
+    house.clock.move(seconds=31)
+    assert await first(house, hook) == again
+
+
+async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: House) -> None:
+    hook = await added(house)
+    task = await house.package()
+    await house.approve(task)
+    outbox = house.engine.hook_outbox
+    notice = await first(house, hook)
+    await outbox.failed(notice, "no", 0.0)
+    await outbox.given_up(await first(house, hook), "It answered 410.")
+    (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
+    assert (letter.event, letter.task_id, letter.attempts) == (HookEvent.TASK_WAITING, task.id, 2)
+    assert (letter.error, letter.cursor, letter.given_up_at) == ("It answered 410.", notice.change.cursor, START)
+    (seen,) = house.engine.webhooks.all(ADMIN)
+    assert (seen.waiting, seen.dead_letters, seen.failing) == (1, 1, "It answered 410.")
+    assert (await first(house, hook)).change.news is HookEvent.TASK_APPROVED
+    (entry,) = await house.audit(AuditChange.FAILED, f"WEBHOOK:{hook.webhook.id}")
+    assert letter.task_id in entry.message
+
+
+async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: House) -> None:
+    hook = await added(house)
+    await house.package()
+    notice = await first(house, hook)
+    await house.engine.hook_outbox.given_up(notice, "no")
+    await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
+    assert house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id) == ()
+    assert await first(house, hook) == notice
+    (entry,) = await house.audit(AuditChange.RENEWED, f"WEBHOOK:{hook.webhook.id}")
+    assert entry.author == ADMIN
+
+
+async def test_an_old_letter_does_not_take_the_cursor_back(house: House) -> None:
+    hook = await added(house)
+    task = await house.package()
+    await house.approve(task)
+    outbox = house.engine.hook_outbox
+    old = await first(house, hook)
+    await outbox.given_up(old, "no")
+    new = await first(house, hook)
+    await outbox.delivered(new)
+    await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, old.id))
+    await outbox.delivered(await first(house, hook))
+    assert house.engine.webhooks.all(ADMIN)[0].delivered == new.change.cursor
+
+
+async def test_a_removed_webhook_leaves_nothing_behind(house: House) -> None:
+    hook, other = await added(house), await added(house)
+    task = await house.package()
+    await house.approve(task)
+    await house.engine.hook_outbox.given_up(await first(house, hook), "no")
+    under_way = await first(house, hook)
+    await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
+    for late in (
+        house.engine.hook_outbox.delivered(under_way),
+        house.engine.hook_outbox.failed(under_way, "no", 1.0),
+        house.engine.hook_outbox.given_up(under_way, "no"),
+    ):
+        await late
+    assert await house.engine.hook_outbox.due(hook.webhook.id) is None
+    assert house.engine.hook_outbox.counts(hook.webhook.id) == (0, 0)
+    assert [each.id for each in house.engine.webhooks.all(ADMIN)] == [other.webhook.id]
+    assert len(kept(house, other)) == 2
