@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sealyard.server.limits import Limits
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.founding import found_workspace
@@ -22,6 +21,7 @@ from sealyard.model.requests import DeviceRequest
 from sealyard.model.workspace import KeyStore, Places
 from sealyard.server.app import build_app
 from sealyard.server.identity import Identity, Verify
+from sealyard.server.limits import Limits
 from sealyard.server.serving import listen_on, network_listener
 from sealyard.server.tenants import Tenants
 
