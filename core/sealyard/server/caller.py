@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from litestar.di import NamedDependency
+
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.host import Host
 
@@ -26,3 +28,7 @@ class Caller:
     check: Callable[[], Awaitable[None]]
     machine: bool = False
     local: bool = False
+
+
+AskedBy = NamedDependency[Caller]
+"""How a handler is told: its parameter ``caller``."""

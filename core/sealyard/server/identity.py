@@ -40,8 +40,8 @@ Verify = Callable[[str], Awaitable[Claimed]]
 class Identity:
     """Decides for each request who asks; nothing is remembered between two of them."""
 
-    def __init__(self, tenants: Tenants, limits: Limits, verify: Verify | None, largest_body: int) -> None:
-        """``verify``: for tokens that are not ours, where an issuer is configured."""
+    def __init__(self, tenants: Tenants, limits: Limits | None, verify: Verify | None, largest_body: int) -> None:
+        """``limits``: for bearers of tokens. ``verify``: for tokens that are not ours, where an issuer is configured."""
         self._tenants = tenants
         self._limits = limits
         self._verify = verify
@@ -57,7 +57,8 @@ class Identity:
             return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
         bearer = _bearer(headers.get("authorization", ""))
         subject, machine = await self._behind(host, bearer)
-        self._limits.take(f"{tenant} {subject}")
+        if self._limits is not None:
+            self._limits.take(f"{tenant} {subject}")
 
         async def check() -> None:
             await self._behind(host, bearer)

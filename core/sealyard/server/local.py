@@ -20,7 +20,6 @@ from sealyard.model.safe_text import safe_text
 from sealyard.server.app import build_app
 from sealyard.server.hooks.sender import Sender
 from sealyard.server.identity import Identity
-from sealyard.server.limits import Limits
 from sealyard.server.serving import local_listener
 from sealyard.server.tenants import Tenants
 
@@ -62,7 +61,7 @@ class LocalServer:
 
 def _app_of(host: Host) -> Litestar:
     tenants = Tenants({host.engine.file.name: host})
-    return build_app(tenants, Identity(tenants, Limits(), None, LARGEST_UPLOAD))
+    return build_app(tenants, Identity(tenants, None, None, LARGEST_UPLOAD))
 
 
 def listen_in(folder: Path, group: str = "") -> socket.socket:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from litestar import Controller, delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.policy import Policy
 from sealyard.model.requests import Access
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.wire import MemberBody, OwnSubject, RuleBody, SubjectBody, own_subject
 
 
@@ -18,39 +19,41 @@ class AccessControl(Controller):
     tags = ["access control"]
 
     @get("/", summary="All rules")
-    async def rules(self, caller: Caller) -> list[AclRule]:
+    async def rules(self, caller: AskedBy) -> list[AclRule]:
         return list((await caller.client.access()).rules)
 
     @get("/all", summary="Subjects, groups and rules at once")
-    async def everything(self, caller: Caller) -> Access:
+    async def everything(self, caller: AskedBy) -> Access:
         return await caller.client.access()
 
     @get("/subjects", summary="Oneself, and the groups one is inside of")
-    async def own_subjects(self, caller: Caller) -> list[OwnSubject]:
+    async def own_subjects(self, caller: AskedBy) -> list[OwnSubject]:
         return [own_subject(each) for each in await caller.client.own_subjects()]
 
     @get("/subjects/rules", summary="One's own rules about device configurations")
-    async def own_rules(self, caller: Caller) -> list[AclRule]:
+    async def own_rules(self, caller: AskedBy) -> list[AclRule]:
         return list(await caller.client.own_device_rules())
 
     @post("/", summary="Adds a rule")
-    async def add_rule(self, caller: Caller, data: RuleBody) -> AclRule:
+    async def add_rule(self, caller: AskedBy, data: JSONBody[RuleBody]) -> AclRule:
         return await caller.client.add_rule(data.subject, data.resource, data.action, confirmed=data.confirmed)
 
     @delete("/{rule_id:str}", summary="Removes a rule")
-    async def remove_rule(self, caller: Caller, rule_id: str, confirmed: bool = False) -> None:
+    async def remove_rule(self, caller: AskedBy, rule_id: FromPath[str], confirmed: FromQuery[bool] = False) -> None:
         await caller.client.remove_rule(rule_id, confirmed=confirmed)
 
     @post("/subjects", summary="Adds a person, a group or a machine client")
-    async def add_subject(self, caller: Caller, data: SubjectBody) -> Subject:
+    async def add_subject(self, caller: AskedBy, data: JSONBody[SubjectBody]) -> Subject:
         return await caller.client.add_subject(data.subject, data.display_name)
 
     @post("/groups", summary="Puts a subject into a group")
-    async def add_member(self, caller: Caller, data: MemberBody) -> Membership:
+    async def add_member(self, caller: AskedBy, data: JSONBody[MemberBody]) -> Membership:
         return await caller.client.add_member(data.group, data.member, confirmed=data.confirmed)
 
     @delete("/groups/{group:str}/{member:str}", summary="Takes a subject out of a group")
-    async def remove_member(self, caller: Caller, group: str, member: str, confirmed: bool = False) -> None:
+    async def remove_member(
+        self, caller: AskedBy, group: FromPath[str], member: FromPath[str], confirmed: FromQuery[bool] = False
+    ) -> None:
         await caller.client.remove_member(group, member, confirmed=confirmed)
 
 
@@ -61,9 +64,9 @@ class PolicyCalls(Controller):
     tags = ["policy"]
 
     @get("/", summary="The policy")
-    async def policy(self, caller: Caller) -> Policy:
+    async def policy(self, caller: AskedBy) -> Policy:
         return await caller.client.policy()
 
     @put("/", summary="Sets the policy")
-    async def set_policy(self, caller: Caller, data: Policy) -> Policy:
+    async def set_policy(self, caller: AskedBy, data: JSONBody[Policy]) -> Policy:
         return await caller.client.set_policy(data)

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from sealyard.model.access import device_resource
 from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.routes.pages import Cursor, Size, page
 from sealyard.server.wire import CheckpointBody
 
@@ -32,16 +32,16 @@ class AuditCalls(Controller):
     async def entries(
         self,
         request: Calling,
-        caller: Caller,
+        caller: AskedBy,
         size: Size = 100,
         cursor: Cursor = None,
-        resource_type: Annotated[str, Parameter(query="resourceType")] = "",
-        resource: str = "",
-        author: str = "",
-        change: AuditChange | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str = "",
+        resource_type: Annotated[str, QueryParameter(name="resourceType")] = "",
+        resource: FromQuery[str] = "",
+        author: FromQuery[str] = "",
+        change: FromQuery[AuditChange | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        text: FromQuery[str] = "",
     ) -> Response[list[AuditEntry]]:
         match = AuditFilter(
             resource_type=resource_type,
@@ -56,13 +56,13 @@ class AuditCalls(Controller):
 
     @get("/deviceconfigs/{config_id:str}", summary="Entries about a device configuration")
     async def of_device(
-        self, request: Calling, caller: Caller, config_id: str, size: Size = 100, cursor: Cursor = None
+        self, request: Calling, caller: AskedBy, config_id: FromPath[str], size: Size = 100, cursor: Cursor = None
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
 
     @get("/resources/{resource_type:str}", summary="Entries about resources of a type")
     async def of_type(
-        self, request: Calling, caller: Caller, resource_type: str, size: Size = 100, cursor: Cursor = None
+        self, request: Calling, caller: AskedBy, resource_type: FromPath[str], size: Size = 100, cursor: Cursor = None
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
 
@@ -70,23 +70,23 @@ class AuditCalls(Controller):
     async def of_resource(
         self,
         request: Calling,
-        caller: Caller,
-        resource_type: str,
-        resource_id: str,
+        caller: AskedBy,
+        resource_type: FromPath[str],
+        resource_id: FromPath[str],
         size: Size = 100,
         cursor: Cursor = None,
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
 
     @get("/{seq:int}", summary="One entry, by its number")
-    async def entry(self, caller: Caller, seq: int) -> AuditEntry:
+    async def entry(self, caller: AskedBy, seq: FromPath[int]) -> AuditEntry:
         found = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
         if not found or found[0].seq != seq:
             raise NotFoundError(f"There is no entry {seq}.", "The newest ones are listed without a number.")
         return found[0]
 
     @get("/export", summary="All of it, oldest first", media_type="text/plain")
-    async def export(self, caller: Caller, kind: Literal["jsonl", "csv"] = "jsonl") -> Stream:
+    async def export(self, caller: AskedBy, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
         lines = caller.client.export_audit(kind)
         first = await anext(lines, "")
 
@@ -98,12 +98,12 @@ class AuditCalls(Controller):
         return Stream(all_of_it(), media_type=f"{MEDIA[kind]}; charset=utf-8")
 
     @post("/verification", status_code=200, summary="Recomputes everything")
-    async def verify(self, caller: Caller, data: CheckpointBody) -> AuditReport:
+    async def verify(self, caller: AskedBy, data: JSONBody[CheckpointBody]) -> AuditReport:
         return await caller.client.verify_audit(checkpoint=data.checkpoint)
 
 
 async def _page(
-    request: Calling, caller: Caller, match: AuditFilter, size: int, cursor: str | None
+    request: Calling, caller: AskedBy, match: AuditFilter, size: int, cursor: str | None
 ) -> Response[list[AuditEntry]]:
     below = _number(cursor) if cursor is not None else None
     found = await caller.client.audit(match, below=below, limit=size)

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from litestar import Request, post
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody
 
 from sealyard.client.checking import signs_digests
 from sealyard.model.errors import TooLargeError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskKind
 from sealyard.model.value import Value
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.problems import MediaTypeError
 from sealyard.server.reached import base_url
 from sealyard.server.receiving import receive_encryption, receive_package
@@ -28,7 +28,7 @@ Calling = Request[Any, Any, Any]
 
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(header="Idempotency-Key", max_length=200, description="the same key gives the same task"),
+    HeaderParameter(name="Idempotency-Key", max_length=200, description="the same key gives the same task"),
 ]
 
 
@@ -44,7 +44,7 @@ class PackagingTasks(TaskCalls):
     kind: ClassVar[TaskKind | None] = TaskKind.PACKAGING
 
     @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Asks for a package")
-    async def create(self, request: Calling, caller: Caller, idempotency_key: IdempotencyKey = None) -> TaskDocument:
+    async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
         if _media(request) == "multipart/form-data":
             body = await receive_package(request, caller)
         else:
@@ -60,7 +60,7 @@ class EncryptionTasks(TaskCalls):
     kind: ClassVar[TaskKind | None] = TaskKind.ENCRYPTION
 
     @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Encrypts a file")
-    async def create(self, request: Calling, caller: Caller, idempotency_key: IdempotencyKey = None) -> TaskDocument:
+    async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
         if _media(request) == "multipart/form-data":
             body = await receive_encryption(request, caller)
         else:
@@ -77,7 +77,7 @@ class SigningTasks(TaskCalls):
 
     @post("/", summary="Asks for a signature")
     async def create(
-        self, request: Calling, caller: Caller, data: SigningBody, idempotency_key: IdempotencyKey = None
+        self, request: Calling, caller: AskedBy, data: JSONBody[SigningBody], idempotency_key: IdempotencyKey = None
     ) -> TaskDocument:
         is_digest = data.is_digest
         if is_digest is None:
@@ -95,7 +95,7 @@ class SigningTasks(TaskCalls):
         return task_document(await caller.client.create_signing(asked), base_url(request))
 
 
-async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
+async def _package(caller: AskedBy, body: PackageBody, key: str | None) -> Task:
     asked = PackageRequest(
         config=body.device_config_id,
         firmware=await caller.host.inputs_of(caller.subject, body.input_ids),
@@ -109,7 +109,7 @@ async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
     return task
 
 
-async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
+async def _encryption(caller: AskedBy, body: EncryptionBody, key: str | None) -> Task:
     (file,) = await caller.host.inputs_of(caller.subject, (body.input_id,))
     asked = EncryptionRequest(
         config=body.device_config_id, file=file, name=body.name, content_type=body.content_type, client_token=key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Controller, delete, get, post
+from litestar.params import FromPath, JSONBody
 
 from sealyard.model.credentials import (
     AccessToken,
@@ -11,7 +12,7 @@ from sealyard.model.credentials import (
     OneTimePasswordState,
     TokenRequest,
 )
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.wire import EnrolmentBody, PasswordBody
 
 
@@ -22,15 +23,15 @@ class Tokens(Controller):
     tags = ["credentials"]
 
     @get("/", summary="One's own tokens, or all")
-    async def tokens(self, caller: Caller) -> list[AccessToken]:
+    async def tokens(self, caller: AskedBy) -> list[AccessToken]:
         return list(await caller.client.tokens())
 
     @post("/", summary="Makes a token")
-    async def create(self, caller: Caller, data: TokenRequest) -> IssuedToken:
+    async def create(self, caller: AskedBy, data: JSONBody[TokenRequest]) -> IssuedToken:
         return await caller.client.create_token(data)
 
     @delete("/{token_id:str}", summary="Revokes a token")
-    async def revoke(self, caller: Caller, token_id: str) -> None:
+    async def revoke(self, caller: AskedBy, token_id: FromPath[str]) -> None:
         await caller.client.revoke_token(token_id)
 
 
@@ -41,17 +42,17 @@ class OneTimePasswords(Controller):
     tags = ["credentials"]
 
     @get("/", summary="Whether one is enrolled")
-    async def state(self, caller: Caller) -> OneTimePasswordState:
+    async def state(self, caller: AskedBy) -> OneTimePasswordState:
         return await caller.client.one_time_password()
 
     @post("/", summary="Begins an enrolment")
-    async def enrol(self, caller: Caller, data: EnrolmentBody) -> OneTimePasswordEnrolment:
+    async def enrol(self, caller: AskedBy, data: JSONBody[EnrolmentBody]) -> OneTimePasswordEnrolment:
         return await caller.client.enrol_one_time_password(data.current)
 
     @post("/confirmation", status_code=204, summary="Ends the enrolment with a first password")
-    async def confirm(self, caller: Caller, data: PasswordBody) -> None:
+    async def confirm(self, caller: AskedBy, data: JSONBody[PasswordBody]) -> None:
         await caller.client.confirm_one_time_password(data.password)
 
     @delete("/{subject:str}", summary="Forgets somebody's enrolment")
-    async def reset(self, caller: Caller, subject: str) -> None:
+    async def reset(self, caller: AskedBy, subject: FromPath[str]) -> None:
         await caller.client.reset_one_time_password(subject)

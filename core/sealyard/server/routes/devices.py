@@ -7,10 +7,10 @@ from typing import Annotated
 
 from anyio import to_thread
 from litestar import Controller, Response, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sealyard.client.catalogues import AlgorithmTerms, Catalogues, read_catalogues
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.private_files import private_folder
 from sealyard.server.wire import (
     AlgorithmDocument,
@@ -32,25 +32,30 @@ class DeviceConfigurations(Controller):
     tags = ["device configurations"]
 
     @get("/", summary="The newest version of each configuration one may see")
-    async def devices(self, caller: Caller) -> list[DeviceDocument]:
+    async def devices(self, caller: AskedBy) -> list[DeviceDocument]:
         return [device_document(each) for each in await caller.client.devices()]
 
     @post("/", summary="Makes a configuration, with its keys")
-    async def create(self, caller: Caller, data: DeviceBody) -> DeviceDocument:
+    async def create(self, caller: AskedBy, data: JSONBody[DeviceBody]) -> DeviceDocument:
         return device_document(await caller.client.create_device(device_request(data)))
 
     @get("/{config_id:str}", summary="A configuration, by id or name")
     async def device(
-        self, caller: Caller, config_id: str, version: Annotated[int | None, Parameter(ge=1, le=10**9)] = None
+        self,
+        caller: AskedBy,
+        config_id: FromPath[str],
+        version: Annotated[int | None, QueryParameter(ge=1, le=10**9)] = None,
     ) -> DeviceDocument:
         return device_document(await caller.client.device(config_id, version))
 
     @patch("/{config_id:str}", summary="Makes a new version")
-    async def update(self, caller: Caller, config_id: str, data: DeviceUpdateBody) -> DeviceDocument:
+    async def update(
+        self, caller: AskedBy, config_id: FromPath[str], data: JSONBody[DeviceUpdateBody]
+    ) -> DeviceDocument:
         return device_document(await caller.client.update_device(data.request(config_id)))
 
     @get("/{config_id:str}/certificates", summary="Its signing certificates (PEM)")
-    async def certificates(self, caller: Caller, config_id: str) -> list[CertificateDocument]:
+    async def certificates(self, caller: AskedBy, config_id: FromPath[str]) -> list[CertificateDocument]:
         found = await caller.client.device_certificates(config_id)
         return [CertificateDocument(name=name, certificate=pem) for name, pem in found]
 
@@ -60,7 +65,9 @@ class DeviceConfigurations(Controller):
         media_type="application/octet-stream",
         summary="Its symmetric key, for provisioning devices",
     )
-    async def export_key(self, caller: Caller, config_id: str, data: ConfirmationBody) -> Response[bytes]:
+    async def export_key(
+        self, caller: AskedBy, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
+    ) -> Response[bytes]:
         """The worker writes it to a file that only we can read, and that is gone before the answer."""
         with private_folder(caller.host.folder) as folder:
             path = folder / secrets.token_hex(8)

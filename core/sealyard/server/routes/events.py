@@ -8,12 +8,12 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller, get
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.events import Event, TaskProgress
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy, Caller
 
 BEAT_SECONDS = 10.0
 """Without a word for much longer, a client may take the line for dead."""
@@ -28,9 +28,9 @@ class EventCalls(Controller):
     @get("/", summary="Events, as they happen", media_type="text/event-stream")
     async def events(
         self,
-        caller: Caller,
-        after: Annotated[int | None, Parameter(ge=0, le=2**53, description="the cursor to go on behind")] = None,
-        last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID", description="as `after`")] = None,
+        caller: AskedBy,
+        after: Annotated[int | None, QueryParameter(ge=0, le=2**53, description="the cursor to go on behind")] = None,
+        last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="as `after`")] = None,
     ) -> Stream:
         if after is None and last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
             after = int(last_event_id[:16])

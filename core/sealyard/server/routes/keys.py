@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from litestar import Controller, get, post
+from litestar.params import JSONBody
 
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import KeyImport
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.private_files import private_folder, write_private
 from sealyard.server.wire import KeyBody, KeyUriBody
 
@@ -18,11 +19,11 @@ class Keys(Controller):
     tags = ["keys"]
 
     @get("/", summary="The keys on record")
-    async def keys(self, caller: Caller) -> list[KeyInfo]:
+    async def keys(self, caller: AskedBy) -> list[KeyInfo]:
         return list(await caller.client.keys())
 
     @post("/", summary="Imports a key (PEM, PKCS#12 or raw AES bytes)")
-    async def import_key(self, caller: Caller, data: KeyBody) -> KeyInfo:
+    async def import_key(self, caller: AskedBy, data: JSONBody[KeyBody]) -> KeyInfo:
         with private_folder(caller.host.folder) as folder:
             certificate = write_private(folder / "certificate", data.certificate) if data.certificate else None
             request = KeyImport(
@@ -36,5 +37,5 @@ class Keys(Controller):
             return await caller.client.import_key(request)
 
     @post("/rotation", status_code=200, summary="Makes the next version of a key")
-    async def rotate(self, caller: Caller, data: KeyUriBody) -> KeyInfo:
+    async def rotate(self, caller: AskedBy, data: JSONBody[KeyUriBody]) -> KeyInfo:
         return await caller.client.rotate_key(data.uri)

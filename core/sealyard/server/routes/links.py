@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Controller, Request, get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import Stream
 
 from sealyard.model.errors import NotAllowedError
@@ -24,13 +24,13 @@ class LinkCalls(Controller):
     async def follow(
         self,
         request: Request[Any, Any, Any],
-        workspace_id: str,
-        task_id: str,
-        expires: str,
-        signature: str,
-        range_: Annotated[str | None, Parameter(header="Range", description="bytes=FIRST-LAST")] = None,
-        if_range: Annotated[str | None, Parameter(header="If-Range")] = None,
-        if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+        workspace_id: FromPath[str],
+        task_id: FromPath[str],
+        expires: FromQuery[str],
+        signature: FromQuery[str],
+        range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
+        if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
+        if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
         tenants: Tenants = request.app.state.tenants
         host = tenants.of_workspace(workspace_id)

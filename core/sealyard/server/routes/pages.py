@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from litestar import Request, Response
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from sealyard.server.wire import next_page
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 LONGEST_PAGE = 1000
 
-Size = Annotated[int, Parameter(ge=1, le=LONGEST_PAGE, description="how many at most")]
-Cursor = Annotated[str | None, Parameter(description="where to go on: X-SE-CURSOR of the page before")]
+Size = Annotated[int, QueryParameter(ge=1, le=LONGEST_PAGE, description="how many at most")]
+Cursor = Annotated[str | None, QueryParameter(description="where to go on: X-SE-CURSOR of the page before")]
 
 
 def page(

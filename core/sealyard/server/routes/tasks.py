@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from sealyard.model.errors import NotFoundError
 from sealyard.model.requests import Decidable, TaskCounts, TaskFilter
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Origin, ResultState, Task, TaskKind, TaskStatus
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.delivering import Wanted, deliver
 from sealyard.server.reached import base_url
 from sealyard.server.routes.pages import Cursor, Size, page
@@ -28,16 +28,16 @@ class TaskCalls(Controller):
     async def tasks(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
+        caller: AskedBy,
         size: Size = 100,
         cursor: Cursor = None,
-        status: TaskStatus | None = None,
-        device_config_id: Annotated[str | None, Parameter(query="deviceConfigId")] = None,
-        created_by: Annotated[str | None, Parameter(query="createdBy")] = None,
-        result_state: Annotated[ResultState | None, Parameter(query="resultState")] = None,
-        text: Annotated[str, Parameter(description="in name, id or file names")] = "",
-        waiting_for_me: Annotated[bool, Parameter(query="waitingForMe")] = False,
-        oldest_first: Annotated[bool, Parameter(query="oldestFirst")] = False,
+        status: FromQuery[TaskStatus | None] = None,
+        device_config_id: Annotated[str | None, QueryParameter(name="deviceConfigId")] = None,
+        created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
+        result_state: Annotated[ResultState | None, QueryParameter(name="resultState")] = None,
+        text: Annotated[str, QueryParameter(description="in name, id or file names")] = "",
+        waiting_for_me: Annotated[bool, QueryParameter(name="waitingForMe")] = False,
+        oldest_first: Annotated[bool, QueryParameter(name="oldestFirst")] = False,
     ) -> Response[list[TaskDocument]]:
         filters = TaskFilter(
             status=status,
@@ -54,16 +54,16 @@ class TaskCalls(Controller):
         return page(request, documents, found.next, found.total)
 
     @get("/{task_id:str}", summary="A task")
-    async def task(self, request: Request[Any, Any, Any], caller: Caller, task_id: str) -> TaskDocument:
+    async def task(self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str]) -> TaskDocument:
         return task_document(await self._found(caller, task_id), base_url(request))
 
     @get("/{task_id:str}/review", summary="All an approver must see before a decision")
-    async def review(self, caller: Caller, task_id: str) -> Decidable:
+    async def review(self, caller: AskedBy, task_id: FromPath[str]) -> Decidable:
         return await caller.client.decidable((await self._found(caller, task_id)).id)
 
     @post("/{task_id:str}/approval", status_code=202, summary="Approves or rejects a task")
     async def decide(
-        self, request: Request[Any, Any, Any], caller: Caller, task_id: str, data: DecisionBody
+        self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str], data: JSONBody[DecisionBody]
     ) -> TaskDocument:
         task = await self._found(caller, task_id)
         decided = await caller.client.decide(
@@ -78,29 +78,29 @@ class TaskCalls(Controller):
 
     @post("/{task_id:str}/withdrawal", status_code=200, summary="Takes back a task of one's own")
     async def withdraw(
-        self, request: Request[Any, Any, Any], caller: Caller, task_id: str, data: ReasonBody
+        self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str], data: JSONBody[ReasonBody]
     ) -> TaskDocument:
         task = await self._found(caller, task_id)
         return task_document(await caller.client.withdraw(task.id, data.reason), base_url(request))
 
     @post("/{task_id:str}/cancellation", status_code=202, summary="Cancels a task that has not ended")
-    async def cancel(self, request: Request[Any, Any, Any], caller: Caller, task_id: str) -> TaskDocument:
+    async def cancel(self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str]) -> TaskDocument:
         task = await self._found(caller, task_id)
         return task_document(await caller.client.cancel(task.id), base_url(request))
 
     @post("/{task_id:str}/renewal", status_code=200, summary="Gives a result that is still kept a new link")
-    async def renew(self, request: Request[Any, Any, Any], caller: Caller, task_id: str) -> TaskDocument:
+    async def renew(self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str]) -> TaskDocument:
         task = await self._found(caller, task_id)
         return task_document(await caller.client.renew(task.id), base_url(request))
 
     @get("/{task_id:str}/download", summary="What came of a task that is DONE", media_type="application/octet-stream")
     async def download(
         self,
-        caller: Caller,
-        task_id: str,
-        range_: Annotated[str | None, Parameter(header="Range", description="bytes=FIRST-LAST")] = None,
-        if_range: Annotated[str | None, Parameter(header="If-Range")] = None,
-        if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+        caller: AskedBy,
+        task_id: FromPath[str],
+        range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
+        if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
+        if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
         task = await self._found(caller, task_id)
         return await deliver(
@@ -111,7 +111,7 @@ class TaskCalls(Controller):
         )
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Says that a result came whole and was checked")
-    async def receipt(self, caller: Caller, task_id: str) -> None:
+    async def receipt(self, caller: AskedBy, task_id: FromPath[str]) -> None:
         await caller.client.downloaded((await self._found(caller, task_id)).id)
 
     @get(
@@ -119,10 +119,10 @@ class TaskCalls(Controller):
         media_type="application/x-pem-file",
         summary="The certificate that the result is to be checked with",
     )
-    async def certificate(self, caller: Caller, task_id: str) -> str:
+    async def certificate(self, caller: AskedBy, task_id: FromPath[str]) -> str:
         return await caller.client.certificate((await self._found(caller, task_id)).id)
 
-    async def _found(self, caller: Caller, task_id: str) -> Task:
+    async def _found(self, caller: AskedBy, task_id: FromPath[str]) -> Task:
         """One of another kind is not here."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
@@ -137,5 +137,5 @@ class AllTasks(TaskCalls):
     tags = ["tasks"]
 
     @get("/counts", summary="How many tasks one sees")
-    async def counts(self, caller: Caller) -> TaskCounts:
+    async def counts(self, caller: AskedBy) -> TaskCounts:
         return await caller.client.counts()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from litestar import Controller, delete, get, post
+from litestar.params import FromPath, JSONBody
 
 from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 
 
 class Webhooks(Controller):
@@ -15,19 +16,19 @@ class Webhooks(Controller):
     tags = ["webhooks"]
 
     @get("/", summary="The webhooks")
-    async def webhooks(self, caller: Caller) -> list[Webhook]:
+    async def webhooks(self, caller: AskedBy) -> list[Webhook]:
         return list(await caller.client.webhooks())
 
     @post("/", summary="Adds a webhook")
-    async def add(self, caller: Caller, data: WebhookRequest) -> NewWebhook:
+    async def add(self, caller: AskedBy, data: JSONBody[WebhookRequest]) -> NewWebhook:
         return await caller.client.add_webhook(data)
 
     @delete("/{webhook_id:str}", summary="Removes a webhook")
-    async def remove(self, caller: Caller, webhook_id: str) -> None:
+    async def remove(self, caller: AskedBy, webhook_id: FromPath[str]) -> None:
         await caller.client.remove_webhook(webhook_id)
 
     @get("/{webhook_id:str}/deadLetter", summary="What it could not be told of")
-    async def dead_letters(self, caller: Caller, webhook_id: str) -> list[DeadLetter]:
+    async def dead_letters(self, caller: AskedBy, webhook_id: FromPath[str]) -> list[DeadLetter]:
         return list(await caller.client.dead_letters(webhook_id))
 
 
@@ -38,5 +39,5 @@ class DeadLetters(Controller):
     tags = ["webhooks"]
 
     @post("/{letter_id:str}/redelivery", status_code=202, summary="Takes a dead letter up again")
-    async def redeliver(self, caller: Caller, letter_id: str) -> None:
+    async def redeliver(self, caller: AskedBy, letter_id: FromPath[str]) -> None:
         await caller.client.redeliver(letter_id)

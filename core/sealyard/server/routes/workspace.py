@@ -8,7 +8,7 @@ import msgspec
 from litestar import Controller, Request, get
 
 from sealyard.model.requests import WorkspaceInfo
-from sealyard.server.caller import Caller
+from sealyard.server.caller import AskedBy
 from sealyard.server.reached import base_url
 
 
@@ -17,7 +17,7 @@ class WorkspaceCalls(Controller):
     tags = ["workspace"]
 
     @get("/", summary="Where one is, as whom, with which rights, and what four eyes means here")
-    async def workspace(self, request: Request[Any, Any, Any], caller: Caller) -> WorkspaceInfo:
+    async def workspace(self, request: Request[Any, Any, Any], caller: AskedBy) -> WorkspaceInfo:
         info = await caller.client.workspace()
         # Where its folder lies concerns only those who sit at the machine.
         return info if caller.local else msgspec.structs.replace(info, place=base_url(request))
