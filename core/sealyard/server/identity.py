@@ -41,7 +41,7 @@ class Identity:
     """Decides for each request who asks; nothing is remembered between two of them."""
 
     def __init__(self, tenants: Tenants, limits: Limits | None, verify: Verify | None, largest_body: int) -> None:
-        """``limits``: for bearers of tokens. ``verify``: for tokens that are not ours, where an issuer is configured."""
+        """``limits``: for bearers of tokens. ``verify``: for tokens that are not ours, with an issuer configured."""
         self._tenants = tenants
         self._limits = limits
         self._verify = verify
