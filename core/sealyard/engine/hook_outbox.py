@@ -136,13 +136,17 @@ class HookOutbox:
         """Waits for a change, at most until ``before``."""
         waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._changed.wait())}
         if before is not None:
-            seconds = (before - self._ledger.clock.now()).total_seconds()
-            waits.add(asyncio.ensure_future(self._ledger.clock.sleep(seconds)))
+            waits.add(asyncio.ensure_future(self._sleep_until(before)))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waits:
                 each.cancel()
+
+    async def _sleep_until(self, moment: datetime) -> None:
+        seconds = (moment - self._ledger.clock.now()).total_seconds()
+        if seconds > 0:
+            await self._ledger.clock.sleep(seconds)
 
     def _settle(self, draft: Draft, hook: Hook, notice: Notice, *, failing: str) -> None:
         draft.remove(NOTICES, notice.id)
