@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +56,9 @@ class Uploads(Part):
             upload = self._upload(file)
             if upload is not None:
                 self._uploads[file].remove(upload)
-                await _forget(self._calls, upload.id)
+                # Whether it is there or not.
+                with contextlib.suppress(NotFoundError):
+                    await self._calls.answer(_deletion(upload.id), repeatable=True)
 
     def ids(self, files: Iterable[InputFile]) -> list[str]:
         """The uploads that they came under. Raises :class:`InputError` for what was not handed in here."""
@@ -94,59 +96,61 @@ class _Sending:
             raise
         except SealyardError:
             # What was wrong is what counts; what is left over there goes by itself after a day.
-            with contextlib.suppress(SealyardError):
-                await _forget(self._calls, self._id)
+            with contextlib.suppress(SealyardError, LaterError):
+                await self._calls.once(_deletion(self._id))
             raise
 
     async def _until_complete(self) -> _State:
         tries = self._calls.tries()
-        offset = 0
-        while True:
+        state = _State(offset=0, complete=False)
+        lost = False
+        while not state.complete:
+            before = state.offset
             try:
-                state = self._state(await self._put(offset))
-            except (ConnectionLostError, LaterError) as error:
-                await self._calls.wait(tries, error)
-                state = await self._there()
+                state = await (self._there() if lost else self._rest(before))
+                lost = False
             except ConflictError as error:
-                # The server has more than was thought: a broken line ends later over there.
+                # The server has more of it than was thought: a line that broke here ends later over there.
+                lost = True
                 await tries.pause(error)
-                state = await self._there()
-            if state.complete:
-                return state
-            if state.offset > offset:
+            except (ConnectionLostError, LaterError) as error:
+                lost = True
+                await self._calls.wait(tries, error)
+            if state.offset > before:
                 tries.begin_anew()
-            offset = state.offset
+        return state
 
-    async def _put(self, offset: int) -> Answer:
-        size = self._reading.size
-        headers = {
-            "Content-Type": "application/offset+octet-stream",
-            "Content-Length": str(size - offset),
-            "Upload-Offset": str(offset),
-        }
-        return await self._calls.once(
-            Call(
-                method="PUT",
-                path=self._path,
-                query=query(name=self._reading.name, size=size),
-                headers=headers,
-                content=self._reading.pieces(offset),
-            )
-        )
+    async def _rest(self, offset: int) -> _State:
+        return await self._put(offset, self._reading.pieces(offset), self._reading.size - offset)
 
     async def _there(self) -> _State:
-        """What the server has of it; nothing where it never heard of it."""
+        """What the server has of it.
+
+        Where it never heard of it, it may have refused it: the word for that gets lost where it comes in the middle
+        of a body. So it is asked whether it takes the upload, without a body.
+        """
         try:
             return self._state(await self._calls.read(self._path))
         except NotFoundError:
-            return _State(offset=0, complete=False)
+            return await self._put(0, b"", 0)
+
+    async def _put(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _State:
+        call = Call(
+            method="PUT",
+            path=self._path,
+            query=query(name=self._reading.name, size=self._reading.size),
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(length),
+                "Upload-Offset": str(offset),
+            },
+            content=content,
+        )
+        return self._state(await self._calls.once(call))
 
     def _state(self, answer: Answer) -> _State:
         return self._calls.decoded(answer, _State)
 
 
-async def _forget(calls: Calls, upload_id: str) -> None:
-    """Whether it is there or not."""
-    call = Call(method="DELETE", path=f"/upload/{segment(upload_id)}")
-    with contextlib.suppress(NotFoundError):
-        await calls.answer(call, repeatable=True)
+def _deletion(upload_id: str) -> Call:
+    return Call(method="DELETE", path=f"/upload/{segment(upload_id)}")

@@ -1,0 +1,379 @@
+"""What becomes of a call when answers are lost, lines break, and a server says no, or later."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from client_double import START, FakeClock
+from scripted_server import INFO, ME, Exchange, ScriptedServer, client_of, free_port, serving, task
+
+from sealyard.model.access import AclRule, Action
+from sealyard.model.errors import (
+    AuthenticationError,
+    ConflictError,
+    ConnectionLostError,
+    NotAllowedError,
+    NotFoundError,
+    Reach,
+    ResultExpiredError,
+    SealyardError,
+    TooManyRequestsError,
+)
+from sealyard.model.requests import SigningRequest, TaskFilter
+from sealyard.model.tasks import Decision, Task, TaskStatus, Verdict
+
+RULE = AclRule(
+    id="r1", subject=ME, resource="RESOURCE_TYPE:KEY", action=Action.VIEW, created_by=ME, created_at=datetime.now(UTC)
+)
+
+
+def test_a_lost_answer_ends_as_done_with_one_task() -> None:
+    made: dict[str, Task] = {}
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.body()
+        token = exchange.headers["idempotency-key"]
+        first = token not in made
+        found = made.setdefault(token, task(f"t{len(made)}"))
+        if first:
+            exchange.cut()
+        else:
+            await exchange.answer(found, 201)
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            assert (await client.create_signing(SigningRequest(config="gateway", message=b"m"))).id == "t0"
+            assert server.calls == ["POST /signingTask"] * 2
+            await client.create_signing(SigningRequest(config="gateway", message=b"m"))
+            assert len(made) == 2
+            await client.create_signing(SigningRequest(config="gateway", message=b"m", client_token="mine"))
+            assert list(made)[2] == "mine"
+
+    asyncio.run(run())
+
+
+def test_a_read_is_asked_again_until_it_is_answered() -> None:
+    async def handler(exchange: Exchange) -> None:
+        if len(server.calls) < 4:
+            exchange.cut()
+        else:
+            await exchange.answer(INFO)
+
+    server = ScriptedServer(handler)
+
+    async def run() -> None:
+        await server.start()
+        clock = FakeClock()
+        client = client_of(server.url, clock=clock)
+        assert await client.workspace() == INFO
+        assert len(clock.slept) == 3
+        assert all(0 < earlier < later * 2.1 for earlier, later in zip(clock.slept, clock.slept[1:], strict=False))
+
+    asyncio.run(run())
+
+
+def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.body()
+        exchange.cut()
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(ConnectionLostError) as caught:
+                await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW)
+            assert server.calls == ["POST /acl"]
+            assert caught.value.reach is Reach.PERHAPS
+            assert "may have been done" in caught.value.advice
+
+    asyncio.run(run())
+
+
+def test_a_change_that_certainly_did_not_reach_the_server_is_repeated() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.answer(RULE, 201)
+
+    server = ScriptedServer(handler)
+
+    class StartingClock(FakeClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if len(self.slept) == 3:
+                await server.start(port=port)
+
+    port = free_port()
+
+    async def run() -> None:
+        client = client_of(f"http://127.0.0.1:{port}", clock=StartingClock())
+        assert await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW) == RULE
+        assert server.calls == ["POST /acl"]
+
+    asyncio.run(run())
+
+
+def test_patience_ends() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        client = client_of("http://127.0.0.1:1", clock=clock, patience=20.0)
+        with pytest.raises(ConnectionLostError) as caught:
+            await client.workspace()
+        assert caught.value.reach is Reach.NOBODY
+        assert 10.0 < (clock.now() - START).total_seconds() <= 20.0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("said", ["7", format_datetime(START.replace(second=7), usegmt=True)])
+@pytest.mark.parametrize(("status", "code"), [(429, "too-many-requests"), (503, "workspace-held")])
+def test_a_429_and_a_503_wait_as_long_as_they_say_even_for_a_change(said: str, status: int, code: str) -> None:
+    clock = FakeClock()
+
+    async def handler(exchange: Exchange) -> None:
+        if clock.slept:
+            await exchange.answer(RULE, 201)
+        else:
+            await exchange.refuse(status, code, headers={"Retry-After": said})
+
+    async def run() -> None:
+        async with serving(handler, clock=clock) as (server, client):
+            assert await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW) == RULE
+            assert len(server.calls) == 2
+            assert 7.0 <= clock.slept[0] < 8.0
+
+    asyncio.run(run())
+
+
+def test_a_429_that_asks_for_more_than_patience_is_told_with_how_long() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.refuse(429, "too-many-requests", headers={"Retry-After": "3600"})
+
+    async def run() -> None:
+        async with serving(handler) as (_, client):
+            with pytest.raises(TooManyRequestsError) as caught:
+                await client.workspace()
+            assert caught.value.retry_after == 3600.0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "unauthenticated", AuthenticationError),
+        (403, "not-allowed", NotAllowedError),
+        (404, "not-found", NotFoundError),
+        (409, "conflict", ConflictError),
+        (410, "result-expired", ResultExpiredError),
+        (500, "from-a-later-version", SealyardError),
+    ],
+)
+def test_a_refusal_is_the_familys_error_and_is_not_asked_again(
+    status: int, code: str, kind: type[SealyardError]
+) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.refuse(status, code, "It is \x1b[31mred.")
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(SealyardError) as caught:
+                await client.task("t1")
+            assert type(caught.value) is kind
+            assert (caught.value.message, caught.value.advice) == ("It is \\x1b[31mred.", "Do this.")
+            assert len(server.calls) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_what_is_no_server_of_ours_is_told_so_at_once(status: int) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.answer(b"<html>Welcome</html>", status, {"Location": "http://elsewhere.example/"})
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(ConnectionLostError, match="no server of Sealyard"):
+                await client.workspace()
+            assert len(server.calls) == 1
+
+    asyncio.run(run())
+
+
+def test_a_gateway_without_its_server_is_asked_again() -> None:
+    async def handler(exchange: Exchange) -> None:
+        if len(server.calls) == 1:
+            await exchange.answer(b"<html>Bad Gateway</html>", 502)
+        else:
+            await exchange.answer(INFO)
+
+    server = ScriptedServer(handler)
+
+    async def run() -> None:
+        await server.start()
+        assert await client_of(server.url).workspace() == INFO
+
+    asyncio.run(run())
+
+
+# ---- decisions
+
+
+class Desk:
+    """One task that is decided upon; ``losing`` answers to decisions are lost, before or after they are recorded."""
+
+    def __init__(self, *, losing: int, recording: bool) -> None:
+        self.task = task()
+        self.decided = 0
+        self.losing = losing
+        self.recording = recording
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.call == "GET /workspace":
+            await exchange.answer(INFO)
+        elif exchange.method == "GET":
+            await exchange.answer(self.task)
+        else:
+            await self._decide(exchange)
+
+    async def _decide(self, exchange: Exchange) -> None:
+        await exchange.body()
+        self.losing -= 1
+        if self.losing >= 0 and not self.recording:
+            exchange.cut()
+            return
+        if self.task.approvals:
+            await exchange.refuse(409, "conflict", "You decided already.")
+            return
+        self.decided += 1
+        decision = Decision(by=ME, verdict=Verdict.APPROVED, at=datetime.now(UTC), digest="d1")
+        self.task = task(status=TaskStatus.SCHEDULED, approvals=(decision,))
+        if self.losing >= 0:
+            exchange.cut()
+        else:
+            await exchange.answer(self.task, 202)
+
+
+@pytest.mark.parametrize("recording", [True, False])
+def test_a_decision_whose_answer_is_lost_is_made_exactly_once(recording: bool) -> None:
+    desk = Desk(losing=1, recording=recording)
+
+    async def run() -> None:
+        async with serving(desk) as (server, client):
+            decided = await client.decide("t1", Verdict.APPROVED, digest="d1")
+            assert decided.status is TaskStatus.SCHEDULED
+            assert desk.decided == 1
+            assert server.calls.count("POST /task/t1/approval") == (1 if recording else 2)
+
+    asyncio.run(run())
+
+
+def test_a_decision_that_somebody_else_prevented_is_refused_though_an_answer_was_lost() -> None:
+    desk = Desk(losing=1, recording=False)
+    other = Decision(by="USER:other", verdict=Verdict.APPROVED, at=datetime.now(UTC), digest="d1")
+    desk.task = task(approvals=(other,))
+
+    async def run() -> None:
+        async with serving(desk) as (_, client):
+            with pytest.raises(ConflictError):
+                await client.decide("t1", Verdict.APPROVED, digest="d1")
+
+    asyncio.run(run())
+
+
+def test_a_cancellation_whose_answer_is_lost_is_looked_up() -> None:
+    cancelled = False
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal cancelled
+        if exchange.method == "POST":
+            cancelled = True
+            exchange.cut()
+        elif exchange.path == "/workspace":
+            await exchange.answer(INFO)
+        else:
+            await exchange.answer(task(status=TaskStatus.CANCELLED if cancelled else TaskStatus.RUNNING))
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            assert (await client.cancel("t1")).status is TaskStatus.CANCELLED
+            assert server.calls.count("POST /task/t1/cancellation") == 1
+
+    asyncio.run(run())
+
+
+# ---- lists, names, and the state of the line
+
+
+def test_a_page_brings_its_cursor_and_its_total_and_asks_for_what_was_asked() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.answer([task("a"), task("b")], headers={"X-SE-CURSOR": "next one", "X-SE-TOTAL": "7"})
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            filters = TaskFilter(status=TaskStatus.WAITING, text="ä&b", waiting_for_me=True)
+            page = await client.tasks(filters, after="this one", limit=5000)
+            assert ([each.id for each in page.tasks], page.next, page.total) == (["a", "b"], "next one", 7)
+            assert server.exchanges[0].query == {
+                "status": "WAITING",
+                "text": "ä&b",
+                "waitingForMe": "true",
+                "cursor": "this one",
+                "size": "1000",
+            }
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "ä b", "%2e"])
+def test_no_name_leads_to_another_call(name: str) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.refuse(404, "not-found")
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(NotFoundError):
+                await client.task(name)
+            assert all(each.startswith("GET /task/") and each.count("/") == 2 for each in server.calls)
+
+    asyncio.run(run())
+
+
+def test_the_state_of_the_line_is_told_when_it_changes() -> None:
+    async def handler(exchange: Exchange) -> None:
+        if len(server.calls) in (2, 3):
+            exchange.cut()
+        else:
+            await exchange.answer(INFO)
+
+    server = ScriptedServer(handler)
+
+    async def run() -> None:
+        await server.start()
+        client = client_of(server.url)
+        seen: list[bool] = []
+        client.watch.on_change = lambda link: seen.append(link.connected)
+        await client.workspace()
+        await client.workspace()
+        await client.workspace()
+        assert seen == [True, False, True]
+        assert client.watch.link.last_answer_at is not None
+
+    asyncio.run(run())
+
+
+def test_a_client_serves_one_event_loop_after_the_other() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.answer(INFO)
+
+    port = free_port()
+    client = client_of(f"http://127.0.0.1:{port}")
+
+    async def run() -> None:
+        server = ScriptedServer(handler)
+        await server.start(port=port)
+        assert await client.workspace() == INFO
+        server.stop()
+
+    asyncio.run(run())
+    asyncio.run(run())

@@ -1,0 +1,406 @@
+"""Files on their way to a server and results on their way from it, over lines that break."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client_double import FakeClock
+from scripted_server import Exchange, serving, task
+
+from sealyard.model.algorithms import KeyKind
+from sealyard.model.errors import (
+    ConnectionLostError,
+    DownloadError,
+    InputError,
+    KeyRefusedError,
+    NotAllowedError,
+    ResultExpiredError,
+    TooLargeError,
+    UsageError,
+)
+from sealyard.model.requests import EncryptionRequest, KeyImport, PackageRequest
+from sealyard.model.tasks import InputFile, Result, ResultState, TaskStatus
+
+CONTENT = os.urandom(3_000_001)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Shelf:
+    """Takes uploads. ``cuts``: after how many bytes of a PUT the line breaks, one for each; -1: the answer is lost."""
+
+    def __init__(self, *cuts: int) -> None:
+        self.cuts = list(cuts)
+        self.files: dict[str, bytes] = {}
+        self.offsets: list[int] = []
+        self.received = 0
+        self.names: list[str] = []
+        self.created: list[dict[str, Any]] = []
+
+    async def __call__(self, exchange: Exchange) -> None:
+        upload_id = exchange.path.rpartition("/")[2]
+        if exchange.method == "POST":
+            await self._create(exchange)
+        elif exchange.method == "DELETE":
+            self.files.pop(upload_id, None)
+            await exchange.answer(b"", 204)
+        elif exchange.method == "GET" and upload_id not in self.files:
+            await exchange.refuse(404, "not-found")
+        elif exchange.method == "GET":
+            await exchange.answer(self._state(upload_id, exchange))
+        else:
+            await self._put(upload_id, exchange)
+
+    async def _put(self, upload_id: str, exchange: Exchange) -> None:
+        offset = int(exchange.headers["upload-offset"])
+        there = self.files.setdefault(upload_id, b"")
+        if offset != len(there):
+            await exchange.refuse(409, "conflict", "Another offset.")
+            return
+        self.offsets.append(offset)
+        self.names.append(exchange.query["name"])
+        cut = self.cuts.pop(0) if self.cuts else None
+        body = await exchange.body(cut if cut is not None and cut >= 0 else None)
+        self.received += len(body)
+        self.files[upload_id] = there + body
+        if cut is None:
+            await exchange.answer(self._state(upload_id, exchange), 201)
+        else:
+            exchange.cut()
+
+    async def _create(self, exchange: Exchange) -> None:
+        import msgspec
+
+        self.created.append(msgspec.json.decode(await exchange.body()))
+        await exchange.answer(task(), 201)
+
+    def _state(self, upload_id: str, exchange: Exchange) -> dict[str, Any]:
+        content = self.files[upload_id]
+        complete = len(content) == len(CONTENT)
+        sha256 = hashlib.sha256(content).hexdigest() if complete else None
+        return {"id": upload_id, "offset": len(content), "complete": complete, "sha256": sha256}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "firmware ä.bin"
+    file.write_bytes(CONTENT)
+    return file
+
+
+@pytest.mark.parametrize("cuts", [(), (1_000_000,), (0, 1, 2_500_000, 7)])
+def test_a_cut_upload_resumes_not_restarts(path: Path, cuts: tuple[int, ...]) -> None:
+    shelf = Shelf(*cuts)
+    told: list[tuple[int, int]] = []
+
+    async def run() -> None:
+        async with serving(shelf) as (_, client):
+            file = await client.upload(path, progress=lambda done, total: told.append((done, total)))
+            assert file == InputFile(name="firmware ä.bin", size=len(CONTENT), sha256=SHA256)
+            assert list(shelf.files.values()) == [CONTENT]
+            assert shelf.received == len(CONTENT)
+            assert len(shelf.offsets) == len(cuts) + 1
+            assert shelf.names[0] == "firmware ä.bin"
+            assert told[-1] == (len(CONTENT), len(CONTENT))
+
+    asyncio.run(run())
+
+
+def test_an_upload_whose_last_answer_is_lost_is_not_sent_again(path: Path) -> None:
+    shelf = Shelf(-1)
+
+    async def run() -> None:
+        async with serving(shelf) as (_, client):
+            assert (await client.upload(path)).sha256 == SHA256
+            assert shelf.offsets == [0]
+
+    asyncio.run(run())
+
+
+def test_a_task_is_asked_for_with_the_uploads_in_their_order(path: Path, tmp_path: Path) -> None:
+    shelf = Shelf()
+    other = tmp_path / "other.bin"
+    other.write_bytes(CONTENT[::-1])
+
+    async def run() -> None:
+        async with serving(shelf) as (server, client):
+            first, second, metadata = [await client.upload(each) for each in (other, path, path)]
+            ids = list(shelf.files)
+            await client.create_package(PackageRequest(config="g", firmware=(second, first), metadata=(metadata,)))
+            assert shelf.created[0]["inputIds"] == [ids[1], ids[0]]
+            assert shelf.created[0]["metadataIds"] == [ids[2]]
+            await client.discard((second,))
+            assert list(shelf.files) == [ids[0], ids[2]]
+            server.calls.clear()
+            with pytest.raises(InputError, match="handed in"):
+                await client.create_encryption(
+                    EncryptionRequest(config="g", file=InputFile(name="x", size=1, sha256="0"))
+                )
+            assert server.calls == []
+
+    asyncio.run(run())
+
+
+def test_what_is_wrong_with_a_file_here_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+
+    async def run() -> None:
+        async with serving(Shelf()) as (server, client):
+            for name, words in (
+                ("missing", "not there"),
+                ("empty", "is empty"),
+                ("", "directory"),
+                ("pipe", "regular"),
+            ):
+                with pytest.raises(InputError, match=words):
+                    await client.upload(tmp_path / name)
+            assert server.calls == []
+
+    asyncio.run(run())
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_input(path: Path) -> None:
+    shelf = Shelf()
+
+    def change(_done: int, _total: int) -> None:
+        os.utime(path, ns=(0, 0))
+
+    async def run() -> None:
+        async with serving(shelf) as (_, client):
+            with pytest.raises(InputError, match="changed while it was read"):
+                await client.upload(path, progress=change)
+            assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
+
+    asyncio.run(run())
+
+
+def test_a_file_that_is_not_the_expected_one_does_not_arrive(path: Path) -> None:
+    shelf = Shelf()
+
+    async def run() -> None:
+        async with serving(shelf) as (_, client):
+            with pytest.raises(InputError, match="not what was expected"):
+                await client.upload(path, expected_sha256="00" * 32)
+            assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
+            assert (await client.upload(path, expected_sha256=SHA256.upper())).sha256 == SHA256
+
+    asyncio.run(run())
+
+
+def test_a_refusal_is_heard_though_it_comes_in_the_middle_of_the_file(path: Path) -> None:
+    async def handler(exchange: Exchange) -> None:
+        if exchange.method == "PUT":
+            await exchange.refuse(413, "too-large")
+        elif exchange.method == "GET":
+            await exchange.refuse(404, "not-found")
+        else:
+            await exchange.answer(b"", 204)
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(TooLargeError):
+                await client.upload(path)
+            assert sum(each.startswith("PUT") for each in server.calls) <= 2
+
+    asyncio.run(run())
+
+
+def test_progress_is_told_ten_times_a_second_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr("sealyard.client.http.throttle.time.monotonic", lambda: 1000.0)
+
+    async def run() -> None:
+        async with serving(Shelf()) as (_, client):
+            await client.upload(path, progress=lambda done, _: told.append(done))
+
+    asyncio.run(run())
+    assert len(told) == 2
+    assert told[-1] == len(CONTENT)
+
+
+# ---- downloads
+
+
+class Counter:
+    """Gives a result. ``cuts``: after how many bytes the line breaks, one for each request."""
+
+    def __init__(self, *cuts: int, content: bytes = CONTENT) -> None:
+        self.cuts = list(cuts)
+        self.content = content
+        self.ranges: list[tuple[str, str]] = []
+
+    @property
+    def etag(self) -> str:
+        return f'"{hashlib.sha256(self.content).hexdigest()}"'
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if not exchange.path.endswith("/download"):
+            result = Result(state=ResultState.AVAILABLE, sha256=self.etag.strip('"'), size=len(self.content))
+            await exchange.answer(task(status=TaskStatus.DONE, result=result))
+            return
+        said, if_range = exchange.headers.get("range", ""), exchange.headers.get("if-range", "")
+        self.ranges.append((said, if_range))
+        first = int(said.removeprefix("bytes=").removesuffix("-")) if said and if_range in ("", self.etag) else 0
+        rest = self.content[first:]
+        more = {"Content-Range": f"bytes {first}-{len(self.content) - 1}/{len(self.content)}"} if first else {}
+        await exchange.begin(
+            206 if first else 200, headers={"Content-Length": str(len(rest)), "ETag": self.etag, **more}
+        )
+        if not self.cuts:
+            await exchange.send(rest)
+            return
+        await exchange.send(rest[: self.cuts.pop(0)])
+        exchange.cut()
+
+
+async def _whole(chunks: Any) -> bytes:
+    return b"".join([each async for each in chunks])
+
+
+@pytest.mark.parametrize("offset", [0, 1_234_567])
+def test_a_cut_download_resumes_and_is_byte_equal(offset: int) -> None:
+    counter = Counter(700_000, 0, 700_001)
+
+    async def run() -> None:
+        async with serving(counter) as (_, client):
+            assert await _whole(client.download("t1", offset=offset)) == CONTENT[offset:]
+            assert len(counter.ranges) == 4
+            assert all(if_range == counter.etag for said, if_range in counter.ranges if said)
+            starts = [int(said[6:-1] or 0) for said, _ in counter.ranges if said]
+            assert starts == sorted(starts)
+            assert starts[-1] > 1_000_000
+
+    asyncio.run(run())
+
+
+def test_a_download_from_the_end_on_is_empty() -> None:
+    counter = Counter()
+
+    async def run() -> None:
+        async with serving(counter) as (_, client):
+            assert await _whole(client.download("t1", offset=len(CONTENT))) == b""
+            assert counter.ranges == []
+            with pytest.raises(UsageError):
+                await _whole(client.download("t1", offset=-1))
+
+    asyncio.run(run())
+
+
+def test_a_result_that_becomes_another_one_meanwhile_is_never_mixed() -> None:
+    counter = Counter(1_000_000)
+
+    class ChangingClock(FakeClock):
+        async def sleep(self, seconds: float) -> None:
+            counter.content = CONTENT[::-1]
+            await super().sleep(seconds)
+
+    async def run() -> None:
+        async with serving(counter, clock=ChangingClock()) as (_, client):
+            with pytest.raises(DownloadError, match="another one"):
+                await _whole(client.download("t1"))
+
+    asyncio.run(run())
+
+
+def test_an_expired_result_is_told_at_once() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.refuse(410, "result-expired")
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(ResultExpiredError):
+                await _whole(client.download("t1"))
+            assert len(server.calls) == 1
+
+    asyncio.run(run())
+
+
+def test_a_line_that_never_holds_ends_the_download() -> None:
+    async def run() -> None:
+        async with serving(Counter(*[0] * 1000)) as (_, client):
+            with pytest.raises(ConnectionLostError):
+                await _whole(client.download("t1"))
+
+    asyncio.run(run())
+
+
+def test_an_export_that_breaks_off_is_told_not_begun_anew() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.begin(headers={"Content-Length": "100"})
+        await exchange.send('{"name":"ä'.encode()[:-1])
+        exchange.cut()
+
+    async def run() -> None:
+        async with serving(handler) as (server, client):
+            with pytest.raises(ConnectionLostError):
+                await _text(client.export_audit("jsonl"))
+            assert len(server.calls) == 1
+
+    asyncio.run(run())
+
+
+def test_an_export_is_cut_nowhere_inside_a_character() -> None:
+    text = "ä→🙂\n" * 1000
+
+    async def handler(exchange: Exchange) -> None:
+        data = text.encode()
+        await exchange.begin(headers={"Content-Length": str(len(data))})
+        for start in range(0, len(data), 7):
+            await exchange.send(data[start : start + 7])
+
+    async def run() -> None:
+        async with serving(handler) as (_, client):
+            assert await _text(client.export_audit("jsonl")) == text
+
+    asyncio.run(run())
+
+
+async def _text(pieces: Any) -> str:
+    return "".join([each async for each in pieces])
+
+
+# ---- keys
+
+
+def test_an_exported_key_is_a_new_file_for_its_owner_alone(tmp_path: Path) -> None:
+    allowed = True
+
+    async def handler(exchange: Exchange) -> None:
+        assert await exchange.body() == b'{"confirmed":true}'
+        if allowed:
+            await exchange.answer(bytes(range(32)))
+        else:
+            await exchange.refuse(403, "not-allowed")
+
+    async def run() -> None:
+        nonlocal allowed
+        async with serving(handler) as (server, client):
+            path = tmp_path / "key"
+            assert await client.export_device_key("gateway", path, confirmed=True) == path
+            assert path.read_bytes() == bytes(range(32))
+            assert path.stat().st_mode & 0o777 == 0o600
+            with pytest.raises(InputError, match="cannot be written"):
+                await client.export_device_key("gateway", path, confirmed=True)
+            assert len(server.calls) == 1
+            allowed = False
+            with pytest.raises(NotAllowedError):
+                await client.export_device_key("gateway", tmp_path / "none", confirmed=True)
+            assert not (tmp_path / "none").exists()
+
+    asyncio.run(run())
+
+
+def test_a_key_file_that_is_not_there_is_refused_here(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(Shelf()) as (server, client):
+            request = KeyImport(uri="local:a", path=str(tmp_path / "missing"), kind=KeyKind.AES_256)
+            with pytest.raises(KeyRefusedError, match="cannot be read"):
+                await client.import_key(request)
+            assert server.calls == []
+
+    asyncio.run(run())
