@@ -232,11 +232,11 @@ class Creation:
             draft.put(TOKENS, f"{task.created_by} {task.client_token}", token)
         _audit_created(draft, task)
         draft.task(answered)
-        self._inputs.hold(task)
+        waited = self._inputs.hold(task)
         try:
             await draft.commit()
         except SealyardError:
-            self._inputs.give_back(task)
+            self._inputs.give_back(task, waited)
             raise
         if answered is task:
             await self._onward.try_move(task)

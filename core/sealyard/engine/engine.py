@@ -38,6 +38,7 @@ from sealyard.engine.sealed_secrets import SealedSecrets
 from sealyard.engine.sealing import Sealing, take_over
 from sealyard.engine.tables import INDEXES
 from sealyard.engine.tokens import Tokens
+from sealyard.engine.uploads import Uploads
 from sealyard.engine.views import Views
 from sealyard.engine.webhooks import Webhooks
 from sealyard.engine.workspace import read_workspace
@@ -54,6 +55,7 @@ from sealyard.model.workspace import Places, WorkspaceFile
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
 from sealyard.storage.documents import DocumentStore, TinyDocuments
 from sealyard.storage.lock import WorkspaceLock
+from sealyard.storage.uploads import UploadFolder
 
 T = TypeVar("T")
 
@@ -88,6 +90,7 @@ class Engine:
         self.ledger = Ledger(store, audit, self.events, clock)
         self.rights = Rights(self.ledger)
         self.inputs = Inputs(artifacts, clock)
+        self.uploads = Uploads(UploadFolder(places.artifacts / "uploads"), artifacts, self.inputs, clock)
         outcomes = Outcomes(self.ledger, links, artifacts)
         self.scheduler = Scheduler(self.ledger, self.rights, bus, outcomes)
         self.views = Views(self.ledger, self.rights, self.scheduler.live, recorded=audit is not None)
@@ -110,11 +113,14 @@ class Engine:
         self.delivery = Delivery(self.ledger, self.views, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = Deadlines(clock)
-        self._expiry = Expiry(self.ledger, self._deadlines, self.scheduler, onward, self.inputs, artifacts)
+        self._expiry = Expiry(
+            self.ledger, self._deadlines, self.scheduler, onward, self.inputs, self.uploads, artifacts
+        )
         self._recovery = Recovery(
             self.ledger,
             artifacts,
             self.inputs,
+            self.uploads,
             outcomes,
             self._deadlines,
             onward,
@@ -146,6 +152,7 @@ class Engine:
         for each in self._loops:
             each.cancel()
         await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
+        await asyncio.to_thread(self.uploads.close)
         try:
             if self._sealing is not None and self._lock is not None:
                 await self.ledger.durable()

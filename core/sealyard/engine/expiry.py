@@ -13,6 +13,7 @@ from sealyard.engine.inputs import Inputs
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.onward import Onward
 from sealyard.engine.scheduler import Scheduler
+from sealyard.engine.uploads import Uploads
 from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import NotFoundError, SealyardError
@@ -37,6 +38,7 @@ class Expiry:
         scheduler: Scheduler,
         onward: Onward,
         inputs: Inputs,
+        uploads: Uploads,
         artifacts: ArtifactStore,
     ) -> None:
         self._ledger = ledger
@@ -44,17 +46,19 @@ class Expiry:
         self._scheduler = scheduler
         self._onward = onward
         self._inputs = inputs
+        self._uploads = uploads
         self._artifacts = artifacts
 
     async def run(self) -> None:
         while True:
             for task_id in await self._deadlines.due():
                 await self._look(task_id)
-            self._sweep()
+            await self._sweep()
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         try:
             self._inputs.sweep()
+            await self._uploads.sweep()
         except SealyardError:
             log.exception("uploads that nobody claimed could not be removed")
 

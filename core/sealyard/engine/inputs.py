@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,11 +19,16 @@ UNCLAIMED = timedelta(hours=24)
 
 
 class Inputs:
-    """What is stored, what a task holds, and what was uploaded and not yet claimed."""
+    """What is stored, what a task holds, and what was uploaded and not yet claimed.
+
+    Lives on the engine's loop; :meth:`keep` and :meth:`let_go` may be called from any thread.
+    """
 
     def __init__(self, artifacts: ArtifactStore, clock: Clock) -> None:
         self._artifacts = artifacts
         self._clock = clock
+        self._lock = threading.Lock()
+        """Over the two below, and over dropping what neither of them names."""
         self._held: dict[str, set[str]] = {}
         self._unclaimed: dict[str, list[datetime]] = {}
         """When each upload came that no task has taken; the same content may be handed in by several at once."""
@@ -30,11 +36,11 @@ class Inputs:
     async def take(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
         """Hashes and stores a file. Raises :class:`InputError`, :class:`StorageError`."""
         stored = await self._ingested(lambda: self._artifacts.ingest(path, progress, expected_sha256))
-        return InputFile(name=_plain_name(path.name), size=stored.size, sha256=stored.sha256)
+        return InputFile(name=plain_name(path.name), size=stored.size, sha256=stored.sha256)
 
     async def take_bytes(self, name: str, data: bytes) -> InputFile:
         stored = await self._ingested(lambda: self._artifacts.ingest_bytes(data))
-        return InputFile(name=_plain_name(name), size=stored.size, sha256=stored.sha256)
+        return InputFile(name=plain_name(name), size=stored.size, sha256=stored.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
         """Raises :class:`InputError` where a file is not, or no longer, stored or of another size.
@@ -51,50 +57,67 @@ class Inputs:
             if size != file.size:
                 raise InputError(f"{safe_text(file.name)} is not stored any more.", "Hand the file in again.")
 
-    def hold(self, task: Task) -> None:
-        """The task's inputs stay until :meth:`release`."""
-        for digest in _stored(task):
-            self._held.setdefault(digest, set()).add(task.id)
-        for file in (*task.inputs, *task.metadata):
-            self._claim(file.sha256)
+    def hold(self, task: Task) -> tuple[str, ...]:
+        """The task's inputs stay until :meth:`release`. The digests of those that waited for a task until now."""
+        with self._lock:
+            for digest in _stored(task):
+                self._held.setdefault(digest, set()).add(task.id)
+            return tuple(each.sha256 for each in (*task.inputs, *task.metadata) if self._claim(each.sha256))
 
     def release(self, task: Task) -> None:
         """The task needs its inputs no more; those that nobody else needs go."""
-        for digest in _stored(task):
-            self._held.get(digest, set()).discard(task.id)
-        self._drop(_stored(task))
+        with self._lock:
+            for digest in _stored(task):
+                self._held.get(digest, set()).discard(task.id)
+            self._drop(_stored(task))
 
-    def give_back(self, task: Task) -> None:
-        """The task was not made after all: its inputs wait for another one."""
-        for digest in _stored(task):
-            self._held.get(digest, set()).discard(task.id)
-            self._unclaimed.setdefault(digest, []).append(self._clock.now())
+    def keep(self, holder: str, digest: str) -> None:
+        """Content with this digest stays, stored already or not yet, until the holder lets it go."""
+        with self._lock:
+            self._held.setdefault(digest, set()).add(holder)
+
+    def let_go(self, holder: str, digest: str) -> None:
+        """The holder needs it no more; it goes where nobody else needs it."""
+        with self._lock:
+            self._held.get(digest, set()).discard(holder)
+            self._drop({digest})
+
+    def give_back(self, task: Task, waited: Iterable[str]) -> None:
+        """The task was not made after all: what :meth:`hold` found waiting waits for another one."""
+        with self._lock:
+            for digest in waited:
+                self._unclaimed.setdefault(digest, []).append(self._clock.now())
+        self.release(task)
 
     def discard(self, files: Iterable[InputFile]) -> None:
-        for file in files:
-            self._claim(file.sha256)
-            self._drop({file.sha256})
+        with self._lock:
+            for file in files:
+                self._claim(file.sha256)
+                self._drop({file.sha256})
 
     def sweep(self) -> None:
         """Drops uploads that no task claimed in time."""
         oldest = self._clock.now() - UNCLAIMED
-        late = [digest for digest, times in self._unclaimed.items() for since in times if since < oldest]
-        for digest in late:
-            self._claim(digest)
-        self._drop(late)
+        with self._lock:
+            late = [digest for digest, times in self._unclaimed.items() for since in times if since < oldest]
+            for digest in late:
+                self._claim(digest)
+            self._drop(late)
 
     def drop_strangers(self, stored: Iterable[str]) -> None:
-        """At start: what is stored and held by no task was uploaded by an engine that is gone."""
-        self._drop(set(stored))
+        """At start: what is stored and held by no task and no upload was handed in to an engine that is gone."""
+        with self._lock:
+            self._drop(set(stored))
 
     async def _ingested(self, ingest: Callable[[], StoredInput]) -> StoredInput:
         """Stored and waiting for a task. Done again where the same content was dropped at that very moment."""
         while True:
             stored = await asyncio.to_thread(ingest)
-            self._unclaimed.setdefault(stored.sha256, []).append(self._clock.now())
-            if self._is_stored(stored.sha256):
-                return stored
-            self._claim(stored.sha256)
+            with self._lock:
+                self._unclaimed.setdefault(stored.sha256, []).append(self._clock.now())
+                if self._is_stored(stored.sha256):
+                    return stored
+                self._claim(stored.sha256)
 
     def _is_stored(self, digest: str) -> bool:
         try:
@@ -103,12 +126,12 @@ class Inputs:
             return False
         return True
 
-    def _claim(self, digest: str) -> None:
-        """One upload of this content waits no more: the oldest."""
-        times = self._unclaimed.get(digest, [])
-        del times[:1]
-        if not times:
-            self._unclaimed.pop(digest, None)
+    def _claim(self, digest: str) -> bool:
+        """One upload of this content waits no more: the oldest. Whether there was one."""
+        times = self._unclaimed.pop(digest, [])
+        if times[1:]:
+            self._unclaimed[digest] = times[1:]
+        return bool(times)
 
     def _drop(self, digests: Iterable[str]) -> None:
         for digest in digests:
@@ -121,6 +144,6 @@ def _stored(task: Task) -> set[str]:
     return {each.sha256 for each in (*task.inputs, *task.metadata) if each.inline is None}
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -14,6 +14,7 @@ from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
+from sealyard.engine.uploads import Uploads
 from sealyard.model.happenings import EngineRestarted
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import ResultState, Task, TaskStatus
@@ -28,6 +29,7 @@ class Recovery:
         ledger: Ledger,
         artifacts: ArtifactStore,
         inputs: Inputs,
+        uploads: Uploads,
         outcomes: Outcomes,
         deadlines: Deadlines,
         onward: Onward,
@@ -36,6 +38,7 @@ class Recovery:
         self._ledger = ledger
         self._artifacts = artifacts
         self._inputs = inputs
+        self._uploads = uploads
         self._outcomes = outcomes
         self._deadlines = deadlines
         self._onward = onward
@@ -63,6 +66,7 @@ class Recovery:
 
     def _clear_away(self, unfinished: set[str]) -> None:
         self._artifacts.sweep_temporary()
+        self._uploads.recover()
         self._inputs.drop_strangers(self._artifacts.stored_inputs())
         for task_id in self._artifacts.works():
             if task_id not in unfinished:

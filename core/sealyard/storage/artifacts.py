@@ -1,8 +1,8 @@
 """The store of artifacts: inputs by their content, results by their task, and the workers' own space.
 
-In the folder: ``incoming/`` (temporary names), ``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in
-place) and ``results/TASK``. All on one file system, so that a rename publishes at once. Folders have mode
-0700, files 0600.
+In the folder: ``incoming/`` (temporary names), ``uploads/`` (of :mod:`sealyard.storage.uploads`),
+``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in place) and ``results/TASK``. All on one file
+system, so that a rename publishes at once. Folders have mode 0700, files 0600.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class ArtifactStore(Protocol):
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
         """The same for content in memory; raises :class:`InputError` for none."""
+        ...
+
+    def adopt(self, content: Path, sha256: str) -> None:
+        """Makes a file of the artifacts' own disk, whole, synced and with this digest, an input: it moves there."""
         ...
 
     def input_path(self, sha256: str) -> Path:
@@ -128,6 +132,16 @@ class FileArtifacts:
             return hashlib.sha256(data).hexdigest()
 
         return self._take_in("The content", None, write)
+
+    def adopt(self, content: Path, sha256: str) -> None:
+        try:
+            if self._is_stored(sha256, content.stat().st_size):
+                disk.remove(content)
+            else:
+                self._publish_input(content, sha256)
+            disk.sync_folder(self._input(sha256).parent)
+        except OSError as error:
+            raise disk.storage_error(error, "the input") from error
 
     def input_path(self, sha256: str) -> Path:
         path = self._input(sha256)

@@ -1,0 +1,293 @@
+"""Uploads: each its owner's, gone on with after any break, given to tasks, and kept no longer than needed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+from house import ADMIN, DEV, OWNER, House, sha256
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from uploading import CONTENT, ID, left, sent, stored, upload
+
+from sealyard.engine import pouring
+from sealyard.engine.uploads import Uploads
+from sealyard.model.errors import (
+    ConflictError,
+    ConnectionLostError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    UsageError,
+)
+from sealyard.model.tasks import InputFile
+from sealyard.model.uploads import Upload
+from sealyard.storage.artifacts import FileArtifacts
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_upload_becomes_an_input_by_its_id(house: House) -> None:
+    begun = await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT).upper())
+    assert begun == Upload(id=ID, name="firmware.bin", size=len(CONTENT))
+    whole = await house.engine.uploads.receive(DEV, ID, 0, sent([CONTENT]))
+    assert whole == Upload(
+        id=ID,
+        name="firmware.bin",
+        size=len(CONTENT),
+        offset=len(CONTENT),
+        sha256=sha256(CONTENT),
+        complete=True,
+    )
+    assert house.engine.uploads.state(DEV, ID) == whole
+    named = InputFile(name="firmware.bin", size=len(CONTENT), sha256=sha256(CONTENT))
+    assert house.engine.uploads.inputs_of(DEV, [ID, ID]) == (named, named)
+
+
+async def test_an_id_is_made_up_where_none_is_chosen(house: House) -> None:
+    first = await house.engine.uploads.begin(DEV, None, "a", 1)
+    second = await house.engine.uploads.begin(DEV, None, "a", 1)
+    assert first.id != second.id
+    assert house.engine.uploads.state(DEV, first.id) == first
+
+
+async def test_to_another_subject_there_is_no_such_upload(house: House) -> None:
+    uploads = house.engine.uploads
+    mine = await upload(house)
+    for use in (uploads.state, lambda subject, each: uploads.inputs_of(subject, [each])):
+        with pytest.raises(NotFoundError):
+            use(OWNER, ID)
+    for change in (uploads.drop(OWNER, ID), uploads.claim(OWNER, [ID]), uploads.receive(OWNER, ID, 0, sent([b"x"]))):
+        with pytest.raises(NotFoundError):
+            await change
+    assert uploads.state(DEV, ID) == mine
+
+
+async def test_two_subjects_may_choose_the_same_id_and_the_same_content(house: House) -> None:
+    uploads = house.engine.uploads
+    await upload(house)
+    await upload(house, by=OWNER)
+    await uploads.begin(ADMIN, ID, "other", 3)
+    await uploads.drop(OWNER, ID)
+    assert stored(house) == [sha256(CONTENT)]
+    assert uploads.state(DEV, ID).complete
+    assert not uploads.state(ADMIN, ID).complete
+    await uploads.drop(DEV, ID)
+    assert stored(house) == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pieces=st.lists(st.binary(max_size=3000), min_size=1, max_size=12).filter(any),
+    breaks=st.sets(st.integers(1, 11)),
+    batch=st.sampled_from([1, 100, 1 << 20]),
+)
+def test_any_cuts_and_breaks_give_the_same_content(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    pieces: list[bytes],
+    breaks: set[int],
+    batch: int,
+) -> None:
+    monkeypatch.setattr(pouring, "BATCH", batch)
+    monkeypatch.setattr(pouring, "SYNC", 1000)
+    content = b"".join(pieces)
+
+    async def story() -> None:
+        house = House(tmp_path_factory.mktemp("cuts") / "workspace")
+        await house.found()
+        await house.open()
+        uploads = house.engine.uploads
+        await uploads.begin(ADMIN, ID, "firmware.bin", len(content), sha256(content))
+        for begin, end in _between(breaks, len(pieces)):
+            if uploads.state(ADMIN, ID).complete:
+                break
+            offset = uploads.state(ADMIN, ID).offset
+            assert offset == len(b"".join(pieces[:begin]))
+            if end == len(pieces):
+                await uploads.receive(ADMIN, ID, offset, sent(pieces[begin:]))
+                break
+            with pytest.raises(ConnectionLostError):
+                await uploads.receive(ADMIN, ID, offset, sent(pieces[begin:end], broken=True))
+        assert uploads.state(ADMIN, ID).sha256 == sha256(content)
+        assert house.artifacts.input_path(sha256(content)).read_bytes() == content
+        await house.close()
+
+    asyncio.run(story())
+
+
+def _between(breaks: set[int], last: int) -> list[tuple[int, int]]:
+    places = [0, *sorted(each for each in breaks if each < last), last]
+    return list(itertools.pairwise(places))
+
+
+async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: House) -> None:
+    uploads = house.engine.uploads
+    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    with pytest.raises(ConnectionLostError):
+        await uploads.receive(DEV, ID, 0, sent([CONTENT[:1000]], broken=True))
+    assert uploads.state(DEV, ID).offset == 1000
+
+    taken = asyncio.Event()
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield CONTENT[1000:2000]
+        taken.set()
+        await asyncio.Event().wait()
+
+    receiving = asyncio.create_task(uploads.receive(DEV, ID, 1000, stalling()))
+    await taken.wait()
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert uploads.state(DEV, ID).offset == 2000
+    assert (await uploads.receive(DEV, ID, 2000, sent([CONTENT[2000:]]))).sha256 == sha256(CONTENT)
+
+
+async def test_a_wrong_offset_is_refused_with_the_right_one(house: House) -> None:
+    uploads = house.engine.uploads
+    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    await uploads.receive(DEV, ID, 0, sent([CONTENT[:500]]))
+    with pytest.raises(ConflictError, match="at byte 500, not at 0"):
+        await uploads.receive(DEV, ID, 0, sent([CONTENT]))
+    assert uploads.state(DEV, ID).offset == 500
+
+
+async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> None:
+    uploads = house.engine.uploads
+    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT))
+    hanging, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> AsyncIterator[bytes]:
+        hanging.set()
+        await go_on.wait()
+        yield b"what comes too late"
+
+    first = asyncio.create_task(uploads.receive(DEV, ID, 0, hang()))
+    await hanging.wait()
+    whole = await uploads.receive(DEV, ID, 0, sent([CONTENT[:100], CONTENT[100:]]))
+    assert whole.complete
+    go_on.set()
+    with pytest.raises(ConflictError, match="Another request"):
+        await first
+    assert house.artifacts.input_path(sha256(CONTENT)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+async def test_another_digest_leaves_nothing_behind(house: House, size: int | None) -> None:
+    uploads = house.engine.uploads
+    await uploads.begin(DEV, ID, "firmware.bin", size, "0" * 64)
+    with pytest.raises(InputError, match="not what was expected"):
+        await uploads.receive(DEV, ID, 0, sent([CONTENT]))
+    assert (stored(house), left(house)) == ([], [])
+    with pytest.raises(NotFoundError):
+        uploads.state(DEV, ID)
+    assert (await upload(house)).complete
+
+
+@pytest.mark.parametrize("pieces", [[CONTENT + b"x"], [CONTENT, b"x"]])
+async def test_too_many_bytes_leave_nothing_behind(
+    house: House, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pouring, "BATCH", 1)
+    await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    with pytest.raises(InputError, match="longer"):
+        await house.engine.uploads.receive(DEV, ID, 0, sent(pieces))
+    assert (stored(house), left(house)) == ([], [])
+
+
+async def test_no_bytes_leave_nothing_behind(house: House) -> None:
+    uploads = house.engine.uploads
+    with pytest.raises(InputError, match="empty"):
+        await uploads.begin(DEV, ID, "firmware.bin", 0)
+    one_shot = await uploads.begin(DEV, None, "firmware.bin", None)
+    with pytest.raises(InputError, match="empty"):
+        await uploads.receive(DEV, one_shot.id, 0, sent([]))
+    assert (stored(house), left(house)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "odd", ["short", "a" * 65, "with/a/slash/in/it", "../../../../../etc/passwd", "dots.dots.dots.d"]
+)
+async def test_an_id_is_of_letters_that_go_into_a_path_anywhere(house: House, odd: str) -> None:
+    with pytest.raises(UsageError):
+        await house.engine.uploads.begin(DEV, odd, "firmware.bin", 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("../../a.bin", "a.bin"), ("C:\\temp\\a.bin", "a.bin"), ("", ID), ("a\udcff.bin", "a\\udcff.bin")],
+)
+async def test_a_name_is_kept_without_its_folders(house: House, given: str, kept: str) -> None:
+    assert (await house.engine.uploads.begin(DEV, ID, given, 1)).name == kept
+
+
+async def test_an_id_stands_for_one_file(house: House) -> None:
+    uploads = house.engine.uploads
+    begun = await uploads.begin(DEV, ID, "firmware.bin", 10, "a" * 64)
+    assert await uploads.begin(DEV, ID, "", 10) == begun
+    for size, digest in ((11, None), (10, "b" * 64)):
+        with pytest.raises(ConflictError, match="another file"):
+            await uploads.begin(DEV, ID, "firmware.bin", size, digest)
+
+
+async def test_what_does_not_fit_on_the_disk_is_refused_at_once(house: House) -> None:
+    with pytest.raises(StorageError, match="do not fit"):
+        await house.engine.uploads.begin(DEV, ID, "firmware.bin", 1 << 60)
+    assert left(house) == []
+    with pytest.raises(NotFoundError):
+        house.engine.uploads.state(DEV, ID)
+
+
+async def test_chunks_are_received_on_a_loop_of_their_own(house: House) -> None:
+    """The engine's loop stands still meanwhile, and nothing hangs."""
+    begun = await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    outcome: list[Upload] = []
+
+    def serve() -> None:
+        outcome.append(asyncio.run(house.engine.uploads.receive(DEV, begun.id, 0, sent([CONTENT]))))
+
+    server = threading.Thread(target=serve)
+    server.start()
+    server.join(30)
+    assert outcome[0].sha256 == sha256(CONTENT)
+
+
+async def test_memory_does_not_grow_with_the_upload(house: House) -> None:
+    chunk = bytes(1 << 16)
+    size = 256 << 20
+
+    async def many() -> AsyncIterator[bytes]:
+        for _ in range(size // len(chunk)):
+            yield chunk
+
+    await house.engine.uploads.begin(DEV, ID, "zeros", size)
+    tracemalloc.start()
+    try:
+        whole = await house.engine.uploads.receive(DEV, ID, 0, many())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert whole.complete
+    assert peak < 8 << 20
+
+
+async def test_an_upload_that_nobody_could_adopt_is_adopted_when_asked_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("The disk is full.")
+
+    uploads: Uploads = house.engine.uploads
+    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    with monkeypatch.context() as full:
+        full.setattr(FileArtifacts, "adopt", refuse)
+        with pytest.raises(StorageError):
+            await uploads.receive(DEV, ID, 0, sent([CONTENT]))
+    assert stored(house) == []
+    await uploads.receive(DEV, ID, len(CONTENT), sent([]))
+    assert stored(house) == [sha256(CONTENT)]

@@ -1,0 +1,35 @@
+"""What the tests of uploads share: sending one, and looking at what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from house import DEV, House
+
+from sealyard.model.errors import ConnectionLostError
+from sealyard.model.uploads import Upload
+
+ID = "an-upload-of-mine"
+CONTENT = bytes(range(256)) * 256
+
+
+async def sent(pieces: Iterable[bytes], *, broken: bool = False) -> AsyncIterator[bytes]:
+    for each in pieces:
+        yield each
+    if broken:
+        raise ConnectionLostError("The body broke off.")
+
+
+async def upload(house: House, content: bytes = CONTENT, *, by: str = DEV, upload_id: str = ID) -> Upload:
+    uploads = house.engine.uploads
+    await uploads.begin(by, upload_id, "firmware.bin", len(content))
+    return await uploads.receive(by, upload_id, 0, sent([content]))
+
+
+def stored(house: House) -> list[str]:
+    return sorted(house.artifacts.stored_inputs())
+
+
+def left(house: House) -> list[Path]:
+    return list((house.places.artifacts / "uploads").iterdir())
