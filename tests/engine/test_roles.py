@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import pytest
 from house import ADMIN, DEV, OWNER, SECOND, House
@@ -12,7 +11,7 @@ from troubled_disk import Disk
 from sealyard.engine.roles import ISSUER
 from sealyard.model.access import Action, Membership, Subject
 from sealyard.model.audit import AuditChange
-from sealyard.model.errors import NotAllowedError, StorageError, UsageError
+from sealyard.model.errors import NotAllowedError, NotFoundError, StorageError, UsageError
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +29,8 @@ async def grouped(house: House) -> House:
     return house
 
 
-async def arrive(house: House, subject: str, *roles: str, mapping: Mapping[str, str] | None = None) -> None:
-    await house.engine.roles.arrive(subject, roles, mapping)
+async def arrive(house: House, subject: str, *roles: str) -> None:
+    await house.engine.roles.arrive(subject, roles)
 
 
 def subjects(house: House) -> dict[str, Subject]:
@@ -73,7 +72,7 @@ async def test_a_role_that_is_gone_takes_its_right_at_once(grouped: House) -> No
     await arrive(grouped, ANNA, "devs")
     await grouped.package(ANNA)
     await arrive(grouped, ANNA)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(NotFoundError):
         await grouped.package(ANNA)
 
 
@@ -93,16 +92,6 @@ async def test_a_role_adds_nothing_to_a_membership_set_by_hand(grouped: House) -
 async def test_someone_known_may_come_without_roles(house: House) -> None:
     await arrive(house, DEV)
     await house.package(DEV)
-
-
-async def test_with_a_mapping_only_what_it_names_counts(grouped: House) -> None:
-    mapping = {"firmware-release": "owners", "firmware-dev": "GROUP:devs", "odd": "GROUP:nowhere"}
-    await arrive(grouped, ANNA, "firmware-release", "firmware-dev", "odd", "devs", mapping=mapping)
-    assert groups(grouped, ANNA) == [DEVS, OWNERS]
-    await arrive(grouped, ANNA, "devs", mapping=mapping)
-    assert groups(grouped, ANNA) == []
-    await arrive(grouped, ANNA, "devs", mapping={})
-    assert groups(grouped, ANNA) == []
 
 
 async def test_nothing_is_written_where_nothing_changes(grouped: House) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from sealyard.engine.administration import Administration
 from sealyard.engine.auditing import Auditing
@@ -29,12 +29,12 @@ class Roles:
         self._settled: dict[str, tuple[int, frozenset[str]]] = {}
         """By subject: the rules' generation and the groups with which there was nothing left to do."""
 
-    async def arrive(self, subject: str, roles: Collection[str], mapping: Mapping[str, str] | None = None) -> None:
+    async def arrive(self, subject: str, roles: Collection[str]) -> None:
         """From now on ``subject`` is inside the groups its ``roles`` stand for, and inside no other by its roles.
 
-        A role stands for the group of its name; with a ``mapping``, for the group it is mapped to, and else for none.
-        Someone unknown is added where at least one of its groups is here. Nothing is written where nothing changes;
-        what is written is durable. Where a configuration loses its quorum by it, the tasks that wait are marked.
+        A role stands for the group of its name, if there is one. Someone unknown is added where at least one of its
+        roles is a group here. Nothing is written where nothing changes; what is written is durable. Where a
+        configuration loses its quorum by it, the tasks that wait are marked.
 
         Raises :class:`UsageError` for what is neither a person nor a machine client, :class:`NotAllowedError` for
         somebody unknown without a group here.
@@ -42,7 +42,7 @@ class Roles:
         subject = parse_subject(subject)
         if kind_of(subject) is SubjectKind.GROUP:
             raise UsageError("A group does not arrive.", "Its members do.")
-        named = _groups(roles, mapping)
+        named = frozenset(f"{SubjectKind.GROUP}:{each}" for each in roles)
         generation = self._ledger.access_generation
         if self._settled.get(subject) == (generation, named):
             return
@@ -91,14 +91,6 @@ class Roles:
     def _membership(self, subject: str, group: str) -> Membership:
         now = self._ledger.clock.now()
         return Membership(id=new_id(), member=subject, group=group, created_by=ISSUER, created_at=now)
-
-
-def _groups(roles: Collection[str], mapping: Mapping[str, str] | None) -> frozenset[str]:
-    """By name, whether they are here or not."""
-    if mapping is None:
-        return frozenset(f"{SubjectKind.GROUP}:{each}" for each in roles)
-    mapped = (mapping[each].removeprefix("GROUP:") for each in roles if each in mapping)
-    return frozenset(f"{SubjectKind.GROUP}:{each}" for each in mapped)
 
 
 def _tell(draft: Draft, change: AuditChange, membership: Membership, message: str) -> None:
