@@ -28,7 +28,8 @@ class OidcSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True,
     )
     jwks_uri: Annotated[str, Meta(description="Where its keys are. Empty: as its discovery document says.")] = ""
     groups: Annotated[
-        dict[str, str], Meta(description='Groups by role: "fw-owners" = "owners". A role not here is its own group.')
+        dict[str, str],
+        Meta(description='Groups by role: "fw-owners" = "owners". With any, other roles count for nothing.'),
     ] = msgspec.field(default_factory=dict)
 
 
