@@ -1,0 +1,79 @@
+"""`sealyard serve` in a process of its own, to be killed and started again at the same address."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+PASSPHRASE = "a passphrase for tests"
+LISTENS_WITHIN = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """Its log goes to ``log``, one run behind the other."""
+
+    def __init__(self, workspace: Path, log: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._workspace = workspace
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Answers on return."""
+        self.begin()
+        await self.answers()
+
+    def begin(self) -> None:
+        environment = os.environ | {"SEALYARD_PASSPHRASE": PASSPHRASE, "SEALYARD_WORKSPACE": str(self._workspace)}
+        command = [sys.executable, "-m", "sealyard.cli.main", "--profile", "server", "serve"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--listen", f"127.0.0.1:{self.port}", "--stop-within", "10s"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def answers(self) -> None:
+        async with asyncio.timeout(LISTENS_WITHIN):
+            while not self._listens():
+                assert self._process is not None
+                assert self._process.poll() is None, self._log.read_text()[-3000:]
+                await asyncio.sleep(0.02)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    async def stop(self) -> int:
+        """In good order; its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self._process.wait, 60)
+
+    def end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,188 @@
+"""kill -9 of a server during uploads, approvals and downloads: clients carry on, nothing is lost or signed twice.
+
+``SEALYARD_SERVER_KILLS`` and ``SEALYARD_CRASH_SEED`` say how many and in which order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+from server_process import PASSPHRASE, ServerProcess
+from storm import Wanted
+from verdict import Verdict
+
+from sealyard.client.connection import Connection, Place
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.http.client import HttpClient
+from sealyard.client.profiles import Profile, add_profile
+from sealyard.engine.clock import SystemClock
+from sealyard.engine.founding import found_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, TaskFilter
+from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.tasks import Verdict as Decided
+from sealyard.model.workspace import KeyStore, Places
+
+ADMINISTRATOR, REQUESTER, APPROVER = "USER:administrator", "USER:developer", "USER:owner"
+CONFIG = "gateway"
+ENCRYPTION, SIGNING = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, SigningAlgorithm.SHA256_ECDSA
+KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "100"))
+SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
+DEVELOPERS = 3
+PATIENCE = 300.0
+KIB, MIB = 1024, 1024 * 1024
+SIZES = (20 * KIB + 5, 700 * KIB, 5 * MIB + 3, 24 * MIB)
+
+
+@dataclass
+class Work:
+    """What the developers have asked for, and what they got."""
+
+    random: Random
+    files: tuple[Path, ...]
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    accepted: dict[str, str] = field(default_factory=dict)
+    downloaded: int = 0
+    over: bool = False
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(1200)
+def test_a_server_that_is_killed_again_and_again_loses_nothing_and_signs_nothing_twice(tmp_path: Path) -> None:
+    asyncio.run(_storm(tmp_path))
+
+
+async def _storm(root: Path) -> None:
+    random = Random(SEED)
+    places = Places(root / "workspace")
+    device_key, tokens = await _found(places, root / "device.key")
+    files = tuple(_file(root / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
+    work = Work(random, files)
+    server = ServerProcess(places.root, root / "server.log")
+    began = time.monotonic()
+    try:
+        await server.start()
+        async with asyncio.TaskGroup() as group:
+            for number in range(DEVELOPERS):
+                group.create_task(_develop(server.url, tokens, work, number))
+            await _kill(server, random)
+            work.over = True
+        assert await server.stop() == 0
+        # Files of a task that was there already wait for another one until the next start finds nobody for them.
+        await server.start()
+        assert await server.stop() == 0
+    finally:
+        server.end()
+    sys.stdout.write(
+        f"{KILLS} kills over {len(work.accepted)} tasks and {work.downloaded} downloads"
+        f" in {time.monotonic() - began:.0f} s\n"
+    )
+    await _judge(places, work, Verdict(places, ENCRYPTION, SIGNING, device_key))
+
+
+async def _kill(server: ServerProcess, random: Random) -> None:
+    for _ in range(KILLS):
+        # Half of them while it opens or has just opened: clients come all at once then.
+        await asyncio.sleep(random.choice((random.uniform(0, 0.1), random.uniform(0.1, 1.5))))
+        server.kill()
+        if random.random() < 0.15:
+            server.begin()
+            await asyncio.sleep(random.uniform(0, 0.8))
+            server.kill()
+        await server.start()
+
+
+async def _develop(url: str, tokens: dict[str, str], work: Work, number: int) -> None:
+    """Asks, has it approved, waits, and fetches, as long as the storm lasts; never told that the server was gone."""
+    developer, owner = (
+        HttpClient(Connection(Place(url=url, token=tokens[each])), SystemClock(), patience=PATIENCE)
+        for each in (REQUESTER, APPROVER)
+    )
+    try:
+        while not work.over:
+            token = f"{number}-{len(work.wanted)}"
+            task = await _asked(developer, work, token)
+            work.accepted[token] = task.id
+            if task.kind.value == "packaging":
+                await owner.decide(task.id, Decided.APPROVED, "storm", digest=task.approval_digest)
+            ended = await developer.wait(task.id)
+            assert ended.status is TaskStatus.DONE, ended.reason
+            await _fetch(developer, ended)
+            work.downloaded += 1
+    finally:
+        await developer.close()
+        await owner.close()
+
+
+async def _asked(client: HttpClient, work: Work, token: str) -> Task:
+    if work.random.random() < 0.3:
+        paths = (work.random.choice(work.files),)
+        work.wanted[token] = Wanted("encryption", paths)
+        file = await client.upload(paths[0])
+        return await client.create_encryption(EncryptionRequest(config=CONFIG, file=file, client_token=token))
+    paths = tuple(work.random.sample(work.files, 2))
+    work.wanted[token] = Wanted("packaging", paths)
+    firmware = tuple([await client.upload(each) for each in paths])
+    return await client.create_package(PackageRequest(config=CONFIG, firmware=firmware, client_token=token))
+
+
+async def _fetch(client: HttpClient, task: Task) -> None:
+    digest = hashlib.sha256()
+    async for chunk in client.download(task.id):
+        digest.update(chunk)
+    assert task.result is not None
+    assert digest.hexdigest() == task.result.sha256
+    await client.downloaded(task.id)
+
+
+async def _found(places: Places, key: Path) -> tuple[bytes, dict[str, str]]:
+    """A workspace with people and their tokens; the bytes of the configuration's symmetric key."""
+    await found_workspace(
+        places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    add_profile(places.profiles, Profile(name="server", identity=ADMINISTRATOR))
+    client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
+    try:
+        for subject in (REQUESTER, APPROVER):
+            await client.add_subject(subject)
+        await client.create_device(
+            DeviceRequest(name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER,))
+        )
+        await client.export_device_key(CONFIG, key, confirmed=True)
+        tokens = {
+            each: (await client.create_token(TokenRequest(name="storm", subject=each))).secret
+            for each in (REQUESTER, APPROVER)
+        }
+    finally:
+        await client.close()
+    return key.read_bytes(), tokens
+
+
+async def _judge(places: Places, work: Work, verdict: Verdict) -> None:
+    client = await EmbeddedClient.open_reader(places.root, ADMINISTRATOR)
+    try:
+        page = await client.tasks(TaskFilter(), limit=1000)
+        tasks = {each.id: each for each in page.tasks}
+        report = await client.verify_audit()
+        verdict.check_accepted(tasks, work.accepted, work.wanted)
+        verdict.check_signed_once(tasks)
+        verdict.check_told_once(tasks)
+        verdict.check_nothing_left(tasks)
+        await verdict.check_results(client, tasks, work.wanted)
+        assert report.unsealed == 0
+    finally:
+        await client.close()
+
+
+def _file(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
