@@ -16,7 +16,14 @@ from sealyard.model.requests import Access
 from sealyard.model.tasks import TaskKind
 from sealyard.model.wording import duration_text
 
-_POLICY_FIELDS = ("approval_needed", "approval_period", "execution_period", "time_limit", "self_approval_trial")
+_POLICY_FIELDS = (
+    "approval_needed",
+    "approval_period",
+    "execution_period",
+    "time_limit",
+    "self_approval_trial",
+    "one_time_password_needed",
+)
 
 YES = "even where a configuration is left with too few approvers"
 
@@ -57,6 +64,13 @@ def add(commands: Commands) -> None:
     setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long it may run")
     setting.add_argument(
         "--self-approval-trial", metavar="on|off", type=switch, help="in a demo workspace: requesters approve alone"
+    )
+    setting.add_argument(
+        "--one-time-password",
+        dest="one_time_password_needed",
+        metavar="on|off",
+        type=switch,
+        help="whether each approval wants one: sealyard otp enrol",
     )
 
 
@@ -133,6 +147,9 @@ async def _set_policy(ctx: Context) -> int:
     changes = {name: value for name in _POLICY_FIELDS if (value := getattr(ctx.args, name)) is not None}
     async with ctx.writer("policy set") as client:
         policy = await client.set_policy(msgspec.structs.replace(await client.policy(), **changes))
+        warnings = (await client.workspace()).warnings if ctx.args.one_time_password_needed else ()
+    for each in warnings:
+        ctx.out.note(f"warning: {each}")
     ctx.out.result(policy, _policy_lines(policy))
     return ExitCode.DONE
 
@@ -146,6 +163,7 @@ def _policy_lines(policy: Policy) -> list[str]:
                 ("execution period", duration_text(policy.execution_period)),
                 ("time limit", duration_text(policy.time_limit)),
                 ("self-approval trial", "on: results are not to be released" if policy.self_approval_trial else "off"),
+                ("one-time password", "on: each approval wants one" if policy.one_time_password_needed else "off"),
             )
         )
     )

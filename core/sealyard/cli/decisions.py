@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from sealyard.cli import one_time_password
 from sealyard.cli.arguments import Commands, command, task_id
-from sealyard.cli.context import Context
+from sealyard.cli.context import Context, at_terminal
 from sealyard.cli.exit_codes import ExitCode, code_of_task
 from sealyard.cli.task_view import task_lines
-from sealyard.model.tasks import Task, Verdict
+from sealyard.model.tasks import Origin, Task, Verdict
 
 
 def add(commands: Commands) -> None:
@@ -16,6 +17,7 @@ def add(commands: Commands) -> None:
     task_id(approving)
     approving.add_argument("--reason", metavar="R", default="")
     approving.add_argument("--digest", metavar="SHA256", help="refuse unless this is the approval digest `show` told")
+    one_time_password.option(approving)
     approving.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
 
     for name, handler, about in (
@@ -31,8 +33,16 @@ def add(commands: Commands) -> None:
 
 async def _approve(ctx: Context) -> int:
     wait = not ctx.args.no_wait
+    password = await _one_time_password(ctx)
     async with ctx.writer("approve", work=wait) as client:
-        task = await client.decide(ctx.args.id, Verdict.APPROVED, ctx.args.reason, digest=ctx.args.digest)
+        task = await client.decide(
+            ctx.args.id,
+            Verdict.APPROVED,
+            ctx.args.reason,
+            digest=ctx.args.digest,
+            origin=_origin(),
+            one_time_password=password,
+        )
         if wait:
             await ctx.settle(client)
         task = await client.task(task.id)
@@ -40,12 +50,29 @@ async def _approve(ctx: Context) -> int:
     return code_of_task(task)
 
 
+async def _one_time_password(ctx: Context) -> str | None:
+    """What was given; else, where the policy wants one, what the person at the terminal says.
+
+    Asked for before the workspace is held: nobody else has to wait while somebody looks for a telephone.
+    """
+    given = one_time_password.given(ctx)
+    if given is not None or not at_terminal():
+        return given
+    async with ctx.reader() as client:
+        policy = await client.policy()
+    return one_time_password.ask() if policy.one_time_password_needed else None
+
+
+def _origin() -> Origin:
+    return Origin.TERMINAL if at_terminal() else Origin.MACHINE
+
+
 # The following start no work: what is to be stopped must not be under way before it is.
 
 
 async def _reject(ctx: Context) -> int:
     async with ctx.writer("reject", work=False) as client:
-        return _done(ctx, await client.decide(ctx.args.id, Verdict.REJECTED, ctx.args.reason))
+        return _done(ctx, await client.decide(ctx.args.id, Verdict.REJECTED, ctx.args.reason, origin=_origin()))
 
 
 async def _withdraw(ctx: Context) -> int:

@@ -9,7 +9,7 @@ from sealyard.cli.text import fields, table
 from sealyard.model.requests import Decidable
 from sealyard.model.safe_text import safe_lines
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
-from sealyard.model.wording import left_text, size_text, time_text
+from sealyard.model.wording import decided_by, left_text, size_text, time_text
 
 _HEADS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "BY", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
@@ -84,7 +84,8 @@ def decidable_lines(seen: Decidable) -> list[str]:
     lines += [line for name, beginning in seen.metadata for line in _preview_lines(name, readable(beginning))]
     lines += _previous_lines(seen.previous)
     lines += [
-        f"{each.verdict.lower()} by {each.by} at {time_text(each.at)}" + (f": {each.reason}" if each.reason else "")
+        f"{each.verdict.lower()} by {decided_by(each)} at {time_text(each.at)}"
+        + (f": {each.reason}" if each.reason else "")
         for each in task.approvals
     ]
     if task.subtasks:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
+from sealyard.model.tasks import Decision, Origin
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
@@ -54,6 +55,14 @@ def parse_duration(text: str) -> int:
 def time_text(moment: datetime | None) -> str:
     """In the local time zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
+
+
+def decided_by(decision: Decision) -> str:
+    """Who, and what is recorded of how: ``USER:anna (at a terminal, with one-time password)``."""
+    where = {Origin.TERMINAL: "at a terminal", Origin.MACHINE: "a machine client", None: ""}[decision.origin]
+    how = "with one-time password" if decision.one_time_password else ""
+    known = ", ".join(each for each in (where, how) if each)
+    return f"{decision.by} ({known})" if known else decision.by
 
 
 def left_text(until: datetime | None, now: datetime) -> str:

@@ -1,0 +1,173 @@
+"""`sealyard otp`, and approving with a one-time password: by a person who is asked, and never by a program."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import segno
+from authenticator import Authenticator
+from conversation import converse
+from shell import PASSPHRASE, House
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.model.policy import Policy
+
+
+async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:
+    admin = await EmbeddedClient.open(house.folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
+    try:
+        await admin.set_policy(Policy(one_time_password_needed=wanted))
+        person = admin.as_subject(f"USER:{who}")
+        app = Authenticator((await person.enrol_one_time_password()).uri)
+        await person.confirm_one_time_password(app.shows(datetime.now(UTC)))
+        return app
+    finally:
+        await admin.close()
+
+
+def enrolled(house: House, who: str = "owner", *, wanted: bool = False) -> Authenticator:
+    """With a policy that wants a one-time password for each approval, or not."""
+    return asyncio.run(_prepared(house, who, wanted))
+
+
+def later(app: Authenticator) -> Callable[[str], str]:
+    """The next password: the one of now was used to confirm, and a clock may be off by a step."""
+    return lambda _: app.shows(datetime.now(UTC), steps_off=1)
+
+
+# ---- enrolling
+
+
+def test_without_a_terminal_enrolling_is_two_commands(house: House) -> None:
+    assert "not enrolled" in house.run("owner", "otp", "status").out
+    app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
+    assert house.run("owner", "otp", "confirm", app.shows(datetime.now(UTC))).code == 0
+    assert "You are enrolled" in house.run("owner", "otp", "status").out
+    assert house.value("owner", "otp", "status") == {"subject": "USER:owner", "enrolled": True, "lockedUntil": None}
+
+
+def test_a_wrong_confirmation_fails(house: House) -> None:
+    app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
+    assert house.run("owner", "otp", "confirm", app.never(datetime.now(UTC))).code == 1
+    assert not house.value("owner", "otp", "status")["enrolled"]
+
+
+def test_another_authenticator_wants_a_password_of_the_one_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = enrolled(house)
+    assert house.run("owner", "otp", "enrol").code == 1
+    monkeypatch.setenv("SEALYARD_OTP", later(app)(""))
+    assert house.value("owner", "otp", "enrol")["uri"]
+
+
+def test_an_administrator_resets_somebody_and_never_oneself(house: House) -> None:
+    enrolled(house)
+    assert house.run("owner", "otp", "reset", "owner").code == 3
+    assert house.run("admin", "otp", "reset", "owner").code == 0
+    assert not house.value("owner", "otp", "status")["enrolled"]
+
+
+def test_at_a_terminal_a_qr_code_is_drawn_and_the_first_password_asked_for(house: House) -> None:
+    apps: list[Authenticator] = []
+
+    def scan(screen: str) -> str:
+        apps.append(Authenticator(re.findall(r"otpauth://\S+", screen)[0]))
+        return apps[0].shows(datetime.now(UTC))
+
+    seen = converse(*house.asks("owner", "otp", "enrol"), answers={"that it shows: ": scan})
+    assert seen.code == 0, seen.screen
+    assert "You are enrolled." in seen.screen
+    assert house.value("owner", "otp", "status")["enrolled"]
+    uri = re.findall(r"otpauth://\S+", seen.screen)[0]
+    assert drawn(seen.screen) == [bytes(row) for row in segno.make(uri, micro=False).matrix]
+    assert apps[0].shows(datetime.now(UTC)) not in seen.screen.replace(uri, "")
+
+
+def drawn(screen: str) -> list[bytes]:
+    """The modules of the QR code on the screen: 1 is dark."""
+    halves = {" ": (1, 1), "\u2580": (0, 1), "\u2584": (1, 0), "\u2588": (0, 0)}
+    lines = re.findall(r"\x1b\[38;5;231;48;5;16m(.*?)\x1b\[0m", screen)
+    assert len(lines) <= 24
+    assert len(lines[0]) <= 80
+    rows = [bytes(halves[char][half] for char in line) for line in lines for half in (0, 1)]
+    return [row[2:-2] for row in rows[2:]][: len(rows[0]) - 4]
+
+
+def test_who_enrols_anew_at_a_terminal_is_asked_for_a_password_of_the_one_before(house: House) -> None:
+    old = enrolled(house)
+
+    def scan(screen: str) -> str:
+        return Authenticator(re.findall(r"otpauth://\S+", screen)[0]).shows(datetime.now(UTC))
+
+    asked = {"authenticator you have: ": later(old), "that it shows: ": scan}
+    assert converse(*house.asks("owner", "otp", "enrol"), answers=asked).code == 0
+
+
+# ---- approving
+
+
+def test_a_policy_that_too_few_can_follow_is_set_with_a_warning(house: House) -> None:
+    ran = house.run("admin", "policy", "set", "--one-time-password", "on")
+    assert ran.code == 0
+    assert "on: each approval wants one" in ran.out
+    assert "gateway" in ran.err
+    assert "sealyard otp enrol" in ran.err
+    assert "sealyard otp enrol" not in house.run("admin", "policy", "set", "--one-time-password", "off").err
+    enrolled(house)
+    enrolled(house, "developer")
+    assert "gateway" not in house.run("admin", "policy", "set", "--one-time-password", "on").err
+
+
+def test_a_program_cannot_approve_where_one_is_wanted(house: House) -> None:
+    app = enrolled(house, wanted=True)
+    ran = house.run("owner", "approve", house.waiting, "--otp", later(app)(""))
+    assert ran.code == 3
+    assert "machine client" in ran.err
+    assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
+
+
+def test_who_has_not_enrolled_is_told_how_to(house: House) -> None:
+    enrolled(house, "developer", wanted=True)
+    seen = converse(*house.asks("owner", "approve", house.waiting, "--otp", "123456"), answers={})
+    assert seen.code == 1
+    assert "sealyard otp enrol" in seen.screen
+
+
+def test_a_person_at_a_terminal_is_asked_and_the_approval_says_so(house: House) -> None:
+    app = enrolled(house, wanted=True)
+    approving = house.asks("owner", "approve", house.waiting)
+    seen = converse(*approving, answers={"One-time password: ": later(app)})
+    assert seen.code == 0, seen.screen
+    assert "USER:owner (at a terminal, with one-time password)" in house.run("owner", "show", house.waiting).out
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_password_given_beforehand_is_not_asked_for(house: House, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    code = later(enrolled(house, wanted=True))("")
+    if by == "environment":
+        monkeypatch.setenv("SEALYARD_OTP", code)
+    given = ("--otp", code) if by == "option" else ()
+    seen = converse(*house.asks("owner", "approve", house.waiting, *given), answers={})
+    assert seen.code == 0, seen.screen
+    assert "One-time password: " not in seen.screen
+
+
+def test_where_none_is_wanted_nobody_is_asked_and_the_origin_is_told(house: House, firmware: Path) -> None:
+    assert converse(*house.asks("owner", "approve", house.waiting), answers={}).code == 0
+    assert "USER:owner (at a terminal)" in house.run("owner", "show", house.waiting).out
+    other = house.package(firmware)["id"]
+    assert house.run("owner", "approve", other).code == 0
+    assert "USER:owner (a machine client)" in house.run("owner", "show", other).out
+
+
+def test_a_rejection_asks_for_none(house: House) -> None:
+    enrolled(house, wanted=True)
+    seen = converse(*house.asks("owner", "reject", house.waiting, "--reason", "no"), answers={})
+    assert seen.code == 0
+    assert "(at a terminal)" in house.run("owner", "show", house.waiting).out
