@@ -25,6 +25,7 @@ SECRETS = [
     "sy_0123456789_canary0123456789abcdef",
     "X-Token:sy_0123456789_canary0123456789abcdef and more",
     "Authorization: Bearer canary.canary",
+    "whsec_canary00canary+/00=",
     "sealyard:12ab/cd34?expires=1&signature=canary00",
     "https://store/x?X-Amz-Signature=canary&X-Amz-Date=1",
     KEY,
@@ -70,7 +71,7 @@ def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
         "The key store needs its passphrase.",
         "task 12ab is DONE: signature checked, 3 tokens of 5",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
-        "sealyard:12ab/cd34?expires=1767322",
+            "sealyard:12ab/cd34?expires=1767322",
     ],
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:

@@ -60,6 +60,7 @@ from sealyard.model.tasks import (
     TaskStatus,
     Verdict,
 )
+from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 RELEASE = b'{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}'
@@ -300,6 +301,8 @@ class World:
             for resource, action in rights
         ]
         self.rights = dict(RIGHTS)
+        self.webhooks: list[Webhook] = []
+        self.dead_letters: list[DeadLetter] = []
         self.files: dict[str, bytes] = {}
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         """What was asked of the client that changes something, by name and arguments."""
@@ -671,6 +674,38 @@ class WorldClient:
         self.world.policy = policy
         self.world.changed("POLICY")
         return policy
+
+    # ---- webhooks
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        await self._meet("webhooks")
+        return tuple(self.world.webhooks)
+
+    async def add_webhook(self, request: WebhookRequest) -> NewWebhook:
+        await self._meet("add_webhook", request, changes=True)
+        made = Webhook(
+            id=f"h{len(self.world.webhooks)}",
+            url=request.url,
+            created_by=self.subject,
+            created_at=self.world.now,
+            events=request.events,
+        )
+        self.world.webhooks.append(made)
+        self.world.changed(f"WEBHOOK:{made.id}")
+        return NewWebhook(webhook=made, secret="whsec_" + "A" * 43 + "=")
+
+    async def remove_webhook(self, webhook_id: str) -> None:
+        await self._meet("remove_webhook", webhook_id, changes=True)
+        self.world.webhooks[:] = [each for each in self.world.webhooks if each.id != webhook_id]
+        self.world.changed(f"WEBHOOK:{webhook_id}")
+
+    async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
+        await self._meet("dead_letters", webhook_id)
+        return tuple(each for each in self.world.dead_letters if each.webhook_id == webhook_id)
+
+    async def redeliver(self, letter_id: str) -> None:
+        await self._meet("redeliver", letter_id, changes=True)
+        self.world.dead_letters[:] = [each for each in self.world.dead_letters if each.id != letter_id]
 
     # ---- audit
 

@@ -1,0 +1,180 @@
+"""A POST to an address that was checked: nothing asks for the name again, follows a redirect or waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from sealyard.client.connection import MOST_ANSWERED, post_pinned
+from sealyard.model.errors import ConnectionLostError
+
+pytestmark = pytest.mark.anyio
+
+HERE = "127.0.0.1"
+BODY = b'{"a":1}'
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Listener:
+    """Keeps the heads of requests and the names that TLS was asked for; answers with ``answer``, if it does."""
+
+    def __init__(self, answer: bytes = b"HTTP/1.1 204 Word\r\n\r\n", *, drip: bool = False) -> None:
+        self.answer = answer
+        self.heads: list[str] = []
+        self.names: list[str | None] = []
+        self.ended = asyncio.Event()
+        self.port = 0
+        self._drip = drip
+
+    @asynccontextmanager
+    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
+        server = await asyncio.start_server(self._serve, HERE, 0, ssl=tls)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            writer.write(self.answer)
+            while self._drip:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.ended.set()
+            writer.close()
+
+
+class Certified:
+    """A certificate for one name, and a client's trust in it."""
+
+    def __init__(self, folder: Path, name: x509.GeneralName) -> None:
+        key = generate_private_key(SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        pem = certificate.public_bytes(Encoding.PEM)
+        path = folder / "certified.pem"
+        path.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(path)
+        self.trust = ssl.create_default_context(cadata=pem.decode())
+
+
+async def test_the_name_is_said_and_the_address_is_where_it_goes() -> None:
+    async with Listener().listening() as listener:
+        url = f"http://nowhere.invalid:{listener.port}/a/b?c=d"
+        answer = await post_pinned(url, HERE, {"webhook-id": "1"}, BODY)
+    assert answer.status == 204
+    head = listener.heads[0].lower().split("\r\n")
+    assert head[0] == "post /a/b?c=d http/1.1"
+    assert f"host: nowhere.invalid:{listener.port}" in head
+    assert "webhook-id: 1" in head
+    assert sum(each.startswith("host:") for each in head) == 1
+
+
+async def test_tls_asks_for_the_name_and_believes_only_its_certificate(tmp_path: Path) -> None:
+    certified = Certified(tmp_path, x509.DNSName("hooks.example.org"))
+    listener = Listener()
+    certified.server.sni_callback = lambda _socket, name, _context: listener.names.append(name)
+    async with listener.listening(certified.server):
+        right = f"https://hooks.example.org:{listener.port}/"
+        assert (await post_pinned(right, HERE, {}, BODY, trust=certified.trust)).status == 204
+        assert listener.names == ["hooks.example.org"]
+        for wrong in ("other.example.org", HERE):
+            with pytest.raises(ConnectionLostError, match="not valid for"):
+                await post_pinned(f"https://{wrong}:{listener.port}/", HERE, {}, BODY, trust=certified.trust)
+        with pytest.raises(ConnectionLostError, match=r"(?i)self.signed"):
+            await post_pinned(right, HERE, {}, BODY)
+    assert len(listener.heads) == 1
+
+
+async def test_an_address_can_be_certified_too(tmp_path: Path) -> None:
+    certified = Certified(tmp_path, x509.IPAddress(ipaddress.ip_address(HERE)))
+    async with Listener().listening(certified.server) as listener:
+        answer = await post_pinned(f"https://{HERE}:{listener.port}/", HERE, {}, BODY, trust=certified.trust)
+    assert answer.status == 204
+
+
+async def test_a_redirect_is_an_answer_like_any_other() -> None:
+    async with Listener().listening() as inner:
+        moved = f"HTTP/1.1 307 Word\r\nLocation: http://{HERE}:{inner.port}/\r\nContent-Length: 0\r\n\r\n".encode()
+        async with Listener(moved).listening() as listener:
+            answer = await post_pinned(f"http://{HERE}:{listener.port}/", HERE, {}, BODY)
+    assert answer.status == 307
+    assert inner.heads == []
+
+
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Listener().listening() as proxy, Listener().listening() as listener:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://{HERE}:{proxy.port}")
+        await post_pinned(f"http://nowhere.invalid:{listener.port}/", HERE, {}, BODY)
+    assert (len(proxy.heads), len(listener.heads)) == (0, 1)
+
+
+async def test_of_a_long_answer_only_the_beginning_is_read() -> None:
+    async with Listener(b"HTTP/1.1 500 Word\r\nRetry-After: 7\r\n\r\n", drip=True).listening() as listener:
+        listener.answer += b"y" * 10 * MOST_ANSWERED
+        answer = await post_pinned(f"http://{HERE}:{listener.port}/", HERE, {}, BODY)
+        assert (answer.status, answer.retry_after, answer.body) == (500, "7", b"y" * MOST_ANSWERED)
+        await asyncio.wait_for(listener.ended.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 Word\r\nX: ", b"HTTP/1.1 200 Word\r\n\r\n"], ids=["in its head", "in its body"]
+)
+async def test_who_answers_drop_by_drop_does_not_hold_up_for_ever(answer: bytes) -> None:
+    async with Listener(answer, drip=True).listening() as listener:
+        with pytest.raises(ConnectionLostError, match="in time"):
+            await post_pinned(
+                f"http://{HERE}:{listener.port}/", HERE, {}, BODY, connect_seconds=0.1, answer_seconds=0.1
+            )
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n"])
+async def test_what_is_no_answer_is_told_without_the_url(answer: bytes) -> None:
+    async with Listener(answer).listening() as listener:
+        with pytest.raises(ConnectionLostError) as lost:
+            await post_pinned(f"http://{HERE}:{listener.port}/path-that-is-a-secret", HERE, {}, BODY)
+    assert "path" not in str(lost.value)
+
+
+async def test_nobody_there_is_told_without_the_url() -> None:
+    async with Listener().listening() as listener:
+        port = listener.port
+    with pytest.raises(ConnectionLostError) as lost:
+        await post_pinned(f"http://{HERE}:{port}/path-that-is-a-secret", HERE, {}, BODY)
+    assert "path" not in str(lost.value)

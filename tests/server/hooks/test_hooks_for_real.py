@@ -1,0 +1,58 @@
+"""Webhooks of an engine on a thread of its own, told from the server's loop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hook_receiver import Receiver, Reply, genuine
+from yard import ADMIN, DEV, GATEWAY, OWNER, serving
+
+from sealyard.client.connection import post_pinned
+from sealyard.model.requests import SigningRequest
+from sealyard.model.tasks import Verdict
+from sealyard.model.webhooks import WebhookRequest
+from sealyard.server.hooks.sender import Sender
+
+pytestmark = pytest.mark.anyio
+
+WITHIN = 20.0
+
+
+async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Path) -> None:
+    async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
+        sending = asyncio.create_task(Sender(yard.engine.host, post_pinned, allow_private=True).run())
+        hook = await yard.engine.as_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
+        task = await yard.engine.as_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        await yard.engine.as_subject(OWNER).decide(task.id, Verdict.APPROVED)
+        async with asyncio.timeout(WITHIN):
+            while len(receiver.received) < 3:
+                await asyncio.sleep(0.01)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert [each.type for each in receiver.received] == ["task.waiting", "task.approved", "task.done"]
+    assert {each.value["data"]["taskId"] for each in receiver.received} == {task.id}
+    assert all(genuine(each, hook.secret) for each in receiver.received)
+
+
+async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path) -> None:
+    async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
+        receiver.replies.append(Reply(410))
+        sending = asyncio.create_task(Sender(yard.engine.host, post_pinned, allow_private=True).run())
+        admin = await yard.calls(ADMIN)
+        made = await admin.post("/api/v1/webhook", json={"url": receiver.url(), "events": ["task.waiting"]})
+        assert made.status_code == 201
+        hook = made.json()["webhook"]["id"]
+        await yard.engine.as_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        async with asyncio.timeout(WITHIN):
+            while not (letters := (await admin.get(f"/api/v1/webhook/{hook}/deadLetter")).json()):
+                await asyncio.sleep(0.01)
+            again = await admin.post(f"/api/v1/deadLetter/{letters[0]['id']}/redelivery")
+            assert again.status_code == 202
+            while len(receiver.received) < 2:
+                await asyncio.sleep(0.01)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert receiver.received[0].id == receiver.received[1].id
+    assert all(genuine(each, made.json()["secret"]) for each in receiver.received)
