@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import application, growth, memory, rates, throughput
+from tests.bench import application, growth, memory, rates, server, throughput
 
 MEASUREMENTS = {
     "throughput": throughput.rows,
@@ -12,6 +12,7 @@ MEASUREMENTS = {
     "rates": rates.rows,
     "growth": growth.rows,
     "application": application.rows,
+    "server": server.rows,
 }
 
 

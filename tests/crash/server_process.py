@@ -24,12 +24,18 @@ def free_port() -> int:
 class ServerProcess:
     """Its log goes to ``log``, one run behind the other."""
 
-    def __init__(self, workspace: Path, log: Path, port: int | None = None) -> None:
-        self.port = port or free_port()
+    def __init__(self, workspace: Path, log: Path, *, passphrase: str = PASSPHRASE) -> None:
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workspace = workspace
         self._log = log
+        self._passphrase = passphrase
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     async def start(self) -> None:
         """Answers on return."""
@@ -37,7 +43,7 @@ class ServerProcess:
         await self.answers()
 
     def begin(self) -> None:
-        environment = os.environ | {"SEALYARD_PASSPHRASE": PASSPHRASE, "SEALYARD_WORKSPACE": str(self._workspace)}
+        environment = os.environ | {"SEALYARD_PASSPHRASE": self._passphrase, "SEALYARD_WORKSPACE": str(self._workspace)}
         command = [sys.executable, "-m", "sealyard.cli.main", "--profile", "server", "serve"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
