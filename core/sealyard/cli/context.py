@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,14 @@ from sealyard.cli.output import Output
 from sealyard.client.log import log_to_file
 from sealyard.client.profiles import Profile, resolve
 from sealyard.client.workspaces import passphrase_for
+from sealyard.model.errors import UsageError
 from sealyard.model.events import TaskProgress
+from sealyard.model.safe_text import safe_text
 from sealyard.model.workspace import Places
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.protocol import Client
 
 
 class Context:
@@ -28,6 +31,7 @@ class Context:
     def __init__(self, args: argparse.Namespace, out: Output) -> None:
         self.args = args
         self.out = out
+        self._engine: EmbeddedClient | None = None
 
     @cached_property
     def profile(self) -> Profile:
@@ -36,6 +40,12 @@ class Context:
 
     @property
     def folder(self) -> Path:
+        """Raises :class:`UsageError` where the workspace is on a server."""
+        if self.profile.server:
+            raise UsageError(
+                f"The profile {safe_text(self.profile.name)} is of a server; this works on this machine only.",
+                "Name a workspace with --workspace or --profile.",
+            )
         return Path(self.profile.workspace)
 
     @property
@@ -48,55 +58,83 @@ class Context:
         return user_downloads_path()
 
     @contextlib.asynccontextmanager
-    async def reader(self) -> AsyncIterator[EmbeddedClient]:
+    async def reader(self) -> AsyncIterator[Client]:
         """Looks, beside whoever holds the workspace."""
-        from sealyard.client.embedded import EmbeddedClient
-
         async with contextlib.AsyncExitStack() as stack:
-            client = await EmbeddedClient.open_reader(self.folder, self.profile.identity)
+            client = self._server_client() if self.profile.server else await self._open_reader()
             stack.push_async_callback(client.close)
             yield client
 
     @contextlib.asynccontextmanager
-    async def writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[EmbeddedClient]:
-        """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through."""
+    async def writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
+        """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through.
+
+        On a server nothing is held, and the server sees to the work.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            if self.profile.server:
+                client = self._server_client()
+                stack.push_async_callback(client.close)
+                yield client
+                return
+            self._engine = await self._open(purpose, work)
+            stack.push_async_callback(self._engine.close)
+            yield self._engine
+            if work and finish:
+                await self._finish(self._engine.idle(), self._engine)
+
+    async def settle(self, client: Client, task_id: str) -> None:
+        """Waits until no task is queued or running, on a server until this one needs no worker; shows how it goes."""
+        if self._engine is not None:
+            await self._finish(self._engine.idle(), client)
+        else:
+            await self._finish(client.wait(task_id, settled=True), client, task_id)
+
+    def _server_client(self) -> Client:
+        from sealyard.client.server_tokens import token_of
+        from sealyard.client.servers import server_client
+
+        token = token_of(self.profile, os.environ, ask_passphrase if at_terminal() else None)
+        return server_client(self.profile, token)
+
+    async def _open_reader(self) -> Client:
+        from sealyard.client.embedded import EmbeddedClient
+
+        return await EmbeddedClient.open_reader(self.folder, self.profile.identity)
+
+    async def _open(self, purpose: str, work: bool) -> EmbeddedClient:
         from sealyard.client.embedded import EmbeddedClient
 
         passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if at_terminal() else None)
         log_to_file(Places(self.folder).engine_log)
-        async with contextlib.AsyncExitStack() as stack:
-            client = await EmbeddedClient.open(
-                self.folder, self.profile.identity, purpose=purpose, passphrase=passphrase, work=work
-            )
-            stack.push_async_callback(client.close)
-            yield client
-            if work and finish:
-                await self.settle(client)
+        return await EmbeddedClient.open(
+            self.folder, self.profile.identity, purpose=purpose, passphrase=passphrase, work=work
+        )
 
-    async def settle(self, client: EmbeddedClient) -> None:
-        """Waits until no task is queued or running, and shows how it goes."""
+    async def _finish(self, work: Awaitable[object], client: Client, task_id: str | None = None) -> None:
+        """``task_id``: whose progress is shown; None: of all."""
         import asyncio
 
         if not self.out.progress.live:
-            await client.idle()
+            await work
             return
-        watching = asyncio.create_task(self._show_progress(client))
+        watching = asyncio.create_task(self._show_progress(client, task_id))
         try:
-            await client.idle()
+            await work
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
             self.out.progress.clear()
 
-    async def _show_progress(self, client: EmbeddedClient) -> None:
+    async def _show_progress(self, client: Client, task_id: str | None) -> None:
         import asyncio
 
         last: dict[str, int] = {}
         loop = asyncio.get_running_loop()
         started = loop.time()
         async for event in client.events():
-            if isinstance(event, TaskProgress):
+            if isinstance(event, TaskProgress) and task_id in (None, event.task_id):
                 last[event.task_id] = event.bytes_done
                 rate = sum(last.values()) / max(loop.time() - started, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.seconds_left)

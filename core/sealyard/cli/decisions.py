@@ -44,7 +44,7 @@ async def _approve(ctx: Context) -> int:
             one_time_password=password,
         )
         if wait:
-            await ctx.settle(client)
+            await ctx.settle(client, task.id)
         task = await client.task(task.id)
     ctx.out.result(task, task_lines(task))
     return code_of_task(task)

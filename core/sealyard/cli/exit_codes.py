@@ -5,10 +5,13 @@ from __future__ import annotations
 from enum import IntEnum
 
 from sealyard.model.errors import (
+    AuthenticationError,
     ConfirmationNeededError,
+    ConnectionLostError,
     KeyStoreLockedError,
     NotAllowedError,
     NotFoundError,
+    OneTimePasswordError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
@@ -30,6 +33,7 @@ class ExitCode(IntEnum):
     KEY_STORE_LOCKED = 7
     RESULT_EXPIRED = 8
     RESULT_GONE = 9
+    NO_ANSWER = 10
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -39,25 +43,29 @@ exit codes:
   0  done
   1  failed, or does not verify
   2  usage: the command makes no sense as written, or wants confirmation (--yes)
-  3  not allowed
+  3  not allowed: no such right, no valid token, or no one-time password where one is wanted
   4  not found
   5  still waiting when --timeout ended
   6  the workspace is held by another writer
   7  the key store is locked: no passphrase, or a wrong one
   8  the result's link has expired: renew it
   9  the result is gone: its retention period is over
+  10  the server does not answer
   130  interrupted"""
 
 _CODES: dict[type[SealyardError], ExitCode] = {
     UsageError: ExitCode.USAGE,
     ConfirmationNeededError: ExitCode.USAGE,
     NotAllowedError: ExitCode.NOT_ALLOWED,
+    AuthenticationError: ExitCode.NOT_ALLOWED,
+    OneTimePasswordError: ExitCode.NOT_ALLOWED,
     NotFoundError: ExitCode.NOT_FOUND,
     StillWaitingError: ExitCode.STILL_WAITING,
     WorkspaceHeldError: ExitCode.WORKSPACE_HELD,
     KeyStoreLockedError: ExitCode.KEY_STORE_LOCKED,
     ResultExpiredError: ExitCode.RESULT_EXPIRED,
     ResultGoneError: ExitCode.RESULT_GONE,
+    ConnectionLostError: ExitCode.NO_ANSWER,
 }
 
 

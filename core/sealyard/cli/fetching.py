@@ -13,14 +13,14 @@ from sealyard.model.tasks import Task
 
 if TYPE_CHECKING:
     from sealyard.client.downloads import Downloaded, Downloads
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.protocol import Client
 
 FREE_WITHIN = 30.0
 """Seconds in which another command that just finished the work should have let the workspace go."""
 _LOOK_AGAIN = 0.2
 
 
-async def downloads_into(ctx: Context, client: EmbeddedClient, folder: Path) -> Downloads:
+async def downloads_into(ctx: Context, client: Client, folder: Path) -> Downloads:
     from sealyard.client.download_state import DownloadState, state_file
     from sealyard.client.downloads import Downloads
 
@@ -31,7 +31,7 @@ async def downloads_into(ctx: Context, client: EmbeddedClient, folder: Path) -> 
     return Downloads(client, folder, state)
 
 
-async def fetch(ctx: Context, client: EmbeddedClient, task: Task, folder: Path) -> Downloaded:
+async def fetch(ctx: Context, client: Client, task: Task, folder: Path) -> Downloaded:
     """Raises what :meth:`sealyard.client.downloads.Downloads.fetch` does."""
     downloads = await downloads_into(ctx, client, folder)
     found = await downloads.fetch(task.id, progress=ctx.out.progress.of(task.name))
@@ -46,7 +46,7 @@ def downloaded_text(found: Downloaded) -> str:
 
 
 @contextlib.asynccontextmanager
-async def writer_when_free(ctx: Context, until: float | None) -> AsyncIterator[EmbeddedClient]:
+async def writer_when_free(ctx: Context, until: float | None) -> AsyncIterator[Client]:
     """The workspace for writing, once its holder lets it go; ``until`` in the loop's time.
 
     Raises :class:`WorkspaceHeldError` when it is not let go in time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,9 +24,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def add(commands: Commands) -> None:
-    family = group(commands, "profile", "Profiles: a workspace and an identity on it, by name.")
+    family = group(commands, "profile", "Profiles: a workspace or a server and an identity on it, by name.")
     command(family, "list", _list, "Lists the profiles.")
-    adding = command(family, "add", _add, "Adds a profile, or changes the one of that name.")
+    adding = command(family, "add", _add, "Adds a profile of a workspace, or changes the one of that name.")
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("--identity", metavar="SUBJECT", required=True, help="who one is: USER:anna")
     adding.add_argument("--downloads", metavar="DIR", type=folder, help="where results go")
@@ -47,15 +48,24 @@ def _list(ctx: Context) -> int:
             {**msgspec.to_builtins(each), "current": each.name == own.current, "inWorkspace": True}
             for each in own.profiles
         ]
-    rows = [("*" if each["current"] else "", each["name"], each["identity"], each["workspace"]) for each in shown]
-    ctx.out.result(shown, table(("", "NAME", "IDENTITY", "WORKSPACE"), rows, "There are no profiles."))
+    rows = [("*" if each["current"] else "", each["name"], each["identity"], _place(each)) for each in shown]
+    ctx.out.result(shown, table(("", "NAME", "IDENTITY", "WORKSPACE OR SERVER"), rows, "There are no profiles."))
     return ExitCode.DONE
+
+
+def _place(shown: dict[str, Any]) -> str:
+    return msgspec.convert(shown, Profile).place
+
+
+def require_name(name: str) -> None:
+    """Raises :class:`UsageError` for what no profile can be called."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a profile.", "Take letters, digits, '.', '_' and '-'.")
 
 
 def _add(ctx: Context) -> int:
     args = ctx.args
-    if not _NAME.fullmatch(args.name):
-        raise UsageError(f"{args.name!r} is no name for a profile.", "Take letters, digits, '.', '_' and '-'.")
+    require_name(args.name)
     place = _workspace(ctx) or ctx.folder
     profiles.require_workspace(place)
     profile = Profile(
@@ -81,7 +91,7 @@ def _use(ctx: Context) -> int:
     if found is None:
         raise NotFoundError(f"There is no profile {safe_text(ctx.args.name)}.", "`sealyard profile list` names them.")
     profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=found.name))
-    ctx.out.result(found, (f"From now on you are {found.identity} in {found.workspace or place}.",))
+    ctx.out.result(found, (f"From now on you are {found.identity} in {found.place or place}.",))
     return ExitCode.DONE
 
 

@@ -15,7 +15,7 @@ from sealyard.model.errors import SealyardError, UsageError, error_from
 
 if TYPE_CHECKING:
     from sealyard.client.downloads import DownloadEvent, Downloads, Outcome
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.protocol import Client
 
 
 def add(commands: Commands) -> None:
@@ -50,7 +50,7 @@ async def _all(ctx: Context, downloads: Downloads) -> tuple[Outcome, ...]:
     return await downloads.fetch_all(show)
 
 
-async def _named(ctx: Context, client: EmbeddedClient, downloads: Downloads) -> tuple[Outcome, ...]:
+async def _named(ctx: Context, client: Client, downloads: Downloads) -> tuple[Outcome, ...]:
     from sealyard.client.downloads import Outcome
 
     outcomes = []

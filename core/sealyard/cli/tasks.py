@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealyard.cli import fetching
+from sealyard.cli import fetching, waiting
 from sealyard.cli.arguments import Commands, command, one_of, seconds, task_id
 from sealyard.cli.context import Context
-from sealyard.cli.exit_codes import ExitCode, code_of_error, code_of_task
-from sealyard.cli.task_view import decidable_lines, readable, task_lines, task_table
-from sealyard.model.errors import InputError, StillWaitingError, UsageError
+from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.task_view import decidable_lines, readable, task_table
+from sealyard.model.errors import InputError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.protocol import Client
 
 LONGEST_MESSAGE = 1024 * 1024
 _PAGE = 500
@@ -86,20 +86,20 @@ async def _package(ctx: Context) -> int:
         )
     async with ctx.writer("package") as client:
         task = await _ask_for_package(ctx, client)
-        await ctx.settle(client)
+        await ctx.settle(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
             await fetching.fetch(ctx, client, task, args.out)
-            return _ended(ctx, task)
+            return waiting.ended(ctx, task)
     if args.wait and not task.status.ended:
         ctx.out.note(f"Task {task.id} is {task.status}; approvers see it with: sealyard show {task.id}")
-        return await _follow(ctx, task)
+        return await waiting.follow(ctx, task.id)
     if args.out is not None and not task.status.ended:
         ctx.out.note(f"Not there yet. Later: sealyard download {task.id} --out DIR")
-    return _ended(ctx, task)
+    return waiting.ended(ctx, task)
 
 
-async def _ask_for_package(ctx: Context, client: EmbeddedClient) -> Task:
+async def _ask_for_package(ctx: Context, client: Client) -> Task:
     args = ctx.args
     digests: Sequence[str | None] = args.sha256 or [None] * len(args.firmware)
     wanted = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
@@ -118,31 +118,6 @@ async def _ask_for_package(ctx: Context, client: EmbeddedClient) -> Task:
         return await client.create_package(request)
     finally:
         await client.discard(tuple(files))
-
-
-async def _follow(ctx: Context, task: Task) -> int:
-    """Waits beside whoever does the work, holding nothing."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    until = loop.time() + ctx.args.timeout if ctx.args.timeout is not None else None
-    async with ctx.reader() as client:
-        try:
-            task = await client.wait(task.id, within=ctx.args.timeout)
-        except StillWaitingError as error:
-            return _still_waiting(ctx, await client.task(task.id), error)
-    if ctx.args.out is not None and task.status is TaskStatus.DONE:
-        async with fetching.writer_when_free(ctx, until) as client:
-            await fetching.fetch(ctx, client, task, ctx.args.out)
-    return _ended(ctx, task)
-
-
-def _still_waiting(ctx: Context, task: Task, error: StillWaitingError) -> int:
-    """The task as it stands is the outcome, for its id is what one needs to go on; the error is in it."""
-    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_value())}
-    ctx.out.note(str(error))
-    ctx.out.result(value, task_lines(task))
-    return code_of_error(error)
 
 
 async def _encrypt(ctx: Context) -> int:
@@ -164,11 +139,11 @@ async def _encrypt(ctx: Context) -> int:
         finally:
             await client.discard(tuple(files))
         if not args.no_wait:
-            await ctx.settle(client)
+            await ctx.settle(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
             await fetching.fetch(ctx, client, task, args.out)
-    return _ended(ctx, task)
+    return waiting.ended(ctx, task)
 
 
 async def _sign(ctx: Context) -> int:
@@ -185,12 +160,12 @@ async def _sign(ctx: Context) -> int:
     )
     async with ctx.writer("sign") as client:
         task = await client.create_signing(request)
-        await ctx.settle(client)
+        await ctx.settle(client, task.id)
         task = await client.task(task.id)
-    return _ended(ctx, task)
+    return waiting.ended(ctx, task)
 
 
-async def _upload(ctx: Context, client: EmbeddedClient, path: Path, expected_sha256: str | None) -> InputFile:
+async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
     file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.of(path.name))
     ctx.out.progress.clear()
     return file
@@ -212,11 +187,6 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise UsageError("--digest-base64 is not Base64.", "Write the 32 bytes of a SHA-256 in Base64.") from None
-
-
-def _ended(ctx: Context, task: Task) -> int:
-    ctx.out.result(task, task_lines(task))
-    return code_of_task(task)
 
 
 # ---- looking

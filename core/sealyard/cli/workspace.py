@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    init = command(commands, "init", _init, "Makes a workspace, and a profile of its administrator.")
+    init = command(commands, "init", _init, "Makes a workspace on this machine, and a profile of its administrator.")
     init.add_argument("--name", help="what it is called; by default like its folder")
     init.add_argument("--administrator", metavar="USER", help="who administers it; by default you")
     init.add_argument(
@@ -34,14 +34,16 @@ def add(commands: Commands) -> None:
         help=f"where the master key lies: {', '.join(KeyStore)}; by default the keyring where there is one",
     )
 
-    command(commands, "run", _run, "Works on what is unfinished, in the foreground, until it is interrupted.")
+    command(commands, "run", _run, "Works on what is unfinished on this machine, until it is interrupted.")
 
-    demo = command(commands, "demo", _demo, "Makes a throw-away workspace and shows the main job on real files.")
+    demo = command(
+        commands, "demo", _demo, "Makes a throw-away workspace on this machine and shows the main job on real files."
+    )
     demo.add_argument("--headless", action="store_true", help="run the whole line here, step by step")
     demo.add_argument("--keep", action="store_true", help="leave the folder where it is")
     front.add_options(demo)
 
-    command(commands, "worker", _worker, "Runs a crypto worker; the engine starts its own.")
+    command(commands, "worker", _worker, "Runs a crypto worker on this machine; the engine starts its own.")
 
 
 # ---- the workspace
@@ -96,10 +98,11 @@ async def _run(ctx: Context) -> int:
 
     from sealyard.cli.signals import stopping
 
+    folder = ctx.folder
     stop = stopping()
     ended: dict[str, TaskStatus] = {}
     async with ctx.writer("run", finish=False) as client:
-        ctx.out.step(f"Working in {ctx.folder} as {ctx.profile.identity}; Ctrl-C ends it.")
+        ctx.out.step(f"Working in {folder} as {ctx.profile.identity}; Ctrl-C ends it.")
         telling = asyncio.create_task(_tell(ctx, client.events(), ended))
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Profiles: a workspace and an identity on it, under a name. Those of a person, and those a workspace brings along.
+"""Profiles: a workspace or a server and an identity on it, by name. A person's own, and those of a workspace.
 
 A person's profiles lie in the configuration folder (XDG); those that belong to a workspace in its `profiles.json`.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,12 +23,24 @@ PROFILE_VARIABLE = "SEALYARD_PROFILE"
 
 
 class Profile(Value, frozen=True, kw_only=True):
-    """``workspace``: the folder, empty in a workspace's own file. ``downloads``: where results go, if said."""
+    """``workspace``: the folder, empty in a workspace's own file. ``downloads``: where results go, if said.
+
+    ``server``: its base URL, where the workspace is on one; with ``tenant`` where it has several, and ``ca``, a file
+    of certificates to trust besides the system's.
+    """
 
     name: str
     identity: str
     workspace: str = ""
     downloads: str = ""
+    server: str = ""
+    tenant: str = ""
+    ca: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it leads, as it is shown."""
+        return " ".join(each for each in (self.server, self.tenant) if each) or self.workspace
 
 
 class ProfileFile(Value, frozen=True, kw_only=True):
@@ -46,6 +59,19 @@ class ProfileFile(Value, frozen=True, kw_only=True):
             profiles=tuple(sorted((*others, profile), key=lambda each: each.name)),
             current=profile.name if current or not self.current else self.current,
         )
+
+    def without(self, profile: Profile) -> ProfileFile:
+        others = tuple(each for each in self.profiles if each != profile)
+        return ProfileFile(profiles=others, current="" if self.current == profile.name else self.current)
+
+    def free_name(self, wanted: str, alike: Callable[[Profile], bool]) -> str:
+        """A name like ``wanted`` that no profile has, or only one that is ``alike`` what it is for."""
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", wanted).strip("-._")[:50] or "workspace"
+        free, number = plain, 1
+        while (taken := self.named(free)) is not None and not alike(taken):
+            number += 1
+            free = f"{plain}-{number}"
+        return free
 
 
 def users_file() -> Path:
@@ -84,9 +110,9 @@ def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
 
 
 def own_profiles(place: Path) -> ProfileFile:
-    """The profiles of a workspace, told where they are."""
+    """The profiles of a workspace, told where they are; no file of others leads to a server, with a token of mine."""
     file = read_profiles(Places(place).profiles)
-    profiles = tuple(msgspec.structs.replace(each, workspace=str(place)) for each in file.profiles)
+    profiles = tuple(msgspec.structs.replace(each, workspace=str(place), server="") for each in file.profiles)
     return msgspec.structs.replace(file, profiles=profiles)
 
 
@@ -112,13 +138,14 @@ def anything_chosen(environ: Mapping[str, str]) -> bool:
 
 
 def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
-    """The profile to work with, its workspace filled in.
+    """The profile to work with, its workspace filled in, or a server's.
 
     What is named on the command line counts more than the environment, and that more than what is current.
     Raises :class:`NotFoundError` where nothing says which workspace or who one is.
     """
     found = _chosen(workspace, name, environ)
-    require_workspace(Path(found.workspace))
+    if not found.server:
+        require_workspace(Path(found.workspace))
     return found
 
 
@@ -148,7 +175,7 @@ def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
         raise NotFoundError(f"There is no profile {safe_text(name)}.", "`sealyard profile list` names those there are.")
     if strict and place is not None and Path(found.workspace) != place:
         raise UsageError(
-            f"The profile {safe_text(name)} is for {safe_text(found.workspace)}, not {safe_text(str(place))}.",
+            f"The profile {safe_text(name)} is for {safe_text(found.place)}, not {safe_text(str(place))}.",
             "Leave --workspace out, or add a profile for that workspace.",
         )
     return found
@@ -178,6 +205,7 @@ def _current() -> Profile:
     found = file.named(file.current)
     if found is None:
         raise NotFoundError(
-            "No workspace is chosen.", "Make one with `sealyard init`, or name one with --workspace or --profile."
+            "No workspace is chosen.",
+            "Make one with `sealyard init`, name one with --workspace or --profile, or `sealyard login` to a server.",
         )
     return found

@@ -56,7 +56,8 @@ async def found(
     if passphrase is not None:
         hide(passphrase)
     await found_workspace(Places(place), name=name, administrator=identity, key_store=key_store, passphrase=passphrase)
-    profile = Profile(name=_free_name(name, place), identity=identity, workspace=str(place))
+    free = read_profiles(users_file()).free_name(name, lambda taken: taken.workspace == str(place))
+    profile = Profile(name=free, identity=identity, workspace=str(place))
     add_profile(users_file(), profile, current=True)
     return profile
 
@@ -80,15 +81,3 @@ def own_name() -> str:
     import getpass
 
     return re.sub(r"[^A-Za-z0-9._@+-]", "-", getpass.getuser()).lstrip("._@+-")[:64] or "administrator"
-
-
-def _free_name(name: str, folder: Path) -> str:
-    """A profile's name like the workspace's that belongs to no other workspace."""
-    wanted = re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._")[:50] or "workspace"
-    file = read_profiles(users_file())
-    number = 1
-    free = wanted
-    while (taken := file.named(free)) is not None and Path(taken.workspace) != folder:
-        number += 1
-        free = f"{wanted}-{number}"
-    return free

@@ -41,7 +41,7 @@ def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str 
     if kind == PASSPHRASE:
         return _from_file(folder, workspace_id, passphrase, create)
     if kind == OS_KEYRING:
-        return _within_limit(lambda: _fetch(_os_keyring(), workspace_id, create))
+        return with_os_keyring(lambda keyring: _fetch(keyring, workspace_id, create))
     raise UsageError(f"{kind!r} is no kind of key store.", f"There is {OS_KEYRING} and {PASSPHRASE}.")
 
 
@@ -52,6 +52,11 @@ def os_keyring_available() -> bool:
     except KeyStoreLockedError:
         return False
     return True
+
+
+def with_os_keyring(use: Callable[[KeyringBackend], _T]) -> _T:
+    """What ``use`` gives. Raises :class:`KeyStoreLockedError` where there is none, or it does not answer in time."""
+    return _within_limit(lambda: use(_os_keyring()))
 
 
 def _from_file(folder: Path, workspace_id: str, passphrase: str | None, create: bool) -> bytes:

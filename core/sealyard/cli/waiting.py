@@ -1,0 +1,56 @@
+"""`sealyard wait`, and `package --wait`: until a task has ended, whoever does the work, holding nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from sealyard.cli import fetching
+from sealyard.cli.arguments import Commands, command, seconds, task_id
+from sealyard.cli.context import Context
+from sealyard.cli.exit_codes import code_of_error, code_of_task
+from sealyard.cli.task_view import task_lines
+from sealyard.model.errors import StillWaitingError
+from sealyard.model.tasks import Task, TaskStatus
+
+
+def add(commands: Commands) -> None:
+    waiting = command(commands, "wait", _wait, "Waits until a task has ended, and ends as it did.")
+    task_id(waiting)
+    waiting.add_argument("--timeout", metavar="S", type=seconds, help="how long")
+    waiting.add_argument("--out", metavar="DIR", type=Path, help="download the result to this folder")
+
+
+async def _wait(ctx: Context) -> int:
+    return await follow(ctx, ctx.args.id)
+
+
+async def follow(ctx: Context, task_id: str) -> int:
+    """Goes by ``--timeout`` and ``--out``."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + ctx.args.timeout if ctx.args.timeout is not None else None
+    async with ctx.reader() as client:
+        try:
+            task = await client.wait(task_id, within=ctx.args.timeout)
+        except StillWaitingError as error:
+            return _still_waiting(ctx, await client.task(task_id), error)
+    if ctx.args.out is not None and task.status is TaskStatus.DONE:
+        async with fetching.writer_when_free(ctx, until) as writer:
+            await fetching.fetch(ctx, writer, task, ctx.args.out)
+    return ended(ctx, task)
+
+
+def ended(ctx: Context, task: Task) -> int:
+    ctx.out.result(task, task_lines(task))
+    return code_of_task(task)
+
+
+def _still_waiting(ctx: Context, task: Task, error: StillWaitingError) -> int:
+    """The task as it stands is the outcome, for its id is what one needs to go on; the error is in it."""
+    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_value())}
+    ctx.out.note(str(error))
+    ctx.out.result(value, task_lines(task))
+    return code_of_error(error)
