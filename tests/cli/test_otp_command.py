@@ -53,7 +53,7 @@ def test_without_a_terminal_enrolling_is_two_commands(house: House) -> None:
 
 def test_a_wrong_confirmation_fails(house: House) -> None:
     app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
-    assert house.run("owner", "otp", "confirm", app.never(datetime.now(UTC))).code == 1
+    assert house.run("owner", "otp", "confirm", app.never(datetime.now(UTC))).code == 3
     assert not house.value("owner", "otp", "status")["enrolled"]
 
 
@@ -61,7 +61,7 @@ def test_another_authenticator_wants_a_password_of_the_one_before(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = enrolled(house)
-    assert house.run("owner", "otp", "enrol").code == 1
+    assert house.run("owner", "otp", "enrol").code == 3
     monkeypatch.setenv("SEALYARD_OTP", later(app)(""))
     assert house.value("owner", "otp", "enrol")["uri"]
 
@@ -135,7 +135,7 @@ def test_a_program_cannot_approve_where_one_is_wanted(house: House) -> None:
 def test_who_has_not_enrolled_is_told_how_to(house: House) -> None:
     enrolled(house, "developer", wanted=True)
     seen = converse(*house.asks("owner", "approve", house.waiting, "--otp", "123456"), answers={})
-    assert seen.code == 1
+    assert seen.code == 3
     assert "sealyard otp enrol" in seen.screen
 
 

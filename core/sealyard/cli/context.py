@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 
+HOLDER_SECONDS = 2.0
+"""For how long a holder is waited for that lets nobody in: it is starting, stopping, or a command like this one."""
+
+
 class Context:
     """One command under way. Nothing is looked up before it is asked for."""
 
@@ -67,9 +71,10 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
-        """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through.
+        """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through;
+        without, it stays, and lets others in.
 
-        On a server nothing is held, and the server sees to the work.
+        Where another process holds it and lets others in, that one sees to the work, as a server does.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
@@ -77,10 +82,14 @@ class Context:
                 stack.push_async_callback(client.close)
                 yield client
                 return
-            self._engine = await self._open(purpose, work)
-            stack.push_async_callback(self._engine.close)
-            yield self._engine
-            if work and finish:
+            from sealyard.client.sharing import SharedWorkspace
+
+            shared = SharedWorkspace(self.folder, self._unlock, purpose=purpose, listen=not finish, work=work)
+            stack.push_async_callback(shared.close)
+            await shared.join(patience=HOLDER_SECONDS)
+            self._engine = shared.engine
+            yield shared.client(self.profile.identity)
+            if self._engine is not None and work and finish:
                 await self._finish(self._engine.idle(), self._engine)
 
     async def settle(self, client: Client, task_id: str) -> None:
@@ -98,18 +107,20 @@ class Context:
         return server_client(self.profile, token)
 
     async def _open_reader(self) -> Client:
+        """By its files; by its socket where only that is open to one, as to the group it is shared with."""
+        if not os.access(Places(self.folder).store, os.R_OK):
+            from sealyard.client.sharing import attached
+
+            return attached(self.folder, self.profile.identity)
         from sealyard.client.embedded import EmbeddedClient
 
         return await EmbeddedClient.open_reader(self.folder, self.profile.identity)
 
-    async def _open(self, purpose: str, work: bool) -> EmbeddedClient:
-        from sealyard.client.embedded import EmbeddedClient
-
+    def _unlock(self) -> str | None:
+        """For who is about to hold the workspace."""
         passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if at_terminal() else None)
         log_to_file(Places(self.folder).engine_log)
-        return await EmbeddedClient.open(
-            self.folder, self.profile.identity, purpose=purpose, passphrase=passphrase, work=work
-        )
+        return passphrase
 
     async def _finish(self, work: Awaitable[object], client: Client, task_id: str | None = None) -> None:
         """``task_id``: whose progress is shown; None: of all."""

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sealyard.client.connection import Connection, Place
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.hosting import Hosting, hosting
-from sealyard.client.http.client import HttpClient
 from sealyard.client.local_socket import answers, lasting_path
 from sealyard.engine.clock import SystemClock
 from sealyard.model.errors import WorkspaceHeldError
+
+if TYPE_CHECKING:
+    from sealyard.client.hosting import Hosting
+    from sealyard.client.http.calls import Recover
+    from sealyard.client.http.client import HttpClient
 
 LOOK_AGAIN_SECONDS = 0.1
 """Between two looks whether the holder listens, or is gone."""
@@ -24,8 +27,8 @@ LOOK_AGAIN_SECONDS = 0.1
 HOLDER_SECONDS = 5.0
 """For how long a holder that does not listen is waited for: it is starting, stopping, or a short command."""
 
-Passphrase = Callable[[], str | None]
-"""Asks for what opens the key store; only called by who is about to hold the workspace."""
+Unlock = Callable[[], str | None]
+"""Says what opens the key store, and may ask a person: only called by who is about to hold the workspace."""
 
 
 class SharedWorkspace:
@@ -34,7 +37,7 @@ class SharedWorkspace:
     def __init__(
         self,
         folder: Path,
-        passphrase: Passphrase,
+        unlock: Unlock,
         *,
         purpose: str,
         listen: bool = True,
@@ -47,7 +50,7 @@ class SharedWorkspace:
         ``onTakeOver`` is told when a workspace that another held is held here.
         """
         self._folder = folder
-        self._passphrase = passphrase
+        self._unlock = unlock
         self._purpose = purpose
         self._listen = listen
         self._work = work
@@ -86,8 +89,7 @@ class SharedWorkspace:
         """Of who joined."""
         if self._engine is not None and not self._attached:
             return self._engine.as_subject(subject)
-        place = Place(socket=lasting_path(self._folder), subject=subject)
-        client = HttpClient(Connection(place), SystemClock(), recover=self._recover)
+        client = attached(self._folder, subject, self._recover)
         self._clients.append(client)
         return client
 
@@ -108,7 +110,7 @@ class SharedWorkspace:
             await self.join()
 
     async def _hold(self) -> None:
-        passphrase = await asyncio.to_thread(self._passphrase)
+        passphrase = self._unlock()
         engine = await EmbeddedClient.open(
             self._folder, "", purpose=self._purpose, passphrase=passphrase, work=self._work
         )
@@ -124,6 +126,17 @@ class SharedWorkspace:
 
     async def _let_in(self, engine: EmbeddedClient) -> None:
         """Whoever attached once goes on by the socket, to itself now."""
+        from sealyard.client.hosting import hosting
+
         made = await asyncio.to_thread(hosting, engine.host, self._group)
         await made.start()
         self._hosting = made
+
+
+def attached(folder: Path, subject: str, recover: Recover | None = None) -> HttpClient:
+    """A client of whoever holds the workspace. ``recover``: what to do once nobody does."""
+    from sealyard.client.connection import Connection, Place
+    from sealyard.client.http.client import HttpClient
+
+    place = Place(socket=lasting_path(folder), subject=subject)
+    return HttpClient(Connection(place), SystemClock(), recover=recover)
