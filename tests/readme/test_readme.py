@@ -25,7 +25,8 @@ def test_every_shell_block_is_run_by_ci_or_by_the_tour() -> None:
 
 
 def test_the_tour_works_from_its_first_line_to_its_last(tmp_path: Path) -> None:
-    require("openssl", "curl")
+    require("openssl")
+    require("curl")
     home = tmp_path / "home"
     home.mkdir()
     environment = {
