@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
+from task_maker import decision, waiting
 
 from sealyard.model.errors import UsageError
-from sealyard.model.wording import duration_text, exact_size_text, left_text, parse_duration, size_text, time_text
+from sealyard.model.tasks import Origin
+from sealyard.model.wording import (
+    decided_by,
+    duration_text,
+    exact_size_text,
+    left_text,
+    parse_duration,
+    size_text,
+    time_text,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -45,3 +56,19 @@ def test_a_span_that_was_written_is_read_as_the_same(text: str) -> None:
 def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="24h"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("origin", "one_time_password", "words"),
+    [
+        (None, False, "USER:anna"),
+        (Origin.MACHINE, False, "USER:anna (a machine client)"),
+        (Origin.TERMINAL, False, "USER:anna (at a terminal)"),
+        (Origin.TERMINAL, True, "USER:anna (at a terminal, with one-time password)"),
+    ],
+)
+def test_who_decided_is_told_with_what_is_recorded_of_how(
+    origin: Origin | None, one_time_password: bool, words: str
+) -> None:
+    made = decision(waiting(), "USER:anna")
+    assert decided_by(msgspec.structs.replace(made, origin=origin, one_time_password=one_time_password)) == words

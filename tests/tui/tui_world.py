@@ -17,6 +17,13 @@ from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.approval import approval_digest, quorum_reached
 from sealyard.model.audit import FIRST_PREVIOUS, AuditChange, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.credentials import (
+    AccessToken,
+    IssuedToken,
+    OneTimePasswordEnrolment,
+    OneTimePasswordState,
+    TokenRequest,
+)
 from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
 from sealyard.model.errors import (
     ConfirmationNeededError,
@@ -24,6 +31,7 @@ from sealyard.model.errors import (
     InputError,
     NotAllowedError,
     NotFoundError,
+    OneTimePasswordError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
@@ -51,6 +59,7 @@ from sealyard.model.tasks import (
     Decision,
     InputFile,
     Live,
+    Origin,
     Result,
     ResultState,
     StatusChange,
@@ -284,6 +293,11 @@ class World:
         self.previous: dict[str, Task] = {}
         self.entries = audit_entries(60)
         self.policy = Policy()
+        self.tokens: list[AccessToken] = []
+        self.one_time_password = "123456"
+        """The one that every authenticator shows."""
+        self.enrolled = {OWNER}
+        self.warnings: tuple[str, ...] = ()
         self.subjects = [
             Subject(id=each, created_by=ADMINISTRATOR, created_at=NOW - timedelta(days=20), display_name=name)
             for each, name in (
@@ -483,14 +497,31 @@ class WorldClient:
             newer_version=newest if newest > found.config_version else None,
         )
 
-    async def decide(self, task_id: str, verdict: Verdict, reason: str = "", *, digest: str | None = None) -> Task:
+    async def decide(
+        self,
+        task_id: str,
+        verdict: Verdict,
+        reason: str = "",
+        *,
+        digest: str | None = None,
+        origin: Origin = Origin.MACHINE,
+        one_time_password: str | None = None,
+    ) -> Task:
         await self._meet("decide", task_id, verdict, reason, digest, changes=True)
         found = await self.task(task_id)
         if hindrance := self._hindrance(found):
             raise NotAllowedError(hindrance)
         if digest is not None and digest != found.approval_digest:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
-        decided = msgspec.structs.replace(decision(self.subject, verdict, reason), digest=found.approval_digest)
+        checked = verdict is Verdict.APPROVED and self.world.policy.one_time_password_needed
+        if checked and one_time_password != self.world.one_time_password:
+            raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, and give that.")
+        decided = msgspec.structs.replace(
+            decision(self.subject, verdict, reason),
+            digest=found.approval_digest,
+            origin=origin,
+            one_time_password=checked,
+        )
         made = msgspec.structs.replace(found, approvals=(*found.approvals, decided), reason=reason)
         if verdict is Verdict.REJECTED:
             made = msgspec.structs.replace(made, status=TaskStatus.CANCELLED)
@@ -741,6 +772,51 @@ class WorldClient:
         for entry in self.world.entries:
             yield msgspec.json.encode(entry).decode() + "\n" if kind == "jsonl" else f"{entry.seq},{entry.author}\r\n"
 
+    # ---- credentials
+
+    async def tokens(self) -> tuple[AccessToken, ...]:
+        await self._meet("tokens")
+        return tuple(each for each in self.world.tokens if each.subject == self.subject)
+
+    async def create_token(self, request: TokenRequest) -> IssuedToken:
+        await self._meet("create_token", request, changes=True)
+        made = AccessToken(
+            id=f"token{len(self.world.tokens)}",
+            name=request.name,
+            subject=request.subject or self.subject,
+            created_by=self.subject,
+            created_at=self.world.now,
+            expires_at=self.world.now + timedelta(seconds=request.seconds),
+            machine=request.machine,
+        )
+        self.world.tokens.append(made)
+        return IssuedToken(token=made, secret=f"sy_{made.id}_{sha(made.id)}")
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._meet("revoke_token", token_id, changes=True)
+        self.world.tokens = [
+            msgspec.structs.replace(each, revoked_at=self.world.now) if each.id == token_id else each
+            for each in self.world.tokens
+        ]
+
+    async def one_time_password(self) -> OneTimePasswordState:
+        await self._meet("one_time_password")
+        return OneTimePasswordState(subject=self.subject, enrolled=self.subject in self.world.enrolled)
+
+    async def enrol_one_time_password(self, current: str | None = None) -> OneTimePasswordEnrolment:
+        await self._meet("enrol_one_time_password", changes=True)
+        return OneTimePasswordEnrolment(subject=self.subject, secret="AAAA", uri="otpauth://totp/Sealyard:owner")
+
+    async def confirm_one_time_password(self, password: str) -> None:
+        await self._meet("confirm_one_time_password", changes=True)
+        if password != self.world.one_time_password:
+            raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, and give that.")
+        self.world.enrolled.add(self.subject)
+
+    async def reset_one_time_password(self, subject: str) -> None:
+        await self._meet("reset_one_time_password", subject, changes=True)
+        self.world.enrolled.discard(subject)
+
     # ---- the whole
 
     async def workspace(self) -> WorkspaceInfo:
@@ -757,6 +833,7 @@ class WorldClient:
             audit_size=len(self.world.entries),
             audit_sealed=len(self.world.entries) - 2,
             rights=self.world.rights.get(self.subject, ()),
+            warnings=self.world.warnings,
         )
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:

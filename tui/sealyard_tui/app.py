@@ -280,6 +280,7 @@ class SealyardApp(App[None]):
                 place=info.place,
                 demo=info.demo,
                 trial=policy.self_approval_trial,
+                one_time_password=policy.one_time_password_needed,
                 four_eyes=info.four_eyes,
                 running=counts.by_status.get(TaskStatus.RUNNING, 0),
                 waiting_for_me=counts.waiting_for_me,

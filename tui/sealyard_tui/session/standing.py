@@ -20,6 +20,8 @@ class Standing(Value, frozen=True, kw_only=True):
     place: str = ""
     demo: bool = False
     trial: bool = False
+    one_time_password: bool = False
+    """Each approval wants one."""
     four_eyes: str = ""
     why_read_only: str = ""
     """Who holds the workspace; empty where it is not held, or was asked for to be read only."""

@@ -279,7 +279,9 @@ async def test_who_may_not_change_the_policy_reads_it(world: World) -> None:
     app = the_app(world, "developer")
     async with running(app, size=(80, 24)) as pilot:
         await pilot.press("p")
-        await shows(pilot, "approval needed for  packaging, signing", "self-approval trial  off")
+        await shows(
+            pilot, "approval needed for  packaging, signing", "self-approval trial  off", "one-time password    off"
+        )
 
 
 async def test_the_policy_is_changed_where_it_was_changed(world: World) -> None:
@@ -290,6 +292,22 @@ async def test_the_policy_is_changed_where_it_was_changed(world: World) -> None:
         mark(app, "kinds", TaskKind.PACKAGING)
         await hand_in(pilot)
         assert world.policy == Policy(approval_needed=(TaskKind.PACKAGING,), approval_period=2 * 86400)
+
+
+async def test_one_time_passwords_are_wanted_by_a_switch_which_warns_where_too_few_have_enrolled(world: World) -> None:
+    world.warnings = ("Nobody can complete an approval for gateway yet.",)
+    app = the_app(world)
+    async with running(app, size=(80, 24)) as pilot:
+        await form_opens(pilot, "p")
+        fill(app, "one_time", "on")
+        await hand_in(pilot)
+        assert world.policy == Policy(one_time_password_needed=True)
+        await shows(pilot, "Nobody can complete an approval")
+        app.clear_notifications()
+        await form_opens(pilot, "p")
+        await hand_in(pilot)
+        assert world.policy == Policy(one_time_password_needed=True)
+        assert "Nobody can complete" not in text_of(app)
 
 
 async def test_the_self_approval_trial_is_typed_and_then_said_on_top(world: World) -> None:

@@ -10,11 +10,11 @@ import pytest
 from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
-from tui_world import APPROVED, DEVELOPER, NOW, World, file, result, task
+from tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
 
 from sealyard.client.downloads import Checked, Downloaded, DownloadProgress, Outcome
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
-from sealyard.model.tasks import ResultState, TaskStatus
+from sealyard.model.tasks import Origin, ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.look.look import Look
 from sealyard_tui.look.memory import Memory
@@ -122,6 +122,16 @@ async def test_counters_title_and_throughput_are_above_the_list(world: World, si
             assert words in seen, words
         for words in ("9 tasks", "newest first", "updated 0 s ago", "MiB/s"):
             assert words in seen, words
+
+
+async def test_the_detail_says_how_a_decision_was_made(world: World) -> None:
+    made = msgspec.structs.replace(decision(OWNER), origin=Origin.TERMINAL, one_time_password=True)
+    world.tasks["t-done"] = msgspec.structs.replace(world.tasks["t-done"], approvals=(made,))
+    app = make_app(world)
+    async with running(app) as pilot:
+        await go_to(pilot, app, "t-done")
+        words = f"approved by {OWNER} (at a terminal, with one-time password),"
+        await until(pilot, lambda: words in " ".join(text_of(app).split()))
 
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -41,6 +41,7 @@ TRIAL_WARNING = (
     " others. Results of the trial are marked TRIAL and are not to be released."
 )
 ON, OFF = "on", "off"
+WARNING_SECONDS = 15
 
 
 class AccessActs:
@@ -216,6 +217,13 @@ class AccessActs:
             hint="In a demo workspace only",
             note=lambda chosen: Content.styled(f"! {TRIAL_WARNING}" if chosen == ON else "", "$error"),
         )
+        one_time = ChoiceField(
+            name="one_time",
+            label="One-time password",
+            choices=((OFF, OFF), (ON, "on: each approval wants one")),
+            value=ON if policy.one_time_password_needed else OFF,
+            hint="Of an authenticator, which each approver enrols: sealyard otp enrol",
+        )
         form = FormDialog(
             "Policy",
             (
@@ -238,6 +246,7 @@ class AccessActs:
                     )
                     for name, label, hint in spans
                 ),
+                one_time,
                 *((trial,) if self._place.standing.demo else ()),
             ),
             lambda answers: self._set_policy(policy, answers),
@@ -255,15 +264,26 @@ class AccessActs:
         }
         trial = answers.texts.get("trial", OFF) == ON
         kinds = tuple(TaskKind(each) for each in answers.picks["kinds"])
-        wanted = msgspec.structs.replace(policy, approval_needed=kinds, self_approval_trial=trial, **spans)
+        one_time = answers.texts["one_time"] == ON
+        wanted = msgspec.structs.replace(
+            policy, approval_needed=kinds, self_approval_trial=trial, one_time_password_needed=one_time, **spans
+        )
         if trial and not policy.self_approval_trial:
             dialog = TypedConfirmDialog("Self-approval trial", TRIAL_WARNING, TRIAL_WORD, act="Switch it on")
             typed = await self._place.app.push_screen_wait(dialog)
             if not typed:
                 return False
-        await (await self._place.client()).set_policy(wanted)
+        client = await self._place.client()
+        await client.set_policy(wanted)
         await self._shown("", "The policy is set")
+        if one_time and not policy.one_time_password_needed:
+            self._warn((await client.workspace()).warnings)
         return True
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        """Of what follows from a change: nobody may be able to approve yet."""
+        for each in warnings:
+            self._place.notify(safe_text(each), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
 
 def policy_words(policy: Policy) -> str:
@@ -275,6 +295,7 @@ def policy_words(policy: Policy) -> str:
             f"execution period     {duration_text(policy.execution_period)}: how long it then waits for a worker",
             f"time limit           {duration_text(policy.time_limit)}: how long it may run, over all attempts",
             f"self-approval trial  {'ON: results are not to be released' if policy.self_approval_trial else 'off'}",
+            f"one-time password    {'on: each approval wants one' if policy.one_time_password_needed else 'off'}",
             "",
             "To change it takes UPDATE on the policy.",
         )

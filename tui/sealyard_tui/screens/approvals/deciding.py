@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sealyard.model.approval import counting_approvers
 from sealyard.model.errors import ConflictError, SealyardError
 from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.tasks import Origin, Task, TaskStatus, Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog, approve_one, approve_several
 from sealyard_tui.screens.approvals.list import WaitingList
 from sealyard_tui.screens.approvals.pane import ReviewPane
@@ -16,6 +16,8 @@ from sealyard_tui.screens.approvals.row import hindered
 from sealyard_tui.screens.dialogs.dialog import TextDialog
 from sealyard_tui.session.advice import advice_here, told
 from sealyard_tui.shown import task_title
+
+ONE_BY_ONE = "A one-time password counts once: approve the tasks one by one."
 
 _DONE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 
@@ -32,13 +34,17 @@ class Deciding(WaitingList):
         tasks, left_out = self._to_decide()
         if not tasks:
             return
+        one_time = self.standing.one_time_password
+        if one_time and len(tasks) > 1:
+            self.flash(ONE_BY_ONE, warning=True)
+            return
         unread = sum(not self.review.was_read(each) for each in tasks)
         me = self.standing.identity
         single = len(tasks) == 1 and not left_out and not self.table.marked
         dialog = (
-            approve_one(tasks[0], by=me, read=not unread)
+            approve_one(tasks[0], by=me, read=not unread, one_time=one_time)
             if single
-            else approve_several(tasks, left_out, by=me, unread=unread)
+            else approve_several(tasks, left_out, by=me, unread=unread, one_time=one_time)
         )
         self.app.push_screen(dialog, lambda yes: self._approved(dialog, tasks) if yes else None)
 
@@ -46,7 +52,7 @@ class Deciding(WaitingList):
         self.attempt(self._approve(dialog, tasks))
 
     async def _approve(self, dialog: ApproveDialog, tasks: Sequence[Task]) -> None:
-        if await self._decide(tasks, Verdict.APPROVED, dialog.comment):
+        if await self._decide(tasks, Verdict.APPROVED, dialog.comment, dialog.one_time_password):
             dialog.forget()
 
     def action_reject(self) -> None:
@@ -88,7 +94,9 @@ class Deciding(WaitingList):
             why = "; ".join(f"{task_title(task)}: {reason}" for task, reason in left_out)
             self.flash(f"Not yours to decide. {why}", warning=True)
 
-    async def _decide(self, tasks: Sequence[Task], verdict: Verdict, reason: str) -> bool:
+    async def _decide(
+        self, tasks: Sequence[Task], verdict: Verdict, reason: str, one_time_password: str | None = None
+    ) -> bool:
         """Whether any of them went through."""
         client = await self.client()
         done: list[Task] = []
@@ -96,7 +104,15 @@ class Deciding(WaitingList):
         for each in tasks:
             self.decided_here.add(each.id)
             try:
-                done.append(await client.decide(each.id, verdict, reason, digest=each.approval_digest))
+                decided = await client.decide(
+                    each.id,
+                    verdict,
+                    reason,
+                    digest=each.approval_digest,
+                    origin=Origin.TERMINAL,
+                    one_time_password=one_time_password,
+                )
+                done.append(decided)
             except SealyardError as error:
                 refused.append((each, error))
         self.table.clear_marks()

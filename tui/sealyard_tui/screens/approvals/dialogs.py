@@ -57,20 +57,26 @@ class TaskWatch:
 
 
 class ApproveDialog(TypedConfirmDialog):
-    """Repeats what is released; takes a comment besides the word."""
+    """Repeats what is released; takes a comment besides the word, and a one-time password where one is wanted."""
 
     comments: ClassVar[dict[str, str]] = {}
     """What was typed and not handed in, by task: nothing typed is lost."""
 
-    def __init__(self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str) -> None:
-        """``by``: who approves; what is typed is kept for each person."""
+    def __init__(
+        self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str, one_time: bool
+    ) -> None:
+        """``by``: who approves; what is typed is kept for each person. ``oneTime``: a one-time password is wanted."""
         super().__init__(heading, about, word, act="Approve")
+        self.one_time_password: str | None = None
+        self._one_time = one_time
         self._tasks = {each.id: each for each in tasks}
         self._subject = _subject(tasks, by)
 
     def compose_more(self) -> ComposeResult:
         hint = "A comment, if you like"
         yield SafeInput(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
+        if self._one_time:
+            yield SafeInput(placeholder="One-time password of your authenticator", id="otp", compact=True)
 
     def on_mount(self) -> None:
         TaskWatch(self, list(self._tasks.values()), self._told)
@@ -87,6 +93,10 @@ class ApproveDialog(TypedConfirmDialog):
     def _commented(self, event: Input.Changed) -> None:
         self.comments[self._subject] = event.value
 
+    @on(Input.Changed, "#otp")
+    def _shown_by_authenticator(self, event: Input.Changed) -> None:
+        self.one_time_password = event.value
+
     def _told(self, task: Task, words: str) -> None:
         del self._tasks[task.id]
         self.query_one(".wrong", Static).update(Content(words))
@@ -96,21 +106,28 @@ class ApproveDialog(TypedConfirmDialog):
             self.query_one("#yes", Button).disabled = True
             self.set_focus(self.query_one("#no", Button))
 
-    def _fits(self) -> bool:
-        return bool(self._tasks) and super()._fits()
+    def _lacking(self) -> str:
+        if not self._tasks:
+            return "Nobody can decide any more"
+        if lacking := super()._lacking():
+            return lacking
+        if self._one_time and not (self.one_time_password or "").strip():
+            return "The one-time password is lacking"
+        return ""
 
 
-def approve_one(task: Task, *, by: str, read: bool) -> ApproveDialog:
+def approve_one(task: Task, *, by: str, read: bool, one_time: bool) -> ApproveDialog:
     """``read``: whether the review was seen to its end."""
-    return ApproveDialog("Approve", [task], _released(task, read=read), task.config_name, by=by)
+    about = _released(task, read=read)
+    return ApproveDialog("Approve", [task], about, task.config_name, by=by, one_time=one_time)
 
 
 def approve_several(
-    tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int
+    tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int, one_time: bool
 ) -> ApproveDialog:
     """``left_out``: tasks and in two words why; ``unread``: how many reviews were not seen to the end."""
-    word = f"approve {len(tasks)}"
-    return ApproveDialog(f"Approve {_count(tasks)}", tasks, _several(tasks, left_out, unread), word, by=by)
+    about = _several(tasks, left_out, unread)
+    return ApproveDialog(f"Approve {_count(tasks)}", tasks, about, f"approve {len(tasks)}", by=by, one_time=one_time)
 
 
 class RejectDialog(ReasonDialog):

@@ -12,7 +12,7 @@ from sealyard.model.approval import counting_approvers
 from sealyard.model.requests import Decidable
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
-from sealyard.model.wording import duration_text, exact_size_text, left_text, size_text, time_text
+from sealyard.model.wording import decided_by, duration_text, exact_size_text, left_text, size_text, time_text
 from sealyard_tui.screens.approvals.changes import Changes, FileChange, Kind, changes, key_text
 from sealyard_tui.screens.approvals.metadata_view import view
 from sealyard_tui.screens.approvals.row import is_over
@@ -234,7 +234,7 @@ def _decisions(task: Task, width: int) -> Iterator[Content]:
 def _decision(decision: Decision, width: int) -> Content:
     approved = decision.verdict is Verdict.APPROVED
     reason = f": {decision.reason}" if decision.reason else ""
-    words = f"{decision.verdict} by {decision.by} at {time_text(decision.at)}{reason}"
+    words = f"{decision.verdict} by {decided_by(decision)} at {time_text(decision.at)}{reason}"
     return _marked("✓" if approved else "✗", safe_text(words), "$success" if approved else "$error", width)
 
 

@@ -11,7 +11,7 @@ from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.results import as_at
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Decision, InputFile, Live, Result, ResultState, Subtask, Task, TaskStatus, Verdict
-from sealyard.model.wording import duration_text, exact_size_text, left_text, size_text, time_text
+from sealyard.model.wording import decided_by, duration_text, exact_size_text, left_text, size_text, time_text
 from sealyard_tui.shown import fields, progress_bar, result_badge, status_badge, task_title
 
 _BAR_WIDTH = 30
@@ -133,7 +133,7 @@ def _decision(decision: Decision) -> Content:
     reason = f": {safe_text(decision.reason)}" if decision.reason else ""
     return Content.assemble(
         Content.styled("✓ approved" if approved else "✗ rejected", "$success" if approved else "$error"),
-        safe_text(f" by {decision.by}, {time_text(decision.at)}"),
+        safe_text(f" by {decided_by(decision)}, {time_text(decision.at)}"),
         reason,
     )
 

@@ -167,14 +167,18 @@ class TypedConfirmDialog(Dialog[bool]):
         if self._fits():
             self.dismiss(True)
             return
-        self.query_one(".wrong", Static).update(Content(f"That is not {self._word}; Esc goes back."))
+        self.query_one(".wrong", Static).update(Content(f"{self._lacking()}; Esc goes back."))
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes" and self._fits())
 
     def _fits(self) -> bool:
-        return self.query_one(Input).value.strip() == self._word
+        return not self._lacking()
+
+    def _lacking(self) -> str:
+        """What keeps the person from going on; empty where nothing does."""
+        return "" if self.query_one(Input).value.strip() == self._word else f"That is not {self._word}"
 
     def action_read(self, pages: int) -> None:
         """The text above may be longer than its room."""

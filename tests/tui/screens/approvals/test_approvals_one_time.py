@@ -1,0 +1,121 @@
+"""Approving where the policy wants a one-time password, and what is said of how a decision was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from approvals_scenes import FIRST, SECOND, fill, press, queue, rested, review_text, type_in
+from stage import shows, text_of, until
+from textual.widgets import Button, Input
+from tui_world import OWNER, World, decision
+
+from sealyard.model.policy import Policy
+from sealyard.model.tasks import Origin, Task, TaskStatus
+from sealyard_tui.screens.approvals.dialogs import ApproveDialog
+
+pytestmark = pytest.mark.usefixtures("strict")
+
+
+@pytest.fixture
+def strict(world: World) -> Iterator[None]:
+    fill(world)
+    world.policy = Policy(one_time_password_needed=True)
+    yield
+    ApproveDialog.comments.clear()
+
+
+def attempts(world: World) -> int:
+    return sum(name == "decide" for name, _ in world.calls)
+
+
+def approved(world: World, task_id: str = FIRST) -> Task:
+    return world.tasks[task_id]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
+async def test_the_one_time_password_is_asked_for_and_handed_in(world: World, size: tuple[int, int]) -> None:
+    async with queue(world, size=size) as (app, pilot):
+        await pilot.press("A")
+        await shows(pilot, "One-time password", "Approve       Back")
+        await type_in(pilot, "gateway")
+        await pilot.press("enter")
+        await shows(pilot, "The one-time password is lacking")
+        assert app.screen.query_one("#yes", Button).disabled
+        await pilot.press("tab", "tab")
+        await type_in(pilot, world.one_time_password)
+        await pilot.press("enter")
+        await until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
+        (made,) = approved(world).approvals
+        assert (made.by, made.origin, made.one_time_password) == (OWNER, Origin.TERMINAL, True)
+
+
+async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await type_in(pilot, "gateway")
+        await pilot.press("tab")
+        await type_in(pilot, "tested well")
+        await pilot.press("tab")
+        await type_in(pilot, "999999")
+        await pilot.press("enter")
+        await shows(pilot, "The one-time password is wrong.", "Wait for the next one")
+        await pilot.press("escape")
+        await rested(app, pilot)
+        assert approved(world).status is TaskStatus.WAITING
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        assert app.screen.query_one("#comment", Input).value == "tested well"
+        assert app.screen.query_one("#otp", Input).value == ""
+
+
+async def test_several_at_once_are_refused_with_the_reason(world: World) -> None:
+    async with queue(world, size=(80, 24)) as (app, pilot):
+        await pilot.press("space", "space", "A")
+        await shows(pilot, "A one-time password counts once: approve the tasks one by one.")
+        assert not isinstance(app.screen, ApproveDialog)
+        assert attempts(world) == 0
+
+
+async def test_several_are_still_rejected_at_once_and_without_one(world: World) -> None:
+    async with queue(world) as (_, pilot):
+        await pilot.press("space", "space", "x")
+        await shows(pilot, "Reject 2 tasks")
+        await type_in(pilot, "recalled")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: approved(world, SECOND).status is TaskStatus.CANCELLED)
+        (made,) = approved(world).approvals
+        assert (made.origin, made.one_time_password) == (Origin.TERMINAL, False)
+
+
+async def test_where_none_is_wanted_none_is_asked_for(world: World) -> None:
+    world.policy = Policy()
+    async with queue(world) as (app, pilot):
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        assert "One-time" not in text_of(app)
+        await type_in(pilot, "gateway")
+        await pilot.press("enter")
+        await until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
+        (made,) = approved(world).approvals
+        assert (made.origin, made.one_time_password) == (Origin.TERMINAL, False)
+
+
+@pytest.mark.parametrize(
+    ("origin", "one_time", "words"),
+    [
+        (None, False, f"by {OWNER} at"),
+        (Origin.MACHINE, False, f"by {OWNER} (a machine client) at"),
+        (Origin.TERMINAL, False, f"by {OWNER} (at a terminal) at"),
+        (Origin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
+    ],
+)
+async def test_the_review_says_how_a_decision_was_made(
+    world: World, origin: Origin | None, one_time: bool, words: str
+) -> None:
+    made = msgspec.structs.replace(decision(OWNER), origin=origin, one_time_password=one_time)
+    world.put(msgspec.structs.replace(world.tasks[FIRST], approvals=(made,), approvals_required=2))
+    async with queue(world, "administrator", size=(120, 40)) as (app, pilot):
+        await press(app, pilot, "m", "enter")
+        await until(pilot, lambda: words in " ".join(review_text(app).split()))
