@@ -71,7 +71,7 @@ def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
         "The key store needs its passphrase.",
         "task 12ab is DONE: signature checked, 3 tokens of 5",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
-            "sealyard:12ab/cd34?expires=1767322",
+        "sealyard:12ab/cd34?expires=1767322",
     ],
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:

@@ -45,7 +45,7 @@ class SealedSecrets:
             return AESGCM(self._key()).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], about.encode())
         except (InvalidTag, ValueError) as error:
             raise KeyStoreDamagedError(
-                f"The sealed secret of {about} cannot be opened.", "Remove it and make a new one."
+                f"The sealed secret of {about} cannot be read.", "Remove it and make a new one."
             ) from error
 
     def _key(self) -> bytes:
@@ -54,7 +54,7 @@ class SealedSecrets:
         except OSError as error:
             raise _damaged(error.strerror or "unreadable") from error
         if len(key) != KEY_BYTES:
-            raise _damaged(f"{len(key)} bytes long")
+            raise _damaged(f"it has {len(key)} bytes")
         return key
 
     def _make_key(self) -> None:
@@ -74,5 +74,5 @@ class SealedSecrets:
 
 def _damaged(how: str) -> KeyStoreDamagedError:
     return KeyStoreDamagedError(
-        f"The key of sealed secrets (keys/secrets) is {how}.", "Restore it, or make the secrets anew."
+        f"The key of sealed secrets (keys/secrets) cannot be read: {how}.", "Restore it, or make the secrets anew."
     )
