@@ -20,6 +20,7 @@ from sealyard_tui.look.look import Look
 from sealyard_tui.look.memory import Memory
 from sealyard_tui.look.preferences import Preferences
 from sealyard_tui.screens.dashboard.dashboard import Dashboard
+from sealyard_tui.screens.dashboard.task_detail import task_content
 from sealyard_tui.screens.dialogs.dialog import ErrorDialog
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
@@ -124,14 +125,10 @@ async def test_counters_title_and_throughput_are_above_the_list(world: World, si
             assert words in seen, words
 
 
-async def test_the_detail_says_how_a_decision_was_made(world: World) -> None:
+def test_the_detail_says_how_a_decision_was_made() -> None:
     made = msgspec.structs.replace(decision(OWNER), origin=Origin.TERMINAL, one_time_password=True)
-    world.tasks["t-done"] = msgspec.structs.replace(world.tasks["t-done"], approvals=(made,))
-    app = make_app(world)
-    async with running(app) as pilot:
-        await go_to(pilot, app, "t-done")
-        words = f"approved by {OWNER} (at a terminal, with one-time password),"
-        await until(pilot, lambda: words in " ".join(text_of(app).split()))
+    words = f"approved by {OWNER} (at a terminal, with one-time password), "
+    assert words in task_content(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
 
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:
