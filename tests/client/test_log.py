@@ -26,6 +26,7 @@ SECRETS = [
     "X-Token:sy_0123456789_canary0123456789abcdef and more",
     "Authorization: Bearer canary.canary",
     "whsec_canary00canary+/00=",
+    "got eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.canary_canary-canary from",
     "sealyard:12ab/cd34?expires=1&signature=canary00",
     "https://store/x?X-Amz-Signature=canary&X-Amz-Date=1",
     KEY,

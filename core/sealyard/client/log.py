@@ -33,6 +33,7 @@ _PATTERNS = (
     ),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/]{8,}={0,2}"), HIDDEN),
     (re.compile(r"\b(bearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
     (re.compile(r"(sy_[0-9a-z]{4,16}_)[0-9A-Za-z_-]{8,}"), rf"\g<1>{HIDDEN}"),
     (re.compile(r"""([?&;][\w-]{0,40}signature=)[^&\s"']+""", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
 )
@@ -60,7 +61,7 @@ def log_to_file(path: Path) -> None:
         handler = _PrivateFile(path, maxBytes=LARGEST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"The log {safe_text(str(path))} cannot be written: {error.strerror}.") from error
-    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
         root.removeHandler(old)
@@ -75,7 +76,7 @@ def log_file() -> Path | None:
     return Path(files[0].baseFilename) if files else None
 
 
-class _Redacting(logging.Formatter):
+class Redacting(logging.Formatter):
     """Works on the finished text, so message, arguments and traceback are all seen to."""
 
     def format(self, record: logging.LogRecord) -> str:

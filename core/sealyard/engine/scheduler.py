@@ -78,6 +78,11 @@ class Scheduler:
         place = self._queue.place(task.id)
         return None if place is None else self._pace.of_queued(place[0], task.total_bytes, place[1])
 
+    @property
+    def queued(self) -> int:
+        """How many tasks wait for a place."""
+        return len(self._queue)
+
     async def idle(self) -> None:
         """Returns when nothing is queued or running. Raises what keeps workers from starting."""
         while not self._idle.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Litestar, Request, Router
@@ -9,6 +10,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -75,8 +77,13 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     return found
 
 
-def build_app(tenants: Tenants, identity: Identity, *, public_url: str = "") -> Litestar:
-    """``publicUrl``: how clients reach the API from outside, without a slash at the end; empty: as they ask."""
+def build_app(
+    tenants: Tenants, identity: Identity, *, public_url: str = "", more: Sequence[HTTPRouteHandler] = ()
+) -> Litestar:
+    """``publicUrl``: how clients reach the API from outside, without a slash at the end; empty: as they ask.
+
+    ``more``: calls beside the API.
+    """
     api = Router(
         API,
         route_handlers=CALLS,
@@ -84,7 +91,7 @@ def build_app(tenants: Tenants, identity: Identity, *, public_url: str = "") -> 
         dependencies={"caller": Provide(caller_of, sync_to_thread=False)},
     )
     return Litestar(
-        route_handlers=[api, Router(API, route_handlers=[LinkCalls]), HealthCalls, *HANDLERS],
+        route_handlers=[api, Router(API, route_handlers=[LinkCalls]), HealthCalls, *HANDLERS, *more],
         exception_handlers={SealyardError: answer_error, HTTPException: answer_http, Exception: answer_fault},
         openapi_config=openapi.CONFIG,
         request_max_body_size=LARGEST_JSON,

@@ -10,9 +10,12 @@ from pathlib import Path
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.model.access import SYSTEM
 from sealyard.server.app import build_app
+from sealyard.server.exchanges import Observed
 from sealyard.server.identity import Identity
 from sealyard.server.limits import Limits
 from sealyard.server.local import LocalServer
+from sealyard.server.logs import log_exchange
+from sealyard.server.metrics import Metrics, metrics_call
 from sealyard.server.oidc import Issuer
 from sealyard.server.serving import (
     Listener,
@@ -64,7 +67,9 @@ class Service:
         verify = Issuer(settings.oidc).verify if settings.oidc.issuer else None
         limits = Limits(settings.requests_per_minute)
         identity = Identity(self.tenants, limits, verify, settings.largest_upload)
-        app = build_app(self.tenants, identity, public_url=settings.public_url)
+        metrics = Metrics()
+        scrape = metrics_call(metrics, self.tenants)
+        app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
         for each in self._engines.values():
             local = LocalServer(
                 each.host, group=settings.socket_group, webhooks_to_private=settings.webhooks_to_private
@@ -73,7 +78,10 @@ class Service:
             self._local.append(local)
         proxies = settings.proxy_addresses if settings.behind_proxy else ""
         self._listener = network_listener(
-            app, certificate=settings.tls_certificate, key=settings.tls_key, proxies=proxies
+            Observed(app, metrics.observe, log_exchange),
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            proxies=proxies,
         )
         sock = listen_on(host, port)
         port = sock.getsockname()[1]

@@ -1,0 +1,20 @@
+"""How much there is of what in an open workspace: sums over the store's index, which read no task."""
+
+from __future__ import annotations
+
+from sealyard.engine.engine import Engine
+from sealyard.engine.tables import DEAD_NOTICES, NOTICES, TASKS
+from sealyard.model.figures import Figures
+from sealyard.model.tasks import TaskStatus
+
+
+async def figures_of(engine: Engine) -> Figures:
+    """On the engine's loop."""
+    store = engine.store
+    return Figures(
+        tasks={each: store.count(TASKS.name, {"status": each}) for each in TaskStatus},
+        queued=engine.scheduler.queued,
+        workers=len(engine.bus.pids),
+        webhooks_waiting=store.count(NOTICES.name),
+        webhooks_dead=store.count(DEAD_NOTICES.name),
+    )

@@ -1,0 +1,21 @@
+"""How much there is of what in a workspace, for those who watch over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sealyard.model.tasks import TaskStatus
+from sealyard.model.value import Value
+
+
+class Figures(Value, frozen=True, kw_only=True):
+    """``tasks``: of every status; ``queued``: those of them that wait for a worker's place; ``workers``: that live.
+
+    ``webhooksWaiting``: what webhooks are still to be told of; ``webhooksDead``: what was given up.
+    """
+
+    tasks: Mapping[TaskStatus, int]
+    queued: int
+    workers: int
+    webhooks_waiting: int
+    webhooks_dead: int

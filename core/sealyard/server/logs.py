@@ -1,0 +1,70 @@
+"""The server's log: one JSON object a line, or text for a terminal; secrets are left out of either."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from sealyard.client.log import Redacting, redact
+from sealyard.server.exchanges import Exchange, current_request
+from sealyard.server.settings import LogForm
+
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked all the time by machines: while all is well they are not worth a line."""
+
+ERRORS_FROM = 500
+
+log = logging.getLogger(__name__)
+
+
+def log_to_stderr(form: LogForm) -> None:
+    """All that is logged goes there, from INFO on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else Redacting(TEXT))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def log_exchange(exchange: Exchange) -> None:
+    """One line for each request that was answered."""
+    level = logging.ERROR if exchange.status >= ERRORS_FROM or not exchange.status else logging.INFO
+    if exchange.path in WATCHED and level == logging.INFO:
+        level = logging.DEBUG
+    log.log(level, "%s %s %d", exchange.method, exchange.path, exchange.status, extra={"exchange": exchange})
+
+
+class JsonLines(logging.Formatter):
+    """Plain ASCII, whatever was logged: nothing in a line can end it or lead a terminal astray."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            # Finished first: message, arguments and traceback are all seen to.
+            "message": redact(super().format(record)),
+        }
+        exchange = getattr(record, "exchange", None)
+        if isinstance(exchange, Exchange):
+            return json.dumps({**line, **_fields(exchange)})
+        request = current_request.get()
+        return json.dumps({**line, "id": request} if request else line)
+
+
+def _fields(exchange: Exchange) -> dict[str, str | int | float]:
+    return {
+        "id": exchange.id,
+        "method": exchange.method,
+        "path": redact(exchange.path),
+        "status": exchange.status,
+        "ms": round(exchange.seconds * 1000, 1),
+        "received": exchange.received,
+        "sent": exchange.sent,
+        "tenant": exchange.tenant,
+        "subject": redact(exchange.subject),
+    }
