@@ -8,9 +8,11 @@ import pytest
 from house import ADMIN, GATEWAY, House
 from troubled_disk import Disk
 
+from sealyard.crypto.probe import probe_message
 from sealyard.engine import readiness
 from sealyard.model.algorithms import SigningAlgorithm
-from sealyard.model.errors import WorkerError
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import KeyRefusedError, WorkerError
 from sealyard.model.health import Health
 from sealyard.model.jobs import AuditPublicKey, ProveEncryptionKey, ProveSigningKey
 from sealyard.model.requests import DeviceRequest
@@ -147,3 +149,10 @@ async def test_whoever_asks_is_answered_though_a_worker_is_silent(
     house.bus.gate.set()
     await house.until(lambda: len(proven(house)) == 2)
     assert (await house.engine.readiness.health()).ready
+
+
+async def test_nobody_has_a_probe_signed_by_a_task(house: House) -> None:
+    entries = len(await house.audit(AuditChange.REFUSED))
+    with pytest.raises(KeyRefusedError, match="readiness probe"):
+        await house.signing(message=probe_message("w1"))
+    assert len(await house.audit(AuditChange.REFUSED)) + len(await house.audit(AuditChange.FAILED)) == entries + 1
