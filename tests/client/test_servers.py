@@ -1,0 +1,157 @@
+"""Addresses of servers, and where the tokens for them are kept on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keyring
+import pytest
+from keyring.backend import KeyringBackend
+
+from sealyard.client import log
+from sealyard.client.profiles import Profile
+from sealyard.client.server_tokens import forget_token, keep_token, token_of, tokens_file
+from sealyard.client.servers import parse_server, server_client
+from sealyard.keys import file_keyring, master
+from sealyard.keys.file_keyring import Argon2Cost
+from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
+
+TOKEN = "sy_0123abcd_a-canary-among-tokens"
+PASSPHRASE = {"SEALYARD_PASSPHRASE": "correct horse"}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("seal.example", "https://seal.example"),
+        ("seal.example:8443", "https://seal.example:8443"),
+        ("https://seal.example/", "https://seal.example"),
+        ("https://seal.example/behind/a/proxy/", "https://seal.example/behind/a/proxy"),
+        ("https://seal.example/api/v1", "https://seal.example"),
+        ("http://localhost:8750", "http://localhost:8750"),
+        ("http://127.9.9.9:8750", "http://127.9.9.9:8750"),
+        ("http://[::1]:8750", "http://[::1]:8750"),
+    ],
+)
+def test_an_address_is_taken_as_it_is_meant(written: str, meant: str) -> None:
+    assert parse_server(written) == meant
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "http://seal.example",
+        "http://10.0.0.1:8750",
+        "http://0.0.0.0:8750",
+        "http://localhost.seal.example",
+        "http://localhost@seal.example",
+        "http://127.0.0.1@seal.example",
+    ],
+)
+def test_no_token_goes_to_another_machine_in_the_clear(written: str) -> None:
+    with pytest.raises(UsageError):
+        parse_server(written)
+    profile = Profile(name="a", identity="USER:dev", server=written)
+    with pytest.raises(UsageError):
+        server_client(profile, TOKEN)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "https://", "ftp://seal.example", "https://anna:pw@seal.example", "https://a?b", "https://a#b", "https://a:x"],
+)
+def test_what_is_no_address_is_refused(written: str) -> None:
+    with pytest.raises(UsageError, match="no address"):
+        parse_server(written)
+
+
+# ---- tokens
+
+
+class MemoryKeyring(KeyringBackend):
+    """Stands for the keyring of an operating system."""
+
+    priority = 1
+
+    def __init__(self) -> None:
+        self.passwords: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.passwords.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.passwords[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.passwords[service, username]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Cost(iterations=1, lanes=1, memory_kib=8))
+
+
+@pytest.fixture
+def os_keyring(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryKeyring]:
+    before = keyring.get_keyring()
+    monkeypatch.setattr(master, "TRUSTED_BACKENDS", {MemoryKeyring.__module__})
+    memory = MemoryKeyring()
+    keyring.set_keyring(memory)
+    yield memory
+    keyring.set_keyring(before)
+
+
+def _profile(**more: str) -> Profile:
+    return Profile(**{"name": "seal", "identity": "USER:dev", "server": "https://seal.example", **more})
+
+
+def test_the_os_keyring_keeps_a_token_where_there_is_one(os_keyring: MemoryKeyring) -> None:
+    keep_token(_profile(), TOKEN, {}, None)
+    assert token_of(_profile(), {}, None) == TOKEN
+    assert not tokens_file().exists()
+    forget_token(_profile(), {}, None)
+    forget_token(_profile(), {}, None)
+    assert os_keyring.passwords == {}
+
+
+def test_else_a_file_keeps_it_that_only_the_passphrase_opens() -> None:
+    keep_token(_profile(), TOKEN, PASSPHRASE, None)
+    assert token_of(_profile(), PASSPHRASE, None) == TOKEN
+    assert TOKEN.encode() not in tokens_file().read_bytes()
+    assert tokens_file().stat().st_mode & 0o777 == 0o600
+    with pytest.raises(KeyStoreLockedError, match="wrong"):
+        token_of(_profile(), {"SEALYARD_PASSPHRASE": "another"}, None)
+    with pytest.raises(KeyStoreLockedError, match="needs its passphrase"):
+        token_of(_profile(), {}, None)
+    assert token_of(_profile(), {}, lambda: "correct horse") == TOKEN
+    forget_token(_profile(), PASSPHRASE, None)
+    with pytest.raises(AuthenticationError, match=r"seal\.example"):
+        token_of(_profile(), PASSPHRASE, None)
+
+
+def test_without_a_keyring_and_a_passphrase_nothing_is_written() -> None:
+    with pytest.raises(KeyStoreLockedError):
+        keep_token(_profile(), TOKEN, {}, None)
+    assert not tokens_file().exists()
+
+
+def test_the_environments_token_wins_always(os_keyring: MemoryKeyring) -> None:
+    keep_token(_profile(), TOKEN, {}, None)
+    assert token_of(_profile(), {"SEALYARD_TOKEN": "sy_another_one"}, None) == "sy_another_one"
+
+
+@pytest.mark.parametrize(
+    "other", [{"server": "https://other.example"}, {"tenant": "factory-7"}, {"identity": "USER:owner"}]
+)
+def test_a_token_is_kept_for_one_server_tenant_and_person(os_keyring: MemoryKeyring, other: dict[str, str]) -> None:
+    keep_token(_profile(), TOKEN, {}, None)
+    assert token_of(_profile(name="renamed"), {}, None) == TOKEN
+    with pytest.raises(AuthenticationError):
+        token_of(_profile(**other), {}, None)
+
+
+def test_a_token_that_was_used_is_kept_out_of_the_log() -> None:
+    token_of(_profile(), {"SEALYARD_TOKEN": TOKEN}, None)
+    assert TOKEN not in log.redact(f"a call with {TOKEN} failed")
