@@ -88,7 +88,6 @@ class Tasks(Uploads):
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
         asked = query(
             status=filters.status,
-            kind=filters.kind,
             deviceConfigId=filters.config,
             createdBy=filters.created_by,
             resultState=filters.result_state,
@@ -98,7 +97,7 @@ class Tasks(Uploads):
             cursor=after,
             size=min(limit, LARGEST_PAGE),
         )
-        answer = await self._calls.read("/task", asked)
+        answer = await self._calls.read(f"/{filters.kind}Task" if filters.kind else "/task", asked)
         total = answer.headers.get("x-se-total")
         return TaskPage(
             tasks=self._calls.decoded(answer, tuple[Task, ...]),

@@ -1,0 +1,173 @@
+"""A workspace with people and a configuration, whose clients are embedded, or those of a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sealyard.client.connection import Connection, Place
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.http.client import HttpClient
+from sealyard.client.protocol import Client
+from sealyard.engine.clock import SystemClock
+from sealyard.engine.founding import found_workspace
+from sealyard.model.access import Action
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import DeviceRequest, PackageRequest
+from sealyard.model.tasks import Task
+from sealyard.model.workspace import KeyStore, Places
+
+ADMIN, DEV, OWNER, AUDITOR = "USER:admin", "USER:dev", "USER:owner", "USER:auditor"
+GATEWAY = "gateway"
+PASSPHRASE = "only for this test"
+CONTENT = os.urandom(300_001)
+
+
+class Way(StrEnum):
+    EMBEDDED = "embedded"
+    SERVER = "server"
+
+
+WAYS = tuple(Way)
+
+
+async def found(folder: Path) -> None:
+    """dev uses the gateway, owner and admin approve for it."""
+    await found_workspace(
+        Places(folder), name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    admin = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
+    try:
+        for each in (DEV, OWNER, AUDITOR):
+            await admin.add_subject(each)
+        await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
+        await admin.create_device(
+            DeviceRequest(
+                name=GATEWAY,
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEV,),
+                approve=(OWNER, ADMIN),
+            )
+        )
+    finally:
+        await admin.close()
+
+
+class LateClock(SystemClock):
+    """The system's time, and what was added to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.added
+
+
+class People:
+    """The clients of an open workspace."""
+
+    def __init__(self, engine: EmbeddedClient, clock: LateClock, folder: Path) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.folder = folder
+        self.url = ""
+        self._clients: dict[str, Client] = {}
+
+    async def of(self, subject: str) -> Client:
+        if subject not in self._clients:
+            self._clients[subject] = await self._made(subject)
+        return self._clients[subject]
+
+    async def everybody(self) -> tuple[Client, Client, Client]:
+        """The administrator, the developer and the owner."""
+        return await self.of(ADMIN), await self.of(DEV), await self.of(OWNER)
+
+    async def _made(self, subject: str) -> Client:
+        client = self.engine.as_subject(subject)
+        if not self.url:
+            return client
+        token = await self.engine.as_subject(ADMIN).create_token(TokenRequest(name="test", subject=subject))
+        return HttpClient(Connection(Place(url=self.url, token=token.secret)), SystemClock())
+
+    async def close(self) -> None:
+        if self.url:
+            for each in self._clients.values():
+                await each.close()
+
+    def file(self, name: str = "firmware.bin", content: bytes = CONTENT) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    async def package(self, **more: Any) -> Task:
+        """A new one of the developer's, that waits."""
+        dev = await self.of(DEV)
+        file = await dev.upload(self.file())
+        made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **more))
+        return await dev.wait(made.id, within=30, settled=True)
+
+
+class Yard:
+    """A copy of the founded workspace, opened for one test."""
+
+    def __init__(self, way: Way, founded: Path, folder: Path) -> None:
+        self.way = way
+        self._folder = folder
+        shutil.copytree(founded, folder / "workspace")
+
+    def run(self, test: Callable[[People], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            async with asyncio.timeout(120), self.open() as people:
+                await test(people)
+
+        asyncio.run(run())
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[People]:
+        clock = LateClock()
+        place = self._folder / "workspace"
+        engine = await EmbeddedClient.open(place, ADMIN, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        people = People(engine, clock, self._folder)
+        stop = await _served(people) if self.way is Way.SERVER else _nothing
+        try:
+            yield people
+        finally:
+            await people.close()
+            await engine.host.rest(0)
+            await stop()
+            await engine.close()
+
+
+async def _served(people: People) -> Callable[[], Awaitable[None]]:
+    from sealyard.server.app import build_app
+    from sealyard.server.identity import Identity
+    from sealyard.server.limits import Limits
+    from sealyard.server.serving import listen_on, network_listener
+    from sealyard.server.tenants import Tenants
+
+    tenants = Tenants({"factory": people.engine.host})
+    app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
+    listener = network_listener(app, certificate="", key="", proxies="")
+    sock = listen_on("127.0.0.1", 0)
+    people.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    running = asyncio.create_task(listener.serve([sock]))
+
+    async def stop() -> None:
+        listener.stop()
+        await running
+
+    return stop
+
+
+async def _nothing() -> None:
+    return

@@ -1,0 +1,265 @@
+"""Configurations, keys, people, the log, tokens and webhooks are the same to a client in both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import struct
+from pathlib import Path
+
+import msgspec
+import pytest
+from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
+
+from sealyard.model.access import Action, Role, roles_of
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.errors import (
+    ConfirmationNeededError,
+    ConflictError,
+    InputError,
+    KeyRefusedError,
+    NotAllowedError,
+    NotFoundError,
+    UsageError,
+)
+from sealyard.model.policy import Policy
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.webhooks import HookEvent, WebhookRequest
+
+
+def test_a_client_learns_where_it_is_and_as_whom(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        infos = [await each.workspace() for each in await people.everybody()]
+        assert [each.subject for each in infos] == [ADMIN, DEV, OWNER]
+        assert {each.name for each in infos} == {"factory"}
+        assert [roles_of(each.rights) for each in infos] == [
+            (Role.PRODUCT_OWNER, Role.ADMINISTRATOR),
+            (Role.DEVELOPER,),
+            (Role.PRODUCT_OWNER,),
+        ]
+
+    yard.run(test)
+
+
+def test_a_configuration_is_made_changed_and_looked_at(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin, dev, _ = await people.everybody()
+        request = DeviceRequest(
+            name="door",
+            encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
+            signing=SigningAlgorithm.ECC_NIST_P256,
+            use=("dev",),
+            approve=(OWNER,),
+            description="a door",
+            link_seconds=60,
+            retention_seconds=120,
+            purpose=KeyPurpose.PACKAGE,
+        )
+        made = await admin.create_device(request)
+        assert (made.version, made.description, made.link_seconds, made.retention_seconds) == (1, "a door", 60, 120)
+        assert made.encryption.uri == "local:door-encryption"
+        with pytest.raises(ConflictError):
+            await admin.create_device(request)
+        changed = await admin.update_device(DeviceUpdate(config="door", description="", approvals_required=1))
+        assert (changed.version, changed.description, changed.link_seconds) == (2, "", 60)
+        assert await dev.device("door") == changed
+        assert await dev.device(made.id, 1) == made
+        assert {each.name for each in await dev.devices()} == {GATEWAY, "door"}
+        ((name, pem),) = await dev.device_certificates("door")
+        assert (name, "BEGIN CERTIFICATE" in pem) == ("local:door-signing v1", True)
+        with pytest.raises(NotFoundError):
+            await dev.device("window")
+        with pytest.raises(NotAllowedError):
+            await dev.create_device(request)
+        with pytest.raises(UsageError):
+            await admin.create_device(msgspec.structs.replace(request, name="other", approvals_required=0))
+
+    yard.run(test)
+
+
+def test_keys_are_imported_rotated_and_exported(yard: Yard, tmp_path: Path) -> None:
+    async def test(people: People) -> None:
+        admin, dev, _ = await people.everybody()
+        raw, exported = tmp_path / "raw", tmp_path / "exported"
+        raw.write_bytes(bytes(range(32)))
+        key = await admin.import_key(KeyImport(uri="local:bought", path=str(raw), kind=KeyKind.AES_256))
+        assert (key.kind, key.current.origin, key.created_by) == (KeyKind.AES_256, "imported", ADMIN)
+        assert key in await admin.keys()
+        await admin.create_device(
+            DeviceRequest(
+                name="bought",
+                encryption=EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEV,),
+                approve=(OWNER,),
+                encryption_key="local:bought",
+            )
+        )
+        with pytest.raises(ConfirmationNeededError):
+            await admin.export_device_key("bought", exported)
+        with pytest.raises(NotAllowedError):
+            await dev.export_device_key("bought", exported, confirmed=True)
+        assert not exported.exists()
+        assert await admin.export_device_key("bought", exported, confirmed=True) == exported
+        assert exported.read_bytes() == bytes(range(32))
+        assert exported.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(InputError, match="cannot be written"):
+            await admin.export_device_key("bought", exported, confirmed=True)
+        assert (await admin.rotate_key("local:gateway-signing")).current.version == 2
+        assert (await dev.device(GATEWAY)).version == 2
+        with pytest.raises(KeyRefusedError):
+            await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyKind.ED25519))
+        with pytest.raises(KeyRefusedError, match="cannot be read"):
+            await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyKind.ED25519))
+
+    yard.run(test)
+
+
+def test_people_groups_rules_and_the_policy(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin, dev, _ = await people.everybody()
+        added = await admin.add_subject("GROUP:owners", "Owners of products")
+        assert (added.id, added.display_name) == ("GROUP:owners", "Owners of products")
+        member = await admin.add_member("GROUP:owners", OWNER)
+        access = await admin.access()
+        assert added in access.subjects
+        assert member in access.memberships
+        await admin.remove_member("GROUP:owners", OWNER)
+        rule = await admin.add_rule("GROUP:owners", "RESOURCE_TYPE:KEY", Action.VIEW)
+        assert rule in (await admin.access()).rules
+        await admin.remove_rule(rule.id)
+        assert rule not in (await admin.access()).rules
+        approving = [each for each in (await admin.access()).rules if each.action is Action.APPROVE]
+        first, second = [each for each in approving if each.subject in (ADMIN, OWNER)][:2]
+        await admin.remove_rule(first.id)
+        with pytest.raises(ConfirmationNeededError):
+            await admin.remove_rule(second.id)
+        await admin.remove_rule(second.id, confirmed=True)
+        permanent = next(each for each in (await admin.access()).rules if each.permanent)
+        with pytest.raises(NotAllowedError):
+            await admin.remove_rule(permanent.id, confirmed=True)
+        with pytest.raises(NotAllowedError):
+            await dev.access()
+        policy = Policy(approval_needed=(), approval_period=60)
+        assert await admin.set_policy(policy) == policy
+        assert await dev.policy() == policy
+
+    yard.run(test)
+
+
+def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin = await people.of(ADMIN)
+        auditor = await people.of(AUDITOR)
+        for number in range(5):
+            await admin.add_subject(f"USER:extra-{number}")
+        first = await auditor.audit(AuditFilter(), limit=3)
+        assert first.next is not None
+        second = await auditor.audit(AuditFilter(), below=first.next, limit=3)
+        sequence = [each.seq for each in (*first.entries, *second.entries)]
+        assert sequence == list(range(sequence[0], sequence[0] - 6, -1))
+        filters = AuditFilter(resource_type="SUBJECT", author=ADMIN, change=AuditChange.CREATED, text="extra-3")
+        assert [each.resource for each in (await auditor.audit(filters)).entries] == ["SUBJECT:USER:extra-3"]
+        since = first.entries[0].timestamp
+        assert (await auditor.audit(AuditFilter(since=since))).entries[0] == first.entries[0]
+        assert (await auditor.audit(AuditFilter(), below=0)).entries == ()
+        told: list[tuple[int, int]] = []
+        report = await auditor.verify_audit(progress=lambda done, total: told.append((done, total)))
+        assert report.size > sequence[0]
+        assert told[-1][0] == told[-1][1]
+        text = "".join([each async for each in auditor.export_audit("jsonl")])
+        assert [json.loads(line)["seq"] for line in text.splitlines()][: sequence[0]] == list(range(sequence[0]))
+        assert "".join([each async for each in auditor.export_audit("csv")]).startswith('"seq"')
+        with pytest.raises(UsageError):
+            _ = [each async for each in auditor.export_audit("pdf")]
+        with pytest.raises(NotAllowedError):
+            await (await people.of(DEV)).verify_audit()
+
+    yard.run(test)
+
+
+def test_tokens_are_given_listed_and_revoked(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin, dev, _ = await people.everybody()
+        issued = await dev.create_token(TokenRequest(name="laptop", seconds=3600))
+        assert issued.token.subject == DEV
+        assert issued.secret.startswith("sy_")
+        assert issued.token in await dev.tokens()
+        await admin.revoke_token(issued.token.id)
+        ended = next(each for each in await dev.tokens() if each.id == issued.token.id)
+        assert ended.revoked_at is not None
+        with pytest.raises(NotAllowedError):
+            await dev.create_token(TokenRequest(name="another's", subject=OWNER))
+
+    yard.run(test)
+
+
+def test_an_authenticator_is_enrolled_and_forgotten(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin, _, owner = await people.everybody()
+        assert not (await owner.one_time_password()).enrolled
+        enrolment = await owner.enrol_one_time_password()
+        assert enrolment.uri.startswith("otpauth://totp/")
+        await owner.confirm_one_time_password(_password_now(enrolment.secret, people))
+        assert (await owner.one_time_password()).enrolled
+        await admin.reset_one_time_password(OWNER)
+        assert not (await owner.one_time_password()).enrolled
+
+    yard.run(test)
+
+
+def _password_now(secret: str, people: People) -> str:
+    """RFC 6238 with the usual 30 seconds, 6 digits and SHA-1."""
+    padded = secret + "=" * (-len(secret) % 8)
+    counter = int(people.clock.now().timestamp()) // 30
+    mac = hmac.digest(base64.b32decode(padded), struct.pack(">Q", counter), "sha1")
+    start = mac[-1] & 15
+    return f"{(struct.unpack('>I', mac[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
+
+
+def test_webhooks_are_made_and_removed(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin, dev, _ = await people.everybody()
+        request = WebhookRequest(url="https://192.0.2.7/hook", events=(HookEvent.TASK_DONE,))
+        made = await admin.add_webhook(request)
+        assert made.secret.startswith("whsec_")
+        assert [(each.id, each.url, each.events) for each in await admin.webhooks()] == [
+            (made.webhook.id, request.url, request.events)
+        ]
+        assert await admin.dead_letters(made.webhook.id) == ()
+        with pytest.raises(NotFoundError):
+            await admin.redeliver("no-such-letter")
+        with pytest.raises(NotAllowedError):
+            await dev.add_webhook(request)
+        await admin.remove_webhook(made.webhook.id)
+        assert await admin.webhooks() == ()
+
+    yard.run(test)
+
+
+def test_a_client_may_be_called_from_any_event_loop(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        dev = await people.of(DEV)
+
+        def elsewhere() -> str:
+            async def ask() -> str:
+                return (await dev.workspace()).subject
+
+            return asyncio.run(ask())
+
+        assert await asyncio.to_thread(elsewhere) == DEV
+        assert (await dev.workspace()).subject == DEV
+
+    yard.run(test)
+
+
+def test_what_four_eyes_means_is_said_for_each_way(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        words = (await (await people.of(DEV)).workspace()).four_eyes
+        assert words.startswith("on a server" if yard.way is Way.SERVER else "embedded")
+
+    yard.run(test)
