@@ -1,0 +1,71 @@
+"""A workspace behind a real server on loopback, in a thread of this process, and tokens of its people."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from shell import PASSPHRASE
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.thread import LoopThread
+from sealyard.model.credentials import TokenRequest
+from sealyard.server.app import build_app
+from sealyard.server.identity import Identity
+from sealyard.server.limits import Limits
+from sealyard.server.serving import Listener, listen_on, network_listener
+from sealyard.server.tenants import Tenants
+
+ADMIN = "USER:admin"
+
+
+class ServedHouse:
+    """Started, stopped, and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = LoopThread("served-house")
+        self._port = 0
+        self._engine: EmbeddedClient | None = None
+        self._listener: Listener | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        asyncio.run(self._thread.call(self._start()))
+
+    def stop(self) -> None:
+        asyncio.run(self._thread.call(self._stop()))
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self.stop()
+        self._thread.stop()
+
+    def token(self, subject: str) -> str:
+        assert self._engine is not None
+        request = TokenRequest(name="test", subject=subject)
+        issued = asyncio.run(self._thread.call(self._engine.as_subject(ADMIN).create_token(request)))
+        return issued.secret
+
+    async def _start(self) -> None:
+        self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
+        tenants = Tenants({"factory": self._engine.host})
+        app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
+        self._listener = network_listener(app, certificate="", key="", proxies="")
+        sock = listen_on("127.0.0.1", self._port)
+        self._port = sock.getsockname()[1]
+        self._running = asyncio.create_task(self._listener.serve([sock]))
+
+    async def _stop(self) -> None:
+        assert self._engine is not None
+        assert self._listener is not None
+        assert self._running is not None
+        await self._engine.host.rest(0)
+        self._listener.stop()
+        await self._running
+        await self._engine.close()
+        self._engine = None
