@@ -61,10 +61,12 @@ async def test_to_another_subject_there_is_no_such_upload(house: House) -> None:
     for use in (uploads.state, lambda subject, each: uploads.inputs_of(subject, [each])):
         with pytest.raises(NotFoundError):
             use(OWNER, ID)
-    for change in (uploads.drop(OWNER, ID), uploads.claim(OWNER, [ID]), uploads.receive(OWNER, ID, 0, sent([b"x"]))):
+    for change in (uploads.drop(OWNER, ID), uploads.receive(OWNER, ID, 0, sent([b"x"]))):
         with pytest.raises(NotFoundError):
             await change
+    await uploads.claim(OWNER, [ID])
     assert uploads.state(DEV, ID) == mine
+    assert stored(house) == [sha256(CONTENT)]
 
 
 async def test_two_subjects_may_choose_the_same_id_and_the_same_content(house: House) -> None:

@@ -10,7 +10,9 @@ from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.credentials import AccessToken
+from sealyard.model.errors import InputError
 from sealyard.model.tasks import InputFile, Task
+from sealyard.model.uploads import Upload
 
 T = TypeVar("T")
 
@@ -42,6 +44,35 @@ class Host:
 
         return await self.call(found())
 
+    # ---- uploads: see :class:`sealyard.engine.uploads.Uploads` for what each raises
+
+    async def begin_upload(
+        self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
+    ) -> Upload:
+        beginning = self.engine.uploads.begin(subject, upload_id, name, size, expected_sha256)
+        return await self.call(self.engine.perform(subject, "INPUT", beginning))
+
+    async def upload(self, subject: str, upload_id: str) -> Upload:
+        async def state() -> Upload:
+            return self.engine.uploads.state(subject, upload_id)
+
+        return await self.call(state())
+
+    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> Upload:
+        """On the caller's loop: only a file that is refused, for it is audited, crosses to the engine's."""
+        try:
+            return await self.engine.uploads.receive(subject, upload_id, offset, chunks)
+        except InputError as error:
+            await self.refuse_input(subject, error)
+            raise
+
+    async def refuse_input(self, subject: str, error: InputError) -> None:
+        """Writes into the audit log that a file was not taken."""
+        await self.call(self.engine.auditing.record_refusal(subject, "INPUT", error))
+
+    async def drop_upload(self, subject: str, upload_id: str) -> None:
+        await self.call(self.engine.uploads.drop(subject, upload_id))
+
     async def inputs_of(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
         """What complete uploads of the subject are named by in a task."""
 
@@ -53,6 +84,8 @@ class Host:
     async def claim(self, subject: str, upload_ids: tuple[str, ...]) -> None:
         """A task has them now."""
         await self.call(self.engine.uploads.claim(subject, upload_ids))
+
+    # ---- people
 
     async def arrive(self, subject: str, roles: tuple[str, ...]) -> None:
         """Somebody whom an issuer vouches for, with the roles that it says."""

@@ -13,7 +13,8 @@ BATCH = 1 << 20
 """Bytes given to a thread at once; a second batch fills while one is written."""
 
 SYNC = 32 << 20
-"""Bytes between two times that what was written is made durable, beside the writing."""
+"""Bytes between two times that what was written is made durable, beside the writing: never more than twice as many
+are not."""
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -43,8 +44,8 @@ async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytearray], None],
             writing = _started(partial(write, batch))
             unsynced += len(batch)
             batch = bytearray()
-            if unsynced >= SYNC and syncing.done():
-                syncing.result()
+            if unsynced >= SYNC:
+                await asyncio.shield(syncing)
                 syncing, unsynced = _started(sync), 0
     finally:
         await asyncio.shield(writing)

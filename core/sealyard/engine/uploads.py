@@ -103,10 +103,18 @@ class Uploads:
         return tuple(_input(_view(self._find(subject, each))) for each in upload_ids)
 
     async def claim(self, subject: str, upload_ids: Iterable[str]) -> None:
-        """To be called once a task has the files: from now on their content stays for the task's sake alone."""
+        """To be called once a task has the files: from now on their content stays for the task's sake alone.
+
+        The task is there: an upload that is gone by now, or cannot be written to, is no error.
+        """
         for each in upload_ids:
-            file = self._find(subject, each)
-            await in_thread(file.claim)
+            file = self._files.get((subject, each))
+            if file is None:
+                continue
+            try:
+                await in_thread(file.claim)
+            except SealyardError as error:
+                log.warning("the upload %s is remembered as unclaimed: %s", file.record.id, error)
             self._let_go(file)
 
     # ---- over time

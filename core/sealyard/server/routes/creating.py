@@ -18,7 +18,7 @@ from sealyard.model.value import Value
 from sealyard.server.caller import AskedBy
 from sealyard.server.problems import MediaTypeError
 from sealyard.server.reached import base_url
-from sealyard.server.receiving import receive_encryption, receive_package
+from sealyard.server.receiving import received_encryption, received_package
 from sealyard.server.routes.bodies import EncryptionOperation, PackageOperation
 from sealyard.server.routes.tasks import TaskCalls
 from sealyard.server.wire import EncryptionBody, PackageBody, SigningBody, TaskDocument, task_document
@@ -46,10 +46,11 @@ class PackagingTasks(TaskCalls):
     @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Asks for a package")
     async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
         if _media(request) == "multipart/form-data":
-            body = await receive_package(request, caller)
+            async with received_package(request, caller) as form:
+                task = await _package(caller, form, idempotency_key)
         else:
-            body = await _json(request, PackageBody)
-        return task_document(await _package(caller, body, idempotency_key), base_url(request))
+            task = await _package(caller, await _json(request, PackageBody), idempotency_key)
+        return task_document(task, base_url(request))
 
 
 class EncryptionTasks(TaskCalls):
@@ -62,10 +63,11 @@ class EncryptionTasks(TaskCalls):
     @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Encrypts a file")
     async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
         if _media(request) == "multipart/form-data":
-            body = await receive_encryption(request, caller)
+            async with received_encryption(request, caller) as form:
+                task = await _encryption(caller, form, idempotency_key)
         else:
-            body = await _json(request, EncryptionBody)
-        return task_document(await _encryption(caller, body, idempotency_key), base_url(request))
+            task = await _encryption(caller, await _json(request, EncryptionBody), idempotency_key)
+        return task_document(task, base_url(request))
 
 
 class SigningTasks(TaskCalls):

@@ -1,0 +1,131 @@
+"""multipart/form-data (RFC 7578) as it comes in: text fields as values, files as streams that nobody buffers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from sealyard.model.errors import InputError, SealyardError, TooLargeError
+from sealyard.model.safe_text import safe_text
+
+MOST_PARTS = 1024
+LONGEST_TEXT = 16 << 10
+"""Bytes of one text field."""
+
+LONGEST_HEADER = 2048
+MOST_HEADERS = 4
+LONGEST_BOUNDARY = 70
+"""RFC 2046 §5.1.1."""
+
+ADVICE = "Send a form as browsers and `curl -F` do."
+
+Events = AsyncGenerator[MultipartSegment | bytes | None, None]
+"""Of each part: its head, its content in pieces, and None at its end."""
+
+
+@dataclass(frozen=True)
+class TextPart:
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """``content`` can be read until the next part is asked for; ``fileName`` is foreign text."""
+
+    name: str
+    file_name: str
+    content: AsyncIterator[bytes]
+
+
+async def form_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[TextPart | FilePart]:
+    """The parts in their order.
+
+    Raises :class:`InputError` for what is no such form, or breaks off, and :class:`TooLargeError` for more parts,
+    longer headers or longer texts than are taken; from ``content`` too.
+    """
+    events = _events(_boundary(content_type), body)
+    async for head in events:
+        assert isinstance(head, MultipartSegment)
+        if not head.name:
+            raise InputError("A part of the form has no name.", ADVICE)
+        if head.filename is None:
+            yield TextPart(head.name, await _text(head.name, events))
+            continue
+        file = FilePart(head.name, head.filename, _content(events))
+        yield file
+        async for _ in file.content:  # what its reader has left
+            pass
+
+
+async def _content(events: Events) -> AsyncIterator[bytes]:
+    async for event in events:
+        if event is None:
+            return
+        assert isinstance(event, bytes)
+        yield event
+
+
+async def _text(name: str, events: Events) -> str:
+    value = bytearray()
+    async for piece in _content(events):
+        value += piece
+        if len(value) > LONGEST_TEXT:
+            raise TooLargeError(
+                f"The field {safe_text(name, 80)} is longer than {LONGEST_TEXT:,} bytes.", "Send files as files."
+            )
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"The field {safe_text(name, 80)} is no text in UTF-8.", ADVICE) from None
+
+
+async def _events(boundary: str, body: AsyncIterator[bytes]) -> Events:
+    parser = PushMultipartParser(
+        boundary, max_header_size=LONGEST_HEADER, max_header_count=MOST_HEADERS, max_segment_count=MOST_PARTS
+    )
+    try:
+        async for piece in _from_boundary(boundary, body):
+            for event in parser.parse(piece):
+                yield event
+        parser.close()
+    except MultipartError as error:
+        raise _refusal(error) from error
+
+
+async def _from_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Nobody sends a preamble, and what the parser makes of one depends on how it is cut."""
+    opening = f"--{boundary}".encode()
+    begin = b""
+    async for piece in body:
+        begin += piece
+        if len(begin) >= len(opening):
+            break
+    if not begin.startswith(opening):
+        raise InputError("The form does not begin with its boundary.", ADVICE)
+    yield begin
+    async for piece in body:
+        if piece:
+            yield piece
+
+
+def _boundary(content_type: str) -> str:
+    kind, options = parse_options_header(content_type)
+    boundary: str = options.get("boundary", "")
+    if kind != "multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY or not boundary.isascii():
+        raise InputError("The body is no form with a boundary.", ADVICE)
+    return boundary
+
+
+def _refusal(error: MultipartError) -> SealyardError:
+    if isinstance(error, ParserLimitReached):
+        return TooLargeError(f"The form is more than is taken here: {error}.", "Send fewer parts and shorter names.")
+    return InputError(f"The form cannot be read: {error}.", ADVICE)

@@ -1,0 +1,200 @@
+"""Uploads: tus 1.0 (core, creation, termination) for large files over bad lines, and raw PUT for everything else."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, head, patch, post, put, route
+from litestar.datastructures import ResponseHeader
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath, HeaderParameter, QueryParameter
+
+from sealyard.model.errors import UsageError
+from sealyard.model.uploads import Upload
+from sealyard.server.caller import AskedBy
+from sealyard.server.problems import PROBLEM_JSON, MediaTypeError, problem_of
+from sealyard.server.streams import body, too_large
+
+TUS_VERSION = "1.0.0"
+TUS_EXTENSIONS = "creation,termination"
+TUS_CONTENT = "application/offset+octet-stream"
+
+TUS = {"Tus-Resumable": TUS_VERSION}
+NO_STORE = {"Cache-Control": "no-store"}
+
+Calling = Request[Any, Any, Any]
+
+Offset = Annotated[int, HeaderParameter(name="Upload-Offset", ge=0, description="the first byte of this body")]
+Length = Annotated[int, HeaderParameter(name="Upload-Length", ge=0, description="bytes of the whole file")]
+Metadata = Annotated[
+    str,
+    HeaderParameter(
+        name="Upload-Metadata",
+        description="pairs of a key and its value in Base64, by commas; taken are filename, and sha256 (hex)",
+    ),
+]
+Size = Annotated[
+    int | None,
+    QueryParameter(ge=0, description="bytes of the whole file; left out: the offset and Content-Length say it"),
+]
+Digest = Annotated[str | None, QueryParameter(description="SHA-256 in hex that the whole file must have")]
+Name = Annotated[str, QueryParameter(description="the file's name")]
+
+OFFSET = ResponseHeader(name="Upload-Offset", description="the next byte wanted", documentation_only=True)
+LENGTH = ResponseHeader(name="Upload-Length", description="bytes of the whole file", documentation_only=True)
+LOCATION = ResponseHeader(name="Location", description="where the bytes go", documentation_only=True)
+
+
+@dataclass
+class RawOperation(Operation):
+    """A body that is the file's bytes."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _octets("application/octet-stream")
+
+
+@dataclass
+class TusOperation(Operation):
+    """A body that is a piece of the file, in the media type of tus."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _octets(TUS_CONTENT)
+
+
+def _octets(media: str) -> RequestBody:
+    schema = Schema(type=OpenAPIType.STRING, content_media_type=media)
+    return RequestBody(required=True, content={media: OpenAPIMediaType(schema=schema)})
+
+
+def _refuse_other_versions(request: Calling) -> Response[Any] | None:
+    """tus 1.0, "Tus-Resumable": another version is answered with 412 and the one there is."""
+    if request.method == "OPTIONS" or request.headers.get("tus-resumable", TUS_VERSION) == TUS_VERSION:
+        return None
+    problem = problem_of(UsageError("This version of tus is not spoken here.", f"Use {TUS_VERSION}."))
+    return Response(
+        msgspec.structs.replace(problem, status=412, title="Precondition Failed"),
+        status_code=412,
+        media_type=PROBLEM_JSON,
+        headers={"Tus-Version": TUS_VERSION, **TUS},
+    )
+
+
+class UploadCalls(Controller):
+    """Files on their way in. An upload is its owner's: to others it does not exist. It goes 24 hours after it began."""
+
+    path = "/upload"
+    tags = ["uploads"]
+    request_max_body_size = None  # ours is enforced while the body streams
+    before_request = staticmethod(_refuse_other_versions)
+
+    @route("/", http_method=["OPTIONS"], status_code=204, summary="What of tus is spoken here")
+    async def options(self, caller: AskedBy) -> Response[None]:
+        return _told(
+            {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.largest_body)}
+        )
+
+    @post("/", summary="Begins an upload, as tus does", response_headers=[LOCATION, OFFSET])
+    async def create(
+        self, request: Calling, caller: AskedBy, upload_length: Length, upload_metadata: Metadata = ""
+    ) -> Response[None]:
+        metadata = _metadata(upload_metadata)
+        _require_taken(upload_length, caller)
+        begun = await caller.host.begin_upload(
+            caller.subject, None, metadata.get("filename", ""), upload_length, metadata.get("sha256")
+        )
+        place = f"{request.url.path.rstrip('/')}/{begun.id}"
+        return _told({"Location": place, "Upload-Offset": str(begun.offset)}, status=201)
+
+    @put(
+        "/{upload_id:str}",
+        operation_class=RawOperation,
+        summary="Sends a file whole, or goes on with it from an offset",
+        description="The id is chosen by the client: 16 to 64 of A-Z a-z 0-9 _ and -. 201 where it began here.",
+    )
+    async def send(
+        self,
+        request: Calling,
+        caller: AskedBy,
+        upload_id: FromPath[str],
+        upload_offset: Offset = 0,
+        name: Name = "",
+        sha256: Digest = None,
+        size: Size = None,
+    ) -> Response[Upload]:
+        content = body(request, caller.largest_body)
+        if upload_offset == 0:
+            length = size if size is not None else _announced(request)
+            _require_taken(length, caller)
+            await caller.host.begin_upload(caller.subject, upload_id, name, length, sha256)
+        received = await caller.host.receive(caller.subject, upload_id, upload_offset, content)
+        return _shown(received, status=200 if upload_offset else 201)
+
+    @head("/{upload_id:str}", summary="Where an upload stands, as tus asks", response_headers=[OFFSET, LENGTH])
+    async def offset(self, caller: AskedBy, upload_id: FromPath[str]) -> Response[None]:
+        upload = await caller.host.upload(caller.subject, upload_id)
+        return _told({**_place(upload), **NO_STORE}, status=200)
+
+    @patch(
+        "/{upload_id:str}",
+        status_code=204,
+        operation_class=TusOperation,
+        summary="Sends the next piece, as tus does",
+        response_headers=[OFFSET],
+    )
+    async def append(
+        self, request: Calling, caller: AskedBy, upload_id: FromPath[str], upload_offset: Offset
+    ) -> Response[None]:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_CONTENT:
+            raise MediaTypeError("A piece of an upload has a media type of its own.", f"Send it as {TUS_CONTENT}.")
+        content = body(request, caller.largest_body)
+        return _told(_place(await caller.host.receive(caller.subject, upload_id, upload_offset, content)))
+
+    @get("/{upload_id:str}", summary="An upload; with its SHA-256 once it is complete")
+    async def upload(self, caller: AskedBy, upload_id: FromPath[str]) -> Response[Upload]:
+        return _shown(await caller.host.upload(caller.subject, upload_id), status=200)
+
+    @delete("/{upload_id:str}", summary="Drops an upload; a task that has its content keeps it")
+    async def drop(self, caller: AskedBy, upload_id: FromPath[str]) -> Response[None]:
+        await caller.host.drop_upload(caller.subject, upload_id)
+        return _told({})
+
+
+def _told(headers: dict[str, str], *, status: int = 204) -> Response[None]:
+    return Response(None, status_code=status, headers={**TUS, **headers})
+
+
+def _shown(upload: Upload, *, status: int) -> Response[Upload]:
+    return Response(upload, status_code=status, headers={**TUS, **_place(upload), **NO_STORE})
+
+
+def _place(upload: Upload) -> dict[str, str]:
+    length = {"Upload-Length": str(upload.size)} if upload.size is not None else {}
+    return {"Upload-Offset": str(upload.offset), **length}
+
+
+def _require_taken(length: int, caller: AskedBy) -> None:
+    if length > caller.largest_body:
+        raise too_large(caller.largest_body)
+
+
+def _announced(request: Calling) -> int:
+    """Raises :class:`UsageError` where the caller does not say how long the file is."""
+    if request.content_length is None:
+        raise UsageError("It is not said how long the file is.", "Say it by ?size= or by Content-Length.")
+    return request.content_length
+
+
+def _metadata(header: str) -> dict[str, str]:
+    """tus 1.0, "Upload-Metadata". Raises :class:`UsageError`."""
+    pairs = [each.strip().partition(" ") for each in header.split(",") if each.strip()]
+    try:
+        return {key: base64.b64decode(value.strip(), validate=True).decode() for key, _, value in pairs}
+    except (binascii.Error, UnicodeDecodeError):
+        raise UsageError(
+            "Upload-Metadata is not understood.", "Write a key, a space, and its value in Base64; the next by a comma."
+        ) from None

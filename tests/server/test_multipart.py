@@ -1,0 +1,186 @@
+"""Forms as they come in: cut anywhere they say the same; anything else is refused in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+from forms import BOUNDARY, FORM_TYPE, Field, form
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sealyard.model.errors import InputError, TooLargeError
+from sealyard.model.safe_text import safe_text
+from sealyard.server.multipart import (
+    LONGEST_BOUNDARY,
+    LONGEST_HEADER,
+    LONGEST_TEXT,
+    MOST_PARTS,
+    FilePart,
+    form_parts,
+)
+
+names = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%\\', exclude_categories=["Cc"]), min_size=1)
+contents = st.binary(max_size=300) | st.lists(
+    st.sampled_from([b"\r", b"\n", b"--", b"\r\n--", BOUNDARY[:5].encode(), b"x", b"\r\n\r\n"]), max_size=20
+).map(b"".join).filter(lambda content: f"--{BOUNDARY}".encode() not in content)
+texts = st.text(st.characters(codec="utf-8"), max_size=50).filter(lambda text: BOUNDARY not in text)
+fields = st.builds(Field, names, texts.map(str.encode)) | st.builds(Field, names, contents, names)
+
+
+async def pieces(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
+    places = [0, *sorted(each % (len(body) + 1) for each in cuts), len(body)]
+    for begin, end in itertools.pairwise(places):
+        yield body[begin:end]
+
+
+async def read(body: AsyncIterator[bytes], content_type: str = FORM_TYPE) -> list[Field]:
+    found = []
+    async for part in form_parts(content_type, body):
+        if isinstance(part, FilePart):
+            content = b"".join([each async for each in part.content])
+            found.append(Field(part.name, content, part.file_name))
+        else:
+            found.append(Field(part.name, part.value.encode()))
+    return found
+
+
+def parsed(body: bytes, *cuts: int, content_type: str = FORM_TYPE) -> list[Field]:
+    return asyncio.run(read(pieces(body, list(cuts)), content_type))
+
+
+@settings(max_examples=300, deadline=None)
+@given(sent=st.lists(fields, min_size=1, max_size=6), cuts=st.lists(st.integers(0, 5000), max_size=30))
+def test_a_form_cut_anywhere_gives_the_parts_that_were_sent(sent: list[Field], cuts: list[int]) -> None:
+    assert parsed(form(sent), *cuts) == sent
+
+
+def test_a_form_that_comes_byte_by_byte_is_the_same() -> None:
+    sent = [Field("name", "düne".encode()), Field("inputFiles", b"\r\n--" + bytes(range(256)), "a b.bin")]
+    body = form(sent) + b"\r\n"
+    assert parsed(body, *range(len(body))) == sent
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    sent=st.lists(fields, max_size=4),
+    damage=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 40), st.binary(max_size=20)), max_size=4),
+    cuts=st.lists(st.integers(0, 5000), max_size=10),
+)
+def test_damaged_forms_give_parts_or_an_error_of_ours(
+    sent: list[Field], damage: list[tuple[int, int, bytes]], cuts: list[int]
+) -> None:
+    body = form(sent)
+    for place, length, instead in damage:
+        at = place % (len(body) + 1)
+        body = body[:at] + instead + body[at + length :]
+    _parts_or_error(body, cuts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=st.binary(max_size=2000), content_type=st.text(max_size=60) | st.just(FORM_TYPE))
+def test_any_bytes_give_parts_or_an_error_of_ours(body: bytes, content_type: str) -> None:
+    _parts_or_error(body, [7], content_type)
+    _parts_or_error(f"--{BOUNDARY}\r\n".encode() + body, [7])
+
+
+def _parts_or_error(body: bytes, cuts: list[int], content_type: str = FORM_TYPE) -> None:
+    refused = ""
+    try:
+        parsed(body, *cuts, content_type=content_type)
+    except (InputError, TooLargeError) as error:
+        refused = error.message
+    assert refused == safe_text(refused)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_form_that_breaks_off_is_refused(kept: float) -> None:
+    body = form([Field("name", b"a name"), Field("inputFiles", b"firmware" * 100, "f.bin")])
+    with pytest.raises(InputError):
+        parsed(body[: int(len(body) * kept)])
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "multipart/form-data",
+        "multipart/mixed; boundary=abc",
+        "multipart/form-data; boundary=",
+        f"multipart/form-data; boundary={'a' * (LONGEST_BOUNDARY + 1)}",
+    ],
+)
+def test_what_is_no_form_with_a_boundary_is_refused(content_type: str) -> None:
+    with pytest.raises(InputError, match="no form"):
+        parsed(form([Field("name", b"a")]), content_type=content_type)
+
+
+def test_a_body_that_does_not_begin_with_its_boundary_is_refused_however_it_is_cut() -> None:
+    body = b"preamble\r\n" + form([Field("name", b"a")])
+    for cuts in ([], [3], list(range(len(body)))):
+        with pytest.raises(InputError, match="begin with its boundary"):
+            parsed(body, *cuts)
+
+
+def test_limits_are_kept() -> None:
+    exactly = [Field("name", b"x" * LONGEST_TEXT)]
+    assert parsed(form(exactly)) == exactly
+    many = [Field("inputIds", b"x")] * MOST_PARTS
+    assert len(parsed(form(many))) == MOST_PARTS
+    too_large = [
+        form([Field("name", b"x" * (LONGEST_TEXT + 1))]),
+        form([*many, Field("inputIds", b"x")]),
+        form([Field("n" * LONGEST_HEADER, b"x")]),
+        f"--{BOUNDARY}\r\n".encode() + b"X-Many: 1\r\n" * 10,
+        f"--{BOUNDARY}\r\n".encode() + b"x" * 1_000_000,
+    ]
+    for body in too_large:
+        with pytest.raises(TooLargeError):
+            parsed(body, *range(0, len(body), 1000))
+
+
+def test_a_text_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(InputError, match="UTF-8"):
+        parsed(form([Field("name", b"\xff\xfe")]))
+
+
+def test_a_file_that_is_not_read_is_passed_over() -> None:
+    async def names_of() -> list[str]:
+        sent = form([Field("first", b"x" * 100_000, "f"), Field("name", b"a"), Field("last", b"y", "g")])
+        found = []
+        async for part in form_parts(FORM_TYPE, pieces(sent, list(range(0, len(sent), 900)))):
+            found.append(part.name)
+            if isinstance(part, FilePart) and part.name == "first":
+                await anext(part.content)
+        return found
+
+    assert asyncio.run(names_of()) == ["first", "name", "last"]
+
+
+def test_a_large_file_is_never_held() -> None:
+    head, _, tail = form([Field("inputFiles", b"CONTENT", "f.bin")]).partition(b"CONTENT")
+    chunk, count = b"\r\n--x" * 13107, 1000
+
+    async def large() -> AsyncIterator[bytes]:
+        yield head
+        for _ in range(count):
+            yield chunk
+        yield tail
+
+    async def length() -> int:
+        found = 0
+        async for part in form_parts(FORM_TYPE, large()):
+            assert isinstance(part, FilePart)
+            async for each in part.content:
+                found += len(each)
+        return found
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(length()) == len(chunk) * count
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
