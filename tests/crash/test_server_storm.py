@@ -125,9 +125,9 @@ async def _develop(url: str, tokens: dict[str, str], work: Work, number: int) ->
 
 async def _asked(client: HttpClient, work: Work, token: str) -> Task:
     if work.random.random() < 0.3:
-        paths = (work.random.choice(work.files),)
-        work.wanted[token] = Wanted("encryption", paths)
-        file = await client.upload(paths[0])
+        path = work.random.choice(work.files)
+        work.wanted[token] = Wanted("encryption", (path,))
+        file = await client.upload(path)
         return await client.create_encryption(EncryptionRequest(config=CONFIG, file=file, client_token=token))
     paths = tuple(work.random.sample(work.files, 2))
     work.wanted[token] = Wanted("packaging", paths)

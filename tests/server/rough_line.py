@@ -55,8 +55,8 @@ class RoughLine:
                 each.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             # Not closed in good order: the other side is to see a reset in the middle.
-            for each in (writer, to_writer):
-                each.transport.abort()
+            for end in (writer, to_writer):
+                end.transport.abort()
 
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, left: list[int | None]) -> None:
         with contextlib.suppress(OSError):

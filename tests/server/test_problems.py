@@ -14,7 +14,6 @@ from sealyard.server.problems import STATUS, headers_of, problem_of
 
 OURS = {
     "internal",
-    "audit",
     "store-damaged",
     "key-store-damaged",
     "download",

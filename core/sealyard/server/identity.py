@@ -18,6 +18,9 @@ from sealyard.server.limits import Limits
 from sealyard.server.tenants import Tenants, unknown_bearer
 
 ON_A_SERVER = "on a server: people are authenticated, nobody approves what they asked for"
+OWN_TOKENS = "sy_"
+"""How our own begin; all others are an issuer's, where one is configured."""
+
 PEER = "sealyard.peer"
 """Where a local listener puts the peer's user id into a request's scope."""
 
@@ -56,23 +59,24 @@ class Identity:
             subject = local_subject(headers.get("x-se-subject"), uid)
             return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
         bearer = _bearer(headers.get("authorization", ""))
-        subject, machine = await self._behind(host, bearer)
+        subject, machine, roles = await self._behind(host, bearer)
         if self._limits is not None:
             self._limits.take(f"{tenant} {subject}")
+        if roles is not None:
+            await host.arrive(subject, roles)
 
         async def check() -> None:
             await self._behind(host, bearer)
 
         return self._made(tenant, host, subject, machine=machine, check=check, local=False)
 
-    async def _behind(self, host: Host, bearer: str) -> tuple[str, bool]:
-        """The subject, and whether a machine client asks."""
-        if self._verify is None or bearer.startswith("sy_"):
+    async def _behind(self, host: Host, bearer: str) -> tuple[str, bool, tuple[str, ...] | None]:
+        """The subject, whether a machine client asks, and what an issuer says of its roles."""
+        if self._verify is None or bearer.startswith(OWN_TOKENS):
             token = await host.bearer(bearer)
-            return token.subject, token.machine
+            return token.subject, token.machine, None
         claims = await self._verify(bearer)
-        await host.arrive(claims.subject, claims.roles)
-        return claims.subject, claims.machine
+        return claims.subject, claims.machine, claims.roles
 
     def _made(
         self,

@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from typing import Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -16,6 +18,7 @@ from sealyard.client.host import Host
 from sealyard.engine.figures import figures_of
 from sealyard.model.figures import Figures
 from sealyard.server.exchanges import Exchange
+from sealyard.server.serving import is_loopback
 
 PATIENCE_SECONDS = 5.0
 """With an engine, while a scrape waits."""
@@ -85,12 +88,14 @@ class Metrics:
         self._webhooks.labels("dead", tenant).set(figures.webhooks_dead)
 
 
-def metrics_call(metrics: Metrics, tenants: Iterable[tuple[str, Host]]) -> HTTPRouteHandler:
-    """``GET /metrics``."""
+def metrics_call(metrics: Metrics, tenants: Iterable[tuple[str, Host]], *, anywhere: bool = False) -> HTTPRouteHandler:
+    """``GET /metrics``: for this machine, unless it is for ``anywhere``, for tenants and what they do are named."""
     hosts = dict(tenants)
 
     @get("/metrics", include_in_schema=False)
-    async def scrape() -> Response[bytes]:
+    async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if not anywhere and not (request.client and is_loopback(request.client.host)):
+            raise NotFoundException
         found = await asyncio.gather(*map(_figures, hosts.values()))
         text = metrics.text(dict(zip(hosts, found, strict=True)))
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

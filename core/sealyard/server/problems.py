@@ -42,6 +42,7 @@ STATUS: dict[str, int] = {
     "too-large": 413,
     "media-type": 415,
     "range": 416,
+    "audit": 422,
     "container": 422,
     "format-limit": 422,
     "key-refused": 422,

@@ -68,7 +68,7 @@ class Service:
         limits = Limits(settings.requests_per_minute)
         identity = Identity(self.tenants, limits, verify, settings.largest_upload)
         metrics = Metrics()
-        scrape = metrics_call(metrics, self.tenants)
+        scrape = metrics_call(metrics, self.tenants, anywhere=settings.metrics_anywhere)
         app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
         for each in self._engines.values():
             local = LocalServer(

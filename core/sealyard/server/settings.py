@@ -54,6 +54,9 @@ class ServerSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     webhooks_to_private: Annotated[
         bool, Meta(description="Webhooks may reach loopback, link-local and private addresses, and plain HTTP.")
     ] = False
+    metrics_anywhere: Annotated[
+        bool, Meta(description="/metrics answers other machines too; it names tenants, and counts what they do.")
+    ] = False
     socket_group: Annotated[str, Meta(description="The group that may use the workspace's own socket.")] = ""
     log: Annotated[LogForm, Meta(description="json: one object a line. text: for a terminal.")] = "json"
     tenants: Annotated[

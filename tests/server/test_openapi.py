@@ -1,0 +1,73 @@
+"""The OpenAPI document: made from the code, checked in, true to what is answered, shown without help from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from yard import ADMIN, found, serving
+
+pytestmark = pytest.mark.anyio
+
+CHECKED_IN = Path(__file__).parents[2] / "core" / "sealyard" / "server" / "openapi.json"
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "unsupported_method",
+)
+EXAMPLES = 12
+
+
+async def test_the_checked_in_document_is_the_one_that_the_server_tells(folder: Path) -> None:
+    """Remake it: curl a server's /openapi.json through `python -m json.tool`, or `python -m tests.server.remake`."""
+    async with serving({"yard": folder}) as yard:
+        told = (await yard.raw().get("/openapi.json")).content
+    assert msgspec.json.decode(told) == msgspec.json.decode(CHECKED_IN.read_bytes())
+    assert msgspec.json.decode(told)["openapi"].startswith("3.1")
+
+
+async def test_the_page_shows_every_call_and_loads_nothing(folder: Path) -> None:
+    async with serving({"yard": folder}) as yard:
+        page = await yard.raw().get("/docs")
+        described = (await yard.raw().get("/openapi.json")).json()
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert not re.search(r"<(script|link|img|iframe)|https?://|@import|url\(", page.text)
+    for path in described["paths"]:
+        assert path in page.text
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_is_sent_is_answered_as_the_document_says_and_never_with_a_fault_of_ours(tmp_path: Path) -> None:
+    """Schemathesis makes the calls. Its own token stays, and the endless stream of events has tests of its own."""
+    await found(tmp_path / "yard")
+    async with serving({"yard": tmp_path / "yard"}) as yard:
+        token = await yard.token(ADMIN)
+        ran = await asyncio.to_thread(lambda: _schemathesis(yard.base, token, tmp_path))
+    assert ran.returncode == 0, ran.stdout[ran.stdout.find("= FAILURES") :][:6000]
+
+
+def _schemathesis(base: str, token: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(Path(sys.executable).parent / "schemathesis", "run", f"{base}/openapi.json"),
+            *("--header", f"Authorization: Bearer {token}", "--header", "X-SE-TENANT: yard"),
+            *("--exclude-path", "/api/v1/events", "--exclude-path", "/api/v1/token/{token_id}"),
+            *("--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--no-color"),
+            *("--request-timeout", "20", "--phases", "coverage,fuzzing,stateful", "--seed", "20261123"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)},
+        check=False,
+    )
