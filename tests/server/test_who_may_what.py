@@ -315,3 +315,14 @@ async def test_an_approved_signing_task_ends_with_its_outcome(scene: Scene) -> N
     ended = await until(done, "the signature")
     assert ended["signingTaskId"] == task
     assert len(base64.b64decode(ended["outcome"])) == 64
+
+
+async def test_an_unknown_tenant_and_a_wrong_token_are_refused_in_the_same_words(scene: Scene) -> None:
+    own = await scene.yard.token(ADMIN, "two")
+    refused = set()
+    for tenant in ("one", "nowhere"):
+        for bearer in (own, "sy_0000000000_" + 64 * "0", "nonsense"):
+            headers = {"X-SE-TENANT": tenant, "Authorization": f"Bearer {bearer}"}
+            refused.add((await scene.yard.raw(headers).get("/api/v1/workspace")).text)
+    without = {(await scene.yard.raw({"X-SE-TENANT": each}).get("/api/v1/workspace")).text for each in ("one", "no")}
+    assert len(refused) == len(without) == 1

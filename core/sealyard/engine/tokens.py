@@ -91,10 +91,10 @@ class Tokens:
         parts = _BEARER.fullmatch(secret)
         stored = self._ledger.find(ACCESS_TOKENS, parts[1]) if parts is not None else None
         if stored is None or not hmac.compare_digest(_hashed(secret), stored.sha256):
-            raise _refused()
+            raise refused_bearer()
         token = stored.token
         if token.revoked_at is not None or self._ledger.clock.now() >= token.expires_at:
-            raise _refused()
+            raise refused_bearer()
         return token
 
     def _require_owner(self, subject: str, owner: str) -> None:
@@ -127,7 +127,8 @@ def _hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _refused() -> AuthenticationError:
+def refused_bearer() -> AuthenticationError:
+    """The same words whatever is wrong with a token, or with the place it is shown at."""
     return AuthenticationError(
         "The access token is not valid.",
         "It is unknown, revoked or expired: ask for a new one (sealyard token create).",

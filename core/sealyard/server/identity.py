@@ -10,12 +10,13 @@ from typing import Protocol
 from litestar.types import Scope
 
 from sealyard.client.host import Host
+from sealyard.engine.tokens import refused_bearer
 from sealyard.model.access import SubjectKind, kind_of, parse_subject
 from sealyard.model.errors import AuthenticationError, NotAllowedError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.caller import Caller
 from sealyard.server.limits import Limits
-from sealyard.server.tenants import Tenants, unknown_bearer
+from sealyard.server.tenants import Tenants
 
 ON_A_SERVER = "on a server: people are authenticated, nobody approves what they asked for"
 OWN_TOKENS = "sy_"
@@ -51,32 +52,48 @@ class Identity:
         self._largest_body = largest_body
 
     async def caller(self, scope: Scope) -> Caller:
-        """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`."""
+        """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`, :class:`NotAllowedError`.
+
+        In this order, so that whether a tenant is there is learned by nobody without a good token.
+        """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        tenant, host = self._tenants.find(headers.get("x-se-tenant"))
+        named = headers.get("x-se-tenant")
         uid = scope.get(PEER)
         if isinstance(uid, int):
-            subject = local_subject(headers.get("x-se-subject"), uid)
-            return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
+            return self._local(named, local_subject(headers.get("x-se-subject"), uid))
         bearer = _bearer(headers.get("authorization", ""))
-        subject, machine, roles = await self._behind(host, bearer)
-        if self._limits is not None:
-            self._limits.take(f"{tenant} {subject}")
-        if roles is not None:
-            await host.arrive(subject, roles)
+        if self._verify is None or bearer.startswith(OWN_TOKENS):
+            return await self._with_token(named, bearer)
+        return await self._with_claims(named, bearer, self._verify)
+
+    def _local(self, named: str | None, subject: str) -> Caller:
+        tenant, host = self._tenants.find(named)
+        return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
+
+    async def _with_token(self, named: str | None, bearer: str) -> Caller:
+        tenant, host = self._tenants.find(named)
+        token = await host.bearer(bearer)
+        self._count(tenant, token.subject)
 
         async def check() -> None:
-            await self._behind(host, bearer)
+            await host.bearer(bearer)
 
-        return self._made(tenant, host, subject, machine=machine, check=check, local=False)
+        return self._made(tenant, host, token.subject, machine=token.machine, check=check, local=False)
 
-    async def _behind(self, host: Host, bearer: str) -> tuple[str, bool, tuple[str, ...] | None]:
-        """The subject, whether a machine client asks, and what an issuer says of its roles."""
-        if self._verify is None or bearer.startswith(OWN_TOKENS):
-            token = await host.bearer(bearer)
-            return token.subject, token.machine, None
-        claims = await self._verify(bearer)
-        return claims.subject, claims.machine, claims.roles
+    async def _with_claims(self, named: str | None, bearer: str, verify: Verify) -> Caller:
+        claims = await verify(bearer)
+        tenant, host = self._tenants.find(named)
+        self._count(tenant, claims.subject)
+        await host.arrive(claims.subject, claims.roles)
+
+        async def check() -> None:
+            await verify(bearer)
+
+        return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, local=False)
+
+    def _count(self, tenant: str, subject: str) -> None:
+        if self._limits is not None:
+            self._limits.take(f"{tenant} {subject}")
 
     def _made(
         self,
@@ -127,7 +144,7 @@ def _bearer(authorization: str) -> str:
     if not authorization:
         raise AuthenticationError("A token is needed.", "Send it as a bearer token; `sealyard token create` makes one.")
     if scheme.lower() != "bearer" or not token.strip():
-        raise unknown_bearer()
+        raise refused_bearer()
     return token.strip()
 
 

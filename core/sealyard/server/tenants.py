@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sealyard.client.host import Host
-from sealyard.model.errors import AuthenticationError, UsageError
+from sealyard.engine.tokens import refused_bearer
+from sealyard.model.errors import UsageError
 
 
 class Tenants:
@@ -28,13 +29,8 @@ class Tenants:
             raise UsageError("It is not said which tenant is meant.", "Name it in the header X-SE-TENANT.")
         host = self._hosts.get(name)
         if host is None:
-            raise unknown_bearer()
+            raise refused_bearer()
         return name, host
 
     def of_workspace(self, workspace_id: str) -> Host | None:
         return next((each for each in self._hosts.values() if each.engine.file.id == workspace_id), None)
-
-
-def unknown_bearer() -> AuthenticationError:
-    """The same for no such tenant, no such token, and one that ended."""
-    return AuthenticationError("The token is not valid here.", "Get one with `sealyard token create`.")
