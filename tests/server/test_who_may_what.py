@@ -114,7 +114,7 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
     ("POST", "/auditlog/verification", {}, everybody(403, admin=200, auditor=200)),
     # ---- credentials: one's own; those of others for who adds people
     ("GET", "/token", None, everybody(200)),
-    ("POST", "/token", {"name": "mine"}, everybody(201)),
+    ("POST", "/token", {"name": "mine"}, everybody(201, ci=403)),
     ("POST", "/token", {"name": "theirs", "subject": "USER:second"}, admin_only(201)),
     ("DELETE", "/token/{token}", None, everybody(404, admin=204)),
     ("GET", "/oneTimePassword", None, everybody(200)),
@@ -300,6 +300,16 @@ async def test_a_machine_token_of_a_person_approves_as_a_machine(scene: Scene) -
     answer = await calls.post(f"/api/v1/signingTask/{task}/approval", json=body)
     assert answer.status_code == 202
     assert [each["origin"] for each in answer.json()["approvals"]] == ["machine"]
+
+
+async def test_a_machine_token_makes_no_credentials_that_a_person_is_known_by(scene: Scene) -> None:
+    calls = await scene.yard.calls(OWNER, "one", machine=True)
+    for path, body in (
+        ("/token", {"name": "a person's"}),
+        ("/oneTimePassword", {}),
+        ("/oneTimePassword/confirmation", {"password": "000000"}),
+    ):
+        assert (await calls.post(f"/api/v1{path}", json=body)).status_code == 403
 
 
 async def test_an_approved_signing_task_ends_with_its_outcome(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.host import Host
+from sealyard.model.errors import NotAllowedError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Caller:
     check: Callable[[], Awaitable[None]]
     machine: bool = False
     local: bool = False
+
+    def require_person(self) -> None:
+        """What a machine client must not do: make itself what a person is known by. Raises :class:`NotAllowedError`."""
+        if self.machine:
+            raise NotAllowedError("A machine client makes no credentials.", "Do it as a person, with a token of one.")
 
 
 AskedBy = NamedDependency[Caller]

@@ -28,6 +28,7 @@ class Tokens(Controller):
 
     @post("/", summary="Makes a token")
     async def create(self, caller: AskedBy, data: JSONBody[TokenRequest]) -> IssuedToken:
+        caller.require_person()
         return await caller.client.create_token(data)
 
     @delete("/{token_id:str}", summary="Revokes a token")
@@ -47,12 +48,15 @@ class OneTimePasswords(Controller):
 
     @post("/", summary="Begins an enrolment")
     async def enrol(self, caller: AskedBy, data: JSONBody[EnrolmentBody]) -> OneTimePasswordEnrolment:
+        caller.require_person()
         return await caller.client.enrol_one_time_password(data.current)
 
     @post("/confirmation", status_code=204, summary="Ends the enrolment with a first password")
     async def confirm(self, caller: AskedBy, data: JSONBody[PasswordBody]) -> None:
+        caller.require_person()
         await caller.client.confirm_one_time_password(data.password)
 
     @delete("/{subject:str}", summary="Forgets somebody's enrolment")
     async def reset(self, caller: AskedBy, subject: FromPath[str]) -> None:
+        caller.require_person()
         await caller.client.reset_one_time_password(subject)
