@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from real_issuer import AUDIENCE, real_issuer
-from yard import ADMIN, GATEWAY, PASSPHRASE
+from yard import ADMIN, GATEWAY, opened
 
 from sealyard.engine.roles import ISSUER
 from sealyard.model.access import Action
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(folder: Path) -> None:
     with real_issuer() as issuer:
         settings = ServerSettings(listen="127.0.0.1:0", oidc=OidcSettings(issuer=issuer.url, audience=AUDIENCE))
-        service = await Service.open(settings, {"acme": (folder, PASSPHRASE)})
+        service = await Service.open(settings, {"acme": await opened(folder)})
         try:
             (host,) = (host for _, host in service.tenants)
             admin = host.client(ADMIN)

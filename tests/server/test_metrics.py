@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
-from yard import ADMIN, DEV, PASSPHRASE
+from yard import ADMIN, DEV, opened
 
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.figures import Figures
@@ -141,7 +141,7 @@ def test_two_servers_in_a_process_do_not_count_into_each_other() -> None:
 async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
 
-    service = await Service.open(ServerSettings(listen="127.0.0.1:0"), {"acme": (folder, PASSPHRASE)})
+    service = await Service.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await opened(folder)})
     try:
         (host,) = (host for _, host in service.tenants)
         token = await host.client(ADMIN).create_token(TokenRequest(name="test", subject=DEV))

@@ -140,3 +140,7 @@ async def until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
             await asyncio.sleep(0.02)
         return answer
     raise AssertionError(what)
+
+
+async def opened(folder: Path) -> EmbeddedClient:
+    return await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from sealyard.cli.arguments import Commands, command, duration
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.workspaces import passphrase_for, workspace_file
+from sealyard.model.access import SYSTEM
 from sealyard.model.errors import UsageError
 
 if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
     from sealyard.server.settings import ServerSettings
 
 
@@ -48,15 +51,23 @@ def add(commands: Commands) -> None:
 async def _serve(ctx: Context) -> int:
     if ctx.args.example:
         return _example(ctx)
+    import asyncio
+    import importlib
+
     from sealyard.cli.signals import stopping
-    from sealyard.server.logs import log_to_stderr
-    from sealyard.server.service import Service
 
     settings = _settings(ctx)
     tenants = _tenants(ctx, settings)
-    log_to_stderr(settings.log)
     stop = stopping()
-    service = await Service.open(settings, tenants)
+    # The first workers unlock their keys while the server is loaded: each takes a second.
+    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.service"))
+    engines = await _opened(tenants)
+    await loading
+    from sealyard.server.logs import log_to_stderr
+    from sealyard.server.service import Service
+
+    log_to_stderr(settings.log)
+    service = await Service.open(settings, engines)
     try:
         ctx.out.step(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
         await stop.wait()
@@ -64,6 +75,21 @@ async def _serve(ctx: Context) -> int:
         await service.stop()
     ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
     return ExitCode.DONE
+
+
+async def _opened(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EmbeddedClient]:
+    """By tenant. Where one stays closed, none is left open."""
+    from sealyard.client.embedded import EmbeddedClient
+
+    engines: dict[str, EmbeddedClient] = {}
+    try:
+        for name, (folder, passphrase) in tenants.items():
+            engines[name] = await EmbeddedClient.open(folder, SYSTEM, purpose="serve", passphrase=passphrase)
+    except BaseException:
+        for each in engines.values():
+            await each.close()
+        raise
+    return engines
 
 
 def _example(ctx: Context) -> int:

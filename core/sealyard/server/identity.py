@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from litestar.types import Scope
@@ -23,7 +24,15 @@ OWN_TOKENS = "sy_"
 """How our own begin; all others are an issuer's, where one is configured."""
 
 PEER = "sealyard.peer"
-"""Where a local listener puts the peer's user id into a request's scope."""
+"""Where a local listener puts the :class:`Peer` into a request's scope."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Whoever is at the other end of a workspace's own socket: a user of this machine, by the kernel's word."""
+
+    uid: int
+    tenant: str
 
 
 class Claimed(Protocol):
@@ -58,15 +67,15 @@ class Identity:
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         named = headers.get("x-se-tenant")
-        uid = scope.get(PEER)
-        if isinstance(uid, int):
-            return self._local(named, local_subject(headers.get("x-se-subject"), uid))
+        peer = scope.get(PEER)
+        if isinstance(peer, Peer):
+            return self._local(peer.tenant, local_subject(headers.get("x-se-subject"), peer.uid))
         bearer = _bearer(headers.get("authorization", ""))
         if self._verify is None or bearer.startswith(OWN_TOKENS):
             return await self._with_token(named, bearer)
         return await self._with_claims(named, bearer, self._verify)
 
-    def _local(self, named: str | None, subject: str) -> Caller:
+    def _local(self, named: str, subject: str) -> Caller:
         tenant, host = self._tenants.find(named)
         return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
 

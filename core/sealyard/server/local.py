@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 from litestar import Litestar
+from litestar.types import ASGIApp
 
 from sealyard.client.connection import post_pinned
 from sealyard.client.host import Host
@@ -30,13 +31,24 @@ LARGEST_UPLOAD = 1 << 50
 class LocalServer:
     """What goes on beside an engine that is held: its socket, and its webhooks. On a thread of its own."""
 
-    def __init__(self, host: Host, *, group: str = "", webhooks_to_private: bool = False) -> None:
-        """``group``: whose members may use the socket too. ``webhooks_to_private``: any address, and plain HTTP."""
+    def __init__(
+        self,
+        host: Host,
+        *,
+        group: str = "",
+        webhooks_to_private: bool = False,
+        shared: tuple[str, ASGIApp] | None = None,
+    ) -> None:
+        """``group``: whose members may use the socket too. ``webhooks_to_private``: any address, and plain HTTP.
+
+        ``shared``: a server's application, and the tenant's name in it; else one for this workspace alone.
+        """
         self._host = host
         self._group = group
         self._sender = Sender(host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private)
         self._thread = LoopThread("sealyard-socket")
-        self._listener = local_listener(_app_of(host))
+        tenant, app = shared or (host.engine.file.name, _app_of(host))
+        self._listener = local_listener(app, tenant)
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.model.access import SYSTEM
 from sealyard.server.app import build_app
 from sealyard.server.exchanges import Observed
 from sealyard.server.identity import Identity
@@ -43,17 +41,14 @@ class Service:
         self._running: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, settings: ServerSettings, tenants: Mapping[str, tuple[Path, str | None]]) -> Service:
-        """``tenants``: folder and passphrase of each.
+    async def open(cls, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> Service:
+        """``engines``: by tenant; from now on the service closes them.
 
-        Raises what keeps a workspace closed, and :class:`UsageError` for an address that cannot be listened on.
+        Raises :class:`UsageError` for an address that cannot be listened on.
         """
-        host, port = parse_address(settings.listen)
-        require_guarded(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
-        engines: dict[str, EmbeddedClient] = {}
         try:
-            for name, (folder, passphrase) in tenants.items():
-                engines[name] = await EmbeddedClient.open(folder, SYSTEM, purpose="serve", passphrase=passphrase)
+            host, port = parse_address(settings.listen)
+            require_guarded(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
             service = cls(settings, engines)
             await service._listen(host, port)
         except BaseException:
@@ -70,15 +65,19 @@ class Service:
         metrics = Metrics()
         scrape = metrics_call(metrics, self.tenants, anywhere=settings.metrics_anywhere)
         app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
-        for each in self._engines.values():
+        observed = Observed(app, metrics.observe, log_exchange)
+        for name, each in self._engines.items():
             local = LocalServer(
-                each.host, group=settings.socket_group, webhooks_to_private=settings.webhooks_to_private
+                each.host,
+                group=settings.socket_group,
+                webhooks_to_private=settings.webhooks_to_private,
+                shared=(name, observed),
             )
             await local.start()
             self._local.append(local)
         proxies = settings.proxy_addresses if settings.behind_proxy else ""
         self._listener = network_listener(
-            Observed(app, metrics.observe, log_exchange),
+            observed,
             certificate=settings.tls_certificate,
             key=settings.tls_key,
             proxies=proxies,

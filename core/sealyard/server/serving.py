@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import safe_text
-from sealyard.server.identity import PEER
+from sealyard.server.identity import PEER, Peer
 
 KEEP_ALIVE_SECONDS = 75
 CUT_SECONDS = 10
@@ -46,23 +46,24 @@ class _PeerProtocol(HttpToolsProtocol):
 
 
 class _KnownPeer:
-    """Only a local listener says who the peer is: what comes over the network cannot."""
+    """Only a local listener says who the peer is, and of which tenant: what comes over the network cannot."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tenant: str) -> None:
         self._app = app
+        self._tenant = tenant
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             client = scope["client"]
             assert client is not None
-            scope[PEER] = client[1]  # type: ignore[literal-required]
+            scope[PEER] = Peer(uid=client[1], tenant=self._tenant)  # type: ignore[literal-required]
             scope["client"] = None
         await self._app(scope, receive, send)
 
 
-def local_listener(app: ASGIApp) -> Listener:
-    """For the workspace's own socket."""
-    return Listener(_config(_KnownPeer(app), http=_PeerProtocol))
+def local_listener(app: ASGIApp, tenant: str) -> Listener:
+    """For the socket of a tenant's workspace."""
+    return Listener(_config(_KnownPeer(app, tenant), http=_PeerProtocol))
 
 
 def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) -> Listener:
