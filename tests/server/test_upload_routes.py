@@ -10,9 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from forms import FORM_TYPE
 from yard import ADMIN, DEV, OWNER, Yard, serving, until
 
 from sealyard.model.audit import AuditFilter
+from sealyard.server import unread
 
 pytestmark = pytest.mark.anyio
 
@@ -196,29 +198,64 @@ async def test_a_file_that_is_refused_leaves_nothing_but_a_line_in_the_log(
     assert [words in each.message for each in page.entries] == [True]
 
 
-async def test_more_than_is_taken_is_refused_before_and_while_it_comes(calls: httpx.AsyncClient, folder: Path) -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            yield CONTENT
-
-    length = {"Upload-Length": str(LARGEST + 1)}
+async def test_more_than_is_taken_is_refused_at_once(calls: httpx.AsyncClient, folder: Path) -> None:
     place = await begun(calls)
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
     answers = [
         await calls.put(AT, content=bytes(LARGEST + 1)),
         await calls.put(AT, params={"size": LARGEST + 1}, content=b"x"),
-        await calls.post("/api/v1/upload", headers=length),
+        await calls.post("/api/v1/upload", headers={"Upload-Length": str(LARGEST + 1)}),
         await calls.patch(place, headers=piece(0), content=bytes(LARGEST + 1)),
-        await calls.post(
-            "/api/v1/packagingTask",
-            headers={"Content-Type": "multipart/form-data; boundary=x"},
-            content=bytes(LARGEST + 1),
-        ),
+        await calls.post("/api/v1/packagingTask", headers=form, content=bytes(LARGEST + 1)),
     ]
     assert {(each.status_code, each.json()["code"]) for each in answers} == {(413, "too-large")}
     assert (await calls.head(place)).headers["upload-offset"] == "0"
-    cut = await calls.patch(place, headers=piece(0), content=endless())
-    assert (cut.status_code, cut.json()["code"]) in {(413, "too-large"), (400, "input")}
     assert stored(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"PATCH {AT} HTTP/1.1\r\nUpload-Offset: 7\r\nContent-Type: application/offset+octet-stream", 409),
+        (f"PUT {AT} HTTP/1.1\r\nUpload-Offset: 0", 400),
+        (f"PUT /api/v1/upload/another-upload-of-mine?size={LARGEST} HTTP/1.1\r\nX: y", 413),
+        (f"POST /api/v1/packagingTask HTTP/1.1\r\nContent-Type: {FORM_TYPE}", 400),
+        ("PUT /api/v1/policy HTTP/1.1\r\nContent-Type: application/json", 413),
+        (f"PUT {AT} HTTP/1.1\r\nAuthorization: Bearer nobody's", 401),
+    ],
+)
+async def test_a_body_without_an_end_is_answered_and_cut(
+    yard: Yard, calls: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, head: str, status: int
+) -> None:
+    monkeypatch.setattr(unread, "LINGER_SECONDS", 0.1)
+    await calls.put(AT, params={"size": len(CONTENT)}, content=b"")
+    token = "" if "Authorization" in head else f"\r\nAuthorization: {calls.headers['authorization']}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(yard.base).port)
+    writer.write(f"{head}{token}\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+
+    async def send_for_ever() -> None:
+        while True:
+            writer.write(b"10000\r\n" + CONTENT[: 1 << 16] + b"\r\n")
+            await writer.drain()
+
+    sending = asyncio.create_task(send_for_ever())
+    answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    with pytest.raises(ConnectionError):
+        await sending
+    writer.close()
+    assert answer.startswith(f"http/1.1 {status} ")
+    assert "connection: close" in answer
+
+
+async def test_who_sends_a_large_body_in_vain_is_told_why(calls: httpx.AsyncClient) -> None:
+    answer = await calls.put(AT, content=bytes(32 * LARGEST))
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+
+
+async def test_a_connection_is_used_again_after_a_small_body_that_nobody_wanted(calls: httpx.AsyncClient) -> None:
+    refused = await calls.patch(AT, headers=piece(0), content=bytes(100_000))
+    assert refused.status_code == 404
+    assert "connection" not in refused.headers
 
 
 async def test_what_makes_no_sense_is_refused(calls: httpx.AsyncClient) -> None:

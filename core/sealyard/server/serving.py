@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.identity import PEER, Peer
+from sealyard.server.unread import UnreadCut
 
 KEEP_ALIVE_SECONDS = 75
 CUT_SECONDS = 10
@@ -82,10 +83,10 @@ def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) 
     )
 
 
-def _config(app: object, **more: object) -> uvicorn.Config:
+def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
     options = {"http": HttpToolsProtocol, "proxy_headers": False, **more}
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        UnreadCut(app),
         lifespan="off",
         ws="none",
         log_config=None,

@@ -92,8 +92,10 @@ class UploadCalls(Controller):
     request_max_body_size = None  # ours is enforced while the body streams
     before_request = staticmethod(_refuse_other_versions)
 
+    # The framework takes handlers by the order of their names, and answers OPTIONS itself where another one of the
+    # path comes first.
     @route("/", http_method=["OPTIONS"], status_code=204, summary="What of tus is spoken here")
-    async def options(self, caller: AskedBy) -> Response[None]:
+    async def abilities(self, caller: AskedBy) -> Response[None]:
         return _told(
             {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.largest_body)}
         )
