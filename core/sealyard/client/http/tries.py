@@ -9,7 +9,7 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
 
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE = 5.0
 
 _random = SystemRandom()
 
