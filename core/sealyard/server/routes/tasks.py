@@ -32,6 +32,7 @@ class TaskCalls(Controller):
         size: Size = 100,
         cursor: Cursor = None,
         status: FromQuery[TaskStatus | None] = None,
+        kind: FromQuery[TaskKind | None] = None,
         device_config_id: Annotated[str | None, QueryParameter(name="deviceConfigId")] = None,
         created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
         result_state: Annotated[ResultState | None, QueryParameter(name="resultState")] = None,
@@ -41,7 +42,7 @@ class TaskCalls(Controller):
     ) -> Response[list[TaskDocument]]:
         filters = TaskFilter(
             status=status,
-            kind=self.kind,
+            kind=self.kind or kind,
             config=device_config_id,
             created_by=created_by,
             result_state=result_state,
