@@ -33,7 +33,8 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dashboard.dashboard import Dashboard
 from sealyard_tui.screens.upload.form import Part
 from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.session import EmbeddedConnection, Session
+from sealyard_tui.session.connections import WorkspaceConnection
+from sealyard_tui.session.session import Session
 
 FOLDER = Path(__file__).parents[1] / "screenshots"
 WIDTH = 150
@@ -85,7 +86,7 @@ def _neutral(root: Path) -> None:
 async def _application(root: Path) -> dict[str, str]:
     """The pictures by name."""
     place = await populated_demo(root)
-    connection = EmbeddedConnection(place.folder, place.passphrase, read_only=False)
+    connection = WorkspaceConnection(place.folder, place.passphrase)
     stage = _Stage(place, connection)
     try:
         await stage.upload()
@@ -101,7 +102,7 @@ async def _application(root: Path) -> dict[str, str]:
 class _Stage:
     """Goes through the places, as the person who has most to do in each."""
 
-    def __init__(self, place: DemoPlace, connection: EmbeddedConnection) -> None:
+    def __init__(self, place: DemoPlace, connection: WorkspaceConnection) -> None:
         self._place = place
         self._connection = connection
         self._firmware = Path.home() / "firmware"

@@ -54,6 +54,7 @@ PAUSES = (
     "screens.devices.devices.REST",
     "session.notices.GATHER_SECONDS",
     "session.session.GATHER_SECONDS",
+    "session.session.TRY_AGAIN_SECONDS",
     "session.watching_folder.TELL_SECONDS",
     "widgets.filter_bar.PAUSE",
 )

@@ -35,19 +35,32 @@ MOMENT_LIMIT = 1.0
 
 
 def make_app(
-    world: World, who: str = "developer", *, gate: asyncio.Event | None = None, **settings: Any
+    world: World,
+    who: str = "developer",
+    *,
+    gate: asyncio.Event | None = None,
+    connection: WorldConnection | None = None,
+    **settings: Any,
 ) -> SealyardApp:
     """The application of one of the four persons; ``settings`` as in :class:`Settings`."""
     profile = next(each for each in PROFILES if each.name == who)
     chosen = msgspec.structs.replace(Settings(bell=False), **settings)
-    return SealyardApp(Session(WorldConnection(world, gate), profile, PROFILES), chosen, now=lambda: world.now)
+    session = Session(connection or WorldConnection(world, gate), profile, PROFILES)
+    return SealyardApp(session, chosen, now=lambda: world.now)
+
+
+def line_of(app: SealyardApp) -> WorldConnection:
+    """To lose it and to find it again."""
+    connection = app.session.connection
+    assert isinstance(connection, WorldConnection)
+    return connection
 
 
 @asynccontextmanager
 async def running(app: SealyardApp, *, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The application with its engine there and its first screen loaded."""
     async with app.run_test(size=size, notifications=True) as pilot:
-        if app.session._connection.gate is None:  # type: ignore[attr-defined]
+        if app.session.connection.gate is None:  # type: ignore[attr-defined]
             await until(pilot, lambda: bool(app.standing.workspace))
             await settled(pilot)
         yield pilot

@@ -17,14 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.profiles import Profile, read_profiles, users_file
+from sealyard.client.profiles import Profile, add_profile, read_profiles, users_file
+from sealyard.client.server_tokens import keep_token
 from sealyard.client.settings import Settings
 from sealyard.client.workspaces import found
-from sealyard.model.errors import KeyStoreLockedError, StorageError, UsageError
+from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, StorageError, UsageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui import front
 from sealyard_tui.screens.welcome import welcome_app
 from sealyard_tui.screens.welcome.welcome_app import NewWorkspace, OpenDemo, Start, WelcomeApp
+from sealyard_tui.session.connections import Connection, WorkspaceConnection
+from sealyard_tui.session.messages import Way
 
 PASSPHRASE = "a passphrase for this test alone"
 LIMIT = 60.0
@@ -267,3 +270,102 @@ def test_the_log_of_a_demo_is_there_when_the_demo_is_gone(monkeypatch: pytest.Mo
     (log,) = runs.logs
     assert log is not None
     assert not log.is_relative_to(Path(runs.profiles[0].workspace).parent)
+
+
+# ---- at a server
+
+
+SERVER = "https://seal.example:8443"
+
+
+def at(server: str, name: str, **more: str) -> Profile:
+    profile = Profile(name=name, identity=f"USER:{name}", server=server, **more)
+    add_profile(users_file(), profile, current=True)
+    return profile
+
+
+class Opened:
+    """Stands for the application, and remembers what it was opened with."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.profiles: list[tuple[Profile, ...]] = []
+        self.logs: list[Path] = []
+
+    def __call__(
+        self,
+        connection: Connection,
+        profile: Profile,
+        profiles: tuple[Profile, ...],
+        settings: Settings,
+        log: Path,
+    ) -> int:
+        self.connections.append(connection)
+        self.profiles.append(profiles)
+        self.logs.append(log)
+        return 0
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    made = Opened()
+    monkeypatch.setattr(front, "run_on", made)
+    for name in ("SEALYARD_PASSPHRASE", "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def test_a_servers_profile_is_opened_without_a_workspace_and_without_a_passphrase(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALYARD_TOKEN", "sy_token")
+    monkeypatch.setattr(front, "ask", pytest.fail)
+    at("https://other.example", "elsewhere")
+    others = at(SERVER, "owner"), at(SERVER, "dev")
+    assert front.main() == 0
+    (connection,) = opened.connections
+    assert (connection.way, connection.host) == (Way.SERVER, "seal.example:8443")
+    assert set(opened.profiles[0]) == set(others), "one can be those of this server only"
+    assert opened.logs[0].is_relative_to(tmp_path), "the log is not where a workspace would be"
+
+
+def test_who_has_no_token_is_told_before_the_terminal_is_taken(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
+    monkeypatch.setattr("sealyard.keys.master.os_keyring_available", lambda: False)
+    at(SERVER, "dev")
+    with pytest.raises(AuthenticationError, match="no token"):
+        front.main()
+    assert opened.connections == []
+
+
+def test_the_passphrase_that_a_token_lies_under_is_asked_for_three_times_at_most(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
+    monkeypatch.setattr("sealyard.keys.master.os_keyring_available", lambda: False)
+    profile = at(SERVER, "dev")
+    keep_token(profile, "sy_token", {}, lambda: PASSPHRASE)
+    answers = ["wrong", PASSPHRASE, "a", "b", "c", "d"]
+    monkeypatch.setattr(front, "ask", lambda _: answers.pop(0))
+    assert front.main() == 0
+    assert answers == ["a", "b", "c", "d"]
+    with pytest.raises(KeyStoreLockedError):
+        front.main()
+    assert answers == ["d"]
+
+
+def test_a_read_only_application_is_so_at_a_server_too(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALYARD_TOKEN", "sy_token")
+    profile = at(SERVER, "dev")
+    front.open_server(profile, Settings(read_only=True))
+    assert opened.connections[0].read_only
+
+
+def test_the_group_that_may_attach_is_what_the_settings_say(
+    workspace: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
+    front.open_workspace(profile_of(workspace), Settings(socket_group="firmware"))
+    (connection,) = opened.connections
+    assert isinstance(connection, WorkspaceConnection)
+    assert connection._group == "firmware"

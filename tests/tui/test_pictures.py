@@ -11,10 +11,10 @@ from pathlib import Path
 import approvals_scenes
 import pytest
 from picture_frame import same_picture
-from stage import make_app, running, settled, text_of, until
+from stage import line_of, make_app, running, settled, text_of, until
 from textual.command import CommandPalette
 from textual.pilot import Pilot
-from tui_world import NOW, World, sha
+from tui_world import NOW, World, WorldConnection, sha
 
 from sealyard.client.download_events import Checked, Downloaded, DownloadProgress, Outcome
 from sealyard.client.settings import Settings
@@ -30,6 +30,7 @@ from sealyard_tui.screens.upload.form import Part
 from sealyard_tui.screens.upload.upload import Upload
 from sealyard_tui.screens.welcome import welcome_app
 from sealyard_tui.screens.welcome.welcome_app import WelcomeApp
+from sealyard_tui.session.messages import Way
 from sealyard_tui.widgets.key_line import KeyLine
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
@@ -320,6 +321,38 @@ async def test_each_dialog_looks_as_it_was_approved(
                 # Below the dialog it is laid out later than the dialog itself.
                 await until(pilot, _is_laid_out(review))
             await same_picture(pilot, f"dialog-{dialog}-{size}", tmp_path)
+
+
+# ---- the line
+
+
+def _line(world: World, way: Way, host: str = "") -> WorldConnection:
+    """Of a workspace that is no demo: a server's four eyes are another matter."""
+    world.demo = False
+    if way is Way.SERVER:
+        world.four_eyes = "on a server: people are authenticated, nobody approves what they asked for"
+    return WorldConnection(world, way=way, host=host)
+
+
+LINES: dict[str, tuple[Way, str]] = {"attached": (Way.ATTACHED, ""), "server": (Way.SERVER, "seal.example:8443")}
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_a_line_looks_as_it_was_approved_there_and_lost(world: World, line: str, tmp_path: Path) -> None:
+    app = make_app(world, connection=_line(world, *LINES[line]))
+    async with running(app, size=(80, 24)) as pilot:
+        for size in SIZES:
+            await resized(app, pilot, size)
+            seconds_go_by(app)
+            await sees(pilot, "● ready", "gateway 1.4.3")
+            await same_picture(pilot, f"line-{line}-{size}-there", tmp_path)
+            line_of(app).lose()
+            await sees(pilot, "reconnecting since 09:00:00")
+            seconds_go_by(app)
+            await sees(pilot, "as of 09:00:00")
+            await same_picture(pilot, f"line-{line}-{size}-lost", tmp_path)
+            line_of(app).find()
+            await sees(pilot, "● ready")
 
 
 async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from sealyard.client.link import Link
+from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Progress
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
@@ -28,6 +30,7 @@ from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKe
 from sealyard.model.errors import (
     ConfirmationNeededError,
     ConflictError,
+    ConnectionLostError,
     InputError,
     NotAllowedError,
     NotFoundError,
@@ -70,7 +73,10 @@ from sealyard.model.tasks import (
     Verdict,
 )
 from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
+from sealyard_tui.session.connections import OnLink
+from sealyard_tui.session.messages import Way
 
+LOST = ConnectionLostError("seal.example does not answer.", "See that the server runs and the network leads there.")
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 RELEASE = b'{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}'
 DEVELOPER, OWNER, AUDITOR, ADMINISTRATOR = "USER:developer", "USER:owner", "USER:auditor", "USER:administrator"
@@ -322,11 +328,15 @@ class World:
         """What was asked of the client that changes something, by name and arguments."""
         self.fail: dict[str, SealyardError] = {}
         """By method: the error it raises instead."""
+        self.lost: ConnectionLostError | None = None
+        """While the line is lost: what every call comes to."""
         self.hold: dict[str, asyncio.Event] = {}
         """By method: waits for this before it answers."""
+        self.by_token: dict[str, Task] = {}
         self.read_only = False
         self.held: WorkspaceHeldError | None = None
         self.demo = True
+        self.four_eyes = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
         self._cursor = 0
         self._listeners: list[asyncio.Queue[Event]] = []
 
@@ -398,6 +408,8 @@ class WorldClient:
             self.world.calls.append((method, arguments))
         if method in self.world.hold:
             await self.world.hold[method].wait()
+        if self.world.lost is not None:
+            raise self.world.lost
         if method in self.world.fail:
             raise self.world.fail[method]
 
@@ -426,6 +438,8 @@ class WorldClient:
 
     async def create_package(self, request: PackageRequest) -> Task:
         await self._meet("create_package", request, changes=True)
+        if (known := self.world.by_token.get(request.client_token or "")) is not None:
+            return known
         made = task(
             f"t-new-{len(self.world.tasks)}",
             name=request.name or "unnamed",
@@ -435,6 +449,7 @@ class WorldClient:
             created_at=self.world.now,
             configuration=await self.device(request.config),
         )
+        self.world.by_token[request.client_token or made.id] = made
         self.world.put(made)
         return made
 
@@ -698,6 +713,7 @@ class WorldClient:
         self.world.changed("ACL")
 
     async def policy(self) -> Policy:
+        await self._meet("policy")
         return self.world.policy
 
     async def set_policy(self, policy: Policy) -> Policy:
@@ -827,7 +843,7 @@ class WorldClient:
             place="/srv/yard",
             demo=self.world.demo,
             subject=self.subject,
-            four_eyes="embedded: duties are kept apart on trust; whoever has this account has the workspace",
+            four_eyes=self.world.four_eyes,
             read_only=self.world.read_only,
             key_store="passphrase",
             audit_size=len(self.world.entries),
@@ -837,6 +853,7 @@ class WorldClient:
         )
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
+        await self._meet("events")
         queue: asyncio.Queue[Event] = asyncio.Queue()
         self.world._listeners.append(queue)
         try:
@@ -850,19 +867,46 @@ class WorldClient:
 
 
 class WorldConnection:
-    """:class:`sealyard_tui.session.session.Connection` to a world. ``gate``: the engine comes up once it is set."""
+    """:class:`sealyard_tui.session.connections.Connection` to a world. ``gate``: the engine comes up once it is set."""
 
-    def __init__(self, world: World, gate: asyncio.Event | None = None) -> None:
+    read_only = False
+
+    def __init__(self, world: World, gate: asyncio.Event | None = None, way: Way = Way.HOLDS, host: str = "") -> None:
+        self.way = way
+        self.host = host
         self.held = world.held
         self.world = world
         self.gate = gate
+        self._on_link: OnLink | None = None
 
-    async def connect(self, identity: str) -> WorldClient:
+    async def connect(self, profile: Profile, on_link: OnLink) -> WorldClient:
         if self.gate is not None:
             await self.gate.wait()
         if "connect" in self.world.fail:
             raise self.world.fail["connect"]
-        return WorldClient(self.world, identity)
+        self._on_link = on_link
+        return WorldClient(self.world, profile.identity)
+
+    async def let_in(self) -> None:
+        return None
 
     async def close(self) -> None:
         return None
+
+    # ---- for tests
+
+    def lose(self) -> None:
+        """The line is lost now; the last answer came six seconds before. Whoever asks waits in vain."""
+        now = self.world.now
+        self.world.lost = LOST
+        self.tell(Link(last_answer_at=now - timedelta(seconds=6), reconnecting_since=now))
+
+    def find(self, way: Way | None = None) -> None:
+        """It is there again, perhaps as another ``way``."""
+        self.world.lost = None
+        self.way = way or self.way
+        self.tell(Link(last_answer_at=self.world.now))
+
+    def tell(self, link: Link) -> None:
+        assert self._on_link is not None
+        self._on_link(link)

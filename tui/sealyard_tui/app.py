@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
@@ -27,7 +28,7 @@ from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
 from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, roles_of, type_resource
-from sealyard.model.errors import KeyStoreLockedError, SealyardError
+from sealyard.model.errors import ConnectionLostError, KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui.look.look import Look
@@ -37,7 +38,7 @@ from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog, Pick
 from sealyard_tui.screens.place import PLACES
 from sealyard_tui.session.advice import told
 from sealyard_tui.session.download_desk import DownloadDesk
-from sealyard_tui.session.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews
+from sealyard_tui.session.messages import DownloadNews, EngineMoved, EngineState, News, WatchNews, Way
 from sealyard_tui.session.notices import Notices
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.standing import Standing
@@ -173,7 +174,12 @@ class SealyardApp(App[None]):
         self.look.colour()
         self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
         self.now = now
-        self.standing = Standing(profile=session.profile.name, identity=session.profile.identity)
+        self.standing = Standing(
+            profile=session.profile.name,
+            identity=session.profile.identity,
+            way=session.connection.way,
+            host=session.connection.host,
+        )
         self.news: Signal[News] = Signal(self, "news")
         self.standing_changed: Signal[Standing] = Signal(self, "standing")
         self.person_changed: Signal[Standing] = Signal(self, "person")
@@ -186,6 +192,7 @@ class SealyardApp(App[None]):
         self.notices = Notices(self)
         self._counting = False
         self._count_again = False
+        self._arriving = asyncio.Lock()
 
     # ---- beginning and end
 
@@ -212,28 +219,41 @@ class SealyardApp(App[None]):
         super().delay_update(min(delay, SWITCH_SECONDS))
 
     def begin(
-        self, node: DOMNode, work: Coroutine[Any, Any, None], *, group: str = "default", exclusive: bool = False
+        self,
+        node: DOMNode,
+        work: Coroutine[Any, Any, None],
+        *,
+        group: str = "default",
+        exclusive: bool = False,
+        reading: bool = False,
     ) -> Worker[None]:
         """Does ``work``, guarded, beside the handlers and as long as ``node`` is there."""
-        guarded: Callable[[], Coroutine[Any, Any, None]] = partial(self.guarded, work)
+        guarded: Callable[[], Coroutine[Any, Any, None]] = partial(self.guarded, work, reading=reading)
         worker: Worker[None] = node.run_worker(guarded, group=group, exclusive=exclusive, exit_on_error=False)
         # One that is cancelled before it runs would leave it behind, never awaited.
         weakref.finalize(worker, work.close)
         return worker
 
-    async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Does ``work``; what goes wrong is shown and the application goes on."""
+    async def guarded(self, work: Coroutine[Any, Any, None], *, reading: bool = False) -> None:
+        """Does ``work``; what goes wrong is shown and the application goes on.
+
+        ``reading``: nobody asked for it. That the line is lost stands at the top of the screen then, and all is read
+        anew when it is back.
+        """
         try:
             await work
         except SealyardError as error:
-            self.show_error(error)
+            if not (reading and isinstance(error, ConnectionLostError)):
+                self.show_error(error)
         except Exception as error:
             log.exception("a fault in %s", getattr(work, "__qualname__", "a worker"))
             unexpected = SealyardError("Something went wrong that should not have.", f"What it was is in {_the_log()}.")
             self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
 
     def show_error(self, error: SealyardError, *, detail: str = "") -> None:
-        shown = any(isinstance(each, ErrorDialog) and each.error is error for each in self.screen_stack)
+        """The same words are not put over themselves."""
+        said = error.to_value()
+        shown = any(isinstance(each, ErrorDialog) and each.error.to_value() == said for each in self.screen_stack)
         if self.is_running and not shown:
             self.push_screen(ErrorDialog(error, detail))
 
@@ -247,26 +267,34 @@ class SealyardApp(App[None]):
 
     @on(EngineMoved)
     async def _engine_moved(self, event: EngineMoved) -> None:
-        why = told(event.error) if event.error is not None and event.state is EngineState.READ_ONLY else ""
-        self.stand(msgspec.structs.replace(self.standing, engine=event.state, why_read_only=why))
+        before = self.standing
+        why = told(event.error) if event.error is not None else ""
+        self.stand(before.moved(event, why))
+        if before.way is Way.ATTACHED and event.way is Way.HOLDS:
+            self.notify("Who held the workspace has gone; this application holds it now.", markup=False)
         if event.state is EngineState.FAILED:
             assert event.error is not None
-            if isinstance(event.error, KeyStoreLockedError):
-                self.locked = event.error
-                self.exit()
-                return
-            self.show_error(event.error)
+            self._failed(event.error)
             return
-        if event.error is not None:
+        if why:
             self.notify(safe_text(why), severity="warning", markup=False)
-        self.begin(self, self._arrive(), group="arrive", exclusive=True)
+        if event.state in (EngineState.READY, EngineState.READ_ONLY):
+            self.begin(self, self._arrive(), group="arrive", reading=True)
+
+    def _failed(self, error: SealyardError) -> None:
+        if isinstance(error, KeyStoreLockedError):
+            self.locked = error
+            self.exit()
+        else:
+            self.show_error(error)
 
     async def _arrive(self) -> None:
-        """Learns who one is here, and begins what goes on beside the screens."""
-        client = await self.session.client()
-        await self._read_standing(client)
-        await self.downloads.begin(client)
-        await self.watch_desk.begin(client)
+        """Learns who one is here, and begins what goes on beside the screens, or takes it up again."""
+        async with self._arriving:
+            client = await self.session.client()
+            await self._read_standing(client)
+            await self.downloads.begin(client)
+            await self.watch_desk.begin(client)
 
     async def _read_standing(self, client: Client) -> None:
         info, policy, counts = await client.workspace(), await client.policy(), await client.counts()
@@ -292,7 +320,7 @@ class SealyardApp(App[None]):
         self.news.publish(news)
         self.notices.hear(news)
         if news.durable:
-            self.begin(self, self._count(), group="count")
+            self.begin(self, self._count(), group="count", reading=True)
 
     async def _count(self) -> None:
         """One count at a time, and one more for all that came meanwhile."""
@@ -317,8 +345,11 @@ class SealyardApp(App[None]):
         self.run_worker(self.guarded(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
 
     async def _pick_profile(self) -> None:
-        """Those there are, and people of the workspace who have none: whoever added somebody can be them at once."""
-        if self.standing.may(Action.VIEW, type_resource(ResourceType.ACL)):
+        """Those there are, and people of the workspace who have none: whoever added somebody can be them at once.
+
+        At a server one is only who one has a token of.
+        """
+        if not self.standing.host and self.standing.may(Action.VIEW, type_resource(ResourceType.ACL)):
             access = await (await self.session.client()).access()
             self.session.meet(each.id for each in access.subjects if kind_of(each.id) is SubjectKind.USER)
         known = self.session.everybody
@@ -343,9 +374,12 @@ class SealyardApp(App[None]):
             workspace=self.standing.workspace,
             demo=self.standing.demo,
             four_eyes=self.standing.four_eyes,
+            way=self.standing.way,
+            host=self.standing.host,
         )
-        await self.session.switch(profile, self.post_message)
+        await self.session.leave_for(profile)
         self.person_changed.publish(self.standing)
+        await self.session.start(self.post_message)
 
     # ---- what goes on beside the screens
 

@@ -6,13 +6,23 @@ import asyncio
 import contextlib
 import gc
 import getpass
+import itertools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.client.log import log_to_file
-from sealyard.client.profiles import Profile, anything_chosen, own_profiles, profiles_of, resolve
+from sealyard.client.profiles import (
+    Profile,
+    anything_chosen,
+    own_profiles,
+    profiles_of,
+    read_profiles,
+    resolve,
+    users_file,
+)
 from sealyard.client.settings import Settings, read_settings, settings_file
 from sealyard.client.workspaces import found, new_passphrase, passphrase_for
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
@@ -20,7 +30,7 @@ from sealyard.model.workspace import KeyStore, Places
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.welcome.welcome_app import NewWorkspace
-    from sealyard_tui.session.session import EmbeddedConnection
+    from sealyard_tui.session.connections import Connection
 
 TRIES = 3
 """How often a passphrase is asked for."""
@@ -39,7 +49,8 @@ def main() -> int:
     settings = read_settings(settings_file())
     if not anything_chosen(os.environ):
         return welcome(settings)
-    return open_workspace(resolve(None, None, os.environ), settings)
+    profile = resolve(None, None, os.environ)
+    return open_server(profile, settings) if profile.server else open_workspace(profile, settings)
 
 
 # ---- without a workspace
@@ -100,14 +111,14 @@ def open_demo(settings: Settings) -> int:
 
 
 class Prompt:
-    """Asks for the passphrase of a key store, and knows whether it had to."""
+    """Asks for the passphrase of a key store, and knows what was said last; empty: nothing, or nobody was asked."""
 
     def __init__(self) -> None:
-        self.used = False
+        self.said = ""
 
     def __call__(self) -> str:
-        self.used = True
-        return ask("Passphrase of the key store: ")
+        self.said = ask("Passphrase of the key store: ")
+        return self.said
 
 
 def ask_new_passphrase() -> str:
@@ -140,17 +151,43 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
     """Raises :class:`KeyStoreLockedError` where no passphrase opens it, of :data:`TRIES`."""
     if settings.read_only:
         return run(profile, None, settings)
-    prompt = Prompt()
-    tries = 1
-    while True:
+
+    def once(prompt: Prompt) -> int:
+        # Also where another process holds the workspace now: when it goes, this one may take it over, and could not
+        # ask then.
         passphrase = passphrase_for(Path(profile.workspace), os.environ, prompt)
+        return run(profile, passphrase, settings)
+
+    return unlocked(once)
+
+
+def open_server(profile: Profile, settings: Settings) -> int:
+    """Raises :class:`AuthenticationError` where there is no token, :class:`KeyStoreLockedError` as for a workspace."""
+    from sealyard.client.server_tokens import token_of
+
+    def once(prompt: Prompt) -> int:
+        # Read before Textual: the token may lie under a passphrase. Those of others lie under the same one.
+        tokens = {profile: token_of(profile, os.environ, prompt)}
+
+        def found_token(asked: Profile) -> str:
+            return tokens.get(asked) or token_of(asked, os.environ, lambda: prompt.said)
+
+        return run_at_server(profile, found_token, settings)
+
+    return unlocked(once)
+
+
+def unlocked(once: Callable[[Prompt], int]) -> int:
+    """Again after a wrong passphrase that was typed, :data:`TRIES` times at most."""
+    prompt = Prompt()
+    for tries in itertools.count(1):
         try:
-            return run(profile, passphrase, settings)
+            return once(prompt)
         except KeyStoreLockedError as error:
-            if not prompt.used or tries == TRIES:
+            if not prompt.said or tries == TRIES:
                 raise
             say(f"✗ {error}")
-        tries += 1
+    raise AssertionError
 
 
 def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
@@ -158,17 +195,35 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
 
     Raises :class:`KeyStoreLockedError`: the engine opens beside the first screen, and may find itself locked out.
     """
-    from sealyard_tui.app import SealyardApp
-    from sealyard_tui.look.preferences import read_preferences
-    from sealyard_tui.session.session import EmbeddedConnection, Session
+    from sealyard_tui.session.connections import WorkspaceConnection
 
     folder = Path(profile.workspace)
+    connection = WorkspaceConnection(folder, passphrase, read_only=settings.read_only, group=settings.socket_group)
+    log = log or Places(folder).root / "logs" / "application.log"
+    return run_on(connection, profile, profiles_of(folder), settings, log)
+
+
+def run_at_server(profile: Profile, found_token: Callable[[Profile], str], settings: Settings) -> int:
+    from platformdirs import user_state_path
+
+    from sealyard_tui.session.connections import ServerConnection
+
+    connection = ServerConnection(profile.server, found_token, read_only=settings.read_only)
+    profiles = tuple(each for each in read_profiles(users_file()).profiles if each.server == profile.server)
+    return run_on(connection, profile, profiles, settings, user_state_path("sealyard") / "application.log")
+
+
+def run_on(
+    connection: Connection, profile: Profile, profiles: tuple[Profile, ...], settings: Settings, log: Path
+) -> int:
+    from sealyard_tui.app import SealyardApp
+    from sealyard_tui.look.preferences import read_preferences
+    from sealyard_tui.session.session import Session
+
     with contextlib.suppress(OSError):
-        log_to_file(log or Places(folder).root / "logs" / "application.log")
-    connection = EmbeddedConnection(folder, passphrase, read_only=settings.read_only)
-    session = Session(connection, profile, profiles_of(folder))
+        log_to_file(log)
     app = SealyardApp(
-        session,
+        Session(connection, profile, profiles),
         settings,
         downloads=downloads_folder(profile, settings),
         preferences=read_preferences(settings),
@@ -182,7 +237,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     return app.return_code or 0
 
 
-async def _close(connection: EmbeddedConnection) -> None:
+async def _close(connection: Connection) -> None:
     await connection.close()
 
 

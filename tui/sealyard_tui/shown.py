@@ -78,6 +78,11 @@ def age(moment: datetime, now: datetime) -> str:
     return short_duration(max(0.0, (now - moment).total_seconds()))
 
 
+def clock_text(moment: datetime | None) -> str:
+    """The time of day, in the local time zone."""
+    return f"{moment.astimezone():%H:%M:%S}" if moment is not None else ""
+
+
 def progress_bar(done: int, total: int, width: int) -> Content:
     """``▰▰▰▱▱ 60 %``, ``width`` cells in all."""
     share = min(1.0, done / total) if total else 0.0

@@ -51,6 +51,9 @@ class Settings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
     desktop_notice: Annotated[
         bool, Meta(description="Asks the terminal for a desktop notice then (OSC 9 and OSC 777).")
     ] = False
+    socket_group: Annotated[
+        str, Meta(description="A group of this machine whose members may attach to the workspace. Empty: only you.")
+    ] = ""
     read_only: Annotated[bool, Meta(description="Hides every act that changes something.")] = False
     screen: Annotated[FirstScreen, Meta(description="What is shown first; last: what was last seen.")] = "dashboard"
     filter: Annotated[str, Meta(description="The filter that the first screen begins with.")] = ""

@@ -7,6 +7,7 @@ the workspace over and listens in its place; calls that were under way are asked
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +46,9 @@ class SharedWorkspace:
         group: str = "",
         on_take_over: Callable[[], None] | None = None,
     ) -> None:
-        """``listen``: let others in, for who stays a while. ``work``: give tasks to workers, while holding it.
+        """``listen``: let others in, for who stays a while; without it, :meth:`let_in` does so later.
 
+        ``work``: give tasks to workers, while holding it. ``group``: of this machine, whose members may come too.
         ``onTakeOver`` is told when a workspace that another held is held here.
         """
         self._folder = folder
@@ -85,6 +87,12 @@ class SharedWorkspace:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
             self._attached = True
 
+    async def let_in(self) -> None:
+        """Lets others attach, where this process holds the workspace. Raises :class:`UsageError` for the group."""
+        async with self._joining:
+            if self._engine is not None and self._hosting is None:
+                await self._let_in(self._engine)
+
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
         """Of who joined."""
         if self._engine is not None and not self._attached:
@@ -105,9 +113,13 @@ class SharedWorkspace:
         await self._engine.close()
 
     async def _recover(self) -> None:
-        """Nobody listens any more: takes the workspace over, or finds who did."""
+        """Nobody listens any more: takes the workspace over, or finds who did.
+
+        A holder that lets nobody in goes sooner or later; until then it is as if nobody were there.
+        """
         if self._engine is None:
-            await self.join()
+            with contextlib.suppress(WorkspaceHeldError):
+                await self.join()
 
     async def _hold(self) -> None:
         passphrase = self._unlock()

@@ -15,8 +15,8 @@ from sealyard.model.errors import ErrorValue, ResultExpiredError, SealyardError,
 from sealyard_tui.session.advice import advice_here, told
 
 COMMAND_LINE = re.compile(r"sealyard [a-z]|--[a-z]")
-OUTSIDE = ("sealyard init", "sealyard demo")
-"""What is done where there is no workspace, or for another one."""
+OUTSIDE = ("sealyard init", "sealyard demo", "sealyard otp", "sealyard token", "sealyard webhook", "sealyard approve")
+"""What is done where there is no workspace, or for another one, or on the command line alone."""
 
 CORE = Path(sealyard.__file__).parent
 HEARD_FROM = ("engine", "audit", "keys", "containers", "storage", "worker", "crypto")

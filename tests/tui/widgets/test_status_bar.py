@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 from stage import until
 from textual import on
 from widget_stage import HOSTILE, Stage, harmless
 
+from sealyard.client.link import Link
 from sealyard.model.access import Role
+from sealyard.model.wording import time_text
 from sealyard_tui.screens.place import PLACES
-from sealyard_tui.session.messages import EngineState
+from sealyard_tui.session.messages import EngineState, Way
 from sealyard_tui.session.standing import Standing
-from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar
+from sealyard_tui.shown import clock_text
+from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar, standing_words
 
 STANDING = Standing(
     profile="dana",
@@ -79,6 +84,86 @@ async def test_each_state_of_the_engine_is_a_word_and_a_sign(state: EngineState)
         await pilot.pause()
         line = next(line for line in app.text().splitlines() if state in line)
         assert line[line.index(f" {state}") - 1] in "…●◌✗"
+
+
+LOST = Link(
+    last_answer_at=datetime(2026, 11, 23, 14, 2, 5, tzinfo=UTC),
+    reconnecting_since=datetime(2026, 11, 23, 14, 2, 11, tzinfo=UTC),
+)
+
+
+def lost_since(link: Link) -> str:
+    return f"reconnecting since {clock_text(link.reconnecting_since)}"
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+async def test_since_when_the_line_is_lost_is_seen_at_any_width_and_the_last_answer_where_there_is_room(
+    width: int,
+) -> None:
+    app = Bench()
+    async with app.run_test(size=(width, 24)) as pilot:
+        app.show(engine=EngineState.RECONNECTING, link=LOST)
+        await pilot.pause()
+        assert lost_since(LOST) in app.text()
+        assert (f"(last answer {clock_text(LOST.last_answer_at)})" in app.text()) is (width >= 120)
+        assert ("four eyes" in app.text()) is (width == 200)
+
+
+async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
+    app = Bench()
+    async with app.run_test(size=(120, 24)) as pilot:
+        never = Link(reconnecting_since=LOST.reconnecting_since)
+        app.show(engine=EngineState.RECONNECTING, link=never, workspace="", host="seal.example:8443", way=Way.SERVER)
+        await pilot.pause()
+        assert f"{lost_since(never)} (no answer yet)" in app.text()
+        assert "seal.example:8443" in app.text()
+
+
+async def test_the_trial_is_said_while_the_line_is_lost_too() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.show(engine=EngineState.RECONNECTING, link=LOST, trial=True, roles=(), profile="developer")
+        await pilot.pause()
+        assert "SELF-APPROVAL TRIAL" in app.text()
+        assert lost_since(LOST) in app.text()
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [
+        (80, ("@ seal.example ", "four eyes: by login")),
+        (160, ("@ gateway yard on seal.example:8443", "four eyes on a server: people are authenticated")),
+    ],
+)
+async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
+    width: int, words: tuple[str, ...]
+) -> None:
+    app = Bench()
+    async with app.run_test(size=(width, 24)) as pilot:
+        app.show(
+            way=Way.SERVER,
+            host="seal.example:8443",
+            four_eyes="on a server: people are authenticated, nobody approves what they asked for",
+            running=0,
+        )
+        await pilot.pause()
+        for each in words:
+            assert each in app.text()
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [(Way.HOLDS, "Holds the workspace"), (Way.ATTACHED, "Attached"), (Way.SERVER, "At the server yard.example")],
+)
+def test_the_long_words_say_how_one_is_at_the_workspace(way: Way, words: str) -> None:
+    said = standing_words(msgspec.structs.replace(STANDING, way=way, host="yard.example"))
+    assert any(each.startswith(words) for each in said)
+
+
+def test_the_long_words_say_of_when_it_is_what_is_seen() -> None:
+    lost = msgspec.structs.replace(STANDING, engine=EngineState.RECONNECTING, link=LOST)
+    assert time_text(LOST.last_answer_at) in standing_words(lost)[-1]
+    assert "what is seen is as of then" in standing_words(lost)[-1]
 
 
 async def test_nothing_waiting_shows_no_count() -> None:

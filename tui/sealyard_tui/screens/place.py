@@ -18,6 +18,7 @@ from sealyard.client.protocol import Client
 from sealyard_tui.look.memory import View
 from sealyard_tui.session.messages import EngineState, News
 from sealyard_tui.session.standing import Standing
+from sealyard_tui.shown import clock_text
 from sealyard_tui.widgets.big_table import BigTable
 from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar
@@ -102,6 +103,10 @@ class Place(Screen[None]):
         """Does ``work`` beside the handlers; what goes wrong is shown in a dialog."""
         return self.sealyard.begin(self, work, group=group, exclusive=exclusive)
 
+    def read(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
+        """As :meth:`attempt`, for what nobody asked for: a lost line is told at the top of the screen alone."""
+        return self.sealyard.begin(self, work, group=group, exclusive=exclusive, reading=True)
+
     def flash(self, text: str, *, warning: bool = False) -> None:
         """``text`` may hold foreign text."""
         self.query_one(Flash).say(text, warning=warning)
@@ -118,9 +123,11 @@ class Place(Screen[None]):
         self.sealyard.look.left(self.PLACE, changed)
 
     def freshness(self) -> str:
-        """``updated 3 s ago``; empty before the first time."""
+        """``updated 3 s ago``, while the line is lost ``as of 14:02:05``; empty before the first time."""
         if self.loaded_at is None:
             return ""
+        if self.standing.engine is EngineState.RECONNECTING:
+            return f"as of {clock_text(self.loaded_at)}"
         return f"updated {max(0, int((self.now() - self.loaded_at).total_seconds()))} s ago"
 
     # ---- the frame
@@ -149,7 +156,7 @@ class Place(Screen[None]):
         self.reload()
 
     def reload(self) -> None:
-        self.attempt(self._load(), group="load", exclusive=True)
+        self.read(self._load(), group="load", exclusive=True)
 
     async def _load(self) -> None:
         if self.standing.engine is EngineState.FAILED:
@@ -159,7 +166,7 @@ class Place(Screen[None]):
 
     def _heard(self, news: News) -> None:
         if self.is_current:
-            self.attempt(self._take(news), group="news")
+            self.read(self._take(news), group="news")
         else:
             self._missed = self._missed or news.durable
 

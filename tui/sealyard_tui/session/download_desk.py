@@ -10,6 +10,7 @@ from textual.signal import Signal
 from sealyard.client.download_events import DownloadEvent, DownloadProgress, Interrupted, Outcome
 from sealyard.client.protocol import Client
 from sealyard.model.access import kind_of
+from sealyard.model.errors import ConnectionLostError
 from sealyard.model.safe_text import safe_text
 from sealyard_tui.session.advice import told
 from sealyard_tui.session.messages import DownloadNews
@@ -28,6 +29,7 @@ class DownloadDesk:
         self.changed: Signal[None] = Signal(app, "downloads")
         self.downloading: Downloading | None = None
         self._app = app
+        self._given_up = False
 
     @property
     def by_themselves(self) -> bool:
@@ -39,6 +41,10 @@ class DownloadDesk:
         return [each for each in self.known.values() if isinstance(each, DownloadProgress)]
 
     async def begin(self, client: Client) -> None:
+        """Those that were given up while the line was lost are taken up again."""
+        if self.downloading is not None and self._given_up:
+            self._given_up = False
+            await self.downloading.catch_up()
         if self.folder is None or self.downloading is not None:
             return
         from sealyard_tui.session.downloading import Downloading
@@ -56,6 +62,9 @@ class DownloadDesk:
 
     def hear(self, event: DownloadEvent) -> None:
         if isinstance(event, Interrupted):
+            if event.error.code == ConnectionLostError.code:
+                # The top of the screen says it.
+                return
             text = safe_text(f"{told(event.error)} Trying again in {event.retry_in:g} s.")
             self._app.notify(text, severity="warning", markup=False)
             return
@@ -65,7 +74,13 @@ class DownloadDesk:
         self.known[event.task_id] = event
         self.changed.publish(None)
         if isinstance(event, Outcome):
-            self._app.notices.downloaded(event)
+            self._ended(event)
+
+    def _ended(self, outcome: Outcome) -> None:
+        lost = outcome.error is not None and outcome.error.code == ConnectionLostError.code
+        self._given_up = self._given_up or (lost and outcome.retry_in is None)
+        if not (lost and outcome.retry_in is not None):
+            self._app.notices.downloaded(outcome)
 
     def _tell(self, event: DownloadEvent) -> None:
         """From the thread of the downloads."""

@@ -45,8 +45,14 @@ class Downloading:
         downloads, state = await self._thread.call(made())
         self._downloads, self._state = downloads, state
         if automatic:
-            self._running = asyncio.create_task(self._thread.call(downloads.run(self._on_event)))
+            self._run(downloads)
         return state.warning
+
+    async def catch_up(self) -> None:
+        """What was given up is tried again, where results come down by themselves."""
+        if self._running is not None and self._downloads is not None:
+            await self._rest()
+            self._run(self._downloads)
 
     async def fetch(self, task_id: str, name: str, *, again: bool = False) -> Outcome:
         """Now, and told of like the others. Raises nothing of the family: what went wrong is in the outcome."""
@@ -71,7 +77,13 @@ class Downloading:
         return self._state.downloaded(task_id) if self._state is not None else None
 
     async def stop(self) -> None:
+        await self._rest()
+        await asyncio.to_thread(self._thread.stop)
+
+    def _run(self, downloads: Downloads) -> None:
+        self._running = asyncio.create_task(self._thread.call(downloads.run(self._on_event)))
+
+    async def _rest(self) -> None:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-        await asyncio.to_thread(self._thread.stop)

@@ -8,25 +8,43 @@ from enum import StrEnum
 from textual.message import Message
 
 from sealyard.client.download_events import DownloadEvent
+from sealyard.client.link import Link
 from sealyard.client.watch_events import WatchEvent
 from sealyard.model.errors import SealyardError
 from sealyard.model.events import TaskChanged, TaskProgress
+
+NO_LINK = Link()
 
 
 class EngineState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     READ_ONLY = "read only"
+    RECONNECTING = "reconnecting"
     FAILED = "failed"
 
 
-class EngineMoved(Message):
-    """The engine came up, or could not; ``error`` says why, also why it can only be read."""
+class Way(StrEnum):
+    """How one is at the workspace: it is held here, or by another process of this machine, or on a server."""
 
-    def __init__(self, state: EngineState, error: SealyardError | None = None) -> None:
+    HOLDS = "holds"
+    ATTACHED = "attached"
+    READS = "reads"
+    SERVER = "server"
+
+
+class EngineMoved(Message):
+    """The engine came up or could not, or the line to it was lost or is back.
+
+    ``error`` says why it could not, also why it can only be read; ``link`` is where there is a line.
+    """
+
+    def __init__(self, state: EngineState, way: Way, error: SealyardError | None = None, link: Link = NO_LINK) -> None:
         super().__init__()
         self.state = state
+        self.way = way
         self.error = error
+        self.link = link
 
 
 class News(Message):

@@ -1,79 +1,31 @@
-"""One person at one workspace: opens the engine in the background and turns what it tells into messages.
+"""One person at one workspace: opens it in the background and turns what it tells into messages.
 
-Nothing here waits on the application's loop for the engine: the engine, the downloads and the watch folder run on
+Nothing here waits on the application's loop for engine or network: they, the downloads and the watch folder run on
 threads of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from textual.message import Message
 
+from sealyard.client.link import Link
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
-from sealyard.model.errors import SealyardError, WorkspaceHeldError
+from sealyard.model.errors import ConnectionLostError, Reach, SealyardError
 from sealyard.model.events import Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
-from sealyard_tui.session.messages import EngineMoved, EngineState, News
-
-if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+from sealyard.model.requests import WorkspaceInfo
+from sealyard_tui.session.connections import Connection
+from sealyard_tui.session.messages import NO_LINK, EngineMoved, EngineState, News
 
 GATHER_SECONDS = 0.1
 
+TRY_AGAIN_SECONDS = 1.0
+"""Between two tries to reach a server for the first time; each of them lasts for a while itself."""
+
 Post = Callable[[Message], bool]
-
-
-class Connection(Protocol):
-    """A workspace on which one can be several people, one at a time."""
-
-    async def connect(self, identity: str) -> Client:
-        """The first call opens the workspace. Raises what :meth:`EmbeddedClient.open` raises."""
-        ...
-
-    @property
-    def held(self) -> WorkspaceHeldError | None:
-        """Why the workspace can only be read, where another process holds it."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-class EmbeddedConnection:
-    """The engine of a folder, in this process; read only where another process holds it, or where that was asked."""
-
-    def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool) -> None:
-        self._folder = folder
-        self._passphrase = passphrase
-        self._read_only = read_only
-        self._client: EmbeddedClient | None = None
-        self.held: WorkspaceHeldError | None = None
-
-    async def connect(self, identity: str) -> Client:
-        if self._client is None:
-            self._client = await self._opened(identity)
-        return self._client.as_subject(identity)
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-    async def _opened(self, identity: str) -> EmbeddedClient:
-        # Loading the engine takes longer than a first paint: it is loaded beside it.
-        await asyncio.to_thread(importlib.import_module, "sealyard.client.embedded")
-        from sealyard.client.embedded import EmbeddedClient
-
-        if self._read_only:
-            return await EmbeddedClient.open_reader(self._folder, identity)
-        try:
-            return await EmbeddedClient.open(self._folder, identity, purpose="application", passphrase=self._passphrase)
-        except WorkspaceHeldError as error:
-            self.held = error
-            return await EmbeddedClient.open_reader(self._folder, identity)
 
 
 class Session:
@@ -82,10 +34,12 @@ class Session:
     def __init__(self, connection: Connection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
         self.profile = profile
         self.profiles = profiles
+        self.connection = connection
         self._people: tuple[str, ...] = ()
-        self._connection = connection
         self._client: asyncio.Future[Client] | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._state = EngineState.STARTING
+        self._link = NO_LINK
 
     async def client(self) -> Client:
         """Once the engine is there. Raises what kept it from opening."""
@@ -94,26 +48,35 @@ class Session:
     async def start(self, post: Post) -> None:
         """Connects as the profile, tells of it, and goes on telling until :meth:`stop`."""
         promised = self._promised()
+        loop = asyncio.get_running_loop()
+
+        def on_link(link: Link) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._line_moved, promised, link, post)
+
         try:
-            client = await self._connection.connect(self.profile.identity)
-            info = await client.workspace()
+            client = await self.connection.connect(self.profile, on_link)
+            info = await self._first_answer(client, post)
         except SealyardError as error:
             promised.set_exception(error)
-            post(EngineMoved(EngineState.FAILED, error))
+            self._fail(error, post)
             return
+        read_only = info.read_only or self.connection.read_only
+        self._state = EngineState.READ_ONLY if read_only else EngineState.READY
         promised.set_result(client)
-        state = EngineState.READ_ONLY if info.read_only else EngineState.READY
-        post(EngineMoved(state, self._connection.held))
-        self._pump = asyncio.create_task(_listen(client, post))
+        self._tell(post, self.connection.held)
+        self._pump = asyncio.create_task(self._listen(client, post))
+        await self.connection.let_in()
 
-    async def switch(self, profile: Profile, post: Post) -> None:
-        """The same workspace, as somebody else."""
+    async def leave_for(self, profile: Profile) -> None:
+        """The same workspace, as somebody else, from the next :meth:`start` on."""
         await self.stop()
         self.profile = profile
         if profile not in self.profiles:
             self.profiles = (*self.profiles, profile)
         self._client = None
-        await self.start(post)
+        self._state = EngineState.STARTING
+        self._link = NO_LINK
 
     async def stop(self) -> None:
         """Nothing is told any more; the engine goes on."""
@@ -128,6 +91,49 @@ class Session:
             # Whoever asks meets an error; nobody asking is no fault.
             self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._client
+
+    async def _first_answer(self, client: Client, post: Post) -> WorkspaceInfo:
+        """However long it takes: a server may be started after the application. What keeps it is told once."""
+        told = False
+        while True:
+            try:
+                return await client.workspace()
+            except ConnectionLostError as error:
+                if error.reach is Reach.UNTRUSTED:
+                    raise
+                if not told:
+                    self._tell(post, error)
+                told = True
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+
+    async def _listen(self, client: Client, post: Post) -> None:
+        gathering = _Gathering(post)
+        try:
+            async for event in client.events():
+                gathering.add(event)
+        except SealyardError as error:
+            # A line that is lost is found again by the client: this is a token that ended, or the like.
+            self._fail(error, post)
+        finally:
+            gathering.stop()
+
+    def _line_moved(self, promised: asyncio.Future[Client], link: Link, post: Post) -> None:
+        """Of the person one is now. What was missed while the line was lost is read anew."""
+        if promised is not self._client or self._state is EngineState.FAILED:
+            return
+        was, self._link = self._link, link
+        self._tell(post)
+        if was.reconnecting_since is not None and link.connected and self._state is not EngineState.STARTING:
+            post(News({}, {}, gap=True))
+
+    def _fail(self, error: SealyardError, post: Post) -> None:
+        self._state = EngineState.FAILED
+        self._tell(post, error)
+
+    def _tell(self, post: Post, error: SealyardError | None = None) -> None:
+        lost = self._link.reconnecting_since is not None and self._state is not EngineState.FAILED
+        state = EngineState.RECONNECTING if lost else self._state
+        post(EngineMoved(state, self.connection.way, error, self._link))
 
     def meet(self, identities: Iterable[str]) -> None:
         """People of the workspace: here one can be each of them, with a profile or without."""
@@ -151,15 +157,6 @@ class Session:
         names = [each.name for each in self.profiles]
         here = names.index(self.profile.name) if self.profile.name in names else -1
         return self.profiles[(here + 1) % len(names)] if names else self.profile
-
-
-async def _listen(client: Client, post: Post) -> None:
-    gathering = _Gathering(post)
-    try:
-        async for event in client.events():
-            gathering.add(event)
-    finally:
-        gathering.stop()
 
 
 class _Gathering:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from sealyard.client.link import Link
 from sealyard.model.access import Action, Role, may
 from sealyard.model.value import Value
-from sealyard_tui.session.messages import EngineState
+from sealyard_tui.session.messages import NO_LINK, EngineMoved, EngineState, Way
 
 
 class Standing(Value, frozen=True, kw_only=True):
@@ -13,6 +16,10 @@ class Standing(Value, frozen=True, kw_only=True):
     profile: str
     identity: str
     engine: EngineState = EngineState.STARTING
+    way: Way = Way.HOLDS
+    host: str = ""
+    """Of the server; empty where there is none."""
+    link: Link = NO_LINK
     roles: tuple[Role, ...] = ()
     rights: tuple[tuple[str, Action], ...] = ()
     workspace: str = ""
@@ -23,6 +30,7 @@ class Standing(Value, frozen=True, kw_only=True):
     one_time_password: bool = False
     """Each approval wants one."""
     four_eyes: str = ""
+    read_only: bool = False
     why_read_only: str = ""
     """Who holds the workspace; empty where it is not held, or was asked for to be read only."""
     running: int = 0
@@ -33,4 +41,17 @@ class Standing(Value, frozen=True, kw_only=True):
 
     @property
     def writable(self) -> bool:
-        return self.engine is EngineState.READY
+        """While the line is lost, too: what is done then is handed in when it is back, or kept and said."""
+        return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
+
+    def moved(self, event: EngineMoved, why: str) -> Standing:
+        """``why``: in words what came with it."""
+        lost = event.state is EngineState.RECONNECTING
+        return msgspec.structs.replace(
+            self,
+            engine=event.state,
+            way=event.way,
+            link=event.link,
+            read_only=self.read_only if lost else event.state is EngineState.READ_ONLY,
+            why_read_only=why if event.state is EngineState.READ_ONLY else "",
+        )

@@ -19,7 +19,7 @@ from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.thread import LoopThread
 from sealyard.client.watch_events import REFUSALS, Offer, Submitted, WatchEvent
 from sealyard.model.access import Action, device_resource
-from sealyard.model.errors import InputError, NotAllowedError, NotFoundError, SealyardError
+from sealyard.model.errors import ConnectionLostError, InputError, NotAllowedError, NotFoundError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task
 from sealyard.model.value import Value
@@ -158,7 +158,9 @@ class WatchDesk:
         return [each.offer for each in self._dropped.values() if each.offer is not None]
 
     async def begin(self, client: Client) -> None:
-        """Watches what the settings say, or what was set up here by this person."""
+        """Watches what the settings say, or what was set up here by this person; what a lost line kept, again."""
+        if self._client is not None and isinstance(self.error, ConnectionLostError):
+            await self._start()
         if self._client is not None or not self._app.standing.writable:
             return
         self._client = client

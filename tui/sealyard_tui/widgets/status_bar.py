@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from textual import events
 from textual.app import ComposeResult
@@ -11,18 +13,30 @@ from textual.message import Message
 from textual.widgets import Static
 
 from sealyard.model.safe_text import safe_text
-from sealyard_tui.session.messages import EngineState
+from sealyard.model.wording import time_text
+from sealyard_tui.session.messages import EngineState, Way
 from sealyard_tui.session.standing import Standing
+from sealyard_tui.shown import clock_text
 
 _ENGINE: dict[EngineState, tuple[str, str]] = {
     EngineState.STARTING: ("…", "$warning"),
     EngineState.READY: ("●", "$success"),
     EngineState.READ_ONLY: ("◌", "$warning"),
+    EngineState.RECONNECTING: ("…", "$warning"),
     EngineState.FAILED: ("✗", "$error"),
 }
+_WAY: dict[Way, str] = {
+    Way.HOLDS: "Holds the workspace: who opens it on this machine meanwhile attaches to this application.",
+    Way.ATTACHED: "Attached: another process of this machine holds the workspace; when it goes, one that is attached"
+    " takes over.",
+    Way.READS: "Reads the files of the workspace.",
+    Way.SERVER: "At the server {host}.",
+}
+_FOUR_EYES = {Way.SERVER: "four eyes: by login"}
+"""Where there is no room for more; else they rest on trust."""
+
 MARGIN = 3
 """Cells beside the words."""
-
 
 WHOLE_LABELS = 70
 """Columns from which on every place's name fits, with two digits of what waits."""
@@ -90,19 +104,26 @@ class StatusBar(Vertical):
 def standing_words(standing: Standing) -> list[str]:
     """What there is no room for in the bar, in full."""
     words = [f"Four eyes, {safe_text(standing.four_eyes)}."] if standing.four_eyes else []
+    if standing.workspace:
+        words.append(_WAY[standing.way].format(host=safe_text(standing.host)))
     if standing.why_read_only:
         words.append(f"Read only: {safe_text(standing.why_read_only)}")
+    if standing.engine is EngineState.RECONNECTING:
+        since, last = time_text(standing.link.reconnecting_since), time_text(standing.link.last_answer_at)
+        heard = f"the last answer came at {last}; what is seen is as of then" if last else "there was no answer yet"
+        words.append(f"The line is lost since {since}: {heard}. It is tried again and again.")
     return words
 
 
 def _fitting(standing: Standing, width: int) -> tuple[Content, Content]:
     """The longest wording that fits; the meaning of four eyes gives way first, then names of roles, then ``USER:``."""
-    for narrow_who, narrow_engine in ((False, False), (False, True), (True, True)):
-        who, engine = _who(standing, narrow=narrow_who), _engine(standing, narrow=narrow_engine)
+    engines = _engine(standing)
+    for narrow, engine in (*((False, each) for each in engines), (True, engines[-1])):
+        who = _who(standing, narrow=narrow)
         if who.cell_length + engine.cell_length <= width:
             return who, engine
     kindless = msgspec.structs.replace(standing, identity=standing.identity.removeprefix("USER:"))
-    return _who(kindless, narrow=True), _engine(standing, narrow=True)
+    return _who(kindless, narrow=True), engines[-1]
 
 
 def _who(standing: Standing, *, narrow: bool) -> Content:
@@ -114,9 +135,19 @@ def _who(standing: Standing, *, narrow: bool) -> Content:
         Content.styled(safe_text(standing.identity, 24), "bold"),
         Content.styled(f" ({_roles(standing, narrow=narrow)})" if known else "", "$text-muted"),
         Content.styled(" @ ", "$text-muted"),
-        Content.styled(safe_text(standing.workspace, 16 if narrow else 30) or "…", "bold"),
+        Content.styled(_where(standing, narrow=narrow), "bold"),
         Content.styled(" DEMO" if standing.demo else "", "$warning bold"),
     )
+
+
+def _where(standing: Standing, *, narrow: bool) -> str:
+    """Of a server its name counts most: there may be a workspace of the same name on another."""
+    workspace = safe_text(standing.workspace, 16 if narrow else 30)
+    if not standing.host:
+        return workspace or "…"
+    if narrow:
+        return safe_text(re.sub(r":\d+$", "", standing.host), 24)
+    return f"{workspace} on {safe_text(standing.host, 30)}" if workspace else safe_text(standing.host, 30)
 
 
 def _roles(standing: Standing, *, narrow: bool) -> str:
@@ -126,17 +157,38 @@ def _roles(standing: Standing, *, narrow: bool) -> str:
     return ", ".join(roles) or "no role"
 
 
-def _engine(standing: Standing, *, narrow: bool) -> Content:
+def _engine(standing: Standing) -> list[Content]:
+    """The wordings, longest first."""
     sign, style = _ENGINE[standing.engine]
-    count = f" ▸{standing.running}" if narrow else f" {standing.running} running"
-    running = count if standing.running else ""
+    return [
+        Content.assemble(Content.styled(f"{sign} {state}", style), *(" │ ", four_eyes) if four_eyes else ())
+        for state, four_eyes in (_lost(standing) if standing.engine is EngineState.RECONNECTING else _there(standing))
+    ]
+
+
+def _there(standing: Standing) -> list[tuple[str, Content]]:
+    count = standing.running
+    long = f"{standing.engine} {count} running" if count else standing.engine
+    short = f"{standing.engine} ▸{count}" if count else standing.engine
+    return [(long, _four_eyes(standing)), (short, _four_eyes(standing, narrow=True))]
+
+
+def _lost(standing: Standing) -> list[tuple[str, Content]]:
+    """Now it counts most that it is lost; only the trial is never left unsaid."""
+    link, four_eyes = standing.link, _four_eyes(standing, narrow=True)
+    heard = f"last answer {clock_text(link.last_answer_at)}" if link.last_answer_at else "no answer yet"
+    since = f"reconnecting since {clock_text(link.reconnecting_since)}"
+    least = four_eyes if standing.trial else Content("")
+    return [(f"{since} ({heard})", four_eyes), (f"{since} ({heard})", least), (since, least)]
+
+
+def _four_eyes(standing: Standing, *, narrow: bool = False) -> Content:
     if standing.trial:
-        four_eyes = Content.styled("SELF-APPROVAL TRIAL", "$error bold")
-    else:
-        four_eyes = Content("four eyes: on trust" if narrow or not standing.four_eyes else _first_words(standing))
-    return Content.assemble(Content.styled(f"{sign} {standing.engine}{running}", style), " │ ", four_eyes)
+        return Content.styled("SELF-APPROVAL TRIAL", "$error bold")
+    short = narrow or not standing.four_eyes
+    return Content(_FOUR_EYES.get(standing.way, "four eyes: on trust") if short else _first_words(standing))
 
 
 def _first_words(standing: Standing) -> str:
     """The mode and its meaning, without the consequence: that is in the tooltip and under `?`."""
-    return safe_text("four eyes " + standing.four_eyes.partition(";")[0], 60)
+    return safe_text("four eyes " + re.split("[;,]", standing.four_eyes)[0], 60)

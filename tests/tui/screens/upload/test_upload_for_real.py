@@ -21,6 +21,8 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog
 from sealyard_tui.screens.upload.form import Part
 from sealyard_tui.screens.upload.upload import Upload
+from sealyard_tui.session.connections import OnLink
+from sealyard_tui.session.messages import Way
 from sealyard_tui.session.session import Session
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
@@ -28,16 +30,22 @@ PASSPHRASE = "only for this test"
 
 
 class OpenEngine:
-    """:class:`sealyard_tui.session.session.Connection` to an engine that is open already."""
+    """:class:`sealyard_tui.session.connections.Connection` to an engine that is open already."""
 
+    way = Way.HOLDS
+    host = ""
+    read_only = False
     held = None
     gate = None
 
     def __init__(self, client: EmbeddedClient) -> None:
         self._client = client
 
-    async def connect(self, identity: str) -> EmbeddedClient:
-        return self._client.as_subject(identity)
+    async def connect(self, profile: Profile, on_link: OnLink) -> EmbeddedClient:
+        return self._client.as_subject(profile.identity)
+
+    async def let_in(self) -> None:
+        return None
 
     async def close(self) -> None:
         return None

@@ -133,7 +133,7 @@ class Approvals(Deciding):
         self._rest = self.set_timer(REST, self._rested)
 
     def _rested(self) -> None:
-        self.attempt(self.read_review(), group="review")
+        self.read(self.read_review(), group="review")
 
     async def read_review(self) -> None:
         client = await self.client()

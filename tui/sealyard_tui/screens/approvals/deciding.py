@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from sealyard.model.approval import counting_approvers
-from sealyard.model.errors import ConflictError, SealyardError
+from sealyard.model.errors import ConflictError, ConnectionLostError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Origin, Task, TaskStatus, Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog, approve_one, approve_several
@@ -20,6 +22,14 @@ from sealyard_tui.shown import task_title
 ONE_BY_ONE = "A one-time password counts once: approve the tasks one by one."
 
 _DONE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
+
+
+class Decided(NamedTuple):
+    """``lost``: those that no answer came for, and ``why``."""
+
+    done: Sequence[Task]
+    lost: Sequence[Task]
+    why: str
 
 
 class Deciding(WaitingList):
@@ -41,33 +51,50 @@ class Deciding(WaitingList):
         unread = sum(not self.review.was_read(each) for each in tasks)
         me = self.standing.identity
         single = len(tasks) == 1 and not left_out and not self.table.marked
-        dialog = (
-            approve_one(tasks[0], by=me, read=not unread, one_time=one_time)
-            if single
-            else approve_several(tasks, left_out, by=me, unread=unread, one_time=one_time)
-        )
-        self.app.push_screen(dialog, lambda yes: self._approved(dialog, tasks) if yes else None)
 
-    def _approved(self, dialog: ApproveDialog, tasks: Sequence[Task]) -> None:
-        self.attempt(self._approve(dialog, tasks))
+        def dialog_for(asked: Sequence[Task]) -> ApproveDialog:
+            if single:
+                return approve_one(asked[0], by=me, read=not unread, one_time=one_time)
+            return approve_several(asked, left_out, by=me, unread=unread, one_time=one_time)
 
-    async def _approve(self, dialog: ApproveDialog, tasks: Sequence[Task]) -> None:
-        if await self._decide(tasks, Verdict.APPROVED, dialog.comment, dialog.one_time_password):
-            dialog.forget()
+        self._ask_approval(tasks, dialog_for(tasks), dialog_for)
+
+    def _ask_approval(
+        self, tasks: Sequence[Task], dialog: ApproveDialog, dialog_for: Callable[[Sequence[Task]], ApproveDialog]
+    ) -> None:
+        async def approve() -> None:
+            comment = dialog.comment
+            decided = await self._decide(tasks, Verdict.APPROVED, comment, dialog.one_time_password)
+            if decided.done:
+                dialog.forget()
+            if decided.lost:
+                again = dialog_for(decided.lost)
+                again.failed = decided.why
+                again.keep(comment)
+                self._ask_approval(decided.lost, again, dialog_for)
+
+        self.app.push_screen(dialog, lambda yes: self._begin(approve) if yes else None)
 
     def action_reject(self) -> None:
         tasks, _ = self._to_decide()
-        if not tasks:
-            return
-        dialog = RejectDialog(tasks, by=self.standing.identity)
-        self.app.push_screen(dialog, lambda reason: self._rejected(dialog, tasks, reason) if reason else None)
+        if tasks:
+            self._ask_rejection(tasks, RejectDialog(tasks, by=self.standing.identity))
 
-    def _rejected(self, dialog: RejectDialog, tasks: Sequence[Task], reason: str) -> None:
-        self.attempt(self._reject(dialog, tasks, reason))
+    def _ask_rejection(self, tasks: Sequence[Task], dialog: RejectDialog) -> None:
+        async def reject(reason: str) -> None:
+            decided = await self._decide(tasks, Verdict.REJECTED, reason)
+            if not decided.done:
+                dialog.keep(reason)
+            if decided.lost:
+                again = RejectDialog(decided.lost, by=self.standing.identity)
+                again.failed = decided.why
+                again.keep(reason)
+                self._ask_rejection(decided.lost, again)
 
-    async def _reject(self, dialog: RejectDialog, tasks: Sequence[Task], reason: str) -> None:
-        if not await self._decide(tasks, Verdict.REJECTED, reason):
-            dialog.keep(reason)
+        self.app.push_screen(dialog, lambda reason: self._begin(partial(reject, reason)) if reason else None)
+
+    def _begin(self, deciding: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.attempt(deciding())
 
     def _to_decide(self) -> tuple[list[Task], list[tuple[Task, str]]]:
         """As they were seen; and those that this person cannot decide on, with two words why."""
@@ -96,12 +123,14 @@ class Deciding(WaitingList):
 
     async def _decide(
         self, tasks: Sequence[Task], verdict: Verdict, reason: str, one_time_password: str | None = None
-    ) -> bool:
-        """Whether any of them went through."""
+    ) -> Decided:
+        """What was refused is told; for what the line was lost is for the caller to say."""
         client = await self.client()
         done: list[Task] = []
         refused: list[tuple[Task, SealyardError]] = []
-        for each in tasks:
+        lost: Sequence[Task] = ()
+        why = ""
+        for number, each in enumerate(tasks):
             self.decided_here.add(each.id)
             try:
                 decided = await client.decide(
@@ -113,12 +142,15 @@ class Deciding(WaitingList):
                     one_time_password=one_time_password,
                 )
                 done.append(decided)
+            except ConnectionLostError as error:
+                lost, why = tasks[number:], told(error)
+                break
             except SealyardError as error:
                 refused.append((each, error))
         self.table.clear_marks()
         self._tell(verdict, done, refused)
-        await self._load()
-        return bool(done)
+        self.reload()
+        return Decided(done, lost, why)
 
     def _tell(self, verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> None:
         if len(refused) == 1 and not done:
@@ -127,7 +159,7 @@ class Deciding(WaitingList):
             self.app.push_screen(TextDialog("Not all of it was done", _outcomes(verdict, done, refused)))
         elif len(done) == 1:
             self.flash(_outcome(verdict, done[0]))
-        else:
+        elif done:
             self.flash(f"{len(done)} tasks {_DONE[verdict]}; {_waiting(done)}")
 
 

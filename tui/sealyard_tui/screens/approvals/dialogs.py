@@ -85,6 +85,10 @@ class ApproveDialog(TypedConfirmDialog):
     def comment(self) -> str:
         return self.comments.get(self._subject, "").strip()
 
+    def keep(self, comment: str) -> None:
+        """It could not be handed in: it is there when the dialog opens again."""
+        self.comments[self._subject] = comment
+
     def forget(self) -> None:
         """The comment was handed in."""
         self.comments.pop(self._subject, None)
@@ -143,10 +147,6 @@ class RejectDialog(ReasonDialog):
 
     def on_mount(self) -> None:
         TaskWatch(self, self._tasks, self._told)
-
-    def keep(self, reason: str) -> None:
-        """It could not be handed in: it is there when the dialog opens again."""
-        self.drafts[self._draft] = reason
 
     def _told(self, task: Task, words: str) -> None:  # noqa: ARG002 - the watch gives it
         self.query_one(".wrong", Static).update(Content(words))

@@ -122,7 +122,7 @@ class WaitingList(Place):
     def _near_end(self) -> None:
         if self.goes_on is not None and not self._reading_on:
             self._reading_on = True
-            self.attempt(self._read_on(), group="read-on")
+            self.read(self._read_on(), group="read-on")
 
     async def take(self, news: News) -> None:
         """What waits no more goes at once; the others that changed are read, a few times a second at most."""

@@ -164,7 +164,7 @@ class AuditReading(Place):
     def tick(self, now: datetime) -> None:  # noqa: ARG002 - the place's
         """Sealing and refusals are no events: the log is asked."""
         if self._polls and self._allowed and self._line is not None and not self._catching_up:
-            self.attempt(self._catch_up(), group="tick")
+            self.read(self._catch_up(), group="tick")
         self.show_state()
 
     async def _catch_up(self) -> None:
@@ -237,7 +237,7 @@ class AuditReading(Place):
         """One reads at a time: two would each set where to go on."""
         if not self._reading_older:
             self._reading_older = True
-            self.attempt(self._read_older(), group="older")
+            self.read(self._read_older(), group="older")
 
     async def _read_older(self) -> None:
         turn = self._turn

@@ -11,7 +11,7 @@ import msgspec
 
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, device_resource
-from sealyard.model.errors import SealyardError
+from sealyard.model.errors import ConnectionLostError, SealyardError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.model.value import Value
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WITHDRAWABLE = (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED)
 
 Act = Callable[[Client, TaskRow], Awaitable[object]]
+Failure = tuple[TaskRow, SealyardError]
 
 
 class Possible(Value, frozen=True, kw_only=True):
@@ -82,14 +83,29 @@ class TaskActs:
         if not rows:
             self._place.flash("Only your own task that waits or was just approved can be withdrawn.", warning=True)
             return
+        self._ask_why(rows)
+
+    def _ask_why(self, rows: Sequence[TaskRow], *, typed: str = "", failed: str = "") -> None:
+        """``typed``: what was handed in before, and ``failed``."""
+        subject = ",".join(row.id for row in rows)
+        about = f"Why is {_named(rows)} withdrawn? It cannot be taken up again."
+        dialog = ReasonDialog("Withdraw", about, required=True, subject=subject)
+        dialog.failed = failed
+        if typed:
+            dialog.keep(typed)
+
+        async def withdraw(reason: str) -> None:
+            failures = await self._each(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
+            lost = [each for each in failures if isinstance(each[1], ConnectionLostError)]
+            self._show([each for each in failures if each not in lost], len(rows), "withdrawn")
+            if lost:
+                self._ask_why([row for row, _ in lost], typed=reason, failed=told(lost[0][1]))
 
         def decided(reason: str | None) -> None:
             if reason is not None:
-                self._do(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
+                self._place.attempt(withdraw(reason))
 
-        subject = ",".join(row.id for row in rows)
-        about = f"Why is {_named(rows)} withdrawn? It cannot be taken up again."
-        self._place.app.push_screen(ReasonDialog("Withdraw", about, required=True, subject=subject), decided)
+        self._place.app.push_screen(dialog, decided)
 
     def cancel(self) -> None:
         rows = self._those(lambda each: each.cancel)
@@ -213,23 +229,33 @@ class TaskActs:
         self._place.attempt(read_and_act())
 
     def _do(self, rows: Sequence[TaskRow], act: Act, done: str) -> None:
-        self._place.attempt(self._each(rows, act, done))
+        async def act_and_tell() -> None:
+            self._show(await self._each(rows, act, done), len(rows), done)
 
-    async def _each(self, rows: Sequence[TaskRow], act: Act, done: str) -> None:
-        """What fails keeps none from the others; the first error is shown, with how many there were."""
+        self._place.attempt(act_and_tell())
+
+    async def _each(self, rows: Sequence[TaskRow], act: Act, done: str) -> list[Failure]:
+        """What fails keeps none from the others, unless the line is lost: then those after it fail as well."""
         client = await self._place.client()
-        errors: list[SealyardError] = []
-        for row in rows:
+        failures: list[Failure] = []
+        for number, row in enumerate(rows):
             try:
                 await act(client, row)
+            except ConnectionLostError as error:
+                failures += [(each, error) for each in rows[number:]]
+                break
             except SealyardError as error:
-                errors.append(error)
+                failures.append((row, error))
         self._place.table.clear_marks()
-        if count := len(rows) - len(errors):
+        if count := len(rows) - len(failures):
             self._place.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{count} tasks {done}")
-        if errors:
-            others = f"{len(errors)} of {len(rows)} tasks could not be {done}." if len(rows) > 1 else ""
-            self._place.sealyard.show_error(errors[0], detail=others)
+        return failures
+
+    def _show(self, failures: Sequence[Failure], asked: int, done: str) -> None:
+        """The first, with how many there were."""
+        if failures:
+            others = f"{len(failures)} of {asked} tasks could not be {done}." if asked > 1 else ""
+            self._place.sealyard.show_error(failures[0][1], detail=others)
 
 
 def row_name(task: Task) -> str:

@@ -289,7 +289,7 @@ class Dashboard(Place):
     @on(BigTable.NearEnd)
     def _near_end(self, event: BigTable.NearEnd) -> None:
         if self._list.wants_more(last=event.last):
-            self.attempt(self._list.read_on(len(self.table) + 1), group="load")
+            self.read(self._list.read_on(len(self.table) + 1), group="load")
 
     # ---- the detail
 
@@ -322,7 +322,7 @@ class Dashboard(Place):
 
     def _look(self) -> None:
         if (task_id := self.table.cursor_key) is not None:
-            self.attempt(self._read_detail(task_id), group="detail", exclusive=True)
+            self.read(self._read_detail(task_id), group="detail", exclusive=True)
 
     async def _read_detail(self, task_id: str) -> None:
         try:

@@ -211,7 +211,7 @@ class Devices(Place):
 
     def action_step(self, by: int) -> None:
         if self.shown is not None:
-            self.attempt(self._step(self.shown, self.shown.version + by), group="step", exclusive=True)
+            self.read(self._step(self.shown, self.shown.version + by), group="step", exclusive=True)
 
     async def _step(self, shown: DeviceConfiguration, version: int) -> None:
         found = await (await self.client()).device(shown.id, version)

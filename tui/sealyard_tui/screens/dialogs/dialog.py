@@ -127,6 +127,9 @@ class ConfirmDialog(Dialog[bool]):
 class TypedConfirmDialog(Dialog[bool]):
     """For what cannot be undone: the word must be typed before Enter does anything."""
 
+    failed: str = ""
+    """Why it did not happen when it was confirmed before; the word need not be typed again then."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
         Binding("pagedown", "read(1)", "Text down", show=False, id="dialog.text_down"),
@@ -144,9 +147,9 @@ class TypedConfirmDialog(Dialog[bool]):
         with VerticalScroll(classes="dialog-text"):
             yield Static(self._about if isinstance(self._about, Content) else Content(self._about))
         yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to go on:"), classes="ask")
-        yield SafeInput(id="word", compact=True)
+        yield SafeInput(self._word if self.failed else "", id="word", compact=True)
         yield from self.compose_more()
-        yield Static("", classes="wrong", markup=False)
+        yield Static(_failure(self.failed), classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content(self._act), id="yes", variant="warning", disabled=True, compact=True)
             yield Button(Content("Back"), id="no", compact=True)
@@ -197,6 +200,9 @@ class ReasonDialog(Dialog[str | None]):
         Binding("ctrl+e", "edit", "Editor", id="dialog.edit", priority=True),
     ]
 
+    failed: str = ""
+    """Why what was handed in before was not done."""
+
     drafts: ClassVar[dict[str, str]] = {}
     """What was typed and not handed in, by heading and subject: nothing typed is lost."""
 
@@ -215,7 +221,7 @@ class ReasonDialog(Dialog[str | None]):
 
         yield Static(Content(safe_lines(self._about)), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
-        yield Static("", classes="wrong", markup=False)
+        yield Static(_failure(self.failed), classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)
             yield Button(Content("Back (esc)"), id="no", compact=True)
@@ -226,6 +232,10 @@ class ReasonDialog(Dialog[str | None]):
 
     def on_mount(self) -> None:
         self.set_focus(self._area)
+
+    def keep(self, text: str) -> None:
+        """It could not be handed in: it is there when the dialog opens again."""
+        self.drafts[self._draft] = text
 
     def on_text_area_changed(self) -> None:
         self.drafts[self._draft] = self._area.text
@@ -346,3 +356,7 @@ class TextDialog(Dialog[None]):
     def action_ends(self, top: bool) -> None:
         reading = self.query_one(".reading")
         reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)
+
+
+def _failure(why: str) -> Content:
+    return Content(f"✗ {safe_text(why)}" if why else "")

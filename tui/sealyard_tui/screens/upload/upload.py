@@ -18,7 +18,7 @@ from sealyard.client.checking import signs_digests
 from sealyard.client.settings import WatchSettings
 from sealyard.model.access import Action, device_resource
 from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import SealyardError
+from sealyard.model.errors import ConnectionLostError, SealyardError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, PickDialog
@@ -109,6 +109,7 @@ class Upload(Place):
         self._devices = {each.id: each for each in await client.devices()}
         self._known = True
         self._choose_the_only()
+        self._begin([each.key for each in self.form.entries if isinstance(each.error, ConnectionLostError)])
         self._show()
 
     async def take(self, news: News) -> None:
@@ -222,7 +223,7 @@ class Upload(Place):
 
     def _hindrance(self) -> str:
         """Why there can be no task now; safe text."""
-        if self.standing.engine is EngineState.READ_ONLY:
+        if self.standing.read_only:
             return "this workspace can only be read now"
         if not self.standing.writable:
             return "the engine is not there yet"
@@ -462,7 +463,7 @@ class Upload(Place):
     # ---- what may be done
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in CHANGING and self.standing.engine is EngineState.READ_ONLY:
+        if action in CHANGING and self.standing.read_only:
             return False
         match action:
             case "signs":

@@ -1,0 +1,202 @@
+"""Two people in two terminals on one workspace: without a server, and on one; and the line between them breaks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from test_story import ask_for_package, real_file
+from tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
+
+LIMIT = 60.0
+
+
+class Yard:
+    """A workspace with a developer, an owner and one configuration; commands in it, and terminals of its people."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environ = self.of("", SEALYARD_WORKSPACE=str(root / "yard"), SEALYARD_PASSPHRASE="for this test")
+        self.command("init", "--name", "yard", "--administrator", "USER:olga", "--key-store", "passphrase")
+        for name in ("dev", "owner"):
+            self.command("subject", "add", f"USER:{name}")
+            self.command("profile", "add", name, "--identity", f"USER:{name}")
+        self.command(
+            "device", "create", "gateway", "--encryption", "AES128_CTR_NO_PAD", "--signing", "ED25519",
+            "--use", "USER:dev", "--approve", "USER:owner",
+        )  # fmt: skip
+
+    def of(self, name: str, **more: str) -> dict[str, str]:
+        """The environment of one person's home."""
+        return environment(self.root / f"home{name}", **more)
+
+    def command(self, *words: str, environ: Mapping[str, str] | None = None, given: str | None = None) -> str:
+        run = subprocess.run(
+            [SEALYARD, *words], env=environ or self.environ, check=True, capture_output=True, text=True, input=given
+        )
+        return run.stdout
+
+    @contextmanager
+    def terminal(self, name: str, *options: str) -> Iterator[TmuxTerminal]:
+        environ = {**self.environ, "SEALYARD_DOWNLOADS": str(self.root / "downloads" / name)}
+        with terminal([SEALYARD, "--profile", name, *options], environ, (120, 40)) as found:
+            found.until(rf"USER:{name} ", "● ready")
+            yield found
+
+    def downloads(self, name: str) -> list[Path]:
+        return sorted((self.root / "downloads" / name).rglob("*.se-1"))
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Yard:
+    return Yard(tmp_path)
+
+
+def approve(found: TmuxTerminal, name: str) -> None:
+    """What stands first in the queue."""
+    found.press("3")
+    found.until("you may", re.escape(name))
+    found.press("A")
+    found.until("Type gateway to go on")
+    found.settle()
+    found.type("gateway")
+    found.press("Enter")
+    found.until("approved: it is")
+
+
+def test_the_second_application_attaches_approves_and_takes_over_from_the_first(yard: Yard, tmp_path: Path) -> None:
+    with ExitStack() as both:
+        first = both.enter_context(yard.terminal("dev"))
+        second = both.enter_context(yard.terminal("owner"))
+        second.press("?")
+        second.until("Attached: another process of this machine holds the workspace")
+        second.press("Escape")
+
+        ask_for_package(first, real_file(tmp_path / "fw" / "one.bin", 500_000))
+        approve(second, "one.bin")
+        first.press("1")
+        first.until("came down", "signature and digest", limit=LIMIT)
+        assert len(yard.downloads("dev")) == 1
+
+        ask_for_package(first, real_file(tmp_path / "fw" / "two.bin", 500_000))
+        first.leave()
+        assert first.ended_with() == 0
+        second.until("Who held the workspace has gone", limit=LIMIT)
+        second.until("● ready")
+        approve(second, "two.bin")
+        second.press("1")
+        second.until("DONE +two.bin", limit=LIMIT)
+
+        # Who comes now attaches to the one that took over, and what was made meanwhile comes down.
+        again = both.enter_context(yard.terminal("dev"))
+        again.until("two.bin.* came down", limit=LIMIT)
+        assert len(yard.downloads("dev")) == 2
+        again.press("?")
+        again.until("Attached")
+
+
+def test_an_application_whose_holder_is_killed_takes_over(yard: Yard) -> None:
+    with ExitStack() as both:
+        first = both.enter_context(yard.terminal("dev"))
+        second = both.enter_context(yard.terminal("owner"))
+        os.kill(first.pid_of("sealyard --profile dev"), signal.SIGKILL)
+        second.until("Who held the workspace has gone", limit=LIMIT)
+        second.until("● ready")
+
+
+# ---- on a server
+
+
+class Server:
+    """`sealyard serve` as a process of its own, to be stopped and started again on the same port."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+        self._process: subprocess.Popen[str] | None = None
+        self.address = ""
+
+    def start(self) -> None:
+        listen = self.address.removeprefix("http://") or "127.0.0.1:0"
+        self._process = subprocess.Popen(
+            [SEALYARD, "serve", "--listen", listen, "--stop-within", "0s"],
+            env=self._yard.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := re.search(r"Serving yard on (http://\S+);", line):
+                self.address = found[1]
+                return
+        raise AssertionError("it did not start")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.communicate(timeout=LIMIT)
+            self._process = None
+
+
+@pytest.fixture
+def server(yard: Yard) -> Iterator[Server]:
+    made = Server(yard)
+    made.start()
+    yield made
+    made.stop()
+
+
+@contextmanager
+def at(server: Server, yard: Yard, name: str) -> Iterator[TmuxTerminal]:
+    """A person on a machine of their own, with a token for the server."""
+    made = yard.command("--profile", name, "token", "create", "laptop")
+    token = re.search(r"\bsy_\w+", made)
+    assert token is not None
+    environ = yard.of(
+        f"-{name}", SEALYARD_PASSPHRASE=f"of {name} alone", SEALYARD_DOWNLOADS=str(yard.root / "downloads" / name)
+    )
+    yard.command("login", server.address, environ=environ, given=token[0])
+    with terminal([SEALYARD], environ, (120, 40)) as found:
+        found.until(f"USER:{name} ", "yard on 127.0.0.1", "● ready")
+        yield found
+
+
+def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
+    yard: Yard, server: Server, tmp_path: Path
+) -> None:
+    with ExitStack() as both:
+        developer = both.enter_context(at(server, yard, "dev"))
+        owner = both.enter_context(at(server, yard, "owner"))
+        developer.press("?")
+        developer.until("Four eyes, on a server: people are authenticated", "At the server 127.0.0.1")
+        developer.press("Escape")
+
+        ask_for_package(developer, real_file(tmp_path / "fw" / "one.bin", 3_000_000))
+        owner.press("3")
+        owner.until("you may", "one.bin")
+        owner.press("A")
+        owner.until("Type gateway to go on")
+        owner.settle()
+        owner.type("gateway")
+        owner.press("Tab")
+        owner.type("tested on the bench")
+
+        server.stop()
+        for each in (developer, owner):
+            each.until(r"reconnecting since \d\d:\d\d:\d\d \(last answer \d\d:\d\d:\d\d\)")
+        assert "tested on the bench" in owner.seen()
+        server.start()
+        for each in (developer, owner):
+            each.until_gone("reconnecting", limit=LIMIT)
+        owner.press("Enter")
+        owner.until("approved: it is")
+        developer.press("1")
+        developer.until("came down", "signature and digest", limit=LIMIT)
+        assert len(yard.downloads("dev")) == 1
+        assert yard.downloads("owner") == []

@@ -1,0 +1,139 @@
+"""Real workspaces: the first application holds, the next attaches, and takes over when the first goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partialmethod
+
+import pytest
+
+from sealyard.client.demo import DemoPlace, found_demo
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.link import Link
+from sealyard.client.profiles import Profile, own_profiles
+from sealyard.client.protocol import Client
+from sealyard.client.sharing import SharedWorkspace
+from sealyard.model.errors import AuthenticationError, UsageError
+from sealyard.model.requests import TaskFilter
+from sealyard.storage.lock import WorkspaceLock
+from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
+from sealyard_tui.session.messages import Way
+
+LIMIT = 30.0
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoPlace:
+    return asyncio.run(found_demo(tmp_path_factory.mktemp("demo")))
+
+
+def person(place: DemoPlace, name: str) -> Profile:
+    found = own_profiles(place.folder).named(name)
+    assert found is not None
+    return found
+
+
+@asynccontextmanager
+async def connection(place: DemoPlace, *, read_only: bool = False) -> AsyncIterator[WorkspaceConnection]:
+    made = WorkspaceConnection(place.folder, place.passphrase, read_only=read_only)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def entered(made: Connection, profile: Profile, links: list[Link] | None = None) -> Client:
+    client = await made.connect(profile, (links if links is not None else []).append)
+    await made.let_in()
+    return client
+
+
+async def test_the_first_holds_the_workspace_and_the_next_attaches_to_it(demo: DemoPlace) -> None:
+    async with connection(demo) as first, connection(demo) as second:
+        developer = await entered(first, person(demo, "developer"))
+        owner = await entered(second, person(demo, "owner"))
+        assert (first.way, second.way) == (Way.HOLDS, Way.ATTACHED)
+        assert second.held is None
+        assert (await owner.workspace()).subject == "USER:owner"
+        assert (await owner.workspace()).id == (await developer.workspace()).id
+
+
+async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so(demo: DemoPlace) -> None:
+    links: list[Link] = []
+    async with connection(demo) as second:
+        async with connection(demo) as first:
+            await entered(first, person(demo, "developer"))
+            owner = await entered(second, person(demo, "owner"), links)
+            await owner.workspace()
+        async with asyncio.timeout(LIMIT):
+            await owner.tasks(TaskFilter())
+        assert second.way is Way.HOLDS
+        assert [each.connected for each in links] == [True, False, True]
+        assert WorkspaceLock.holder(demo.folder / "lock") is not None
+
+
+async def test_one_person_of_an_attached_application_after_the_other_and_only_the_latest_line_is_told(
+    demo: DemoPlace,
+) -> None:
+    owners: list[Link] = []
+    developers: list[Link] = []
+    async with connection(demo) as first, connection(demo) as second:
+        await entered(first, person(demo, "developer"))
+        owner = await entered(second, person(demo, "owner"), owners)
+        developer = await entered(second, person(demo, "developer"), developers)
+        await owner.workspace()
+        assert (await developer.workspace()).subject == "USER:developer"
+        assert owners == []
+        assert [each.connected for each in developers] == [True]
+
+
+async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
+    demo: DemoPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedWorkspace, "join", partialmethod(SharedWorkspace.join, patience=0.0))
+    holder = await EmbeddedClient.open(demo.folder, "", purpose="a command", passphrase=demo.passphrase, work=False)
+    try:
+        async with connection(demo) as made:
+            client = await entered(made, person(demo, "owner"))
+            assert made.way is Way.READS
+            assert made.held is not None
+            assert "a command" in made.held.message
+            assert (await client.workspace()).read_only
+    finally:
+        await holder.close()
+
+
+async def test_who_asked_to_read_only_reads_the_files_though_it_could_attach(demo: DemoPlace) -> None:
+    async with connection(demo) as first, connection(demo, read_only=True) as second:
+        await entered(first, person(demo, "developer"))
+        client = await entered(second, person(demo, "owner"))
+        assert second.way is Way.READS
+        assert second.held is None
+        assert (await client.workspace()).read_only
+
+
+async def test_an_unknown_group_is_told_and_the_workspace_is_held_all_the_same(demo: DemoPlace) -> None:
+    made = WorkspaceConnection(demo.folder, demo.passphrase, group="no-such-group-here")
+    try:
+        client = await made.connect(person(demo, "developer"), lambda _: None)
+        with pytest.raises(UsageError, match="no-such-group-here"):
+            await made.let_in()
+        assert not (await client.workspace()).read_only
+    finally:
+        await made.close()
+
+
+async def test_a_profile_without_a_token_is_told_so() -> None:
+    def none(profile: Profile) -> str:
+        raise AuthenticationError(f"There is no token for {profile.server}.")
+
+    made = ServerConnection("https://seal.example:8443", none)
+    assert (made.way, made.host) == (Way.SERVER, "seal.example:8443")
+    profile = Profile(name="seal", identity="USER:dev", server="https://seal.example:8443")
+    try:
+        with pytest.raises(AuthenticationError, match="no token"):
+            await made.connect(profile, lambda _: None)
+    finally:
+        await made.close()

@@ -1,0 +1,200 @@
+"""The two ways to a workspace: its folder, shared with whoever else is at this machine, and a server that has it.
+
+Engine and network run on threads of their own, and are loaded beside the application: loading either takes longer
+than a first paint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+from urllib.parse import urlsplit
+
+from sealyard.client.link import Link
+from sealyard.client.profiles import Profile
+from sealyard.client.protocol import Client
+from sealyard.client.thread import LoopThread
+from sealyard.client.threaded import on_thread
+from sealyard.model.errors import WorkspaceHeldError
+from sealyard_tui.session.messages import Way
+
+if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.http.client import HttpClient
+    from sealyard.client.sharing import SharedWorkspace
+
+OnLink = Callable[[Link], None]
+
+
+class Connection(Protocol):
+    """A workspace on which one can be several people, one at a time."""
+
+    @property
+    def way(self) -> Way:
+        """As it is now: who attached may come to hold the workspace."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Of the server; empty where there is none."""
+        ...
+
+    @property
+    def read_only(self) -> bool:
+        """Whether that was asked for."""
+        ...
+
+    @property
+    def held(self) -> WorkspaceHeldError | None:
+        """Why the workspace can only be read, where another process holds it."""
+        ...
+
+    async def connect(self, profile: Profile, on_link: OnLink) -> Client:
+        """The first call opens the workspace, and raises what keeps it closed.
+
+        ``on_link`` is told on any thread, of the latest profile's line only.
+        """
+        ...
+
+    async def let_in(self) -> None:
+        """Once there is time for it: others of this machine may attach. Raises :class:`UsageError` for their group."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class WorkspaceConnection:
+    """A folder: held by this process, or attached to the one that holds it.
+
+    Read only where that was asked, and where who holds it lets nobody in.
+    """
+
+    host = ""
+
+    def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
+        """``group``: of this machine, whose members may attach too."""
+        self.read_only = read_only
+        self.held: WorkspaceHeldError | None = None
+        self.way = Way.READS if read_only else Way.HOLDS
+        self._folder = folder
+        self._passphrase = passphrase
+        self._group = group
+        self._reader: EmbeddedClient | None = None
+        self._shared: SharedWorkspace | None = None
+        self._engine: EmbeddedClient | None = None
+        self._letting_in: asyncio.Future[None] | None = None
+        self._lines = _Lines()
+
+    async def connect(self, profile: Profile, on_link: OnLink) -> Client:
+        if self._reader is None and self._shared is None:
+            await self._open(profile.identity)
+        if self._reader is not None:
+            return self._reader.as_subject(profile.identity)
+        if self._engine is not None:
+            return self._engine.as_subject(profile.identity)
+        return self._lines.client(profile, lambda: self._attached(profile.identity), on_link)
+
+    async def let_in(self) -> None:
+        if self._engine is None or self._shared is None:
+            return
+        if self._letting_in is None:
+            self._letting_in = asyncio.ensure_future(self._lines.thread.call(self._shared.let_in()))
+        await asyncio.shield(self._letting_in)
+
+    async def close(self) -> None:
+        if self._shared is not None:
+            await self._lines.thread.call(self._shared.close())
+        if self._reader is not None:
+            await self._reader.close()
+        await self._lines.stop()
+
+    async def _open(self, identity: str) -> None:
+        await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing")
+        if self.way is not Way.READS:
+            try:
+                await self._join()
+            except WorkspaceHeldError as error:
+                self.held, self.way = error, Way.READS
+        if self.way is Way.READS:
+            from sealyard.client.embedded import EmbeddedClient
+
+            self._reader = await EmbeddedClient.open_reader(self._folder, identity)
+
+    async def _join(self) -> None:
+        from sealyard.client.sharing import SharedWorkspace
+
+        shared = SharedWorkspace(
+            self._folder,
+            lambda: self._passphrase,
+            purpose="application",
+            listen=False,
+            group=self._group,
+            on_take_over=self._took_over,
+        )
+        await self._lines.thread.call(shared.join())
+        self._shared, self._engine = shared, shared.engine
+        self.way = Way.HOLDS if shared.engine is not None else Way.ATTACHED
+
+    def _attached(self, identity: str) -> HttpClient:
+        assert self._shared is not None
+        return cast("HttpClient", self._shared.client(identity))
+
+    def _took_over(self) -> None:
+        self.way = Way.HOLDS
+
+
+class ServerConnection:
+    """A server, by the network."""
+
+    way = Way.SERVER
+    held = None
+
+    def __init__(self, url: str, token_of: Callable[[Profile], str], *, read_only: bool = False) -> None:
+        """``token_of`` may take its time, and raises :class:`AuthenticationError` where there is no token."""
+        self.read_only = read_only
+        self.host = urlsplit(url).netloc
+        self._token_of = token_of
+        self._lines = _Lines()
+
+    async def connect(self, profile: Profile, on_link: OnLink) -> Client:
+        await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
+        from sealyard.client.servers import server_client
+
+        token = await asyncio.to_thread(self._token_of, profile)
+        return self._lines.client(profile, lambda: server_client(profile, token), on_link)
+
+    async def let_in(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        await self._lines.stop()
+
+
+class _Lines:
+    """Clients by HTTP on one thread: each profile's stays, for it alone knows what was handed in through it."""
+
+    def __init__(self) -> None:
+        self.thread = LoopThread("sealyard-line")
+        self._clients: dict[Profile, HttpClient] = {}
+
+    def client(self, profile: Profile, made: Callable[[], HttpClient], on_link: OnLink) -> Client:
+        """``made`` where there is none yet. Whoever was told of another one's line hears no more."""
+        for each in self._clients.values():
+            each.watch.on_change = _unheard
+        client = self._clients.get(profile)
+        if client is None:
+            client = self._clients[profile] = made()
+        client.watch.on_change = on_link
+        return on_thread(client, self.thread)
+
+    async def stop(self) -> None:
+        for each in self._clients.values():
+            await self.thread.call(each.close())
+        await asyncio.to_thread(self.thread.stop)
+
+
+def _unheard(_: Link) -> None:
+    return None
