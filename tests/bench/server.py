@@ -14,7 +14,6 @@ from pathlib import Path
 from tests.bench.memory import MEBIBYTE
 from tests.bench.rows import Row
 from tests.bench.workspaces import (
-    ADMINISTRATOR,
     DEVELOPER,
     DEVICE,
     OWNER,
@@ -27,13 +26,11 @@ from tests.bench.workspaces import (
 
 from sealyard.client.connection import Connection, Place
 from sealyard.client.http.client import HttpClient
-from sealyard.client.profiles import Profile, add_profile
 from sealyard.engine.clock import SystemClock
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
-from sealyard.model.workspace import Places
 
 sys.path += [str(Path(__file__).parents[1] / each) for each in ("server", "crash")]
 
@@ -73,7 +70,6 @@ async def _measured() -> list[Row]:
 
 async def _tokens(workspace: Path) -> dict[str, str]:
     await found(workspace)
-    add_profile(Places(workspace).profiles, Profile(name="server", identity=ADMINISTRATOR))
     async with opened(workspace, work=False) as client:
         return {
             each: (await client.create_token(TokenRequest(name="bench", subject=each))).secret

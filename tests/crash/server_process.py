@@ -44,7 +44,7 @@ class ServerProcess:
 
     def begin(self) -> None:
         environment = os.environ | {"SEALYARD_PASSPHRASE": self._passphrase, "SEALYARD_WORKSPACE": str(self._workspace)}
-        command = [sys.executable, "-m", "sealyard.cli.main", "--profile", "server", "serve"]
+        command = [sys.executable, "-m", "sealyard.cli.main", "serve"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--listen", f"127.0.0.1:{self.port}", "--stop-within", "10s"],

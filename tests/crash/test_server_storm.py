@@ -22,7 +22,6 @@ from verdict import Verdict
 from sealyard.client.connection import Connection, Place
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
-from sealyard.client.profiles import Profile, add_profile
 from sealyard.engine.clock import SystemClock
 from sealyard.engine.founding import found_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -149,7 +148,6 @@ async def _found(places: Places, key: Path) -> tuple[bytes, dict[str, str]]:
     await found_workspace(
         places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
-    add_profile(places.profiles, Profile(name="server", identity=ADMINISTRATOR))
     client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
     try:
         for subject in (REQUESTER, APPROVER):

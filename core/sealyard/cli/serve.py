@@ -12,6 +12,7 @@ import msgspec
 from sealyard.cli.arguments import Commands, command, duration
 from sealyard.cli.context import Context, ask_passphrase, at_terminal
 from sealyard.cli.exit_codes import ExitCode
+from sealyard.client.profiles import chosen_workspace
 from sealyard.client.workspaces import passphrase_for, workspace_file
 from sealyard.model.access import SYSTEM
 from sealyard.model.errors import UsageError
@@ -134,6 +135,13 @@ def _tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, st
     """Folder and passphrase of each: asked for before anything listens."""
     named = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
     if not named:
-        named = {workspace_file(ctx.folder).name: ctx.folder}
+        folder = _folder(ctx)
+        named = {workspace_file(folder).name: folder}
     ask = ask_passphrase if at_terminal() else None
     return {name: (folder, passphrase_for(folder, os.environ, ask)) for name, folder in named.items()}
+
+
+def _folder(ctx: Context) -> Path:
+    """The workspace that is named, else that of the profile: who one is in it does not matter to who serves it."""
+    place = chosen_workspace(getattr(ctx.args, "workspace", None), os.environ)
+    return place if place is not None and not getattr(ctx.args, "profile", None) else ctx.folder
