@@ -56,6 +56,7 @@ async def begun(calls: httpx.AsyncClient, length: int = len(CONTENT), **metadata
     answer = await calls.post("/api/v1/upload", headers=headers)
     assert (answer.status_code, answer.headers["upload-offset"]) == (201, "0"), answer.text
     assert answer.headers["tus-resumable"] == "1.0.0"
+    assert (answer.json()["size"], answer.json()["offset"]) == (length, 0)
     return answer.headers["location"]
 
 
@@ -83,6 +84,7 @@ async def test_a_file_is_sent_by_tus_in_pieces(calls: httpx.AsyncClient, folder:
         assert answer.status_code == 200
         assert (answer.headers["upload-offset"], answer.headers["upload-length"]) == (str(offset), str(len(CONTENT)))
         assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers.get("content-length", "0") == "0"
         assert answer.headers["tus-resumable"] == "1.0.0"
         answer = await calls.patch(place, headers=piece(offset), content=CONTENT[offset : offset + 100_000])
         assert answer.status_code == 204

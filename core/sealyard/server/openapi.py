@@ -79,8 +79,16 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if path.endswith("/download") or path.startswith(f"{API}/link/"):
         refused.update(FETCHING)
         _fetching(operation)
-    answers = {code: answer for code, answer in operation["responses"].items() if code < "400"}
+    answers = {code: _sent(answer) for code, answer in operation["responses"].items() if code < "400"}
     operation["responses"] = {**answers, **{code: _problem(words) for code, words in refused.items()}}
+
+
+def _sent(answer: dict[str, Any]) -> dict[str, Any]:
+    """The framework describes an answer that is nothing but headers as JSON's null; then nothing is sent."""
+    content = answer.get("content", {})
+    if any(each.get("schema") == {"type": "null"} for each in content.values()):
+        return {name: value for name, value in answer.items() if name != "content"}
+    return answer
 
 
 def _problem(words: str) -> dict[str, Any]:

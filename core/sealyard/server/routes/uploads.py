@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, head, patch, post, put, route
+from litestar import Controller, MediaType, Request, Response, delete, get, head, patch, post, put, route
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
@@ -103,14 +103,15 @@ class UploadCalls(Controller):
     @post("/", summary="Begins an upload, as tus does", response_headers=[LOCATION, OFFSET])
     async def create(
         self, request: Calling, caller: AskedBy, upload_length: Length, upload_metadata: Metadata = ""
-    ) -> Response[None]:
+    ) -> Response[Upload]:
         metadata = _metadata(upload_metadata)
         _require_taken(upload_length, caller)
         begun = await caller.host.begin_upload(
             caller.subject, None, metadata.get("filename", ""), upload_length, metadata.get("sha256")
         )
-        place = f"{request.url.path.rstrip('/')}/{begun.id}"
-        return _told({"Location": place, "Upload-Offset": str(begun.offset)}, status=201)
+        answer = _shown(begun, status=201)
+        answer.headers["Location"] = f"{request.url.path.rstrip('/')}/{begun.id}"
+        return answer
 
     @put(
         "/{upload_id:str}",
@@ -167,7 +168,8 @@ class UploadCalls(Controller):
 
 
 def _told(headers: dict[str, str], *, status: int = 204) -> Response[None]:
-    return Response(None, status_code=status, headers={**TUS, **headers})
+    # As JSON it would be the four bytes "null".
+    return Response(None, status_code=status, media_type=MediaType.TEXT, headers={**TUS, **headers})
 
 
 def _shown(upload: Upload, *, status: int) -> Response[Upload]:
