@@ -84,7 +84,15 @@ class Context:
                 return
             from sealyard.client.sharing import SharedWorkspace
 
-            shared = SharedWorkspace(self.folder, self._unlock, purpose=purpose, listen=not finish, work=work)
+            shared = SharedWorkspace(
+                self.folder,
+                lambda: self._unlock(ask=not shared.attached),
+                purpose=purpose,
+                listen=not finish,
+                work=work,
+                on_take_over=lambda: self.out.note("Who held the workspace is gone: it is held here now."),
+                on_trouble=lambda error: self.out.note(f"warning: {error}"),
+            )
             stack.push_async_callback(shared.close)
             await shared.join(patience=HOLDER_SECONDS)
             self._engine = shared.engine
@@ -116,9 +124,9 @@ class Context:
 
         return await EmbeddedClient.open_reader(self.folder, self.profile.identity)
 
-    def _unlock(self) -> str | None:
-        """For who is about to hold the workspace."""
-        passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if at_terminal() else None)
+    def _unlock(self, *, ask: bool) -> str | None:
+        """For who is about to hold the workspace. ``ask``: whether a person may be; not in the middle of a command."""
+        passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if ask and at_terminal() else None)
         log_to_file(Places(self.folder).engine_log)
         return passphrase
 

@@ -47,14 +47,16 @@ class Limits(Value, frozen=True, kw_only=True):
 class Place(SecretValue, frozen=True, kw_only=True):
     """Which server, and what is said of who asks.
 
-    ``url``: such as ``https://seal.example:8443``; with ``socket`` the Unix socket of that path is spoken to instead.
-    ``ca``: a file of certificates (PEM) to be trusted besides the system's. ``subject`` counts on a socket only.
+    ``url``: such as ``https://seal.example:8443``; with ``socket`` the Unix socket of that path is spoken to instead,
+    ``called`` in messages. ``ca``: a file of certificates (PEM) to be trusted besides the system's. ``subject`` counts
+    on a socket only.
     """
 
     SHOWN: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
 
     url: str = ""
     socket: str = ""
+    called: str = ""
     ca: str = ""
     token: str = ""
     tenant: str = ""
@@ -62,7 +64,7 @@ class Place(SecretValue, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return safe_text(self.socket or self.url)
+        return safe_text(self.called or self.socket or self.url)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -205,13 +207,20 @@ def _lost(error: Exception, place: Place) -> ConnectionLostError:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ConnectionLostError(
             f"{place.name} does not answer{_reason(error)}.",
-            "See that the server runs and that the network leads there.",
+            "Whoever opens the workspace next lets others in again."
+            if place.socket
+            else "See that the server runs and that the network leads there.",
             reach=Reach.NOBODY,
         )
     if isinstance(error, httpx.PoolTimeout):
         return ConnectionLostError(f"Too much is asked of {place.name} at once.", "Try again.", reach=Reach.BUSY)
     if isinstance(error, httpx.TimeoutException):
-        return ConnectionLostError(f"{place.name} did not answer in time.", "Try again.")
+        return ConnectionLostError(
+            f"{place.name} did not answer in time.",
+            "The process that holds the workspace is busy, or hangs; the file `lock` beside the socket names it."
+            if place.socket
+            else "Try again.",
+        )
     return ConnectionLostError(f"The connection with {place.name} broke{_reason(error)}.", "Try again.")
 
 

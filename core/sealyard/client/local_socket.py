@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-import socket
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +13,11 @@ SOCKET = "socket"
 
 LONGEST_PATH = 100
 """Bytes of a path that fit into a socket's address everywhere."""
+
+ANSWERS_WITHIN = 5.0
+"""Seconds in which a process that listens should say that it lives; one that does not hangs, or was stopped."""
+
+_ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def lasting_path(folder: Path) -> str:
@@ -31,9 +36,18 @@ def _folder_descriptor(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def answers(folder: Path) -> bool:
-    """Whether somebody listens there."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(lasting_path(folder))
-        return True
+async def answers(folder: Path) -> bool:
+    """Whether somebody listens there, and is awake."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            return await _alive(lasting_path(folder))
     return False
+
+
+async def _alive(path: str) -> bool:
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(_ALIVE)
+        return (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    finally:
+        writer.close()

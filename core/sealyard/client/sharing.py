@@ -7,15 +7,17 @@ the workspace over and listens in its place; calls that were under way are asked
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.local_socket import answers, lasting_path
+from sealyard.client.local_socket import SOCKET, answers, lasting_path
 from sealyard.engine.clock import SystemClock
-from sealyard.model.errors import WorkspaceHeldError
+from sealyard.model.errors import ConnectionLostError, Reach, SealyardError, StorageError, WorkspaceHeldError
+from sealyard.model.workspace import Places
+from sealyard.storage.lock import WorkspaceLock, held_by
 
 if TYPE_CHECKING:
     from sealyard.client.hosting import Hosting
@@ -29,7 +31,10 @@ HOLDER_SECONDS = 5.0
 """For how long a holder that does not listen is waited for: it is starting, stopping, or a short command."""
 
 Unlock = Callable[[], str | None]
-"""Says what opens the key store, and may ask a person: only called by who is about to hold the workspace."""
+"""Says what opens the key store: only called where nobody holds the workspace. May ask a person at the first joining,
+but not of who takes the workspace over from somebody else."""
+
+log = logging.getLogger(__name__)
 
 
 class SharedWorkspace:
@@ -45,11 +50,13 @@ class SharedWorkspace:
         work: bool = True,
         group: str = "",
         on_take_over: Callable[[], None] | None = None,
+        on_trouble: Callable[[SealyardError], None] | None = None,
     ) -> None:
         """``listen``: let others in, for who stays a while; without it, :meth:`let_in` does so later.
 
         ``work``: give tasks to workers, while holding it. ``group``: of this machine, whose members may come too.
-        ``onTakeOver`` is told when a workspace that another held is held here.
+        ``onTakeOver`` is told when a workspace that another held is held here, ``onTrouble`` why it cannot be, and
+        why others cannot be let in; this process goes on then as it can.
         """
         self._folder = folder
         self._unlock = unlock
@@ -57,27 +64,35 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._group = group
-        self._on_take_over = on_take_over
+        self._on_take_over = on_take_over or _unheard
+        self._on_trouble = on_trouble or _log_trouble
         self._engine: EmbeddedClient | None = None
         self._hosting: Hosting | None = None
         self._clients: list[HttpClient] = []
         self._joining = asyncio.Lock()
         self._attached = False
+        self._closed = False
+        self._told: str | None = None
 
     @property
     def engine(self) -> EmbeddedClient | None:
         """Where this process holds the workspace."""
         return self._engine
 
+    @property
+    def attached(self) -> bool:
+        """Whether it came to a workspace that another process held; that one may be gone by now."""
+        return self._attached
+
     async def join(self, *, patience: float = HOLDER_SECONDS) -> None:
         """Attaches to the holder, or holds it. Raises what keeps a workspace closed.
 
-        :class:`WorkspaceHeldError`: a holder that lets nobody in does not go within ``patience`` seconds.
+        :class:`WorkspaceHeldError`: a holder that lets nobody in, or hangs, does not go within ``patience`` seconds.
         """
         async with self._joining:
             loop = asyncio.get_running_loop()
             limit = loop.time() + patience
-            while not await asyncio.to_thread(answers, self._folder):
+            while not await answers(self._folder):
                 try:
                     await self._hold()
                     return
@@ -91,7 +106,7 @@ class SharedWorkspace:
         """Lets others attach, where this process holds the workspace. Raises :class:`UsageError` for the group."""
         async with self._joining:
             if self._engine is not None and self._hosting is None:
-                await self._let_in(self._engine)
+                await self._let_in_if_possible(self._engine)
 
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
         """Of who joined."""
@@ -103,46 +118,91 @@ class SharedWorkspace:
 
     async def close(self) -> None:
         """Lets others take over. What runs here is handed back to the next holder."""
+        self._closed = True
         for client in self._clients:
             await client.close()
-        if self._engine is None:
-            return
-        if self._hosting is not None:
-            await self._engine.host.rest(0)
-            await self._hosting.stop()
-        await self._engine.close()
+        # Somebody may be taking the workspace over at this moment.
+        async with self._joining:
+            if self._engine is None:
+                return
+            if self._hosting is not None:
+                await self._engine.host.rest(0)
+                await self._hosting.stop()
+            await self._engine.close()
 
     async def _recover(self) -> None:
-        """Nobody listens any more: takes the workspace over, or finds who did.
-
-        A holder that lets nobody in goes sooner or later; until then it is as if nobody were there.
-        """
-        if self._engine is None:
-            with contextlib.suppress(WorkspaceHeldError):
-                await self.join()
+        """Nobody listens any more: takes the workspace over, or finds who did. Raises what keeps it from both."""
+        if self._engine is not None:
+            return
+        try:
+            await self.join()
+        except WorkspaceHeldError:
+            # Somebody else has it already, and will listen, or go.
+            raise
+        except SealyardError as error:
+            self._tell(error)
+            raise
+        self._told = None
 
     async def _hold(self) -> None:
+        self._require_open()
+        # Before anything is asked of a person in vain.
+        if (holder := WorkspaceLock.holder(Places(self._folder).lock)) is not None:
+            raise held_by(holder)
         passphrase = self._unlock()
         engine = await EmbeddedClient.open(
             self._folder, "", purpose=self._purpose, passphrase=passphrase, work=self._work
         )
         try:
-            if self._listen or self._attached:
+            self._require_open()
+            if self._attached:
+                # Its own clients are attached: without a socket they would reach nobody.
                 await self._let_in(engine)
+            elif self._listen:
+                await self._let_in_if_possible(engine)
         except BaseException:
             await engine.close()
             raise
         self._engine = engine
-        if self._attached and self._on_take_over is not None:
+        if self._attached:
             self._on_take_over()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ConnectionLostError("This share of the workspace is closed.", "Open it again.", reach=Reach.NOBODY)
+
+    async def _let_in_if_possible(self, engine: EmbeddedClient) -> None:
+        """Where no socket can be, the workspace is held for this process alone."""
+        try:
+            await self._let_in(engine)
+        except StorageError as error:
+            self._tell(error)
+
+    def _tell(self, error: SealyardError) -> None:
+        """Once, however often it is met."""
+        if self._told != str(error):
+            self._told = str(error)
+            self._on_trouble(error)
 
     async def _let_in(self, engine: EmbeddedClient) -> None:
         """Whoever attached once goes on by the socket, to itself now."""
         from sealyard.client.hosting import hosting
 
         made = await asyncio.to_thread(hosting, engine.host, self._group)
-        await made.start()
+        try:
+            await made.start()
+        except BaseException:
+            await made.stop()
+            raise
         self._hosting = made
+
+
+def _unheard() -> None:
+    return None
+
+
+def _log_trouble(error: SealyardError) -> None:
+    log.warning("%s", error)
 
 
 def attached(folder: Path, subject: str, recover: Recover | None = None) -> HttpClient:
@@ -150,5 +210,5 @@ def attached(folder: Path, subject: str, recover: Recover | None = None) -> Http
     from sealyard.client.connection import Connection, Place
     from sealyard.client.http.client import HttpClient
 
-    place = Place(socket=lasting_path(folder), subject=subject)
+    place = Place(socket=lasting_path(folder), called=str(folder / SOCKET), subject=subject)
     return HttpClient(Connection(place), SystemClock(), recover=recover)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
+import logging
 import os
 import socket
+import stat
 from pathlib import Path
 
 from litestar import Litestar
@@ -16,7 +18,7 @@ from sealyard.client.connection import post_pinned
 from sealyard.client.host import Host
 from sealyard.client.local_socket import SOCKET, lasting_path
 from sealyard.client.thread import LoopThread
-from sealyard.model.errors import StorageError, UsageError
+from sealyard.model.errors import SealyardError, StorageError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.app import build_app
 from sealyard.server.hooks.sender import Sender
@@ -26,6 +28,8 @@ from sealyard.server.tenants import Tenants
 
 LARGEST_UPLOAD = 1 << 50
 """Bytes: at one's own machine the disk is the limit."""
+
+log = logging.getLogger(__name__)
 
 
 class LocalServer:
@@ -52,23 +56,30 @@ class LocalServer:
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Listens on return. Raises :class:`UsageError` for an unknown group, :class:`StorageError`."""
+        """Listens on return. Raises :class:`UsageError` for a group that it cannot be, :class:`StorageError`."""
         sock = await asyncio.to_thread(listen_in, self._host.folder, self._group)
         self._running = [
             asyncio.create_task(self._thread.call(self._listener.serve([sock]))),
             asyncio.create_task(self._thread.call(self._sender.run())),
         ]
+        for each in self._running:
+            each.add_done_callback(_complain)
 
     async def stop(self) -> None:
-        """No new calls; those under way may end. Events end with the engine's: let it rest before."""
-        with contextlib.suppress(OSError):
-            (self._host.folder / SOCKET).unlink()
-        self._listener.stop()
+        """No new calls; those under way may end soon. Events end with the engine's: let it rest before."""
         if self._running:
+            with contextlib.suppress(OSError):
+                (self._host.folder / SOCKET).unlink()
             serving, sending = self._running
+            self._listener.stop()
             sending.cancel()
             await asyncio.gather(serving, sending, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
+
+
+def _complain(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.critical("the workspace's socket or its webhooks are served no more", exc_info=error)
 
 
 def _app_of(host: Host) -> Litestar:
@@ -77,30 +88,56 @@ def _app_of(host: Host) -> Litestar:
 
 
 def listen_in(folder: Path, group: str = "") -> socket.socket:
-    """Only for who holds the workspace's lock: what an engine that is gone left there is removed."""
+    """Only for who holds the workspace's lock: a socket that an engine which is gone left there is removed.
+
+    Raises :class:`UsageError` for a group that is unknown or not one's own, and :class:`StorageError`.
+    """
     gid = _group_id(group) if group else None
     path = folder / SOCKET
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        _remove_left_over(path)
         sock.bind(lasting_path(folder))
         path.chmod(0o600)
         if gid is not None:
-            _open_to(gid, path, folder)
+            _open_to(gid, group, path)
+        # Only now can anybody connect.
         sock.listen(256)
     except OSError as error:
+        sock.close()
         raise StorageError(
-            f"The socket in {safe_text(str(folder))} cannot be made: {error.strerror}.", "Check the folder's rights."
+            f"The socket {safe_text(str(path))} cannot be made: {error.strerror}.",
+            "The workspace is for this process alone; see that its file system has sockets, and room.",
         ) from error
+    except SealyardError:
+        sock.close()
+        raise
     return sock
 
 
-def _open_to(gid: int, path: Path, folder: Path) -> None:
+def _remove_left_over(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StorageError(
+            f"{safe_text(str(path))} is in the way: it is no socket.",
+            "The workspace is for this process alone; move that away, and start again.",
+        )
+    path.unlink()
+
+
+def _open_to(gid: int, group: str, path: Path) -> None:
     """The socket, and the way to it; the rest of the folder stays closed to the group."""
-    os.chown(path, -1, gid)
+    try:
+        os.chown(path, -1, gid)
+        os.chown(path.parent, -1, gid)
+    except PermissionError:
+        path.unlink()
+        raise UsageError(f"You are no member of the group {safe_text(group)}.", "Name one of yours.") from None
     path.chmod(0o660)
-    os.chown(folder, -1, gid)
-    folder.chmod(0o710)
+    path.parent.chmod(0o710)
 
 
 def _group_id(name: str) -> int:

@@ -21,8 +21,11 @@ from sealyard.server.identity import PEER, Peer
 from sealyard.server.unread import UnreadCut
 
 KEEP_ALIVE_SECONDS = 75
-CUT_SECONDS = 10
+CUT_SECONDS = 5
 """How long answers may go on after the last event, before they are cut; clients take them up again."""
+
+LOCAL_CUT_SECONDS = 2
+"""The same at a workspace's own socket, where a person waits for the application to end."""
 
 
 class Listener(uvicorn.Server):
@@ -64,7 +67,8 @@ class _KnownPeer:
 
 def local_listener(app: ASGIApp, tenant: str) -> Listener:
     """For the socket of a tenant's workspace."""
-    return Listener(_config(_KnownPeer(app, tenant), http=_PeerProtocol))
+    config = _config(_KnownPeer(app, tenant), http=_PeerProtocol, timeout_graceful_shutdown=LOCAL_CUT_SECONDS)
+    return Listener(config)
 
 
 def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) -> Listener:
@@ -84,7 +88,12 @@ def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) 
 
 
 def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
-    options = {"http": HttpToolsProtocol, "proxy_headers": False, **more}
+    options = {
+        "http": HttpToolsProtocol,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": CUT_SECONDS,
+        **more,
+    }
     return uvicorn.Config(
         UnreadCut(app),
         lifespan="off",
@@ -93,7 +102,6 @@ def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=CUT_SECONDS,
         **options,  # type: ignore[arg-type]
     )
 

@@ -50,7 +50,7 @@ class WorkspaceLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write_holder(fd, purpose)
         except BlockingIOError as error:
-            held = _held(_read_holder(fd))
+            held = held_by(_read_holder(fd))
             os.close(fd)
             raise held from error
         except OSError as error:
@@ -111,7 +111,8 @@ def _read_holder(fd: int) -> Holder | None:
         return None
 
 
-def _held(holder: Holder | None) -> WorkspaceHeldError:
+def held_by(holder: Holder | None) -> WorkspaceHeldError:
+    """Says who holds the workspace, as far as it is known."""
     advice = "Wait until it is done or end it there; reading is possible meanwhile."
     if holder is None:
         return WorkspaceHeldError("Another process holds the workspace for writing.", advice)

@@ -22,7 +22,14 @@ from scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client
 
 from sealyard.client.connection import Call, Connection, Limits, Place
 from sealyard.client.http.client import HttpClient
-from sealyard.model.errors import ConnectionLostError, InputError, Reach, SealyardError, WorkspaceHeldError
+from sealyard.model.errors import (
+    ConnectionLostError,
+    InputError,
+    KeyStoreLockedError,
+    Reach,
+    SealyardError,
+    WorkspaceHeldError,
+)
 
 
 async def told(exchange: Exchange) -> None:
@@ -182,14 +189,35 @@ def test_where_nobody_listens_at_the_socket_any_more_it_is_recovered_and_the_cal
     asyncio.run(run())
 
 
-def test_what_keeps_the_socket_from_being_recovered_is_told(tmp_path: Path) -> None:
+def test_what_keeps_the_socket_from_being_recovered_is_told_when_patience_ends(tmp_path: Path) -> None:
+    tried: list[int] = []
+
     async def recover() -> None:
+        tried.append(1)
         raise WorkspaceHeldError("Somebody else holds it.")
 
     async def run() -> None:
         connection = Connection(Place(socket=str(tmp_path / "s"), subject="USER:dev"), QUICK)
         with pytest.raises(WorkspaceHeldError):
             await HttpClient(connection, FakeClock(), recover=recover).workspace()
+
+    asyncio.run(run())
+    assert len(tried) > 5
+
+
+def test_who_cannot_recover_the_socket_goes_on_where_another_does(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+
+    async def run() -> None:
+        server = ScriptedServer(told)
+
+        async def recover() -> None:
+            await server.start_at(path)
+            raise KeyStoreLockedError("The passphrase is wrong.")
+
+        connection = Connection(Place(socket=str(path), subject="USER:dev"), QUICK)
+        assert await HttpClient(connection, FakeClock(), recover=recover).workspace() == INFO
+        server.stop()
 
     asyncio.run(run())
 

@@ -19,13 +19,13 @@ from sealyard.client.http.problems import LaterError, not_sealyard, require_succ
 from sealyard.client.http.tries import Tries
 from sealyard.client.link import LinkWatch
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ConnectionLostError, NotFoundError, Reach
+from sealyard.model.errors import ConnectionLostError, NotFoundError, Reach, SealyardError
 from sealyard.model.safe_text import safe_text
 
 T = TypeVar("T")
 
 Recover = Callable[[], Awaitable[None]]
-"""Awaited when nobody listens at a Unix socket any more; sees to it that somebody does."""
+"""Awaited when nobody listens at a Unix socket any more; sees to it that somebody does, or raises why it cannot."""
 
 
 class Calls:
@@ -106,9 +106,9 @@ class Calls:
             return
         if error.reach is Reach.UNTRUSTED:
             raise error
-        await tries.pause(error)
+        await tries.pause(tries.hindrance or error)
         if error.reach is Reach.NOBODY and self._recover is not None:
-            await self._recover()
+            tries.hindrance = await _hindrance(self._recover())
 
     def decoded(self, answer: Answer, kind: type[T]) -> T:
         try:
@@ -123,6 +123,15 @@ class Calls:
         except ConnectionLostError:
             self._watch.failed()
             raise
+
+
+async def _hindrance(recovering: Awaitable[None]) -> SealyardError | None:
+    """It may be gone at the next try, or another process may have none: no reason to give up at once."""
+    try:
+        await recovering
+    except SealyardError as error:
+        return error
+    return None
 
 
 def maybe_done(error: ConnectionLostError) -> bool:

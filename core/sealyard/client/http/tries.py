@@ -20,10 +20,13 @@ class Tries:
     def __init__(self, clock: Clock, patience: float | None) -> None:
         self._clock = clock
         self._patience = patience
+        self.hindrance: SealyardError | None = None
+        """What keeps the next try from being any better than the last: a better word than that nobody answers."""
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Something went well."""
+        self.hindrance = None
         self._failures = 0
         self._began = self._clock.now()
 

@@ -1,0 +1,114 @@
+"""A process with a share of a workspace. It says on its output what happens, line by line; its end is told by EOF.
+
+``python sharer.py FOLDER SUBJECT``; the passphrase comes by the environment. Lines: ``holds`` or ``attached``,
+``took over``, ``trouble CODE``, ``event CURSOR``, ``closed``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+LIMIT = 60.0
+
+
+class Sharer:
+    """One that runs."""
+
+    def __init__(self, folder: Path, subject: str, passphrase: str) -> None:
+        self.lines: list[str] = []
+        self._moved = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, str(folder), subject],
+            env=os.environ | {"SEALYARD_PASSPHRASE": passphrase},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._moved:
+                self.lines.append(line.strip())
+                self._moved.notify_all()
+
+    def heard(self, *wanted: str) -> str:
+        """The first of the ``wanted`` lines that is there, in time."""
+        with self._moved:
+            assert self._moved.wait_for(lambda: set(wanted) & set(self.lines), LIMIT), (wanted, self.lines)
+            return next(each for each in self.lines if each in wanted)
+
+    async def hears(self, *wanted: str) -> str:
+        return await asyncio.to_thread(self.heard, *wanted)
+
+    @property
+    def cursors(self) -> list[int]:
+        return [int(each.split()[1]) for each in self.lines if each.startswith("event ")]
+
+    def leave(self) -> None:
+        """In good order."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(LIMIT) == 0
+        self._reading.join()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def sharers(folder: Path, *subjects: str, passphrase: str) -> Iterator[list[Sharer]]:
+    """All that are started meanwhile end with the block."""
+    started = [Sharer(folder, each, passphrase) for each in subjects]
+    try:
+        yield started
+    finally:
+        for each in started:
+            each.end()
+
+
+async def main(folder: Path, subject: str) -> None:
+    from sealyard.client.sharing import SharedWorkspace
+
+    shared = SharedWorkspace(
+        folder,
+        lambda: os.environ["SEALYARD_PASSPHRASE"],
+        purpose="test",
+        on_take_over=lambda: say("took over"),
+        on_trouble=lambda error: say(f"trouble {error.code}"),
+    )
+    await shared.join()
+    say("attached" if shared.attached else "holds")
+    client = shared.client(subject)
+    telling = asyncio.create_task(tell(client.events(0)))
+    await asyncio.to_thread(sys.stdin.read)
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    await shared.close()
+    say("closed")
+
+
+async def tell(events) -> None:  # type: ignore[no-untyped-def]
+    from sealyard.model.events import TaskProgress
+
+    async for event in events:
+        if not isinstance(event, TaskProgress):
+            say(f"event {event.cursor}")
+
+
+def say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
