@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from pathlib import Path
 
 from shell import LIMIT, House, eventually, spawned, started
+
+from sealyard.storage.lock import WorkspaceLock
 
 
 def test_package_waits_without_the_lock_until_another_process_approves(
@@ -50,29 +54,74 @@ def test_an_interrupted_wait_closes_and_keeps_the_task(house: House, firmware: P
     assert house.run("admin", "subject", "add", "next").code == 0
 
 
-def test_readers_work_beside_a_holder_and_writers_are_told_who_it_is(house: House) -> None:
+READING = (
+    ("developer", "tasks"),
+    ("developer", "device", "list"),
+    ("admin", "key", "list"),
+    ("admin", "acl", "list"),
+    ("admin", "subject", "list"),
+    ("admin", "policy", "show"),
+    ("auditor", "audit", "list"),
+    ("auditor", "audit", "verify"),
+)
+
+
+def test_beside_a_holder_that_lets_others_in_every_command_works(house: House, firmware: Path) -> None:
     with started(*house.asks("admin", "run", "--json")) as holder:
-        eventually(lambda: '"run"' in (house.folder / "lock").read_text())
+        eventually((house.folder / "socket").exists)
         assert spawned(*house.asks("developer", "tasks")).code == 0
-        for profile, *reading in (
-            ("developer", "show", house.done),
-            ("developer", "device", "list"),
-            ("admin", "key", "list"),
-            ("admin", "acl", "list"),
-            ("admin", "subject", "list"),
-            ("admin", "policy", "show"),
-            ("auditor", "audit", "list"),
-            ("auditor", "audit", "verify"),
-        ):
+        for profile, *reading in READING:
             assert house.run(profile, *reading).code == 0, reading
-        held = house.run("admin", "subject", "add", "anna")
-        assert held.code == 6
-        assert f"process {holder.pid}" in held.err
+        assert house.run("admin", "subject", "add", "anna").code == 0
+        task = house.package(firmware, "--name", "beside")["id"]
+        assert house.value("owner", "approve", task)["status"] == "DONE"
+        assert holder.poll() is None
         holder.send_signal(signal.SIGTERM)
         stdout, stderr = holder.communicate(timeout=LIMIT)
     assert (holder.returncode, stderr) == (0, "")
-    assert json.loads(stdout) == {"ended": {}}
+    assert json.loads(stdout) == {"ended": {"DONE": 1}}
+    assert house.value("developer", "show", task)["status"] == "DONE"
+
+
+def test_beside_a_holder_that_lets_nobody_in_readers_work_and_writers_are_told_who_it_is(house: House) -> None:
+    with WorkspaceLock.acquire(house.folder / "lock", "a long import"):
+        for profile, *reading in READING:
+            assert house.run(profile, *reading).code == 0, reading
+        for writing in (("subject", "add", "anna"), ("run",), ("serve", "--listen", "127.0.0.1:0")):
+            held = spawned(*house.asks("admin", *writing))
+            assert held.code == 6
+            assert f"process {os.getpid()} " in held.err
+            assert "a long import" in held.err
     assert house.run("admin", "subject", "add", "anna").code == 0
+
+
+def test_a_second_run_stands_by_and_takes_over_with_the_work_that_was_under_way(house: House, firmware: Path) -> None:
+    with started(*house.asks("admin", "run")) as holder:
+        eventually((house.folder / "socket").exists)
+        with started(*house.asks("admin", "run")) as other:
+            _stands_by_and_takes_over(house, firmware, holder, other)
+
+
+def _stands_by_and_takes_over(
+    house: House, firmware: Path, holder: subprocess.Popen[str], other: subprocess.Popen[str]
+) -> None:
+    assert other.stdout is not None
+    assert other.stdout.readline().startswith("Working in")
+    task = house.package(firmware)["id"]
+    holder.kill()
+    eventually(lambda: _holds(house, other))
+    assert house.value("owner", "approve", task)["status"] == "DONE"
+    other.send_signal(signal.SIGTERM)
+    stdout, stderr = other.communicate(timeout=LIMIT)
+    assert other.returncode == 0
+    assert f"held by process {holder.pid} " in stderr
+    assert "it is held here now" in stderr
+    assert f"{task}  DONE" in stdout
+
+
+def _holds(house: House, process: subprocess.Popen[str]) -> bool:
+    holder = WorkspaceLock.holder(house.folder / "lock")
+    return holder is not None and holder.pid == process.pid
 
 
 def test_run_works_on_what_was_left_and_says_so(house: House) -> None:

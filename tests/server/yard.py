@@ -105,6 +105,7 @@ async def serving(
     requests_per_minute: float = 1_000_000,
     verify: Verify | None = None,
     largest_upload: int = LARGEST_UPLOAD,
+    proxies: str = "",
 ) -> AsyncIterator[Yard]:
     engines = {
         name: await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, clock=clock)
@@ -112,7 +113,7 @@ async def serving(
     }
     yard = Yard(engines)
     identity = Identity(yard.tenants, Limits(requests_per_minute), verify, largest_upload)
-    listener = network_listener(build_app(yard.tenants, identity), certificate="", key="", proxies="")
+    listener = network_listener(build_app(yard.tenants, identity), certificate="", key="", proxies=proxies)
     sock = listen_on("127.0.0.1", 0)
     yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
     running = asyncio.create_task(listener.serve([sock]))

@@ -95,10 +95,18 @@ class Context:
             )
             stack.push_async_callback(shared.close)
             await shared.join(patience=HOLDER_SECONDS)
+            if shared.attached and not finish:
+                self._tell_holder()
             self._engine = shared.engine
             yield shared.client(self.profile.identity)
             if self._engine is not None and work and finish:
                 await self._finish(self._engine.idle(), self._engine)
+
+    def _tell_holder(self) -> None:
+        from sealyard.storage.lock import WorkspaceLock, held_by
+
+        holder = WorkspaceLock.holder(Places(self.folder).lock)
+        self.out.note(f"{held_by(holder).message} This one takes over when that goes.")
 
     async def settle(self, client: Client, task_id: str) -> None:
         """Waits until no task is queued or running, on a server until this one needs no worker; shows how it goes."""

@@ -107,6 +107,8 @@ async def _run(ctx: Context) -> int:
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        if telling.done():
+            await telling
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
     counts = Counter(ended.values())
