@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.text import Text
 from textual.pilot import Pilot
 
-from sealyard.client.demo import DEVELOPER, GATEWAY, OWNER, DemoPlace, populated_demo, throw_away
+from sealyard.client.demo import GATEWAY, OWNER, DemoPlace, populated_demo, throw_away
 from sealyard.client.profiles import own_profiles
+from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
 from sealyard.client.settings_values import FirstScreen
 from sealyard.model.requests import PackageRequest
@@ -185,13 +186,18 @@ class _Stage:
         path = self._firmware / name
         with path.open("wb") as file:
             file.truncate(size)
-        developer = await self._connection.connect(DEVELOPER)
+        developer = await self._client("developer")
         firmware = await developer.upload(path)
         request = PackageRequest(config=GATEWAY, firmware=(firmware,), name=path.stem.replace("-", " "))
         task = await developer.create_package(request)
-        owner = await self._connection.connect(OWNER)
+        owner = await self._client("owner")
         await owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
         return task.id
+
+    async def _client(self, who: str) -> Client:
+        profile = own_profiles(self._place.folder).named(who)
+        assert profile is not None
+        return await self._connection.connect(profile, lambda _: None)
 
 
 def _share(place: Dashboard, task_id: str) -> float:

@@ -46,7 +46,7 @@ class Yard:
     def terminal(self, name: str, *options: str) -> Iterator[TmuxTerminal]:
         environ = {**self.environ, "SEALYARD_DOWNLOADS": str(self.root / "downloads" / name)}
         with terminal([SEALYARD, "--profile", name, *options], environ, (120, 40)) as found:
-            found.until(rf"USER:{name} ", "● ready")
+            found.until(rf"USER:{name} \(", "● ready")
             yield found
 
     def downloads(self, name: str) -> list[Path]:
@@ -77,12 +77,15 @@ def test_the_second_application_attaches_approves_and_takes_over_from_the_first(
         second.press("?")
         second.until("Attached: another process of this machine holds the workspace")
         second.press("Escape")
+        second.until_gone("Help: ")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "one.bin", 500_000))
         approve(second, "one.bin")
         first.press("1")
         first.until("came down", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
+        first.press("Escape")
+        first.until_gone("came down")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "two.bin", 500_000))
         first.leave()
@@ -126,12 +129,12 @@ class Server:
         self._process = subprocess.Popen(
             [SEALYARD, "serve", "--listen", listen, "--stop-within", "0s"],
             env=self._yard.environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
             if found := re.search(r"Serving yard on (http://\S+);", line):
                 self.address = found[1]
                 return
@@ -163,7 +166,7 @@ def at(server: Server, yard: Yard, name: str) -> Iterator[TmuxTerminal]:
     )
     yard.command("login", server.address, environ=environ, given=token[0])
     with terminal([SEALYARD], environ, (120, 40)) as found:
-        found.until(f"USER:{name} ", "yard on 127.0.0.1", "● ready")
+        found.until(rf"USER:{name} \(", "yard on 127.0.0.1", "● ready")
         yield found
 
 
@@ -176,6 +179,7 @@ def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
         developer.press("?")
         developer.until("Four eyes, on a server: people are authenticated", "At the server 127.0.0.1")
         developer.press("Escape")
+        developer.until_gone("Help: ")
 
         ask_for_package(developer, real_file(tmp_path / "fw" / "one.bin", 3_000_000))
         owner.press("3")
@@ -185,7 +189,9 @@ def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
         owner.settle()
         owner.type("gateway")
         owner.press("Tab")
+        owner.settle()
         owner.type("tested on the bench")
+        owner.until("tested on the bench")
 
         server.stop()
         for each in (developer, owner):

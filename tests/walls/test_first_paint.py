@@ -33,6 +33,7 @@ sys.exit(main([]))
 AFTER_IT = {
     # the engine, and what it stands on
     "sealyard.client.embedded",
+    "sealyard.client.sharing",
     "sealyard.engine.engine",
     "sealyard.storage.documents",
     "sealyard.crypto",
@@ -43,6 +44,8 @@ AFTER_IT = {
     "tinydb",
     "keyring",
     "httpx",
+    "litestar",
+    "uvicorn",
     "watchfiles",
     # what goes on beside the screens
     "sealyard.client.downloads",

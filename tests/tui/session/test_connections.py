@@ -15,7 +15,7 @@ from sealyard.client.link import Link
 from sealyard.client.profiles import Profile, own_profiles
 from sealyard.client.protocol import Client
 from sealyard.client.sharing import SharedWorkspace
-from sealyard.model.errors import AuthenticationError, UsageError
+from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.lock import WorkspaceLock
 from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
@@ -72,6 +72,21 @@ async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so
         assert second.way is Way.HOLDS
         assert [each.connected for each in links] == [True, False, True]
         assert WorkspaceLock.holder(demo.folder / "lock") is not None
+
+
+async def test_who_cannot_unlock_the_keys_learns_so_when_it_would_take_over(demo: DemoPlace) -> None:
+    second = WorkspaceConnection(demo.folder, "another passphrase")
+    try:
+        async with connection(demo) as first:
+            await entered(first, person(demo, "developer"))
+            owner = await entered(second, person(demo, "owner"))
+            await owner.workspace()
+        async with asyncio.timeout(LIMIT):
+            with pytest.raises(KeyStoreLockedError):
+                await owner.tasks(TaskFilter())
+        assert second.way is Way.ATTACHED
+    finally:
+        await second.close()
 
 
 async def test_one_person_of_an_attached_application_after_the_other_and_only_the_latest_line_is_told(
