@@ -73,7 +73,7 @@ from sealyard.model.tasks import (
     Verdict,
 )
 from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
-from sealyard_tui.session.connections import OnLink
+from sealyard_tui.session.connections import OnLink, OnTrouble
 from sealyard_tui.session.messages import Way
 
 LOST = ConnectionLostError("seal.example does not answer.", "See that the server runs and the network leads there.")
@@ -872,6 +872,7 @@ class WorldConnection:
     read_only = False
 
     def __init__(self, world: World, gate: asyncio.Event | None = None, way: Way = Way.HOLDS, host: str = "") -> None:
+        self.on_trouble: OnTrouble = lambda _: None
         self.way = way
         self.host = host
         self.held = world.held

@@ -243,7 +243,8 @@ class SealyardApp(App[None]):
         try:
             await work
         except SealyardError as error:
-            if not (reading and isinstance(error, ConnectionLostError)):
+            lost = isinstance(error, ConnectionLostError) or self.standing.engine is EngineState.RECONNECTING
+            if not (reading and lost):
                 self.show_error(error)
         except Exception as error:
             log.exception("a fault in %s", getattr(work, "__qualname__", "a worker"))
@@ -277,7 +278,8 @@ class SealyardApp(App[None]):
             self._failed(event.error)
             return
         if why:
-            self.notify(safe_text(why), severity="warning", markup=False)
+            title = "No line to the workspace" if event.state is EngineState.RECONNECTING else ""
+            self.notify(safe_text(why), title=title, severity="warning", markup=False)
         if event.state in (EngineState.READY, EngineState.READ_ONLY):
             self.begin(self, self._arrive(), group="arrive", reading=True)
 

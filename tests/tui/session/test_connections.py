@@ -15,7 +15,7 @@ from sealyard.client.link import Link
 from sealyard.client.profiles import Profile, own_profiles
 from sealyard.client.protocol import Client
 from sealyard.client.sharing import SharedWorkspace
-from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
+from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.lock import WorkspaceLock
 from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
@@ -74,17 +74,29 @@ async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so
         assert WorkspaceLock.holder(demo.folder / "lock") is not None
 
 
-async def test_who_cannot_unlock_the_keys_learns_so_when_it_would_take_over(demo: DemoPlace) -> None:
+async def test_who_cannot_unlock_the_keys_is_told_so_when_it_would_take_over_and_waits_for_another(
+    demo: DemoPlace,
+) -> None:
+    told: asyncio.Queue[SealyardError] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
     second = WorkspaceConnection(demo.folder, "another passphrase")
+
+    def on_trouble(error: SealyardError) -> None:
+        loop.call_soon_threadsafe(told.put_nowait, error)
+
+    second.on_trouble = on_trouble
     try:
         async with connection(demo) as first:
             await entered(first, person(demo, "developer"))
             owner = await entered(second, person(demo, "owner"))
             await owner.workspace()
+        asking = asyncio.create_task(owner.workspace())
         async with asyncio.timeout(LIMIT):
-            with pytest.raises(KeyStoreLockedError):
-                await owner.tasks(TaskFilter())
+            assert isinstance(await told.get(), KeyStoreLockedError)
         assert second.way is Way.ATTACHED
+        async with connection(demo) as third, asyncio.timeout(LIMIT):
+            await entered(third, person(demo, "developer"))
+            assert (await asking).subject == "USER:owner"
     finally:
         await second.close()
 

@@ -13,7 +13,7 @@ from textual.widgets import Input, TextArea
 from tui_world import LOST, NOW, World, WorldConnection, task
 
 from sealyard.client.link import Link
-from sealyard.model.errors import AuthenticationError, ConnectionLostError, Reach
+from sealyard.model.errors import AuthenticationError, ConnectionLostError, KeyStoreLockedError, Reach
 from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
@@ -215,6 +215,21 @@ async def test_who_takes_the_workspace_over_is_told(world: World) -> None:
         await shows(pilot, "Who held the workspace has gone")
         await pilot.press("question_mark")
         await shows(pilot, "Holds the workspace")
+
+
+async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(world: World) -> None:
+    app = make_app(world, connection=WorldConnection(world, way=Way.ATTACHED))
+    locked = KeyStoreLockedError("The passphrase of the key store is wrong.")
+    async with running(app) as pilot:
+        await lose(app, pilot)
+        line_of(app).on_trouble(locked)
+        await shows(pilot, "No line to the workspace", locked.message)
+        world.fail["tasks"] = locked
+        world.lost = None
+        await pilot.press("r")
+        await settled(pilot)
+        assert isinstance(app.screen, Place)
+        assert app.standing.engine is EngineState.RECONNECTING
 
 
 async def test_a_server_that_is_not_there_yet_is_waited_for(world: World) -> None:

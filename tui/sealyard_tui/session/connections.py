@@ -18,7 +18,7 @@ from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
 from sealyard.client.threaded import on_thread
-from sealyard.model.errors import WorkspaceHeldError
+from sealyard.model.errors import SealyardError, WorkspaceHeldError
 from sealyard_tui.session.messages import Way
 
 if TYPE_CHECKING:
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     from sealyard.client.sharing import SharedWorkspace
 
 OnLink = Callable[[Link], None]
+OnTrouble = Callable[[SealyardError], None]
 
 
 class Connection(Protocol):
     """A workspace on which one can be several people, one at a time."""
+
+    on_trouble: OnTrouble
+    """Told on any thread why the workspace cannot be taken over, or others not be let in; it goes on as it can."""
 
     @property
     def way(self) -> Way:
@@ -76,6 +80,7 @@ class WorkspaceConnection:
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
         """``group``: of this machine, whose members may attach too."""
+        self.on_trouble: OnTrouble = _untold
         self.read_only = read_only
         self.held: WorkspaceHeldError | None = None
         self.way = Way.READS if read_only else Way.HOLDS
@@ -133,6 +138,7 @@ class WorkspaceConnection:
             listen=False,
             group=self._group,
             on_take_over=self._took_over,
+            on_trouble=self._had_trouble,
         )
         await self._lines.thread.call(shared.join())
         self._shared, self._engine = shared, shared.engine
@@ -145,6 +151,9 @@ class WorkspaceConnection:
     def _took_over(self) -> None:
         self.way = Way.HOLDS
 
+    def _had_trouble(self, error: SealyardError) -> None:
+        self.on_trouble(error)
+
 
 class ServerConnection:
     """A server, by the network."""
@@ -154,6 +163,7 @@ class ServerConnection:
 
     def __init__(self, url: str, token_of: Callable[[Profile], str], *, read_only: bool = False) -> None:
         """``token_of`` may take its time, and raises :class:`AuthenticationError` where there is no token."""
+        self.on_trouble: OnTrouble = _untold
         self.read_only = read_only
         self.host = urlsplit(url).netloc
         self._token_of = token_of
@@ -197,4 +207,8 @@ class _Lines:
 
 
 def _unheard(_: Link) -> None:
+    return None
+
+
+def _untold(_: SealyardError) -> None:
     return None

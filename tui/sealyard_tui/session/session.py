@@ -54,6 +54,11 @@ class Session:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._line_moved, promised, link, post)
 
+        def on_trouble(error: SealyardError) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._tell, post, error)
+
+        self.connection.on_trouble = on_trouble
         try:
             client = await self.connection.connect(self.profile, on_link)
             info = await self._first_answer(client, post)

@@ -21,7 +21,7 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog
 from sealyard_tui.screens.upload.form import Part
 from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.connections import OnLink
+from sealyard_tui.session.connections import OnLink, OnTrouble
 from sealyard_tui.session.messages import Way
 from sealyard_tui.session.session import Session
 
@@ -40,6 +40,7 @@ class OpenEngine:
 
     def __init__(self, client: EmbeddedClient) -> None:
         self._client = client
+        self.on_trouble: OnTrouble = lambda _: None
 
     async def connect(self, profile: Profile, on_link: OnLink) -> EmbeddedClient:
         return self._client.as_subject(profile.identity)
