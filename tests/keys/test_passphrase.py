@@ -26,6 +26,24 @@ def test_the_systemd_credential_comes_second(tmp_path: Path) -> None:
     assert find_passphrase(credential(tmp_path, "größe 1 \n".encode()), lambda: "asked") == "größe 1 "
 
 
+def test_what_is_of_a_tenant_comes_before_what_is_of_all(tmp_path: Path) -> None:
+    environ = credential(tmp_path, b"credential") | {"SEALYARD_PASSPHRASE": "variable"}
+    assert find_passphrase(environ, tenant="acme-eu") == "variable"
+    (tmp_path / "sealyard-passphrase-acme-eu").write_text("own credential")
+    assert find_passphrase(environ, tenant="acme-eu") == "own credential"
+    environ["SEALYARD_PASSPHRASE_ACME_EU"] = "own variable"
+    assert find_passphrase(environ, tenant="acme-eu") == "own variable"
+    assert find_passphrase(environ, tenant="other") == find_passphrase(environ) == "variable"
+
+
+def test_a_tenants_name_leads_to_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "sealyard-passphrase-x").write_text("another's")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+    with pytest.raises(KeyStoreLockedError):
+        find_passphrase(environ, tenant="/../../sealyard-passphrase-x")
+
+
 @pytest.mark.parametrize("environ", [{}, {"SEALYARD_PASSPHRASE": ""}, {"CREDENTIALS_DIRECTORY": "/nowhere"}])
 def test_a_person_is_asked_last(environ: dict[str, str]) -> None:
     assert find_passphrase(environ, lambda: "asked") == "asked"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from sealyard.client.profiles import chosen_workspace
 from sealyard.client.workspaces import passphrase_for, workspace_file
 from sealyard.model.access import SYSTEM
 from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import safe_text
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
@@ -71,9 +73,11 @@ async def _serve(ctx: Context) -> int:
     service = await Service.open(settings, engines)
     try:
         ctx.out.step(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
-        await stop.wait()
+        await service.until(stop)
+        # The next signal is about the end: it is not to wait for anything any more.
+        stop.clear()
     finally:
-        await service.stop()
+        await service.stop(hurry=stop)
     ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
     return ExitCode.DONE
 
@@ -127,6 +131,8 @@ def _named(pairs: list[str]) -> dict[str, str]:
         name, equals, folder = each.partition("=")
         if not name or not equals or not folder:
             raise UsageError(f"{each!r} is no tenant.", "Write NAME=DIR.")
+        if name in found:
+            raise UsageError(f"There are two tenants {name!r}.", "Give each a name of its own.")
         found[name] = folder
     return found
 
@@ -137,8 +143,12 @@ def _tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, st
     if not named:
         folder = _folder(ctx)
         named = {workspace_file(folder).name: folder}
-    ask = ask_passphrase if at_terminal() else None
-    return {name: (folder, passphrase_for(folder, os.environ, ask)) for name, folder in named.items()}
+    return {name: (folder, _passphrase(name, folder)) for name, folder in named.items()}
+
+
+def _passphrase(tenant: str, folder: Path) -> str | None:
+    ask = partial(ask_passphrase, f"Passphrase of {safe_text(tenant, 60)}'s key store: ") if at_terminal() else None
+    return passphrase_for(folder, os.environ, ask, tenant=tenant)
 
 
 def _folder(ctx: Context) -> Path:

@@ -91,6 +91,10 @@ class Host:
         """Somebody whom an issuer vouches for, with the roles that it says."""
         await self.call(self.engine.roles.arrive(subject, roles))
 
+    async def finish(self, seconds: float) -> int:
+        """Workers are given no more tasks, and what runs may end for so long; what is left running after it."""
+        return await self.call(self.engine.scheduler.rest(seconds))
+
     async def rest(self, seconds: float) -> int:
         """Tells listeners of no more events and workers of no more tasks; what is left running after so long."""
 

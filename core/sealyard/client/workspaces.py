@@ -19,15 +19,17 @@ def workspace_file(folder: Path) -> WorkspaceFile:
     return read_workspace(Places(folder))
 
 
-def passphrase_for(folder: Path, environ: Mapping[str, str], ask: Callable[[], str] | None) -> str | None:
+def passphrase_for(
+    folder: Path, environ: Mapping[str, str], ask: Callable[[], str] | None, *, tenant: str = ""
+) -> str | None:
     """What opens the workspace's key store; None where the OS keyring holds the master key.
 
-    ``ask`` only where a person sits at a terminal. Raises :class:`WorkspaceError`, and
-    :class:`KeyStoreLockedError` where nobody says the passphrase.
+    ``tenant``: its name where a server has several. ``ask`` only where a person sits at a terminal. Raises
+    :class:`WorkspaceError`, and :class:`KeyStoreLockedError` where nobody says the passphrase.
     """
     if workspace_file(folder).key_store is not KeyStore.PASSPHRASE:
         return None
-    passphrase = find_passphrase(environ, ask)
+    passphrase = find_passphrase(environ, ask, tenant)
     hide(passphrase)
     return passphrase
 

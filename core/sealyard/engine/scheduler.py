@@ -79,6 +79,11 @@ class Scheduler:
         return None if place is None else self._pace.of_queued(place[0], task.total_bytes, place[1])
 
     @property
+    def resting(self) -> bool:
+        """Whether nothing is begun any more, for the engine is about to close."""
+        return self._resting
+
+    @property
     def queued(self) -> int:
         """How many tasks wait for a place."""
         return len(self._queue)

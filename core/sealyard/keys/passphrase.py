@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,13 +12,15 @@ VARIABLE = "SEALYARD_PASSPHRASE"
 CREDENTIAL = "sealyard-passphrase"
 
 
-def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None = None) -> str:
+def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None = None, tenant: str = "") -> str:
     """The environment variable, then the systemd credential, then what ``prompt`` answers, if one is given.
 
+    Of a ``tenant`` those of its own come first: ``SEALYARD_PASSPHRASE_ACME`` and ``sealyard-passphrase-acme``.
     Give ``prompt`` only where a person sits at a terminal. Raises :class:`KeyStoreLockedError` naming the
     three ways.
     """
-    found = environ.get(VARIABLE) or _credential(environ) or (prompt() if prompt else "")
+    found = (_own(environ, tenant) if tenant else "") or environ.get(VARIABLE) or _credential(environ, CREDENTIAL)
+    found = found or (prompt() if prompt else "")
     if not found:
         raise KeyStoreLockedError(
             "The key store needs its passphrase.",
@@ -26,15 +29,20 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
     return found
 
 
-def _credential(environ: Mapping[str, str]) -> str:
+def _own(environ: Mapping[str, str], tenant: str) -> str:
+    variable = f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', tenant.upper())}"
+    return environ.get(variable) or _credential(environ, f"{CREDENTIAL}-{re.sub('[^A-Za-z0-9_.-]', '_', tenant)}")
+
+
+def _credential(environ: Mapping[str, str], name: str) -> str:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         return ""
     try:
-        return (Path(folder) / CREDENTIAL).read_text(encoding="utf-8").rstrip("\r\n")
+        return (Path(folder) / name).read_text(encoding="utf-8").rstrip("\r\n")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError):
         raise KeyStoreLockedError(
-            f"The systemd credential {CREDENTIAL} cannot be read.", "It is a text file with the passphrase."
+            f"The systemd credential {name} cannot be read.", "It is a text file with the passphrase."
         ) from None

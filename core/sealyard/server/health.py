@@ -69,6 +69,8 @@ async def readiness(hosts: Iterable[Host]) -> Readiness:
 
 
 async def _checks(host: Host) -> tuple[Check, ...]:
+    if host.engine.scheduler.resting:
+        return (Check(name="stopping", ok=False),)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return (await host.call(host.engine.readiness.health())).checks

@@ -76,6 +76,10 @@ class LocalServer:
             await asyncio.gather(serving, sending, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
+    def cut(self) -> None:
+        """Once it stops: waits for no answer any more."""
+        self._listener.cut()
+
 
 def _complain(running: asyncio.Task[None]) -> None:
     if not running.cancelled() and (error := running.exception()) is not None:

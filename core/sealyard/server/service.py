@@ -6,7 +6,10 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from litestar.types import ASGIApp
+
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.model.errors import StorageError
 from sealyard.server.app import build_app
 from sealyard.server.exchanges import Observed
 from sealyard.server.identity import Identity
@@ -38,24 +41,65 @@ class Service:
         self.address = ""
         self._listener: Listener | None = None
         self._local: list[LocalServer] = []
-        self._running: list[asyncio.Task[None]] = []
+        self._serving: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> Service:
         """``engines``: by tenant; from now on the service closes them.
 
-        Raises :class:`UsageError` for an address that cannot be listened on.
+        Raises :class:`UsageError` for an address that cannot be listened on, or not so, and for certificates.
         """
+        service = cls(settings, engines)
         try:
             host, port = parse_address(settings.listen)
             require_guarded(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
-            service = cls(settings, engines)
             await service._listen(host, port)
         except BaseException:
-            for each in engines.values():
-                await each.close()
+            await service._close()
             raise
         return service
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Returns when ``stop`` is set. Raises what ends the listening before."""
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({stopping, *self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for each in done:
+            await each
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Running work may finish for a while, and calls are answered meanwhile; what is left then is handed back to
+        the next start, events end, and calls are cut. ``hurry``: without waiting, from the moment it is set.
+        """
+        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
+        finishing = asyncio.create_task(self._finish(self._settings.stop_seconds))
+        await asyncio.wait({finishing, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        finishing.cancel()
+        await asyncio.wait({finishing})
+        if left := await self._finish(0):
+            log.warning("%d running tasks are handed back: they go on at the next start", left)
+        closing = asyncio.create_task(self._close())
+        await asyncio.wait({closing, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        self._cut()
+        await closing
+
+    async def _finish(self, seconds: float) -> int:
+        """How many tasks were still running then."""
+        return sum(await asyncio.gather(*(each.host.finish(seconds) for each in self._engines.values())))
+
+    def _cut(self) -> None:
+        for each in (self._listener, *self._local):
+            if each is not None:
+                each.cut()
+
+    async def _close(self) -> None:
+        for each in self._engines.values():
+            await each.host.rest(0)
+        if self._listener is not None:
+            self._listener.stop()
+        await asyncio.gather(*self._serving, *(each.stop() for each in self._local), return_exceptions=True)
+        await asyncio.gather(*(each.close() for each in self._engines.values()))
 
     async def _listen(self, host: str, port: int) -> None:
         settings = self._settings
@@ -66,38 +110,31 @@ class Service:
         scrape = metrics_call(metrics, self.tenants, anywhere=settings.metrics_anywhere)
         app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
         observed = Observed(app, metrics.observe, log_exchange)
-        for name, each in self._engines.items():
-            local = LocalServer(
-                each.host,
-                group=settings.socket_group,
-                webhooks_to_private=settings.webhooks_to_private,
-                shared=(name, observed),
-            )
-            await local.start()
-            self._local.append(local)
-        proxies = settings.proxy_addresses if settings.behind_proxy else ""
         self._listener = network_listener(
             observed,
             certificate=settings.tls_certificate,
             key=settings.tls_key,
-            proxies=proxies,
+            proxies=settings.proxy_addresses if settings.behind_proxy else "",
         )
         sock = listen_on(host, port)
+        self._serving.append(asyncio.create_task(self._listener.serve([sock])))
         port = sock.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         self.address = f"{'https' if settings.tls else 'http'}://{shown}:{port}"
-        self._serving = asyncio.create_task(self._listener.serve([sock]))
+        for name, each in self._engines.items():
+            await self._let_in(name, each, observed)
 
-    async def stop(self) -> None:
-        """No new calls; events end; running work may finish for a while, else it is handed back to the next start."""
-        rests = [each.host.rest(self._settings.stop_seconds) for each in self._engines.values()]
-        resting = asyncio.gather(*rests)
-        if self._listener is not None:
-            self._listener.stop()
-        for each in self._local:
-            await each.stop()
-        await asyncio.gather(self._serving, return_exceptions=True)
-        if left := sum(await resting):
-            log.warning("%d running tasks are handed back: they go on at the next start", left)
-        for engine in self._engines.values():
-            await engine.close()
+    async def _let_in(self, tenant: str, engine: EmbeddedClient, app: ASGIApp) -> None:
+        """Others of this machine, to its own socket; where there can be none, the network is enough."""
+        settings = self._settings
+        local = LocalServer(
+            engine.host,
+            group=settings.socket_group,
+            webhooks_to_private=settings.webhooks_to_private,
+            shared=(tenant, app),
+        )
+        self._local.append(local)
+        try:
+            await local.start()
+        except StorageError as error:
+            log.warning("%s", error)

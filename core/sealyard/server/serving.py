@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,10 @@ class Listener(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
+
+    def cut(self) -> None:
+        """Once it stops: waits for no answer any more."""
+        self.force_exit = True
 
 
 class _PeerProtocol(HttpToolsProtocol):
@@ -72,10 +77,12 @@ def local_listener(app: ASGIApp, tenant: str) -> Listener:
 
 
 def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) -> Listener:
-    """``proxies``: addresses whose forwarding headers are believed; empty: nobody's."""
-    if certificate:
-        require_readable(certificate, "certificate")
-        require_readable(key or certificate, "private key")
+    """``proxies``: addresses whose forwarding headers are believed; empty: nobody's.
+
+    Raises :class:`UsageError` and :class:`StorageError` for certificate and key.
+    """
+    if certificate or key:
+        require_pair(certificate, key or certificate)
     return Listener(
         _config(
             app,
@@ -146,6 +153,27 @@ def listen_on(host: str, port: int) -> socket.socket:
             "Choose another address (--listen).",
         ) from error
     return sock
+
+
+def require_pair(certificate: str, key: str) -> None:
+    """A certificate and its private key, in PEM."""
+    if not certificate:
+        raise UsageError("There is a private key and no certificate.", "Name it by --tls-certificate.")
+    require_readable(certificate, "certificate")
+    require_readable(key, "private key")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
+    except ssl.SSLError as error:
+        raise UsageError(
+            f"{safe_text(certificate)} and {safe_text(key)} are no certificate and its private key"
+            f" ({safe_text(error.reason or 'no PEM')}).",
+            "Give both in PEM; the certificate first, then those above it.",
+        ) from error
+
+
+def _no_passphrase() -> str:
+    """Nobody is asked for one while a server starts."""
+    raise UsageError("The private key of the certificate lies under a passphrase.", "Give one without.")
 
 
 def require_readable(path: str, what: str) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 
 LogForm = Literal["json", "text"]
@@ -78,4 +80,8 @@ def read_server_settings(path: Path) -> ServerSettings:
     """Raises :class:`UsageError` for the first key that is not understood, and where there is no such file."""
     from sealyard.client.settings import convert, read_toml
 
-    return convert(read_toml(path, must_exist=True), ServerSettings, str(path))
+    if not path.exists():
+        raise UsageError(
+            f"{safe_text(str(path))} is not there.", "`sealyard serve --example` prints one to begin with."
+        )
+    return convert(read_toml(path), ServerSettings, str(path))

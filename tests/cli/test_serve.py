@@ -1,0 +1,251 @@
+"""`sealyard serve` as a process: what it says, what it refuses, and how signals end it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from shell import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
+
+from sealyard.client.settings import read_toml
+from sealyard.server.settings import ServerSettings, read_server_settings
+from sealyard.storage.lock import WorkspaceLock
+
+ANY_PORT = ("--listen", "127.0.0.1:0")
+
+
+class Serving:
+    """A server that runs; ``address`` is what it says of itself."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self._log = log
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Serving "), (line, log.read_text())
+        self.address = next(word for word in line.split() if word.startswith("http")).rstrip(";")
+
+    def ends(self, *signals: signal.Signals) -> int:
+        for each in signals:
+            self.process.send_signal(each)
+        return self.process.wait(LIMIT)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Each of its log is one JSON object."""
+        return [json.loads(each) for each in self.log.splitlines()]
+
+
+@contextmanager
+def serving(house: House, log: Path, *options: object) -> Iterator[Serving]:
+    words = command(*house.asks("admin", "serve", *(options or ANY_PORT)))
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+    try:
+        yield Serving(process, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def refused(house: House, *options: object, **more: Any) -> Ran:
+    """One that does not start; nothing stays locked."""
+    ran = spawned(*house.asks("admin", "serve", *options), **more)
+    assert WorkspaceLock.holder(house.folder / "lock") is None
+    assert not (house.folder / "socket").exists()
+    return ran
+
+
+def token(house: House, subject: str) -> str:
+    return str(house.value("admin", "token", "create", "test", "--subject", subject)["secret"])
+
+
+# ---- from its start to its end
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_and_leaves_in_good_order(
+    house: House, tmp_path: Path, ending: signal.Signals
+) -> None:
+    with serving(house, tmp_path / "log") as server:
+        assert server.address.startswith("http://127.0.0.1:")
+        assert httpx.get(f"{server.address}/healthz").json() == {"alive": True}
+        assert httpx.get(f"{server.address}/readyz").status_code == 200
+        assert (house.folder / "socket").exists()
+        assert house.run("admin", "subject", "add", "anna").code == 0
+        assert server.ends(ending) == 0
+        assert all(each["level"] == "INFO" for each in server.lines)
+    assert WorkspaceLock.holder(house.folder / "lock") is None
+    assert not (house.folder / "socket").exists()
+    assert house.run("admin", "subject", "add", "berta").code == 0
+
+
+def test_a_second_signal_ends_the_waiting_for_work(house: House, tmp_path: Path) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(1 << 20) * 300)
+    with serving(house, tmp_path / "log", *ANY_PORT, "--stop-within", "1h") as server:
+        task = house.value("developer", "encrypt", large, "--device", "gateway", "--no-wait")
+        eventually(lambda: house.value("developer", "show", task["id"])["status"] == "RUNNING")
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: httpx.get(f"{server.address}/readyz").status_code == 503)
+        assert server.ends(signal.SIGTERM) == 0
+        assert "handed back" in server.log
+    assert house.value("developer", "show", task["id"])["status"] == "RUNNING"
+    assert WorkspaceLock.holder(house.folder / "lock") is None
+
+
+def test_a_killed_server_is_no_obstacle_to_the_next(house: House, tmp_path: Path) -> None:
+    with serving(house, tmp_path / "log") as server:
+        server.ends(signal.SIGKILL)
+    with serving(house, tmp_path / "log") as server:
+        assert house.run("admin", "subject", "add", "anna").code == 0
+        assert server.ends(signal.SIGTERM) == 0
+
+
+def test_a_second_server_and_a_server_beside_an_application_are_told_who_holds_the_workspace(
+    house: House, tmp_path: Path
+) -> None:
+    with serving(house, tmp_path / "log") as server:
+        second = spawned(*house.asks("admin", "serve", *ANY_PORT))
+        assert second.code == 6
+        assert f"held by process {server.process.pid} " in second.err
+        assert ": serve)" in second.err
+        assert httpx.get(f"{server.address}/healthz").status_code == 200
+
+
+# ---- what it refuses
+
+
+def test_an_address_in_use_is_said_and_nothing_stays_locked(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = refused(house, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert ran.code == 2
+    assert "Address already in use" in ran.err
+
+
+def test_plain_http_to_other_machines_is_refused(house: House) -> None:
+    ran = refused(house, "--listen", "0.0.0.0:0")
+    assert ran.code == 2
+    assert "in the clear" in ran.err
+    assert "--tls-certificate" in ran.err
+
+
+def test_without_the_passphrase_it_ends_with_7(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEALYARD_PASSPHRASE")
+    ran = refused(house, *ANY_PORT, stdin=subprocess.DEVNULL)
+    assert ran.code == 7
+    assert "SEALYARD_PASSPHRASE" in ran.err
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", "a wrong one")
+    assert refused(house, *ANY_PORT).code == 7
+
+
+def test_each_tenant_may_have_a_passphrase_of_its_own(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", "of the others")
+    monkeypatch.setenv("SEALYARD_PASSPHRASE_ACME_EU", PASSPHRASE)
+    with serving(house, tmp_path / "log", *ANY_PORT, "--tenant", f"acme-eu={house.folder}") as server:
+        assert server.ends(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listn = '127.0.0.1:0'", ("listn", "listen")),
+        ("behind_proxy = 'yes'", ("behind_proxy", "true or false")),
+        ("requests_per_minute = 0", ("requests_per_minute", "1")),
+        ("log = 'xml'", ("log", "json")),
+        ("[oidc]\nisuer = 'x'", ("oidc.isuer", "oidc.issuer")),
+        ("[tenants]\nacme = 7", ("tenants",)),
+        ("listen = ", ("TOML",)),
+    ],
+)
+def test_a_settings_file_that_is_wrong_is_named_with_key_and_what_was_expected(
+    house: House, tmp_path: Path, text: str, said: tuple[str, ...]
+) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text(text)
+    ran = house.run("admin", "serve", "--config", path)
+    assert ran.code == 2
+    for each in (str(path), *said):
+        assert each in ran.err
+
+
+def test_a_settings_file_that_is_not_there_is_said(house: House, tmp_path: Path) -> None:
+    ran = house.run("admin", "serve", "--config", tmp_path / "nowhere.toml")
+    assert ran.code == 2
+    assert "nowhere.toml is not there" in ran.err
+    assert "serve --example" in ran.err
+
+
+def test_the_example_reads_back_as_the_defaults(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text(house.run("admin", "serve", "--example").out)
+    assert read_server_settings(path) == ServerSettings()
+    assert set(read_toml(path)) == set(ServerSettings.__struct_fields__)
+
+
+def test_options_count_more_than_the_file(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text(f"listen = '0.0.0.0:0'\nlog = 'text'\n[tenants]\nacme = '{house.folder}'\n")
+    with serving(house, tmp_path / "log", "--config", path, *ANY_PORT, "--log", "json") as server:
+        assert httpx.get(f"{server.address}/healthz").status_code == 200
+        assert server.ends(signal.SIGTERM) == 0
+        assert server.lines
+
+
+# ---- TLS
+
+
+def test_curl_trusts_its_certificate(house: House, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    making = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    naming = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    subprocess.run([*making, *naming, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    secret = token(house, "USER:developer")
+    options = ("--listen", "0.0.0.0:0", "--tls-certificate", certificate, "--tls-key", key)
+    with serving(house, tmp_path / "log", *options) as server:
+        url = server.address.replace("0.0.0.0", "localhost") + "/api/v1/workspace"
+        asking = ["curl", "-s", "-H", f"Authorization: Bearer {secret}", url]
+        trusting = subprocess.run([*asking, "--cacert", certificate], capture_output=True, timeout=LIMIT, check=False)
+        assert json.loads(trusting.stdout)["subject"] == "USER:developer"
+        assert subprocess.run(asking, capture_output=True, timeout=LIMIT, check=False).returncode == 60
+
+
+# ---- the log
+
+
+def test_the_log_is_lines_of_json_without_a_secret(house: House, tmp_path: Path) -> None:
+    secret = token(house, "USER:developer")
+    with serving(house, tmp_path / "log") as server:
+        calls = httpx.Client(base_url=server.address, headers={"Authorization": f"Bearer {secret}"}, timeout=LIMIT)
+        done = calls.get(f"/api/v1/task/{house.done}").json()
+        link = done["downloadUrl"]
+        assert httpx.get(link).status_code == 200
+        assert httpx.get(link.replace("expires=", "expires=1")).status_code == 403
+        calls.get("/api/v1/workspace", params={"token": secret})
+        calls.get(f"/api/v1/task/{secret}")
+        calls.post("/api/v1/signingTask", json={"deviceConfigId": secret, "inputBase64": 7})
+        assert server.ends(signal.SIGTERM) == 0
+        signature = link.rpartition("signature=")[2]
+        for canary in (secret, secret.rpartition("_")[2], signature, PASSPHRASE):
+            assert canary not in server.log
+        asked = [each for each in server.lines if "path" in each]
+        assert {"GET", "POST"} == {each["method"] for each in asked}
+        assert {200, 403, 404} <= {each["status"] for each in asked}
+        assert "USER:developer" in {each["subject"] for each in asked}

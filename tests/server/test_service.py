@@ -1,0 +1,334 @@
+"""A server from beginning to end: where it listens, what it lets through, and how it stops without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, Yard, found, opened, until
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.local_socket import SOCKET
+from sealyard.client.sharing import attached
+from sealyard.model.errors import SealyardError, StorageError, UsageError
+from sealyard.model.requests import EncryptionRequest
+from sealyard.model.tasks import TaskStatus
+from sealyard.server.service import Service
+from sealyard.server.serving import is_loopback, parse_address, require_guarded
+from sealyard.server.settings import ServerSettings
+from sealyard.storage.lock import WorkspaceLock
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1 << 20
+ANY_PORT = "127.0.0.1:0"
+
+
+class Served(Yard):
+    """A service that runs, with the helpers of the yard."""
+
+    def __init__(self, service: Service, engines: dict[str, EmbeddedClient]) -> None:
+        super().__init__(engines)
+        self.service = service
+        self.base = service.address
+
+
+@asynccontextmanager
+async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncIterator[Served]:
+    """Stopped at the end, where a test has not done so."""
+    folders = folder if isinstance(folder, dict) else {"yard": folder}
+    engines = {name: await opened(each) for name, each in folders.items()}
+    made = await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
+    served = Served(made, engines)
+    try:
+        yield served
+    finally:
+        await served.close()
+        if WorkspaceLock.holder(next(iter(folders.values())) / "lock") is not None:
+            await made.stop()
+
+
+async def refused(folder: Path, **settings: Any) -> SealyardError:
+    """Why it does not start; nothing is left of the try."""
+    with pytest.raises(SealyardError) as caught:
+        await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await opened(folder)})
+    assert WorkspaceLock.holder(folder / "lock") is None
+    assert not (folder / SOCKET).exists()
+    return caught.value
+
+
+def large_file(folder: Path, mebibytes: int) -> Path:
+    path = folder / "large.bin"
+    path.write_bytes(os.urandom(MIB) * mebibytes)
+    return path
+
+
+# ---- where it listens
+
+
+def test_it_listens_on_this_machine_only_unless_something_else_is_said() -> None:
+    host, _ = parse_address(ServerSettings().listen)
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "seal.example"])
+def test_plain_http_to_other_machines_wants_tls_or_a_proxy(host: str) -> None:
+    with pytest.raises(UsageError, match="in the clear"):
+        require_guarded(host, tls=False, behind_proxy=False)
+    require_guarded(host, tls=True, behind_proxy=False)
+    require_guarded(host, tls=False, behind_proxy=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.7.6", "::1", "localhost"])
+def test_plain_http_to_this_machine_wants_nothing(host: str) -> None:
+    require_guarded(host, tls=False, behind_proxy=False)
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1", ":80", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "a:٣"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no address"):
+        parse_address(text)
+
+
+async def test_what_keeps_it_from_starting_leaves_nothing_behind(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        error = await refused(folder, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert "cannot be listened on: Address already in use" in error.message
+    assert "in the clear" in (await refused(folder, listen="0.0.0.0:0")).message
+    assert "no group no-such" in (await refused(folder, socket_group="no-such")).message
+    assert "no address" in (await refused(folder, listen="here")).message
+
+
+async def test_a_proxy_that_is_declared_opens_other_addresses(folder: Path) -> None:
+    async with service(folder, listen="0.0.0.0:0", behind_proxy=True) as served:
+        port = served.base.rpartition(":")[2]
+        assert (await served.raw().get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
+
+
+async def test_where_no_socket_can_be_the_network_is_enough(folder: Path) -> None:
+    (folder / SOCKET).write_text("mine")
+    async with service(folder) as served:
+        assert (await (await served.calls(DEV)).get("/api/v1/workspace")).status_code == 200
+    assert (folder / SOCKET).read_text() == "mine"
+
+
+# ---- TLS
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return made_pair(tmp_path_factory.mktemp("tls"), "server")
+
+
+def made_pair(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
+    """A certificate of this machine that vouches for itself, and its key."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *(options or ("-nodes",))),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+async def test_with_a_certificate_it_speaks_tls_and_nothing_else(folder: Path, pair: tuple[Path, Path]) -> None:
+    certificate, key = pair
+    async with service(folder, tls_certificate=str(certificate), tls_key=str(key)) as served:
+        assert served.base.startswith("https://")
+        port = served.base.rpartition(":")[2]
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        async with httpx.AsyncClient(verify=trusting) as calls:
+            assert (await calls.get(f"{served.base}/healthz")).json() == {"alive": True}
+        async with httpx.AsyncClient() as calls:
+            with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+                await calls.get(f"{served.base}/healthz")
+            with pytest.raises(httpx.RemoteProtocolError):
+                await calls.get(f"http://127.0.0.1:{port}/healthz")
+
+
+async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
+    folder: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    certificate, key = (str(each) for each in pair)
+    _, another = made_pair(tmp_path, "another")
+    closed, closed_key = made_pair(tmp_path, "closed", "-passout", "pass:secret")
+    said = [
+        await refused(folder, tls_certificate=certificate, tls_key=str(another)),
+        await refused(folder, tls_certificate=key, tls_key=key),
+        await refused(folder, tls_key=key),
+        await refused(folder, tls_certificate=str(closed), tls_key=str(closed_key)),
+        await refused(folder, tls_certificate="/nowhere", tls_key=key),
+    ]
+    words = ("no certificate and its private key", "no certificate and", "no certificate.", "passphrase", "/nowhere")
+    for error, word in zip(said, words, strict=True):
+        assert word in error.message
+    assert isinstance(said[-1], StorageError)
+
+
+# ---- what it lets through
+
+
+async def test_tenants_share_a_server_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    await found(tmp_path / "other", "other")
+    async with service({"acme": folder, "other": tmp_path / "other"}) as served:
+        acme, other = await served.calls(DEV, "acme"), await served.calls(DEV, "other")
+        assert (await acme.get("/api/v1/workspace")).json()["name"] == "yard"
+        assert (await other.get("/api/v1/workspace")).json()["name"] == "other"
+        crossed = await acme.get("/api/v1/workspace", headers={"X-SE-TENANT": "other"})
+        nowhere = await acme.get("/api/v1/workspace", headers={"X-SE-TENANT": "nobody"})
+        assert crossed.status_code == nowhere.status_code == 401
+        assert crossed.json() == nowhere.json()
+        # At a workspace's own socket there is one tenant only, whatever is said.
+        for place, name in ((folder, "yard"), (tmp_path / "other", "other")):
+            client = attached(place, DEV)
+            assert (await client.workspace()).name == name
+            await client.close()
+
+
+async def test_bodies_and_rates_have_limits(folder: Path) -> None:
+    async with service(folder, largest_upload_gib=0.001, requests_per_minute=6) as served:
+        calls = await served.calls(DEV)
+        large = await calls.put("/api/v1/upload/0123456789abcdef", content=bytes(2 * MIB))
+        assert (large.status_code, large.json()["code"]) == (413, "too-large")
+        often = await calls.get("/api/v1/workspace")
+        assert (often.status_code, often.json()["code"]) == (429, "too-many-requests")
+        assert 5 <= int(often.headers["Retry-After"]) <= 10
+        assert often.json()["retryAfter"] > 5
+        assert (await (await served.calls(OWNER)).get("/api/v1/workspace")).status_code == 200
+
+
+# ---- how it stops
+
+
+async def test_a_stop_leaves_no_lock_and_no_socket_and_ends_streams_of_events(folder: Path) -> None:
+    async with service(folder) as served:
+        calls = await served.calls(DEV)
+        async with calls.stream("GET", "/api/v1/events") as events:
+            lines = events.aiter_lines()
+            assert (await anext(lines)).startswith(": cursor")
+            await served.service.stop()
+            assert [line async for line in lines if line] == []
+        with pytest.raises(httpx.ConnectError):
+            await calls.get("/healthz")
+    assert WorkspaceLock.holder(folder / "lock") is None
+    assert not (folder / SOCKET).exists()
+
+
+async def test_running_work_may_finish_and_meanwhile_all_is_answered_but_that_it_is_ready(
+    folder: Path, tmp_path: Path
+) -> None:
+    async with service(folder, stop_seconds=120) as served:
+        calls, task_id = await _at_work(served, tmp_path)
+        stopping = asyncio.create_task(served.service.stop())
+
+        async def not_ready() -> bool:
+            return (await calls.get("/readyz")).status_code == 503
+
+        await until(not_ready, "not ready any more")
+        assert (await calls.get("/healthz")).status_code == 200
+        assert (await calls.get(f"/api/v1/task/{task_id}")).status_code == 200
+        await stopping
+    await _require(folder, task_id, TaskStatus.DONE)
+
+
+async def test_work_that_takes_too_long_is_handed_back_and_goes_on_at_the_next_start(
+    folder: Path, tmp_path: Path
+) -> None:
+    async with service(folder, stop_seconds=0) as served:
+        _, task_id = await _at_work(served, tmp_path)
+        await served.service.stop()
+    await _require(folder, task_id, TaskStatus.RUNNING)
+    async with service(folder) as served:
+        done = await served.engine.as_subject(DEV).wait(task_id, within=120)
+        assert (done.status, done.reason) == (TaskStatus.DONE, "")
+
+
+async def test_whoever_is_in_a_hurry_waits_for_nothing_and_all_is_in_order_all_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    async with service(folder, stop_seconds=3600) as served:
+        _, task_id = await _at_work(served, tmp_path)
+        calls = await served.calls(OWNER)
+        uploading = asyncio.create_task(_endless(calls))
+        hurry = asyncio.Event()
+        stopping = asyncio.create_task(served.service.stop(hurry))
+        await asyncio.sleep(0)
+        hurry.set()
+        async with asyncio.timeout(DONE_WITHIN):
+            await stopping
+        uploading.cancel()
+        await asyncio.gather(uploading, return_exceptions=True)
+    assert WorkspaceLock.holder(folder / "lock") is None
+    assert not (folder / SOCKET).exists()
+    await _require(folder, task_id, TaskStatus.RUNNING)
+
+
+async def test_an_upload_under_way_is_cut_and_goes_on_at_the_next_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealyard.server.serving.CUT_SECONDS", 1)
+    content = os.urandom(2 * MIB)
+    path = "/api/v1/upload/0123456789abcdef"
+    async with service(folder) as served:
+        calls = await served.calls(DEV)
+        sent = asyncio.Event()
+
+        async def half() -> AsyncIterator[bytes]:
+            yield content[:MIB]
+            sent.set()
+            await asyncio.sleep(3600)
+
+        sending = asyncio.create_task(calls.put(path, params={"size": len(content)}, content=half()))
+        await sent.wait()
+        await served.service.stop()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    async with service(folder) as served:
+        calls = await served.calls(DEV)
+        offset = int((await calls.head(path)).headers["Upload-Offset"])
+        assert offset == MIB
+        rest = await calls.put(path, headers={"Upload-Offset": str(offset)}, content=content[offset:])
+        assert (rest.status_code, rest.json()["complete"]) == (200, True)
+
+
+async def _at_work(served: Served, folder: Path) -> tuple[httpx.AsyncClient, str]:
+    """An encryption task of 300 MB that runs, asked for by dev."""
+    dev = served.engine.as_subject(DEV)
+    file = await dev.upload(large_file(folder, 300))
+    task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
+
+    async def running() -> bool:
+        return (await dev.task(task.id)).status is TaskStatus.RUNNING
+
+    await until(running, "the task runs")
+    return await served.calls(DEV), task.id
+
+
+async def _endless(calls: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1000)
+            await asyncio.sleep(0.01)
+
+    await calls.put("/api/v1/upload/0123456789abcdef", params={"size": 1 << 30}, content=pieces())
+
+
+async def _require(folder: Path, task_id: str, status: TaskStatus) -> None:
+    reader = await EmbeddedClient.open_reader(folder, ADMIN)
+    try:
+        assert (await reader.task(task_id)).status is status
+    finally:
+        await reader.close()
