@@ -75,6 +75,7 @@ def test_every_key_can_be_set() -> None:
         automatic_downloads = false
         editor = "vim -n"
         refresh_seconds = 5
+        socket_group = "firmware"
         [watch]
         folder = "/drop"
         device = "gateway"

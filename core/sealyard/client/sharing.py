@@ -30,6 +30,12 @@ LOOK_AGAIN_SECONDS = 0.1
 HOLDER_SECONDS = 5.0
 """For how long a holder that does not listen is waited for: it is starting, stopping, or a short command."""
 
+STARTING_SECONDS = 20.0
+"""The same for one that lets others in as soon as it is ready."""
+
+STAYING = frozenset({"application", "run", "serve", "watch"})
+"""The purposes of those who do."""
+
 Unlock = Callable[[], str | None]
 """Says what opens the key store: only called where nobody holds the workspace. May ask a person at the first joining,
 but not of who takes the workspace over from somebody else."""
@@ -92,15 +98,23 @@ class SharedWorkspace:
         async with self._joining:
             loop = asyncio.get_running_loop()
             limit = loop.time() + patience
+            starting = loop.time() + max(patience, STARTING_SECONDS)
             while not await answers(self._folder):
                 try:
                     await self._hold()
                     return
                 except WorkspaceHeldError:
-                    if loop.time() >= limit:
+                    if loop.time() >= (starting if self._will_let_in() else limit):
                         raise
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
             self._attached = True
+
+    def _will_let_in(self) -> bool:
+        """It has no socket yet; one that has a socket and does not answer hangs."""
+        if (self._folder / SOCKET).exists():
+            return False
+        holder = WorkspaceLock.holder(Places(self._folder).lock)
+        return holder is not None and holder.purpose in STAYING
 
     async def let_in(self) -> None:
         """Lets others attach, where this process holds the workspace. Raises :class:`UsageError` for the group."""
