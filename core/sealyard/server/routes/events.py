@@ -1,4 +1,4 @@
-"""Events as Server-Sent Events: what the caller may know of, from a cursor on, and a beat while all is quiet."""
+"""Events as Server-Sent Events: what the caller may know of, from a cursor on, and a beat now and then."""
 
 from __future__ import annotations
 
@@ -47,21 +47,32 @@ async def told(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
     yield f": cursor {cursor}\n\n"
     events = caller.client.events(cursor)
     waiting: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
+    beat = _next_beat()
     try:
         while True:
-            done, _ = await asyncio.wait({waiting}, timeout=BEAT_SECONDS)
-            if not done:
+            done, _ = await asyncio.wait({waiting}, timeout=beat - _now())
+            if _now() >= beat:
                 await caller.check()
+                beat = _next_beat()
                 yield ": beat\n\n"
-                continue
-            yield written(waiting.result())
-            waiting = asyncio.ensure_future(anext(events))
+            if done:
+                yield written(waiting.result())
+                waiting = asyncio.ensure_future(anext(events))
     except (StopAsyncIteration, SealyardError):
         return
     finally:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         await events.aclose()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _next_beat() -> float:
+    """Comes however much there is to tell: with each, it is asked whether the caller may still hear it."""
+    return _now() + BEAT_SECONDS
 
 
 def written(event: Event) -> str:

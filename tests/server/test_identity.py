@@ -1,0 +1,80 @@
+"""Who asks: only the bearer of a token that is good now, of this tenant, whatever else is said."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from both_ways import LateClock
+from yard import ADMIN, DEV, OWNER, Yard, serving
+
+from sealyard.model.credentials import TokenRequest
+
+pytestmark = pytest.mark.anyio
+
+HERE = "/api/v1/workspace"
+
+
+@pytest.fixture
+def clock() -> LateClock:
+    return LateClock()
+
+
+@pytest.fixture
+async def yard(folder: Path, clock: LateClock) -> AsyncIterator[Yard]:
+    async with serving({"one": folder}, clock=clock) as yard:
+        yield yard
+
+
+def refused(answer: httpx.Response) -> bool:
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    return (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_a_token_says_who_one_is(yard: Yard) -> None:
+    for subject in (DEV, OWNER):
+        answer = await (await yard.calls(subject)).get(HERE, headers={"X-SE-SUBJECT": ADMIN})
+        assert answer.json()["subject"] == subject
+        assert "authenticated" in answer.json()["fourEyes"]
+
+
+async def test_the_word_bearer_is_read_however_it_is_written(yard: Yard) -> None:
+    token = await yard.token(DEV)
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        assert (await yard.raw({"Authorization": f"{scheme}  {token}"}).get(HERE)).status_code == 200
+
+
+async def test_whatever_is_no_good_token_is_refused(yard: Yard) -> None:
+    token = await yard.token(DEV)
+    head, _, secret = token.rpartition("_")
+    for said in (
+        *("", "Bearer", token, f"Basic {token}", f"Token {token}", f"Bearer {token}x", f"Bearer x{token}"),
+        *(f"Bearer {head}", f"Bearer {head}_", f"Bearer {secret}", "Bearer sy_", "Bearer null", f"Bearer {token} x"),
+    ):
+        assert refused(await yard.raw({"Authorization": said}).get(HERE)), said
+    assert refused(await yard.raw().get(HERE))
+    for elsewhere in (f"?token={token}", f"?access_token={token}"):
+        assert refused(await yard.raw({"Cookie": f"token={token}"}).get(HERE + elsewhere))
+
+
+async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(yard: Yard, clock: LateClock) -> None:
+    dev = yard.engine.as_subject(DEV)
+    short = await dev.create_token(TokenRequest(name="short", seconds=3600))
+    long = await dev.create_token(TokenRequest(name="long", seconds=86400))
+    issued = {"short": short, "long": long}
+    calls = {name: yard.raw({"Authorization": f"Bearer {each.secret}"}) for name, each in issued.items()}
+    assert (await calls["short"].get(HERE)).status_code == 200
+    clock.added = timedelta(hours=1)
+    assert refused(await calls["short"].get(HERE))
+    assert (await calls["long"].get(HERE)).status_code == 200
+    await dev.revoke_token(long.token.id)
+    assert refused(await calls["long"].get(HERE))
+
+
+async def test_nothing_of_a_request_is_read_before_it_is_known_who_asks(yard: Yard) -> None:
+    for method, path in (("PUT", "/api/v1/upload/0123456789abcdef"), ("POST", "/api/v1/packagingTask")):
+        nobody = await yard.raw({"Content-Type": "nonsense"}).request(method, path, content=bytes(1 << 16))
+        assert refused(nobody)

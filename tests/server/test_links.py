@@ -1,0 +1,141 @@
+"""A result by its link: whoever has the link gets it, whole or a part, until the link ends."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from both_ways import LateClock
+from forms import FORM_TYPE, Field, form
+from yard import ADMIN, DEV, GATEWAY, STRANGER, Yard, serving, until
+
+from sealyard.model.audit import AuditChange, AuditFilter
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = bytes(range(256)) * 64
+LINK_ENDS, KEPT = timedelta(days=2), timedelta(days=400)
+
+
+@pytest.fixture
+def clock() -> LateClock:
+    return LateClock()
+
+
+@pytest.fixture
+async def yard(folder: Path, clock: LateClock) -> AsyncIterator[Yard]:
+    async with serving({"one": folder}, clock=clock) as yard:
+        yield yard
+
+
+@pytest.fixture
+async def done(yard: Yard) -> httpx.Response:
+    """An encryption task of dev's that is DONE."""
+    calls = await yard.calls(DEV)
+    fields = [Field("deviceConfigId", GATEWAY.encode()), Field("inputFile", CONTENT, "firmware.bin")]
+    made = await calls.post("/api/v1/encryptionTask", headers={"Content-Type": FORM_TYPE}, content=form(fields))
+    path = f"/api/v1/encryptionTask/{made.json()['id']}"
+
+    async def found() -> httpx.Response | None:
+        answer = await calls.get(path)
+        return answer if answer.json()["status"] == "DONE" else None
+
+    answer: httpx.Response = await until(found, "the task is done")
+    return answer
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, object]:
+    problem = answer.json()
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    return answer.status_code, problem["code"], problem.get("renewable")
+
+
+async def test_a_link_needs_no_token_and_is_audited(yard: Yard, done: httpx.Response) -> None:
+    answer = await yard.raw().get(done.json()["downloadUrl"])
+    assert answer.status_code == 200
+    result = done.json()["result"]
+    assert hashlib.sha256(answer.content).hexdigest() == result["sha256"]
+    assert answer.headers["ETag"] == f'"{result["sha256"]}"'
+    assert answer.headers["Content-Length"] == str(result["size"])
+    match = AuditFilter(resource=f"TASK:{done.json()['id']}", change=AuditChange.DOWNLOADED)
+
+    async def audited() -> list[str]:
+        return [each.author for each in (await yard.engine.as_subject(ADMIN).audit(match)).entries]
+
+    # Once the last byte has gone out.
+    assert await until(audited, "the audit log knows") == ["SYSTEM:link"]
+
+
+async def test_a_link_gives_ranges_and_minds_the_etag(yard: Yard, done: httpx.Response) -> None:
+    link, calls = done.json()["downloadUrl"], yard.raw()
+    whole = await calls.get(link)
+    etag, size = whole.headers["ETag"], len(whole.content)
+    part = await calls.get(link, headers={"Range": "bytes=100-199", "If-Range": etag})
+    assert (part.status_code, part.content) == (206, whole.content[100:200])
+    assert part.headers["Content-Range"] == f"bytes 100-199/{size}"
+    tail = await calls.get(link, headers={"Range": "bytes=-7"})
+    assert (tail.status_code, tail.content) == (206, whole.content[-7:])
+    other = await calls.get(link, headers={"Range": "bytes=100-199", "If-Range": '"another"'})
+    assert (other.status_code, other.content) == (200, whole.content)
+    known = await calls.get(link, headers={"If-None-Match": etag})
+    assert (known.status_code, known.content) == (304, b"")
+    assert refusal(await calls.get(link, headers={"Range": f"bytes={size}-"}))[0] == 416
+
+
+async def test_the_token_of_who_may_not_see_the_task_adds_nothing_to_a_link(yard: Yard, done: httpx.Response) -> None:
+    stranger = await yard.calls(STRANGER)
+    assert (await stranger.get(done.json()["downloadUrl"])).status_code == 200
+    assert (await stranger.get(f"/api/v1/task/{done.json()['id']}/download")).status_code == 404
+
+
+async def test_an_expired_link_says_that_it_can_be_renewed_and_then_it_can(
+    yard: Yard, clock: LateClock, done: httpx.Response
+) -> None:
+    link, task_id, dev = done.json()["downloadUrl"], done.json()["id"], await yard.calls(DEV)
+    clock.added = LINK_ENDS
+    assert refusal(await yard.raw().get(link)) == (410, "result-expired", True)
+    assert refusal(await dev.get(f"/api/v1/task/{task_id}/download")) == (410, "result-expired", True)
+    assert (await dev.get(f"/api/v1/task/{task_id}")).json()["result"]["state"] == "EXPIRED"
+    renewed = (await dev.post(f"/api/v1/task/{task_id}/renewal")).json()["downloadUrl"]
+    assert (await yard.raw().get(renewed)).status_code == 200
+    assert refusal(await yard.raw().get(link)) == (410, "result-expired", True)
+
+
+async def test_a_result_that_was_removed_is_gone_and_cannot_be_renewed(
+    yard: Yard, clock: LateClock, done: httpx.Response
+) -> None:
+    clock.added = KEPT
+    link, task_id, dev = done.json()["downloadUrl"], done.json()["id"], await yard.calls(DEV)
+    assert refusal(await yard.raw().get(link)) == (410, "result-gone", False)
+    assert refusal(await dev.get(f"/api/v1/task/{task_id}/download")) == (410, "result-gone", False)
+    assert refusal(await dev.post(f"/api/v1/task/{task_id}/renewal")) == (410, "result-gone", False)
+
+
+async def test_a_forged_link_is_refused_and_tells_nothing(yard: Yard, done: httpx.Response) -> None:
+    link: str = done.json()["downloadUrl"]
+    task_id, expires = done.json()["id"], link.partition("expires=")[2].partition("&")[0]
+    workspace = link.rpartition("/link/")[2].partition("/")[0]
+    forged = [
+        link.replace(f"expires={expires}", f"expires={int(expires) + 1}"),
+        link.replace(task_id, "anotherone"),
+        link.replace(workspace, "anotherworkspace"),
+        link[:-1] + ("0" if link[-1] != "0" else "1"),
+        link.replace("signature=", "signature=x"),
+        link.replace(f"expires={expires}", "expires=0x7fffffff"),
+    ]
+    answers = [await yard.raw().get(each) for each in forged]
+    assert {refusal(each) for each in answers} == {(403, "not-allowed", None)}
+    assert len({each.text for each in answers}) == 1
+    assert (await yard.raw().get(link.partition("&signature")[0])).status_code == 400
+
+
+async def test_what_is_not_done_has_no_result_yet(yard: Yard) -> None:
+    dev = await yard.calls(DEV)
+    body = {"deviceConfigId": GATEWAY, "inputBase64": "aGVsbG8="}
+    waiting = (await dev.post("/api/v1/signingTask", json=body)).json()
+    assert "downloadUrl" not in waiting
+    assert refusal(await dev.get(f"/api/v1/signingTask/{waiting['id']}/download")) == (409, "conflict", None)
