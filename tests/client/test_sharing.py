@@ -274,7 +274,7 @@ async def test_an_upload_under_way_goes_on_where_it_broke(folder: Path, tmp_path
 
             def progress(done: int, total: int) -> None:
                 told_bytes.append(done)
-                if done > total // 4 and holder.process.poll() is None:
+                if done > 3 * total // 4 and holder.process.poll() is None:
                     holder.end()
                     told_bytes.clear()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.ledger import Ledger
+from sealyard.engine.pouring import in_thread
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import SealyardError, WorkerError
@@ -54,9 +56,9 @@ class Sealing:
                 answer = await self._bus.ask(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
                 if answer.text is None:
                     raise WorkerError("The crypto worker answered without a checkpoint.")
-                await asyncio.to_thread(self._audit.add_checkpoint, answer.text)
+                await in_thread(partial(self._audit.add_checkpoint, answer.text))
             if self._ledger.store.wants_compaction:
-                await asyncio.to_thread(self._ledger.store.compact, self._audit.size - 1)
+                await in_thread(partial(self._ledger.store.compact, self._audit.size - 1))
 
     async def pin_key(self) -> None:
         """Has the public half of the audit key beside the log."""
@@ -80,7 +82,8 @@ class Sealing:
             return
         self._ledger.unmoved = []
         try:
-            await asyncio.to_thread(self._audit.store, entries)
+            # To its end: who seals next must not meet it.
+            await in_thread(partial(self._audit.store, entries))
         except BaseException:
             self._ledger.unmoved = entries + self._ledger.unmoved
             raise

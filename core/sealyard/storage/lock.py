@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,9 @@ from sealyard.model.errors import WorkspaceHeldError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 from sealyard.storage import disk
+
+GONE_SECONDS = 2.0
+"""How long the lock of a process that is gone may linger: a child of its, between fork and exec, or a look at it."""
 
 
 class Holder(Value, frozen=True, kw_only=True):
@@ -41,18 +45,17 @@ class WorkspaceLock:
 
     @classmethod
     def acquire(cls, path: Path, purpose: str) -> Self:
-        """Does not wait. Raises :class:`WorkspaceHeldError` saying who holds it, :class:`StorageError`."""
+        """Waits for nobody who lives. Raises :class:`WorkspaceHeldError` saying who holds it, :class:`StorageError`."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise disk.storage_error(error, "the lock of the workspace") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
             _write_holder(fd, purpose)
-        except BlockingIOError as error:
-            held = held_by(_read_holder(fd))
+        except WorkspaceHeldError:
             os.close(fd)
-            raise held from error
+            raise
         except OSError as error:
             os.close(fd)
             raise disk.storage_error(error, "the lock of the workspace") from error
@@ -89,6 +92,32 @@ class WorkspaceLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _lock(fd: int) -> None:
+    until = time.monotonic() + GONE_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            holder = _read_holder(fd)
+            if _lives(holder) or time.monotonic() >= until:
+                raise held_by(holder) from error
+        time.sleep(0.01)
+
+
+def _lives(holder: Holder | None) -> bool:
+    """Of another machine it cannot be told."""
+    if holder is None or holder.host != socket.gethostname():
+        return holder is not None
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _write_holder(fd: int, purpose: str) -> None:
