@@ -34,7 +34,7 @@ from sealyard.model.workspace import KeyStore, Places
 ADMINISTRATOR, REQUESTER, APPROVER = "USER:administrator", "USER:developer", "USER:owner"
 CONFIG = "gateway"
 ENCRYPTION, SIGNING = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, SigningAlgorithm.SHA256_ECDSA
-KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "40"))
+KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "15"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 DEVELOPERS = 3
 PATIENCE = 300.0

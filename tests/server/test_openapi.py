@@ -24,7 +24,7 @@ CHECKS = (
     "response_headers_conformance",
     "unsupported_method",
 )
-EXAMPLES = 12
+EXAMPLES = 5
 
 
 async def test_the_checked_in_document_is_the_one_that_the_server_tells(folder: Path) -> None:
