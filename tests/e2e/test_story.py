@@ -198,7 +198,6 @@ def test_hostile_names_change_neither_the_title_nor_the_screen(demo: TmuxTermina
     demo.until("Choose files", "As metadata")
     demo.press("p")
     demo.until_gone("As metadata")
-    demo.press("C-u")
     demo.type(f"{folder}/")
     demo.press("Enter")
     demo.until(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def lasting_path(folder: Path) -> str:
 @cache
 def _folder_descriptor(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def listened_to(folder: Path) -> bool:
+    """Whether there is somebody at all, awake or not. What a process that is gone left there is nobody."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(ANSWERS_WITHIN)
+        sock.connect(lasting_path(folder))
+        return True
+    return False
 
 
 async def answers(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.local_socket import SOCKET, answers, lasting_path
+from sealyard.client.local_socket import SOCKET, answers, lasting_path, listened_to
 from sealyard.engine.clock import SystemClock
 from sealyard.model.errors import ConnectionLostError, Reach, SealyardError, StorageError, WorkspaceHeldError
 from sealyard.model.workspace import Places
@@ -110,8 +110,8 @@ class SharedWorkspace:
             self._attached = True
 
     def _will_let_in(self) -> bool:
-        """It has no socket yet; one that has a socket and does not answer hangs."""
-        if (self._folder / SOCKET).exists():
+        """It does not listen yet; one that listens and does not answer hangs."""
+        if listened_to(self._folder):
             return False
         holder = WorkspaceLock.holder(Places(self._folder).lock)
         return holder is not None and holder.purpose in STAYING

@@ -135,8 +135,11 @@ class FileBrowser(Dialog[Chosen | None]):
             self.query_one(FilterBar).set_text("")
             self._table.clear_marks()
         self._folder, self._rows = folder, rows
-        self.query_one("#path", PathInput).base = folder
-        self.query_one("#path", PathInput).value = _typable(folder)
+        path = self.query_one("#path", PathInput)
+        path.base = folder
+        if not path.has_focus:
+            # Somebody may be typing there already.
+            path.value = _typable(folder)
         await self._arrange(come_from)
 
     async def _arrange(self, cursor: str = "") -> None:
