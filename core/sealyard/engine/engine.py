@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, TypeVar
 
@@ -135,6 +136,8 @@ class Engine:
         """Recovers, then runs. Without ``work`` nothing is given to workers: approved tasks stay SCHEDULED."""
         assert self._sealing is not None
         self._lock = lock
+        # A crash must leave no key lying about that was on its way to or from somebody.
+        await asyncio.to_thread(shutil.rmtree, self.places.passing, ignore_errors=True)
         await self._sealing.pin_key()
         self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow, self.hook_outbox.follow]
         await self._recovery.run()

@@ -1,4 +1,4 @@
-"""Files that exist for a moment because the crypto worker reads and writes files: nobody else can read them."""
+"""Keys on their way between a caller and the crypto worker, which reads and writes files: gone a moment later."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sealyard.files.private import create_private
+from sealyard.model.workspace import Places
+from sealyard.storage import disk
+
 
 @contextmanager
-def private_folder(workspace: Path) -> Iterator[Path]:
-    """A new folder (mode 0700) inside the workspace, gone with all it holds when the block ends."""
-    folder = Path(tempfile.mkdtemp(prefix=".passing-", dir=workspace))
+def private_folder(places: Places) -> Iterator[Path]:
+    """A new folder (mode 0700), gone with all it holds when the block ends; after a crash, when the engine starts."""
+    disk.make_private(places.passing)
+    folder = Path(tempfile.mkdtemp(dir=places.passing))
     try:
         yield folder
     finally:
@@ -22,7 +27,6 @@ def private_folder(workspace: Path) -> Iterator[Path]:
 
 def write_private(path: Path, content: bytes) -> Path:
     """A new file of mode 0600."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(create_private(path), "wb") as file:
         file.write(content)
     return path

@@ -69,7 +69,7 @@ class DeviceConfigurations(Controller):
         self, caller: AskedBy, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
     ) -> Response[bytes]:
         """The worker writes it to a file that only we can read, and that is gone before the answer."""
-        with private_folder(caller.host.folder) as folder:
+        with private_folder(caller.host.engine.places) as folder:
             path = folder / secrets.token_hex(8)
             await caller.client.export_device_key(config_id, path, confirmed=data.confirmed)
             key = await to_thread.run_sync(path.read_bytes)

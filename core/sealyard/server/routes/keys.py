@@ -24,7 +24,7 @@ class Keys(Controller):
 
     @post("/", summary="Imports a key (PEM, PKCS#12 or raw AES bytes)")
     async def import_key(self, caller: AskedBy, data: JSONBody[KeyBody]) -> KeyInfo:
-        with private_folder(caller.host.folder) as folder:
+        with private_folder(caller.host.engine.places) as folder:
             certificate = write_private(folder / "certificate", data.certificate) if data.certificate else None
             request = KeyImport(
                 uri=data.uri,

@@ -1,0 +1,42 @@
+"""Keys on their way to or from the worker: gone a moment later, and after a crash at the next start."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from yard import ADMIN, GATEWAY, serving
+
+from sealyard.model.workspace import Places
+from sealyard.server.private_files import private_folder, write_private
+
+pytestmark = pytest.mark.anyio
+
+KEY = bytes(range(16))
+
+
+def lying_about(folder: Path) -> list[Path]:
+    return [each for each in folder.rglob("*") if each.is_file() and KEY in each.read_bytes()]
+
+
+async def test_a_key_that_was_brought_in_or_taken_out_lies_nowhere_in_plain_text(folder: Path) -> None:
+    async with serving({"yard": folder}) as yard:
+        calls = await yard.calls(ADMIN)
+        body = {"uri": "local:brought", "kind": "AES_128", "content": base64.b64encode(KEY).decode()}
+        assert (await calls.post("/api/v1/key", json=body)).status_code == 201
+        exported = await calls.post(f"/api/v1/deviceConfig/{GATEWAY}/keyExport", json={"confirmed": True})
+        assert len(exported.content) == 32
+        assert not lying_about(folder)
+        assert not list(Places(folder).passing.iterdir())
+
+
+async def test_a_key_that_a_crash_left_on_its_way_is_gone_with_the_next_start(folder: Path) -> None:
+    places = Places(folder)
+    with private_folder(places) as passing:
+        left = places.passing / "left by a crash"
+        write_private(passing / "key", KEY)
+        passing.rename(left)
+    assert lying_about(folder)
+    async with serving({"yard": folder}):
+        assert not lying_about(folder)
