@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 
 import msgspec
@@ -75,7 +75,7 @@ class Reading:
         self.sent = 0
         self._error = error
 
-    async def read(self, offset: int) -> AsyncIterator[bytes]:
+    async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
         if self._error is not None:
             raise self._error
         for begin in range(offset, len(CONTENT), 100):
@@ -121,3 +121,14 @@ async def test_a_file_name_cannot_write_headers() -> None:
     reading = Reading()
     stream = await deliver(done_task(), wanted(None), reading.read, reading.count)
     assert stream.headers["Content-Disposition"] == 'attachment; filename="pack___age.se-1"'
+
+
+async def test_who_has_the_result_already_is_told_so_but_not_of_a_link_that_has_ended() -> None:
+    have = Wanted(None, None, ETAG)
+    reading = Reading()
+    unchanged = await deliver(done_task(), have, reading.read, reading.count)
+    assert unchanged.status_code == 304
+    assert await body(unchanged) == b""
+    assert reading.sent == 0
+    with pytest.raises(ResultExpiredError):
+        await deliver(done_task(), have, Reading(ResultExpiredError("over")).read, reading.count)

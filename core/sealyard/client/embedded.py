@@ -228,7 +228,7 @@ class EmbeddedClient:
     async def renew(self, task_id: str) -> Task:
         return await self._perform(f"TASK:{task_id}", self._engine.delivery.renew(self._subject, task_id))
 
-    def download(self, task_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
+    def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         items = self._engine.delivery.download(self._subject, task_id, offset)
         return self._thread.iterate(self._engine.walk(self._subject, f"TASK:{task_id}", items))
 

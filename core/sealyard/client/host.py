@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
@@ -112,7 +112,7 @@ class Host:
 
         return await self.call(found())
 
-    def download_link(self, link: str, offset: int) -> AsyncIterator[bytes]:
+    def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
         async def items() -> AsyncIterator[bytes]:
             async for each in self.engine.delivery.download_link(link, offset):
                 yield each

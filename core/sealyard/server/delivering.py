@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from litestar.response import Stream
@@ -50,7 +51,7 @@ class Wanted:
 async def deliver(
     task: Task,
     wanted: Wanted,
-    read: Callable[[int], AsyncIterator[bytes]],
+    read: Callable[[int], AsyncGenerator[bytes, None]],
     sent: Callable[[], Awaitable[None]],
 ) -> Stream:
     """``read``: the bytes from an offset on; ``sent`` is awaited when the last byte of the result has gone.
@@ -63,11 +64,15 @@ async def deliver(
         return Stream(await _begun(read(0)), media_type=OCTETS)
     etag = f'"{result.sha256}"'
     headers = _headers(result, etag)
-    if wanted.if_none_match == etag:
-        return Stream(_nothing(), status_code=304, headers=headers)
     bounds = wanted.bounds(result.size, etag)
     first, end = bounds or (0, result.size)
-    body = _audited(_cut(await _begun(read(first)), end - first), sent if end == result.size else None)
+    source = read(first)
+    items = await _begun(source)
+    if wanted.if_none_match == etag:
+        # Only now: a link that has ended says so, whatever somebody has of its result.
+        await source.aclose()
+        return Stream(_nothing(), status_code=304, headers=headers)
+    body = _audited(_cut(items, end - first), sent if end == result.size else None)
     headers["Content-Length"] = str(end - first)
     if bounds is not None:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{result.size}"
@@ -85,7 +90,7 @@ def _headers(result: Result, etag: str) -> dict[str, str]:
     }
 
 
-async def _begun(items: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _begun(items: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The same bytes, after the first of them could be read."""
     try:
         first = await anext(items)
@@ -93,29 +98,29 @@ async def _begun(items: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         raise ConflictError("The result has no content.", "Ask for it again.") from None
 
     async def all_of_it() -> AsyncGenerator[bytes, None]:
-        yield first
-        async for each in items:
-            yield each
+        async with contextlib.aclosing(items):
+            yield first
+            async for each in items:
+                yield each
 
     return all_of_it()
 
 
 async def _cut(items: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
-    try:
+    async with contextlib.aclosing(items):
         async for each in items:
             yield each[:length]
             length -= len(each)
             if length <= 0:
                 return
-    finally:
-        await items.aclose()
 
 
 async def _audited(
     items: AsyncGenerator[bytes, None], sent: Callable[[], Awaitable[None]] | None
 ) -> AsyncGenerator[bytes, None]:
-    async for each in items:
-        yield each
+    async with contextlib.aclosing(items):
+        async for each in items:
+            yield each
     if sent is not None:
         await sent()
 
