@@ -95,10 +95,12 @@ def test_what_is_logged_during_a_request_names_it(lines: Written) -> None:
     assert "id" not in after
 
 
-@pytest.mark.parametrize("status", [500, 503, 0])
-def test_what_the_server_failed_at_is_an_error(lines: Written, status: int) -> None:
+@pytest.mark.parametrize(("status", "level"), [(500, "ERROR"), (0, "ERROR"), (503, "WARNING"), (404, "INFO")])
+def test_what_the_server_failed_at_is_an_error_and_what_is_so_for_the_moment_a_warning(
+    lines: Written, status: int, level: str
+) -> None:
     log_exchange(msgspec.structs.replace(EXCHANGE, status=status))
-    assert lines()[0]["level"] == "ERROR"
+    assert lines()[0]["level"] == level
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

@@ -17,6 +17,7 @@ WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked all the time by machines: while all is well they are not worth a line."""
 
 ERRORS_FROM = 500
+UNAVAILABLE = 503
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,17 @@ def log_to_stderr(form: LogForm) -> None:
 
 def log_exchange(exchange: Exchange) -> None:
     """One line for each request that was answered."""
-    level = logging.ERROR if exchange.status >= ERRORS_FROM or not exchange.status else logging.INFO
+    level = _level(exchange.status)
     if exchange.path in WATCHED and level == logging.INFO:
         level = logging.DEBUG
     log.log(level, "%s %s %d", exchange.method, exchange.path, exchange.status, extra={"exchange": exchange})
+
+
+def _level(status: int) -> int:
+    """A line that broke, or what is only so for the moment, is no fault of ours."""
+    if status == UNAVAILABLE:
+        return logging.WARNING
+    return logging.ERROR if status >= ERRORS_FROM or not status else logging.INFO
 
 
 class JsonLines(logging.Formatter):
