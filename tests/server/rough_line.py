@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 PIECE = 64 * 1024
+LAG = 0.02
+"""Seconds that are held back at once: an event loop cannot wait for a third of a millisecond."""
 
 
 class RoughLine:
@@ -59,6 +62,7 @@ class RoughLine:
                 end.transport.abort()
 
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, left: list[int | None]) -> None:
+        due = time.monotonic()
         with contextlib.suppress(OSError):
             while piece := await source.read(PIECE):
                 budget = left[0]
@@ -70,7 +74,13 @@ class RoughLine:
                 await target.drain()
                 self.passed += len(piece)
                 if self._rate is not None:
-                    await asyncio.sleep(len(piece) / self._rate)
+                    due = max(due, time.monotonic() - LAG) + len(piece) / self._rate
+                    await _until(due)
             # A body that ended in good order must reach the other side before this way is shut.
             await target.drain()
             await asyncio.sleep(0.05)
+
+
+async def _until(due: float) -> None:
+    if (ahead := due - time.monotonic()) > LAG:
+        await asyncio.sleep(ahead)
