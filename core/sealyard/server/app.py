@@ -34,8 +34,8 @@ from sealyard.server.routes.uploads import UploadCalls
 from sealyard.server.routes.webhooks import DeadLetters, Webhooks
 from sealyard.server.routes.workspace import WorkspaceCalls
 from sealyard.server.tenants import Tenants
+from sealyard.server.wire import API
 
-API = "/api/v1"
 LARGEST_JSON = 4 * 1024 * 1024
 """Of a body that is no upload, in bytes."""
 

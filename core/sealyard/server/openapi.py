@@ -11,8 +11,7 @@ from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 
 from sealyard.server.problems import PROBLEM_JSON, Problem
-
-API = "/api/v1"
+from sealyard.server.wire import API
 
 DESCRIPTION = """\
 Signs and encrypts firmware under four eyes. Calls that the Sign & Encrypt service documents have its paths, methods,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -20,6 +20,8 @@ from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard.model.tasks import Origin, Task, Verdict
 from sealyard.model.value import SecretValue, Value
+
+API = "/api/v1"
 
 NONE_GIVEN = "none given"
 
@@ -284,7 +286,7 @@ def own_subject(subject: str) -> OwnSubject:
 
 def link_url(link: str, base_url: str) -> str:
     """``sealyard:<workspace>/<task>?…`` as a URL of the API."""
-    return f"{base_url}/api/v1/link/{link.partition(':')[2]}"
+    return f"{base_url}{API}/link/{link.partition(':')[2]}"
 
 
 def link_from(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
@@ -296,8 +298,7 @@ def next_page(url: str, cursor: str) -> str:
     """``url`` with another cursor."""
     split = urlsplit(url)
     query = {**parse_qs(split.query), "cursor": [cursor]}
-    words = "&".join(f"{quote(name)}={quote(value)}" for name, values in query.items() for value in values)
-    return split._replace(query=words).geturl()
+    return split._replace(query=urlencode(query, doseq=True)).geturl()
 
 
 def _subjects(named: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from litestar.params import HeaderParameter, JSONBody
 from sealyard.client.checking import signs_digests
 from sealyard.model.errors import TooLargeError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Task, TaskKind
 from sealyard.model.value import Value
-from sealyard.server.caller import AskedBy
+from sealyard.server.caller import AskedBy, Caller
 from sealyard.server.problems import MediaTypeError
 from sealyard.server.reached import base_url
 from sealyard.server.receiving import received_encryption, received_package
@@ -97,7 +98,7 @@ class SigningTasks(TaskCalls):
         return task_document(await caller.client.create_signing(asked), base_url(request))
 
 
-async def _package(caller: AskedBy, body: PackageBody, key: str | None) -> Task:
+async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
     asked = PackageRequest(
         config=body.device_config_id,
         firmware=await caller.host.inputs_of(caller.subject, body.input_ids),
@@ -111,7 +112,7 @@ async def _package(caller: AskedBy, body: PackageBody, key: str | None) -> Task:
     return task
 
 
-async def _encryption(caller: AskedBy, body: EncryptionBody, key: str | None) -> Task:
+async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
     (file,) = await caller.host.inputs_of(caller.subject, (body.input_id,))
     asked = EncryptionRequest(
         config=body.device_config_id, file=file, name=body.name, content_type=body.content_type, client_token=key
@@ -132,7 +133,8 @@ async def _json(request: Calling, kind: type[B]) -> B:
     try:
         return msgspec.json.decode(await _small(request), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"The request makes no sense: {error}.", "See /docs for what is expected.") from error
+        words = safe_text(str(error), 200)
+        raise UsageError(f"The request makes no sense: {words}.", "See /docs for what is expected.") from error
 
 
 async def _small(request: Calling) -> bytes:

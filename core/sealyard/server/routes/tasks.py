@@ -12,7 +12,7 @@ from sealyard.model.errors import NotFoundError
 from sealyard.model.requests import Decidable, TaskCounts, TaskFilter
 from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Origin, ResultState, Task, TaskKind, TaskStatus
-from sealyard.server.caller import AskedBy
+from sealyard.server.caller import AskedBy, Caller
 from sealyard.server.delivering import Wanted, deliver
 from sealyard.server.reached import base_url
 from sealyard.server.routes.pages import Cursor, Size, page
@@ -123,7 +123,7 @@ class TaskCalls(Controller):
     async def certificate(self, caller: AskedBy, task_id: FromPath[str]) -> str:
         return await caller.client.certificate((await self._found(caller, task_id)).id)
 
-    async def _found(self, caller: AskedBy, task_id: FromPath[str]) -> Task:
+    async def _found(self, caller: Caller, task_id: str) -> Task:
         """One of another kind is not here."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:

@@ -16,7 +16,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from sealyard.model.errors import UsageError
 from sealyard.model.uploads import Upload
-from sealyard.server.caller import AskedBy
+from sealyard.server.caller import AskedBy, Caller
 from sealyard.server.problems import PROBLEM_JSON, MediaTypeError, problem_of
 from sealyard.server.streams import body, too_large
 
@@ -181,7 +181,7 @@ def _place(upload: Upload) -> dict[str, str]:
     return {"Upload-Offset": str(upload.offset), **length}
 
 
-def _require_taken(length: int, caller: AskedBy) -> None:
+def _require_taken(length: int, caller: Caller) -> None:
     if length > caller.largest_body:
         raise too_large(caller.largest_body)
 
