@@ -26,11 +26,16 @@ from tests.bench.workspaces import (
 
 from sealyard.client.connection import Connection, Place
 from sealyard.client.http.client import HttpClient
+from sealyard.client.profiles import Profile
+from sealyard.client.settings import Settings
 from sealyard.engine.clock import SystemClock
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.session.connections import ServerConnection
+from sealyard_tui.session.session import Session
 
 sys.path += [str(Path(__file__).parents[1] / each) for each in ("server", "crash")]
 
@@ -59,6 +64,7 @@ async def _measured() -> list[Row]:
         try:
             developer, owner = (_client(server.url, tokens[each]) for each in (DEVELOPER, OWNER))
             found_rows = [*await _rates(developer), await _events(developer, owner)]
+            found_rows.append(await _screen(server.url, developer, tokens[OWNER]))
             found_rows += await _bytes(developer, root)
             found_rows += await _rough(server, tokens[DEVELOPER], root)
             await developer.close()
@@ -129,6 +135,31 @@ async def _events(developer: HttpClient, owner: HttpClient) -> Row:
         late.append(seen[task.id] - began)
     listening.cancel()
     return Row("from asking for a task to its event at another client, p50", 1000 * _p50(late), "reported", "ms")
+
+
+async def _screen(url: str, developer: HttpClient, token: str) -> Row:
+    """To its row in the dashboard of an application on the server, which is headless here and was quiet before."""
+    connection = ServerConnection(url, lambda _: token)
+    profile = Profile(name="owner", identity=OWNER, server=url)
+    app = SealyardApp(Session(connection, profile, (profile,)), Settings())
+    late = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        for number in range(40):
+            # The cursor stays at its task: from the first row on, the next one is in sight.
+            await pilot.press("home")
+            await pilot.pause(0.3)
+            name = f"seen-{number:03d}"
+            began = time.monotonic()
+            await developer.create_signing(SigningRequest(config=DEVICE, message=b"hello", name=name))
+            while name not in _shown(app):
+                await asyncio.sleep(0.002)
+            late.append(time.monotonic() - began)
+    await connection.close()
+    return Row("from asking for a task to its row on another's screen, p50", 1000 * _p50(late[5:]), "reported", "ms")
+
+
+def _shown(app: SealyardApp) -> str:
+    return "\n".join("".join(each.text for each in strip) for strip in app.screen._compositor.render_strips())
 
 
 def _p50(values: list[float]) -> float:
