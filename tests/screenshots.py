@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import cairosvg
+import msgspec
 from rich.console import Console
 from rich.text import Text
 from textual.pilot import Pilot
@@ -28,14 +29,19 @@ from sealyard.client.profiles import own_profiles
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
 from sealyard.client.settings_values import FirstScreen
+from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dashboard.dashboard import Dashboard
 from sealyard_tui.screens.upload.form import Part
 from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.connections import WorkspaceConnection
+from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.session import Session
+
+sys.path.append(str(Path(__file__).parent / "crash"))
+
+from server_process import ServerProcess
 
 FOLDER = Path(__file__).parents[1] / "screenshots"
 WIDTH = 150
@@ -95,7 +101,21 @@ async def _application(root: Path) -> dict[str, str]:
         await stage.audit()
         await stage.administration()
         await stage.dashboard()
+        token = await stage.token("owner")
     finally:
+        await connection.close()
+    return stage.pictures | await _on_server(place, token, root / "server.log")
+
+
+async def _on_server(place: DemoPlace, token: str, log: Path) -> dict[str, str]:
+    server = ServerProcess(place.folder, log, passphrase=place.passphrase)
+    await server.start()
+    connection = ServerConnection(server.url, lambda _: token)
+    stage = _Stage(place, connection, server.url)
+    try:
+        await stage.line_lost(server)
+    finally:
+        server.end()
         await connection.close()
     return stage.pictures
 
@@ -103,9 +123,10 @@ async def _application(root: Path) -> dict[str, str]:
 class _Stage:
     """Goes through the places, as the person who has most to do in each."""
 
-    def __init__(self, place: DemoPlace, connection: WorkspaceConnection) -> None:
+    def __init__(self, place: DemoPlace, connection: Connection, server: str = "") -> None:
         self._place = place
         self._connection = connection
+        self._server = server
         self._firmware = Path.home() / "firmware"
         self.pictures: dict[str, str] = {}
 
@@ -114,6 +135,7 @@ class _Stage:
         profiles = own_profiles(self._place.folder)
         profile = profiles.named(who)
         assert profile is not None
+        profile = msgspec.structs.replace(profile, server=self._server)
         settings = Settings(bell=False, theme=theme, screen=place)
         session = Session(self._connection, profile, profiles.profiles)
         app = SealyardApp(session, settings, downloads=Path.home() / "Downloads")
@@ -180,6 +202,20 @@ class _Stage:
             place.show_task(last)
             await _until(pilot, lambda: _share(place, last) > SEEN_SHARE)
             await self._take(pilot, "dashboard", TaskStatus.RUNNING, "MiB/s")
+
+    async def line_lost(self, server: ServerProcess) -> None:
+        """An approval is being typed as the server dies."""
+        async with self._open("owner", "approvals") as pilot:
+            await _until(pilot, lambda: "gateway 1.5.0" in _text(pilot))
+            await pilot.press("A")
+            await _until(pilot, lambda: pilot.app.screen.is_modal)
+            await pilot.press(*GATEWAY[:8])
+            server.kill()
+            await self._take(pilot, "line-lost", "reconnecting", "cannot be undone")
+
+    async def token(self, who: str) -> str:
+        issued = await (await self._client(who)).create_token(TokenRequest(name="pictures"))
+        return issued.secret
 
     async def _package(self, name: str, size: int) -> str:
         """The id of a package of one file of zeros, approved at once."""
