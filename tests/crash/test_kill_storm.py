@@ -15,24 +15,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from engine_process import APPROVER, CONFIG, REQUESTER
 from killed_engine import LEAVE_SECONDS, MARK
 from processes import still_there, with_in_environment
+from server_process import PASSPHRASE
 from storm import SIZES, Storm
+from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
 from verdict import Verdict
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import found_workspace
-from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.requests import DeviceRequest, TaskFilter
+from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task
-from sealyard.model.workspace import KeyStore, Places
-
-PASSPHRASE = "a passphrase for tests"
-ADMINISTRATOR = "USER:administrator"
-ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
-SIGNING = SigningAlgorithm.SHA256_ECDSA
-"""Every ECDSA signature is another one: a signature made again shows."""
+from sealyard.model.workspace import Places
 
 KILLS = int(os.environ.get("SEALYARD_CRASH_KILLS", "200"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -44,7 +37,7 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     places = Places(tmp_path / "workspace")
     random = Random(SEED)
     files = tuple(_file(tmp_path / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
-    device_key = asyncio.run(_found(places, tmp_path / "device.key"))
+    device_key, _ = asyncio.run(found(places, tmp_path / "device.key"))
     storm = Storm(places.root, PASSPHRASE, files, random)
     began = time.monotonic()
     try:
@@ -59,24 +52,6 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     assert storm.kills >= KILLS
     assert not still_there(with_in_environment(f"{MARK}={places.root}"), LEAVE_SECONDS)
     shutil.rmtree(tmp_path)
-
-
-async def _found(places: Places, key: Path) -> bytes:
-    """A workspace with three people and a device configuration; the bytes of its symmetric key."""
-    await found_workspace(
-        places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
-    )
-    client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
-    try:
-        for subject in (REQUESTER, APPROVER):
-            await client.add_subject(subject)
-        await client.create_device(
-            DeviceRequest(name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER,))
-        )
-        await client.export_device_key(CONFIG, key, confirmed=True)
-    finally:
-        await client.close()
-    return key.read_bytes()
 
 
 async def _judge(places: Places, storm: Storm, verdict: Verdict) -> None:

@@ -15,25 +15,21 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from server_process import PASSPHRASE, ServerProcess
+from engine_process import APPROVER, CONFIG, REQUESTER
+from server_process import ServerProcess
 from storm import Wanted
+from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
 from verdict import Verdict
 
 from sealyard.client.connection import Connection, Place
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
 from sealyard.engine.clock import SystemClock
-from sealyard.engine.founding import found_workspace
-from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.credentials import TokenRequest
-from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, TaskFilter
+from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.tasks import Verdict as Decided
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import Places
 
-ADMINISTRATOR, REQUESTER, APPROVER = "USER:administrator", "USER:developer", "USER:owner"
-CONFIG = "gateway"
-ENCRYPTION, SIGNING = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, SigningAlgorithm.SHA256_ECDSA
 KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "15"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 DEVELOPERS = 3
@@ -63,7 +59,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing_and_signs_nothing
 async def _storm(root: Path) -> None:
     random = Random(SEED)
     places = Places(root / "workspace")
-    device_key, tokens = await _found(places, root / "device.key")
+    device_key, tokens = await found(places, root / "device.key")
     files = tuple(_file(root / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
     work = Work(random, files)
     server = ServerProcess(places.root, root / "server.log")
@@ -141,28 +137,6 @@ async def _fetch(client: HttpClient, task: Task) -> None:
     assert task.result is not None
     assert digest.hexdigest() == task.result.sha256
     await client.downloaded(task.id)
-
-
-async def _found(places: Places, key: Path) -> tuple[bytes, dict[str, str]]:
-    """A workspace with people and their tokens; the bytes of the configuration's symmetric key."""
-    await found_workspace(
-        places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
-    )
-    client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
-    try:
-        for subject in (REQUESTER, APPROVER):
-            await client.add_subject(subject)
-        await client.create_device(
-            DeviceRequest(name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER,))
-        )
-        await client.export_device_key(CONFIG, key, confirmed=True)
-        tokens = {
-            each: (await client.create_token(TokenRequest(name="storm", subject=each))).secret
-            for each in (REQUESTER, APPROVER)
-        }
-    finally:
-        await client.close()
-    return key.read_bytes(), tokens
 
 
 async def _judge(places: Places, work: Work, verdict: Verdict) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -26,6 +28,7 @@ from sealyard.server.wire import EncryptionBody, PackageBody, SigningBody, TaskD
 
 B = TypeVar("B", bound=Value)
 Calling = Request[Any, Any, Any]
+Received = Callable[[Calling, Caller], AbstractAsyncContextManager[B]]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -46,11 +49,8 @@ class PackagingTasks(TaskCalls):
 
     @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Asks for a package")
     async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
-        if _media(request) == "multipart/form-data":
-            async with received_package(request, caller) as form:
-                task = await _package(caller, form, idempotency_key)
-        else:
-            task = await _package(caller, await _json(request, PackageBody), idempotency_key)
+        async with _asked(request, caller, received_package, PackageBody) as body:
+            task = await _package(caller, body, idempotency_key)
         return task_document(task, base_url(request))
 
 
@@ -63,11 +63,8 @@ class EncryptionTasks(TaskCalls):
 
     @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Encrypts a file")
     async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
-        if _media(request) == "multipart/form-data":
-            async with received_encryption(request, caller) as form:
-                task = await _encryption(caller, form, idempotency_key)
-        else:
-            task = await _encryption(caller, await _json(request, EncryptionBody), idempotency_key)
+        async with _asked(request, caller, received_encryption, EncryptionBody) as body:
+            task = await _encryption(caller, body, idempotency_key)
         return task_document(task, base_url(request))
 
 
@@ -120,6 +117,16 @@ async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> 
     task = await caller.client.create_encryption(asked)
     await caller.host.claim(caller.subject, (body.input_id,))
     return task
+
+
+@asynccontextmanager
+async def _asked(request: Calling, caller: Caller, received: Received[B], kind: type[B]) -> AsyncIterator[B]:
+    """From a form that brings the files, or from JSON that names uploads. Raises what each of them does."""
+    if _media(request) == "multipart/form-data":
+        async with received(request, caller) as form:
+            yield form
+        return
+    yield await _json(request, kind)
 
 
 def _media(request: Calling) -> str:

@@ -1,0 +1,42 @@
+"""The workspace that a storm goes over: its people, its configuration, and the key that opens its containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine_process import APPROVER, CONFIG, REQUESTER
+from server_process import PASSPHRASE
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.engine.founding import found_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, Places
+
+ADMINISTRATOR = "USER:administrator"
+ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
+SIGNING = SigningAlgorithm.SHA256_ECDSA
+"""Every ECDSA signature is another one: a signature made again shows."""
+
+
+async def found(places: Places, key: Path) -> tuple[bytes, dict[str, str]]:
+    """The bytes of the configuration's symmetric key, which also go to ``key``; a token of requester and approver."""
+    await found_workspace(
+        places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
+    try:
+        for subject in (REQUESTER, APPROVER):
+            await client.add_subject(subject)
+        await client.create_device(
+            DeviceRequest(name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER,))
+        )
+        await client.export_device_key(CONFIG, key, confirmed=True)
+        tokens = {
+            each: (await client.create_token(TokenRequest(name="storm", subject=each))).secret
+            for each in (REQUESTER, APPROVER)
+        }
+    finally:
+        await client.close()
+    return key.read_bytes(), tokens
