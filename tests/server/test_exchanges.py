@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 from litestar import Litestar, Request, get, post
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from sealyard.server.caller import Caller
@@ -30,7 +31,7 @@ ANNA = Caller(
 
 
 @get("/things/{thing_id:str}")
-async def thing(request: Request[Any, Any, Any], thing_id: str) -> str:
+async def thing(request: Request[Any, Any, Any], thing_id: FromPath[str]) -> str:
     request.scope["state"]["caller"] = ANNA
     return thing_id
 
