@@ -55,7 +55,7 @@ class ServedHouse:
         self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
         tenants = Tenants({"factory": self._engine.host})
         app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
-        self._listener = network_listener(app, certificate="", key="", proxies="")
+        self._listener = network_listener(app, certificate=None, proxies="")
         sock = listen_on("127.0.0.1", self._port)
         self._port = sock.getsockname()[1]
         self._running = asyncio.create_task(self._listener.serve([sock]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -212,11 +214,51 @@ def test_options_count_more_than_the_file(house: House, tmp_path: Path) -> None:
 # ---- TLS
 
 
-def test_curl_trusts_its_certificate(house: House, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+def make_pair(certificate: Path, key: Path) -> None:
     making = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
     naming = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
     subprocess.run([*making, *naming, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+
+
+def test_a_service_that_is_hung_up_on_shows_its_renewed_certificate(house: House, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    make_pair(certificate, key)
+    with serving(house, tmp_path / "log", *ANY_PORT, "--tls-certificate", certificate, "--tls-key", key) as server:
+        place = ("127.0.0.1", int(server.address.rpartition(":")[2]))
+        before = ssl.get_server_certificate(place)
+        make_pair(certificate, key)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: ssl.get_server_certificate(place) != before)
+        assert "was read again" in server.log
+        assert server.ends(signal.SIGTERM) == 0
+
+
+def test_a_service_without_a_certificate_goes_on_when_it_is_hung_up_on(house: House, tmp_path: Path) -> None:
+    with serving(house, tmp_path / "log") as server:
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "no certificate" in server.log)
+        assert httpx.get(f"{server.address}/healthz").status_code == 200
+        assert server.ends(signal.SIGTERM) == 0
+
+
+def test_at_a_terminal_that_hangs_up_it_ends_in_good_order(house: House) -> None:
+    pid, terminal = pty.fork()
+    if not pid:
+        words = command(*house.asks("admin", "serve", *ANY_PORT))
+        os.execv(words[0], words)
+    seen = b""
+    while b"Serving" not in seen:
+        seen += os.read(terminal, 65536)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert not os.WIFSIGNALED(status)
+    assert WorkspaceLock.holder(house.folder / "lock") is None
+    assert not (house.folder / "socket").exists()
+
+
+def test_curl_trusts_its_certificate(house: House, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    make_pair(certificate, key)
     secret = token(house, "USER:developer")
     options = ("--listen", "0.0.0.0:0", "--tls-certificate", certificate, "--tls-key", key)
     with serving(house, tmp_path / "log", *options) as server:

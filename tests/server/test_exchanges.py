@@ -85,7 +85,7 @@ class Watched:
 async def watched() -> AsyncIterator[Watched]:
     seen: list[Exchange] = []
     app = Observed(Litestar(HANDLERS, logging_config=None), seen.append)
-    listener = network_listener(app, certificate="", key="", proxies="")
+    listener = network_listener(app, certificate=None, proxies="")
     sock = listen_on("127.0.0.1", 0)
     running = asyncio.create_task(listener.serve([sock]))
     found = Watched(f"http://127.0.0.1:{sock.getsockname()[1]}", seen)

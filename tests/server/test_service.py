@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, Yard, found, opened, until
+from running_service import Served, refused, service
+from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.local_socket import SOCKET
 from sealyard.client.sharing import attached
-from sealyard.model.errors import SealyardError, StorageError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
-from sealyard.server.service import Service
 from sealyard.server.serving import is_loopback, parse_address, require_guarded
 from sealyard.server.settings import ServerSettings
 from sealyard.storage.lock import WorkspaceLock
@@ -30,40 +26,6 @@ from sealyard.storage.lock import WorkspaceLock
 pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
-ANY_PORT = "127.0.0.1:0"
-
-
-class Served(Yard):
-    """A service that runs, with the helpers of the yard."""
-
-    def __init__(self, service: Service, engines: dict[str, EmbeddedClient]) -> None:
-        super().__init__(engines)
-        self.service = service
-        self.base = service.address
-
-
-@asynccontextmanager
-async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncIterator[Served]:
-    """Stopped at the end, where a test has not done so."""
-    folders = folder if isinstance(folder, dict) else {"yard": folder}
-    engines = {name: await opened(each) for name, each in folders.items()}
-    made = await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
-    served = Served(made, engines)
-    try:
-        yield served
-    finally:
-        await served.close()
-        if WorkspaceLock.holder(next(iter(folders.values())) / "lock") is not None:
-            await made.stop()
-
-
-async def refused(folder: Path, **settings: Any) -> SealyardError:
-    """Why it does not start; nothing is left of the try."""
-    with pytest.raises(SealyardError) as caught:
-        await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await opened(folder)})
-    assert WorkspaceLock.holder(folder / "lock") is None
-    assert not (folder / SOCKET).exists()
-    return caught.value
 
 
 def large_file(folder: Path, mebibytes: int) -> Path:
@@ -119,63 +81,6 @@ async def test_where_no_socket_can_be_the_network_is_enough(folder: Path) -> Non
     async with service(folder) as served:
         assert (await (await served.calls(DEV)).get("/api/v1/workspace")).status_code == 200
     assert (folder / SOCKET).read_text() == "mine"
-
-
-# ---- TLS
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return made_pair(tmp_path_factory.mktemp("tls"), "server")
-
-
-def made_pair(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
-    """A certificate of this machine that vouches for itself, and its key."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *(options or ("-nodes",))),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
-async def test_with_a_certificate_it_speaks_tls_and_nothing_else(folder: Path, pair: tuple[Path, Path]) -> None:
-    certificate, key = pair
-    async with service(folder, tls_certificate=str(certificate), tls_key=str(key)) as served:
-        assert served.base.startswith("https://")
-        port = served.base.rpartition(":")[2]
-        trusting = ssl.create_default_context(cafile=str(certificate))
-        async with httpx.AsyncClient(verify=trusting) as calls:
-            assert (await calls.get(f"{served.base}/healthz")).json() == {"alive": True}
-        async with httpx.AsyncClient() as calls:
-            with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-                await calls.get(f"{served.base}/healthz")
-            with pytest.raises(httpx.RemoteProtocolError):
-                await calls.get(f"http://127.0.0.1:{port}/healthz")
-
-
-async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
-    folder: Path, pair: tuple[Path, Path], tmp_path: Path
-) -> None:
-    certificate, key = (str(each) for each in pair)
-    _, another = made_pair(tmp_path, "another")
-    closed, closed_key = made_pair(tmp_path, "closed", "-passout", "pass:secret")
-    said = [
-        await refused(folder, tls_certificate=certificate, tls_key=str(another)),
-        await refused(folder, tls_certificate=key, tls_key=key),
-        await refused(folder, tls_key=key),
-        await refused(folder, tls_certificate=str(closed), tls_key=str(closed_key)),
-        await refused(folder, tls_certificate="/nowhere", tls_key=key),
-    ]
-    words = ("no certificate and its private key", "no certificate and", "no certificate.", "passphrase", "/nowhere")
-    for error, word in zip(said, words, strict=True):
-        assert word in error.message
-    assert isinstance(said[-1], StorageError)
 
 
 # ---- what it lets through

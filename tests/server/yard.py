@@ -113,7 +113,7 @@ async def serving(
     }
     yard = Yard(engines)
     identity = Identity(yard.tenants, Limits(requests_per_minute), verify, largest_upload)
-    listener = network_listener(build_app(yard.tenants, identity), certificate="", key="", proxies=proxies)
+    listener = network_listener(build_app(yard.tenants, identity), certificate=None, proxies=proxies)
     sock = listen_on("127.0.0.1", 0)
     yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
     running = asyncio.create_task(listener.serve([sock]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -57,11 +58,13 @@ async def _serve(ctx: Context) -> int:
     import asyncio
     import importlib
 
-    from sealyard.cli.signals import stopping
+    from sealyard.cli.signals import has_terminal, stopping
 
     settings = _settings(ctx)
     tenants = _tenants(ctx, settings)
-    stop = stopping()
+    # A terminal that hangs up is gone; without one it is how a service is told to look at its files again.
+    may_hang_up = has_terminal()
+    stop = stopping(hang_up=may_hang_up)
     # The first workers unlock their keys while the server is loaded: each takes a second.
     loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.service"))
     engines = await _opened(tenants)
@@ -71,6 +74,8 @@ async def _serve(ctx: Context) -> int:
 
     log_to_stderr(settings.log)
     service = await Service.open(settings, engines)
+    if not may_hang_up:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.renew_certificate)
     try:
         ctx.out.step(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
         await service.until(stop)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from litestar.types import ASGIApp
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.model.errors import StorageError
+from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
+from sealyard.server.certificate import Certificate
 from sealyard.server.exchanges import Observed
 from sealyard.server.identity import Identity
 from sealyard.server.limits import Limits
@@ -39,6 +40,7 @@ class Service:
         self._engines = engines
         self.tenants = Tenants({name: each.host for name, each in engines.items()})
         self.address = ""
+        self._certificate: Certificate | None = None
         self._listener: Listener | None = None
         self._local: list[LocalServer] = []
         self._serving: list[asyncio.Task[None]] = []
@@ -66,6 +68,18 @@ class Service:
         stopping.cancel()
         for each in done:
             await each
+
+    def renew_certificate(self) -> None:
+        """Reads it again, for whoever connects from now on; where it cannot be used, the one before stays."""
+        if self._certificate is None:
+            log.info("there is no certificate to be read again")
+            return
+        try:
+            self._certificate.renew()
+        except SealyardError as error:
+            log.error("the certificate stays the one before: %s", error)
+            return
+        log.info("the certificate was read again")
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Running work may finish for a while, and calls are answered meanwhile; what is left then is handed back to
@@ -110,12 +124,10 @@ class Service:
         scrape = metrics_call(metrics, self.tenants, anywhere=settings.metrics_anywhere)
         app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
         observed = Observed(app, metrics.observe, log_exchange)
-        self._listener = network_listener(
-            observed,
-            certificate=settings.tls_certificate,
-            key=settings.tls_key,
-            proxies=settings.proxy_addresses if settings.behind_proxy else "",
-        )
+        if settings.tls_certificate or settings.tls_key:
+            self._certificate = Certificate(settings.tls_certificate, settings.tls_key)
+        proxies = settings.proxy_addresses if settings.behind_proxy else ""
+        self._listener = network_listener(observed, certificate=self._certificate, proxies=proxies)
         sock = listen_on(host, port)
         self._serving.append(asyncio.create_task(self._listener.serve([sock])))
         port = sock.getsockname()[1]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-import ssl
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import uvicorn
@@ -16,8 +14,9 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sealyard.model.errors import StorageError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
+from sealyard.server.certificate import Certificate
 from sealyard.server.identity import PEER, Peer
 from sealyard.server.unread import UnreadCut
 
@@ -76,18 +75,12 @@ def local_listener(app: ASGIApp, tenant: str) -> Listener:
     return Listener(config)
 
 
-def network_listener(app: ASGIApp, *, certificate: str, key: str, proxies: str) -> Listener:
-    """``proxies``: addresses whose forwarding headers are believed; empty: nobody's.
-
-    Raises :class:`UsageError` and :class:`StorageError` for certificate and key.
-    """
-    if certificate or key:
-        require_pair(certificate, key or certificate)
+def network_listener(app: ASGIApp, *, certificate: Certificate | None, proxies: str) -> Listener:
+    """``proxies``: addresses whose forwarding headers are believed; empty: nobody's."""
     return Listener(
         _config(
             app,
-            ssl_certfile=certificate or None,
-            ssl_keyfile=key or None,
+            ssl_context_factory=(lambda *_: certificate.context) if certificate is not None else None,
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies or None,
         )
@@ -153,33 +146,3 @@ def listen_on(host: str, port: int) -> socket.socket:
             "Choose another address (--listen).",
         ) from error
     return sock
-
-
-def require_pair(certificate: str, key: str) -> None:
-    """A certificate and its private key, in PEM."""
-    if not certificate:
-        raise UsageError("There is a private key and no certificate.", "Name it by --tls-certificate.")
-    require_readable(certificate, "certificate")
-    require_readable(key, "private key")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
-    except ssl.SSLError as error:
-        raise UsageError(
-            f"{safe_text(certificate)} and {safe_text(key)} are no certificate and its private key"
-            f" ({safe_text(error.reason or 'no PEM')}).",
-            "Give both in PEM; the certificate first, then those above it.",
-        ) from error
-
-
-def _no_passphrase() -> str:
-    """Nobody is asked for one while a server starts."""
-    raise UsageError("The private key of the certificate lies under a passphrase.", "Give one without.")
-
-
-def require_readable(path: str, what: str) -> None:
-    try:
-        Path(path).read_bytes()
-    except OSError as error:
-        raise StorageError(
-            f"The {what} {safe_text(path)} cannot be read: {error.strerror}.", "Name another."
-        ) from error

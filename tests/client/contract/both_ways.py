@@ -157,7 +157,7 @@ async def _served(people: People) -> Callable[[], Awaitable[None]]:
 
     tenants = Tenants({"factory": people.engine.host})
     app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
-    listener = network_listener(app, certificate="", key="", proxies="")
+    listener = network_listener(app, certificate=None, proxies="")
     sock = listen_on("127.0.0.1", 0)
     people.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     running = asyncio.create_task(listener.serve([sock]))

@@ -1,0 +1,53 @@
+"""A service that listens, over workspaces of a test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yard import Yard, opened
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.local_socket import SOCKET
+from sealyard.model.errors import SealyardError
+from sealyard.server.service import Service
+from sealyard.server.settings import ServerSettings
+from sealyard.storage.lock import WorkspaceLock
+
+ANY_PORT = "127.0.0.1:0"
+
+
+class Served(Yard):
+    """A service that runs, with the helpers of the yard."""
+
+    def __init__(self, service: Service, engines: dict[str, EmbeddedClient]) -> None:
+        super().__init__(engines)
+        self.service = service
+        self.base = service.address
+
+
+@asynccontextmanager
+async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncIterator[Served]:
+    """Stopped at the end, where a test has not done so."""
+    folders = folder if isinstance(folder, dict) else {"yard": folder}
+    engines = {name: await opened(each) for name, each in folders.items()}
+    made = await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
+    served = Served(made, engines)
+    try:
+        yield served
+    finally:
+        await served.close()
+        if WorkspaceLock.holder(next(iter(folders.values())) / "lock") is not None:
+            await made.stop()
+
+
+async def refused(folder: Path, **settings: Any) -> SealyardError:
+    """Why it does not start; nothing is left of the try."""
+    with pytest.raises(SealyardError) as caught:
+        await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await opened(folder)})
+    assert WorkspaceLock.holder(folder / "lock") is None
+    assert not (folder / SOCKET).exists()
+    return caught.value
