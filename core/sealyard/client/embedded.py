@@ -339,7 +339,7 @@ class EmbeddedClient:
         checking = self._engine.auditing.verify(self._subject, checkpoint, progress)
         return await self._thread.call(self._engine.look(self._subject, "AUDIT_LOG", checking))
 
-    def export_audit(self, kind: str) -> AsyncIterator[str]:
+    def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         lines = self._engine.auditing.export(self._subject, kind)
         return self._thread.iterate(self._engine.walk(self._subject, "AUDIT_LOG", lines))
 

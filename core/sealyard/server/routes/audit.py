@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -90,10 +91,11 @@ class AuditCalls(Controller):
         lines = caller.client.export_audit(kind)
         first = await anext(lines, "")
 
-        async def all_of_it() -> AsyncIterator[str]:
-            yield first
-            async for each in lines:
-                yield each
+        async def all_of_it() -> AsyncGenerator[str, None]:
+            async with contextlib.aclosing(lines):
+                yield first
+                async for each in lines:
+                    yield each
 
         return Stream(all_of_it(), media_type=f"{MEDIA[kind]}; charset=utf-8")
 
