@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -189,6 +191,21 @@ def test_a_link_leads_to_its_task_until_it_ends() -> None:
     assert links.task_behind(link, end - timedelta(microseconds=1)) == "t1"
     with pytest.raises(ResultExpiredError):
         links.task_behind(link, end + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("left", [b"", b"k" * 31, None])
+def test_a_key_that_a_crash_left_in_pieces_signs_nothing(tmp_path: Path, left: bytes | None) -> None:
+    """Under an empty key everybody could make links."""
+    key_file = tmp_path / "links"
+    if left is not None:
+        key_file.write_bytes(left)
+    links = Links.open("w1", key_file)
+    assert len(key_file.read_bytes()) == 32
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    with pytest.raises(NotAllowedError):
+        links.task_behind(Links("w1", left or b"").link("t1", START), START - timedelta(hours=1))
+    again = Links.open("w1", key_file)
+    assert again.task_behind(links.link("t1", START), START - timedelta(hours=1)) == "t1"
 
 
 def test_a_forged_link_is_refused() -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import os
 import re
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sealyard.model.errors import NotAllowedError, ResultExpiredError
+from sealyard.storage.key_file import KEY_BYTES, make_key
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 
@@ -29,11 +28,12 @@ class Links:
 
     @classmethod
     def open(cls, workspace_id: str, key_file: Path) -> Links:
-        """Makes the key where there is none."""
-        if not key_file.exists():
-            descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
+        """Makes the key where there is none.
+
+        Anew where it is not whole: everybody could sign under no key. Links from before end with it.
+        """
+        if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
+            make_key(key_file, "the key of links")
         return cls(workspace_id, key_file.read_bytes())
 
     def link(self, task_id: str, expires_at: datetime) -> str:

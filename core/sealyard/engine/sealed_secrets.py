@@ -8,14 +8,12 @@ ciphertext.
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 from pathlib import Path
 
 from sealyard.model.errors import KeyStoreDamagedError
-from sealyard.storage import disk
+from sealyard.storage.key_file import KEY_BYTES, make_key
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
@@ -31,7 +29,7 @@ class SealedSecrets:
 
         nonce = secrets.token_bytes(NONCE_BYTES)
         if not self._key_file.exists():
-            self._make_key()
+            make_key(self._key_file, "the key of sealed secrets")
         sealed = AESGCM(self._key()).encrypt(nonce, secret, about.encode())
         return base64.b64encode(nonce + sealed).decode()
 
@@ -56,20 +54,6 @@ class SealedSecrets:
         if len(key) != KEY_BYTES:
             raise _damaged(f"it has {len(key)} bytes")
         return key
-
-    def _make_key(self) -> None:
-        temporary = self._key_file.with_suffix(".new")
-        try:
-            handle = disk.create(temporary)
-            try:
-                disk.write_all(handle, secrets.token_bytes(KEY_BYTES))
-                disk.sync(handle)
-            finally:
-                os.close(handle)
-            disk.rename(temporary, self._key_file)
-            disk.sync_folder(self._key_file.parent)
-        except OSError as error:
-            raise disk.storage_error(error, "the key of sealed secrets") from error
 
 
 def _damaged(how: str) -> KeyStoreDamagedError:
