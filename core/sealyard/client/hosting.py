@@ -12,7 +12,10 @@ GROUP = "sealyard.hosting"
 
 
 class Hosting(Protocol):
-    """An engine reachable by others of this machine, from :meth:`start` to :meth:`stop`."""
+    """An engine reachable by others of this machine, and its webhooks, from :meth:`start` to :meth:`stop`.
+
+    :meth:`start` raises :class:`StorageError` where nobody can reach it; the webhooks are sent all the same.
+    """
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

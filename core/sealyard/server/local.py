@@ -9,7 +9,9 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from litestar import Litestar
 from litestar.types import ASGIApp
@@ -53,28 +55,34 @@ class LocalServer:
         self._thread = LoopThread("sealyard-socket")
         tenant, app = shared or (host.engine.file.name, _app_of(host))
         self._listener = local_listener(app, tenant)
-        self._running: list[asyncio.Task[None]] = []
+        self._serving: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens on return. Raises :class:`UsageError` for a group that it cannot be, :class:`StorageError`."""
+        """Listens on return. Raises :class:`UsageError` for a group that it cannot be.
+
+        Raises :class:`StorageError` where there can be no socket; webhooks are sent all the same.
+        """
+        self._sending = self._started(self._sender.run())
         sock = await asyncio.to_thread(listen_in, self._host.folder, self._group)
-        self._running = [
-            asyncio.create_task(self._thread.call(self._listener.serve([sock]))),
-            asyncio.create_task(self._thread.call(self._sender.run())),
-        ]
-        for each in self._running:
-            each.add_done_callback(_complain)
+        self._serving = self._started(self._listener.serve([sock]))
 
     async def stop(self) -> None:
         """No new calls; those under way may end soon. Events end with the engine's: let it rest before."""
-        if self._running:
+        if self._serving is not None:
             with contextlib.suppress(OSError):
                 (self._host.folder / SOCKET).unlink()
-            serving, sending = self._running
             self._listener.stop()
-            sending.cancel()
-            await asyncio.gather(serving, sending, return_exceptions=True)
+            await asyncio.gather(self._serving, return_exceptions=True)
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
+
+    def _started(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        running = asyncio.create_task(self._thread.call(work))
+        running.add_done_callback(_complain)
+        return running
 
     def cut(self) -> None:
         """Once it stops: waits for no answer any more."""

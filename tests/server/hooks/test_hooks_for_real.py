@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from hook_receiver import Receiver, Reply, genuine
+from running_service import service
 from yard import ADMIN, DEV, GATEWAY, OWNER, serving
 
 from sealyard.client.connection import post_pinned
+from sealyard.client.local_socket import SOCKET
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookRequest
@@ -56,3 +58,14 @@ async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path)
         await asyncio.gather(sending, return_exceptions=True)
     assert receiver.received[0].id == receiver.received[1].id
     assert all(genuine(each, made.json()["secret"]) for each in receiver.received)
+
+
+async def test_where_there_can_be_no_socket_those_outside_hear_all_the_same(folder: Path) -> None:
+    (folder / SOCKET).write_text("in the way")
+    async with Receiver().listening() as receiver, service(folder, webhooks_to_private=True) as served:
+        hook = await served.engine.as_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
+        await served.engine.as_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        async with asyncio.timeout(WITHIN):
+            while not receiver.received:
+                await asyncio.sleep(0.01)
+    assert genuine(receiver.received[0], hook.secret)
