@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.founding import found_workspace
+from sealyard.engine.recovery import Recovery
 from sealyard.model.access import Action, Role, device_resource, may, roles_of
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest
+from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, Places
+from sealyard.storage.lock import WorkspaceLock
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"
@@ -106,3 +110,37 @@ def test_events_cross_over_together_and_come_one_by_one(workspace: Path, monkeyp
         assert hops < 10
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_then_lets_it_go(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is cancelled: who opens next would write beside it, or find it held for ever."""
+    begun, go_on = threading.Event(), threading.Event()
+    take_stock = Recovery._take_stock
+
+    def slow(self: Recovery) -> list[Task]:
+        begun.set()
+        assert go_on.wait(30)
+        assert WorkspaceLock.holder(workspace / "lock") is not None
+        return take_stock(self)
+
+    async def main() -> None:
+        monkeypatch.setattr(Recovery, "_take_stock", slow)
+        opening = asyncio.create_task(EmbeddedClient.open(workspace, ADMIN, purpose="test", passphrase=PASSPHRASE))
+        await asyncio.to_thread(begun.wait, 30)
+        for _ in range(3):
+            opening.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert not opening.done()
+        assert WorkspaceLock.holder(workspace / "lock") is not None
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert WorkspaceLock.holder(workspace / "lock") is None
+        monkeypatch.setattr(Recovery, "_take_stock", take_stock)
+        async with engine(workspace) as again:
+            assert (await again.workspace()).name == "factory"
+
+    asyncio.run(main())

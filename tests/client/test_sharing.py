@@ -218,6 +218,31 @@ async def test_when_the_holder_leaves_another_takes_over_and_no_event_is_missed(
         assert {"USER:before", "USER:after"} <= people
 
 
+async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_over_to_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = SharedWorkspace(folder, told, purpose="test")
+    await first.join()
+    opening = asyncio.Event()
+    opened = EmbeddedClient.open
+
+    async def slow(*arguments: Any, **more: Any) -> EmbeddedClient:
+        opening.set()
+        return await opened(*arguments, **more)
+
+    async with share(folder) as second:
+        client = second.client(ADMIN)
+        await client.workspace()
+        await first.close()
+        monkeypatch.setattr(EmbeddedClient, "open", slow)
+        asking = asyncio.create_task(client.workspace())
+        await opening.wait()
+        asking.cancel()
+        await until(lambda: _true(second.engine is not None))
+        assert (await client.workspace()).subject == ADMIN
+    assert WorkspaceLock.holder(folder / "lock") is None
+
+
 async def test_of_five_that_lose_their_holder_exactly_one_takes_over_and_all_hear_everything(folder: Path) -> None:
     with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.hears("holds")

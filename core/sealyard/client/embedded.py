@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.engine.pouring import to_its_end
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import Clock
@@ -101,12 +102,12 @@ class EmbeddedClient:
     @classmethod
     async def _opened(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
         thread = LoopThread("sealyard-engine")
+        opened = thread.begin(_awaited(opening))
         try:
-            engine = await thread.call(_awaited(opening))
+            return cls(await asyncio.shield(opened), thread, subject)
         except BaseException:
-            thread.stop()
+            await _closed_again(opened, thread)
             raise
-        return cls(engine, thread, subject)
 
     def as_subject(self, subject: str) -> EmbeddedClient:
         """Another person at the same engine; close only one of the two."""
@@ -418,6 +419,16 @@ class EmbeddedClient:
             return use_case()
 
         return await self._thread.call(self._engine.look(self._subject, about, look()))
+
+
+async def _closed_again(opened: asyncio.Future[Engine], thread: LoopThread) -> None:
+    """An opening that nobody waits for any more goes to its end, however often this is cancelled: else its threads
+    would go on writing without the lock, or keep it.
+    """
+    await to_its_end(opened)
+    if not opened.cancelled() and opened.exception() is None:
+        await to_its_end(thread.begin(opened.result().close()))
+    await to_its_end(asyncio.get_running_loop().run_in_executor(None, thread.stop))
 
 
 async def _awaited(work: Awaitable[T]) -> T:

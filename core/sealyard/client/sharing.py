@@ -76,6 +76,7 @@ class SharedWorkspace:
         self._hosting: Hosting | None = None
         self._clients: list[HttpClient] = []
         self._joining = asyncio.Lock()
+        self._recovering: asyncio.Task[None] | None = None
         self._attached = False
         self._closed = False
         self._told: str | None = None
@@ -135,7 +136,9 @@ class SharedWorkspace:
         self._closed = True
         for client in self._clients:
             await client.close()
-        # Somebody may be taking the workspace over at this moment.
+        # The workspace may be taken over at this moment.
+        if self._recovering is not None:
+            await asyncio.gather(self._recovering, return_exceptions=True)
         async with self._joining:
             if self._engine is None:
                 return
@@ -145,9 +148,17 @@ class SharedWorkspace:
             await self._engine.close()
 
     async def _recover(self) -> None:
-        """Nobody listens any more: takes the workspace over, or finds who did. Raises what keeps it from both."""
+        """Nobody listens any more: takes the workspace over, or finds who did. Raises what keeps it from both.
+
+        Whichever call has noticed it: that this one is cancelled does not end the taking over.
+        """
         if self._engine is not None:
             return
+        if self._recovering is None or self._recovering.done():
+            self._recovering = asyncio.create_task(self._taken_over())
+        await asyncio.shield(self._recovering)
+
+    async def _taken_over(self) -> None:
         try:
             await self.join()
         except WorkspaceHeldError:
@@ -186,11 +197,16 @@ class SharedWorkspace:
             raise ConnectionLostError("This share of the workspace is closed.", "Open it again.", reach=Reach.NOBODY)
 
     async def _let_in_if_possible(self, engine: EmbeddedClient) -> None:
-        """Where no socket can be, the workspace is held for this process alone."""
+        """Where no socket can be, the workspace is held for this process alone; its webhooks are sent."""
+        made = await self._made(engine)
         try:
-            await self._let_in(engine)
+            await made.start()
         except StorageError as error:
             self._tell(error)
+        except BaseException:
+            await made.stop()
+            raise
+        self._hosting = made
 
     def _tell(self, error: SealyardError) -> None:
         """Once, however often it is met."""
@@ -200,15 +216,18 @@ class SharedWorkspace:
 
     async def _let_in(self, engine: EmbeddedClient) -> None:
         """Whoever attached once goes on by the socket, to itself now."""
-        from sealyard.client.hosting import hosting
-
-        made = await asyncio.to_thread(hosting, engine.host, self._group)
+        made = await self._made(engine)
         try:
             await made.start()
         except BaseException:
             await made.stop()
             raise
         self._hosting = made
+
+    async def _made(self, engine: EmbeddedClient) -> Hosting:
+        from sealyard.client.hosting import hosting
+
+        return await asyncio.to_thread(hosting, engine.host, self._group)
 
 
 def _unheard() -> None:

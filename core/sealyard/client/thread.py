@@ -20,7 +20,11 @@ class LoopThread:
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs ``work`` over there and waits here. Cancelling the wait cancels the work."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await self.begin(work)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Runs ``work`` over there; its outcome is a future of the caller's loop."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def iterate(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         """Walks an iterator over there, one item a hop; closes it there when the walk ends here."""
@@ -54,6 +58,8 @@ async def _next(items: AsyncIterator[T]) -> T | object:
 async def _end_all() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
-        task.cancel()
+        # One that is ending already is left to it: a second cancellation would end its clearing up.
+        if not task.cancelling():
+            task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_asyncgens()

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import AsyncGenerator, Awaitable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ from sealyard.engine.links import Links
 from sealyard.engine.one_time_passwords import OneTimePasswords
 from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
+from sealyard.engine.pouring import in_thread
 from sealyard.engine.readiness import Readiness
 from sealyard.engine.recovery import Recovery
 from sealyard.engine.rights import Rights
@@ -137,7 +139,7 @@ class Engine:
         assert self._sealing is not None
         self._lock = lock
         # A crash must leave no key lying about that was on its way to or from somebody.
-        await asyncio.to_thread(shutil.rmtree, self.places.passing, ignore_errors=True)
+        await in_thread(partial(shutil.rmtree, self.places.passing, ignore_errors=True))
         await self._sealing.pin_key()
         self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow, self.hook_outbox.follow]
         await self._recovery.run()
@@ -154,19 +156,32 @@ class Engine:
         self.events.close()
         for each in self._loops:
             each.cancel()
-        await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
-        await asyncio.to_thread(self.uploads.close)
         try:
-            if self._sealing is not None and self._lock is not None:
-                await self.ledger.durable()
-                await self._sealing.seal()
+            await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
+            await in_thread(self.uploads.close)
+            await self._seal_last()
+        finally:
+            await self._let_go()
+
+    async def _seal_last(self) -> None:
+        if self._sealing is None or self._lock is None:
+            return
+        try:
+            await self.ledger.durable()
+            await self._sealing.seal()
         except SealyardError as error:
             log.warning("the audit log stays unsealed until the next start: %s", error)
-        finally:
+
+    async def _let_go(self) -> None:
+        """The lock last: nothing of this engine may write once another one holds the workspace."""
+        try:
             await self.bus.close()
-            await asyncio.to_thread(self.store.close)
-            if self._lock is not None:
-                self._lock.release()
+        finally:
+            try:
+                await in_thread(self.store.close)
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
 
     async def perform(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
         """A use case that changes something: for known subjects; a refusal or failure is audited.
@@ -265,18 +280,23 @@ async def open_engine(
 ) -> Engine:
     """The engine, running, as the workspace's only writer.
 
-    Raises :class:`WorkspaceHeldError`, :class:`KeyStoreLockedError`, :class:`StoreDamagedError` and what else
-    keeps a workspace closed. ``create``: make the master key, at the very first opening.
+    Not to be cancelled: half an opening leaves threads behind. Raises :class:`WorkspaceHeldError`,
+    :class:`KeyStoreLockedError`, :class:`StoreDamagedError` and what else keeps a workspace closed. ``create``: make
+    the master key, at the very first opening.
     """
     file = read_workspace(places)
     time = clock or SystemClock()
     lock = WorkspaceLock.acquire(places.lock, purpose)
     try:
-        store = await asyncio.to_thread(TinyDocuments.open, places.store, INDEXES, write=True)
-        audit = await asyncio.to_thread(AuditLog.open, places.audit)
-        await asyncio.to_thread(take_over, store, audit)
-        bus = PipeBus(_unlock(places, file, passphrase, create), places.worker_log, time, workers)
-        engine = Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, audit)
+        store = await in_thread(partial(TinyDocuments.open, places.store, INDEXES, write=True))
+        try:
+            audit = await in_thread(partial(AuditLog.open, places.audit))
+            await in_thread(partial(take_over, store, audit))
+            bus = PipeBus(_unlock(places, file, passphrase, create), places.worker_log, time, workers)
+            engine = Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, audit)
+        except BaseException:
+            await in_thread(store.close)
+            raise
     except BaseException:
         lock.release()
         raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -12,6 +12,7 @@ from sealyard.engine.deadlines import Deadlines, overdue
 from sealyard.engine.inputs import Inputs
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.onward import Onward
+from sealyard.engine.pouring import in_thread
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.uploads import Uploads
 from sealyard.model.access import SYSTEM
@@ -96,7 +97,7 @@ class Expiry:
         assert task.result is not None
         state = state_at(task.result, now)
         if state is ResultState.GONE:
-            await asyncio.to_thread(self._artifacts.remove_result, task.id)
+            await in_thread(partial(self._artifacts.remove_result, task.id))
         result = msgspec.structs.replace(task.result, state=state, link=None)
         draft = self._ledger.draft()
         if state is ResultState.GONE:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
+from functools import partial
 
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.links import Links
+from sealyard.engine.pouring import in_thread
 from sealyard.model.errors import StorageError
 from sealyard.model.happenings import Completed
 from sealyard.model.jobs import Finished
@@ -31,7 +32,7 @@ class Outcomes:
         if task.kind is TaskKind.SIGNING:
             signed = Result(state=ResultState.AVAILABLE, signature=report.signature, trial=task.trial)
             return Completed(fence=task.fence, result=signed)
-        await asyncio.to_thread(self._publish, task, report)
+        await in_thread(partial(self._publish, task, report))
         return Completed(fence=task.fence, result=self._result(task, report))
 
     def take_back(self, task: Task) -> None:

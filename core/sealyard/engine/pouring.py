@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -23,8 +25,15 @@ async def in_thread(work: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait({running})
+        await to_its_end(running)
         raise
+
+
+async def to_its_end(running: asyncio.Future[Any]) -> None:
+    """Waits for it, however often who waits is cancelled. What came of it is for who looks there."""
+    while not running.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({running})
 
 
 async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytearray], None], sync: Callable[[], None]) -> None:
@@ -55,4 +64,5 @@ async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytearray], None],
 
 
 def _started(work: Callable[[], T]) -> asyncio.Future[T]:
-    return asyncio.ensure_future(asyncio.to_thread(work))
+    # No task: those who end a loop's tasks must not take the thread for ended.
+    return asyncio.get_running_loop().run_in_executor(None, copy_context().run, work)

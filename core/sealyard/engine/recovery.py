@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -12,6 +12,7 @@ from sealyard.engine.inputs import Inputs
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.onward import Onward
 from sealyard.engine.outcomes import Outcomes
+from sealyard.engine.pouring import in_thread
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
 from sealyard.engine.uploads import Uploads
@@ -45,7 +46,7 @@ class Recovery:
         self._scheduler = scheduler
 
     async def run(self) -> None:
-        unfinished = await asyncio.to_thread(self._take_stock)
+        unfinished = await in_thread(self._take_stock)
         for task in sorted(unfinished, key=lambda each: (each.created_at, each.id)):
             await self._take_up(task)
 
@@ -79,7 +80,7 @@ class Recovery:
             case TaskStatus.SCHEDULED:
                 self._scheduler.follow(task)
             case TaskStatus.RUNNING:
-                await asyncio.to_thread(self._outcomes.take_back, task)
+                await in_thread(partial(self._outcomes.take_back, task))
                 await self._restart(task)
 
     async def _restart(self, task: Task) -> None:

@@ -64,7 +64,7 @@ class Sealing:
         """Has the public half of the audit key beside the log."""
         answer = await self._bus.ask(AuditPublicKey())
         assert answer.text is not None
-        await asyncio.to_thread(self._audit.pin_key, answer.text.encode())
+        await in_thread(partial(self._audit.pin_key, answer.text.encode()))
 
     async def _a_moment(self) -> None:
         loop = asyncio.get_running_loop()
