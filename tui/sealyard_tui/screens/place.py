@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
+from sealyard_tui.look.compositor import WholeCompositor
 from sealyard_tui.look.memory import View
 from sealyard_tui.session.messages import EngineState, News
 from sealyard_tui.session.standing import Standing
@@ -58,6 +59,7 @@ class Place(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__(id=self.PLACE)
+        self._compositor = WholeCompositor()
         self.loaded_at: datetime | None = None
         self._missed = False
 

@@ -512,7 +512,7 @@ async def test_a_file_that_changed_since_is_told_before_submitting(world: World,
         (firmware / "bootloader.bin").write_bytes(b"another")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        assert "is another on the disk by now" in " ".join(text_of(app).split())
+        await until(pilot, lambda: "is another on the disk by now" in " ".join(text_of(app).split()))
 
 
 async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmware: Path) -> None:

@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import safe_lines, safe_text
+from sealyard_tui.look.compositor import WholeCompositor
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.terminal.editor import edit_text, page_text
 from sealyard_tui.widgets.key_line import KeyLine
@@ -40,6 +41,10 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_dialog", "Back", id="dialog.back"),
     ]
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._compositor = WholeCompositor()
 
     @property
     def sealyard(self) -> SealyardApp:
