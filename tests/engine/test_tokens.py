@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from house import ADMIN, CLIENT, DEV, OWNER, House
 
 from sealyard.client.log import redact
 from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import AccessToken, IssuedToken, TokenRequest
+from sealyard.model.credentials import AccessToken, IssuedToken, ShownToken, TokenRequest
 from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, UsageError
 
 pytestmark = pytest.mark.anyio
@@ -17,9 +18,13 @@ pytestmark = pytest.mark.anyio
 DAY = 24 * 3600
 
 
-async def issue(house: House, by: str = DEV, **request: Any) -> IssuedToken:
+async def issue(house: House, by: str = DEV, shown: ShownToken | None = None, **request: Any) -> IssuedToken:
     wanted = TokenRequest(**{"name": "laptop", **request})
-    return await house.do(by, house.engine.tokens.create(by, wanted))
+    return await house.do(by, house.engine.tokens.create(by, wanted, shown))
+
+
+def ending(house: House, seconds: int, *, by_issuer: bool = False) -> ShownToken:
+    return ShownToken(expires_at=house.clock.now() + timedelta(seconds=seconds), by_issuer=by_issuer)
 
 
 async def revoke(house: House, by: str, token: AccessToken) -> None:
@@ -133,6 +138,42 @@ async def test_a_machine_client_has_machine_tokens_only(house: House) -> None:
 async def test_somebody_unknown_gets_no_token(house: House, subject: str) -> None:
     with pytest.raises(NotFoundError):
         await issue(house, ADMIN, subject=subject)
+
+
+@pytest.mark.parametrize("who", [DEV, ADMIN])
+@pytest.mark.parametrize("named", [False, True])
+async def test_who_comes_by_an_issuer_makes_no_token_for_themselves(house: House, who: str, named: bool) -> None:
+    with pytest.raises(NotAllowedError, match="administrator"):
+        await issue(house, who, ending(house, 300, by_issuer=True), seconds=60, subject=who if named else None)
+    assert house.engine.tokens.seen_by(who) == ()
+    assert [each.author for each in await house.audit(AuditChange.REFUSED)] == [who]
+
+
+async def test_an_administrator_who_comes_by_an_issuer_makes_tokens_for_others(house: House) -> None:
+    shown = ending(house, 300, by_issuer=True)
+    issued = await issue(house, ADMIN, shown, subject=DEV, seconds=365 * DAY)
+    assert issued.token.expires_at == house.clock.now() + timedelta(days=365)
+
+
+async def test_a_token_makes_none_for_its_own_subject_that_outlives_it(house: House) -> None:
+    shown = ending(house, DAY)
+    with pytest.raises(NotAllowedError, match=f"{shown.expires_at:%Y-%m-%d %H:%M:%S} UTC"):
+        await issue(house, DEV, shown, seconds=DAY + 1)
+    assert house.engine.tokens.seen_by(DEV) == ()
+    assert (await issue(house, DEV, shown, seconds=DAY)).token.expires_at == shown.expires_at
+    assert (await issue(house, DEV, shown, seconds=3600)).token.expires_at < shown.expires_at
+
+
+async def test_where_no_time_is_asked_for_a_token_ends_with_the_one_it_was_made_by(house: House) -> None:
+    short, long = ending(house, 30), ending(house, 365 * DAY)
+    assert (await issue(house, DEV, short)).token.expires_at == short.expires_at
+    assert (await issue(house, DEV, long)).token.expires_at == house.clock.now() + timedelta(days=90)
+
+
+async def test_who_may_add_subjects_or_asks_at_the_workspace_itself_is_not_bound_by_a_token(house: House) -> None:
+    year = house.clock.now() + timedelta(days=365)
+    assert (await issue(house, ADMIN, ending(house, 60), seconds=365 * DAY)).token.expires_at == year
+    assert (await issue(house, DEV, seconds=365 * DAY)).token.expires_at == year
 
 
 async def test_a_group_gets_no_token(house: House) -> None:

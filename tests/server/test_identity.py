@@ -74,6 +74,25 @@ async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(yard: Y
     assert refused(await calls["long"].get(HERE))
 
 
+async def test_a_token_makes_none_of_its_own_that_outlives_it(yard: Yard) -> None:
+    short = await yard.engine.as_subject(DEV).create_token(TokenRequest(name="short", seconds=3600))
+    calls = yard.raw({"Authorization": f"Bearer {short.secret}"})
+    longer = await calls.post("/api/v1/token", json={"name": "longer", "seconds": 7200})
+    assert (longer.status_code, longer.json()["code"]) == (403, "not-allowed")
+    assert f"{short.token.expires_at:%Y-%m-%d %H:%M:%S}" in longer.json()["detail"]
+    usual = await calls.post("/api/v1/token", json={"name": "usual"})
+    assert usual.status_code == 201
+    assert {each.expires_at for each in await yard.engine.as_subject(DEV).tokens()} == {short.token.expires_at}
+
+
+async def test_an_administrators_token_makes_any(yard: Yard) -> None:
+    short = await yard.engine.create_token(TokenRequest(name="short", seconds=3600))
+    calls = yard.raw({"Authorization": f"Bearer {short.secret}"})
+    for subject in (ADMIN, DEV):
+        body = {"name": "longer", "subject": subject, "seconds": 7200}
+        assert (await calls.post("/api/v1/token", json=body)).status_code == 201
+
+
 async def test_nothing_of_a_request_is_read_before_it_is_known_who_asks(yard: Yard) -> None:
     for method, path in (("PUT", "/api/v1/upload/0123456789abcdef"), ("POST", "/api/v1/packagingTask")):
         nobody = await yard.raw({"Content-Type": "nonsense"}).request(method, path, content=bytes(1 << 16))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from real_issuer import AUDIENCE, real_issuer
-from yard import ADMIN, GATEWAY, opened
+from real_issuer import AUDIENCE, RealIssuer, real_issuer
+from yard import ADMIN, DEV, GATEWAY, opened
 
+from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.roles import ISSUER
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditFilter
@@ -18,34 +22,73 @@ from sealyard.server.settings import OidcSettings, ServerSettings
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[RealIssuer]:
     with real_issuer() as issuer:
-        settings = ServerSettings(listen="127.0.0.1:0", oidc=OidcSettings(issuer=issuer.url, audience=AUDIENCE))
-        service = await Service.open(settings, {"acme": await opened(folder)})
-        try:
-            (host,) = (host for _, host in service.tenants)
-            admin = host.client(ADMIN)
-            await admin.add_subject("GROUP:devs")
-            await admin.add_rule("GROUP:devs", f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
-            async with httpx.AsyncClient(base_url=service.address) as calls:
+        yield issuer
 
-                async def devices(token: str) -> httpx.Response:
-                    headers = {"Authorization": f"Bearer {token}"}
-                    return await calls.get("/api/v1/deviceConfig", headers=headers)
 
-                known = await devices(issuer.token(roles=["devs"]))
-                without = await devices(issuer.token(roles=[]))
-                stranger = await devices(issuer.token(preferred_username="berta", roles=["other"]))
-                elsewhere = await devices(issuer.token(aud="elsewhere"))
-            audit = await admin.audit(AuditFilter(author=ISSUER))
-        finally:
-            await service.stop()
+class Served:
+    """The only tenant of a service that believes the issuer."""
+
+    def __init__(self, service: Service, issuer: RealIssuer, calls: httpx.AsyncClient) -> None:
+        ((_, host),) = service.tenants
+        self.admin: EmbeddedClient = host.client(ADMIN)
+        self._issuer = issuer
+        self._calls = calls
+
+    async def asked(self, path: str, body: Any = None, *, tenant: str | None = None, **claims: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._issuer.token(**claims)}"}
+        if tenant is not None:
+            headers["X-SE-TENANT"] = tenant
+        method = "GET" if body is None else "POST"
+        return await self._calls.request(method, f"/api/v1/{path}", headers=headers, json=body)
+
+
+@asynccontextmanager
+async def served(folder: Path, issuer: RealIssuer) -> AsyncIterator[Served]:
+    settings = ServerSettings(listen="127.0.0.1:0", oidc=OidcSettings(issuer=issuer.url, audience=AUDIENCE))
+    service = await Service.open(settings, {"acme": await opened(folder)})
+    try:
+        async with httpx.AsyncClient(base_url=service.address) as calls:
+            yield Served(service, issuer, calls)
+    finally:
+        await service.stop()
+
+
+@pytest.fixture
+async def acme(folder: Path, issuer: RealIssuer) -> AsyncIterator[Served]:
+    """With a group devs, that may use the gateway."""
+    async with served(folder, issuer) as acme:
+        await acme.admin.add_subject("GROUP:devs")
+        await acme.admin.add_rule("GROUP:devs", f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
+        yield acme
+
+
+async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme: Served) -> None:
+    known = await acme.asked("deviceConfig", roles=["devs"])
+    without = await acme.asked("deviceConfig", roles=[])
+    elsewhere = await acme.asked("deviceConfig", aud="elsewhere")
+    audit = await acme.admin.audit(AuditFilter(author=ISSUER))
     assert (known.status_code, [each["name"] for each in known.json()]) == (200, [GATEWAY])
     assert (without.status_code, without.json()) == (200, [])
-    assert (stranger.status_code, stranger.json()["code"]) == (403, "not-allowed")
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (401, "unauthenticated")
     assert [each.message for each in audit.entries] == [
         "USER:anna is in GROUP:devs no more",
         "USER:anna is in GROUP:devs",
         "USER:anna was added",
     ]
+
+
+async def test_who_comes_by_the_issuer_gets_no_token_that_outlives_its_word(acme: Served) -> None:
+    for body in ({"name": "mine"}, {"name": "mine", "seconds": 60}, {"name": "mine", "subject": "USER:anna"}):
+        refused = await acme.asked("token", body)
+        assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
+        assert "administrator" in refused.json()["advice"]
+    assert await acme.admin.tokens() == ()
+
+
+async def test_an_administrator_who_comes_by_the_issuer_makes_tokens_for_others_only(acme: Served) -> None:
+    await acme.admin.add_rule("GROUP:devs", "RESOURCE_TYPE:SUBJECT", Action.CREATE)
+    assert (await acme.asked("token", {"name": "theirs", "subject": DEV})).status_code == 201
+    assert (await acme.asked("token", {"name": "mine"})).status_code == 403

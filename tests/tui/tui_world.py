@@ -802,7 +802,7 @@ class WorldClient:
             subject=request.subject or self.subject,
             created_by=self.subject,
             created_at=self.world.now,
-            expires_at=self.world.now + timedelta(seconds=request.seconds),
+            expires_at=self.world.now + timedelta(seconds=request.seconds or 90 * 24 * 3600),
             machine=request.machine,
         )
         self.world.tokens.append(made)

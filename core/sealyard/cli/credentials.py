@@ -28,7 +28,12 @@ def add(commands: Commands) -> None:
     creating = command(family, "create", _create, "Makes a token, and shows it this once.")
     creating.add_argument("name", metavar="NAME", help="what it is for, such as laptop or ci")
     creating.add_argument("--subject", metavar="ID", help="whose it is; by default yours")
-    creating.add_argument("--expires", metavar="TIME", type=duration, default="90d", help="1m to 365d; by default 90d")
+    creating.add_argument(
+        "--expires",
+        metavar="TIME",
+        type=duration,
+        help="1m to 365d; by default 90d, or until the token you ask with ends",
+    )
     creating.add_argument("--machine", action="store_true", help="for a program: nobody approves through it in person")
     command(family, "list", _tokens, "Lists your tokens; all of them where you may add subjects.")
     revoking = command(family, "revoke", _revoke, "Ends a token at once.")

@@ -20,6 +20,7 @@ from sealyard.model.credentials import (
     IssuedToken,
     OneTimePasswordEnrolment,
     OneTimePasswordState,
+    ShownToken,
     TokenRequest,
 )
 from sealyard.model.devices import DeviceConfiguration
@@ -62,12 +63,20 @@ Progress = Callable[[int, int], None]
 class EmbeddedClient:
     """See :class:`sealyard.client.protocol.Client`, which says what each method does."""
 
-    def __init__(self, engine: Engine, thread: LoopThread, subject: str, four_eyes: str = FOUR_EYES) -> None:
-        """``fourEyes``: what they mean to who asks."""
+    def __init__(
+        self,
+        engine: Engine,
+        thread: LoopThread,
+        subject: str,
+        four_eyes: str = FOUR_EYES,
+        shown: ShownToken | None = None,
+    ) -> None:
+        """``fourEyes``: what they mean to who asks. ``shown``: the token asked with, where the caller is elsewhere."""
         self._engine = engine
         self._thread = thread
         self._subject = subject
         self._four_eyes = four_eyes
+        self._shown = shown
 
     @classmethod
     async def open(
@@ -351,7 +360,7 @@ class EmbeddedClient:
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
         about = f"SUBJECT:{request.subject or self._subject}"
-        return await self._perform(about, self._engine.tokens.create(self._subject, request))
+        return await self._perform(about, self._engine.tokens.create(self._subject, request, self._shown))
 
     async def revoke_token(self, token_id: str) -> None:
         await self._perform(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))

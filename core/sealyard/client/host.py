@@ -9,7 +9,7 @@ from typing import TypeVar
 from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
-from sealyard.model.credentials import AccessToken
+from sealyard.model.credentials import AccessToken, ShownToken
 from sealyard.model.errors import InputError
 from sealyard.model.tasks import InputFile, Task
 from sealyard.model.uploads import Upload
@@ -28,9 +28,9 @@ class Host:
     def folder(self) -> Path:
         return self.engine.places.root
 
-    def client(self, subject: str, four_eyes: str = FOUR_EYES) -> EmbeddedClient:
+    def client(self, subject: str, four_eyes: str = FOUR_EYES, shown: ShownToken | None = None) -> EmbeddedClient:
         """The engine as this subject meets it. Not to be closed: the engine is the host's."""
-        return EmbeddedClient(self.engine, self._thread, subject, four_eyes)
+        return EmbeddedClient(self.engine, self._thread, subject, four_eyes, shown)
 
     async def call(self, work: Awaitable[T]) -> T:
         """Does ``work`` on the engine's loop."""

@@ -181,7 +181,13 @@ class CredentialClient(Protocol):
         """One's own; all of them for whoever may add subjects. Newest first, those that ended too."""
         ...
 
-    async def create_token(self, request: TokenRequest) -> IssuedToken: ...
+    async def create_token(self, request: TokenRequest) -> IssuedToken:
+        """Through a token of ours, none of one's own lasts longer than it, but for whoever may add subjects.
+
+        Through an issuer's token, none for oneself at all. Raises :class:`NotAllowedError`.
+        """
+        ...
+
     async def revoke_token(self, token_id: str) -> None:
         """One's own, or anybody's for whoever may add subjects. A token that was revoked stays so."""
         ...

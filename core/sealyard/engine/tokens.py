@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -20,19 +20,23 @@ from sealyard.engine.rights import Rights
 from sealyard.engine.tables import ACCESS_TOKENS, StoredAccessToken
 from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, parse_subject, type_resource
 from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import AccessToken, IssuedToken, TokenRequest
-from sealyard.model.errors import AuthenticationError, NotFoundError, UsageError
+from sealyard.model.credentials import AccessToken, IssuedToken, ShownToken, TokenRequest
+from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, UsageError
 from sealyard.model.safe_text import safe_text
 
 SHORTEST_SECONDS = 60
 LONGEST_SECONDS = 365 * 24 * 3600
+USUAL_SECONDS = 90 * 24 * 3600
 LONGEST_NAME = 80
 
 _BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
 
 
 class Tokens:
-    """One's own are everybody's to make and to revoke; those of others want the right to add subjects."""
+    """One's own are everybody's to make and to revoke; those of others want the right to add subjects.
+
+    No token grows out of another that ends sooner: whoever has a stolen one would keep what it opens.
+    """
 
     def __init__(self, ledger: Ledger, rights: Rights) -> None:
         self._ledger = ledger
@@ -44,18 +48,22 @@ class Tokens:
         seen = [each for each in tokens if self._may_see(subject, each)]
         return tuple(sorted(seen, key=lambda each: (each.created_at, each.id), reverse=True))
 
-    async def create(self, subject: str, request: TokenRequest) -> IssuedToken:
-        """Raises :class:`UsageError`, :class:`NotAllowedError`, :class:`NotFoundError`."""
+    async def create(self, subject: str, request: TokenRequest, shown: ShownToken | None = None) -> IssuedToken:
+        """``shown``: what ``subject`` asks with; None at the workspace itself, whose owner is believed.
+
+        Raises :class:`UsageError`, :class:`NotAllowedError`, :class:`NotFoundError`.
+        """
         owner = parse_subject(request.subject) if request.subject is not None else subject
         self._require_owner(subject, owner)
         now = self._ledger.clock.now()
+        latest = self._latest(subject, owner, shown)
         token = AccessToken(
             id=new_id(),
             name=_checked_name(request.name),
             subject=owner,
             created_by=subject,
             created_at=now,
-            expires_at=now + _checked_span(request.seconds),
+            expires_at=_end(now, request.seconds, latest),
             machine=request.machine or kind_of(owner) is SubjectKind.CLIENT,
         )
         secret = f"sy_{token.id}_{secrets.token_hex(32)}"
@@ -106,8 +114,22 @@ class Tokens:
         if kind_of(owner) is SubjectKind.GROUP:
             raise UsageError("A group has no tokens: it does nothing itself.", "Make one for each of its members.")
 
+    def _latest(self, subject: str, owner: str, shown: ShownToken | None) -> datetime | None:
+        """When a new token has to end because the one that was shown does; None where that does not matter."""
+        if shown is None or owner != subject:
+            return None
+        if shown.by_issuer:
+            raise NotAllowedError(
+                "Who comes with an issuer's token makes no token for themselves: it would outlive the issuer's word.",
+                f"Ask an administrator for one: sealyard token create NAME --subject {subject}",
+            )
+        return None if self._adds_subjects(subject) else shown.expires_at
+
     def _may_see(self, subject: str, token: AccessToken) -> bool:
-        return subject == token.subject or self._rights.may(subject, Action.CREATE, type_resource(ResourceType.SUBJECT))
+        return subject == token.subject or self._adds_subjects(subject)
+
+    def _adds_subjects(self, subject: str) -> bool:
+        return self._rights.may(subject, Action.CREATE, type_resource(ResourceType.SUBJECT))
 
 
 def _checked_name(name: str) -> str:
@@ -121,6 +143,19 @@ def _checked_span(seconds: int) -> timedelta:
     if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
         raise UsageError("A token lasts at least a minute and at most a year.", "Write 1h, 30d or 365d.")
     return timedelta(seconds=seconds)
+
+
+def _end(now: datetime, seconds: int | None, latest: datetime | None) -> datetime:
+    """Only a time that was asked for is refused; the usual one is shortened."""
+    end = now + _checked_span(USUAL_SECONDS if seconds is None else seconds)
+    if latest is None or end <= latest:
+        return end
+    if seconds is None:
+        return latest
+    raise NotAllowedError(
+        f"The token that you ask with ends at {latest:%Y-%m-%d %H:%M:%S} UTC: none that it makes for you lasts longer.",
+        "Ask for one that ends by then, or give no time; an administrator can make one that lasts longer.",
+    )
 
 
 def _hashed(secret: str) -> str:

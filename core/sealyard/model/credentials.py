@@ -24,12 +24,22 @@ class AccessToken(Value, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
 
 
+class ShownToken(Value, frozen=True, kw_only=True):
+    """What somebody asks with over a network: a token of ours, or, with ``byIssuer``, one of an issuer's."""
+
+    expires_at: datetime
+    by_issuer: bool = False
+
+
 class TokenRequest(Value, frozen=True, kw_only=True):
-    """``subject``: oneself where it is None; for others one needs the right to add subjects."""
+    """``subject``: oneself where it is None; for others one needs the right to add subjects.
+
+    ``seconds``: 90 days where it is None, or less where the token that one asks with ends before.
+    """
 
     name: str
     subject: str | None = None
-    seconds: int = 90 * 24 * 3600
+    seconds: int | None = None
     machine: bool = False
 
 

@@ -6,6 +6,7 @@ import os
 import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from litestar.types import Scope
@@ -13,6 +14,7 @@ from litestar.types import Scope
 from sealyard.client.host import Host
 from sealyard.engine.tokens import refused_bearer
 from sealyard.model.access import SubjectKind, kind_of, parse_subject
+from sealyard.model.credentials import ShownToken
 from sealyard.model.errors import AuthenticationError, NotAllowedError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.caller import Caller
@@ -44,6 +46,8 @@ class Claimed(Protocol):
     def machine(self) -> bool: ...
     @property
     def roles(self) -> tuple[str, ...]: ...
+    @property
+    def expires_at(self) -> datetime: ...
 
 
 Verify = Callable[[str], Awaitable[Claimed]]
@@ -77,7 +81,7 @@ class Identity:
 
     def _local(self, named: str, subject: str) -> Caller:
         tenant, host = self._tenants.find(named)
-        return self._made(tenant, host, subject, machine=False, check=_nothing, local=True)
+        return self._made(tenant, host, subject, machine=False, check=_nothing, shown=None)
 
     async def _with_token(self, named: str | None, bearer: str) -> Caller:
         tenant, host = self._tenants.find(named)
@@ -87,7 +91,8 @@ class Identity:
         async def check() -> None:
             await host.bearer(bearer)
 
-        return self._made(tenant, host, token.subject, machine=token.machine, check=check, local=False)
+        shown = ShownToken(expires_at=token.expires_at)
+        return self._made(tenant, host, token.subject, machine=token.machine, check=check, shown=shown)
 
     async def _with_claims(self, named: str | None, bearer: str, verify: Verify) -> Caller:
         claims = await verify(bearer)
@@ -98,7 +103,8 @@ class Identity:
         async def check() -> None:
             await verify(bearer)
 
-        return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, local=False)
+        shown = ShownToken(expires_at=claims.expires_at, by_issuer=True)
+        return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
 
     def _count(self, tenant: str, subject: str) -> None:
         if self._limits is not None:
@@ -112,17 +118,17 @@ class Identity:
         *,
         machine: bool,
         check: Callable[[], Awaitable[None]],
-        local: bool,
+        shown: ShownToken | None,
     ) -> Caller:
         return Caller(
             tenant=tenant,
             host=host,
             subject=subject,
-            client=host.client(subject) if local else host.client(subject, ON_A_SERVER),
+            client=host.client(subject) if shown is None else host.client(subject, ON_A_SERVER, shown),
             largest_body=self._largest_body,
             check=check,
             machine=machine or kind_of(subject) is SubjectKind.CLIENT,
-            local=local,
+            local=shown is None,
         )
 
 
