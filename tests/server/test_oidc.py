@@ -130,6 +130,39 @@ async def test_a_client_that_speaks_for_itself_is_a_machine(
     assert (found.subject, found.machine) == ("CLIENT:ci", True)
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param({"azp": "ci", "idtyp": "app"}, id="Entra ID"),
+        pytest.param({"appid": "ci", "idtyp": "app"}, id="Entra ID, version 1"),
+        pytest.param({"azp": "ci", "gty": "client-credentials"}, id="Auth0"),
+        pytest.param({"azp": "ci", "sub": "ci@clients"}, id="Auth0 by sub"),
+    ],
+)
+@pytest.mark.parametrize("named_by", ["sub", "preferred_username"])
+async def test_a_machine_is_no_person_whatever_claim_names_people(
+    issuer: RealIssuer, claims: dict[str, Any], named_by: str
+) -> None:
+    ours = believing(issuer, subject_claim=named_by, client_claim="appid" if "appid" in claims else "client_id")
+    found = await ours.verify(issuer.token(**claims))
+    assert (found.subject, found.machine) == ("CLIENT:ci", True)
+
+
+@pytest.mark.parametrize("mark", [{"idtyp": "app"}, {"gty": "client-credentials"}])
+@pytest.mark.parametrize("client", [None, "", 7])
+async def test_a_machine_without_a_name_is_refused_rather_than_taken_for_a_person(
+    issuer: RealIssuer, mark: dict[str, Any], client: object
+) -> None:
+    ours = believing(issuer, subject_claim="sub")
+    assert "client_id" in await refused(ours, issuer.token(azp=client, **mark))
+
+
+@pytest.mark.parametrize("claims", [{"idtyp": "user"}, {"gty": "password"}, {"sub": "other@clients"}])
+async def test_what_marks_people_makes_no_machine(issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]) -> None:
+    found = await ours.verify(issuer.token(**claims))
+    assert (found.subject, found.machine) == ("USER:anna", False)
+
+
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"azp": "web"}, {"client_id": "web", "azp": "web"}])
 async def test_a_person_stays_one_whatever_client_it_came_through(
     issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from joserfc import jws
@@ -42,6 +42,12 @@ OTHER_TOKENS = frozenset({"id", "refresh", "offline", "logout"})
 
 SERVICE_ACCOUNT = "service-account-"
 """How Keycloak names the user that stands for a client."""
+
+CLIENTS = "@clients"
+"""How Auth0 ends the ``sub`` of a client."""
+
+MACHINE_MARKS = {"idtyp": "app", "gty": "client-credentials"}
+"""What Entra ID and Auth0 say of a token that no person is behind."""
 
 
 class Claims(Value, frozen=True, kw_only=True):
@@ -144,11 +150,17 @@ class Issuer:
         A client's name alone proves nothing: tokens of people name the client they came through.
         """
         client = claims.get(self._settings.client_claim, claims.get("azp"))
-        if not isinstance(client, str) or not client:
-            return None
-        names_itself = claims.get("sub") == client  # RFC 9068, section 2.2
-        service_account = claims.get("preferred_username") == f"{SERVICE_ACCOUNT}{client.lower()}"
-        return client if names_itself or service_account else None
+        named = client if isinstance(client, str) else ""
+        if any(claims.get(claim) == mark for claim, mark in MACHINE_MARKS.items()):
+            return named or self._nameless()
+        return named if named and _speaks_for_itself(named, claims) else None
+
+    def _nameless(self) -> NoReturn:
+        """It must not pass for a person by what names people."""
+        raise AuthenticationError(
+            f"The token is a machine client's and does not name it: it lacks {safe_text(self._settings.client_claim)}.",
+            "Name the claim that says it in oidc.client_claim.",
+        )
 
     def _person(self, claims: dict[str, Any]) -> str:
         """By one claim only: with a second one to fall back on, a person could come under two names and approve
@@ -188,6 +200,11 @@ def _payload(signed: jws.CompactSignature) -> dict[str, Any]:
         return msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise _no_token() from None
+
+
+def _speaks_for_itself(client: str, claims: dict[str, Any]) -> bool:
+    names_itself = claims.get("sub") in (client, f"{client}{CLIENTS}")  # RFC 9068, section 2.2; Auth0
+    return names_itself or claims.get("preferred_username") == f"{SERVICE_ACCOUNT}{client.lower()}"
 
 
 def _subject(kind: SubjectKind, name: str) -> str:

@@ -23,11 +23,13 @@ class OidcSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True,
     algorithms: Annotated[str, Meta(description="Those that are believed, separated by spaces.")] = (
         "RS256 PS256 ES256 EdDSA"
     )
-    subject_claim: Annotated[str, Meta(description="The claim that names a person.")] = "preferred_username"
+    subject_claim: Annotated[
+        str, Meta(description="The claim that names a person. sub at Entra ID: it must send idtyp.")
+    ] = "preferred_username"
     roles_claim: Annotated[str, Meta(description="The claim with the roles; dots lead inside.")] = "roles"
-    client_claim: Annotated[str, Meta(description="The claim that names a machine client, without a person.")] = (
-        "client_id"
-    )
+    client_claim: Annotated[
+        str, Meta(description="The claim that names a machine client, without a person. Else azp; Entra ID v1: appid.")
+    ] = "client_id"
     jwks_uri: Annotated[str, Meta(description="Where its keys are. Empty: as its discovery document says.")] = ""
     groups: Annotated[
         dict[str, str],
