@@ -9,7 +9,7 @@ from shell import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.thread import LoopThread
-from sealyard.model.credentials import TokenRequest
+from sealyard.model.credentials import Account, TokenRequest
 from sealyard.server.app import build_app
 from sealyard.server.identity import Identity
 from sealyard.server.limits import Limits
@@ -50,6 +50,12 @@ class ServedHouse:
         request = TokenRequest(name="test", subject=subject)
         issued = asyncio.run(self._thread.call(self._engine.as_subject(ADMIN).create_token(request)))
         return issued.secret
+
+    def arrive(self, subject: str, sub: str) -> None:
+        """Somebody with an issuer's token."""
+        assert self._engine is not None
+        account = Account(issuer="https://issuer.example", sub=sub)
+        asyncio.run(self._thread.call(self._engine.host.arrive(subject, (), account)))
 
     async def _start(self) -> None:
         self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)

@@ -91,6 +91,14 @@ def test_people_rules_and_the_policy_are_administered(served: ServedHouse) -> No
     assert sealyard("--profile", "owner", "subject", "list").code == 3
 
 
+def test_an_account_of_an_issuer_is_let_go_of(served: ServedHouse) -> None:
+    served.arrive("USER:auditor", "a1")
+    assert sealyard("--profile", "developer", "subject", "unbind", "auditor").code == 3
+    assert _as("admin", "subject", "unbind", "auditor") == {"unbound": "USER:auditor"}
+    assert sealyard("--profile", "admin", "subject", "unbind", "auditor").code == 4
+    served.arrive("USER:auditor", "a2")
+
+
 def test_waiting_for_a_package_outlasts_restarts_of_the_server(
     served: ServedHouse, firmware: Path, tmp_path: Path
 ) -> None:

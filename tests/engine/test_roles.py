@@ -8,13 +8,17 @@ import pytest
 from house import ADMIN, DEV, OWNER, SECOND, House
 from troubled_disk import Disk
 
+from sealyard.engine.lately import AGAIN
 from sealyard.engine.roles import ISSUER
+from sealyard.engine.tokens import refused_bearer
 from sealyard.model.access import Action, Membership, Subject
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import NotAllowedError, NotFoundError, StorageError, UsageError
+from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.credentials import Account
+from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, StorageError, UsageError
 
 pytestmark = pytest.mark.anyio
 
+HERE = "https://issuer.example"
 ANNA, ROBOT = "USER:anna", "CLIENT:robot"
 DEVS, OWNERS = "GROUP:devs", "GROUP:owners"
 
@@ -29,8 +33,13 @@ async def grouped(house: House) -> House:
     return house
 
 
-async def arrive(house: House, subject: str, *roles: str) -> None:
-    await house.engine.roles.arrive(subject, roles)
+async def arrive(house: House, subject: str, *roles: str, sub: str = "", issuer: str = HERE) -> None:
+    account = Account(issuer=issuer, sub=sub or f"account of {subject}")
+    await house.engine.roles.arrive(subject, roles, account)
+
+
+async def refusals(house: House) -> list[AuditEntry]:
+    return await house.audit(AuditChange.REFUSED)
 
 
 def subjects(house: House) -> dict[str, Subject]:
@@ -55,11 +64,25 @@ async def test_someone_new_is_added_and_has_the_rights_of_its_roles(grouped: Hou
 
 @pytest.mark.parametrize("roles", [(), ("nothing",), ("Devs",), (" devs",), ("GROUP:devs",), ("devs/../owners",)])
 async def test_someone_new_without_a_group_here_stays_outside(grouped: House, roles: tuple[str, ...]) -> None:
-    with pytest.raises(NotAllowedError, match="none of its roles"):
+    with pytest.raises(AuthenticationError) as refused:
         await arrive(grouped, ANNA, *roles)
+    assert str(refused.value) == str(refused_bearer())
     assert ANNA not in subjects(grouped)
-    entry = (await grouped.audit(AuditChange.REFUSED))[-1]
+    entry = (await refusals(grouped))[-1]
     assert (entry.author, entry.resource) == (ANNA, f"SUBJECT:{ANNA}")
+    assert "none of its roles" in entry.message
+    assert f"sealyard subject add {ANNA}" in entry.message
+
+
+async def test_whoever_stays_outside_does_not_fill_the_log(grouped: House) -> None:
+    for name in (ANNA, ANNA, "USER:anna2"):
+        with pytest.raises(AuthenticationError):
+            await arrive(grouped, name, sub="one and the same")
+    assert [each.author for each in await refusals(grouped)] == [ANNA]
+    grouped.clock.move(seconds=AGAIN.total_seconds())
+    with pytest.raises(AuthenticationError):
+        await arrive(grouped, ANNA, sub="one and the same")
+    assert len(await refusals(grouped)) == 2
 
 
 async def test_memberships_follow_the_roles(grouped: House) -> None:
@@ -118,20 +141,94 @@ async def test_who_arrives_twice_at_once_is_added_once(grouped: House) -> None:
     await asyncio.gather(*(arrive(grouped, ANNA, "devs", "owners") for _ in range(10)))
     assert groups(grouped, ANNA) == [DEVS, OWNERS]
     entries = [each for each in await grouped.audit(AuditChange.CREATED) if each.author == ISSUER]
-    assert len(entries) == 3
+    assert len(entries) == 4
 
 
 async def test_what_roles_bring_about_is_audited_and_told(grouped: House) -> None:
     cursor = grouped.engine.events.cursor
     await arrive(grouped, ANNA, "devs")
     await arrive(grouped, ANNA)
-    messages = [(each.author, each.change, each.message) for each in (await grouped.audit())[-3:]]
+    messages = [(each.author, each.change, each.message) for each in (await grouped.audit())[-4:]]
     assert messages == [
         (ISSUER, AuditChange.CREATED, "USER:anna was added"),
+        (ISSUER, AuditChange.CREATED, "USER:anna is account of USER:anna of https://issuer.example from now on"),
         (ISSUER, AuditChange.CREATED, "USER:anna is in GROUP:devs"),
         (ISSUER, AuditChange.DELETED, "USER:anna is in GROUP:devs no more"),
     ]
     assert grouped.engine.events.cursor == cursor + 3
+
+
+@pytest.mark.parametrize(("first", "then"), [(ANNA, "USER:Anna"), (ANNA, "USER:a.berg"), (ANNA, DEV), (ROBOT, ANNA)])
+async def test_an_account_comes_under_one_name_only(grouped: House, first: str, then: str) -> None:
+    await arrive(grouped, first, "owners", sub="a1")
+    with pytest.raises(NotAllowedError, match=f"{first} comes as {then}") as refused:
+        await arrive(grouped, then, "owners", sub="a1")
+    assert f"sealyard subject unbind {first}" in refused.value.advice
+    assert groups(grouped, then) == []
+    entry = (await refusals(grouped))[-1]
+    assert (entry.author, entry.resource, entry.message) == (first, f"SUBJECT:{first}", str(refused.value))
+    await arrive(grouped, first, "owners", sub="a1")
+
+
+@pytest.mark.parametrize("who", [ANNA, ROBOT])
+@pytest.mark.parametrize("other", [{"sub": "A1"}, {"sub": "a2"}, {"issuer": "https://elsewhere.example", "sub": "a1"}])
+async def test_a_name_is_one_accounts_only(grouped: House, who: str, other: dict[str, str]) -> None:
+    await arrive(grouped, who, "devs", sub="a1")
+    with pytest.raises(AuthenticationError) as refused:
+        await arrive(grouped, who, "owners", **other)
+    assert str(refused.value) == str(refused_bearer())
+    assert groups(grouped, who) == [DEVS]
+    entry = (await refusals(grouped))[-1]
+    assert (entry.author, entry.resource) == (ISSUER, f"SUBJECT:{who}")
+    assert f"{other['sub']} of " in entry.message
+    assert f"sealyard subject unbind {who}" in entry.message
+
+
+async def test_an_account_that_tries_names_is_audited_for_each_of_them_once(grouped: House) -> None:
+    await arrive(grouped, ANNA, "devs", sub="a1")
+    for name in ("USER:one", "USER:one", "USER:two"):
+        with pytest.raises(NotAllowedError):
+            await arrive(grouped, name, "devs", sub="a1")
+    assert len(await refusals(grouped)) == 2
+
+
+async def test_a_name_that_was_made_by_hand_belongs_to_who_comes_by_it_first(grouped: House) -> None:
+    await arrive(grouped, DEV, sub="d1")
+    await grouped.reopen()
+    with pytest.raises(AuthenticationError):
+        await arrive(grouped, DEV, sub="d2")
+    with pytest.raises(NotAllowedError):
+        await arrive(grouped, "USER:dev2", "devs", sub="d1")
+    await arrive(grouped, DEV, sub="d1")
+
+
+async def test_of_two_accounts_that_come_at_once_by_a_new_name_one_gets_it(grouped: House) -> None:
+    arriving = (arrive(grouped, ANNA, "devs", sub=each) for each in ("a1", "a2", "a3"))
+    came = await asyncio.gather(*arriving, return_exceptions=True)
+    assert [type(each) for each in came] == [type(None), AuthenticationError, AuthenticationError]
+
+
+async def test_of_two_names_that_an_account_comes_by_at_once_it_gets_one(grouped: House) -> None:
+    arriving = (arrive(grouped, each, "devs", sub="a1") for each in (ANNA, "USER:Anna"))
+    came = await asyncio.gather(*arriving, return_exceptions=True)
+    assert [type(each) for each in came] == [type(None), NotAllowedError]
+    assert "USER:Anna" not in subjects(grouped)
+
+
+async def test_nobody_approves_their_own_request_under_a_second_name(grouped: House) -> None:
+    await arrive(grouped, ANNA, "devs", sub="a1")
+    waiting = await grouped.package(ANNA)
+    with pytest.raises(NotAllowedError):
+        await arrive(grouped, "USER:Anna", "owners", sub="a1")
+    with pytest.raises(NotAllowedError):
+        await grouped.approve(waiting, "USER:Anna")
+
+
+async def test_a_binding_that_the_disk_refuses_binds_nothing(grouped: House, disk: Disk) -> None:
+    disk.fail()
+    with pytest.raises(StorageError):
+        await arrive(grouped, ANNA, "devs", sub="a1")
+    await arrive(grouped, ANNA, "devs", sub="a2")
 
 
 async def test_it_outlives_the_engine(grouped: House) -> None:

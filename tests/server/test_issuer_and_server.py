@@ -15,7 +15,7 @@ from yard import ADMIN, DEV, GATEWAY, opened
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.roles import ISSUER
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditFilter
+from sealyard.model.audit import AuditChange, AuditFilter
 from sealyard.server.service import Service
 from sealyard.server.settings import OidcSettings, ServerSettings
 
@@ -46,8 +46,9 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, issuer: RealIssuer) -> AsyncIterator[Served]:
-    settings = ServerSettings(listen="127.0.0.1:0", oidc=OidcSettings(issuer=issuer.url, audience=AUDIENCE))
+async def served(folder: Path, issuer: RealIssuer, **more: Any) -> AsyncIterator[Served]:
+    oidc = OidcSettings(issuer=issuer.url, audience=AUDIENCE)
+    settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **more)
     service = await Service.open(settings, {"acme": await opened(folder)})
     try:
         async with httpx.AsyncClient(base_url=service.address) as calls:
@@ -65,7 +66,7 @@ async def acme(folder: Path, issuer: RealIssuer) -> AsyncIterator[Served]:
         yield acme
 
 
-async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme: Served) -> None:
+async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme: Served, issuer: RealIssuer) -> None:
     known = await acme.asked("deviceConfig", roles=["devs"])
     without = await acme.asked("deviceConfig", roles=[])
     elsewhere = await acme.asked("deviceConfig", aud="elsewhere")
@@ -76,8 +77,47 @@ async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme:
     assert [each.message for each in audit.entries] == [
         "USER:anna is in GROUP:devs no more",
         "USER:anna is in GROUP:devs",
+        f"USER:anna is 5d0c6a0e of {issuer.url} from now on",
         "USER:anna was added",
     ]
+
+
+async def test_whether_a_tenant_is_there_is_learned_by_nobody_whom_it_does_not_know(acme: Served) -> None:
+    await acme.asked("workspace")
+    strangers = ({"sub": "b1", "preferred_username": "berta", "roles": ["other"]}, {"sub": "b1"})
+    said = {
+        (answer.status_code, answer.text)
+        for claims in strangers
+        for tenant in ("acme", "nowhere")
+        for _ in range(2)
+        if (answer := await acme.asked("workspace", tenant=tenant, **claims))
+    }
+    assert {status for status, _ in said} == {401}
+    assert len(said) == 1
+    refused = await acme.admin.audit(AuditFilter(change=AuditChange.REFUSED))
+    assert [(each.author, each.resource) for each in refused.entries] == [
+        (ISSUER, "SUBJECT:USER:anna"),
+        ("USER:berta", "SUBJECT:USER:berta"),
+    ]
+
+
+async def test_how_often_one_may_ask_tells_of_no_tenant(folder: Path, issuer: RealIssuer) -> None:
+    async with served(folder, issuer, requests_per_minute=1) as acme:
+        statuses = {
+            tenant: [(await acme.asked("workspace", tenant=tenant, sub=f"for {tenant}")).status_code for _ in range(2)]
+            for tenant in ("acme", "nowhere")
+        }
+    assert statuses == {"acme": [401, 429], "nowhere": [401, 429]}
+
+
+async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(acme: Served) -> None:
+    assert (await acme.asked("workspace")).status_code == 200
+    refused = await acme.asked("workspace", preferred_username="Anna")
+    assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
+    assert "sealyard subject unbind USER:anna" in refused.json()["advice"]
+    await acme.admin.unbind_subject("USER:anna")
+    assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
+    assert (await acme.asked("workspace")).status_code == 403
 
 
 async def test_who_comes_by_the_issuer_gets_no_token_that_outlives_its_word(acme: Served) -> None:

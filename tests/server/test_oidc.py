@@ -19,6 +19,7 @@ from joserfc.jwk import RSAKey
 from real_issuer import AUDIENCE, RealIssuer, real_issuer
 
 from sealyard.client.connection import get_bytes
+from sealyard.model.credentials import Account
 from sealyard.model.errors import AuthenticationError, ConnectionLostError, UsageError
 from sealyard.server.issuer_keys import AGAIN, OLD
 from sealyard.server.oidc import LONGEST_TOKEN, Claims, Issuer
@@ -99,6 +100,7 @@ async def test_a_good_token_says_who_asks_with_which_roles_and_until_when(
     token = issuer.token(key=key, roles=["devs", "owners"], exp=expires)
     assert await ours.verify(token) == Claims(
         subject="USER:anna",
+        account=Account(issuer=issuer.url, sub="5d0c6a0e"),
         roles=("devs", "owners"),
         machine=False,
         expires_at=datetime.fromtimestamp(expires, UTC),
@@ -171,12 +173,25 @@ async def test_a_person_stays_one_whatever_client_it_came_through(
     assert (found.subject, found.machine) == ("USER:anna", False)
 
 
-@pytest.mark.parametrize("claims", [{"client_id": "web"}, {"client_id": "web", "sub": None}, {"sub": "anna"}, {}])
+@pytest.mark.parametrize("claims", [{"client_id": "web"}, {"sub": "anna"}, {}])
 async def test_without_the_claim_that_names_people_nobody_comes_under_another_name(
     issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]
 ) -> None:
     words = await refused(ours, issuer.token(**{"preferred_username": None, **claims}))
     assert "preferred_username" in words
+
+
+@pytest.mark.parametrize("sub", [None, "", 7, ["a1"], "x" * 256, "änna", "a\n1"])
+@pytest.mark.parametrize("claims", [{}, {"preferred_username": "service-account-web"}])
+async def test_a_token_that_does_not_say_whose_it_is_for_good_is_refused(
+    issuer: RealIssuer, ours: Issuer, sub: object, claims: dict[str, Any]
+) -> None:
+    assert "sub" in await refused(ours, issuer.token(sub=sub, **claims))
+
+
+@pytest.mark.parametrize("sub", ["a1", "A1", "auth0|5f7c", "x" * 255, "a b"])
+async def test_an_account_is_taken_as_it_is(issuer: RealIssuer, ours: Issuer, sub: str) -> None:
+    assert (await ours.verify(issuer.token(sub=sub))).account == Account(issuer=issuer.url, sub=sub)
 
 
 async def test_the_claim_that_names_people_can_be_chosen(issuer: RealIssuer) -> None:

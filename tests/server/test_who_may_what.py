@@ -93,6 +93,7 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
     ("GET", "/acl/subjects", None, everybody(200)),
     ("GET", "/acl/subjects/rules", None, everybody(200)),
     ("POST", "/acl/subjects", {"subject": "USER:{fresh}"}, admin_only(201)),
+    ("DELETE", "/acl/subjects/USER:second/account", None, admin_only(404)),
     ("POST", "/acl/groups", {"group": "{group}", "member": DEV}, admin_only(201)),
     ("DELETE", "/acl/groups/{full_group}/" + DEV, None, admin_only(204)),
     (

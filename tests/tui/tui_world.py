@@ -682,6 +682,9 @@ class WorldClient:
         self.world.changed(f"SUBJECT:{subject}")
         return made
 
+    async def unbind_subject(self, subject: str) -> None:
+        await self._meet("unbind_subject", subject, changes=True)
+
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
         await self._meet("add_member", group, member, confirmed, changes=True)
         made = self.world._membership(group, member)

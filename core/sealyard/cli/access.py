@@ -10,7 +10,7 @@ from sealyard.cli.arguments import Commands, command, duration, group, one_of, s
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import fields, table
-from sealyard.model.access import Action
+from sealyard.model.access import Action, parse_subject
 from sealyard.model.policy import Policy
 from sealyard.model.requests import Access
 from sealyard.model.tasks import TaskKind
@@ -34,6 +34,10 @@ def add(commands: Commands) -> None:
     adding = command(family, "add", _add_subject, "Makes one known.")
     adding.add_argument("subject", metavar="ID", help="USER:anna, GROUP:owners, CLIENT:ci; a bare name is a USER")
     adding.add_argument("--display-name", metavar="NAME", default="")
+    unbinding = command(
+        family, "unbind", _unbind_subject, "Lets go of the issuer's account that one is bound to, and ends its tokens."
+    )
+    unbinding.add_argument("subject", metavar="ID", help="whose name the issuer changed, or gave to somebody else")
     joining = command(family, "group", _group, "Puts a member into a group, or takes it out.")
     joining.add_argument("group", metavar="GROUP")
     joining.add_argument("member", metavar="MEMBER")
@@ -98,6 +102,14 @@ async def _add_subject(ctx: Context) -> int:
     async with ctx.writer("subject add") as client:
         made = await client.add_subject(ctx.args.subject, ctx.args.display_name)
     ctx.out.result(made, (f"{made.id} is known now.",))
+    return ExitCode.DONE
+
+
+async def _unbind_subject(ctx: Context) -> int:
+    subject = parse_subject(ctx.args.subject)
+    async with ctx.writer("subject unbind") as client:
+        await client.unbind_subject(subject)
+    ctx.out.result({"unbound": subject}, (f"{subject} is bound to no account of an issuer any more.",))
     return ExitCode.DONE
 
 

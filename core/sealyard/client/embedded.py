@@ -299,6 +299,9 @@ class EmbeddedClient:
         adding = self._engine.administration.add_subject(self._subject, subject, display_name)
         return await self._perform(f"SUBJECT:{subject}", adding)
 
+    async def unbind_subject(self, subject: str) -> None:
+        await self._perform(f"SUBJECT:{subject}", self._engine.bindings.unbind(self._subject, subject))
+
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
         adding = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
         return await self._perform(f"SUBJECT:{group}", adding)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
-from sealyard.model.credentials import AccessToken, ShownToken
+from sealyard.model.credentials import AccessToken, Account, ShownToken
 from sealyard.model.errors import InputError
 from sealyard.model.tasks import InputFile, Task
 from sealyard.model.uploads import Upload
@@ -87,9 +87,9 @@ class Host:
 
     # ---- people
 
-    async def arrive(self, subject: str, roles: tuple[str, ...]) -> None:
+    async def arrive(self, subject: str, roles: tuple[str, ...], account: Account) -> None:
         """Somebody whom an issuer vouches for, with the roles that it says."""
-        await self.call(self.engine.roles.arrive(subject, roles))
+        await self.call(self.engine.roles.arrive(subject, roles, account))
 
     async def finish(self, seconds: float) -> int:
         """Workers are given no more tasks, and what runs may end for so long; what is left running after it."""

@@ -10,7 +10,7 @@ from sealyard.engine.devices import Devices
 from sealyard.engine.ids import new_id
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.rights import AccessMap, Rights
-from sealyard.engine.tables import MEMBERSHIPS, POLICY, RULES, SUBJECTS, TASKS, THE_POLICY
+from sealyard.engine.tables import MEMBERSHIPS, POLICY, RULES, SUBJECTS, THE_POLICY
 from sealyard.model.access import (
     MEANINGFUL,
     AclRule,
@@ -30,7 +30,7 @@ from sealyard.model.errors import ConfirmationNeededError, ConflictError, NotAll
 from sealyard.model.policy import Policy
 from sealyard.model.requests import Access
 from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.tasks import TaskStatus
 
 ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
     (ResourceType.ACL, Action.VIEW),
@@ -252,18 +252,8 @@ class Administration:
         )
 
     def _mark_waiting(self, draft: Draft, device: DeviceConfiguration, attention: str) -> None:
-        for task in self._waiting(device.id):
+        for task in self._ledger.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
             draft.task(msgspec.structs.replace(task, attention=attention, updated_at=self._ledger.clock.now()))
-
-    def _waiting(self, config_id: str) -> list[Task]:
-        found: list[Task] = []
-        after: str | None = None
-        filters = {"status": TaskStatus.WAITING.value, "configId": config_id}
-        while True:
-            page = self._ledger.store.page(TASKS.name, filters=filters, after=after, limit=500)
-            found.extend(msgspec.convert(document, Task) for _, document in page.documents)
-            if (after := page.next) is None:
-                return found
 
 
 def _unconfirmed(broken: Iterable[DeviceConfiguration]) -> ConfirmationNeededError:

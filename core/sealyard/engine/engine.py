@@ -15,6 +15,7 @@ import msgspec
 from sealyard.audit.log import AuditLog
 from sealyard.engine.administration import Administration
 from sealyard.engine.auditing import Auditing
+from sealyard.engine.bindings import Bindings
 from sealyard.engine.clock import SystemClock
 from sealyard.engine.creation import Creation
 from sealyard.engine.deadlines import Deadlines
@@ -102,13 +103,14 @@ class Engine:
         self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)
         self.auditing = Auditing(self.ledger, self.rights, places.audit)
         self.readiness = Readiness(self.ledger, bus)
-        self.roles = Roles(self.ledger, self.rights, self.administration, self.auditing)
+        self.tokens = Tokens(self.ledger, self.rights)
+        self.bindings = Bindings(self.ledger, self.rights, self.tokens)
+        self.roles = Roles(self.ledger, self.rights, self.administration, self.auditing, self.bindings)
         sealed = SealedSecrets(places.secrets_key)
         self.hook_outbox = HookOutbox(self.ledger, sealed)
         self.webhooks = Webhooks(self.ledger, self.rights, sealed, self.hook_outbox)
         onward = Onward(self.ledger)
         self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
-        self.tokens = Tokens(self.ledger, self.rights)
         self.one_time_passwords = OneTimePasswords(self.ledger, self.rights, sealed, file.name)
         self.decisions = Decisions(
             self.ledger, self.rights, self.views, self.scheduler, onward, artifacts, self.one_time_passwords

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -75,6 +75,15 @@ class Ledger:
         if found is None:
             raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
         return found
+
+    def tasks(self, filters: Mapping[str, str]) -> Iterator[Task]:
+        """All that match indexed fields."""
+        after: str | None = None
+        while True:
+            page = self.store.page(TASKS.name, filters=filters, after=after, limit=500)
+            yield from (msgspec.convert(document, Task) for _, document in page.documents)
+            if (after := page.next) is None:
+                return
 
     def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
         """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""

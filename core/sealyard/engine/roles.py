@@ -6,12 +6,16 @@ from collections.abc import Collection
 
 from sealyard.engine.administration import Administration
 from sealyard.engine.auditing import Auditing
+from sealyard.engine.bindings import Bindings, account_text
 from sealyard.engine.ids import new_id
+from sealyard.engine.lately import Lately
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import MEMBERSHIPS, SUBJECTS
+from sealyard.engine.tokens import refused_bearer
 from sealyard.model.access import Membership, SubjectKind, kind_of, parse_subject
 from sealyard.model.audit import AuditChange
+from sealyard.model.credentials import Account
 from sealyard.model.errors import NotAllowedError, UsageError
 
 ISSUER = "SYSTEM:oidc"
@@ -21,49 +25,69 @@ ISSUER = "SYSTEM:oidc"
 class Roles:
     """Keeps the memberships that roles make; one made by hand is never touched."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, administration: Administration, auditing: Auditing) -> None:
+    def __init__(
+        self, ledger: Ledger, rights: Rights, administration: Administration, auditing: Auditing, bindings: Bindings
+    ) -> None:
         self._ledger = ledger
         self._rights = rights
         self._administration = administration
         self._auditing = auditing
-        self._settled: dict[str, tuple[int, frozenset[str]]] = {}
-        """By subject: the rules' generation and the groups with which there was nothing left to do."""
+        self._bindings = bindings
+        self._refused = Lately(ledger.clock)
+        self._settled: dict[str, tuple[int, frozenset[str], Account]] = {}
+        """By subject: the rules' generation, the groups and the account with which there was nothing left to do."""
 
-    async def arrive(self, subject: str, roles: Collection[str]) -> None:
+    async def arrive(self, subject: str, roles: Collection[str], account: Account) -> None:
         """From now on ``subject`` is inside the groups its ``roles`` stand for, and inside no other by its roles.
 
         A role stands for the group of its name, if there is one. Someone unknown is added where at least one of its
         roles is a group here. Nothing is written where nothing changes; what is written is durable. Where a
         configuration loses its quorum by it, the tasks that wait are marked.
 
+        With its first arrival the subject is bound to ``account``: none of the two comes with another afterwards.
+
         Raises :class:`UsageError` for what is neither a person nor a machine client, :class:`NotAllowedError` for
-        somebody unknown without a group here.
+        somebody known here under another name, and :class:`AuthenticationError` for whoever is not known here, without
+        a group or under somebody's name: in the words for a bad token, so that nobody else learns what is here.
         """
         subject = parse_subject(subject)
         if kind_of(subject) is SubjectKind.GROUP:
             raise UsageError("A group does not arrive.", "Its members do.")
         named = frozenset(f"{SubjectKind.GROUP}:{each}" for each in roles)
         generation = self._ledger.access_generation
-        if self._settled.get(subject) == (generation, named):
+        if self._settled.get(subject) == (generation, named, account):
             return
+        bound = self._bindings.account_of(subject)
+        if bound != account:
+            await self._require_unbound(subject, bound, account)
         groups = {each for each in named if self._rights.knows(each)}
         if not groups and not self._rights.knows(subject):
-            await self._refuse(subject)
-        if (draft := self._changes(subject, groups)) is not None:
+            await self._record(subject, subject, _unknown(subject), (account,))
+            raise refused_bearer()
+        if (draft := self._changes(subject, groups, account)) is not None:
             await draft.commit()
             return
         await self._ledger.durable()
-        self._settled[subject] = (generation, named)
+        self._settled[subject] = (generation, named, account)
 
-    async def _refuse(self, subject: str) -> None:
-        error = NotAllowedError(
-            f"{subject} is not known in this workspace, and none of its roles is a group here.",
-            f"An administrator can add it (sealyard subject add {subject}), or a group named like one of its roles.",
-        )
-        await self._auditing.record_refusal(subject, f"SUBJECT:{subject}", error)
-        raise error
+    async def _require_unbound(self, subject: str, bound: Account | None, account: Account) -> None:
+        """Awaits nothing where both are free: nobody else takes one of them meanwhile."""
+        if (known_as := self._bindings.subject_of(account)) is not None:
+            error = _renamed(subject, known_as, account)
+            await self._record(known_as, known_as, error, (account, subject))
+            raise error
+        if bound is not None:
+            await self._record(ISSUER, subject, _taken(subject, bound, account), (account, subject))
+            raise refused_bearer()
 
-    def _changes(self, subject: str, groups: set[str]) -> Draft | None:
+    async def _record(self, author: str, about: str, error: NotAllowedError, what: tuple[Account | str, ...]) -> None:
+        """With the advice: it is for the administrators, and they read it in the log. Not again for a while."""
+        if self._refused.has(what):
+            return
+        await self._auditing.record_refusal(author, f"SUBJECT:{about}", NotAllowedError(str(error)))
+        self._refused.note(what)
+
+    def _changes(self, subject: str, groups: set[str], account: Account) -> Draft | None:
         memberships = tuple(self._ledger.all(MEMBERSHIPS))
         inside = {each.group for each in memberships if each.member == subject}
         ended = [
@@ -73,13 +97,16 @@ class Roles:
         ]
         begun = [self._membership(subject, group) for group in sorted(groups - inside)]
         is_new = self._ledger.find(SUBJECTS, subject) is None
-        if not (ended or begun or is_new):
+        is_unbound = self._bindings.account_of(subject) is None
+        if not (ended or begun or is_new or is_unbound):
             return None
         kept = [each for each in memberships if each not in ended]
         newcomers = (subject,) if is_new else ()
         draft = self._administration.weighed(memberships=(*kept, *begun), newcomers=newcomers, confirmed=True)
         if is_new:
             self._administration.put_subject(draft, ISSUER, subject, "")
+        if is_unbound:
+            self._bindings.bind(draft, ISSUER, subject, account)
         for each in begun:
             draft.put(MEMBERSHIPS, each.id, each)
             _tell(draft, AuditChange.CREATED, each, f"{subject} is in {each.group}")
@@ -91,6 +118,29 @@ class Roles:
     def _membership(self, subject: str, group: str) -> Membership:
         now = self._ledger.clock.now()
         return Membership(id=new_id(), member=subject, group=group, created_by=ISSUER, created_at=now)
+
+
+def _unknown(subject: str) -> NotAllowedError:
+    return NotAllowedError(
+        f"{subject} is not known in this workspace, and none of its roles is a group here.",
+        f"An administrator can add it (sealyard subject add {subject}), or a group named like one of its roles.",
+    )
+
+
+def _renamed(subject: str, known_as: str, account: Account) -> NotAllowedError:
+    return NotAllowedError(
+        f"{known_as} comes as {subject} now, and nobody has two names here.",
+        f"Where the issuer ({account_text(account)}) renamed it for good, an administrator can let go of the old"
+        f" name: sealyard subject unbind {known_as}",
+    )
+
+
+def _taken(subject: str, bound: Account, account: Account) -> NotAllowedError:
+    return NotAllowedError(
+        f"{account_text(account)} comes as {subject}, which is {account_text(bound)}.",
+        f"Where it is to be {subject} from now on, an administrator can let go of the other:"
+        f" sealyard subject unbind {subject}",
+    )
 
 
 def _tell(draft: Draft, change: AuditChange, membership: Membership, message: str) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from sealyard.model.access import AclRule, Membership, Subject
-from sealyard.model.credentials import AccessToken
+from sealyard.model.credentials import AccessToken, Account
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.events import TaskChanged
 from sealyard.model.jobs import Work
@@ -61,6 +61,14 @@ class StoredAccessToken(Value, frozen=True, kw_only=True):
     sha256: str  # hex, of the whole bearer token
 
 
+class Binding(Value, frozen=True, kw_only=True):
+    """Which account of an issuer a subject is, by the subject."""
+
+    subject: str
+    account: Account
+    created_at: datetime
+
+
 NO_STEP = -1
 """Before the first password was accepted."""
 
@@ -98,6 +106,7 @@ KEYS = Table("keys", KeyInfo)
 SUBJECTS = Table("subjects", Subject)
 MEMBERSHIPS = Table("memberships", Membership)
 RULES = Table("rules", AclRule)
+BINDINGS = Table("bindings", Binding)
 POLICY = Table("policy", Policy)
 HOOKS = Table("webhooks", Hook)
 NOTICES = Table("notices", Notice)
@@ -107,11 +116,12 @@ THE_POLICY = "policy"
 
 INDEXES = {
     TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
+    BINDINGS.name: ("account.issuer", "account.sub"),
     NOTICES.name: ("webhookId",),
     DEAD_NOTICES.name: ("letter.webhookId",),
 }
 
-ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name})
+ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name, BINDINGS.name})
 
 
 def version_id(config_id: str, version: int) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sealyard.engine.ids import new_id
-from sealyard.engine.ledger import Ledger
+from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import ACCESS_TOKENS, StoredAccessToken
 from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, parse_subject, type_resource
@@ -80,16 +80,17 @@ class Tokens:
         stored = self._ledger.find(ACCESS_TOKENS, token_id)
         if stored is None or not self._may_see(subject, stored.token):
             raise NotFoundError(f"There is no token {safe_text(token_id)}.", "`sealyard token list` shows the tokens.")
-        token = stored.token
-        if token.revoked_at is not None:
+        if stored.token.revoked_at is not None:
             return
-        revoked = msgspec.structs.replace(token, revoked_at=self._ledger.clock.now())
         draft = self._ledger.draft()
-        draft.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=revoked))
-        message = f"token {safe_text(token.name)} of {token.subject} is revoked"
-        draft.audit(subject, AuditChange.DELETED, f"TOKEN:{token.id}", message)
-        draft.tell(f"TOKEN:{token.id}")
+        self._end(draft, subject, stored)
         await draft.commit()
+
+    def end_all(self, draft: Draft, author: str, owner: str) -> None:
+        """Revokes what tokens ``owner`` has, together with what ``draft`` does."""
+        for stored in self._ledger.all(ACCESS_TOKENS):
+            if stored.token.subject == owner and stored.token.revoked_at is None:
+                self._end(draft, author, stored)
 
     def bearer(self, secret: str) -> AccessToken:
         """Whose token it is, at the cost of a look-up and a hash; from any thread.
@@ -104,6 +105,13 @@ class Tokens:
         if token.revoked_at is not None or self._ledger.clock.now() >= token.expires_at:
             raise refused_bearer()
         return token
+
+    def _end(self, draft: Draft, author: str, stored: StoredAccessToken) -> None:
+        token = msgspec.structs.replace(stored.token, revoked_at=self._ledger.clock.now())
+        draft.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=token))
+        message = f"token {safe_text(token.name)} of {token.subject} is revoked"
+        draft.audit(author, AuditChange.DELETED, f"TOKEN:{token.id}", message)
+        draft.tell(f"TOKEN:{token.id}")
 
     def _require_owner(self, subject: str, owner: str) -> None:
         if owner == subject:

@@ -31,6 +31,13 @@ class ShownToken(Value, frozen=True, kw_only=True):
     by_issuer: bool = False
 
 
+class Account(Value, frozen=True, kw_only=True):
+    """Who somebody is at an issuer, whatever they are called there: ``sub`` is never given to anybody else."""
+
+    issuer: str
+    sub: str
+
+
 class TokenRequest(Value, frozen=True, kw_only=True):
     """``subject``: oneself where it is None; for others one needs the right to add subjects.
 

@@ -14,7 +14,7 @@ from litestar.types import Scope
 from sealyard.client.host import Host
 from sealyard.engine.tokens import refused_bearer
 from sealyard.model.access import SubjectKind, kind_of, parse_subject
-from sealyard.model.credentials import ShownToken
+from sealyard.model.credentials import Account, ShownToken
 from sealyard.model.errors import AuthenticationError, NotAllowedError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.caller import Caller
@@ -43,6 +43,8 @@ class Claimed(Protocol):
     @property
     def subject(self) -> str: ...
     @property
+    def account(self) -> Account: ...
+    @property
     def machine(self) -> bool: ...
     @property
     def roles(self) -> tuple[str, ...]: ...
@@ -67,7 +69,7 @@ class Identity:
     async def caller(self, scope: Scope) -> Caller:
         """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`, :class:`NotAllowedError`.
 
-        In this order, so that whether a tenant is there is learned by nobody without a good token.
+        Whether a tenant is there is learned by nobody whom it does not know: the words and the status are the same.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         named = headers.get("x-se-tenant")
@@ -96,9 +98,10 @@ class Identity:
 
     async def _with_claims(self, named: str | None, bearer: str, verify: Verify) -> Caller:
         claims = await verify(bearer)
+        # Whoever asks too often is told so of tenants that are not there, too.
+        self._count(claims.account.issuer, claims.account.sub)
         tenant, host = self._tenants.find(named)
-        self._count(tenant, claims.subject)
-        await host.arrive(claims.subject, claims.roles)
+        await host.arrive(claims.subject, claims.roles, claims.account)
 
         async def check() -> None:
             await verify(bearer)
@@ -106,9 +109,10 @@ class Identity:
         shown = ShownToken(expires_at=claims.expires_at, by_issuer=True)
         return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
 
-    def _count(self, tenant: str, subject: str) -> None:
+    def _count(self, where: str, who: str) -> None:
+        """``where``: a tenant, or an issuer, whose accounts are counted over all tenants."""
         if self._limits is not None:
-            self._limits.take(f"{tenant} {subject}")
+            self._limits.take(f"{where} {who}")
 
     def _made(
         self,

@@ -15,6 +15,7 @@ from sealyard.client.connection import get_bytes
 from sealyard.engine.clock import SystemClock
 from sealyard.model.access import SubjectKind, parse_subject
 from sealyard.model.clock import Clock
+from sealyard.model.credentials import Account
 from sealyard.model.errors import AuthenticationError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
@@ -25,6 +26,9 @@ LONGEST_TOKEN = 16 * 1024
 """Characters."""
 
 LONGEST_HEADER = 4096
+
+LONGEST_SUB = 255
+"""Characters, of ASCII (OpenID Connect Core, section 2)."""
 
 LEEWAY_SECONDS = 30
 """For clocks that do not agree."""
@@ -51,9 +55,13 @@ MACHINE_MARKS = {"idtyp": "app", "gty": "client-credentials"}
 
 
 class Claims(Value, frozen=True, kw_only=True):
-    """What a token says of who asks. ``roles`` are names of groups; ``machine``: no person is behind it."""
+    """What a token says of who asks. ``roles`` are names of groups; ``machine``: no person is behind it.
+
+    ``subject`` is what the issuer calls them now, ``account`` who they are, for good.
+    """
 
     subject: str
+    account: Account
     roles: tuple[str, ...]
     machine: bool
     expires_at: datetime
@@ -118,6 +126,7 @@ class Issuer:
             subject = _subject(SubjectKind.USER, self._person(claims))
         return Claims(
             subject=subject,
+            account=self._account(claims),
             roles=self._roles(claims),
             machine=machine is not None,
             expires_at=_time(claims["exp"]),
@@ -172,6 +181,15 @@ class Issuer:
         raise AuthenticationError(
             f"The token does not say who asks: it lacks {safe_text(self._settings.subject_claim)}.",
             "Ask the issuer for a token that has it.",
+        )
+
+    def _account(self, claims: dict[str, Any]) -> Account:
+        sub = claims.get("sub")
+        if isinstance(sub, str) and 0 < len(sub) <= LONGEST_SUB and sub.isascii() and sub.isprintable():
+            return Account(issuer=self._settings.issuer, sub=sub)
+        raise AuthenticationError(
+            "The token does not say whose it is for good: it lacks sub, or has one that cannot be kept.",
+            "Ask the issuer for an access token with a sub (RFC 9068).",
         )
 
     def _roles(self, claims: dict[str, Any]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class OidcSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True,
         "RS256 PS256 ES256 EdDSA"
     )
     subject_claim: Annotated[
-        str, Meta(description="The claim that names a person. sub at Entra ID: it must send idtyp.")
+        str, Meta(description="The claim that names a person; sub says who it is. At Entra ID, have idtyp sent.")
     ] = "preferred_username"
     roles_claim: Annotated[str, Meta(description="The claim with the roles; dots lead inside.")] = "roles"
     client_claim: Annotated[
@@ -50,7 +50,8 @@ class ServerSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     public_url: Annotated[str, Meta(description="How clients reach it, for links. Empty: as they asked.")] = ""
     largest_upload_gib: Annotated[float, Meta(ge=0.001, le=4096, description="Of one upload or multipart body.")] = 64.0
     requests_per_minute: Annotated[
-        float, Meta(ge=1, le=1_000_000, description="For each subject; short bursts may pass.")
+        float,
+        Meta(ge=1, le=1_000_000, description="For each subject, or issuer's account; short bursts may pass."),
     ] = 6000.0
     stop_seconds: Annotated[
         float, Meta(ge=0, le=3600, description="How long running work may take to finish at the end.")

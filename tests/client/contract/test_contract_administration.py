@@ -16,7 +16,7 @@ from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 from sealyard.model.access import Action, Role, roles_of
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditChange, AuditFilter
-from sealyard.model.credentials import TokenRequest
+from sealyard.model.credentials import Account, TokenRequest
 from sealyard.model.errors import (
     ConfirmationNeededError,
     ConflictError,
@@ -178,6 +178,21 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
             _ = [each async for each in auditor.export_audit("pdf")]
         with pytest.raises(NotAllowedError):
             await (await people.of(DEV)).verify_audit()
+
+    yard.run(test)
+
+
+def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        admin, dev, _ = await people.everybody()
+        account = Account(issuer="https://issuer.example", sub="a1")
+        await people.engine.host.arrive(OWNER, (), account)
+        with pytest.raises(NotAllowedError):
+            await dev.unbind_subject(OWNER)
+        await admin.unbind_subject(OWNER)
+        with pytest.raises(NotFoundError):
+            await admin.unbind_subject(OWNER)
+        await people.engine.host.arrive(AUDITOR, (), account)
 
     yard.run(test)
 

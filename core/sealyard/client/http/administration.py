@@ -98,6 +98,9 @@ class AccessControl(Part):
         body = {"subject": subject, "displayName": display_name}
         return await self._calls.send("POST", "/acl/subjects", body, Subject)
 
+    async def unbind_subject(self, subject: str) -> None:
+        await self._calls.delete(f"/acl/subjects/{segment(subject)}/account")
+
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
         body = {"group": group, "member": member, "confirmed": confirmed}
         return await self._calls.send("POST", "/acl/groups", body, Membership)

@@ -46,6 +46,10 @@ class AccessControl(Controller):
     async def add_subject(self, caller: AskedBy, data: JSONBody[SubjectBody]) -> Subject:
         return await caller.client.add_subject(data.subject, data.display_name)
 
+    @delete("/subjects/{subject:str}/account", summary="Lets go of the issuer's account that a subject is bound to")
+    async def unbind_subject(self, caller: AskedBy, subject: FromPath[str]) -> None:
+        await caller.client.unbind_subject(subject)
+
     @post("/groups", summary="Puts a subject into a group")
     async def add_member(self, caller: AskedBy, data: JSONBody[MemberBody]) -> Membership:
         return await caller.client.add_member(data.group, data.member, confirmed=data.confirmed)

@@ -1,0 +1,107 @@
+"""An account of the issuer is let go of by an administrator only, and nobody is two people because of it."""
+
+from __future__ import annotations
+
+import pytest
+from house import ADMIN, DEV, OWNER, SECOND, House
+
+from sealyard.model.access import Action
+from sealyard.model.audit import AuditChange
+from sealyard.model.credentials import Account, TokenRequest
+from sealyard.model.errors import AuthenticationError, ConflictError, NotAllowedError, NotFoundError, UsageError
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = Account(issuer="https://issuer.example", sub="a1"), Account(issuer="https://issuer.example", sub="a2")
+RENAMED = "USER:d.berg"
+
+
+async def arrive(house: House, subject: str, account: Account = OLD) -> None:
+    await house.engine.roles.arrive(subject, (), account)
+
+
+async def unbind(house: House, bound: str = DEV, by: str = ADMIN) -> None:
+    await house.do(by, house.engine.bindings.unbind(by, bound))
+
+
+async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -> None:
+    await house.add(RENAMED)
+    await arrive(house, DEV)
+    await unbind(house)
+    await arrive(house, RENAMED)
+    with pytest.raises(NotAllowedError):
+        await arrive(house, DEV)
+
+
+async def test_once_it_is_let_go_of_the_name_has_its_new_account(house: House) -> None:
+    await arrive(house, DEV)
+    await unbind(house)
+    await house.reopen()
+    await arrive(house, DEV, NEW)
+    with pytest.raises(AuthenticationError):
+        await arrive(house, DEV)
+
+
+async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: House) -> None:
+    await arrive(house, DEV)
+    issued = {
+        each: await house.do(ADMIN, house.engine.tokens.create(ADMIN, TokenRequest(name="test", subject=each)))
+        for each in (DEV, OWNER)
+    }
+    await unbind(house)
+    with pytest.raises(AuthenticationError):
+        house.engine.tokens.bearer(issued[DEV].secret)
+    assert house.engine.tokens.bearer(issued[OWNER].secret) == issued[OWNER].token
+    ended = (await house.audit(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
+    assert (ended.author, ended.change) == (ADMIN, AuditChange.DELETED)
+
+
+async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: House) -> None:
+    await arrive(house, DEV)
+    waiting = await house.package(DEV)
+    with pytest.raises(ConflictError, match=waiting.id):
+        await unbind(house)
+    with pytest.raises(NotAllowedError):
+        await arrive(house, RENAMED)
+    await house.cancel(waiting, OWNER)
+    await unbind(house)
+
+
+async def test_a_name_is_kept_as_long_as_its_approval_is_one_of_several(house: House) -> None:
+    await house.device("two", approvals_required=2, approve=(OWNER, SECOND, ADMIN))
+    await arrive(house, OWNER)
+    waiting = await house.approve(await house.package(config="two"), OWNER)
+    with pytest.raises(ConflictError, match=waiting.id):
+        await unbind(house, OWNER)
+    await house.approve(waiting, SECOND)
+    await unbind(house, OWNER)
+
+
+async def test_what_others_wait_for_keeps_nobody(house: House) -> None:
+    await arrive(house, OWNER)
+    await house.package(DEV)
+    await unbind(house, OWNER)
+
+
+async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: House) -> None:
+    await arrive(house, DEV)
+    with pytest.raises(NotAllowedError):
+        await unbind(house, DEV, OWNER)
+    await unbind(house)
+    entry = (await house.audit(about=f"SUBJECT:{DEV}"))[-1]
+    assert (entry.author, entry.change) == (ADMIN, AuditChange.DELETED)
+    assert entry.message == f"{DEV} is a1 of https://issuer.example no more"
+
+
+async def test_nobody_lets_go_of_their_own_account(house: House) -> None:
+    await house.rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
+    await arrive(house, DEV)
+    with pytest.raises(NotAllowedError, match="their own"):
+        await unbind(house, DEV, DEV)
+
+
+async def test_where_nothing_is_bound_nothing_is_let_go_of(house: House) -> None:
+    with pytest.raises(NotFoundError):
+        await unbind(house)
+    with pytest.raises(UsageError):
+        await unbind(house, "USER:a b")
