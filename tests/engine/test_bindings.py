@@ -42,6 +42,16 @@ async def test_once_it_is_let_go_of_the_name_has_its_new_account(house: House) -
         await arrive(house, DEV)
 
 
+async def test_an_account_that_was_let_go_of_is_not_remembered_by_its_old_name(house: House) -> None:
+    await house.add(RENAMED)
+    for _ in range(3):
+        await arrive(house, DEV)
+    await unbind(house)
+    await arrive(house, RENAMED)
+    with pytest.raises(NotAllowedError):
+        await arrive(house, DEV)
+
+
 async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: House) -> None:
     await arrive(house, DEV)
     issued = {
