@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from yard import ADMIN, found, serving
 
+from sealyard.server.routes import documents
+
 pytestmark = pytest.mark.anyio
 
 CHECKED_IN = Path(__file__).parents[2] / "core" / "sealyard" / "server" / "openapi.json"
@@ -44,6 +46,15 @@ async def test_the_page_shows_every_call_and_loads_nothing(folder: Path) -> None
     assert not re.search(r"<(script|link|img|iframe)|https?://|@import|url\(", page.text)
     for path in described["paths"]:
         assert path in page.text
+
+
+async def test_what_strangers_may_ask_for_as_often_as_they_like_is_made_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving({"yard": folder}) as yard:
+        first = [(await yard.raw().get(path)).content for path in ("/docs", "/openapi.json")]
+        monkeypatch.delattr(documents, "document")
+        assert [(await yard.raw().get(path)).content for path in ("/docs", "/openapi.json")] == first
 
 
 @pytest.mark.timeout(300)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from html import escape
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Litestar, Request, Response, get
 
 from sealyard.server.openapi import document
 
@@ -22,21 +23,28 @@ td,th{text-align:left;padding:.15rem .8rem .15rem 0;vertical-align:top}h2{margin
 
 @get("/openapi.json", include_in_schema=False, opt={"open": True})
 async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return Response(msgspec.json.encode(document(request.app)), media_type="application/json")
+    return Response(_written(request.app), media_type="application/json")
 
 
 @get("/docs", include_in_schema=False, opt={"open": True})
-async def docs(request: Request[Any, Any, Any]) -> Response[str]:
-    page = _page(document(request.app))
-    return Response(page, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+async def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
+    return Response(_page(request.app), media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
 HANDLERS = (openapi_json, docs)
 
 
-def _page(described: dict[str, Any]) -> str:
+# Anybody may ask for either, as often as they like: nothing is made twice.
+@cache
+def _written(app: Litestar) -> bytes:
+    return msgspec.json.encode(document(app))
+
+
+@cache
+def _page(app: Litestar) -> bytes:
+    described = document(app)
     info = described["info"]
-    return (
+    text = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{escape(info['title'])}</title><style>{STYLE}</style>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
@@ -45,6 +53,7 @@ def _page(described: dict[str, Any]) -> str:
         f"{''.join(_group(name, calls) for name, calls in _grouped(described).items())}"
         f"<h2>Values</h2>{''.join(_schema(*each) for each in sorted(described['components']['schemas'].items()))}"
     )
+    return text.encode()
 
 
 def _grouped(described: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
