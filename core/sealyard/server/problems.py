@@ -47,6 +47,7 @@ STATUS: dict[str, int] = {
     "format-limit": 422,
     "key-refused": 422,
     "too-many-requests": 429,
+    "head-too-large": 431,
     "connection": 503,
     "key-store-locked": 503,
     "storage": 503,
@@ -84,6 +85,12 @@ class MediaTypeError(UsageError):
     """A body of a kind that is not taken there."""
 
     code = "media-type"
+
+
+class HeadTooLargeError(UsageError):
+    """More of header fields than is read of anybody."""
+
+    code = "head-too-large"
 
 
 def problem_of(error: SealyardError) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -12,15 +13,18 @@ from typing import cast
 import uvicorn
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.certificate import Certificate
+from sealyard.server.connections import HEAD_SECONDS, BoundedProtocol
 from sealyard.server.identity import PEER, Peer
 from sealyard.server.unread import UnreadCut
 
 KEEP_ALIVE_SECONDS = 75
+HANDSHAKE_SECONDS = HEAD_SECONDS
+"""Until a TLS handshake is over; a request's head has its own time behind that."""
+
 CUT_SECONDS = 5
 """How long answers may go on after the last event, before they are cut; clients take them up again."""
 
@@ -35,6 +39,23 @@ class Listener(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, but that a TLS handshake too has to be over in time; asyncio would wait a minute."""
+        loop = asyncio.get_running_loop()
+        tls = self.config.ssl
+        seconds = HANDSHAKE_SECONDS if tls is not None else None
+        self.servers = [
+            await loop.create_server(
+                self._protocol, sock=each, ssl=tls, backlog=self.config.backlog, ssl_handshake_timeout=seconds
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+
+    def _protocol(self) -> asyncio.Protocol:
+        made = cast("type[BoundedProtocol]", self.config.http_protocol_class)
+        return made(self.config, self.server_state, self.lifespan.state)
+
     def stop(self) -> None:
         self.should_exit = True
 
@@ -43,11 +64,11 @@ class Listener(uvicorn.Server):
         self.force_exit = True
 
 
-class _PeerProtocol(HttpToolsProtocol):
+class _PeerProtocol(BoundedProtocol):
     """HTTP on a Unix socket: the kernel says whose process is at the other end."""
 
-    def connection_made(self, transport: object) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
         sock = cast("socket.socket", self.transport.get_extra_info("socket"))
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
         self.client = ("", uid)
@@ -89,7 +110,7 @@ def network_listener(app: ASGIApp, *, certificate: Certificate | None, proxies: 
 
 def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
     options = {
-        "http": HttpToolsProtocol,
+        "http": BoundedProtocol,
         "proxy_headers": False,
         "timeout_graceful_shutdown": CUT_SECONDS,
         **more,
