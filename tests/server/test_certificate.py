@@ -6,12 +6,12 @@ import asyncio
 import logging
 import shutil
 import ssl
-import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 from running_service import Served, refused, service
+from self_signed import made_pair
 
 from sealyard.model.errors import StorageError
 
@@ -21,21 +21,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return made_pair(tmp_path_factory.mktemp("tls"), "server")
-
-
-def made_pair(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
-    """A certificate of this machine that vouches for itself, and its key."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *(options or ("-nodes",))),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
 
 
 async def test_with_a_certificate_it_speaks_tls_and_nothing_else(folder: Path, pair: tuple[Path, Path]) -> None:

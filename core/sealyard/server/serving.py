@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
+from sealyard.server.admission import BoundedSocket, places
 from sealyard.server.certificate import Certificate
 from sealyard.server.connections import HEAD_SECONDS, BoundedProtocol
 from sealyard.server.identity import PEER, Peer
@@ -154,10 +155,10 @@ def require_guarded(host: str, *, tls: bool, behind_proxy: bool) -> None:
 
 
 def listen_on(host: str, port: int) -> socket.socket:
-    """Raises :class:`UsageError` where the address is taken or not ours."""
+    """For so many at once as there are :func:`places`. Raises :class:`UsageError` where it is taken or not ours."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, protocol)
+        sock = BoundedSocket(family, kind, protocol, places())
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(1024)
