@@ -80,6 +80,14 @@ def signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
     return target.getvalue()
 
 
+def tidy_away(folder: Path) -> bool:
+    """Whether there was a part of a package to be tidied away."""
+    parts = list(folder.glob("package.se1.*.part"))
+    for part in parts:
+        part.unlink()
+    return bool(parts)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -122,6 +130,18 @@ def test_a_container_signed_with_another_key_is_removed(client: FakeClient, down
     with pytest.raises(ContainerError):
         asyncio.run(downloads.fetch(task.id))
     assert names(folder) == []
+    assert client.confirmed == []
+
+
+def test_a_container_that_is_tidied_away_while_it_comes_is_an_error_of_the_folder(
+    client: FakeClient, downloads: Downloads, folder: Path
+) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    client.pem = self_signed_certificate(key, "own", NOW).decode()
+    task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
+    client.on_chunk = lambda: tidy_away(folder)
+    with pytest.raises(StorageError, match="down"):
+        asyncio.run(downloads.fetch(task.id))
     assert client.confirmed == []
 
 
@@ -618,6 +638,31 @@ def test_a_failing_download_is_tried_again_ever_later_then_rests(
     outcomes = run_for(downloads, client)
     assert [each.retry_in for each in outcomes] == [*RETRY_SECONDS, None]
     assert tuple(clock.slept) == RETRY_SECONDS
+
+
+def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_others_come_down(
+    client: FakeClient, downloads: Downloads, folder: Path
+) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    client.pem = self_signed_certificate(key, "own", NOW).decode()
+    package = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
+    other = client.add(DATA, status=TaskStatus.RUNNING)
+
+    def tidy_once() -> None:
+        if tidy_away(folder):
+            client.on_chunk = lambda: None
+
+    class Finishing(Stream):
+        """The other one is DONE after the package was tidied away."""
+
+        def __iter__(self) -> Iterator[Event | Exception]:
+            client.add(DATA, task_id=other.id)
+            return super().__iter__()
+
+    client.on_chunk = tidy_once
+    outcomes = outcomes_of(downloads, client, Finishing([done(other, 1)]))
+    assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_SECONDS[0]]
+    assert {each.task_id for each in outcomes if each.downloaded is not None} == {package.id, other.id}
 
 
 def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(client: FakeClient, downloads: Downloads) -> None:

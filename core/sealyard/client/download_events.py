@@ -52,10 +52,13 @@ class Outcome(Value, frozen=True, kw_only=True, tag=True):
 
 
 class Interrupted(Value, frozen=True, kw_only=True, tag=True):
-    """The connection to the engine broke; it is tried again in ``retryIn`` seconds."""
+    """The connection to the engine broke; it is tried again in ``retryIn`` seconds.
+
+    ``retryIn`` is None where nothing comes down by itself any more.
+    """
 
     error: ErrorValue
-    retry_in: float
+    retry_in: float | None
 
 
 DownloadEvent = DownloadProgress | Outcome | Interrupted

@@ -18,7 +18,7 @@ from sealyard.client.download_events import (
 )
 from sealyard.client.download_state import DownloadState, state_file
 from sealyard.client.following import follow
-from sealyard.client.local_files import Part, absolute_folder, find_same, local_name, part_name
+from sealyard.client.local_files import Part, absolute_folder, find_same, folder_error, local_name, part_name
 from sealyard.client.off_loop import GoOn, off_loop
 from sealyard.client.protocol import Client, Progress
 from sealyard.client.shared_work import SharedWork, Telling
@@ -234,11 +234,15 @@ class Downloads:
         if task.kind is not TaskKind.PACKAGING:
             return Checked.DIGEST, ()
         certificate = await self._client.certificate(task.id)
+        path = same or part.path
         try:
-            warnings = await off_loop(lambda go_on: _verify(task.format, same or part.path, certificate, go_on))
+            warnings = await off_loop(lambda go_on: _verify(task.format, path, certificate, go_on))
         except ContainerError:
             part.remove()
             raise
+        except OSError as error:
+            # Somebody may have tidied it away: that is no reason to end the other downloads too.
+            raise folder_error(error, path.parent) from error
         return Checked.SIGNATURE, warnings
 
 

@@ -65,8 +65,8 @@ class DownloadDesk:
             if event.error.code == ConnectionLostError.code:
                 # The top of the screen says it.
                 return
-            text = safe_text(f"{told(event.error)} Trying again in {event.retry_in:g} s.")
-            self._app.notify(text, severity="warning", markup=False)
+            again = f" Trying again in {event.retry_in:g} s." if event.retry_in is not None else ""
+            self._app.notify(safe_text(told(event.error) + again), severity="warning", markup=False)
             return
         if self.known.get(event.task_id) == event:
             # A transfer that was asked for twice tells of its end twice.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sealyard.client.downloads import (
     DownloadProgress,
     Downloads,
     DownloadState,
+    Interrupted,
     Outcome,
 )
 from sealyard.client.protocol import Client
@@ -20,12 +22,14 @@ from sealyard.model.errors import ConflictError, SealyardError
 
 OnDownload = Callable[[DownloadEvent], None]
 
+log = logging.getLogger(__name__)
+
 
 class Downloading:
     """Begun for each person anew; what is on its way when it stops is taken up again by the next."""
 
     def __init__(self, client: Client, folder: Path, marks: Path, on_event: OnDownload) -> None:
-        """``marks``: the file of what came down already. ``on_event`` is called on the thread of the downloads."""
+        """``marks``: the file of what came down already. ``on_event`` is called on any thread."""
         self.folder = folder
         self._client = client
         self._marks = marks
@@ -82,6 +86,18 @@ class Downloading:
 
     def _run(self, downloads: Downloads) -> None:
         self._running = asyncio.create_task(self._thread.call(downloads.run(self._on_event)))
+        self._running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """Whoever waits for a result must not wait in vain for one that nobody fetches any more."""
+        if running.cancelled() or (error := running.exception()) is None:
+            return
+        log.critical("results come down by themselves no more", exc_info=error)
+        fault = SealyardError(
+            "Results come down by themselves no more: something went wrong that should not have.",
+            "The log says what it was. Results can still be fetched one by one; a new start fetches all of them.",
+        )
+        self._on_event(Interrupted(error=fault.to_value(), retry_in=None))
 
     async def _rest(self) -> None:
         if self._running is not None:
