@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 from client_double import FakeClient, FakeClock
 
 from sealyard.client.download_events import Checked, Downloaded
@@ -70,6 +73,18 @@ class Watch:
 
 
 Begin = Callable[[Rule], Watch]
+
+
+def close(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As somebody else's folder of mode 0700 is; the tests may run as root, who may read all."""
+    scan = os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 @pytest.fixture
@@ -223,6 +238,33 @@ def test_a_file_that_vanishes_again_is_forgotten(client: FakeClient, folder: Pat
     (folder / "a.bin").unlink()
     assert watch.look() is None
     assert watch.told == []
+
+
+@pytest.mark.parametrize("inside", ["", "metadata"])
+def test_a_folder_that_cannot_be_read_is_told_once_and_the_rest_becomes_packages(
+    client: FakeClient, folder: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    (folder / "closed" / inside).mkdir(parents=True)
+    (folder / "a.bin").write_bytes(b"x")
+    close(folder / "closed" / inside, monkeypatch)
+    watch.settle()
+    watch.settle()
+    (refused,) = (each for each in watch.told if isinstance(each, Refused))
+    assert refused.name == "closed"
+    assert "cannot be read (Permission denied)" in refused.error.message
+    assert [task.name for task in client.created] == ["a.bin"]
+
+
+def test_a_folder_that_is_opened_becomes_a_package(
+    client: FakeClient, folder: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "closed").mkdir()
+    (folder / "closed" / "a.bin").write_bytes(b"x")
+    with monkeypatch.context() as closing:
+        close(folder / "closed", closing)
+        watch.settle()
+    watch.settle()
+    assert [task.name for task in client.created] == ["closed"]
 
 
 # ---- once
@@ -409,6 +451,49 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
         assert asyncio.all_tasks() == before
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "closed"), ExceptionGroup("wrapped", [RuntimeError("closed")])]
+)
+def test_where_a_closed_folder_keeps_the_system_from_telling_what_is_dropped_is_seen_all_the_same(
+    client: FakeClient, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (folder / "release" / "closed").mkdir(parents=True)
+    close(folder / "release" / "closed", monkeypatch)
+
+    async def awatch(*_: object, **__: object) -> AsyncIterator[None]:
+        yield None
+        raise error
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+
+    async def run() -> None:
+        watch = Watch(client, folder, clock, Rule.SUBMIT)
+        running = asyncio.create_task(watch.folder.run())
+        while not watch.told:
+            await asyncio.sleep(0)
+        (folder / "a.bin").write_bytes(b"x")
+        while not client.created:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert [task.name for task in client.created] == ["a.bin"]
+
+
+def test_a_system_that_does_not_tell_of_changes_for_another_reason_is_said(
+    folder: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def awatch(*_: object, **__: object) -> AsyncIterator[None]:
+        yield None
+        raise ExceptionGroup("wrapped", [OSError(errno.ENOSPC, "no watches left")])
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+    with pytest.raises(InputError, match="no watches left"):
+        asyncio.run(asyncio.wait_for(watch.folder.run(), 60))
 
 
 def test_a_folder_that_is_not_there_is_said(client: FakeClient, folder: Path, watch: Watch) -> None:

@@ -3,6 +3,7 @@
 - A regular file directly in the folder is one firmware: one package.
 - A sub-folder is one package: its files, by name, are the firmware, and those in its folder ``metadata`` the
   metadata. Any other folder, a link or a device in it is a mistake that a person is told of.
+- What may not be looked into is such a mistake too, and keeps nothing else from becoming a package.
 - Hidden files, links, devices and files with the name of something temporary (:data:`TEMPORARY`) are left alone;
   an empty file and, inside a sub-folder, a temporary one are still being written.
 
@@ -56,6 +57,14 @@ def drops(folder: Path) -> tuple[Drop, ...]:
     return tuple(drop for entry in entries if (drop := _drop(entry)) is not None)
 
 
+def holds_closed_folders(folder: Path, go_on: GoOn) -> bool:
+    """Whether there is a folder in it, however deep, or itself, that cannot be read."""
+    closed: list[OSError] = []
+    for _ in os.walk(folder, onerror=closed.append):
+        go_on(0)
+    return any(not isinstance(each, FileNotFoundError) for each in closed)
+
+
 def content_digest(drop_name: str, firmware: tuple[tuple[str, str], ...], metadata: tuple[tuple[str, str], ...]) -> str:
     """SHA-256 (hex) over names and digests of a package's files."""
     return hashlib.sha256(msgspec.json.encode((drop_name, firmware, metadata))).hexdigest()
@@ -72,16 +81,32 @@ def digest_of(drop: Drop, go_on: GoOn) -> str:
 
 def _drop(entry: os.DirEntry[str]) -> Drop | None:
     """None for what is left alone, or vanishes at this moment."""
-    if _temporary(entry.name) or entry.is_symlink():
+    if _temporary(entry.name):
         return None
     try:
+        if entry.is_symlink():
+            return None
         if entry.is_dir():
             return _folder_drop(entry)
         if entry.is_file():
             return _file_drop(entry)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        return _closed_drop(entry, error)
     return None
+
+
+def _closed_drop(entry: os.DirEntry[str], error: OSError) -> Drop:
+    """Not even its size and time may be known: the same reason is told once."""
+    reason = safe_text(error.strerror or str(error))
+    return Drop(
+        name=_shown(entry.name),
+        path=_shown(entry.path),
+        fingerprint=hashlib.sha256(msgspec.json.encode((_shown(entry.path), reason))).hexdigest(),
+        ready=False,
+        mistake=f"It cannot be read ({reason}).",
+    )
 
 
 def _file_drop(entry: os.DirEntry[str]) -> Drop:

@@ -32,7 +32,7 @@ from sealyard.client.watch_events import (
     Submitted,
     WatchEvent,
 )
-from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops, sha256_of
+from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops, holds_closed_folders, sha256_of
 from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
@@ -60,6 +60,8 @@ __all__ = [
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
 STEP_MILLISECONDS = 200
+LOOK_SECONDS = 2.0
+"""Between two looks where the system does not tell of changes."""
 
 
 class _Taken(Value, frozen=True, kw_only=True):
@@ -298,19 +300,27 @@ class WatchFolder:
     # ---- hearing of changes
 
     async def _listen(self, stirred: asyncio.Event) -> None:
+        """The system tells of nothing, or of a part only, where one folder in it is closed: then it is looked at."""
+        while True:
+            try:
+                await self._hear(stirred)
+            except (OSError, RuntimeError, ExceptionGroup) as error:  # its own errors are RuntimeErrors
+                if not await off_loop(lambda go_on: holds_closed_folders(self._folder, go_on)):
+                    raise InputError(
+                        f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
+                        "See that the folder is there; where the system cannot tell of changes, watch by polling.",
+                    ) from error
+            await self._clock.sleep(LOOK_SECONDS)
+            stirred.set()
+
+    async def _hear(self, stirred: asyncio.Event) -> None:
         from watchfiles import awatch
 
         polling = True if self._force_polling else None
-        try:
-            async for _ in awatch(
-                self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
-            ):
-                stirred.set()
-        except (OSError, RuntimeError) as error:  # its own errors are RuntimeErrors
-            raise InputError(
-                f"Changes in {self._folder} cannot be watched ({error}).",
-                "See that the folder is there; where the system cannot tell of changes, watch by polling.",
-            ) from error
+        async for _ in awatch(
+            self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
+        ):
+            stirred.set()
 
     async def _until(
         self, stir: Coroutine[Any, Any, Any], seconds: float | None, listening: asyncio.Task[None]
@@ -341,6 +351,13 @@ def _require_apart(folder: Path, downloads: Path) -> None:
             f"Results are downloaded into {safe_text(str(folder))}; watched, they would be packed again.",
             "Watch another folder, or download elsewhere.",
         )
+
+
+def _innermost(error: Exception) -> Exception:
+    """What the thread of the watching raises comes wrapped."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _unreadable(drop: Drop, error: OSError) -> InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -28,6 +29,8 @@ from sealyard_tui.session.messages import WatchNews
 if TYPE_CHECKING:
     from sealyard.client.watching import WatchFolder
     from sealyard_tui.app import SealyardApp
+
+log = logging.getLogger(__name__)
 
 TELL_SECONDS = 0.3
 """Offers that come within this time are told of together."""
@@ -100,6 +103,10 @@ class WatchingFolder:
             await self._thread.call(folder.run())
         except SealyardError as error:
             self._tell(WatchNews(None, error))
+        except Exception:
+            log.exception("the watch folder ended by a fault")
+            fault = SealyardError("Something went wrong that should not have.", "The log says what it was.")
+            self._tell(WatchNews(None, fault))
 
 
 class WatchState(StrEnum):

@@ -186,6 +186,18 @@ async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: Wo
         assert app.screen is place
 
 
+async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fault(_: WatchFolder) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WatchFolder, "run", fault)
+    app = watching_app(world, drop)
+    async with running(app) as pilot:
+        await there(pilot)
+        await until(pilot, lambda: "watch failed" in text_of(app))
+        assert app.watch_desk.state is WatchState.FAILED
+
+
 async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
     app = make_app(world, screen="upload")
     async with running(app, size=(80, 24)) as pilot:
