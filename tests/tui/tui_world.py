@@ -40,7 +40,7 @@ from sealyard.model.errors import (
     SealyardError,
     WorkspaceHeldError,
 )
-from sealyard.model.events import Event, TaskChanged, TaskProgress, WorkspaceChanged
+from sealyard.model.events import DurableEvent, Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -338,6 +338,7 @@ class World:
         self.demo = True
         self.four_eyes = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
         self._cursor = 0
+        self._told: list[DurableEvent] = []
         self._listeners: list[asyncio.Queue[Event]] = []
 
     # ---- for tests
@@ -376,6 +377,8 @@ class World:
         return len(self._listeners)
 
     def _tell(self, event: Event) -> None:
+        if not isinstance(event, TaskProgress | Gap):
+            self._told.append(event)
         for each in self._listeners:
             each.put_nowait(event)
 
@@ -855,9 +858,16 @@ class WorldClient:
             warnings=self.world.warnings,
         )
 
+    async def cursor(self) -> int:
+        await self._meet("cursor")
+        return self.world._cursor
+
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
         await self._meet("events")
         queue: asyncio.Queue[Event] = asyncio.Queue()
+        for event in self.world._told:
+            if after is not None and event.cursor > after:
+                queue.put_nowait(event)
         self.world._listeners.append(queue)
         try:
             while True:

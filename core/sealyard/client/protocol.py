@@ -236,6 +236,10 @@ class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Creden
 
     async def workspace(self) -> WorkspaceInfo: ...
 
+    async def cursor(self) -> int:
+        """Of the newest event: what is read from now on holds it, and :meth:`events` goes on behind it."""
+        ...
+
     def events(self, after: int | None = None) -> AsyncIterator[Event]:
         """Events from the cursor ``after`` on (None: from now), bounded, with a :class:`Gap` where some are missing."""
         ...

@@ -261,6 +261,17 @@ def test_events_tell_each_change_once_in_order_to_whoever_was_away_too(yard: Yar
     yard.run(test)
 
 
+def test_what_changes_after_the_cursor_was_taken_is_told_however_late_it_is_asked_for(yard: Yard) -> None:
+    async def test(people: People) -> None:
+        dev = await people.of(DEV)
+        await people.package()
+        cursor = await dev.cursor()
+        task = await people.package()
+        assert [task_id for task_id, _ in await _changes(dev, 1, cursor)] == [task.id]
+
+    yard.run(test)
+
+
 def test_waiting_for_a_task_ends_with_its_time(yard: Yard) -> None:
     async def test(people: People) -> None:
         task = await people.package()

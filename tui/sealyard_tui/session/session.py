@@ -61,7 +61,7 @@ class Session:
         self.connection.on_trouble = on_trouble
         try:
             client = await self.connection.connect(self.profile, on_link)
-            info = await self._first_answer(client, post)
+            info, cursor = await self._first_answer(client, post)
         except SealyardError as error:
             promised.set_exception(error)
             self._fail(error, post)
@@ -70,7 +70,7 @@ class Session:
         self._state = EngineState.READ_ONLY if read_only else EngineState.READY
         promised.set_result(client)
         self._tell(post, self.connection.held)
-        self._pump = asyncio.create_task(self._listen(client, post))
+        self._pump = asyncio.create_task(self._listen(client, cursor, post))
         await self.connection.let_in()
 
     async def leave_for(self, profile: Profile) -> None:
@@ -97,12 +97,15 @@ class Session:
             self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._client
 
-    async def _first_answer(self, client: Client, post: Post) -> WorkspaceInfo:
-        """However long it takes: a server may be started after the application. What keeps it is told once."""
+    async def _first_answer(self, client: Client, post: Post) -> tuple[WorkspaceInfo, int]:
+        """However long it takes: a server may be started after the application. What keeps it is told once.
+
+        With the cursor that events are heard from: taken before any place reads, nothing falls in between.
+        """
         told = False
         while True:
             try:
-                return await client.workspace()
+                return await client.workspace(), await client.cursor()
             except ConnectionLostError as error:
                 if error.reach is Reach.UNTRUSTED:
                     raise
@@ -111,10 +114,10 @@ class Session:
                 told = True
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
 
-    async def _listen(self, client: Client, post: Post) -> None:
+    async def _listen(self, client: Client, cursor: int, post: Post) -> None:
         gathering = _Gathering(post)
         try:
-            async for event in client.events():
+            async for event in client.events(cursor):
                 gathering.add(event)
         except SealyardError as error:
             # A line that is lost is found again by the client: this is a token that ended, or the like.

@@ -35,6 +35,9 @@ class HttpClient(Tasks, Results, Devices, Keys, AccessControl, Audit, Credential
     async def workspace(self) -> WorkspaceInfo:
         return await self._calls.get("/workspace", WorkspaceInfo)
 
+    async def cursor(self) -> int:
+        return await self._feed.cursor()
+
     def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
         return self._feed.events(after)
 

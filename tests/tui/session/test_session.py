@@ -1,0 +1,71 @@
+"""The session of one person: what it promises to the places that ask it for a client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from stage import PROFILES
+from textual.message import Message
+from tui_world import World, WorldConnection, task
+
+from sealyard.model.requests import TaskFilter
+from sealyard_tui.session.messages import News
+from sealyard_tui.session.session import Session
+
+LIMIT = 30.0
+
+
+class Post:
+    """What the session told, and waiting for it."""
+
+    def __init__(self) -> None:
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+
+    def __call__(self, message: Message) -> bool:
+        if isinstance(message, News):
+            self._news.put_nowait(message)
+        return True
+
+    async def until_told_of(self, task_id: str) -> None:
+        async with asyncio.timeout(LIMIT):
+            while task_id not in (await self._news.get()).tasks:
+                pass
+
+
+@asynccontextmanager
+async def slow_stream(world: World) -> AsyncIterator[None]:
+    """While the events that are asked for take their time to begin."""
+    world.hold["events"] = asyncio.Event()
+    yield
+    world.hold.pop("events").set()
+
+
+@pytest.fixture
+def session(world: World) -> Session:
+    return Session(WorldConnection(world), PROFILES[0], PROFILES)
+
+
+async def change_behind_the_first_page(session: Session, world: World, post: Post, task_id: str) -> None:
+    async with slow_stream(world):
+        await session.start(post)
+        page = await (await session.client()).tasks(TaskFilter())
+        assert task_id not in {each.id for each in page.tasks}
+        world.put(task(task_id))
+    await post.until_told_of(task_id)
+
+
+async def test_what_changes_between_the_first_page_and_the_stream_of_events_is_told(
+    session: Session, world: World
+) -> None:
+    await change_behind_the_first_page(session, world, Post(), "t-between")
+    await session.stop()
+
+
+async def test_for_the_next_person_too_nothing_falls_between_page_and_stream(session: Session, world: World) -> None:
+    await change_behind_the_first_page(session, world, Post(), "t-before")
+    await session.leave_for(PROFILES[1])
+    await change_behind_the_first_page(session, world, Post(), "t-between")
+    await session.stop()
