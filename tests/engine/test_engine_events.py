@@ -10,8 +10,9 @@ from fake_clock import START
 from house import DEV, OWNER, WAIT_SECONDS, House, listen
 from troubled_disk import Disk
 
+from sealyard.engine.engine import open_reader
 from sealyard.engine.events import KEPT, WAITING, Broadcaster
-from sealyard.model.errors import StorageError
+from sealyard.model.errors import StorageError, StoreDamagedError
 from sealyard.model.events import DurableEvent, Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +75,49 @@ async def test_who_was_away_over_a_restart_catches_up(house: House) -> None:
     assert {each.task_id for each in seen} == {task.id}  # type: ignore[union-attr]
     await house.approve(task)
     assert [each.cursor for each in await take(listen(house.engine.events, after), 2)] == [after + 1, after + 2]
+
+
+async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = await open_reader(house.places, clock=house.clock)
+    try:
+        refresh, failing = reader.store.refresh, iter([StorageError("The disk is away."), StoreDamagedError("Torn.")])
+        recovered = asyncio.Event()
+
+        def troubled() -> bool:
+            if (error := next(failing, None)) is not None:
+                raise error
+            loop.call_soon_threadsafe(recovered.set)
+            return refresh()
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(reader.store, "refresh", troubled)
+        events, first = await listening(reader.events, reader.events.cursor)
+        reader.follow()
+        async with asyncio.timeout(WAIT_SECONDS):
+            await recovered.wait()
+            task = await house.package()
+            assert getattr(await first, "task_id", "") == task.id
+        await events.aclose()  # type: ignore[attr-defined]
+        assert ["The disk is away." in each.getMessage() for each in caplog.records] == [True]
+    finally:
+        await reader.close()
+
+
+async def test_a_fault_that_ends_the_following_is_logged(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault() -> bool:
+        raise ZeroDivisionError
+
+    reader = await open_reader(house.places, clock=house.clock)
+    try:
+        monkeypatch.setattr(reader.store, "refresh", fault)
+        reader.follow()
+        await house.until(lambda: "a part of the engine has stopped" in caplog.text)
+    finally:
+        await reader.close()
 
 
 async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: House, disk: Disk) -> None:

@@ -234,16 +234,29 @@ class Engine:
     def follow(self) -> None:
         """For a reader: takes in, from now on, what the writer commits, and tells of it."""
         if not self._loops:
-            self._loops.append(asyncio.create_task(self._follow()))
+            following = asyncio.create_task(self._follow())
+            following.add_done_callback(_complain)
+            self._loops.append(following)
 
     async def _follow(self) -> None:
+        """Trouble with the disk may pass, and whoever listens would wait for ever: logged once, and tried again."""
+        troubled = False
         while True:
-            if await asyncio.to_thread(self.store.refresh):
-                self.ledger.changed_outside()
-                for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
-                    if event.cursor > self.events.cursor:
-                        self.events.publish_durable(event)
+            try:
+                await self._take_in()
+                troubled = False
+            except SealyardError as error:
+                if not troubled:
+                    log.warning("what the writer commits cannot be read at present: %s", error)
+                troubled = True
             await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def _take_in(self) -> None:
+        if await asyncio.to_thread(self.store.refresh):
+            self.ledger.changed_outside()
+            for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
+                if event.cursor > self.events.cursor:
+                    self.events.publish_durable(event)
 
     def _require_writable(self) -> None:
         if self.read_only:
