@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,17 +20,27 @@ class _CancelledError(Exception):
 
 
 async def off_loop(work: Callable[[GoOn], T]) -> T:
-    """What ``work`` returns. A cancellation goes on only when the thread has let go of its files."""
+    """What ``work`` returns. A cancellation, and any further one, goes on only when the thread let go of its files."""
     unwanted = threading.Event()
 
     def go_on(_: int) -> None:
         if unwanted.is_set():
             raise _CancelledError
 
-    running = asyncio.ensure_future(asyncio.to_thread(work, go_on))
+    # No task of its own: whoever cancels all tasks of a loop would take it for ended while the thread goes on.
+    running = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work, go_on)
     try:
-        return await asyncio.shield(running)
+        await asyncio.wait({running})
     except asyncio.CancelledError:
         unwanted.set()
-        await asyncio.gather(running, return_exceptions=True)
+        await _end_of(running)
         raise
+    return running.result()
+
+
+async def _end_of(running: asyncio.Future[T]) -> None:
+    """However often its caller is cancelled: the files must not be closed under the thread."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({running})
+    running.exception()  # else asyncio complains that nobody looked at it

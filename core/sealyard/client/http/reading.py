@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from sealyard.client.http.throttle import Throttle
+from sealyard.client.off_loop import GoOn, off_loop
 from sealyard.client.protocol import Progress
 from sealyard.files.source import Source, require_digest
 from sealyard.model.tasks import InputFile
@@ -40,7 +41,8 @@ class Reading:
         """All from ``offset`` on. The last of them comes when the whole was found to be as it should be."""
         self._source.go_to(offset)
         while offset < self.size:
-            piece = await asyncio.to_thread(self._piece, offset)
+            # Whoever is cancelled closes the file next: by then no thread may be reading what has its number.
+            piece = await off_loop(partial(self._piece, offset))
             offset += len(piece)
             yield piece
             self._tell(offset)
@@ -48,7 +50,7 @@ class Reading:
     def close(self) -> None:
         self._source.close()
 
-    def _piece(self, offset: int) -> bytes:
+    def _piece(self, offset: int, _: GoOn) -> bytes:
         buffer = memoryview(bytearray(min(CHUNK, self.size - offset)))
         length = self._source.read_into(buffer)
         end = offset + length
