@@ -256,6 +256,35 @@ async def test_a_name_has_a_length(house: House) -> None:
             await act
 
 
+@pytest.mark.parametrize("ask", ["package", "encryption", "signing"])
+async def test_a_content_type_has_a_length(house: House, ask: str) -> None:
+    await getattr(house, ask)(content_type="x" * 1000)
+    with pytest.raises(UsageError, match="1000 characters"):
+        await getattr(house, ask)(content_type="x" * 1001)
+
+
+async def test_the_names_of_files_have_a_length(house: House) -> None:
+    good, bad = [await house.upload(name="x" * length) for length in (255, 256)]
+    await house.package(firmware=(good,), metadata=(good,))
+    await house.signing(file_name="x" * 255, name="short")
+    for asked in (
+        house.package(firmware=(good, bad)),
+        house.package(firmware=(good,), metadata=(bad,)),
+        house.encryption(file=bad, name="short"),
+        house.signing(file_name="x" * 256, name="short"),
+    ):
+        with pytest.raises(InputError, match="255 characters"):
+            await asked
+
+
+async def test_a_message_whose_file_name_is_too_long_is_not_stored(house: House) -> None:
+    message = b"x" * 5000
+    with pytest.raises(InputError):
+        await house.signing(message=message, file_name="x" * 256)
+    with pytest.raises(NotFoundError):
+        house.artifacts.input_path(sha256(message))
+
+
 async def test_a_name_made_of_many_file_names_is_cut(house: House) -> None:
     files = tuple([await house.upload(bytes([number]), "n" * 50 + str(number)) for number in range(9)])
     task = await house.package(firmware=files)

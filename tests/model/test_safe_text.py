@@ -64,3 +64,14 @@ def test_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
 )
 def test_control_and_bidi_characters_become_escapes_and_markup_stays(text: str, shown: str) -> None:
     assert safe_text(text) == shown
+
+
+class Unread(str):
+    """A text that must not be walked to its end."""
+
+    def __iter__(self) -> object:  # type: ignore[override]
+        raise AssertionError("the whole text was walked")
+
+
+def test_with_a_limit_the_rest_of_a_long_text_costs_nothing() -> None:
+    assert safe_text(Unread("x" * 10_000), 5) == "xxxx…"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from forms import FORM_TYPE, Field, form
-from yard import CI, DEV, GATEWAY, STRANGER, Yard, serving
+from yard import ADMIN, CI, DEV, GATEWAY, STRANGER, Yard, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +123,20 @@ async def test_what_makes_no_sense_is_refused(calls: httpx.AsyncClient) -> None:
     assert {name: each.status_code for name, each in answers.items()} == dict.fromkeys(answers, 400)
     body = b'{"deviceConfigId": "' + bytes(2 << 20) + b'"}'
     assert (await calls.post("/api/v1/packagingTask", headers=large, content=body)).status_code == 413
+
+
+async def test_a_text_that_is_far_too_long_is_refused_before_the_engine_hears_of_it(
+    yard: Yard, calls: httpx.AsyncClient
+) -> None:
+    before = (await yard.engine.as_subject(ADMIN).workspace()).audit_size
+    long = "\x1b" * (512 * 1024)
+    for member in ("deviceConfigId", "name", "contentType", "fileName"):
+        wrong: dict[str, Any] = {member: long}
+        answer = await signing(calls, **wrong)
+        assert answer.status_code == 400
+        assert member in answer.json()["detail"]
+        assert len(answer.content) < 3000
+    assert (await yard.engine.as_subject(ADMIN).workspace()).audit_size == before
 
 
 async def test_who_may_not_see_the_configuration_learns_nothing_of_it(yard: Yard) -> None:

@@ -26,7 +26,7 @@ def container_format(name: str) -> ContainerFormat:
         if each.name == name:
             return each
     known = ", ".join(each.name for each in container_formats())
-    raise NotFoundError(f"There is no container format {safe_text(name)!r}.", f"Known are: {known}.")
+    raise NotFoundError(f"There is no container format {safe_text(name, 80)!r}.", f"Known are: {known}.")
 
 
 def begins_like_container(data: bytes) -> str | None:

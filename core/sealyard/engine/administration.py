@@ -110,7 +110,7 @@ class Administration:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         found = self._membership(parse_subject(group), parse_subject(member))
         if found is None:
-            raise NotFoundError(f"{safe_text(member)} is not in {safe_text(group)}.")
+            raise NotFoundError(f"{safe_text(member, 80)} is not in {safe_text(group, 80)}.")
         others = [each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id]
         draft = self.weighed(memberships=others, confirmed=confirmed)
         draft.remove(MEMBERSHIPS, found.id)
@@ -149,7 +149,7 @@ class Administration:
         self._rights.require_type(subject, Action.DELETE, ResourceType.ACL)
         rule = self._ledger.find(RULES, rule_id)
         if rule is None:
-            raise NotFoundError(f"There is no rule {safe_text(rule_id)}.", "`sealyard acl list` shows the rules.")
+            raise NotFoundError(f"There is no rule {safe_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
         if rule.permanent:
             raise NotAllowedError("The initial administrator's rules stay.", "Add rules beside them instead.")
         others = [each for each in self._ledger.all(RULES) if each.id != rule_id]

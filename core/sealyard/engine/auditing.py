@@ -20,6 +20,10 @@ from sealyard.model.requests import AuditPage
 from sealyard.model.safe_text import safe_text
 
 LONGEST_PAGE = 1000
+LONGEST_ABOUT = 200
+LONGEST_MESSAGE = 1000
+"""Characters of what was refused, which anybody can make as long as a request may be, and which stay for ever."""
+
 EXPORTS = {"jsonl": as_jsonl, "csv": as_csv}
 
 
@@ -57,7 +61,7 @@ class Auditing:
     async def export(self, subject: str, kind: str) -> AsyncGenerator[str, None]:
         self._require(subject)
         if kind not in EXPORTS:
-            raise UsageError(f"{kind!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")
+            raise UsageError(f"{kind[:80]!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")
         lines = EXPORTS[kind](self._oldest())
         while True:
             batch = await asyncio.to_thread(_take, lines)
@@ -76,7 +80,9 @@ class Auditing:
         refused = isinstance(error, NotAllowedError) or (isinstance(error, NotFoundError) and error.refused)
         draft = self._ledger.draft()
         change = AuditChange.REFUSED if refused else AuditChange.FAILED
-        draft.audit(safe_text(subject), change, safe_text(about), safe_text(error.message), None, error.code)
+        message = safe_text(error.message, LONGEST_MESSAGE)
+        about = safe_text(about, LONGEST_ABOUT)
+        draft.audit(safe_text(subject, LONGEST_ABOUT), change, about, message, None, error.code)
         await draft.commit()
 
     def _require(self, subject: str) -> None:

@@ -13,7 +13,7 @@ from sealyard.containers.lookalikes import refuse_lookalike
 from sealyard.containers.registry import container_format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.engine.ids import new_id
-from sealyard.engine.inputs import Inputs
+from sealyard.engine.inputs import Inputs, require_short
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.onward import Onward
 from sealyard.engine.rights import Rights
@@ -29,6 +29,7 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRe
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
 LONGEST_NAME = 200
+LONGEST_CONTENT_TYPE = 1000
 LONGEST_INLINE = 4096
 """Signing inputs up to this many bytes are kept in the task itself."""
 
@@ -161,6 +162,7 @@ class Creation:
 
     async def _message_file(self, request: SigningRequest) -> InputFile:
         name = request.file_name or ("digest" if request.is_digest else "message")
+        require_short(name)
         if len(request.message) > LONGEST_INLINE:
             return await self._inputs.take_bytes(name, request.message)
         return InputFile(
@@ -179,13 +181,19 @@ class Creation:
         device: DeviceConfiguration,
         *,
         name: str,
+        content_type: str,
         inputs: tuple[InputFile, ...],
+        metadata: tuple[InputFile, ...] = (),
         **more: object,
     ) -> Task:
         now = self._ledger.clock.now()
         policy = self._ledger.policy()
         if len(name) > LONGEST_NAME:
             raise UsageError(f"A task's name has at most {LONGEST_NAME} characters.", "Choose a shorter one (--name).")
+        if len(content_type) > LONGEST_CONTENT_TYPE:
+            raise UsageError(f"A content type has at most {LONGEST_CONTENT_TYPE} characters.", "Write a shorter one.")
+        for each in (*inputs, *metadata):
+            require_short(each.name)
         task = Task(
             id=self._free_id(),
             kind=kind,
@@ -198,6 +206,8 @@ class Creation:
             created_at=now,
             updated_at=now,
             inputs=inputs,
+            metadata=metadata,
+            content_type=content_type,
             approvals_required=device.approvals_required if kind in policy.approval_needed else 0,
             trial=policy.self_approval_trial,
             history=(StatusChange(status=TaskStatus.CREATED, at=now),),

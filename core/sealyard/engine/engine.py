@@ -265,8 +265,8 @@ class Engine:
     def _require_known(self, subject: str) -> None:
         if not self.rights.knows(subject):
             raise NotAllowedError(
-                f"{safe_text(subject)} is not known in this workspace.",
-                f"An administrator can add it: sealyard subject add {safe_text(subject)}",
+                f"{safe_text(subject, 80)} is not known in this workspace.",
+                f"An administrator can add it: sealyard subject add {safe_text(subject, 80)}",
             )
         if kind_of(subject) is SubjectKind.GROUP:
             # Else a person could ask as a group and approve as oneself.

@@ -14,6 +14,9 @@ from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
+LONGEST_FILE_NAME = 255
+"""Characters; no usual file system takes more."""
+
 UNCLAIMED = timedelta(hours=24)
 """How long an upload waits for a task."""
 
@@ -49,13 +52,13 @@ class Inputs:
         """
         for file in files:
             if file.inline is not None:
-                raise InputError(f"{safe_text(file.name)} does not name a stored file.", "Hand the file in first.")
+                raise InputError(f"{safe_text(file.name, 100)} does not name a stored file.", "Hand the file in first.")
             try:
                 size = self._artifacts.input_path(file.sha256).stat().st_size
             except NotFoundError:
                 size = -1
             if size != file.size:
-                raise InputError(f"{safe_text(file.name)} is not stored any more.", "Hand the file in again.")
+                raise InputError(f"{safe_text(file.name, 100)} is not stored any more.", "Hand the file in again.")
 
     def hold(self, task: Task) -> tuple[str, ...]:
         """The task's inputs stay until :meth:`release`. The digests of those that waited for a task until now."""
@@ -142,6 +145,12 @@ class Inputs:
 
 def _stored(task: Task) -> set[str]:
     return {each.sha256 for each in (*task.inputs, *task.metadata) if each.inline is None}
+
+
+def require_short(name: str) -> None:
+    """Raises :class:`InputError`."""
+    if len(name) > LONGEST_FILE_NAME:
+        raise InputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
 
 
 def plain_name(name: str) -> str:

@@ -73,7 +73,9 @@ class Ledger:
         """Raises :class:`NotFoundError`."""
         found = self.find(TASKS, task_id)
         if found is None:
-            raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
+            raise NotFoundError(
+                f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
+            )
         return found
 
     def tasks(self, filters: Mapping[str, str]) -> Iterator[Task]:
@@ -208,7 +210,7 @@ class Ledger:
 def no_device(named: str, *, refused: bool = False) -> NotFoundError:
     """The same words for one that is not there and for one that is not to be seen."""
     return NotFoundError(
-        f"There is no device configuration {safe_text(named)}.",
+        f"There is no device configuration {safe_text(named, 80)}.",
         "`sealyard device list` names those there are.",
         refused=refused,
     )

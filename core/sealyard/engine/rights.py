@@ -113,7 +113,7 @@ class Rights:
         if self.may(subject, action, resource):
             return
         raise NotAllowedError(
-            f"{safe_text(subject)} may not {action} {safe_text(resource)}.",
+            f"{safe_text(subject, 80)} may not {action} {safe_text(resource, 80)}.",
             "Ask an administrator for the right (`sealyard acl add`).",
         )
 

@@ -79,7 +79,9 @@ class Tokens:
         """From now on it opens nothing. Raises :class:`NotFoundError`."""
         stored = self._ledger.find(ACCESS_TOKENS, token_id)
         if stored is None or not self._may_see(subject, stored.token):
-            raise NotFoundError(f"There is no token {safe_text(token_id)}.", "`sealyard token list` shows the tokens.")
+            raise NotFoundError(
+                f"There is no token {safe_text(token_id, 80)}.", "`sealyard token list` shows the tokens."
+            )
         if stored.token.revoked_at is not None:
             return
         draft = self._ledger.draft()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 
-from sealyard.engine.inputs import UNCLAIMED, Inputs, plain_name
+from sealyard.engine.inputs import UNCLAIMED, Inputs, plain_name, require_short
 from sealyard.engine.pouring import in_thread, pour
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, InputError, NotFoundError, SealyardError, UsageError
@@ -20,8 +20,6 @@ from sealyard.model.uploads import Upload
 from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.upload_file import UploadFile
 from sealyard.storage.uploads import UploadFolder, UploadRecord
-
-LONGEST_NAME = 255
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -158,8 +156,7 @@ class Uploads:
         if size is not None and size <= 0:
             raise InputError("The upload is empty.", "Send a file with content.")
         base = plain_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
-        if len(base) > LONGEST_NAME:
-            raise InputError(f"A file's name has at most {LONGEST_NAME} characters.", "Choose a shorter one.")
+        require_short(base)
         return UploadRecord(
             id=upload_id,
             owner=subject,

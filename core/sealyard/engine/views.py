@@ -46,7 +46,9 @@ class Views:
         """By id or a beginning of it. What a subject may not see does not exist for it."""
         found = self._ledger.find(TASKS, task_id) or self._by_prefix(subject, task_id)
         if found is None or not self._may_see(subject, found.created_by, found.config_id):
-            raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
+            raise NotFoundError(
+                f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
+            )
         return self.as_now(found)
 
     def as_now(self, task: Task) -> Task:
@@ -184,5 +186,5 @@ class Views:
             and self._may_see(subject, str(document["createdBy"]), str(document["configId"]))
         ]
         if len(found) > 1:
-            raise UsageError(f"{len(found)} tasks begin with {safe_text(prefix)}.", "Write more of the id.")
+            raise UsageError(f"{len(found)} tasks begin with {safe_text(prefix, 80)}.", "Write more of the id.")
         return msgspec.convert(found[0], Task) if found else None

@@ -82,7 +82,7 @@ class Webhooks:
         self._require(subject)
         dead = self._ledger.find(DEAD_NOTICES, letter_id)
         if dead is None:
-            raise NotFoundError(f"There is no dead letter {safe_text(letter_id)}.", "See `sealyard webhook dead`.")
+            raise NotFoundError(f"There is no dead letter {safe_text(letter_id, 80)}.", "See `sealyard webhook dead`.")
         letter = dead.letter
         draft = self._ledger.draft()
         draft.remove(DEAD_NOTICES, letter.id)
@@ -102,7 +102,7 @@ class Webhooks:
     def _webhook(self, webhook_id: str) -> Webhook:
         hook = self._ledger.find(HOOKS, webhook_id)
         if hook is None:
-            raise NotFoundError(f"There is no webhook {safe_text(webhook_id)}.", "See `sealyard webhook list`.")
+            raise NotFoundError(f"There is no webhook {safe_text(webhook_id, 80)}.", "See `sealyard webhook list`.")
         return hook.webhook
 
     def _counted(self, webhook: Webhook) -> Webhook:

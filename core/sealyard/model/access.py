@@ -28,7 +28,7 @@ def parse_subject(text: str) -> str:
     subject = text if ":" in text else f"{SubjectKind.USER}:{text}"
     if not _SUBJECT.fullmatch(subject):
         raise UsageError(
-            f"{text!r} is not a subject.",
+            f"{text[:80]!r} is not a subject.",
             "Write USER:anna, GROUP:owners or CLIENT:ci; letters, digits and . _ @ + - are allowed.",
         )
     return subject
@@ -118,7 +118,7 @@ def type_of(resource: str) -> ResourceType:
     except ValueError:
         pass
     raise UsageError(
-        f"{resource!r} is not a resource.",
+        f"{resource[:80]!r} is not a resource.",
         "Write DEVICE_CONFIG:<id> or RESOURCE_TYPE:<type>, with one of " + ", ".join(ResourceType) + ".",
     )
 

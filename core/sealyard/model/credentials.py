@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+from sealyard.model.texts import ShortText
 from sealyard.model.value import SecretValue, Value
 
 
@@ -44,8 +45,8 @@ class TokenRequest(Value, frozen=True, kw_only=True):
     ``seconds``: 90 days where it is None, or less where the token that one asks with ends before.
     """
 
-    name: str
-    subject: str | None = None
+    name: ShortText
+    subject: ShortText | None = None
     seconds: int | None = None
     machine: bool = False
 

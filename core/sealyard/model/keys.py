@@ -30,7 +30,7 @@ def parse_key_uri(text: str) -> KeyUri:
     scheme, colon, name = text.partition(":")
     if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
         raise UsageError(
-            f"{text!r} is not the name of a key.",
+            f"{text[:80]!r} is not the name of a key.",
             "A key is named like local:gateway-sign: lower case letters, digits, '.', '_' and '-'.",
         )
     return KeyUri(scheme=scheme, name=name)

@@ -11,7 +11,9 @@ def safe_text(text: str, limit: int = 0) -> str:
     With ``limit`` > 0 the outcome is cut to that many characters and ends in ``…``. Markup needs no care here: whoever
     renders markup must take the outcome as plain text.
     """
-    shown = "".join(char if char.isprintable() else _escaped(char) for char in text)
+    # No character becomes less than one, so the rest of a long text would be cut away in any case.
+    head = text[: limit + 1] if limit > 0 else text
+    shown = "".join(char if char.isprintable() else _escaped(char) for char in head)
     if 0 < limit < len(shown):
         return shown[: limit - 1] + "…"
     return shown

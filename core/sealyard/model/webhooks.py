@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
+from sealyard.model.texts import LongText
 from sealyard.model.value import SecretValue, Value
 
 
@@ -41,7 +42,7 @@ class Webhook(Value, frozen=True, kw_only=True):
 
 
 class WebhookRequest(Value, frozen=True, kw_only=True):
-    url: str
+    url: LongText
     events: tuple[HookEvent, ...] = ()
 
 

@@ -21,6 +21,7 @@ from sealyard.model.errors import (
     TooManyRequestsError,
     UsageError,
 )
+from sealyard.model.safe_text import safe_text
 from sealyard.model.value import Value
 
 PROBLEM_JSON = "application/problem+json"
@@ -55,6 +56,8 @@ STATUS: dict[str, int] = {
     "workspace-held": 503,
 }
 """Of each code; one that is not here is a fault of ours: 500."""
+
+LONGEST_WORDS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +162,11 @@ def _refused(error: HTTPException) -> SealyardError | None:
 
 
 def _words(error: HTTPException) -> str:
-    """What is wrong with which member or parameter; values are never repeated."""
+    """What is wrong with which member or parameter; of values no more than what was no word of ours."""
     extra = error.extra if isinstance(error.extra, list) else []
     wrong = [f"{each.get('key', 'body')}: {each.get('message', '')}" for each in extra if isinstance(each, dict)]
-    return f"The request makes no sense: {'; '.join(wrong)}." if wrong else "The request makes no sense as written."
+    return (
+        f"The request makes no sense: {safe_text('; '.join(wrong), LONGEST_WORDS)}."
+        if wrong
+        else "The request makes no sense as written."
+    )

@@ -19,6 +19,7 @@ from sealyard.model.devices import (
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard.model.tasks import Origin, Task, Verdict
+from sealyard.model.texts import LongText, ShortText
 from sealyard.model.value import SecretValue, Value
 
 API = "/api/v1"
@@ -50,7 +51,7 @@ class DeviceDocument(DeviceConfiguration, frozen=True, kw_only=True):
 class SubjectReference(Value, frozen=True, kw_only=True):
     """A subject as the documented API writes it: ``type`` GROUP or CLIENT (ours: USER too), and ``id``."""
 
-    id: str
+    id: ShortText
     type: SubjectKind
 
     @property
@@ -72,9 +73,9 @@ class KeyReference(Value, frozen=True, kw_only=True):
     ``name`` and ``description`` are for people.
     """
 
-    name: str = ""
-    description: str = ""
-    reference: str | None = None
+    name: ShortText = ""
+    description: LongText = ""
+    reference: ShortText | None = None
 
 
 class EncryptionKeyReference(KeyReference, frozen=True, kw_only=True):
@@ -91,13 +92,13 @@ class DeviceBody(Value, frozen=True, kw_only=True):
     Of several keys a task always takes the first.
     """
 
-    name: str
+    name: ShortText
     encryption_keys: tuple[EncryptionKeyReference, ...]
     signing_keys: tuple[SigningKeyReference, ...]
-    acl: dict[str, tuple[SubjectReference | str, ...]] = msgspec.field(default_factory=dict)
-    description: str = ""
+    acl: dict[str, tuple[SubjectReference | ShortText, ...]] = msgspec.field(default_factory=dict)
+    description: LongText = ""
     approvals_required: int = 1
-    format: str = DEFAULT_FORMAT
+    format: ShortText = DEFAULT_FORMAT
     link_seconds: int = DEFAULT_LINK_SECONDS
     retention_seconds: int = DEFAULT_RETENTION_SECONDS
     purpose: KeyPurpose = KeyPurpose.BOTH
@@ -107,10 +108,10 @@ class DeviceUpdateBody(Value, frozen=True, kw_only=True):
     """A new version; what is left out stays as it is."""
 
     approvals_required: int | None = None
-    format: str | None = None
+    format: ShortText | None = None
     link_seconds: int | None = None
     retention_seconds: int | None = None
-    description: str | None = None
+    description: LongText | None = None
 
     def request(self, config: str) -> DeviceUpdate:
         return DeviceUpdate(config=config, **msgspec.structs.asdict(self))
@@ -122,10 +123,10 @@ class DecisionBody(SecretValue, frozen=True, kw_only=True):
     SHOWN = ("decision",)
 
     decision: Verdict
-    reason: str = ""
-    digest: str | None = None
+    reason: LongText = ""
+    digest: ShortText | None = None
     origin: Origin = Origin.MACHINE
-    one_time_password: str | None = None
+    one_time_password: ShortText | None = None
 
     @property
     def spoken_reason(self) -> str:
@@ -135,54 +136,54 @@ class DecisionBody(SecretValue, frozen=True, kw_only=True):
 
 
 class ReasonBody(Value, frozen=True, kw_only=True):
-    reason: str
+    reason: LongText
 
 
 class PackageBody(Value, frozen=True, kw_only=True):
     """Of uploads that are complete: ``inputIds`` in the order they are packed."""
 
-    device_config_id: str
-    input_ids: tuple[str, ...]
-    metadata_ids: tuple[str, ...] = ()
-    name: str = ""
-    content_type: str = ""
+    device_config_id: ShortText
+    input_ids: tuple[ShortText, ...]
+    metadata_ids: tuple[ShortText, ...] = ()
+    name: ShortText = ""
+    content_type: ShortText = ""
 
 
 class EncryptionBody(Value, frozen=True, kw_only=True):
-    device_config_id: str
-    input_id: str
-    name: str = ""
-    content_type: str = ""
+    device_config_id: ShortText
+    input_id: ShortText
+    name: ShortText = ""
+    content_type: ShortText = ""
 
 
 class SigningBody(Value, frozen=True, kw_only=True):
     """``inputBase64``: the message, or a finished SHA-256. ``isDigest``: left out, the algorithm says which."""
 
-    device_config_id: str
+    device_config_id: ShortText
     input_base64: str
-    name: str = ""
-    content_type: str = ""
+    name: ShortText = ""
+    content_type: ShortText = ""
     is_digest: bool | None = None
-    file_name: str = ""
+    file_name: ShortText = ""
 
 
 class RuleBody(Value, frozen=True, kw_only=True):
     """``confirmed``: also where a configuration is left without a possible quorum."""
 
-    subject: str
-    resource: str
+    subject: ShortText
+    resource: ShortText
     action: Action
     confirmed: bool = False
 
 
 class SubjectBody(Value, frozen=True, kw_only=True):
-    subject: str
-    display_name: str = ""
+    subject: ShortText
+    display_name: ShortText = ""
 
 
 class MemberBody(Value, frozen=True, kw_only=True):
-    group: str
-    member: str
+    group: ShortText
+    member: ShortText
     confirmed: bool = False
 
 
@@ -191,16 +192,16 @@ class KeyBody(SecretValue, frozen=True, kw_only=True):
 
     SHOWN = ("uri",)
 
-    uri: str
+    uri: ShortText
     kind: KeyKind
     content: bytes
     purpose: KeyPurpose = KeyPurpose.BOTH
-    password: str | None = None
+    password: ShortText | None = None
     certificate: bytes | None = None
 
 
 class KeyUriBody(Value, frozen=True, kw_only=True):
-    uri: str
+    uri: ShortText
 
 
 class ConfirmationBody(Value, frozen=True, kw_only=True):
@@ -208,15 +209,15 @@ class ConfirmationBody(Value, frozen=True, kw_only=True):
 
 
 class CheckpointBody(Value, frozen=True, kw_only=True):
-    checkpoint: str | None = None
+    checkpoint: LongText | None = None
 
 
 class EnrolmentBody(SecretValue, frozen=True, kw_only=True):
-    current: str | None = None
+    current: ShortText | None = None
 
 
 class PasswordBody(SecretValue, frozen=True, kw_only=True):
-    password: str
+    password: ShortText
 
 
 class CertificateDocument(Value, frozen=True, kw_only=True):

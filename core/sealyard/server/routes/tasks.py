@@ -127,7 +127,9 @@ class TaskCalls(Controller):
         """One of another kind is not here."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
-            raise NotFoundError(f"There is no task {safe_text(task_id)}.", "`sealyard tasks` lists those there are.")
+            raise NotFoundError(
+                f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
+            )
         return task
 
 

@@ -1,0 +1,54 @@
+"""What a refusal leaves in the log is bounded, however long what was refused is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from house import ADMIN, DEV, House
+
+from sealyard.engine.auditing import LONGEST_ABOUT, LONGEST_MESSAGE
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import InputError, SealyardError
+
+pytestmark = pytest.mark.anyio
+
+MEBIBYTE = 1024 * 1024
+
+
+class Unread(str):
+    """A text that must not be walked to its end."""
+
+    def __iter__(self) -> object:  # type: ignore[override]
+        raise AssertionError("the whole text was walked")
+
+
+async def test_however_long_what_was_refused_is_its_entry_is_short(house: House) -> None:
+    error = InputError("\x1b" * MEBIBYTE)
+    await house.engine.auditing.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
+    (entry,) = await house.audit(AuditChange.FAILED)
+    assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
+    assert (len(entry.resource), len(entry.message)) == (LONGEST_ABOUT, LONGEST_MESSAGE)
+
+
+async def test_only_the_beginning_of_what_was_refused_is_read(house: House) -> None:
+    error = InputError(Unread("x" * MEBIBYTE))
+    await house.engine.auditing.record_refusal(DEV, Unread("TASK:" + "x" * MEBIBYTE), error)
+    assert len(await house.audit(AuditChange.FAILED)) == 1
+
+
+ASKED: dict[str, Callable[[House, str], Awaitable[object]]] = {
+    "rule": lambda house, odd: house.engine.administration.remove_rule(ADMIN, odd, confirmed=False),
+    "token": lambda house, odd: house.engine.tokens.revoke(ADMIN, odd),
+    "subject": lambda house, odd: house.engine.administration.add_subject(ADMIN, odd, ""),
+    "configuration": lambda house, odd: house.package(config=odd),
+    "task": lambda house, odd: house.engine.delivery.renew(ADMIN, odd),
+    "key": lambda house, odd: house.engine.devices.rotate_key(ADMIN, odd),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+async def test_an_error_repeats_only_the_beginning_of_a_foreign_name(house: House, asked: str) -> None:
+    with pytest.raises(SealyardError) as refused:
+        await ASKED[asked](house, "\x1b" * MEBIBYTE)
+    assert len(str(refused.value)) < 1000
