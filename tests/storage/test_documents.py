@@ -36,6 +36,7 @@ def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
     assert list(store.all("tasks")) == [("t-1", task(1)[2])]
     assert list(store.all("none")) == []
     assert (store.count("tasks"), store.count("none")) == (1, 0)
+    assert (store.ids("tasks", "t-"), store.ids("tasks", "u"), store.ids("none", "")) == (["t-1"], [], [])
     assert store.refresh() is False
 
 
@@ -51,6 +52,24 @@ def test_documents_handed_out_are_copies(open_store: Open) -> None:
     assert store.get("acl", "a") == {"rules": [1]}
     assert store.pending_audit() == [{"seq": 1}]
     assert store.recent_events() == [{"cursor": 1}]
+
+
+CHANGES = st.lists(st.tuples(st.text("ab0", min_size=1, max_size=3), st.booleans()), max_size=30)
+
+
+@given(st.sets(st.text("ab0", min_size=1, max_size=3)), CHANGES, st.text("ab0", max_size=3))
+def test_ids_are_found_by_their_beginning_and_follow_each_change(
+    first: set[str], changes: list[tuple[str, bool]], prefix: str
+) -> None:
+    memory = Memory({}, {"tasks": dict.fromkeys(first, b"{}")})
+    for identity, stays in changes:
+        inverse = memory.apply([("tasks", identity, b"{}" if stays else None)])
+        there = memory.ids("tasks", prefix)
+        assert there == sorted(each for each in memory.tables["tasks"] if each.startswith(prefix))
+        memory.apply(inverse)
+        assert memory.ids("tasks", "") == sorted(memory.tables["tasks"])
+        memory.apply([("tasks", identity, b"{}" if stays else None)])
+    assert memory.ids("none", prefix) == []
 
 
 def test_all_gives_the_documents_as_they_were_at_the_call(open_store: Open) -> None:

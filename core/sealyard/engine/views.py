@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from sealyard.engine.ids import begins_id
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import TASKS
@@ -177,14 +178,11 @@ class Views:
         return subject == creator or self._rights.may(subject, Action.VIEW, device_resource(config_id))
 
     def _by_prefix(self, subject: str, prefix: str) -> Task | None:
-        if len(prefix) < SHORTEST_PREFIX:
+        # What is no id is asked for by anybody, any number of times: it must not cost a look at every task.
+        if len(prefix) < SHORTEST_PREFIX or not begins_id(prefix):
             return None
-        found = [
-            document
-            for task_id, document in self._ledger.store.all(TASKS.name)
-            if task_id.startswith(prefix)
-            and self._may_see(subject, str(document["createdBy"]), str(document["configId"]))
-        ]
+        begun = (self._ledger.find(TASKS, each) for each in self._ledger.store.ids(TASKS.name, prefix))
+        found = [each for each in begun if each is not None and self._may_see(subject, each.created_by, each.config_id)]
         if len(found) > 1:
             raise UsageError(f"{len(found)} tasks begin with {safe_text(prefix, 80)}.", "Write more of the id.")
-        return msgspec.convert(found[0], Task) if found else None
+        return found[0] if found else None

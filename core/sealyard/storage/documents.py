@@ -79,6 +79,10 @@ class DocumentStore(Protocol):
         """All documents as they are at the call, each decoded when it is reached."""
         ...
 
+    def ids(self, table: str, prefix: str) -> list[str]:
+        """The ids that begin so, sorted. Costs these, however many documents there are; none of them is read."""
+        ...
+
     def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
         """How many documents there are, or match ``filters`` as of :meth:`page`; none of them is read."""
         ...
@@ -194,6 +198,10 @@ class TinyDocuments:
         with self._lock:
             documents = dict(self.tables.get(table, {}))
         return iter(TableView(documents).items())
+
+    def ids(self, table: str, prefix: str) -> list[str]:
+        with self._lock:
+            return self._memory.ids(table, prefix)
 
     def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
         with self._lock:

@@ -3,6 +3,7 @@ keeps the lists' order."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 from sealyard.storage.index import TableIndex
@@ -18,19 +19,24 @@ class Memory:
         self.tables = tables or {}
         self._fields = indexes
         self._indexes: dict[str, TableIndex] = {}
+        self._ids: dict[str, list[str]] = {}
+        """Sorted."""
 
     def apply(self, changes: Iterable[Change]) -> list[Change]:
         """Makes the changes; what is returned, applied, takes them back."""
         inverse: list[Change] = []
         for table, identity, document in changes:
             documents = self.tables.setdefault(table, {})
-            inverse.append((table, identity, documents.get(identity)))
+            earlier = documents.get(identity)
+            inverse.append((table, identity, earlier))
             if document is None:
                 documents.pop(identity, None)
             else:
                 documents[identity] = document
             if table in self._indexes:
                 self._indexes[table].change(identity, document)
+            if table in self._ids and (earlier is None) != (document is None):
+                _come_or_gone(self._ids[table], identity)
         inverse.reverse()
         return inverse
 
@@ -43,3 +49,21 @@ class Memory:
         if table not in self._indexes:
             self._indexes[table] = TableIndex(self._fields.get(table, ()), self.tables.get(table, {}))
         return self._indexes[table]
+
+    def ids(self, table: str, prefix: str) -> list[str]:
+        """Those that begin so; they are sorted when they are first asked for."""
+        if table not in self._ids:
+            self._ids[table] = sorted(self.tables.get(table, {}))
+        ids = self._ids[table]
+        first = end = bisect_left(ids, prefix)
+        while end < len(ids) and ids[end].startswith(prefix):
+            end += 1
+        return ids[first:end]
+
+
+def _come_or_gone(ids: list[str], identity: str) -> None:
+    place = bisect_left(ids, identity)
+    if ids[place : place + 1] == [identity]:
+        del ids[place]
+    else:
+        ids.insert(place, identity)

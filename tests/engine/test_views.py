@@ -1,0 +1,85 @@
+"""A task by the beginning of its id: found among many, and never at the cost of a look at all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from house import ADMIN, DEV, House
+
+from sealyard.engine.ids import ALPHABET
+from sealyard.engine.tables import TASKS
+from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.storage.documents import DocumentStore
+
+pytestmark = pytest.mark.anyio
+
+MANY = 40
+
+
+class CountingStore:
+    """A store that counts the documents it hands out."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        self.handed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get_json(self, table: str, id: str) -> bytes | None:  # noqa: A002
+        document = self._store.get_json(table, id)
+        self.handed += document is not None
+        return document
+
+    def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for each in self._store.all(table):
+            self.handed += 1
+            yield each
+
+
+@pytest.fixture
+async def store(house: House) -> CountingStore:
+    """With tasks ``many00zzzz`` to ``many39zzzz``."""
+    model = await house.package()
+    draft = house.engine.ledger.draft()
+    for number in range(MANY):
+        task = msgspec.structs.replace(model, id=f"many{ALPHABET[number // 10]}{number % 10}zzzz")
+        draft.put(TASKS, task.id, task)
+    await draft.commit()
+    house.engine.rights.of(DEV)  # read from the store now, and known from then on
+    counting = CountingStore(house.engine.ledger.store)
+    house.engine.ledger.store = counting
+    return counting
+
+
+@pytest.mark.parametrize("unknown", ["none", "zzzzzzzzzz", "many9", "MANY", "ma\x1b", "man%", "manyoozz", "many" * 9])
+async def test_what_is_no_beginning_of_an_id_costs_no_look_at_a_task(
+    house: House, store: CountingStore, unknown: str
+) -> None:
+    with pytest.raises(NotFoundError):
+        house.engine.views.task(DEV, unknown)
+    assert store.handed == 0
+
+
+async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
+    house: House, store: CountingStore
+) -> None:
+    assert house.engine.views.task(DEV, "many23").id == "many23zzzz"
+    assert store.handed == 1
+    with pytest.raises(UsageError, match="10 tasks begin with many1"):
+        house.engine.views.task(DEV, "many1")
+    assert store.handed == 11
+
+
+async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: House) -> None:
+    seen = await house.package()
+    draft = house.engine.ledger.draft()
+    other = msgspec.structs.replace(
+        seen, id=seen.id[:5] + "zzzzz", created_by=ADMIN, config_id="another", approval_digest=""
+    )
+    draft.put(TASKS, other.id, other)
+    await draft.commit()
+    assert house.engine.views.task(DEV, seen.id[:5]).id == seen.id
