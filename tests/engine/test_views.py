@@ -1,4 +1,4 @@
-"""A task by the beginning of its id: found among many, and never at the cost of a look at all of them."""
+"""Tasks by the beginning of an id, at the cost of what begins so; and lists that tell nothing of what is hidden."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from house import ADMIN, DEV, House
+from house import ADMIN, DEV, GATEWAY, House
 
 from sealyard.engine.ids import ALPHABET
 from sealyard.engine.tables import TASKS
+from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.requests import TaskFilter
 from sealyard.storage.documents import DocumentStore
 
 pytestmark = pytest.mark.anyio
@@ -83,3 +85,27 @@ async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: H
     draft.put(TASKS, other.id, other)
     await draft.commit()
     assert house.engine.views.task(DEV, seen.id[:5]).id == seen.id
+
+
+async def asked(house: House, subject: str, config: str) -> str:
+    """What a list of the configuration's tasks answers, with its name left out."""
+    try:
+        page = await house.engine.views.page(subject, TaskFilter(config=config), None, 10)
+    except NotFoundError as error:
+        return str(error).replace(config, "*")
+    return str(len(page.tasks))
+
+
+async def test_a_list_of_a_configuration_that_is_hidden_is_refused_as_one_that_is_not_there(house: House) -> None:
+    await house.package()
+    await house.add("USER:stranger")
+    config_id = house.engine.ledger.device(GATEWAY).id
+    hidden = {await asked(house, "USER:stranger", each) for each in (GATEWAY, config_id, "nothing")}
+    assert len(hidden) == 1
+    assert "There is no device configuration *." in hidden.pop()
+
+
+async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(house: House) -> None:
+    await house.package()
+    await house.drop_rule(DEV, Action.USE)
+    assert await asked(house, DEV, GATEWAY) == "1"

@@ -46,6 +46,8 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
     # ---- the tasks: {waiting} asked for by dev, {done} by dev
     ("GET", "/workspace", None, everybody(200)),
     ("GET", "/task", None, everybody(200)),
+    ("GET", "/task?deviceConfigId=gateway", None, seeing(200)),
+    ("GET", "/task?deviceConfigId=unknown", None, everybody(404)),
     ("GET", "/task/counts", None, everybody(200)),
     ("GET", "/signingTask", None, everybody(200)),
     ("GET", "/packagingTask", None, everybody(200)),

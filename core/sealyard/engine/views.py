@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from sealyard.engine.ids import begins_id
-from sealyard.engine.ledger import Ledger
+from sealyard.engine.ledger import Ledger, no_device
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import TASKS
 from sealyard.engine.totals import Totals
@@ -61,7 +61,7 @@ class Views:
         """Reads on until the page is full or the list has ended, and gives way to others meanwhile."""
         if not 1 <= limit <= LONGEST_PAGE:
             raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
-        indexed = self._indexed(filters)
+        indexed = self._indexed(subject, filters)
         found: list[Task] = []
         while True:
             part = self._ledger.store.page_json(
@@ -153,13 +153,13 @@ class Views:
             if after is None:
                 return count
 
-    def _indexed(self, filters: TaskFilter) -> dict[str, str]:
+    def _indexed(self, subject: str, filters: TaskFilter) -> dict[str, str]:
         """What the index narrows a list to; all of it but not only what matches."""
         state = filters.result_state if self._recorded else None
         implied = TaskStatus.WAITING if filters.waiting_for_me else None
         if filters.result_state is not None and state is None:
             implied = TaskStatus.DONE
-        config = self._ledger.device(filters.config).id if filters.config else None
+        config = self._config_asked_for(subject, filters.config) if filters.config else None
         wanted = {
             "status": filters.status or implied,
             "kind": filters.kind,
@@ -168,6 +168,15 @@ class Views:
             "result.state": state,
         }
         return {field: str(value) for field, value in wanted.items() if value is not None}
+
+    def _config_asked_for(self, subject: str, config: str) -> str:
+        """Its id. One that is hidden is not there, but for who has asked for tasks of it: those one goes on to see."""
+        found = self._ledger.device(config).id
+        if self._rights.may(subject, Action.VIEW, device_resource(found)) or self._totals.of(
+            subject, {"configId": found}
+        ):
+            return found
+        raise no_device(config, refused=True)
 
     def _counted(self, filters: TaskFilter) -> bool:
         """Whether the index alone tells how many match."""
