@@ -255,13 +255,24 @@ async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(
     assert ends is not None
     now = house.clock.now
     warnings = house.engine.keychain.warnings
-    assert warnings(now()) == ()
-    assert warnings(ends - timedelta(days=30, microseconds=-1)) != ()
+    assert warnings(ADMIN, now()) == ()
+    assert warnings(ADMIN, ends - timedelta(days=30, microseconds=-1)) != ()
     house.clock.move_to(ends - timedelta(days=30))
-    assert len(warnings(now())) == 1
-    assert SIGNING in warnings(now())[0]
+    assert len(warnings(ADMIN, now())) == 1
+    assert SIGNING in warnings(ADMIN, now())[0]
     await rotate(house, SIGNING)
-    assert warnings(now()) == ()
+    assert warnings(ADMIN, now()) == ()
+
+
+async def test_that_a_certificate_ends_is_told_to_those_who_may_know_its_key(house: House) -> None:
+    lister, stranger = "USER:lister", "USER:stranger"
+    for each in (lister, stranger):
+        await house.add(each)
+    await house.rule(lister, "RESOURCE_TYPE:KEY", Action.VIEW)
+    ends = house.shelf.infos[SIGNING].current.certificate_ends_at
+    assert ends is not None
+    told = {each: len(house.engine.keychain.warnings(each, ends)) for each in (ADMIN, DEV, OWNER, lister, stranger)}
+    assert told == {ADMIN: 1, DEV: 1, OWNER: 1, lister: 1, stranger: 0}
 
 
 # ---- odd text

@@ -418,7 +418,7 @@ class EmbeddedClient:
             audit_sealed=sealed,
             rights=tuple(sorted(engine.rights.of(self._subject))),
             warnings=(
-                *engine.keychain.warnings(engine.ledger.clock.now()),
+                *engine.keychain.warnings(self._subject, engine.ledger.clock.now()),
                 *engine.one_time_passwords.warnings(self._subject),
             ),
         )

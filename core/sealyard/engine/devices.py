@@ -140,7 +140,7 @@ class Devices:
 
     def using(self, uri: str) -> tuple[DeviceConfiguration, ...]:
         """The configurations whose newest version names the key."""
-        return tuple(each for each in self._ledger.all(DEVICES) if uri in _uris(each))
+        return tuple(each for each in self._ledger.all(DEVICES) if uri in each.key_uris)
 
     def certificates(self, subject: str, config: str) -> tuple[tuple[str, str], ...]:
         """Name and PEM of each signing certificate."""
@@ -258,10 +258,6 @@ class Devices:
 
     def _may_see(self, subject: str, device: DeviceConfiguration) -> bool:
         return self._rights.may(subject, Action.VIEW, device_resource(device.id))
-
-
-def _uris(device: DeviceConfiguration) -> set[str]:
-    return {key.uri for key in device.encryption_keys} | {key.uri for key in device.signing_keys}
 
 
 def _check_terms(approvals: int, link_seconds: int, retention_seconds: int) -> None:

@@ -9,9 +9,9 @@ import msgspec
 
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.rights import Rights
-from sealyard.engine.tables import KEYS
+from sealyard.engine.tables import DEVICES, KEYS
 from sealyard.jobs.bus import JobBus
-from sealyard.model.access import Action, ResourceType, device_resource
+from sealyard.model.access import Action, ResourceType, device_resource, type_resource
 from sealyard.model.algorithms import KeyKind, KeyPurpose
 from sealyard.model.audit import AuditChange
 from sealyard.model.devices import DeviceConfiguration
@@ -49,12 +49,19 @@ class Keychain:
                 return msgspec.json.decode(document, type=KeyInfo)
         return self.known(uri)
 
-    def warnings(self, now: datetime) -> tuple[str, ...]:
-        """Of certificates that end within 30 days, for those keys that are current."""
+    def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
+        """Of certificates that end within 30 days, for those keys that are current, of what the subject may see."""
         return tuple(
             f"The certificate of {each.uri} ends on {each.current.certificate_ends_at:%Y-%m-%d}: rotate the key."
             for each in self._ledger.all(KEYS)
-            if each.current in ending_soon(each, now)
+            if each.current in ending_soon(each, now) and self._may_know(subject, each)
+        )
+
+    def _may_know(self, subject: str, key: KeyInfo) -> bool:
+        """Who sees a configuration sees which keys it names."""
+        return self._rights.may(subject, Action.VIEW, type_resource(ResourceType.KEY)) or any(
+            key.uri in each.key_uris and self._rights.may(subject, Action.VIEW, device_resource(each.id))
+            for each in self._ledger.all(DEVICES)
         )
 
     async def generate(self, draft: Draft, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:

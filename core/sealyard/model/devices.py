@@ -56,5 +56,10 @@ class DeviceConfiguration(Value, frozen=True, kw_only=True):
         return self.encryption_keys[0]
 
     @property
+    def key_uris(self) -> frozenset[str]:
+        """Of all its keys."""
+        return frozenset([each.uri for each in self.encryption_keys] + [each.uri for each in self.signing_keys])
+
+    @property
     def signing(self) -> SigningKey:
         return self.signing_keys[0]
