@@ -15,7 +15,7 @@ from sealyard.model.figures import Figures
 from sealyard.model.tasks import TaskStatus
 from sealyard.server import metrics as metrics_module
 from sealyard.server.exchanges import Exchange
-from sealyard.server.metrics import Metrics
+from sealyard.server.metrics import Metrics, metrics_call
 from sealyard.server.service import Service
 from sealyard.server.settings import ServerSettings
 
@@ -165,3 +165,28 @@ async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatc
     assert value(found, "engine_up", tenant="acme") == 1
     assert value(samples(late.text), "engine_up", tenant="acme") == 0
     assert token.secret not in answer.text
+
+
+PROXIED = {
+    "Forwarded": "for=203.0.113.7",
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",
+    "X-Real-IP": "203.0.113.7",
+    "Via": "1.1 front",
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anywhere", [False, True])
+async def test_what_a_proxy_on_this_machine_passes_on_is_not_from_this_machine(anywhere: bool) -> None:
+    import httpx
+    from litestar import Litestar
+
+    app = Litestar([metrics_call(Metrics(), (), anywhere=anywhere)], openapi_config=None, logging_config=None)
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as calls:
+        own = (await calls.get("/metrics")).status_code
+        passed_on = {
+            (await calls.get("/metrics", headers={name: value})).status_code for name, value in PROXIED.items()
+        }
+    assert (own, passed_on) == (200, {200 if anywhere else 404})

@@ -26,6 +26,9 @@ PATIENCE_SECONDS = 5.0
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds."""
 
+PASSED_ON = frozenset({"forwarded", "via", "x-real-ip"})
+"""Headers that a proxy adds, beside all of X-Forwarded-…"""
+
 log = logging.getLogger(__name__)
 
 
@@ -94,13 +97,19 @@ def metrics_call(metrics: Metrics, tenants: Iterable[tuple[str, Host]], *, anywh
 
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if not anywhere and not (request.client and is_loopback(request.client.host)):
+        if not anywhere and not _asked_here(request):
             raise NotFoundException
         found = await asyncio.gather(*map(_figures, hosts.values()))
         text = metrics.text(dict(zip(hosts, found, strict=True)))
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return scrape
+
+
+def _asked_here(request: Request[Any, Any, Any]) -> bool:
+    """Whether a process of this machine asks, for itself: through a proxy here the whole world has its address."""
+    passed_on = any(name in PASSED_ON or name.startswith("x-forwarded-") for name in request.headers)
+    return not passed_on and request.client is not None and is_loopback(request.client.host)
 
 
 async def _figures(host: Host) -> Figures | None:
