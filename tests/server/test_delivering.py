@@ -72,7 +72,7 @@ def test_several_ranges_and_other_units_are_answered_with_the_whole() -> None:
 
 class Reading:
     def __init__(self, error: Exception | None = None) -> None:
-        self.sent = 0
+        self.sent: list[int] = []
         self._error = error
 
     async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
@@ -81,8 +81,8 @@ class Reading:
         for begin in range(offset, len(CONTENT), 100):
             yield CONTENT[begin : begin + 100]
 
-    async def count(self) -> None:
-        self.sent += 1
+    async def note(self, offset: int) -> None:
+        self.sent.append(offset)
 
 
 def done_task() -> Task:
@@ -100,35 +100,35 @@ async def body(stream: object) -> bytes:
     return b"".join([each async for each in stream.iterator])  # type: ignore[attr-defined]
 
 
-async def test_that_the_last_byte_has_gone_is_said_once_and_not_before() -> None:
+async def test_that_the_last_byte_has_gone_is_said_once_and_not_before_and_from_where_on() -> None:
     reading = Reading()
-    part = await deliver(done_task(), wanted("bytes=0-9"), reading.read, reading.count)
+    part = await deliver(done_task(), wanted("bytes=0-9"), reading.read, reading.note)
     assert await body(part) == CONTENT[:10]
-    assert reading.sent == 0
-    end = await deliver(done_task(), wanted("bytes=10-"), reading.read, reading.count)
+    assert reading.sent == []
+    end = await deliver(done_task(), wanted("bytes=10-"), reading.read, reading.note)
     assert await body(end) == CONTENT[10:]
-    assert reading.sent == 1
+    assert reading.sent == [10]
 
 
 async def test_what_keeps_a_result_back_is_raised_before_anything_is_answered() -> None:
     for error in (ResultExpiredError("over"), ConflictError("not yet")):
         reading = Reading(error)
         with pytest.raises(type(error)):
-            await deliver(done_task(), wanted(None), reading.read, reading.count)
+            await deliver(done_task(), wanted(None), reading.read, reading.note)
 
 
 async def test_a_file_name_cannot_write_headers() -> None:
     reading = Reading()
-    stream = await deliver(done_task(), wanted(None), reading.read, reading.count)
+    stream = await deliver(done_task(), wanted(None), reading.read, reading.note)
     assert stream.headers["Content-Disposition"] == 'attachment; filename="pack___age.se-1"'
 
 
 async def test_who_has_the_result_already_is_told_so_but_not_of_a_link_that_has_ended() -> None:
     have = Wanted(None, None, ETAG)
     reading = Reading()
-    unchanged = await deliver(done_task(), have, reading.read, reading.count)
+    unchanged = await deliver(done_task(), have, reading.read, reading.note)
     assert unchanged.status_code == 304
     assert await body(unchanged) == b""
-    assert reading.sent == 0
+    assert reading.sent == []
     with pytest.raises(ResultExpiredError):
-        await deliver(done_task(), have, Reading(ResultExpiredError("over")).read, reading.count)
+        await deliver(done_task(), have, Reading(ResultExpiredError("over")).read, reading.note)

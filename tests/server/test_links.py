@@ -13,7 +13,8 @@ from both_ways import LateClock
 from forms import FORM_TYPE, Field, form
 from yard import ADMIN, DEV, GATEWAY, STRANGER, Yard, serving, until
 
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter
+from sealyard.server.limits import Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +85,37 @@ async def test_a_link_gives_ranges_and_minds_the_etag(yard: Yard, done: httpx.Re
     known = await calls.get(link, headers={"If-None-Match": etag})
     assert (known.status_code, known.content) == (304, b"")
     assert refusal(await calls.get(link, headers={"Range": f"bytes={size}-"}))[0] == 416
+
+
+async def test_what_was_sent_in_part_is_not_recorded_as_the_whole(yard: Yard, done: httpx.Response) -> None:
+    task_id, size, dev = done.json()["id"], done.json()["result"]["size"], await yard.calls(DEV)
+    last = {"Range": "bytes=-1"}
+    assert len((await yard.raw().get(done.json()["downloadUrl"], headers=last)).content) == 1
+    assert len((await dev.get(f"/api/v1/task/{task_id}/download", headers=last)).content) == 1
+    match = AuditFilter(resource=f"TASK:{task_id}", change=AuditChange.DOWNLOADED)
+
+    async def audited() -> list[AuditEntry]:
+        found = (await yard.engine.as_subject(ADMIN).audit(match)).entries
+        return list(found) if len(found) == 2 else []
+
+    for entry in await until(audited, "the audit log knows"):
+        assert f"from byte {size - 1} " in entry.message
+        assert entry.new_value is not None
+        assert entry.new_value["from"] == size - 1
+
+
+async def test_a_link_is_followed_only_so_often_whoever_does_and_others_do_not_pay(
+    yard: Yard, done: httpx.Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(6, lambda: 0.0)
+    monkeypatch.setattr(yard.identity, "_limits", limits)
+    link, calls = done.json()["downloadUrl"], yard.raw()
+    forged = [(await calls.get(link[:-8] + "00000000")).status_code for _ in range(3)]
+    first, again = await calls.get(link), await yard.raw().get(link)
+    assert forged == [403] * 3, "who has no link uses nothing up"
+    assert (first.status_code, refusal(again)) == (200, (429, "too-many-requests", None))
+    assert again.headers["Retry-After"] == "10"
+    assert (await (await yard.calls(DEV)).get("/api/v1/task")).status_code == 200
 
 
 async def test_the_token_of_who_may_not_see_the_task_adds_nothing_to_a_link(yard: Yard, done: httpx.Response) -> None:

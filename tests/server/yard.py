@@ -71,6 +71,7 @@ class Yard:
         self.engines = engines
         self.tenants = Tenants({name: each.host for name, each in engines.items()})
         self.base = ""
+        self.identity: Identity
         self._clients: list[httpx.AsyncClient] = []
 
     @property
@@ -112,8 +113,8 @@ async def serving(
         for name, folder in folders.items()
     }
     yard = Yard(engines)
-    identity = Identity(yard.tenants, Limits(requests_per_minute), verify, largest_upload)
-    listener = network_listener(build_app(yard.tenants, identity), certificate=None, proxies=proxies)
+    yard.identity = Identity(yard.tenants, Limits(requests_per_minute), verify, largest_upload)
+    listener = network_listener(build_app(yard.tenants, yard.identity), certificate=None, proxies=proxies)
     sock = listen_on("127.0.0.1", 0)
     yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
     running = asyncio.create_task(listener.serve([sock]))

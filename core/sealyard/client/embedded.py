@@ -245,9 +245,9 @@ class EmbeddedClient:
     async def downloaded(self, task_id: str) -> None:
         await self._perform(f"TASK:{task_id}", self._engine.delivery.downloaded(self._subject, task_id))
 
-    async def sent(self, task_id: str) -> None:
-        """Its last byte was sent to somebody, for the audit log."""
-        await self._perform(f"TASK:{task_id}", self._engine.delivery.sent(self._subject, task_id))
+    async def sent(self, task_id: str, *, offset: int = 0) -> None:
+        """From ``offset`` to its last byte it was sent to somebody, for the audit log."""
+        await self._perform(f"TASK:{task_id}", self._engine.delivery.sent(self._subject, task_id, offset))
 
     async def certificate(self, task_id: str) -> str:
         return await self._look(f"TASK:{task_id}", lambda: self._engine.delivery.certificate(self._subject, task_id))

@@ -119,8 +119,8 @@ class Host:
 
         return self._thread.iterate(items())
 
-    async def sent_by_link(self, link: str) -> None:
-        await self.call(self.engine.delivery.sent_by_link(link))
+    async def sent_by_link(self, link: str, offset: int) -> None:
+        await self.call(self.engine.delivery.sent_by_link(link, offset))
 
 
 async def _awaited(work: Awaitable[T]) -> T:

@@ -82,9 +82,9 @@ class Delivery:
     async def downloaded(self, subject: str, task_id: str) -> None:
         await self._record(subject, self._views.task(subject, task_id), "downloaded whole and checked")
 
-    async def sent(self, subject: str, task_id: str) -> None:
+    async def sent(self, subject: str, task_id: str, offset: int) -> None:
         """Its last byte has gone out; whether it arrived, only who fetched it can say."""
-        await self._record(subject, self._views.task(subject, task_id), "sent to its last byte")
+        await self._record(subject, self._views.task(subject, task_id), _sent(offset), offset)
 
     def behind_link(self, link: str) -> Task:
         """The task whose result a link leads to, for whoever has the link.
@@ -102,8 +102,9 @@ class Delivery:
         """As :meth:`download`, by the link alone."""
         return self._read(self.behind_link(link).id, offset)
 
-    async def sent_by_link(self, link: str) -> None:
-        await self._record(LINK, self._ledger.task(self._links.task_of(link)), "sent to its last byte, by its link")
+    async def sent_by_link(self, link: str, offset: int) -> None:
+        task = self._ledger.task(self._links.task_of(link))
+        await self._record(LINK, task, f"{_sent(offset)}, by its link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
         """The certificate (PEM) of the key version the task signs with."""
@@ -123,12 +124,17 @@ class Delivery:
             _live_link(task)
         return task
 
-    async def _record(self, author: str, task: Task, message: str) -> None:
+    async def _record(self, author: str, task: Task, message: str, offset: int = 0) -> None:
+        """``offset``: where what was sent began; the digest is of the whole."""
         result = _artifact(task)
-        value = {"sha256": result.sha256, "size": result.size}
+        value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
         draft = self._ledger.draft()
         draft.audit(author, AuditChange.DOWNLOADED, f"TASK:{task.id}", message, value)
         await draft.commit()
+
+
+def _sent(offset: int) -> str:
+    return f"sent from byte {offset} to its last" if offset else "sent to its last byte"
 
 
 def _artifact(task: Task) -> Result:

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from litestar.response import Stream
 
@@ -52,9 +53,10 @@ async def deliver(
     task: Task,
     wanted: Wanted,
     read: Callable[[int], AsyncGenerator[bytes, None]],
-    sent: Callable[[], Awaitable[None]],
+    sent: Callable[[int], Awaitable[None]],
 ) -> Stream:
-    """``read``: the bytes from an offset on; ``sent`` is awaited when the last byte of the result has gone.
+    """``read``: the bytes from an offset on; ``sent`` is awaited when the last byte of the result has gone, with the
+    offset of the first that went.
 
     Raises what ``read`` raises at its beginning, before anything is answered.
     """
@@ -72,7 +74,7 @@ async def deliver(
         # Only now: a link that has ended says so, whatever somebody has of its result.
         await source.aclose()
         return Stream(_nothing(), status_code=304, headers=headers)
-    body = _audited(_cut(items, end - first), sent if end == result.size else None)
+    body = _audited(_cut(items, end - first), partial(sent, first) if end == result.size else None)
     headers["Content-Length"] = str(end - first)
     if bounds is not None:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{result.size}"

@@ -60,7 +60,9 @@ class Identity:
     """Decides for each request who asks; nothing is remembered between two of them."""
 
     def __init__(self, tenants: Tenants, limits: Limits | None, verify: Verify | None, largest_body: int) -> None:
-        """``limits``: for bearers of tokens. ``verify``: for tokens that are not ours, with an issuer configured."""
+        """``limits``: for bearers of tokens, and for links. ``verify``: for tokens that are not ours, with an issuer
+        configured.
+        """
         self._tenants = tenants
         self._limits = limits
         self._verify = verify
@@ -108,6 +110,14 @@ class Identity:
 
         shown = ShownToken(expires_at=claims.expires_at, by_issuer=True)
         return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
+
+    def count_link(self, scope: Scope, result: str) -> None:
+        """Nobody is known who follows a link: all who do, for one result, share what one subject may ask.
+
+        At a workspace's own socket nobody is counted. Raises :class:`TooManyRequestsError`.
+        """
+        if not isinstance(scope.get(PEER), Peer):
+            self._count("link", result)
 
     def _count(self, where: str, who: str) -> None:
         """``where``: a tenant, or an issuer, whose accounts are counted over all tenants."""

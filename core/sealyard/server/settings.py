@@ -51,7 +51,11 @@ class ServerSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     largest_upload_gib: Annotated[float, Meta(ge=0.001, le=4096, description="Of one upload or multipart body.")] = 64.0
     requests_per_minute: Annotated[
         float,
-        Meta(ge=1, le=1_000_000, description="For each subject, or issuer's account; short bursts may pass."),
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="For each subject, or issuer's account, and for each result by its link; short bursts may pass.",
+        ),
     ] = 6000.0
     stop_seconds: Annotated[
         float, Meta(ge=0, le=3600, description="How long running work may take to finish at the end.")

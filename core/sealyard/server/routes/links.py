@@ -10,6 +10,7 @@ from litestar.response import Stream
 
 from sealyard.model.errors import NotAllowedError
 from sealyard.server.delivering import Wanted, deliver
+from sealyard.server.identity import Identity
 from sealyard.server.tenants import Tenants
 from sealyard.server.wire import link_from
 
@@ -37,9 +38,13 @@ class LinkCalls(Controller):
         if host is None:
             raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
         link = link_from(workspace_id, task_id, expires, signature)
+        task = await host.behind_link(link)
+        # Only now: who has no link must not use up what those have who do.
+        identity: Identity = request.app.state.identity
+        identity.count_link(request.scope, f"{workspace_id}/{task.id}")
         return await deliver(
-            await host.behind_link(link),
+            task,
             Wanted(range_, if_range, if_none_match),
             lambda offset: host.download_link(link, offset),
-            lambda: host.sent_by_link(link),
+            lambda offset: host.sent_by_link(link, offset),
         )

@@ -108,7 +108,7 @@ class TaskCalls(Controller):
             task,
             Wanted(range_, if_range, if_none_match),
             lambda offset: caller.client.download(task.id, offset=offset),
-            lambda: caller.client.sent(task.id),
+            lambda offset: caller.client.sent(task.id, offset=offset),
         )
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Says that a result came whole and was checked")
