@@ -13,6 +13,7 @@ from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
 from sealyard.model.access import Action, device_resource
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditChange
+from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.errors import (
     ConfirmationNeededError,
     ConflictError,
@@ -23,7 +24,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.jobs import ExportKey, GenerateKey
-from sealyard.model.requests import DeviceUpdate, KeyImport
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.tasks import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -172,6 +173,94 @@ async def test_a_named_key_must_fit(house: House) -> None:
         await house.device("wrong", encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, encryption_key=ENCRYPTION)
     with pytest.raises(NotFoundError):
         await house.device("wrong", signing_key="local:nothing")
+
+
+# ---- naming a key that is there
+
+MAKER = "USER:maker"
+KEY_TYPE, DEVICE_TYPE = "RESOURCE_TYPE:KEY", "RESOURCE_TYPE:DEVICE_CONFIG"
+
+
+@pytest.fixture
+async def maker(house: House) -> House:
+    """With somebody who may make configurations and nothing else."""
+    await house.add(MAKER)
+    await house.rule(MAKER, DEVICE_TYPE, Action.CREATE)
+    return house
+
+
+async def bring(house: House, subject: str, uri: str) -> None:
+    request = KeyImport(uri=uri, path="/tmp/key.pem", kind=KeyKind.ED25519)
+    await house.do(subject, house.engine.keychain.import_key(subject, request))
+
+
+async def make(house: House, name: str = "mine", **keys: str) -> DeviceConfiguration:
+    """A configuration of the maker's own, with a quorum of its choice."""
+    request = DeviceRequest(
+        name=name,
+        encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
+        signing=SigningAlgorithm.ED25519,
+        use=(DEV,),
+        approve=(MAKER,),
+        **keys,  # type: ignore[arg-type]
+    )
+    return await house.do(MAKER, house.engine.devices.create(MAKER, request))
+
+
+async def test_who_makes_configurations_does_not_come_by_the_keys_of_others(maker: House) -> None:
+    before = set(maker.shelf.infos)
+    for keys in ({"signing_key": SIGNING}, {"encryption_key": ENCRYPTION}):
+        with pytest.raises(NotAllowedError, match="may not name local:gateway-"):
+            await make(maker, **keys)
+    assert [each.author for each in await maker.audit(AuditChange.REFUSED)] == [MAKER, MAKER]
+    assert set(maker.shelf.infos) == before, "no key is made for a configuration that is refused"
+    assert (await make(maker)).signing.uri == "local:mine-signing"
+
+
+async def test_a_key_that_one_may_not_know_of_is_not_there(maker: House) -> None:
+    await bring(maker, ADMIN, "local:theirs")
+    words = set()
+    for uri in ("local:theirs", "local:nothing"):
+        with pytest.raises(NotFoundError) as refused:
+            await make(maker, signing_key=uri)
+        words.add(str(refused.value).replace(uri, "*"))
+    assert len(words) == 1
+    assert [each.message for each in await maker.audit(AuditChange.REFUSED)] == ["There is no key local:theirs."]
+
+
+async def test_who_updates_keys_may_name_each_of_them(maker: House) -> None:
+    await maker.rule(MAKER, KEY_TYPE, Action.UPDATE)
+    assert (await make(maker, signing_key=SIGNING)).signing.uri == SIGNING
+
+
+async def test_who_updates_every_configuration_of_a_key_may_name_it(maker: House) -> None:
+    shared = await maker.device("shared", signing_key=SIGNING)
+    await maker.rule(MAKER, device_resource(maker.engine.ledger.device(GATEWAY).id), Action.UPDATE)
+    with pytest.raises(NotAllowedError):
+        await make(maker, signing_key=SIGNING)
+    assert (await make(maker, "enc", encryption_key=ENCRYPTION)).encryption.uri == ENCRYPTION
+    await maker.rule(MAKER, device_resource(shared.id), Action.UPDATE)
+    assert (await make(maker, signing_key=SIGNING)).signing.uri == SIGNING
+
+
+async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker: House) -> None:
+    await maker.rule(MAKER, KEY_TYPE, Action.CREATE)
+    await bring(maker, ADMIN, "local:theirs")
+    await bring(maker, MAKER, "local:own")
+    with pytest.raises(NotAllowedError):
+        await make(maker, signing_key="local:theirs")
+    assert (await make(maker, signing_key="local:own")).signing.uri == "local:own"
+
+
+async def test_a_configuration_keeps_its_keys_whoever_updates_it(maker: House) -> None:
+    device = maker.engine.ledger.device(GATEWAY)
+    await maker.rule(MAKER, device_resource(device.id), Action.UPDATE)
+    request = DeviceUpdate(config=GATEWAY, link_seconds=60)
+    fresh = await maker.do(MAKER, maker.engine.devices.update(MAKER, request))
+    assert (fresh.version, fresh.key_uris) == (2, device.key_uris)
+
+
+# ---- keys
 
 
 async def test_an_imported_key_is_recorded_with_who_brought_it(house: House) -> None:

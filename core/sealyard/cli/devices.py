@@ -19,6 +19,7 @@ from sealyard.model.wording import duration_text, time_text
 
 _LONGEST_PASSWORD = 4096
 _PURPOSES = f"what the signing key may sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
+_NAMED = "a key that is there; takes the right to UPDATE keys, or every configuration that uses it"
 
 
 def add(commands: Commands) -> None:
@@ -72,8 +73,8 @@ def _add_create(family: Commands) -> None:
     making.add_argument(
         "--purpose", metavar="PURPOSE", type=one_of(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
     )
-    making.add_argument("--encryption-key", metavar="URI", help="a key that is there")
-    making.add_argument("--signing-key", metavar="URI", help="a key that is there")
+    making.add_argument("--encryption-key", metavar="URI", help=_NAMED)
+    making.add_argument("--signing-key", metavar="URI", help=_NAMED)
     making.add_argument("--description", default="")
 
 

@@ -14,11 +14,11 @@ from sealyard.engine.keychain import Keychain
 from sealyard.engine.ledger import Draft, Ledger
 from sealyard.engine.rights import AccessMap, Rights
 from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
-from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject
+from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject, type_resource
 from sealyard.model.approval import quorum_possible
 from sealyard.model.audit import AuditChange
 from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
-from sealyard.model.errors import ConflictError, KeyRefusedError, NotFoundError, UsageError
+from sealyard.model.errors import ConflictError, KeyRefusedError, NotAllowedError, NotFoundError, UsageError
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 
@@ -49,6 +49,7 @@ class Devices:
     async def create(self, subject: str, request: DeviceRequest) -> DeviceConfiguration:
         self._rights.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
         self._check(request)
+        self._require_keys(subject, request)
         config_id = new_id()
         now = self._ledger.clock.now()
         rules = self._rules(subject, request, config_id, now)
@@ -171,6 +172,27 @@ class Devices:
         self._require_free_name(request.name)
         _check_terms(request.approvals_required, request.link_seconds, request.retention_seconds)
         container_format(request.format)
+
+    def _require_keys(self, subject: str, request: DeviceRequest) -> None:
+        """Of keys that are there, and before any other is made.
+
+        Who makes a configuration chooses who asks and who approves, and so what its keys sign: who has no say in a
+        product must not come to sign for it.
+        """
+        for uri in (request.encryption_key, request.signing_key):
+            if uri is not None and not self._has_say(subject, key := self._keychain.known_to(subject, uri)):
+                raise NotAllowedError(
+                    f"{subject} may not name {key.uri} in a configuration.",
+                    "Ask for the right to UPDATE keys, or every configuration that uses it; or have a new key made.",
+                )
+
+    def _has_say(self, subject: str, key: KeyInfo) -> bool:
+        if self._rights.may(subject, Action.UPDATE, type_resource(ResourceType.KEY)):
+            return True
+        using = self.using(key.uri)
+        if not using:
+            return key.created_by == subject
+        return all(self._rights.may(subject, Action.UPDATE, device_resource(each.id)) for each in using)
 
     def _require_free_name(self, name: str) -> None:
         if any(each.name == name for each in self._ledger.all(DEVICES)):

@@ -39,7 +39,14 @@ class Keychain:
         """Raises :class:`NotFoundError`."""
         found = self._ledger.find(KEYS, str(parse_key_uri(uri)))
         if found is None:
-            raise NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.")
+            raise _no_key(uri)
+        return found
+
+    def known_to(self, subject: str, uri: str) -> KeyInfo:
+        """As :meth:`known`; to who may not know of it, it does not exist."""
+        found = self.known(uri)
+        if not self._may_know(subject, found):
+            raise _no_key(uri, refused=True)
         return found
 
     def seen(self, draft: Draft, uri: str) -> KeyInfo:
@@ -152,3 +159,7 @@ class Keychain:
         )
         draft.tell(f"KEY:{key.uri}")
         return key
+
+
+def _no_key(uri: str, *, refused: bool = False) -> NotFoundError:
+    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=refused)

@@ -49,7 +49,11 @@ class SigningRequest(Value, frozen=True, kw_only=True):
 
 
 class DeviceRequest(Value, frozen=True, kw_only=True):
-    """A new configuration. Keys are generated as ``local:<name>-encryption`` and ``-signing`` where none is named."""
+    """A new configuration. Keys are generated as ``local:<name>-encryption`` and ``-signing`` where none is named.
+
+    To name one takes the right to UPDATE keys, or every configuration that uses it; who brought it in may as long as
+    none does.
+    """
 
     name: str
     encryption: EncryptionAlgorithm

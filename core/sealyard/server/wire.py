@@ -70,7 +70,8 @@ class OwnSubject(Value, frozen=True, kw_only=True):
 class KeyReference(Value, frozen=True, kw_only=True):
     """A key of a device configuration. ``reference``: the URI of a key there is; without it one is made.
 
-    ``name`` and ``description`` are for people.
+    To name one takes the right to UPDATE keys, or every configuration that uses it; who brought it in may as long as
+    none does. ``name`` and ``description`` are for people.
     """
 
     name: ShortText = ""
