@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from sealyard.cli import front
@@ -14,13 +14,17 @@ from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.text import fields
 from sealyard.client import profiles, workspaces
 from sealyard.model.access import parse_subject
-from sealyard.model.errors import UsageError
+from sealyard.model.errors import SealyardError, UsageError
 from sealyard.model.wording import time_text
 from sealyard.model.workspace import KeyStore
 
 if TYPE_CHECKING:
-    from sealyard.model.events import Event
+    from sealyard.client.protocol import Client
+    from sealyard.model.events import TaskChanged
     from sealyard.model.tasks import TaskStatus
+
+GOODBYE_SECONDS = 2.0
+"""For what has happened and was not said yet, once it is to stop."""
 
 
 def add(commands: Commands) -> None:
@@ -100,35 +104,61 @@ async def _run(ctx: Context) -> int:
 
     folder = ctx.folder
     stop = stopping()
-    ended: dict[str, TaskStatus] = {}
     async with ctx.writer("run", finish=False) as client:
+        told = _Told(ctx, await client.cursor())
         ctx.out.step(f"Working in {folder} as {ctx.profile.identity}; Ctrl-C ends it.")
-        telling = asyncio.create_task(_tell(ctx, client.events(), ended))
+        telling = asyncio.create_task(told.follow(client))
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if telling.done():
             await telling
+        with contextlib.suppress(TimeoutError, SealyardError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await told.reach(await client.cursor())
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
-    counts = Counter(ended.values())
+    counts = Counter(told.ended.values())
     ctx.out.result({"ended": counts}, ("Closed. What is unfinished goes on at the next start.",))
     return ExitCode.DONE
 
 
-async def _tell(ctx: Context, events: AsyncIterator[Event], ended: dict[str, TaskStatus]) -> None:
+class _Told:
     """Says what happens to tasks, line by line, and remembers how they ended."""
-    from sealyard.model.events import TaskChanged, TaskProgress
 
-    async for event in events:
-        if isinstance(event, TaskProgress):
-            progress = ctx.out.progress
-            progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.seconds_left)
-        if isinstance(event, TaskChanged):
-            state = f", {event.result_state}" if event.result_state else ""
-            ctx.out.step(f"{time_text(event.at)}  {event.task_id}  {event.status}{state}  {event.kind} {event.name}")
-            if event.status.ended:
-                ended[event.task_id] = event.status
+    def __init__(self, ctx: Context, cursor: int) -> None:
+        import asyncio
+
+        self._ctx = ctx
+        self._cursor = cursor
+        self._moved = asyncio.Condition()
+        self.ended: dict[str, TaskStatus] = {}
+
+    async def follow(self, client: Client) -> None:
+        from sealyard.model.events import TaskChanged, TaskProgress
+
+        async for event in client.events(self._cursor):
+            if isinstance(event, TaskProgress):
+                progress = self._ctx.out.progress
+                progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.seconds_left)
+                continue
+            if isinstance(event, TaskChanged):
+                self._say(event)
+            async with self._moved:
+                self._cursor = event.cursor
+                self._moved.notify_all()
+
+    async def reach(self, cursor: int) -> None:
+        """Waits until all up to there was told."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._cursor >= cursor)
+
+    def _say(self, event: TaskChanged) -> None:
+        state = f", {event.result_state}" if event.result_state else ""
+        words = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
+        self._ctx.out.step(f"{time_text(event.at)}  {words}")
+        if event.status.ended:
+            self.ended[event.task_id] = event.status
 
 
 def _demo(ctx: Context) -> int:

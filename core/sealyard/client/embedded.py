@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine, open_engine, open_reader
-from sealyard.engine.pouring import to_its_end
+from sealyard.files.threads import begun, to_its_end
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import Clock
@@ -440,7 +440,7 @@ async def _closed_again(opened: asyncio.Future[Engine], thread: LoopThread) -> N
     await to_its_end(opened)
     if not opened.cancelled() and opened.exception() is None:
         await to_its_end(thread.begin(opened.result().close()))
-    await to_its_end(asyncio.get_running_loop().run_in_executor(None, thread.stop))
+    await to_its_end(begun(thread.stop))
 
 
 async def _awaited(work: Awaitable[T]) -> T:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import TypeVar
+
+from sealyard.files.threads import begun, to_its_end
 
 T = TypeVar("T")
 
@@ -27,20 +28,11 @@ async def off_loop(work: Callable[[GoOn], T]) -> T:
         if unwanted.is_set():
             raise _CancelledError
 
-    # No task of its own: whoever cancels all tasks of a loop would take it for ended while the thread goes on.
-    running = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work, go_on)
+    running = begun(partial(work, go_on))
     try:
         await asyncio.wait({running})
     except asyncio.CancelledError:
         unwanted.set()
-        await _end_of(running)
+        await to_its_end(running)
         raise
     return running.result()
-
-
-async def _end_of(running: asyncio.Future[T]) -> None:
-    """However often its caller is cancelled: the files must not be closed under the thread."""
-    while not running.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({running})
-    running.exception()  # else asyncio complains that nobody looked at it

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
-from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from sealyard.files.threads import begun, to_its_end
 
 T = TypeVar("T")
 
@@ -21,19 +21,12 @@ are not."""
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Done to its end even where who waits is cancelled: the cancellation goes on behind it."""
-    running = _started(work)
+    running = begun(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await to_its_end(running)
         raise
-
-
-async def to_its_end(running: asyncio.Future[Any]) -> None:
-    """Waits for it, however often who waits is cancelled. What came of it is for who looks there."""
-    while not running.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({running})
 
 
 async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytearray], None], sync: Callable[[], None]) -> None:
@@ -43,26 +36,21 @@ async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytearray], None],
     is raised.
     """
     batch, unsynced = bytearray(), 0
-    writing = syncing = _started(lambda: None)
+    writing = syncing = begun(lambda: None)
     try:
         async for chunk in chunks:
             batch += chunk
             if len(batch) < BATCH:
                 continue
             await asyncio.shield(writing)
-            writing = _started(partial(write, batch))
+            writing = begun(partial(write, batch))
             unsynced += len(batch)
             batch = bytearray()
             if unsynced >= SYNC:
                 await asyncio.shield(syncing)
-                syncing, unsynced = _started(sync), 0
+                syncing, unsynced = begun(sync), 0
     finally:
         await asyncio.shield(writing)
         if batch:
             await in_thread(partial(write, batch))
         await asyncio.shield(syncing)
-
-
-def _started(work: Callable[[], T]) -> asyncio.Future[T]:
-    # No task: those who end a loop's tasks must not take the thread for ended.
-    return asyncio.get_running_loop().run_in_executor(None, copy_context().run, work)

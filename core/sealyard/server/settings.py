@@ -54,7 +54,7 @@ class ServerSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Meta(
             ge=1,
             le=1_000_000,
-            description="For each subject, or issuer's account, and for each result by its link; short bursts may pass.",
+            description="For each subject, issuer's account, and result by its link; short bursts may pass.",
         ),
     ] = 6000.0
     stop_seconds: Annotated[
