@@ -10,8 +10,8 @@ from typing import Any
 
 from litestar import Litestar, Request, get, put
 
+from sealyard.server.bounded_protocol import BoundedProtocol
 from sealyard.server.certificate import Certificate
-from sealyard.server.connections import BoundedProtocol
 from sealyard.server.serving import Listener, listen_on, network_listener
 
 WITHIN = 10.0

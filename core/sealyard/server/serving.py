@@ -17,8 +17,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.server.admission import BoundedSocket, places
+from sealyard.server.bounded_protocol import HEAD_SECONDS, BoundedProtocol
 from sealyard.server.certificate import Certificate
-from sealyard.server.connections import HEAD_SECONDS, BoundedProtocol
 from sealyard.server.identity import PEER, Peer
 from sealyard.server.unread import UnreadCut
 

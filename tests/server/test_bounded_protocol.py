@@ -9,8 +9,7 @@ import msgspec
 import pytest
 from raw_line import REQUEST, WITHIN, Served, served
 
-from sealyard.server import connections
-from sealyard.server.connections import LONGEST_HEAD, MOST_FIELDS
+from sealyard.server.bounded_protocol import LONGEST_HEAD, MOST_FIELDS
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +26,7 @@ async def server() -> AsyncIterator[Served]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines of a moment."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(bounded_protocol, "HEAD_SECONDS", 0.2)
 
 
 # ---- how large
@@ -147,7 +146,7 @@ async def test_half_a_head_is_closed(server: Served, soon: None, half: bytes) ->
 async def test_byte_after_byte_does_not_put_the_deadline_off(
     server: Served, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "LONGEST_HEAD", 1 << 40)
+    monkeypatch.setattr(bounded_protocol, "LONGEST_HEAD", 1 << 40)
     line = await server.line()
     await line.send(HEAD + b"X: ")
 
@@ -258,7 +257,7 @@ async def test_requests_that_are_sent_ahead_are_all_answered_in_their_order(serv
 async def test_of_too_many_requests_that_are_sent_ahead_the_last_answer_ends_the_line(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "MOST_WAITING", 3)
+    monkeypatch.setattr(bounded_protocol, "MOST_WAITING", 3)
     line = await server.line()
     await line.send(b"GET /held HTTP/1.1\r\n\r\n" * 10)
     server.release.set()
