@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from raw_line import REQUEST, WITHIN, Served, served
 
+from sealyard.server import bounded_protocol
 from sealyard.server.bounded_protocol import LONGEST_HEAD, MOST_FIELDS
 
 pytestmark = pytest.mark.anyio
