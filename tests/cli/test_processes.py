@@ -111,12 +111,13 @@ def _stands_by_and_takes_over(
     holder.kill()
     eventually(lambda: _holds(house, other))
     assert house.value("owner", "approve", task)["status"] == "DONE"
+    while f"{task}  DONE" not in (line := other.stdout.readline()):
+        assert line, "it ended without a word of the task's end"
     other.send_signal(signal.SIGTERM)
-    stdout, stderr = other.communicate(timeout=LIMIT)
+    _, stderr = other.communicate(timeout=LIMIT)
     assert other.returncode == 0
     assert f"held by process {holder.pid} " in stderr
     assert "it is held here now" in stderr
-    assert f"{task}  DONE" in stdout
 
 
 def _holds(house: House, process: subprocess.Popen[str]) -> bool:
