@@ -365,6 +365,8 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
         await patient.workspace()
         holder.process.send_signal(signal.SIGSTOP)
         try:
+            # Sent is not stopped yet.
+            await until(lambda: _true(_is_stopped(holder.process.pid)))
             with pytest.raises(WorkspaceHeldError, match=rf"process {holder.process.pid} "):
                 await SharedWorkspace(folder, never, purpose="another").join(patience=0.0)
             with pytest.raises(ConnectionLostError, match=r"in time.*hangs"):
@@ -377,6 +379,12 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
 
 
 # ---- helpers
+
+
+def _is_stopped(pid: int) -> bool:
+    """All of its threads (proc(5))."""
+    states = [each.read_text().rpartition(")")[2].split()[0] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 async def _true(value: bool) -> bool:
