@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from fake_bus import FakeBus, Worker
 from fake_clock import START, FakeClock
 from key_shelf import KeyShelf
@@ -17,7 +18,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.engine.engine import Engine
 from sealyard.engine.events import Broadcaster
 from sealyard.engine.sealing import take_over
-from sealyard.engine.tables import INDEXES
+from sealyard.engine.tables import INDEXES, TASKS
 from sealyard.engine.workspace import make_workspace, read_workspace
 from sealyard.model.access import AclRule, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -29,7 +30,7 @@ from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageReq
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import KeyStore, Places, WorkspaceFile
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.storage.documents import TinyDocuments
+from sealyard.storage.documents import TinyDocuments, Unit
 from sealyard.storage.lock import WorkspaceLock
 
 T = TypeVar("T")
@@ -191,6 +192,11 @@ class House:
         async with asyncio.timeout(WAIT_SECONDS):
             while not condition():
                 await asyncio.sleep(0.001)
+
+    async def plant(self, *tasks: Task) -> None:
+        """Store tasks as they are, past the life cycle, as a crash or another version could have left them."""
+        puts = tuple((TASKS.name, task.id, msgspec.Raw(msgspec.json.encode(task))) for task in tasks)
+        await asyncio.wrap_future(self.engine.store.submit(Unit(puts=puts)))
 
     async def later(self, **by: float) -> None:
         """Moves the clock (``hours=1``, ``microseconds=1``), once those who wait for it sleep."""

@@ -12,7 +12,6 @@ from fake_clock import START
 from house import ADMIN, CLIENT, DEV, OWNER, House, sha256
 
 from sealyard.engine.links import Links
-from sealyard.engine.tables import TASKS
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import (
     ConflictError,
@@ -235,9 +234,7 @@ async def test_the_link_of_another_task_opens_nothing(empty: House, done: Task) 
     assert done.result is not None
     assert other.result is not None
     swapped = msgspec.structs.replace(done, result=msgspec.structs.replace(done.result, link=other.result.link))
-    draft = empty.engine.ledger.draft()
-    draft.put(TASKS, done.id, swapped)
-    await draft.commit()
+    await empty.plant(swapped)
     with pytest.raises(NotAllowedError):
         await download(empty, done)
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from house import ADMIN, DEV, OWNER, House, sha256
 
-from sealyard.engine.tables import TASKS, WORK
+from sealyard.engine.tables import WORK
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import WorkspaceHeldError
 from sealyard.model.happenings import Decided
@@ -19,13 +19,6 @@ from sealyard.storage.lock import WorkspaceLock
 pytestmark = pytest.mark.anyio
 
 S = TaskStatus
-
-
-async def put(house: House, task: Task) -> None:
-    """What an engine that died between two frames has on the disk."""
-    draft = house.engine.ledger.draft()
-    draft.put(TASKS, task.id, task)
-    await draft.commit()
 
 
 async def finish(house: House, task: Task) -> Task:
@@ -40,7 +33,7 @@ async def finish(house: House, task: Task) -> Task:
 async def test_a_task_left_created_moves_on(house: House) -> None:
     task = await house.package()
     created = msgspec.structs.replace(task, status=S.CREATED, history=task.history[:1], approval_expires_at=None)
-    await put(house, created)
+    await house.plant(created)
     killed = await house.killed()
     await killed.open()
     assert killed.task(task.id).status is S.WAITING
@@ -51,7 +44,7 @@ async def test_a_task_left_approved_is_scheduled(house: House) -> None:
     await house.reopen(work=False)
     task = await house.package()
     decision = Decision(by=OWNER, verdict=Verdict.APPROVED, at=house.clock.now(), digest=task.approval_digest)
-    await put(house, advance(task, Decided(decision=decision), house.clock.now()))
+    await house.plant(advance(task, Decided(decision=decision), house.clock.now()))
     killed = await house.killed()
     await killed.open()
     assert (await finish(killed, task)).status is S.DONE

@@ -10,7 +10,6 @@ import pytest
 from house import ADMIN, DEV, GATEWAY, House
 
 from sealyard.engine.ids import ALPHABET
-from sealyard.engine.tables import TASKS
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.requests import TaskFilter
@@ -46,11 +45,8 @@ class CountingStore:
 async def store(house: House) -> CountingStore:
     """With tasks ``many00zzzz`` to ``many39zzzz``."""
     model = await house.package()
-    draft = house.engine.ledger.draft()
-    for number in range(MANY):
-        task = msgspec.structs.replace(model, id=f"many{ALPHABET[number // 10]}{number % 10}zzzz")
-        draft.put(TASKS, task.id, task)
-    await draft.commit()
+    ids = [f"many{ALPHABET[number // 10]}{number % 10}zzzz" for number in range(MANY)]
+    await house.plant(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
     house.engine.rights.of(DEV)  # read from the store now, and known from then on
     counting = CountingStore(house.engine.ledger.store)
     house.engine.ledger.store = counting
@@ -78,12 +74,10 @@ async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
 
 async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: House) -> None:
     seen = await house.package()
-    draft = house.engine.ledger.draft()
     other = msgspec.structs.replace(
         seen, id=seen.id[:5] + "zzzzz", created_by=ADMIN, config_id="another", approval_digest=""
     )
-    draft.put(TASKS, other.id, other)
-    await draft.commit()
+    await house.plant(other)
     assert house.engine.views.task(DEV, seen.id[:5]).id == seen.id
 
 

@@ -253,7 +253,7 @@ class Administration:
 
     def _mark_waiting(self, draft: Draft, device: DeviceConfiguration, attention: str) -> None:
         for task in self._ledger.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
-            draft.task(msgspec.structs.replace(task, attention=attention, updated_at=self._ledger.clock.now()))
+            draft.change_task(task.id, attention=attention)
 
 
 def _unconfirmed(broken: Iterable[DeviceConfiguration]) -> ConfirmationNeededError:

@@ -25,6 +25,7 @@ from sealyard.model.audit import AuditChange
 from sealyard.model.canonical import canonical_json
 from sealyard.model.devices import DeviceConfiguration
 from sealyard.model.errors import ConflictError, InputError, KeyRefusedError, SealyardError, UsageError
+from sealyard.model.lifecycle import advance
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
@@ -235,13 +236,15 @@ class Creation:
         if earlier := await self._earlier(task.created_by, task.client_token, request):
             self._inputs.discard(task.inputs)
             return earlier
-        answered = self._onward.submitted(task) if task.kind is TaskKind.SIGNING else task
+        answered = task
+        if task.kind is TaskKind.SIGNING:
+            answered = advance(task, self._onward.submission(), self._ledger.clock.now())
         draft = self._ledger.draft()
         if task.client_token is not None:
             token = Token(task_id=task.id, request=_digest(request))
             draft.put(TOKENS, f"{task.created_by} {task.client_token}", token)
         _audit_created(draft, task)
-        draft.task(answered)
+        draft.create_task(answered)
         waited = self._inputs.hold(task)
         try:
             await draft.commit()
@@ -249,7 +252,7 @@ class Creation:
             self._inputs.give_back(task, waited)
             raise
         if answered is task:
-            await self._onward.try_move(task)
+            await self._onward.try_move(task.id)
         return answered
 
 

@@ -16,7 +16,6 @@ from sealyard.model.access import Action
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import ConflictError, NotAllowedError, UsageError
 from sealyard.model.happenings import Cancelled, Decided, Withdrawn
-from sealyard.model.lifecycle import advance
 from sealyard.model.requests import Decidable
 from sealyard.model.tasks import Decision, InputFile, Origin, Task, TaskKind, TaskStatus, Verdict
 from sealyard.storage.artifacts import ArtifactStore
@@ -90,8 +89,8 @@ class Decisions:
             origin=origin,
             one_time_password=checked,
         )
-        decided = advance(stored, Decided(decision=decision), now)
         draft = self._ledger.draft()
+        decided = draft.advance(task.id, Decided(decision=decision))
         if checked:
             _require_person(origin)
             await self._one_time_passwords.spend(draft, subject, one_time_password)
@@ -108,10 +107,9 @@ class Decisions:
                 "oneTimePassword": checked,
             },
         )
-        draft.task(decided)
         await draft.commit()
         if decided.status is TaskStatus.APPROVED:
-            return await self._onward.try_move(decided)
+            return await self._onward.try_move(task.id)
         return decided
 
     async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
@@ -119,27 +117,26 @@ class Decisions:
         task = self._views.task(subject, task_id)
         self._require_requester(subject, task)
         reason = _checked_reason(reason, needed=True)
-        withdrawn = advance(self._ledger.task(task.id), Withdrawn(by=subject, reason=reason), self._ledger.clock.now())
         draft = self._ledger.draft()
+        withdrawn = draft.advance(task.id, Withdrawn(by=subject, reason=reason))
         draft.audit(subject, AuditChange.WITHDRAWN, f"TASK:{task.id}", reason)
-        draft.task(withdrawn)
         await draft.commit()
         return withdrawn
 
     async def cancel(self, subject: str, task_id: str) -> Task:
-        """By the requester or an approver, at any time before the end; a running one ends when its worker has."""
+        """Cancel a task for its requester or an approver.
+
+        A running task is cancelled when its worker has stopped. Raises :class:`TransitionError` if the task ended
+        in another way before that.
+        """
         task = self._views.task(subject, task_id)
         if subject != task.created_by:
             self._rights.require_device(subject, Action.APPROVE, task.config_id)
-        stored = self._ledger.task(task.id)
+        if task.status is TaskStatus.RUNNING:
+            return await self._scheduler.cancel(task.id, subject)
         draft = self._ledger.draft()
+        cancelled = draft.advance(task.id, Cancelled(by=subject))
         draft.audit(subject, AuditChange.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
-        if stored.status is TaskStatus.RUNNING:
-            await draft.commit()
-            await self._scheduler.stop(stored, subject)
-            return self._ledger.task(task.id)
-        cancelled = advance(stored, Cancelled(by=subject), self._ledger.clock.now())
-        draft.task(cancelled)
         await draft.commit()
         return cancelled
 

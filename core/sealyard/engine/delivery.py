@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 
-import msgspec
-
 from sealyard.engine.ledger import Ledger
 from sealyard.engine.links import Links
 from sealyard.engine.tables import KEYS
@@ -43,14 +41,12 @@ class Delivery:
     async def renew(self, subject: str, task_id: str) -> Task:
         task = self._views.task(subject, task_id)
         result = _artifact(task)
-        stored = self._ledger.task(task.id)
         now = self._ledger.clock.now()
         device = self._ledger.device(task.config_id, task.config_version)
         expires_at = now + timedelta(seconds=device.link_seconds)
         if result.kept_until is not None:
             expires_at = min(expires_at, result.kept_until)
         fresh = renewed(result, self._links.link(task.id, expires_at), expires_at, now)
-        moved = msgspec.structs.replace(stored, result=fresh, updated_at=now)
         draft = self._ledger.draft()
         draft.audit(
             subject,
@@ -59,9 +55,9 @@ class Delivery:
             "the link was renewed",
             {"expiresAt": expires_at.isoformat()},
         )
-        draft.task(moved)
+        renewed_task = draft.change_task(task.id, result=fresh)
         await draft.commit()
-        return moved
+        return renewed_task
 
     async def download(self, subject: str, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         """The link is judged when the download begins; one that is under way is let finish."""

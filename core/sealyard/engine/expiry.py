@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -19,7 +18,6 @@ from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.happenings import Happening
-from sealyard.model.lifecycle import advance
 from sealyard.model.results import state_at
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
@@ -65,7 +63,7 @@ class Expiry:
 
     async def _look(self, task_id: str) -> None:
         try:
-            await self.judge(self._ledger.task(task_id), self._ledger.clock.now())
+            await self.judge(task_id)
         except NotFoundError:
             return
         except SealyardError:
@@ -73,36 +71,47 @@ class Expiry:
             await self._ledger.clock.sleep(RETRY_SECONDS)
             self._deadlines.watch(self._ledger.task(task_id))
 
-    async def judge(self, task: Task, now: datetime) -> None:
-        """Does what is due for one task."""
-        happening = overdue(task, now)
+    async def judge(self, task_id: str) -> None:
+        """Do what is due now for one task."""
+        task = self._ledger.task(task_id)
+        happening = overdue(task, self._ledger.clock.now())
         if happening is not None:
-            await self._end(task, happening, now)
+            await self._end(task, happening)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
-            await self._onward.move(task)
-        elif task.result is not None and state_at(task.result, now) is not task.result.state:
-            await self._age(task, now)
+            await self._onward.move(task_id)
+        elif (state := self._new_state(task)) is not None:
+            await self._age(task_id, state)
         else:
             self._deadlines.watch(task)
 
-    async def _end(self, task: Task, happening: Happening, now: datetime) -> None:
+    async def _end(self, task: Task, happening: Happening) -> None:
         if task.status is TaskStatus.RUNNING:
-            await self._scheduler.stop_for(task, happening)
+            await self._scheduler.stop(task.id, happening)
             return
         draft = self._ledger.draft()
-        draft.task(advance(task, happening, now))
+        draft.advance(task.id, happening)
         await draft.commit()
 
-    async def _age(self, task: Task, now: datetime) -> None:
-        assert task.result is not None
-        state = state_at(task.result, now)
+    async def _age(self, task_id: str, state: ResultState) -> None:
+        """Record that the task's link expired or its artifact's retention ended, and remove the artifact."""
         if state is ResultState.GONE:
-            await in_thread(partial(self._artifacts.remove_result, task.id))
-        result = msgspec.structs.replace(task.result, state=state, link=None)
+            await in_thread(partial(self._artifacts.remove_result, task_id))
+        task = self._ledger.task(task_id)
+        if self._new_state(task) is not state:
+            self._deadlines.watch(task)
+            return
+        assert task.result is not None
         draft = self._ledger.draft()
         if state is ResultState.GONE:
-            draft.audit(SYSTEM, AuditChange.REMOVED, f"TASK:{task.id}", "the artifact's retention period is over")
+            draft.audit(SYSTEM, AuditChange.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over")
         else:
-            draft.audit(SYSTEM, AuditChange.EXPIRED, f"TASK:{task.id}", "the link has expired")
-        draft.task(msgspec.structs.replace(task, result=result, updated_at=now))
+            draft.audit(SYSTEM, AuditChange.EXPIRED, f"TASK:{task_id}", "the link has expired")
+        draft.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
         await draft.commit()
+
+    def _new_state(self, task: Task) -> ResultState | None:
+        """The state that the task's result should have now, if it is another one than recorded."""
+        if task.result is None:
+            return None
+        state = state_at(task.result, self._ledger.clock.now())
+        return state if state is not task.result.state else None

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,8 +31,10 @@ from sealyard.model.access import SYSTEM
 from sealyard.model.audit import AuditChange, AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import InputError, NotFoundError, StorageError
+from sealyard.model.errors import InputError, InvariantError, NotFoundError, StaleTaskError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
+from sealyard.model.happenings import Happening, IntentRecorded
+from sealyard.model.lifecycle import advance, check_change, check_key_use
 from sealyard.model.news import new_decision, news_of
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import safe_text
@@ -73,9 +75,7 @@ class Ledger:
         """Raises :class:`NotFoundError`."""
         found = self.find(TASKS, task_id)
         if found is None:
-            raise NotFoundError(
-                f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
-            )
+            raise no_task(task_id)
         return found
 
     def tasks(self, filters: Mapping[str, str]) -> Iterator[Task]:
@@ -122,10 +122,15 @@ class Ledger:
         return Draft(self)
 
     async def commit(self, draft: Draft) -> None:
-        """Makes all of the draft durable, or nothing. Visible to reads at once. Raises :class:`StorageError`."""
+        """Make all of the draft durable, or nothing. Readers see it at once.
+
+        Raises :class:`StorageError`; :class:`StaleTaskError` if a task was changed since the draft read it;
+        :class:`InvariantError` if a change would break the life cycle.
+        """
         if self._log is None:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
         with self.store.steady():
+            draft.check()
             self._settle()
             head, cursor = self._log.head, self._cursor
             try:
@@ -207,6 +212,10 @@ class Ledger:
         return msgspec.structs.replace(event, cursor=self._cursor)
 
 
+def no_task(task_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are.")
+
+
 def no_device(named: str, *, refused: bool = False) -> NotFoundError:
     """The same words for one that is not there and for one that is not to be seen."""
     return NotFoundError(
@@ -234,16 +243,34 @@ def _encoded(value: Value) -> msgspec.Raw:
         raise InputError("A text holds what is no valid Unicode.", "Write it anew.") from error
 
 
+class _TaskSave(NamedTuple):
+    """A task as it was read, encoded and decoded (None: it is new), and as it is to be stored."""
+
+    document: bytes | None
+    before: Task | None
+    after: Task
+
+
 class Draft:
-    """A unit of work being written down."""
+    """Collects changes, audit entries and events, and commits them together."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.puts: list[tuple[str, str, msgspec.Raw]] = []
         self.removes: list[tuple[str, str]] = []
-        self.entries: list[dict[str, Any]] = []
         self.events: list[DurableEvent] = []
-        self.tasks: list[Task] = []
         self._ledger = ledger
+        self._entries: list[dict[str, Any]] = []
+        self._saves: dict[str, _TaskSave] = {}
+        self._key_uses: dict[str, IntentRecorded] = {}
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [save.after for save in self._saves.values()]
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The audit entries: what was done, then the status changes that followed from it."""
+        return [*self._entries, *(entry for save in self._saves.values() for entry in _status_entries(save))]
 
     @property
     def touches_access(self) -> bool:
@@ -251,26 +278,75 @@ class Draft:
         return not tables.isdisjoint(ACCESS_TABLES)
 
     def put(self, table: Table[V], identity: str, value: V) -> None:
+        """Save a document. Tasks have methods of their own, which read and write in one step."""
+        assert table.name != TASKS.name
         self.puts.append((table.name, identity, _encoded(value)))
 
     def remove(self, table: Table[V], identity: str) -> None:
         self.removes.append((table.name, identity))
 
-    def task(self, task: Task) -> None:
-        """Puts the task, tells of it, and audits the statuses it went through since it was last put."""
-        earlier = self._ledger.find(TASKS, task.id)
-        known = len(earlier.history) if earlier is not None else 1
-        for change in task.history[known:]:
-            self.audit(
-                SYSTEM,
-                AuditChange.STATUS_CHANGED,
-                f"TASK:{task.id}",
-                change.note or f"The task is {change.status}.",
-                {"status": change.status.value},
-                task.reason_code,
-            )
-        self.put(TASKS, task.id, task)
-        self.tasks.append(task)
+    def create_task(self, task: Task) -> None:
+        """Save a new task."""
+        self._save_task(task.id, None, None, task)
+
+    def advance(self, task_id: str, happening: Happening) -> Task:
+        """Apply a trigger to the task as it is stored now, and save the result.
+
+        Raises :class:`TransitionError` if the task's status does not admit the trigger, and what
+        :func:`sealyard.model.lifecycle.advance` raises otherwise.
+        """
+        document, task = self._read_task(task_id)
+        advanced = advance(task, happening, self._ledger.clock.now())
+        self._save_task(task_id, document, task, advanced)
+        return advanced
+
+    def change_task(self, task_id: str, **changes: object) -> Task:
+        """Change fields of the task as it is stored now that are not part of its life cycle, and save the result."""
+        document, task = self._read_task(task_id)
+        changed = msgspec.structs.replace(task, updated_at=self._ledger.clock.now(), **changes)
+        self._save_task(task_id, document, task, changed)
+        return changed
+
+    def record_key_use(self, task_id: str, intent: IntentRecorded) -> None:
+        """Record the intent to sign for a task, and the use of its signing key in the audit log."""
+        again = self._ledger.task(task_id).intent is not None
+        task = self.advance(task_id, intent)
+        assert task.signing_key is not None
+        self.audit(
+            SYSTEM,
+            AuditChange.KEY_USED,
+            f"TASK:{task_id}",
+            "a signature that was lost is made again over the same bytes" if again else "the signing key is used",
+            {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": intent.sha256},
+        )
+        self._key_uses[task_id] = intent
+
+    def check(self) -> None:
+        """Check, in the step that submits this draft, that it was computed from the tasks as they are stored now.
+
+        Raises :class:`StaleTaskError`, :class:`InvariantError`.
+        """
+        for task_id, save in self._saves.items():
+            if self._ledger.store.get_json(TASKS.name, task_id) != save.document:
+                raise StaleTaskError(
+                    f"Task {task_id} was changed by another request at the same time.", "Check its status, then retry."
+                )
+            check_change(save.before, save.after)
+        for task_id, intent in self._key_uses.items():
+            check_key_use(self._saves[task_id].after, intent.fence, intent.sha256)
+
+    def _read_task(self, task_id: str) -> tuple[bytes, Task]:
+        if task_id in self._saves:
+            raise InvariantError(f"One unit of work changes task {task_id} twice.", "Report this with the log.")
+        document = self._ledger.store.get_json(TASKS.name, task_id)
+        if document is None:
+            raise no_task(task_id)
+        return document, msgspec.json.decode(document, type=Task)
+
+    def _save_task(self, task_id: str, document: bytes | None, before: Task | None, task: Task) -> None:
+        """Save the task and publish the change."""
+        self._saves[task_id] = _TaskSave(document, before, task)
+        self.puts.append((TASKS.name, task_id, _encoded(task)))
         self.events.append(
             TaskChanged(
                 cursor=0,
@@ -282,8 +358,8 @@ class Draft:
                 config_id=task.config_id,
                 created_by=task.created_by,
                 result_state=task.result.state if task.result else None,
-                decision=new_decision(earlier, task),
-                news=news_of(earlier, task),
+                decision=new_decision(before, task),
+                news=news_of(before, task),
             )
         )
 
@@ -299,16 +375,35 @@ class Draft:
         new_value: dict[str, Any] | None = None,
         code: str = "",
     ) -> None:
-        self.entries.append(
-            {
-                "author": author,
-                "change": change,
-                "resource": resource,
-                "message": message,
-                "new_value": new_value,
-                "code": code,
-            }
-        )
+        self._entries.append(_entry(author, change, resource, message, new_value, code))
 
     async def commit(self) -> None:
         await self._ledger.commit(self)
+
+
+def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
+    """One audit entry for each status the task went through since it was read."""
+    task = save.after
+    known = len(save.before.history) if save.before is not None else 1
+    for change in task.history[known:]:
+        yield _entry(
+            SYSTEM,
+            AuditChange.STATUS_CHANGED,
+            f"TASK:{task.id}",
+            change.note or f"The task is {change.status}.",
+            {"status": change.status.value},
+            task.reason_code,
+        )
+
+
+def _entry(
+    author: str, change: AuditChange, resource: str, message: str, new_value: dict[str, Any] | None, code: str
+) -> dict[str, Any]:
+    return {
+        "author": author,
+        "change": change,
+        "resource": resource,
+        "message": message,
+        "new_value": new_value,
+        "code": code,
+    }

@@ -1,4 +1,4 @@
-"""The frames that follow of themselves: CREATED tasks are submitted, APPROVED ones scheduled."""
+"""The transitions that need no decision: CREATED tasks are submitted, APPROVED tasks are scheduled."""
 
 from __future__ import annotations
 
@@ -8,47 +8,54 @@ from datetime import timedelta
 from sealyard.engine.ledger import Ledger
 from sealyard.model.errors import StorageError
 from sealyard.model.happenings import Scheduled, Submitted
-from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Task, TaskStatus
 
 log = logging.getLogger(__name__)
 
 
 class Onward:
-    """Used right after the frame before; by the clock and at start for a task that was left between the two."""
+    """Makes the transitions that follow automatically.
+
+    Use cases call it after their own commit; recovery and the expiry loop call it for tasks that a crash left
+    between the two commits.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    async def move(self, task: Task) -> Task:
-        """The task as it stands then. Raises :class:`StorageError`."""
-        moved = self.submitted(task) if task.status is TaskStatus.CREATED else self._scheduled(task)
+    async def move(self, task_id: str) -> Task:
+        """Submit or schedule the task if its status, as it is stored now, still calls for it.
+
+        Returns the task as it is then; a task that was withdrawn or cancelled in the meantime is left as it is.
+        Raises :class:`StorageError`.
+        """
+        task = self._ledger.task(task_id)
         draft = self._ledger.draft()
-        draft.task(moved)
+        if task.status is TaskStatus.CREATED:
+            moved = draft.advance(task_id, self.submission())
+        elif task.status is TaskStatus.APPROVED:
+            moved = draft.advance(task_id, self._scheduling())
+        else:
+            return task
         await draft.commit()
         return moved
 
-    async def try_move(self, task: Task) -> Task:
-        """Like :meth:`move`, but leaves the task to the clock where the disk refuses: what was asked is done."""
+    async def try_move(self, task_id: str) -> Task:
+        """Like :meth:`move`, but leave the task to the expiry loop if the disk refuses: the request itself is done."""
         try:
-            return await self.move(task)
+            return await self.move(task_id)
         except StorageError as error:
-            log.warning("task %s is moved on later: %s", task.id, error)
-            return task
+            log.warning("task %s is moved on later: %s", task_id, error)
+            return self._ledger.task(task_id)
 
-    def submitted(self, task: Task) -> Task:
+    def submission(self) -> Submitted:
         now = self._ledger.clock.now()
         policy = self._ledger.policy()
-        return advance(
-            task,
-            Submitted(
-                approval_expires_at=now + timedelta(seconds=policy.approval_period),
-                execution_expires_at=now + timedelta(seconds=policy.execution_period),
-            ),
-            now,
+        return Submitted(
+            approval_expires_at=now + timedelta(seconds=policy.approval_period),
+            execution_expires_at=now + timedelta(seconds=policy.execution_period),
         )
 
-    def _scheduled(self, task: Task) -> Task:
-        now = self._ledger.clock.now()
-        until = now + timedelta(seconds=self._ledger.policy().execution_period)
-        return advance(task, Scheduled(execution_expires_at=until), now)
+    def _scheduling(self) -> Scheduled:
+        until = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().execution_period)
+        return Scheduled(execution_expires_at=until)

@@ -17,7 +17,6 @@ from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
 from sealyard.engine.uploads import Uploads
 from sealyard.model.happenings import EngineRestarted
-from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
@@ -76,18 +75,17 @@ class Recovery:
     async def _take_up(self, task: Task) -> None:
         match task.status:
             case TaskStatus.CREATED | TaskStatus.APPROVED:
-                await self._onward.move(task)
+                await self._onward.move(task.id)
             case TaskStatus.SCHEDULED:
                 self._scheduler.follow(task)
             case TaskStatus.RUNNING:
                 await in_thread(partial(self._outcomes.take_back, task))
-                await self._restart(task)
+                await self._restart(task.id)
 
-    async def _restart(self, task: Task) -> None:
-        now = self._ledger.clock.now()
-        limit = now + timedelta(seconds=self._ledger.policy().time_limit)
+    async def _restart(self, task_id: str) -> None:
+        limit = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().time_limit)
         draft = self._ledger.draft()
-        draft.task(advance(task, EngineRestarted(time_limit_at=limit), now))
+        draft.advance(task_id, EngineRestarted(time_limit_at=limit))
         await draft.commit()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
+
+import msgspec
 
 from sealyard.engine.deadlines import overdue
 from sealyard.engine.ledger import Draft, Ledger
@@ -14,7 +17,7 @@ from sealyard.engine.queue import Queue
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import KEYS, WORK
 from sealyard.jobs.bus import LARGE_JOB, JobBus, Report
-from sealyard.model.access import SYSTEM, Action, device_resource
+from sealyard.model.access import Action, device_resource
 from sealyard.model.approval import counting_approvers
 from sealyard.model.audit import AuditChange
 from sealyard.model.errors import SealyardError, StorageError, TransitionError
@@ -30,7 +33,7 @@ from sealyard.model.happenings import (
     SegmentSealed,
 )
 from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Sealed, Stopped, Work, WorkerLost
-from sealyard.model.lifecycle import advance
+from sealyard.model.lifecycle import transition_error
 from sealyard.model.tasks import Live, Task, TaskStatus
 
 RETRY_SECONDS = 1.0
@@ -105,19 +108,31 @@ class Scheduler:
             await asyncio.wait(running, timeout=seconds)
         return len(self._attempts)
 
-    async def stop(self, task: Task, by: str) -> None:
-        """Cancels a running task; returns when its worker has stopped or was fenced off."""
-        await self.stop_for(task, CancelConfirmed(by=by))
+    async def cancel(self, task_id: str, by: str) -> Task:
+        """Cancel a running task; returns when its worker has stopped or was fenced off.
 
-    async def stop_for(self, task: Task, happening: Happening) -> None:
-        attempt = self._attempts.get(task.id)
+        Raises :class:`TransitionError` if the task ended in another way before that.
+        """
+        cancellation = CancelConfirmed(by=by)
+        stopped = await self.stop(task_id, cancellation)
+        task = self._ledger.task(task_id)
+        if stopped is not cancellation or task.status is not TaskStatus.CANCELLED:
+            raise transition_error(task, CancelConfirmed)
+        return task
+
+    async def stop(self, task_id: str, happening: Happening) -> Happening:
+        """Stop a running task and end it with a trigger; returns the trigger that stopped it, which may be an earlier
+        one. A task whose worker finishes first ends with the worker's result.
+        """
+        attempt = self._attempts.get(task_id)
         if attempt is None:
             # Its attempt has broken down without an end for it. No task runs for ever.
-            await self._advance(task, happening)
-            return
-        self._stopping.setdefault(task.id, happening)
-        await self._bus.stop(task.id)
+            await self._advance(task_id, happening)
+            return happening
+        stopping = self._stopping.setdefault(task_id, happening)
+        await self._bus.stop(task_id)
         await asyncio.wait({attempt})
+        return stopping
 
     # ---- loops
 
@@ -191,13 +206,17 @@ class Scheduler:
         if task is None:
             self._bus.release(task_id)
             return
+        if (stopping := self._stopping.get(task_id)) is not None:
+            self._bus.release(task_id)
+            await self._advance(task_id, stopping)
+            return
         self._pace.begin(task_id, 2 * task.total_bytes, asyncio.get_running_loop().time())
         try:
             await self._bus.run(self._job(task))
         except SealyardError as error:
             log.warning("task %s could not be given to its worker: %s", task_id, error)
             self._bus.release(task_id)
-            await self._advance(task, self._stopping.get(task_id, LeaseLost(fence=task.fence)))
+            await self._advance(task_id, self._stopping.get(task_id, LeaseLost(fence=task.fence)))
             return
         if task_id in self._stopping:
             await self._bus.stop(task_id)
@@ -219,19 +238,20 @@ class Scheduler:
             return None
         now = self._ledger.clock.now()
         if happening := overdue(task, now) or self._right_lost(task):
-            await self._moved(task, happening).commit()
+            await self._ended(task_id, happening).commit()
             return None
         limit = now + timedelta(seconds=self._ledger.policy().time_limit)
-        lease = self._moved(task, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
-        await lease.commit()
-        return lease.tasks[0]
+        draft = self._ledger.draft()
+        leased = draft.advance(task_id, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
+        await draft.commit()
+        return leased
 
     def _job(self, task: Task) -> Job:
         key = self._ledger.find(KEYS, task.signing_key.uri) if task.signing_key is not None else None
         version = key.at(task.signing_key.version) if key is not None and task.signing_key is not None else None
         return Job(
             task=task,
-            work=self._ledger.find(WORK, task.id) or Work(task_id=task.id),
+            work=self._work(task.id),
             certificate=version.certificate if version is not None else None,
             signing_kind=key.kind if key is not None else None,
         )
@@ -244,82 +264,83 @@ class Scheduler:
             return True
         match report:
             case Sealed():
-                await self._sealed(task, report)
+                await self._commit_when_possible(lambda: self._with_segment(report))
                 return True
             case IntentAsked():
-                await self._intent(task, report)
+                await self._intent(report)
                 return True
             case Finished():
                 await self._finished(task, report)
             case Broken():
                 failed = Failed(fence=task.fence, reason=_reason(report), code=report.error.code)
-                await self._advance(task, self._stopping.get(task.id, failed))
-            case Stopped():
-                await self._advance(task, self._stopping[task.id])
-            case WorkerLost():
-                await self._advance(task, self._stopping.get(task.id, LeaseLost(fence=task.fence)))
+                await self._advance(task.id, self._stopping.get(task.id, failed))
+            case Stopped() | WorkerLost():
+                await self._advance(task.id, self._stopping.get(task.id, LeaseLost(fence=task.fence)))
         return False
 
-    async def _sealed(self, task: Task, report: Sealed) -> None:
-        work = self._ledger.find(WORK, task.id) or Work(task_id=task.id)
+    def _with_segment(self, report: Sealed) -> Draft:
+        work = self._work(report.task_id)
         others = tuple(each for each in work.sealed if each.index != report.segment.index)
         draft = self._ledger.draft()
-        draft.put(WORK, task.id, Work(task_id=task.id, sealed=(*others, report.segment), header=work.header))
-        happening = SegmentSealed(fence=task.fence, index=report.segment.index)
-        draft.task(advance(task, happening, self._ledger.clock.now()))
-        await self._patiently(draft)
+        draft.put(WORK, work.task_id, msgspec.structs.replace(work, sealed=(*others, report.segment)))
+        draft.advance(report.task_id, SegmentSealed(fence=report.fence, index=report.segment.index))
+        return draft
 
-    async def _intent(self, task: Task, report: IntentAsked) -> None:
-        """Rights are judged once more, the intent is made durable, and only then may the key be used."""
+    async def _intent(self, report: IntentAsked) -> None:
+        """Permit the worker to use the key once the intent is durable, if permissions still allow it then."""
+        await self._commit_when_possible(lambda: self._with_intent(report))
+        task = self._ledger.task(report.task_id)
         if lost := self._right_lost(task):
             self._stopping.setdefault(task.id, lost)
-        intent = IntentRecorded(fence=task.fence, sha256=report.sha256)
-        try:
-            intended = advance(task, intent, self._ledger.clock.now())
-        except TransitionError as error:
-            self._stopping.setdefault(task.id, Failed(fence=task.fence, reason=str(error), code=error.code))
         if task.id in self._stopping:
             await self._bus.stop(task.id)
             return
-        again = task.intent is not None
+        await self._bus.permit(task.id, report.fence)
+
+    def _with_intent(self, report: IntentAsked) -> Draft | None:
+        """None if the task is to be stopped instead."""
+        task = self._ledger.task(report.task_id)
         draft = self._ledger.draft()
+        if lost := self._right_lost(task):
+            self._stopping.setdefault(task.id, lost)
+        try:
+            draft.record_key_use(task.id, IntentRecorded(fence=report.fence, sha256=report.sha256))
+        except TransitionError as error:
+            self._stopping.setdefault(task.id, Failed(fence=report.fence, reason=str(error), code=error.code))
+        if task.id in self._stopping:
+            return None
         if report.header is not None:
-            work = self._ledger.find(WORK, task.id) or Work(task_id=task.id)
-            draft.put(WORK, task.id, Work(task_id=task.id, sealed=work.sealed, header=report.header))
-        assert task.signing_key is not None
-        draft.audit(
-            SYSTEM,
-            AuditChange.KEY_USED,
-            f"TASK:{task.id}",
-            "a signature that was lost is made again over the same bytes" if again else "the signing key is used",
-            {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": report.sha256},
-        )
-        draft.task(intended)
-        await self._patiently(draft)
-        await self._bus.permit(task.id, task.fence)
+            draft.put(WORK, task.id, msgspec.structs.replace(self._work(task.id), header=report.header))
+        return draft
+
+    def _work(self, task_id: str) -> Work:
+        return self._ledger.find(WORK, task_id) or Work(task_id=task_id)
 
     async def _finished(self, task: Task, report: Finished) -> None:
         try:
-            happening = await self._outcomes.completed(task, report)
+            happening: Happening = await self._outcomes.completed(task, report)
         except SealyardError as error:
-            await self._advance(task, Failed(fence=task.fence, reason=str(error), code=error.code))
-            return
-        await self._advance(task, happening)
+            happening = Failed(fence=report.fence, reason=str(error), code=error.code)
+        await self._advance(task.id, happening)
 
-    async def _advance(self, task: Task, happening: Happening) -> None:
-        await self._patiently(self._moved(task, happening))
+    async def _advance(self, task_id: str, happening: Happening) -> None:
+        await self._commit_when_possible(lambda: self._ended(task_id, happening))
 
-    def _moved(self, task: Task, happening: Happening) -> Draft:
-        moved = advance(task, happening, self._ledger.clock.now())
+    def _ended(self, task_id: str, happening: Happening) -> Draft:
         draft = self._ledger.draft()
-        draft.task(moved)
-        if moved.status.ended:
-            draft.remove(WORK, task.id)
+        if isinstance(happening, CancelConfirmed):
+            by = happening.by
+            draft.audit(by, AuditChange.CANCELLED, f"TASK:{task_id}", f"cancelled by {by}")
+        if draft.advance(task_id, happening).status.ended:
+            draft.remove(WORK, task_id)
         return draft
 
-    async def _patiently(self, draft: Draft) -> None:
-        """A full disk does not end a task: it waits until there is room, or its time limit is over."""
-        while True:
+    async def _commit_when_possible(self, prepare: Callable[[], Draft | None]) -> None:
+        """Commit what ``prepare`` returns. If the disk is full, wait until there is space, and prepare it again.
+
+        The task's time limit bounds the wait. ``prepare`` returns None if there is nothing to commit any more.
+        """
+        while (draft := prepare()) is not None:
             try:
                 await draft.commit()
             except StorageError as error:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from sealyard.engine.ids import begins_id
-from sealyard.engine.ledger import Ledger, no_device
+from sealyard.engine.ledger import Ledger, no_device, no_task
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import TASKS
 from sealyard.engine.totals import Totals
 from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of
-from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.events import Event, TaskChanged, TaskProgress, WorkspaceChanged
 from sealyard.model.requests import TaskCounts, TaskFilter, TaskNames, TaskPage
 from sealyard.model.results import as_at
@@ -47,9 +47,7 @@ class Views:
         """By id or a beginning of it. What a subject may not see does not exist for it."""
         found = self._ledger.find(TASKS, task_id) or self._by_prefix(subject, task_id)
         if found is None or not self._may_see(subject, found.created_by, found.config_id):
-            raise NotFoundError(
-                f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
-            )
+            raise no_task(task_id)
         return self.as_now(found)
 
     def as_now(self, task: Task) -> Task:

@@ -129,6 +129,18 @@ class TransitionError(ConflictError):
     code = "transition"
 
 
+class StaleTaskError(ConflictError):
+    """The task was changed by another request while this one was being processed; nothing was stored."""
+
+    code = "stale-task"
+
+
+class InvariantError(SealyardError):
+    """A change of a task would break an invariant of the life cycle; nothing was stored. A fault in Sealyard."""
+
+    code = "invariant"
+
+
 class ConfirmationNeededError(SealyardError):
     """The act has a consequence that somebody must confirm first; the message says which."""
 

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from sealyard.model.access import SubjectKind, kind_of
 from sealyard.model.approval import quorum_reached
-from sealyard.model.errors import ConflictError, NotAllowedError, TransitionError
+from sealyard.model.errors import ConflictError, InvariantError, NotAllowedError, TransitionError
 from sealyard.model.happenings import (
     ApprovalPeriodOver,
     CancelConfirmed,
@@ -77,6 +78,38 @@ TABLE: dict[type[Any], tuple[TaskStatus, ...]] = {
 }
 """Which happenings a status admits. An ended status admits none."""
 
+NEXT: dict[TaskStatus, frozenset[TaskStatus]] = {
+    _S.CREATED: frozenset({_S.WAITING, _S.SCHEDULED, _S.CANCELLED}),
+    _S.WAITING: frozenset({_S.APPROVED, _S.CANCELLED}),
+    _S.APPROVED: frozenset({_S.SCHEDULED, _S.CANCELLED}),
+    _S.SCHEDULED: frozenset({_S.RUNNING, _S.CANCELLED, _S.FAILED}),
+    _S.RUNNING: frozenset({_S.DONE, _S.FAILED, _S.CANCELLED, _S.SCHEDULED}),
+    _S.DONE: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+"""The statuses that can follow each status."""
+
+_VERBS: dict[type[Any], str] = {
+    Submitted: "submit",
+    Decided: "decide on",
+    Withdrawn: "withdraw",
+    Cancelled: "cancel",
+    CancelConfirmed: "cancel",
+    ApprovalPeriodOver: "expire the approval of",
+    ExecutionPeriodOver: "expire the execution of",
+    RightLost: "revoke the permission for",
+    Scheduled: "schedule",
+    Leased: "lease",
+    SegmentSealed: "record a segment of",
+    IntentRecorded: "sign for",
+    LeaseLost: "end the lease of",
+    EngineRestarted: "restart",
+    TimeLimitOver: "time out",
+    Completed: "complete",
+    Failed: "fail",
+}
+
 
 def advance(task: Task, happening: Happening, now: datetime) -> Task:
     """``task`` after ``happening``.
@@ -85,11 +118,17 @@ def advance(task: Task, happening: Happening, now: datetime) -> Task:
     by the requester, :class:`ConflictError` for a second decision by the same person.
     """
     if task.status not in TABLE[type(happening)]:
-        raise TransitionError(
-            f"Task {task.id} is {task.status}: {_words(happening)} is not possible any more or not yet.",
-            "Look at the task again; its state has moved on.",
-        )
+        raise transition_error(task, type(happening))
     return _MOVES[type(happening)](task, happening, now)
+
+
+def transition_error(task: Task, happening: type[Any]) -> TransitionError:
+    """Return the error that says what the task's status is instead, and why."""
+    reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
+    return TransitionError(
+        f"Cannot {_VERBS[happening]} task {task.id}: it is {task.status}{reason}.",
+        "Check the task's current status.",
+    )
 
 
 def admits(task: Task, happening: type[Any]) -> bool:
@@ -97,9 +136,52 @@ def admits(task: Task, happening: type[Any]) -> bool:
     return task.status in TABLE[happening]
 
 
-def _words(happening: Happening) -> str:
-    name = type(happening).__name__
-    return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()
+def check_change(before: Task | None, after: Task) -> None:
+    """Check the invariants that every stored change of a task must keep, whatever computed it.
+
+    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history
+    and approvals only grow, and neither what was approved nor what is about to be signed is replaced.
+    ``before`` is None for a new task. Raises :class:`InvariantError`.
+    """
+    if before is None:
+        _require(after, after.history[0].status is _S.CREATED, "starts as CREATED")
+        _check_path(after, after.history)
+        return
+    _require(after, after.id == before.id and after.approval_digest == before.approval_digest, "keeps what it is for")
+    _require(after, after.fence >= before.fence, "keeps its fencing token or takes a higher one")
+    _require(after, after.history[: len(before.history)] == before.history, "keeps its history")
+    _require(after, after.approvals[: len(before.approvals)] == before.approvals, "keeps its decisions")
+    if before.intent is not None:
+        _require(after, after.intent is not None and after.intent.sha256 == before.intent.sha256, "signs one input")
+    _check_path(after, after.history[len(before.history) - 1 :])
+
+
+def check_key_use(task: Task, fence: int, sha256: str) -> None:
+    """Check that the task is RUNNING under ``fence`` and that its intent covers ``sha256``.
+
+    Raises :class:`InvariantError`.
+    """
+    intent = task.intent
+    _require(task, task.status is _S.RUNNING and task.fence == fence, "uses a key only while RUNNING under its token")
+    _require(
+        task,
+        intent is not None and intent.sha256 == sha256 and intent.fence == fence,
+        "uses a key only for its recorded intent",
+    )
+
+
+def _check_path(task: Task, history: tuple[StatusChange, ...]) -> None:
+    _require(task, history[-1].status is task.status, "has its status in its history")
+    for earlier, later in pairwise(history):
+        _require(task, later.status in NEXT[earlier.status], f"does not become {later.status} after {earlier.status}")
+
+
+def _require(task: Task, holds: bool, invariant: str) -> None:
+    if not holds:
+        raise InvariantError(
+            f"A change of task {task.id} was refused: a task {invariant}.",
+            "Nothing was stored. This is a fault in Sealyard; report it with the log.",
+        )
 
 
 def _submitted(task: Task, happening: Submitted, now: datetime) -> Task:

@@ -36,6 +36,7 @@ STATUS: dict[str, int] = {
     "not-found": 404,
     "method": 405,
     "conflict": 409,
+    "stale-task": 409,
     "transition": 409,
     "confirmation-needed": 409,
     "result-expired": 410,
