@@ -167,6 +167,7 @@ class Ledger:
                 self._tell(tasks, entries, events)
             else:
                 self.access_generation += 1
+                self._follow_restored(tasks)
             if told.cancelled():
                 return
             if error is None:
@@ -185,6 +186,17 @@ class Ledger:
         for event in events:
             self.events.publish_durable(event)
         self.committed.set()
+
+    def _follow_restored(self, tasks: list[Task]) -> None:
+        """Show the followers the tasks as they are again after a failed commit.
+
+        Who read a task in between may have taken the change for made, and have left the task alone.
+        """
+        for task in tasks:
+            restored = self.find(TASKS, task.id)
+            if restored is not None:
+                for follow in self.followers:
+                    follow(restored)
 
     def _settle(self) -> None:
         """Brings audit head and event cursor back to what is durable where a commit failed since."""
