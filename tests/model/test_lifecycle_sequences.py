@@ -28,7 +28,7 @@ from sealyard.model.happenings import (
     TimeLimitOver,
     Withdrawn,
 )
-from sealyard.model.lifecycle import MOST_LOSSES, advance
+from sealyard.model.lifecycle import MOST_LOSSES, advance, check_change
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 
 S = TaskStatus
@@ -75,6 +75,7 @@ class Life(RuleBasedStateMachine):
         except (ConflictError, NotAllowedError):
             assert self.task is before
             return
+        check_change(before, self.task)
         assert not before.status.ended
         assert self.task.status is before.status or self.task.status in NEXT[before.status]
         assert self.task.history[: len(before.history)] == before.history

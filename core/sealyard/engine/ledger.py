@@ -291,7 +291,8 @@ class Draft:
 
     def put(self, table: Table[V], identity: str, value: V) -> None:
         """Save a document. Tasks have methods of their own, which read and write in one step."""
-        assert table.name != TASKS.name
+        if table.name == TASKS.name:
+            raise InvariantError("A task was to be stored past its life cycle.", "Report this with the log.")
         self.puts.append((table.name, identity, _encoded(value)))
 
     def remove(self, table: Table[V], identity: str) -> None:

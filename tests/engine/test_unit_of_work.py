@@ -1,0 +1,113 @@
+"""A unit of work changes tasks only as they are stored when it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from house import DEV, OWNER, House
+from troubled_disk import Disk
+
+from sealyard.engine.tables import TASKS
+from sealyard.model.audit import AuditChange
+from sealyard.model.errors import InvariantError, StaleTaskError, StorageError, TransitionError
+from sealyard.model.happenings import Cancelled, IntentRecorded, Withdrawn
+from sealyard.model.tasks import TaskStatus, Verdict
+
+pytestmark = pytest.mark.anyio
+
+S = TaskStatus
+WITHDRAWN = Withdrawn(by=DEV, reason="wrong file")
+
+
+async def test_commit_of_changed_task_raises_and_stores_nothing(house: House) -> None:
+    task = await house.package()
+    stale = house.engine.ledger.draft()
+    stale.advance(task.id, Cancelled(by=DEV))
+    await house.do(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
+    before = len(await house.audit(about=f"TASK:{task.id}"))
+    with pytest.raises(StaleTaskError):
+        await stale.commit()
+    assert house.task(task.id).reason_code == "withdrawn"
+    assert len(await house.audit(about=f"TASK:{task.id}")) == before
+
+
+async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Disk) -> None:
+    """The change that the unit of work was computed from is not there any more."""
+    task = await house.package()
+    disk.hold()
+    disk.fail()
+    first = house.engine.ledger.draft()
+    first.change_task(task.id, attention="look")
+    failing = asyncio.ensure_future(first.commit())
+    await asyncio.sleep(0)
+    second = house.engine.ledger.draft()
+    second.advance(task.id, WITHDRAWN)
+    disk.go()
+    with pytest.raises(StorageError):
+        await failing
+    with pytest.raises(StaleTaskError):
+        await second.commit()
+    assert house.task(task.id) == task
+
+
+async def test_create_task_with_existing_id_raises(house: House) -> None:
+    task = await house.package()
+    again = house.engine.ledger.draft()
+    again.create_task(task)
+    with pytest.raises(StaleTaskError):
+        await again.commit()
+
+
+async def test_key_use_for_task_that_does_not_run_is_not_stored(house: House) -> None:
+    task = await house.package()
+    draft = house.engine.ledger.draft()
+    with pytest.raises(TransitionError):
+        draft.record_key_use(task.id, IntentRecorded(fence=0, sha256="cc" * 32))
+
+
+async def test_change_outside_the_life_cycle_is_not_stored(house: House) -> None:
+    task = await house.package()
+    draft = house.engine.ledger.draft()
+    draft.change_task(task.id, status=S.APPROVED)
+    with pytest.raises(InvariantError):
+        await draft.commit()
+    assert house.task(task.id) == task
+
+
+async def test_put_of_a_task_is_refused(house: House) -> None:
+    with pytest.raises(InvariantError):
+        house.engine.ledger.draft().put(TASKS, "t1", await house.package())
+
+
+async def test_cancel_of_finishing_task_raises_what_happened(house: House) -> None:
+    worker = await house.worker(await house.approved_package())
+    worker.intend()
+    await house.until(lambda: worker.permitted)
+    cancelling = asyncio.ensure_future(house.cancel(house.task(worker.id)))
+    await house.until(lambda: worker.told_to_stop)
+    worker.finish()
+    with pytest.raises(TransitionError, match=r"Cannot cancel task .*: it is DONE"):
+        await cancelling
+    assert (await house.ended(worker.id)).status is S.DONE
+    assert not await house.audit(AuditChange.CANCELLED)
+
+
+async def test_second_cancel_of_running_task_raises(house: House) -> None:
+    worker = await house.worker(await house.encryption())
+    first = asyncio.ensure_future(house.cancel(house.task(worker.id), DEV))
+    second = asyncio.ensure_future(house.cancel(house.task(worker.id), OWNER))
+    await house.until(lambda: worker.told_to_stop)
+    worker.leave()
+    assert (await first).reason == f"Cancelled by {DEV}."
+    with pytest.raises(TransitionError, match=f"Cancelled by {DEV}"):
+        await second
+    (entry,) = await house.audit(AuditChange.CANCELLED)
+    assert entry.author == DEV
+
+
+async def test_decision_on_withdrawn_task_raises_what_happened(house: House) -> None:
+    task = await house.package()
+    await house.do(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
+    with pytest.raises(TransitionError, match=r"Cannot decide on task .*: it is CANCELLED .*wrong file"):
+        await house.decide(task, OWNER, Verdict.APPROVED)

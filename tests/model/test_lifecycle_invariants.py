@@ -1,0 +1,107 @@
+"""The invariants that a unit of work checks before it stores a task, whatever computed the change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from task_maker import LATER, NOW, after, approved, lease, package, running, scheduled, waiting
+
+from sealyard.model import lifecycle
+from sealyard.model.errors import InvariantError
+from sealyard.model.happenings import Cancelled, IntentRecorded, LeaseLost, Withdrawn
+from sealyard.model.lifecycle import check_change, check_key_use, transition_error
+from sealyard.model.tasks import StatusChange, Task, TaskStatus
+
+S = TaskStatus
+SHA256 = "cc" * 32
+
+
+def with_status(task: Task, status: TaskStatus, **changes: object) -> Task:
+    history = (*task.history, StatusChange(status=status, at=NOW))
+    return msgspec.structs.replace(task, status=status, history=history, **changes)
+
+
+def withdrawn() -> Task:
+    return after(waiting(), Withdrawn(by="USER:dev", reason="wrong file"))
+
+
+def intended() -> Task:
+    return after(running(), IntentRecorded(fence=1, sha256=SHA256))
+
+
+@pytest.mark.parametrize("status", [status for status in S if not status.ended])
+def test_check_change_from_final_status_raises(status: TaskStatus) -> None:
+    with pytest.raises(InvariantError):
+        check_change(withdrawn(), with_status(withdrawn(), status))
+
+
+def test_check_change_with_overridden_withdrawal_raises() -> None:
+    stale = after(approved(), lifecycle_scheduled())
+    with pytest.raises(InvariantError, match="history"):
+        check_change(after(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale)
+
+
+def lifecycle_scheduled() -> lifecycle.Scheduled:
+    return lifecycle.Scheduled(execution_expires_at=LATER)
+
+
+CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
+    "lower fencing token": (running, lambda task: msgspec.structs.replace(task, fence=task.fence - 1)),
+    "status without history": (waiting, lambda task: msgspec.structs.replace(task, status=S.APPROVED)),
+    "skipped status": (waiting, lambda task: with_status(task, S.SCHEDULED)),
+    "shorter history": (approved, lambda task: msgspec.structs.replace(task, history=task.history[:-1])),
+    "lost approval": (approved, lambda task: msgspec.structs.replace(task, approvals=())),
+    "other contents": (waiting, lambda task: msgspec.structs.replace(task, approval_digest="00" * 32)),
+    "lost intent": (intended, lambda task: msgspec.structs.replace(task, intent=None)),
+    "other intent": (
+        intended,
+        lambda task: msgspec.structs.replace(task, intent=msgspec.structs.replace(task.intent, sha256="dd" * 32)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_check_change_with_broken_invariant_raises(name: str) -> None:
+    make, change = CHANGES[name]
+    before = make()
+    check_change(before, before)
+    with pytest.raises(InvariantError, match="Nothing was stored"):
+        check_change(before, change(before))
+
+
+def test_check_change_of_new_task_requires_created_first() -> None:
+    check_change(None, package())
+    check_change(None, waiting())
+    late = msgspec.structs.replace(waiting(), history=waiting().history[1:])
+    with pytest.raises(InvariantError):
+        check_change(None, late)
+
+
+def test_check_key_use_of_running_task_passes() -> None:
+    check_key_use(intended(), 1, SHA256)
+
+
+@pytest.mark.parametrize(
+    ("task", "fence", "sha256"),
+    [
+        (intended, 2, SHA256),
+        (intended, 1, "dd" * 32),
+        (running, 1, SHA256),
+        (scheduled, 0, SHA256),
+        (lambda: after(intended(), LeaseLost(fence=1)), 1, SHA256),
+        (lambda: after(after(intended(), LeaseLost(fence=1)), lease(after(intended(), LeaseLost(fence=1)))), 2, SHA256),
+    ],
+    ids=["other token", "other input", "no intent", "not running", "lease lost", "intent of an earlier lease"],
+)
+def test_check_key_use_elsewhere_raises(task: Callable[[], Task], fence: int, sha256: str) -> None:
+    with pytest.raises(InvariantError):
+        check_key_use(task(), fence, sha256)
+
+
+def test_transition_error_names_what_happened_instead() -> None:
+    error = transition_error(withdrawn(), Cancelled)
+    assert str(error) == (
+        "Cannot cancel task t1: it is CANCELLED (Withdrawn by USER:dev: wrong file). Check the task's current status."
+    )
