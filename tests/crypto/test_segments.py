@@ -38,10 +38,11 @@ def test_what_was_sealed_is_opened(algorithm: EncryptionAlgorithm, size: int) ->
     told: list[int] = []
     target = io.BytesIO(b"before")
     target.seek(6)
-    length, sha256 = seal_segment(io.BytesIO(data), size, target, cipher, told.append)
+    length, sha256, plaintext_sha256 = seal_segment(io.BytesIO(data), size, target, cipher, told.append)
     segment = target.getvalue()[6:]
     assert length == len(segment) == encrypted_length(algorithm, size) + CIPHERS[algorithm].iv_length
     assert sha256 == hashlib.sha256(segment).hexdigest()
+    assert plaintext_sha256 == hashlib.sha256(data).hexdigest()
     assert sum(told) == size
 
     opened, witness, told = bytearray(), hashlib.sha256(), []

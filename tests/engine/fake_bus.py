@@ -21,8 +21,8 @@ from sealyard.model.jobs import (
     IntentAsked,
     Job,
     Question,
+    RecordedSegment,
     Sealed,
-    SealedSegment,
     Stopped,
     WorkerLost,
 )
@@ -131,8 +131,13 @@ class Worker:
     def beat(self, done: int, total: int) -> None:
         self._bus.say(Beat(task_id=self.id, fence=self.fence, done=done, total=total))
 
-    def seal(self, index: int) -> SealedSegment:
-        segment = SealedSegment(index=index, length=32, sha256=hashlib.sha256(bytes([index])).hexdigest())
+    def seal(self, index: int) -> RecordedSegment:
+        segment = RecordedSegment(
+            index=index,
+            length=32,
+            sha256=hashlib.sha256(bytes([index])).hexdigest(),
+            plaintext_sha256=self.job.task.inputs[index].sha256,
+        )
         self._bus.say(Sealed(task_id=self.id, fence=self.fence, segment=segment))
         return segment
 

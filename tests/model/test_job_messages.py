@@ -29,10 +29,10 @@ from sealyard.model.jobs import (
     ProveEncryptionKey,
     ProveSigningKey,
     Ready,
+    RecordedSegment,
     RotateKey,
     Run,
     Sealed,
-    SealedSegment,
     SignCheckpoint,
     Stop,
     Stopped,
@@ -42,7 +42,7 @@ from sealyard.model.jobs import (
 )
 from sealyard.model.keys import KeyInfo, KeyVersion
 
-SEGMENT = SealedSegment(index=1, length=48, sha256="aa" * 32)
+SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32)
 VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")
 KEY = KeyInfo(uri="local:a", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, versions=(VERSION,))
 ERROR = ErrorValue(code="worker", message="It died.", advice="Try again.")

@@ -14,6 +14,7 @@ from sealyard.server.problems import STATUS, headers_of, problem_of
 
 OURS = {
     "internal",
+    "invariant",
     "store-damaged",
     "key-store-damaged",
     "download",

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from worker_house import NOW, House, WorkerProcess, again
 
-from sealyard.model.errors import ConflictError, WorkerError
+from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
 from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Permit, Run, Sealed, Stop, Stopped
 from sealyard.model.tasks import Intent
 
@@ -97,7 +97,8 @@ def test_a_recorded_segment_that_changed_after_the_intent_breaks_the_task(
     flip(house.work(job.task, "container"), len(base64.b64decode(intent.header)) if index == 0 else -100)
     end = second.end(again(job, sealed=sealed, intent=intent))
     assert isinstance(end, Broken)
-    assert "a sealed segment has changed" in end.error.message
+    assert end.error.code == IntegrityError.code
+    assert "changed on disk after the package's header was recorded" in end.error.message
     assert house.intents == []
 
 
@@ -110,7 +111,7 @@ def test_a_container_that_is_gone_after_the_intent_breaks_the_task(
     house.work(job.task, "container").unlink()
     end = second.end(again(job, sealed=sealed, intent=intent))
     assert isinstance(end, Broken)
-    assert "not on the disk any more" in end.error.message
+    assert end.error.code == IntegrityError.code
 
 
 def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: House, worker: WorkerProcess) -> None:

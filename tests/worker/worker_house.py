@@ -103,6 +103,11 @@ class House:
         signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=1)
         return self._job(TaskKind.SIGNING, (file,), signing_key=signing, **more)
 
+    def signing_of_stored(self, message: bytes, name: str = "message.bin") -> Job:
+        """Of a message that is too long to be kept in the task."""
+        key = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:both", version=1)
+        return self._job(TaskKind.SIGNING, (self.store(message, name),), signing_key=key)
+
     def encryption(self, content: bytes) -> Job:
         return self._job(TaskKind.ENCRYPTION, (self.store(content),), encryption_key=CIPHER, approvals_required=0)
 
@@ -220,6 +225,14 @@ class WorkerProcess:
                 self.send(Permit(task_id=message.task_id, fence=message.fence))
             if isinstance(message, Finished | Broken | Stopped):
                 return message
+
+    def run_until_exit(self, job: Job) -> None:
+        """Run the job, giving every permission it asks for, until the process ends."""
+        self.send(Run(job=job))
+        while (message := self._messages.get(timeout=ANSWER_SECONDS)) is not None:
+            assert not isinstance(message, Finished | Broken | Stopped), message
+            if isinstance(message, IntentAsked):
+                self.send(Permit(task_id=message.task_id, fence=message.fence))
 
     def heard_of(self, kind: type[T]) -> list[T]:
         return [each for _, each in self.heard if isinstance(each, kind)]

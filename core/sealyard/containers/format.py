@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
-from sealyard.crypto.pipeline import Progress
+from sealyard.crypto.pipeline import Drain, Progress
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
-from sealyard.model.jobs import SealedSegment
+from sealyard.model.jobs import RecordedSegment, SealedSegment
 from sealyard.model.value import Value
 
 
@@ -44,8 +45,8 @@ class ContainerFormat(Protocol):
     """One container format. Writing is cut into steps so that each can be made durable before the next.
 
     A container is written in place: ``seal`` puts segments at their offsets (several may run at once, each
-    with a file object of its own), ``header`` makes the exact bytes that get signed, ``finish`` puts header
-    and signature in.
+    with a file object of its own), ``header`` makes the exact bytes that get signed, ``check_contents`` reads the
+    segments back before anything is signed, ``finish`` puts header and signature in.
     """
 
     name: ClassVar[str]
@@ -63,7 +64,7 @@ class ContainerFormat(Protocol):
         target: BinaryIO,
         cipher: ContentCipher,
         progress: Progress,
-    ) -> SealedSegment:
+    ) -> RecordedSegment:
         """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
         ...
 
@@ -77,6 +78,23 @@ class ContainerFormat(Protocol):
         """The bytes the signature is made over."""
         ...
 
+    def check_contents(
+        self,
+        header: bytes,
+        source: BinaryIO,
+        cipher: ContentCipher,
+        contents: Sequence[Drain],
+        progress: Progress,
+    ) -> hashlib._Hash:
+        """Check a container that has no header and signature yet against the header that is to be signed.
+
+        Reads each segment of ``source``, compares its hash with the header, and decrypts it into its drain of
+        ``contents``. Returns the SHA-256 of header and segments, to be continued with the signature.
+
+        Raises :class:`ContainerError` naming the part.
+        """
+        ...
+
     def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Puts header and signature in and cuts the file where the container ends."""
         ...
@@ -86,6 +104,10 @@ class ContainerFormat(Protocol):
 
         Raises :class:`ContainerError` where the header cannot be read.
         """
+        ...
+
+    def check_signature(self, source: BinaryIO, certificate: bytes) -> None:
+        """Check structure, header and signature, without reading the segments. Raises :class:`ContainerError`."""
         ...
 
     def verify(
@@ -125,6 +147,6 @@ class ContainerFormat(Protocol):
     ) -> tuple[Verification, tuple[str, ...]]:
         """Verifies and decrypts, keeping nothing: SHA-256 (hex) of the first ``sizes[i]`` bytes of each file.
 
-        For the worker's self-check; one pass over the file.
+        One pass over the file.
         """
         ...

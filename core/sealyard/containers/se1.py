@@ -24,12 +24,12 @@ from sealyard.containers.se1_header import (
     read_header,
 )
 from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
-from sealyard.crypto.pipeline import Progress, write_all
+from sealyard.crypto.pipeline import Drain, Progress, write_all
 from sealyard.crypto.segments import read_segment, seal_segment
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import FormatLimitError, InputError, KeyRefusedError
-from sealyard.model.jobs import SealedSegment
+from sealyard.model.jobs import RecordedSegment, SealedSegment
 from sealyard.model.safe_text import safe_text
 
 _SEE_SE2 = "The format se-2 will hold more."
@@ -67,13 +67,15 @@ class SE1:
         target: BinaryIO,
         cipher: ContentCipher,
         progress: Progress,
-    ) -> SealedSegment:
+    ) -> RecordedSegment:
         """Flushes ``target`` but does not sync it. ``progress`` counts the bytes of the plaintext."""
         _check_cipher(shape, cipher)
         _, size = shape.firmware[index]
         target.seek(_offset(shape, index))
-        length, sha256 = seal_segment(source, size, target, cipher, progress)
-        return SealedSegment(index=index, length=length, sha256=sha256)
+        made = seal_segment(source, size, target, cipher, progress)
+        return RecordedSegment(
+            index=index, length=made.length, sha256=made.sha256, plaintext_sha256=made.plaintext_sha256
+        )
 
     def sealed_as(self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
         """``progress`` counts the bytes of the segment."""
@@ -99,6 +101,19 @@ class SE1:
             raise InputError("The metadata files are not those of this package.", "Upload them again.")
         return encode_header(shape.encryption, shape.signing, segments, _joined(metadata))
 
+    def check_contents(
+        self,
+        header: bytes,
+        source: BinaryIO,
+        cipher: ContentCipher,
+        contents: Sequence[Drain],
+        progress: Progress,
+    ) -> hashlib._Hash:
+        """``progress`` counts the bytes of the segments."""
+        from sealyard.containers.se1_reader import check_contents
+
+        return check_contents(header, source, cipher, contents, progress)
+
     def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Flushes ``target`` but does not sync it."""
         target.seek(0)
@@ -110,6 +125,11 @@ class SE1:
 
     def encryption_of(self, source: BinaryIO) -> EncryptionAlgorithm:
         return read_header(source).encryption
+
+    def check_signature(self, source: BinaryIO, certificate: bytes) -> None:
+        from sealyard.containers.se1_reader import Reader
+
+        Reader(source, certificate, self._now(), strict=False)
 
     def verify(
         self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -21,6 +22,7 @@ from sealyard.crypto.catalogue import (
     container_input,
 )
 from sealyard.crypto.certificates import Certificate, load_certificate
+from sealyard.crypto.digests import PrefixHash
 from sealyard.crypto.pipeline import Drain, Progress, write_all
 from sealyard.crypto.segments import read_segment, unseal_segment
 from sealyard.crypto.signatures import verify
@@ -71,9 +73,13 @@ class Reader:
         whole = self._begin()
         found = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
-            plaintext = _PrefixHash(size)
-            self._unseal(segment, cipher, plaintext.update, [whole.update], progress)
-            found.append(plaintext.hexdigest(segment))
+            plaintext = PrefixHash(size)
+            unseal(self._source, segment, cipher, plaintext.update, [whole.update], progress)
+            if plaintext.missing:
+                raise ContainerError(
+                    f"Segment {segment.index} is {plaintext.missing} bytes shorter than expected.", part=_part(segment)
+                )
+            found.append(plaintext.hexdigest())
         return self._verification(whole), tuple(found)
 
     def open(self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress) -> tuple[Path, ...]:
@@ -86,7 +92,7 @@ class Reader:
             self._source.seek(len(self._header.raw))
             for segment in segments:
                 with files.create(f"segment-{segment.index}.bin") as target:
-                    self._unseal(segment, cipher, partial(write_all, target), [], progress)
+                    unseal(self._source, segment, cipher, partial(write_all, target), [], progress)
             for name, content in metadata:
                 with files.create(name) as target:
                     write_all(target, memoryview(content))
@@ -111,23 +117,6 @@ class Reader:
             size=self._size,
             warnings=self._warnings,
         )
-
-    def _unseal(
-        self,
-        segment: SealedSegment,
-        cipher: ContentCipher,
-        sink: Drain,
-        witnesses: Sequence[Drain],
-        progress: Progress,
-    ) -> None:
-        """The hash is judged before the padding: a changed byte must not look like a wrong key."""
-        digest = hashlib.sha256()
-        try:
-            unseal_segment(self._source, segment.length, cipher, sink, [*witnesses, digest.update], progress)
-        except ContainerError as error:
-            _check_hash(segment, digest.hexdigest())
-            raise ContainerError(error.message, error.advice, part=_part(segment)) from error
-        _check_hash(segment, digest.hexdigest())
 
     def _check_segments_fit(self) -> None:
         end = len(self._header.raw)
@@ -179,24 +168,37 @@ class Reader:
             )
 
 
-class _PrefixHash:
-    """SHA-256 of the first ``size`` bytes; the rest, zero padding, is only counted."""
+def check_contents(
+    header: bytes, source: BinaryIO, cipher: ContentCipher, contents: Sequence[Drain], progress: Progress
+) -> hashlib._Hash:
+    """See :meth:`sealyard.containers.format.ContainerFormat.check_contents`."""
+    parsed = read_header(io.BytesIO(header))
+    whole = hashlib.sha256(header)
+    source.seek(len(header))
+    for segment, content in zip(parsed.segments, contents, strict=True):
+        unseal(source, segment, cipher, content, [whole.update], progress)
+    return whole
 
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._digest = hashlib.sha256()
 
-    def update(self, piece: memoryview) -> None:
-        head = piece[: self._left]
-        self._digest.update(head)
-        self._left -= len(head)
+def unseal(
+    source: BinaryIO,
+    segment: SealedSegment,
+    cipher: ContentCipher,
+    sink: Drain,
+    witnesses: Sequence[Drain],
+    progress: Progress,
+) -> None:
+    """Decrypt the next segment of ``source`` into ``sink``, and check its hash.
 
-    def hexdigest(self, segment: SealedSegment) -> str:
-        if self._left:
-            raise ContainerError(
-                f"Segment {segment.index} is {self._left} bytes shorter than expected.", part=_part(segment)
-            )
-        return self._digest.hexdigest()
+    The hash is judged before the padding: a changed byte must not look like a wrong key.
+    """
+    digest = hashlib.sha256()
+    try:
+        unseal_segment(source, segment.length, cipher, sink, [*witnesses, digest.update], progress)
+    except ContainerError as error:
+        _check_hash(segment, digest.hexdigest())
+        raise ContainerError(error.message, error.advice, part=_part(segment)) from error
+    _check_hash(segment, digest.hexdigest())
 
 
 def _part(segment: SealedSegment) -> str:

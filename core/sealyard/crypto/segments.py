@@ -8,21 +8,31 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from itertools import cycle
+from typing import BinaryIO, NamedTuple
 
 from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS
+from sealyard.crypto.digests import BackgroundHash
 from sealyard.crypto.pipeline import CHUNK, Drain, ExactReader, Progress, pump, write_all
 from sealyard.crypto.streams import CipherStream, ContentCipher
 from sealyard.model.errors import InputError
 
 
+class SegmentDigests(NamedTuple):
+    """Of a segment just written: its length and SHA-256 (hex), both with the IV, and the SHA-256 of its plaintext."""
+
+    length: int
+    sha256: str
+    plaintext_sha256: str
+
+
 def seal_segment(
     source: BinaryIO, size: int, target: BinaryIO, cipher: ContentCipher, progress: Progress
-) -> tuple[int, str]:
+) -> SegmentDigests:
     """Encrypts ``source`` under a fresh random IV (CTR: first counter block) into ``target``.
 
-    Answers how many bytes were written and their SHA-256 in hex, both with the IV. ``target`` is flushed;
-    making it durable is the caller's business.
+    The plaintext is hashed as it is read: the digest is that of the bytes that were encrypted. ``target`` is
+    flushed; making it durable is the caller's business.
 
     Raises :class:`InputError` where ``source`` has not exactly ``size`` more bytes.
     """
@@ -38,14 +48,17 @@ def seal_segment(
         write_all(target, piece)
         written += len(piece)
 
-    pump(_encrypting(reader, stream, piece_length), [digest.update, write], piece_length + BLOCK_LENGTH)
+    with BackgroundHash() as plaintext:
+        fill = _encrypting(reader, stream, piece_length, plaintext)
+        pump(fill, [digest.update, write], piece_length + BLOCK_LENGTH)
+        plaintext_sha256 = plaintext.hexdigest()
     if source.read(1):
         raise InputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
     rest = memoryview(stream.finalize() + iv)
     digest.update(rest)
     write(rest)
     target.flush()
-    return written, digest.hexdigest()
+    return SegmentDigests(written, digest.hexdigest(), plaintext_sha256)
 
 
 def unseal_segment(
@@ -82,13 +95,20 @@ def read_segment(source: BinaryIO, length: int, witnesses: Sequence[Drain], prog
     pump(ExactReader(source, length, progress).read_into, witnesses, min(CHUNK, length))
 
 
-def _encrypting(reader: ExactReader, stream: CipherStream, piece_length: int) -> Callable[[memoryview], int]:
-    plaintext = memoryview(bytearray(piece_length))
+def _encrypting(
+    reader: ExactReader, stream: CipherStream, piece_length: int, plaintext: BackgroundHash
+) -> Callable[[memoryview], int]:
+    # While one piece is still being hashed, the next one is read into the other buffer.
+    buffers = cycle([memoryview(bytearray(piece_length)) for _ in range(2)])
 
     def fill(buffer: memoryview) -> int:
-        count = reader.read_into(plaintext)
+        piece = next(buffers)
+        count = reader.read_into(piece)
+        if not count:
+            return 0
+        plaintext.update(piece[:count])
         # A piece too short for a whole block gives nothing yet, but only the last piece can be that short.
-        return stream.update_into(plaintext[:count], buffer) if count else 0
+        return stream.update_into(piece[:count], buffer)
 
     return fill
 

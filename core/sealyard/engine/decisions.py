@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import msgspec
 
 from sealyard.engine.deadlines import overdue
@@ -12,17 +18,26 @@ from sealyard.engine.rights import Rights
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
 from sealyard.engine.views import Views
+from sealyard.files.hashing import file_sha256
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditChange
-from sealyard.model.errors import ConflictError, NotAllowedError, UsageError
+from sealyard.model.errors import ConflictError, IntegrityError, NotAllowedError, UsageError
 from sealyard.model.happenings import Cancelled, Decided, Withdrawn
 from sealyard.model.requests import Decidable
+from sealyard.model.safe_text import safe_text
 from sealyard.model.tasks import Decision, InputFile, Origin, Task, TaskKind, TaskStatus, Verdict
 from sealyard.storage.artifacts import ArtifactStore
 
 LONGEST_REASON = 2000
 PREVIEW_BYTES = 65536
 """Of each metadata file: all that se-1 takes."""
+
+
+class ReviewedContents(NamedTuple):
+    """Name and beginning of each metadata file, and the names of the files that were changed on disk."""
+
+    previews: tuple[tuple[str, bytes], ...]
+    changed: tuple[str, ...]
 
 
 class Decisions:
@@ -50,11 +65,15 @@ class Decisions:
         """All an approver must see before a decision."""
         task = self._views.task(subject, task_id)
         newest = self._ledger.device(task.config_id)
+        contents = self._contents(task)
+        hindrance = self._views.hindrance(subject, task)
+        if not hindrance and (changed := contents.changed):
+            hindrance = str(_changed(changed))
         return Decidable(
             task=task,
             configuration=self._ledger.device(task.config_id, task.config_version),
-            hindrance=self._views.hindrance(subject, task),
-            metadata=tuple((each.name, self._preview(task, each)) for each in task.metadata),
+            hindrance=hindrance,
+            metadata=contents.previews,
             previous=self._previous(task),
             newer_version=newest.version if newest.version > task.config_version else None,
         )
@@ -89,6 +108,8 @@ class Decisions:
             origin=origin,
             one_time_password=checked,
         )
+        if verdict is Verdict.APPROVED and (changed := self._contents(stored).changed):
+            raise _changed(changed)
         draft = self._ledger.draft()
         decided = draft.advance(task.id, Decided(decision=decision))
         if checked:
@@ -146,11 +167,27 @@ class Decisions:
                 f"Only {task.created_by} can withdraw this task.", "An approver can reject it with a reason."
             )
 
-    def _preview(self, task: Task, file: InputFile) -> bytes:
-        if task.status.ended:
-            return b""
-        with self._artifacts.open_input(file.sha256) as content:
-            return content.read(PREVIEW_BYTES)
+    def _contents(self, task: Task) -> ReviewedContents:
+        """Read what an approver is shown, and name the files whose contents are not those that were requested."""
+        previews: list[tuple[str, bytes]] = []
+        changed: list[str] = []
+        for file in task.metadata:
+            preview = b"" if task.status.ended else self._preview(file)
+            if preview is None:
+                changed.append(file.name)
+            previews.append((file.name, preview or b""))
+        changed += [file.name for file in task.inputs if file.inline is not None and not _is_inline_intact(file)]
+        return ReviewedContents(tuple(previews), tuple(changed))
+
+    def _preview(self, file: InputFile) -> bytes | None:
+        """The beginning of a metadata file; None if the stored file is not the one that was uploaded."""
+        try:
+            with self._artifacts.open_input(file.sha256) as content:
+                preview = content.read(PREVIEW_BYTES)
+                content.seek(0)
+                return preview if file_sha256(content) == file.sha256 else None
+        except IntegrityError:
+            return None
 
     def _previous(self, task: Task) -> Task | None:
         if task.kind is not TaskKind.PACKAGING:
@@ -187,3 +224,20 @@ def _checked_reason(reason: str, *, needed: bool) -> str:
     if len(reason) > LONGEST_REASON:
         raise UsageError(f"A reason has at most {LONGEST_REASON} characters.", "Say it shorter.")
     return reason
+
+
+def _is_inline_intact(file: InputFile) -> bool:
+    assert file.inline is not None
+    try:
+        content = base64.b64decode(file.inline, validate=True)
+    except binascii.Error:
+        return False
+    return len(content) == file.size and hashlib.sha256(content).hexdigest() == file.sha256
+
+
+def _changed(names: Sequence[str]) -> IntegrityError:
+    listed = ", ".join(safe_text(name, 100) for name in names)
+    return IntegrityError(
+        f"Changed on disk since the upload: {listed}. It cannot be approved.",
+        "Reject the task, check which programs can write to the workspace, and upload the files again.",
+    )

@@ -17,10 +17,10 @@ from sealyard.engine.queue import Queue
 from sealyard.engine.rights import Rights
 from sealyard.engine.tables import KEYS, WORK
 from sealyard.jobs.bus import LARGE_JOB, JobBus, Report
-from sealyard.model.access import Action, device_resource
+from sealyard.model.access import SYSTEM, Action, device_resource
 from sealyard.model.approval import counting_approvers
 from sealyard.model.audit import AuditChange
-from sealyard.model.errors import SealyardError, StorageError, TransitionError
+from sealyard.model.errors import IntegrityError, SealyardError, StorageError, TransitionError
 from sealyard.model.events import TaskProgress
 from sealyard.model.happenings import (
     CancelConfirmed,
@@ -331,6 +331,9 @@ class Scheduler:
         if isinstance(happening, CancelConfirmed):
             by = happening.by
             draft.audit(by, AuditChange.CANCELLED, f"TASK:{task_id}", f"cancelled by {by}")
+        if isinstance(happening, Failed) and happening.code == IntegrityError.code:
+            resource = f"TASK:{task_id}"
+            draft.audit(SYSTEM, AuditChange.CORRUPTED, resource, happening.reason, None, happening.code)
         if draft.advance(task_id, happening).status.ended:
             draft.remove(WORK, task_id)
         return draft

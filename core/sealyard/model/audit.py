@@ -35,6 +35,7 @@ class AuditChange(StrEnum):
     REMOVED = "REMOVED"
     REFUSED = "REFUSED"
     FAILED = "FAILED"
+    CORRUPTED = "CORRUPTED"  # a stored file is not what was approved or written
 
 
 class AuditEntry(Value, frozen=True, kw_only=True):

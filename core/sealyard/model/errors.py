@@ -189,6 +189,12 @@ class StoreDamagedError(SealyardError):
     code = "store-damaged"
 
 
+class IntegrityError(SealyardError):
+    """A stored file is not what was approved or written: its contents differ, or its name leads to another file."""
+
+    code = "integrity"
+
+
 class StorageError(SealyardError):
     """The disk refused: full, read-only, or failing. What was asked was not done."""
 

@@ -25,11 +25,17 @@ class SealedSegment(Value, frozen=True, kw_only=True):
     sha256: str
 
 
+class RecordedSegment(SealedSegment, frozen=True, kw_only=True):
+    """A segment with the SHA-256 (hex) of the plaintext that the worker read for it."""
+
+    plaintext_sha256: str
+
+
 class Work(Value, frozen=True, kw_only=True):
     """How far a task's work has come, durably, so that a rerun takes it up: segments, then the header (Base64)."""
 
     task_id: str
-    sealed: tuple[SealedSegment, ...] = ()
+    sealed: tuple[RecordedSegment, ...] = ()
     header: str | None = None
 
 
@@ -184,7 +190,7 @@ class Beat(Value, frozen=True, kw_only=True, tag=True):
 class Sealed(Value, frozen=True, kw_only=True, tag=True):
     task_id: str
     fence: int
-    segment: SealedSegment
+    segment: RecordedSegment
 
 
 class IntentAsked(Value, frozen=True, kw_only=True, tag=True):

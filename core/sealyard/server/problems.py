@@ -39,6 +39,7 @@ STATUS: dict[str, int] = {
     "stale-task": 409,
     "transition": 409,
     "confirmation-needed": 409,
+    "integrity": 409,
     "result-expired": 410,
     "result-gone": 410,
     "too-large": 413,

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sealyard.files.hashing import file_sha256
+from sealyard.files.regular import open_regular
 from sealyard.files.source import Source, require_digest
-from sealyard.model.errors import InputError, NotFoundError, ResultGoneError, StorageError, UsageError
+from sealyard.model.errors import InputError, IntegrityError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.model.safe_text import safe_text
 from sealyard.storage import disk
 from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
@@ -56,7 +58,10 @@ class ArtifactStore(Protocol):
         """Where a worker reads it; raises :class:`NotFoundError` where it is not stored."""
         ...
 
-    def open_input(self, sha256: str) -> BinaryIO: ...
+    def open_input(self, sha256: str) -> BinaryIO:
+        """Raises :class:`NotFoundError`, and :class:`IntegrityError` where its name leads to another file."""
+        ...
+
     def drop_input(self, sha256: str) -> None: ...
 
     def stored_inputs(self) -> Iterator[str]:
@@ -145,7 +150,7 @@ class FileArtifacts:
 
     def input_path(self, sha256: str) -> Path:
         path = self._input(sha256)
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise NotFoundError(f"The input {sha256} is not stored.", "Upload it again.")
         return path
 
@@ -171,8 +176,12 @@ class FileArtifacts:
         return path
 
     def drop_work(self, task_id: str) -> None:
+        folder = self._work / _checked_task(task_id)
         try:
-            shutil.rmtree(self._work / _checked_task(task_id))
+            if folder.is_symlink():
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -181,8 +190,8 @@ class FileArtifacts:
     def publish_result(self, task_id: str, work_file: Path) -> None:
         target = self.result_path(task_id)
         try:
-            work_file.chmod(0o600)
-            with work_file.open("rb+") as file:
+            with os.fdopen(open_regular(work_file, os.O_RDWR), "rb+") as file:
+                os.fchmod(file.fileno(), 0o600)
                 disk.sync(file.fileno())
             disk.rename(work_file, target)
             disk.sync_folder(self._results)
@@ -197,14 +206,14 @@ class FileArtifacts:
             raise disk.storage_error(error, "the result") from error
 
     def has_result(self, task_id: str) -> bool:
-        return self.result_path(task_id).is_file()
+        return os.path.lexists(self.result_path(task_id))
 
     def result_path(self, task_id: str) -> Path:
         return self._results / _checked_task(task_id)
 
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
         path = self.result_path(task_id)
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise ResultGoneError("The result is not stored any more.", "Create the task again.")
         file = self._open(path, "the result")
         file.seek(offset)
@@ -252,8 +261,12 @@ class FileArtifacts:
         return StoredInput(sha256=sha256, size=size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
-        path = self._input(sha256)
-        return path.is_file() and path.stat().st_size == size
+        """Whether an input is stored whose bytes still have this digest; any other is to be replaced."""
+        try:
+            with os.fdopen(open_regular(self._input(sha256)), "rb") as file:
+                return os.fstat(file.fileno()).st_size == size and file_sha256(file) == sha256
+        except (FileNotFoundError, IntegrityError):
+            return False
 
     def _publish_input(self, temporary: Path, sha256: str) -> None:
         target = self._input(sha256)
@@ -267,7 +280,7 @@ class FileArtifacts:
 
     def _open(self, path: Path, what: str) -> BinaryIO:
         try:
-            return path.open("rb")
+            return os.fdopen(open_regular(path), "rb")
         except OSError as error:
             raise disk.storage_error(error, f"reading {what}") from error
 

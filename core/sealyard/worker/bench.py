@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import io
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sealyard.crypto.catalogue import SIGNATURES, SigningInput
+from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.signatures import verify
 from sealyard.crypto.streams import ContentCipher
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import KeyPurpose
@@ -16,6 +17,7 @@ from sealyard.model.errors import WorkerError
 from sealyard.model.jobs import IntentAsked, Job
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
+from sealyard.worker.approved_inputs import open_input, read_input
 from sealyard.worker.channel import Channel
 from sealyard.worker.intents import IntentLog
 from sealyard.worker.keyroom import KeyRoom
@@ -54,20 +56,43 @@ class Bench:
         return await self._keys.cipher(key)
 
     def open_input(self, file: InputFile) -> BinaryIO:
-        if file.inline is None:
-            return self.artifacts.open_input(file.sha256)
-        return io.BytesIO(base64.b64decode(file.inline))
+        """See :func:`sealyard.worker.approved_inputs.open_input`."""
+        return open_input(self.artifacts, file)
+
+    def read_input(self, file: InputFile) -> bytes:
+        """See :func:`sealyard.worker.approved_inputs.read_input`."""
+        return read_input(self.artifacts, file)
 
     @property
     def workplace(self) -> Path:
         """The task's folder, made where it is missing."""
         return self.artifacts.work_path(self.task.id)
 
-    async def leave_to_sign(self, data: bytes, header: str | None = None) -> None:
-        """Returns once the engine has recorded the intent and this worker has logged it.
+    async def sign(self, data: bytes, digest_or_data: bytes, header: str | None = None) -> bytes:
+        """Sign once the engine permits it, and check the signature with the certificate on record.
 
-        ``data`` is what gets signed; ``header`` is sent along (Base64) where it must outlive this worker.
+        ``data`` is what the intent is recorded for, ``digest_or_data`` what the algorithm takes of it; ``header`` is
+        sent along (Base64) where it must outlive this worker.
+
+        Raises :class:`WorkerError` if the signature does not verify; it is not returned then.
         """
+        key = self.task.signing_key
+        assert key is not None
+        assert self.job.certificate is not None
+        await self._request_signing_permission(data, header)
+        signature = await (await self.signer()).sign(digest_or_data)
+        takes_digest = SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST
+        public_key = load_certificate(self.job.certificate.encode()).public_key
+        if not await asyncio.to_thread(
+            verify, public_key, key.algorithm, digest_or_data, signature, prehashed=takes_digest
+        ):
+            raise WorkerError(
+                "The signature does not verify with the certificate on record.", "Nothing was released; check the key."
+            )
+        return signature
+
+    async def _request_signing_permission(self, data: bytes, header: str | None) -> None:
+        """Return once the engine has recorded the intent and this worker has logged it."""
         sha256 = hashlib.sha256(data).hexdigest()
         earlier = self.task.intent
         if earlier is not None and earlier.sha256 != sha256:

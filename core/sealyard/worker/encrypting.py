@@ -5,58 +5,56 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from pathlib import Path
+from contextlib import suppress
 
-from sealyard.crypto.segments import seal_segment, unseal_segment
+from sealyard.crypto.segments import SegmentDigests, seal_segment, unseal_segment
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.errors import WorkerError
+from sealyard.model.errors import ContainerError, InputError, IntegrityError
 from sealyard.model.jobs import Finished
+from sealyard.model.tasks import InputFile
+from sealyard.worker.approved_inputs import ContentComparison, changed, check_digest
 from sealyard.worker.bench import Bench
 from sealyard.worker.durable import written_early
-from sealyard.worker.workplace import held
+from sealyard.worker.workplace import WorkFolder, held
 
 ENCRYPTED = "encrypted"
 
 
 async def encrypt(bench: Bench) -> Finished:
-    """Encrypts the file of an encryption task."""
+    """Encrypt the file of an encryption task."""
     bench.progress.total = 2 * bench.task.total_bytes
-    async with held(bench.workplace) as place:
+    (file,) = bench.task.inputs
+    async with held(bench.workplace) as folder:
         cipher = await bench.cipher()
-        length, sha256 = await asyncio.to_thread(_seal, bench, place / ENCRYPTED, cipher)
-        await asyncio.to_thread(_self_check, bench, place / ENCRYPTED, length, sha256, cipher)
-        return Finished(task_id=bench.task.id, fence=bench.task.fence, sha256=sha256, size=length)
+        made = await asyncio.to_thread(_seal, bench, file, folder, cipher)
+        await asyncio.to_thread(_self_check, bench, file, folder, made, cipher)
+        return Finished(task_id=bench.task.id, fence=bench.task.fence, sha256=made.sha256, size=made.length)
 
 
-def _seal(bench: Bench, target: Path, cipher: ContentCipher) -> tuple[int, str]:
-    file = bench.task.inputs[0]
-    with bench.open_input(file) as source, target.open("wb") as sealed:
-        with written_early(sealed):
-            length, sha256 = seal_segment(source, file.size, sealed, cipher, bench.progress)
-        os.fsync(sealed.fileno())
-    return length, sha256
+def _seal(bench: Bench, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:
+    with bench.open_input(file) as source, folder.create(ENCRYPTED) as target:
+        try:
+            with written_early(target):
+                made = seal_segment(source, file.size, target, cipher, bench.progress)
+        except InputError:
+            # Its size was right when it was opened.
+            raise changed(file) from None
+        check_digest(file, made.plaintext_sha256)
+        os.fsync(target.fileno())
+    return made
 
 
-def _self_check(bench: Bench, target: Path, length: int, sha256: str, cipher: ContentCipher) -> None:
-    """What lies on the disk must decrypt to what was handed in; zero padding may follow it."""
-    file = bench.task.inputs[0]
-    sealed, opened = hashlib.sha256(), _Beginning(file.size)
-    with target.open("rb") as source:
-        unseal_segment(source, length, cipher, opened.update, [sealed.update], bench.progress)
-    if sealed.hexdigest() != sha256 or opened.hexdigest() != file.sha256:
-        raise WorkerError("The encrypted file does not decrypt to its input.", "Nothing was released; try again.")
-
-
-class _Beginning:
-    """SHA-256 over the first ``size`` bytes of what passes by."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._digest = hashlib.sha256()
-
-    def update(self, piece: memoryview) -> None:
-        self._digest.update(piece[: self._left])
-        self._left -= min(self._left, len(piece))
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+def _self_check(bench: Bench, file: InputFile, folder: WorkFolder, made: SegmentDigests, cipher: ContentCipher) -> None:
+    """Read the encrypted file back and compare what it decrypts to with the input; zero padding may follow."""
+    digest = hashlib.sha256()
+    with bench.open_input(file) as source, folder.read(ENCRYPTED) as encrypted:
+        content = ContentComparison(file, source)
+        # A changed byte may show as wrong padding first; the digest tells.
+        with suppress(ContainerError):
+            unseal_segment(encrypted, made.length, cipher, content.update, [digest.update], bench.progress)
+    if digest.hexdigest() != made.sha256:
+        raise IntegrityError(
+            "The encrypted file was changed on disk. Nothing was released.",
+            "Check the disk and which programs can write to the workspace, then request a new task.",
+        )
+    content.check()

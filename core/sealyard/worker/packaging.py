@@ -1,22 +1,24 @@
-"""Packaging: seal each firmware file, sign the header, and check the finished container as a device would."""
+"""Packaging: encrypt each firmware file, check the segments as a device would, and sign the header."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import os
-from pathlib import Path
+from contextlib import ExitStack
 from typing import BinaryIO
 
 from sealyard.containers.format import ContainerFormat, PackageShape
 from sealyard.containers.registry import container_format
 from sealyard.crypto.catalogue import container_input
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.errors import WorkerError
-from sealyard.model.jobs import Finished, Sealed, SealedSegment
+from sealyard.model.errors import ContainerError, InputError, IntegrityError
+from sealyard.model.jobs import Finished, RecordedSegment, Sealed
+from sealyard.worker.approved_inputs import ContentComparison, KeptContent, changed, check_digest
 from sealyard.worker.bench import Bench
 from sealyard.worker.durable import written_early
-from sealyard.worker.workplace import held
+from sealyard.worker.workplace import WorkFolder, held
 
 CONTAINER = "container"
 SEALED_AT_ONCE = 2
@@ -38,95 +40,145 @@ def shape_of(bench: Bench) -> PackageShape:
 
 
 async def package(bench: Bench) -> Finished:
-    """Makes the container of a packaging task, taking up what an earlier attempt left."""
+    """Make the container of a packaging task, continuing from what an earlier attempt recorded.
+
+    Everything is checked before the key is used: the inputs while they are read, and the segments by reading them
+    back. The signature is verified before it is written.
+    """
     packing = container_format(bench.task.format)
     shape = shape_of(bench)
+    certificate = bench.job.certificate
+    assert certificate is not None
     bench.progress.total = 2 * bench.task.total_bytes
-    async with held(bench.workplace) as place:
-        target = place / CONTAINER
+    async with held(bench.workplace) as folder:
         cipher = await bench.cipher()
-        segments = await _segments(bench, packing, shape, target, cipher)
+        segments, kept = await _segments(bench, packing, shape, folder, cipher)
         header = _header(bench, packing, shape, segments)
-        await bench.leave_to_sign(header, base64.b64encode(header).decode())
-        signer = await bench.signer()
-        signature = await signer.sign(container_input(shape.signing, header))
-        await asyncio.to_thread(_finish, packing, shape, target, header, signature)
-        return await asyncio.to_thread(_self_check, bench, packing, target, cipher)
+        digest = await asyncio.to_thread(_check_contents, bench, packing, folder, cipher, header, kept)
+        to_sign = container_input(shape.signing, header)
+        signature = await bench.sign(header, to_sign, base64.b64encode(header).decode())
+        size = await asyncio.to_thread(_finish, packing, shape, folder, header, signature, certificate)
+        digest.update(signature)
+        return Finished(task_id=bench.task.id, fence=bench.task.fence, sha256=digest.hexdigest(), size=size)
 
 
 async def _segments(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, target: Path, cipher: ContentCipher
-) -> tuple[SealedSegment, ...]:
-    target.touch(mode=0o600)
-    recorded = {each.index: each for each in bench.job.work.sealed}
+    bench: Bench, packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, cipher: ContentCipher
+) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
+    """The segments, and the indexes of those that an earlier attempt made."""
+    recorded = {segment.index: segment for segment in bench.job.work.sealed}
+    if not (recorded and folder.has(CONTAINER)):
+        _require_no_header(bench)
+        recorded = {}
+        folder.create(CONTAINER).close()
     slots = asyncio.Semaphore(SEALED_AT_ONCE)
+    kept: set[int] = set()
 
-    async def one(index: int) -> SealedSegment:
+    async def one(index: int) -> RecordedSegment:
         async with slots:
-            if index in recorded:
-                kept = await asyncio.to_thread(_keep, bench, packing, shape, target, recorded[index])
-                if kept is not None:
-                    return kept
-            segment = await asyncio.to_thread(_seal, bench, packing, shape, target, cipher, index)
+            segment = recorded.get(index)
+            if segment is not None and await asyncio.to_thread(_is_kept, bench, packing, shape, folder, segment):
+                kept.add(index)
+                return segment
+            _require_no_header(bench)
+            segment = await asyncio.to_thread(_seal, bench, packing, shape, folder, cipher, index)
             bench.say(Sealed(task_id=bench.task.id, fence=bench.task.fence, segment=segment))
             return segment
 
     async with asyncio.TaskGroup() as group:
         sealing = [group.create_task(one(index)) for index in range(len(bench.task.inputs))]
-    return tuple(each.result() for each in sealing)
+    return tuple(each.result() for each in sealing), frozenset(kept)
 
 
-def _keep(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, target: Path, segment: SealedSegment
-) -> SealedSegment | None:
-    """The recorded segment if the file still holds it; sealing it anew would be another signed input."""
-    with target.open("rb") as file:
-        if packing.sealed_as(shape, segment, file, bench.progress):
-            return segment
+def _require_no_header(bench: Bench) -> None:
+    """Encrypting a segment again after its header was recorded would be a second signed input."""
     if bench.job.work.header is not None:
-        raise WorkerError(
-            "What was about to be signed is not on the disk any more: a sealed segment has changed.",
-            "Check the disk, then ask again with a new task.",
+        raise IntegrityError(
+            "An encrypted segment was changed on disk after the package's header was recorded. Nothing was signed.",
+            "Check the disk and which programs can write to the workspace, then request a new task.",
         )
-    return None
+
+
+def _is_kept(
+    bench: Bench, packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, segment: RecordedSegment
+) -> bool:
+    """Whether the file still holds the recorded segment, so that it need not be encrypted again."""
+    check_digest(bench.task.inputs[segment.index], segment.plaintext_sha256)
+    with folder.read(CONTAINER) as file:
+        return packing.sealed_as(shape, segment, file, bench.progress)
 
 
 def _seal(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, target: Path, cipher: ContentCipher, index: int
-) -> SealedSegment:
-    with bench.open_input(bench.task.inputs[index]) as source, target.open("r+b") as file:
-        with written_early(file):
-            segment = packing.seal(shape, index, source, file, cipher, bench.progress)
-        _sync(file)
+    bench: Bench, packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, cipher: ContentCipher, index: int
+) -> RecordedSegment:
+    input_file = bench.task.inputs[index]
+    with bench.open_input(input_file) as source, folder.write(CONTAINER) as target:
+        try:
+            with written_early(target):
+                segment = packing.seal(shape, index, source, target, cipher, bench.progress)
+        except InputError:
+            # Its size was right when it was opened.
+            raise changed(input_file) from None
+        check_digest(input_file, segment.plaintext_sha256)
+        _sync(target)
     return segment
 
 
-def _header(bench: Bench, packing: ContainerFormat, shape: PackageShape, segments: tuple[SealedSegment, ...]) -> bytes:
-    if bench.job.work.header is not None:
-        return base64.b64decode(bench.job.work.header)
-    metadata = []
-    for each in bench.task.metadata:
-        with bench.open_input(each) as file:
-            metadata.append((each.name, file.read()))
-    return packing.header(shape, segments, metadata)
+def _header(
+    bench: Bench, packing: ContainerFormat, shape: PackageShape, segments: tuple[RecordedSegment, ...]
+) -> bytes:
+    """The header, from what this worker has verified; a recorded one must be the same."""
+    metadata = [(file.name, bench.read_input(file)) for file in bench.task.metadata]
+    header = packing.header(shape, segments, metadata)
+    recorded = bench.job.work.header
+    if recorded is not None and recorded != base64.b64encode(header).decode():
+        raise IntegrityError(
+            "The recorded header of the package is not the header of its contents. Nothing was signed.",
+            "Check which programs can write to the workspace, then request a new task.",
+        )
+    return header
 
 
-def _finish(packing: ContainerFormat, shape: PackageShape, target: Path, header: bytes, signature: bytes) -> None:
-    with target.open("r+b") as file:
+def _check_contents(
+    bench: Bench,
+    packing: ContainerFormat,
+    folder: WorkFolder,
+    cipher: ContentCipher,
+    header: bytes,
+    kept: frozenset[int],
+) -> hashlib._Hash:
+    """Read all segments back, as a device would, and compare what they decrypt to with the approved inputs.
+
+    A segment that this worker encrypted is compared with its input, which was hashed while it was read; for one of
+    an earlier worker, what it decrypts to is hashed. Returns the SHA-256 of header and segments.
+    """
+    with ExitStack() as stack:
+        checks = [
+            KeptContent(file) if index in kept else ContentComparison(file, stack.enter_context(bench.open_input(file)))
+            for index, file in enumerate(bench.task.inputs)
+        ]
+        target = stack.enter_context(folder.read(CONTAINER))
+        try:
+            digest = packing.check_contents(header, target, cipher, [check.update for check in checks], bench.progress)
+        except ContainerError as error:
+            raise IntegrityError(
+                f"The encrypted {error.part} was changed on disk. Nothing was signed.",
+                "Check the disk and which programs can write to the workspace, then request a new task.",
+            ) from error
+        for check in checks:
+            check.check()
+    return digest
+
+
+def _finish(
+    packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, header: bytes, signature: bytes, certificate: str
+) -> int:
+    """Write header and signature, check them as they are on disk, and return the size of the container."""
+    with folder.write(CONTAINER) as file:
         packing.finish(shape, file, header, signature)
         _sync(file)
-
-
-def _self_check(bench: Bench, packing: ContainerFormat, target: Path, cipher: ContentCipher) -> Finished:
-    """Opens the container with the certificate on record and compares what comes out with what went in."""
-    certificate = bench.job.certificate
-    assert certificate is not None
-    sizes = [each.size for each in bench.task.inputs]
-    with target.open("rb") as file:
-        found, digests = packing.digests(file, certificate.encode(), cipher, sizes, bench.progress)
-    if digests != tuple(each.sha256 for each in bench.task.inputs):
-        raise WorkerError("The finished container does not decrypt to its inputs.", "Nothing was released; try again.")
-    return Finished(task_id=bench.task.id, fence=bench.task.fence, sha256=found.sha256, size=found.size)
+        packing.check_signature(file, certificate.encode())
+        return file.seek(0, os.SEEK_END)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -40,7 +40,7 @@ async def prove_cipher(cipher: ContentCipher) -> None:
 def _there_and_back(cipher: ContentCipher) -> None:
     block = secrets.token_bytes(BLOCK_LENGTH)
     sealed, opened = io.BytesIO(), io.BytesIO()
-    length, _ = seal_segment(io.BytesIO(block), len(block), sealed, cipher, _untold)
+    length = seal_segment(io.BytesIO(block), len(block), sealed, cipher, _untold).length
     sealed.seek(0)
     unseal_segment(sealed, length, cipher, opened.write, (), _untold)
     if opened.getvalue() != block:

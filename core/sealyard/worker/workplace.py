@@ -1,4 +1,4 @@
-"""A task's folder on the disk, held by one worker at a time."""
+"""A task's folder on disk, locked by one worker at a time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,71 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from sealyard.files.regular import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
 
-@asynccontextmanager
-async def held(place: Path) -> AsyncIterator[Path]:
-    """``place`` under a lock. A worker of an engine that has just died may still hold it for a moment.
+class WorkFolder:
+    """Opens the files of one task's folder: relative to the folder, and never through a link.
 
-    Raises :class:`WorkerError` where the other one does not let go.
+    What :func:`sealyard.files.regular.open_regular` refuses raises :class:`IntegrityError` here too.
     """
-    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def create(self, name: str) -> BinaryIO:
+        """Create a file; one that an earlier attempt left under this name is removed first."""
+        if self.has(name):
+            os.close(open_regular(name, dir_fd=self._fd))
+            os.unlink(name, dir_fd=self._fd)
+        return os.fdopen(create_regular(name, dir_fd=self._fd), "r+b")
+
+    def read(self, name: str) -> BinaryIO:
+        return os.fdopen(open_regular(name, dir_fd=self._fd), "rb")
+
+    def write(self, name: str) -> BinaryIO:
+        """Open an existing file for reading and writing."""
+        return os.fdopen(open_regular(name, os.O_RDWR, dir_fd=self._fd), "r+b")
+
+    def has(self, name: str) -> bool:
+        """Whether something has this name, even if it is no file that could be opened."""
+        try:
+            os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def held(folder: Path) -> AsyncIterator[WorkFolder]:
+    """Lock the folder of a task. A worker of an engine that has just died may hold it for a moment longer.
+
+    Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
+    lock file was replaced by a link.
+    """
+    fd = open_directory(folder)
     try:
-        await _locked(lock)
-        yield place
+        lock = _open_lock(fd)
+        try:
+            await _locked(lock)
+            yield WorkFolder(fd)
+        finally:
+            os.close(lock)
     finally:
-        os.close(lock)
+        os.close(fd)
+
+
+def _open_lock(folder: int) -> int:
+    try:
+        return create_regular("lock", dir_fd=folder)
+    except FileExistsError:
+        return open_regular("lock", os.O_RDWR, dir_fd=folder)
 
 
 async def _locked(lock: int) -> None:

@@ -51,6 +51,7 @@ _CHANGES: dict[AuditChange, tuple[str, str]] = {
     AuditChange.REMOVED: ("∅", "$text-muted"),
     AuditChange.REFUSED: ("⊘", "$error"),
     AuditChange.FAILED: ("✗", "$error"),
+    AuditChange.CORRUPTED: ("‼", "$error"),
 }
 
 

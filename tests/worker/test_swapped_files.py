@@ -1,0 +1,342 @@
+"""Files that are swapped on disk after the approval: nothing is signed, and the error names the file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from attacks import Attack
+from worker_house import House, WorkerProcess, again
+
+from sealyard.model.errors import IntegrityError
+from sealyard.model.jobs import Broken, Finished, IntentAsked, Job, Permit, RecordedSegment, Run, Sealed
+from sealyard.model.tasks import InputFile
+
+Start = Callable[..., WorkerProcess]
+
+FIRMWARE = (b"approved firmware" * 3000, b"approved bootloader" * 1000)
+METADATA = b'{"version": "1.0.0"}'
+MESSAGE = b"approved message" * 500
+"""Too long to be kept in the task: it is stored as a file."""
+
+OTHERS = {
+    "equal size": lambda data: data.swapcase(),
+    "shorter": lambda data: data[:-1],
+    "longer": lambda data: data * 2,
+}
+
+PACKAGING_STEPS = ("_seal", "_header", "_check_contents", "_finish")
+SIGNED_STEPS = ("_finish",)
+"""Steps that run after everything was verified: what is swapped there is too late to matter."""
+
+
+@pytest.fixture
+def attack(house: House, tmp_path: Path) -> Attack:
+    return Attack(house, tmp_path)
+
+
+def package(house: House) -> Job:
+    return house.package(*FIRMWARE, metadata=(house.store(METADATA, "version.json"),))
+
+
+def stored(house: House, file: InputFile) -> Path:
+    return house.artifacts.input_path(file.sha256)
+
+
+def require_refused(end: Finished | Broken | object, name: str) -> None:
+    assert isinstance(end, Broken), end
+    assert end.error.code == IntegrityError.code
+    assert name in end.error.message
+    assert "othing was signed" in end.error.message
+    assert end.error.advice
+
+
+def write(path: Path, content: bytes) -> str:
+    """A statement that overwrites a file where it is."""
+    return f"Path({str(path)!r}).write_bytes({content!r})"
+
+
+# ---- swapped before the run
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("file", ["firmware", "metadata"])
+def test_package_with_input_swapped_before_the_run_is_refused(
+    house: House, start: Start, attack: Attack, file: str, other: Callable[[bytes], bytes]
+) -> None:
+    job = package(house)
+    swapped = job.task.inputs[1] if file == "firmware" else job.task.metadata[0]
+    path = stored(house, swapped)
+    path.write_bytes(other(path.read_bytes()))
+    require_refused(start("-c", attack.script()).unlocked(house).end(job), swapped.name)
+    assert attack.signed == []
+    assert house.intents == []
+    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_stored_message_swapped_before_the_run_is_refused(
+    house: House, start: Start, attack: Attack, other: Callable[[bytes], bytes]
+) -> None:
+    job = house.signing_of_stored(MESSAGE)
+    path = stored(house, job.task.inputs[0])
+    path.write_bytes(other(MESSAGE))
+    require_refused(start("-c", attack.script()).unlocked(house).end(job), "message.bin")
+    attack.require_no_signature_of(job, other(MESSAGE))
+    assert attack.signed == []
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_inline_message_swapped_in_the_job_is_refused(
+    house: House, start: Start, attack: Attack, other: Callable[[bytes], bytes]
+) -> None:
+    job = house.signing(b"approved message")
+    swapped = other(b"approved message")
+    job = with_input(job, inline=base64.b64encode(swapped).decode())
+    require_refused(start("-c", attack.script()).unlocked(house).end(job), "message")
+    attack.require_no_signature_of(job, swapped)
+    assert attack.signed == []
+
+
+def test_inline_message_that_is_not_base64_is_refused(house: House, worker: WorkerProcess) -> None:
+    require_refused(worker.end(with_input(house.signing(b"message"), inline="???")), "message")
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_encryption_of_swapped_file_is_refused(
+    house: House, worker: WorkerProcess, other: Callable[[bytes], bytes]
+) -> None:
+    job = house.encryption(FIRMWARE[0])
+    stored(house, job.task.inputs[0]).write_bytes(other(FIRMWARE[0]))
+    require_refused(worker.end(job), "firmware.bin")
+    assert not list((house.places.artifacts / "results").iterdir())
+
+
+# ---- swapped during the run
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", PACKAGING_STEPS)
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("file", ["firmware", "metadata"])
+def test_input_swapped_during_packaging_is_never_signed(
+    house: House, start: Start, attack: Attack, file: str, other: Callable[[bytes], bytes], step: str, moment: str
+) -> None:
+    job = package(house)
+    swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
+    path = stored(house, swapped)
+    unapproved = other(path.read_bytes())
+    worker = start("-c", attack.script(f"packaging.{step}", **{moment: write(path, unapproved)})).unlocked(house)
+    end = worker.end(job)
+    if isinstance(end, Broken):
+        require_refused(end, swapped.name)
+        assert attack.signed == []
+    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+
+
+@pytest.mark.parametrize("step", PACKAGING_STEPS)
+def test_segment_swapped_during_packaging_is_never_signed(
+    house: House, start: Start, attack: Attack, step: str
+) -> None:
+    job = package(house)
+    flip = f"os.pwrite(os.open({str(house.work(job.task, 'container'))!r}, os.O_RDWR), b'swapped!', 5000)"
+    end = start("-c", attack.script(f"packaging.{step}", before=flip)).unlocked(house).end(job)
+    if step in SIGNED_STEPS or step == "_seal":
+        assert isinstance(end, Finished | Broken)
+    else:
+        require_refused(end, "segment 0")
+        assert attack.signed == []
+
+
+def test_segment_of_encryption_task_swapped_during_the_run_is_refused(
+    house: House, start: Start, attack: Attack
+) -> None:
+    job = house.encryption(FIRMWARE[0])
+    flip = f"os.pwrite(os.open({str(house.work(job.task, 'encrypted'))!r}, os.O_RDWR), b'swapped!', 5000)"
+    end = start("-c", attack.script("encrypting._seal", after=flip)).unlocked(house).end(job)
+    assert isinstance(end, Broken)
+    assert end.error.code == IntegrityError.code
+
+
+def test_stored_message_swapped_while_the_worker_asks_is_not_signed(house: House, start: Start, attack: Attack) -> None:
+    """The bytes that were verified are signed, not the file."""
+    job = house.signing_of_stored(MESSAGE)
+    worker = start("-c", attack.script()).unlocked(house)
+    worker.send(Run(job=job))
+    worker.next(IntentAsked)
+    stored(house, job.task.inputs[0]).write_bytes(MESSAGE.swapcase())
+    worker.send(Permit(task_id=job.task.id, fence=job.task.fence))
+    worker.next(Finished)
+    assert attack.signed == [MESSAGE]
+
+
+# ---- swapped after a crash
+
+
+@pytest.mark.parametrize("step", PACKAGING_STEPS)
+@pytest.mark.parametrize("file", ["firmware", "metadata"])
+def test_input_swapped_after_a_crash_is_never_signed(
+    house: House, start: Start, attack: Attack, file: str, step: str
+) -> None:
+    job = package(house)
+    sealed, intent = run_until_crash(start("-c", attack.script(f"packaging.{step}", after="os._exit(9)")), house, job)
+    swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
+    path = stored(house, swapped)
+    unapproved = path.read_bytes().swapcase()
+    path.write_bytes(unapproved)
+    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=sealed, intent=intent))
+    if file == "metadata" or not sealed:
+        require_refused(end, swapped.name)
+    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+
+
+def test_recorded_header_of_other_metadata_is_refused(house: House, start: Start, attack: Attack) -> None:
+    job = package(house)
+    sealed, intent = run_until_intent(start().unlocked(house), job)
+    assert intent.header is not None
+    other = base64.b64decode(intent.header).replace(b"1.0.0", b"6.6.6")
+    forged = msgspec.structs.replace(
+        intent, header=base64.b64encode(other).decode(), sha256=hashlib.sha256(other).hexdigest()
+    )
+    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=sealed, intent=forged))
+    require_refused(end, "recorded header")
+    assert attack.signed == []
+    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+
+
+@pytest.mark.parametrize("header", [b"", b"any bytes at all", b"Bosch_SE"])
+def test_recorded_header_of_any_bytes_is_refused(house: House, start: Start, attack: Attack, header: bytes) -> None:
+    job = package(house)
+    sealed, intent = run_until_intent(start().unlocked(house), job)
+    forged = msgspec.structs.replace(
+        intent, header=base64.b64encode(header).decode(), sha256=hashlib.sha256(header).hexdigest()
+    )
+    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=sealed, intent=forged))
+    require_refused(end, "recorded header")
+    assert attack.signed == []
+
+
+@pytest.mark.parametrize("claims_approved", [False, True], ids=["own digest", "approved digest"])
+def test_recorded_segments_of_other_firmware_are_refused(
+    house: House, start: Start, attack: Attack, claims_approved: bool
+) -> None:
+    """The container and its records are those of another package, encrypted with the right key."""
+    job = package(house)
+    unapproved = tuple(content.swapcase() for content in FIRMWARE)
+    other = house.package(*unapproved, metadata=job.task.metadata)
+    sealed, _ = run_until_intent(start().unlocked(house), other)
+    house.work(job.task, "container").write_bytes(house.work(other.task, "container").read_bytes())
+    records = [claiming(job, each) if claims_approved else each for each in sealed]
+    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=records))
+    require_refused(end, "firmware.bin")
+    assert attack.signed == []
+    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+
+
+# ---- links
+
+
+@pytest.mark.parametrize("step", PACKAGING_STEPS)
+def test_hard_link_to_the_container_never_holds_an_unapproved_signature(
+    house: House, start: Start, attack: Attack, step: str
+) -> None:
+    job = package(house)
+    container, link = house.work(job.task, "container"), house.places.artifacts / "hidden"
+    script = attack.script(f"packaging.{step}", before=f"Path({str(link)!r}).hardlink_to({str(container)!r})")
+    end = start("-c", script).unlocked(house).end(job)
+    assert isinstance(end, Broken)
+    assert end.error.code == IntegrityError.code
+    assert "hard link" in end.error.message
+    if step not in SIGNED_STEPS:
+        assert attack.signed == []
+    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+
+
+@pytest.mark.parametrize("name", ["container", "lock"])
+def test_symbolic_link_in_the_work_folder_is_not_followed(
+    house: House, start: Start, attack: Attack, tmp_path: Path, name: str
+) -> None:
+    job = package(house)
+    outside = tmp_path / "outside.txt"
+    outside.write_bytes(b"not ours")
+    house.work(job.task, name).symlink_to(outside)
+    end = start("-c", attack.script()).unlocked(house).end(job)
+    assert isinstance(end, Broken)
+    assert end.error.code == IntegrityError.code
+    assert "symbolic link" in end.error.message
+    assert outside.read_bytes() == b"not ours"
+    assert attack.signed == []
+
+
+def test_work_folder_that_is_a_symbolic_link_is_refused(house: House, worker: WorkerProcess, tmp_path: Path) -> None:
+    job = package(house)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    house.artifacts.work_path(job.task.id).rmdir()
+    (house.places.artifacts / "work" / job.task.id).symlink_to(outside)
+    end = worker.end(job)
+    assert isinstance(end, Broken)
+    assert end.error.code == IntegrityError.code
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("make_link", [os.symlink, os.link])
+@pytest.mark.parametrize("file", ["firmware", "metadata"])
+def test_input_that_is_a_link_is_refused(
+    house: House, start: Start, attack: Attack, tmp_path: Path, file: str, make_link: Callable[[Path, Path], None]
+) -> None:
+    """Even one with the approved bytes: what it leads to can change between two reads."""
+    job = package(house)
+    path = stored(house, job.task.inputs[0] if file == "firmware" else job.task.metadata[0])
+    moved = tmp_path / "moved"
+    path.rename(moved)
+    make_link(moved, path)
+    end = start("-c", attack.script()).unlocked(house).end(job)
+    assert isinstance(end, Broken)
+    assert end.error.code == IntegrityError.code
+    assert attack.signed == []
+
+
+def test_input_that_is_a_fifo_is_refused(house: House, worker: WorkerProcess) -> None:
+    job = package(house)
+    path = stored(house, job.task.inputs[0])
+    path.unlink()
+    os.mkfifo(path)
+    end = worker.end(job)
+    assert isinstance(end, Broken)
+    assert end.error.code == IntegrityError.code
+
+
+# ---- parts
+
+
+def with_input(job: Job, **changes: object) -> Job:
+    file = msgspec.structs.replace(job.task.inputs[0], **changes)
+    return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, inputs=(file,)))
+
+
+def claiming(job: Job, sealed: Sealed) -> Sealed:
+    """The record, with the digest of the input that was approved."""
+    segment: RecordedSegment = sealed.segment
+    approved = job.task.inputs[segment.index].sha256
+    return msgspec.structs.replace(sealed, segment=msgspec.structs.replace(segment, plaintext_sha256=approved))
+
+
+def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[Sealed], IntentAsked]:
+    worker.send(Run(job=job))
+    intent = worker.next(IntentAsked)
+    worker.process.kill()
+    worker.process.wait()
+    return worker.heard_of(Sealed), intent
+
+
+def run_until_crash(worker: WorkerProcess, house: House, job: Job) -> tuple[list[Sealed], IntentAsked | None]:
+    """What the engine has recorded when the worker ends itself in the middle of the job."""
+    worker.unlocked(house).run_until_exit(job)
+    intents = worker.heard_of(IntentAsked)
+    return worker.heard_of(Sealed), intents[0] if intents else None
