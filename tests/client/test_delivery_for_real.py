@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from workspace_on_disk import DEVELOPER, OWNER, create_workspace, open_client
 
 from sealyard.client.download_state import DownloadState
 from sealyard.client.downloads import Checked, DownloadEvent, Downloads, Outcome
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.watching import Rule, Submitted, WatchEvent, WatchFolder
 from sealyard.engine.clock import SystemClock
-from sealyard.engine.founding import found_workspace
-from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.audit import AuditChange, AuditFilter
 from sealyard.model.errors import ResultGoneError
-from sealyard.model.requests import DeviceRequest, EncryptionRequest
+from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import Task, Verdict
-from sealyard.model.workspace import KeyStore, Places
 
-ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
-PASSPHRASE = "only for this test"
 FIRMWARE = bytes(range(256)) * 4096
 DAY = timedelta(days=1)
 
@@ -42,38 +36,8 @@ class MovableClock(SystemClock):
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
 
-    async def found() -> None:
-        await found_workspace(
-            Places(folder),
-            name="factory",
-            administrator=ADMIN,
-            key_store=KeyStore.PASSPHRASE,
-            passphrase=PASSPHRASE,
-        )
-        async with engine(folder) as admin:
-            for each in (DEVELOPER, OWNER):
-                await admin.add_subject(each)
-            await admin.create_device(
-                DeviceRequest(
-                    name="door",
-                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                    signing=SigningAlgorithm.ED25519,
-                    use=(DEVELOPER,),
-                    approve=(OWNER,),
-                )
-            )
-
-    asyncio.run(found())
+    asyncio.run(create_workspace(folder))
     return folder
-
-
-@asynccontextmanager
-async def engine(folder: Path, clock: MovableClock | None = None) -> AsyncIterator[EmbeddedClient]:
-    client = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1, clock=clock)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def encrypted(client: EmbeddedClient, source: Path) -> Task:
@@ -92,7 +56,7 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
     (drop / "firmware.bin").write_bytes(FIRMWARE)
 
     async def main() -> None:
-        async with engine(workspace) as admin:
+        async with open_client(workspace) as admin:
             developer, owner = admin.as_subject(DEVELOPER), admin.as_subject(OWNER)
             dropped: asyncio.Queue[WatchEvent] = asyncio.Queue()
             arrived: asyncio.Queue[DownloadEvent] = asyncio.Queue()
@@ -122,7 +86,7 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
             await asyncio.gather(*running, return_exceptions=True)
             page = await admin.audit(AuditFilter(change=AuditChange.DOWNLOADED))
             assert [entry.author for entry in page.entries] == [DEVELOPER]
-        async with engine(workspace) as admin:
+        async with open_client(workspace) as admin:
             assert await downloads_of(admin.as_subject(DEVELOPER), tmp_path).fetch_all() == ()
 
     asyncio.run(asyncio.wait_for(main(), 60))
@@ -136,10 +100,10 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
     source.write_bytes(FIRMWARE)
 
     async def main() -> None:
-        async with engine(workspace, clock) as admin:
+        async with open_client(workspace, clock) as admin:
             developer = admin.as_subject(DEVELOPER)
             made = [await encrypted(developer, source) for _ in range(2)]
-        async with engine(workspace, clock) as admin:
+        async with open_client(workspace, clock) as admin:
             developer = admin.as_subject(DEVELOPER)
             downloads = downloads_of(developer, tmp_path)
             first, second = await downloads.pending()

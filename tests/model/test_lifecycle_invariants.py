@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from task_maker import LATER, NOW, after, approved, lease, package, running, scheduled, waiting
+from task_maker import NOW, SCHEDULED, after, approved, lease, package, running, scheduled, waiting
 
-from sealyard.model import lifecycle
 from sealyard.model.errors import InvariantError
 from sealyard.model.happenings import Cancelled, IntentRecorded, LeaseLost, Withdrawn
 from sealyard.model.lifecycle import check_change, check_key_use, transition_error
-from sealyard.model.tasks import StatusChange, Task, TaskStatus
+from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
 
 S = TaskStatus
 SHA256 = "cc" * 32
@@ -38,13 +37,9 @@ def test_check_change_from_final_status_raises(status: TaskStatus) -> None:
 
 
 def test_check_change_with_overridden_withdrawal_raises() -> None:
-    stale = after(approved(), lifecycle_scheduled())
+    stale = after(approved(), SCHEDULED)
     with pytest.raises(InvariantError, match="history"):
         check_change(after(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale)
-
-
-def lifecycle_scheduled() -> lifecycle.Scheduled:
-    return lifecycle.Scheduled(execution_expires_at=LATER)
 
 
 CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
@@ -57,7 +52,7 @@ CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
     "lost intent": (intended, lambda task: msgspec.structs.replace(task, intent=None)),
     "other intent": (
         intended,
-        lambda task: msgspec.structs.replace(task, intent=msgspec.structs.replace(task.intent, sha256="dd" * 32)),
+        lambda task: msgspec.structs.replace(task, intent=Intent(sha256="dd" * 32, fence=1, at=NOW)),
     ),
 }
 

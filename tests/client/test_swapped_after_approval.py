@@ -1,0 +1,78 @@
+"""The real engine and worker: what is swapped on disk between approval and run is not signed, and the task says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+from workspace_on_disk import DEVELOPER, DEVICE, OWNER, create_workspace, open_client
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.containers.se1 import SE1
+from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.errors import IntegrityError
+from sealyard.model.requests import PackageRequest, SigningRequest
+from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.workspace import Places
+from sealyard.storage.artifacts import FileArtifacts
+
+FIRMWARE = bytes(range(256)) * 4096
+METADATA = b'{"version": "1.0.0"}'
+MESSAGE = b"release manifest" * 1000
+
+Make = Callable[[EmbeddedClient, Path], Coroutine[None, None, Task]]
+
+
+async def package(client: EmbeddedClient, folder: Path) -> Task:
+    developer = client.as_subject(DEVELOPER)
+    (folder / "firmware.bin").write_bytes(FIRMWARE)
+    (folder / "version.json").write_bytes(METADATA)
+    request = PackageRequest(
+        config=DEVICE,
+        firmware=(await developer.upload(folder / "firmware.bin"),),
+        metadata=(await developer.upload(folder / "version.json"),),
+    )
+    return await developer.create_package(request)
+
+
+async def signing(client: EmbeddedClient, _folder: Path) -> Task:
+    return await client.as_subject(DEVELOPER).create_signing(
+        SigningRequest(config=DEVICE, message=MESSAGE, file_name="manifest.bin")
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "content", "name"),
+    [(package, FIRMWARE, "firmware.bin"), (package, METADATA, "version.json"), (signing, MESSAGE, "manifest.bin")],
+    ids=["firmware", "metadata", "stored message"],
+)
+@pytest.mark.parametrize("size", [0, 1], ids=["equal size", "longer"])
+def test_input_swapped_after_approval_fails_the_task(
+    tmp_path: Path, make: Make, content: bytes, name: str, size: int
+) -> None:
+    asyncio.run(swap_after_approval(tmp_path, make, content, name, size))
+
+
+async def swap_after_approval(tmp_path: Path, make: Make, content: bytes, name: str, size: int) -> None:
+    workspace = tmp_path / "workspace"
+    await create_workspace(workspace)
+    async with open_client(workspace, work=False) as client:
+        task = await make(client, tmp_path)
+        await client.as_subject(OWNER).decide(task.id, Verdict.APPROVED)
+    unapproved = content[:-1] + b"!" + b"!" * size
+    (stored,) = (file for file in (*task.inputs, *task.metadata) if file.name == name)
+    FileArtifacts(Places(workspace).artifacts).input_path(stored.sha256).write_bytes(unapproved)
+    async with open_client(workspace) as client:
+        await client.idle()
+        failed = await client.task(task.id)
+        entries = (await client.audit(AuditFilter(change=AuditChange.CORRUPTED))).entries
+        await client.verify_audit()
+    assert (failed.status, failed.reason_code, failed.result) == (TaskStatus.FAILED, IntegrityError.code, None)
+    assert name in failed.reason
+    assert "Nothing was signed" in failed.reason
+    assert "upload the file again" in failed.reason
+    assert [entry.resource for entry in entries] == [f"TASK:{task.id}"]
+    assert not [path for path in workspace.rglob("*") if path.is_file() and SE1.magic in path.read_bytes()]
+    assert not Places(workspace).intents.exists()

@@ -1,0 +1,51 @@
+"""A workspace on disk with people and one device configuration, and clients over the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.engine.founding import found_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.clock import Clock
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, Places
+
+ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
+PASSPHRASE = "only for this test"
+DEVICE = "door"
+
+
+async def create_workspace(folder: Path) -> None:
+    await found_workspace(
+        Places(folder),
+        name="factory",
+        administrator=ADMIN,
+        key_store=KeyStore.PASSPHRASE,
+        passphrase=PASSPHRASE,
+    )
+    async with open_client(folder) as admin:
+        for subject in (DEVELOPER, OWNER):
+            await admin.add_subject(subject)
+        await admin.create_device(
+            DeviceRequest(
+                name=DEVICE,
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEVELOPER,),
+                approve=(OWNER,),
+            )
+        )
+
+
+@asynccontextmanager
+async def open_client(folder: Path, clock: Clock | None = None, *, work: bool = True) -> AsyncIterator[EmbeddedClient]:
+    client = await EmbeddedClient.open(
+        folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1, clock=clock, work=work
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
