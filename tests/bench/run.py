@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import application, growth, memory, rates, server, throughput
+from tests.bench import application, growth, memory, rates, server, throughput, verification
 
 MEASUREMENTS = {
     "throughput": throughput.rows,
+    "verification": verification.rows,
     "memory": memory.rows,
     "rates": rates.rows,
     "growth": growth.rows,

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from sealyard.model.tasks import Task, TaskStatus, Verdict
 
 REQUESTER = "USER:developer"
 APPROVER = "USER:owner"
+REVIEWER = "USER:reviewer"
+"""May approve too, and rejects what the approver may be approving at the same time."""
+
 CONFIG = "gateway"
 
 Command = dict[str, Any]
@@ -34,9 +38,13 @@ class EngineProcess:
         self._client = client
         self._requester = client.as_subject(REQUESTER)
         self._approver = client.as_subject(APPROVER)
+        self._reviewer = client.as_subject(REVIEWER)
         self._commands: dict[str, Callable[[Command], Awaitable[dict[str, Any]]]] = {
             "create": self._create,
             "approve": self._approve,
+            "withdraw": partial(self._stop, lambda task: self._requester.withdraw(task, "wrong file")),
+            "reject": partial(self._stop, lambda task: self._reviewer.decide(task, Verdict.REJECTED, "wrong file")),
+            "cancel": partial(self._stop, self._requester.cancel),
             "unended": self._unended,
             "close": self._close,
         }
@@ -85,6 +93,15 @@ class EngineProcess:
         except ConflictError:
             task = await self._approver.task(command["task"])
         return {"task": task.id, "status": task.status}
+
+    async def _stop(self, stop: Callable[[str], Awaitable[Task]], command: Command) -> dict[str, Any]:
+        """Withdraw, reject or cancel a task; ``stopped`` says whether that was done."""
+        try:
+            task = await stop(command["task"])
+        except ConflictError:
+            task = await self._client.task(command["task"])
+            return {"task": task.id, "status": task.status, "stopped": False}
+        return {"task": task.id, "status": task.status, "stopped": True}
 
     async def _unended(self, command: Command) -> dict[str, Any]:
         statuses = [each for each in TaskStatus if not each.ended]

@@ -6,7 +6,7 @@ import base64
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -26,6 +26,14 @@ SETTLE_SECONDS = 30.0
 END_SECONDS = 180.0
 ENDED = ("DONE", "FAILED", "CANCELLED")
 
+STOPPED = 0.3
+"""The part of tasks that somebody tries to stop."""
+
+STOPS = {"packaging": ("withdraw", "reject", "cancel"), "signing": ("withdraw", "reject", "cancel")}
+"""By kind of task; an encryption task can only be cancelled."""
+
+STOP_AT = ("CREATED", "WAITING", "APPROVED", "SCHEDULED", "RUNNING")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -34,6 +42,11 @@ class Wanted:
     kind: str
     files: tuple[Path, ...] = ()
     message: bytes = b""
+    stop: str = ""
+    """``withdraw``, ``reject`` or ``cancel``: sent in a race with the approval, or with what follows it."""
+
+    stop_at: str = ""
+    """The status of the task that the stop is sent at."""
 
 
 @dataclass
@@ -46,6 +59,8 @@ class Storm:
     wanted: dict[str, Wanted] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
     """Token to task id, once the engine has said so."""
+    stopped: dict[str, float] = field(default_factory=dict)
+    """Task id to the time (seconds since the epoch) at which its stop was seen to be acknowledged."""
     open: set[str] = field(default_factory=set)
     """Tokens of tasks not yet seen to have ended."""
     engine_kills: int = 0
@@ -129,6 +144,13 @@ class Storm:
             self._create(engine, token)
 
     def _something(self) -> Wanted:
+        wanted = self._some_task()
+        if self.random.random() >= STOPPED:
+            return wanted
+        stop = self.random.choice(STOPS.get(wanted.kind, ("cancel",)))
+        return replace(wanted, stop=stop, stop_at=self.random.choice(STOP_AT))
+
+    def _some_task(self) -> Wanted:
         kind = self.random.choice(("packaging", "packaging", "packaging", "encryption", "signing"))
         match kind:
             case "packaging":
@@ -154,14 +176,27 @@ class Storm:
         if "token" in line:
             token, task_id = line["token"], line["task"]
             assert self.accepted.setdefault(token, task_id) == task_id, "one token, two tasks"
-            if self.wanted[token].kind != "encryption":
-                self._approve(engine, task_id)
+            wanted = self.wanted[token]
+            if wanted.kind != "encryption":
+                self._send(engine, "approve", task_id)
+            if wanted.stop and wanted.stop_at in ("CREATED", "WAITING"):
+                self._send(engine, wanted.stop, task_id)
+        if line.get("stopped"):
+            self.stopped.setdefault(line["task"], time.time())
+        if line.get("status") in ("APPROVED", "SCHEDULED", "RUNNING"):
+            self._stop_at(engine, line["task"], line["status"])
         if line.get("status") in ENDED:
             self.open -= {token for token, task_id in self.accepted.items() if task_id == line["task"]}
 
-    def _approve(self, engine: KilledEngine, task_id: str) -> None:
+    def _stop_at(self, engine: KilledEngine, task_id: str, status: str) -> None:
+        for token, accepted in self.accepted.items():
+            wanted = self.wanted[token]
+            if accepted == task_id and wanted.stop and wanted.stop_at == status:
+                self._send(engine, wanted.stop, task_id)
+
+    def _send(self, engine: KilledEngine, act: str, task_id: str) -> None:
         try:
-            engine.send("approve", task=task_id)
+            engine.send(act, task=task_id)
         except BrokenPipeError:
             # The engine is dead; the next one is asked.
             return

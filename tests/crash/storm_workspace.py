@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine_process import APPROVER, CONFIG, REQUESTER
+from engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
 from server_process import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
@@ -27,10 +27,12 @@ async def found(places: Places, key: Path) -> tuple[bytes, dict[str, str]]:
     )
     client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
     try:
-        for subject in (REQUESTER, APPROVER):
+        for subject in (REQUESTER, APPROVER, REVIEWER):
             await client.add_subject(subject)
         await client.create_device(
-            DeviceRequest(name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER,))
+            DeviceRequest(
+                name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER, REVIEWER)
+            )
         )
         await client.export_device_key(CONFIG, key, confirmed=True)
         tokens = {

@@ -50,6 +50,7 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     asyncio.run(_judge(places, storm, verdict))
     sys.stdout.write(f"{verdict.made_again} signatures were lost and made again\n")
     assert storm.kills >= KILLS
+    assert storm.stopped, "no withdrawal, rejection or cancellation was acknowledged"
     assert not still_there(with_in_environment(f"{MARK}={places.root}"), LEAVE_SECONDS)
     shutil.rmtree(tmp_path)
 
@@ -59,9 +60,9 @@ async def _judge(places: Places, storm: Storm, verdict: Verdict) -> None:
     try:
         tasks = await _all_tasks(client)
         report = await client.verify_audit()
-        verdict.check_accepted(tasks, storm.accepted, storm.wanted)
-        verdict.check_signed_once(tasks)
-        verdict.check_told_once(tasks)
+        verdict.check_accepted(tasks, storm.accepted, storm.wanted, storm.stopped)
+        verdict.check_signed_once(tasks, storm.stopped)
+        verdict.check_trails(tasks)
         verdict.check_nothing_left(tasks)
         await verdict.check_results(client, tasks, storm.wanted)
         assert report.unsealed == 0
@@ -86,4 +87,5 @@ def _file(path: Path, content: bytes) -> Path:
 
 
 def _told(storm: Storm) -> str:
-    return f"{storm.engine_kills} engines and {storm.worker_kills} workers killed over {len(storm.accepted)} tasks"
+    kills = f"{storm.engine_kills} engines and {storm.worker_kills} workers killed"
+    return f"{kills} over {len(storm.accepted)} tasks, {len(storm.stopped)} stopped"

@@ -145,9 +145,9 @@ async def _judge(places: Places, work: Work, verdict: Verdict) -> None:
         page = await client.tasks(TaskFilter(), limit=1000)
         tasks = {each.id: each for each in page.tasks}
         report = await client.verify_audit()
-        verdict.check_accepted(tasks, work.accepted, work.wanted)
-        verdict.check_signed_once(tasks)
-        verdict.check_told_once(tasks)
+        verdict.check_accepted(tasks, work.accepted, work.wanted, {})
+        verdict.check_signed_once(tasks, {})
+        verdict.check_trails(tasks)
         verdict.check_nothing_left(tasks)
         await verdict.check_results(client, tasks, work.wanted)
         assert report.unsealed == 0

@@ -9,6 +9,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+from audit_trail import require_path
 from storm import Wanted
 
 from sealyard.audit.reader import AuditReader
@@ -20,7 +21,7 @@ from sealyard.crypto.ciphers import RawContentCipher
 from sealyard.crypto.segments import unseal_segment
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditChange, AuditEntry
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import Places
 
@@ -38,25 +39,37 @@ class Verdict:
         self._signing = signing
         self.made_again = 0
 
-    def check_accepted(self, tasks: dict[str, Task], accepted: dict[str, str], wanted: dict[str, Wanted]) -> None:
-        """Nothing accepted is lost, nothing is there twice, and all of it was done."""
+    def check_accepted(
+        self, tasks: dict[str, Task], accepted: dict[str, str], wanted: dict[str, Wanted], stopped: dict[str, float]
+    ) -> None:
+        """Nothing accepted is lost, nothing is there twice, and all of it was done or, where asked for, stopped.
+
+        ``stopped``: when the withdrawal, rejection or cancellation of a task was acknowledged.
+        """
         assert len(tasks) == len(set(accepted.values())) == len(accepted)
         for token, task_id in accepted.items():
             task = tasks[task_id]
             assert task.client_token == token
             assert task.kind.value == wanted[token].kind
-            assert task.status is TaskStatus.DONE, f"{task.id} is {task.status}: {task.reason}"
+            if task_id in stopped or (wanted[token].stop and task.status is TaskStatus.CANCELLED):
+                assert task.status is TaskStatus.CANCELLED, f"{task.id} was stopped, and is {task.status}"
+                assert task.result is None
+            else:
+                assert task.status is TaskStatus.DONE, f"{task.id} is {task.status}: {task.reason}"
 
-    def check_signed_once(self, tasks: dict[str, Task]) -> None:
-        """By the worker's own log: one input for each task, and no use of a key that is not in the audit log."""
+    def check_signed_once(self, tasks: dict[str, Task], stopped: dict[str, float]) -> None:
+        """By the worker's own log: one input for each task, no use of a key that is not in the audit log, and none
+        after the task was stopped.
+        """
         inputs: dict[str, list[str]] = defaultdict(list)
         for line in self._places.intents.read_bytes().splitlines():
             intent = json.loads(line)
             inputs[intent["task"]].append(intent["sha256"])
+            assert intent["at"] < stopped.get(intent["task"], intent["at"] + 1), f"{intent['task']} signed after a stop"
         uses = self._key_uses()
-        signed = {each.id for each in tasks.values() if each.kind is not TaskKind.ENCRYPTION}
-        assert inputs.keys() == uses.keys() == signed
-        for task_id in signed:
+        signed = {task.id for task in tasks.values() if task.kind is not TaskKind.ENCRYPTION and task.result}
+        assert signed <= inputs.keys() <= uses.keys()
+        for task_id in uses:
             digests = [digest for digest, _ in uses[task_id]]
             intent = tasks[task_id].intent
             assert intent is not None
@@ -70,6 +83,8 @@ class Verdict:
     async def check_results(self, client: EmbeddedClient, tasks: dict[str, Task], wanted: dict[str, Wanted]) -> None:
         """Each result, as a stranger with the certificate and the device's key would judge it."""
         for task in tasks.values():
+            if task.status is not TaskStatus.DONE:
+                continue
             assert task.client_token is not None
             want = wanted[task.client_token]
             match task.kind:
@@ -108,24 +123,21 @@ class Verdict:
         public_key = load_certificate(certificate.encode()).public_key
         assert verify(public_key, self._signing, wanted.message, signature, prehashed=False)
 
-    def check_told_once(self, tasks: dict[str, Task]) -> None:
-        """Each task was created once and ended once, by the audit log."""
-        created: dict[str, int] = defaultdict(int)
-        ended: dict[str, int] = defaultdict(int)
+    def check_trails(self, tasks: dict[str, Task]) -> None:
+        """Each task was created once and ended once, by the audit log, on a path of the life cycle."""
+        entries: dict[str, list[AuditEntry]] = defaultdict(list)
         for entry in AuditReader(self._places.audit).all_entries():
-            task_id = entry.resource.removeprefix("TASK:")
-            if entry.change is AuditChange.CREATED and task_id in tasks:
-                created[task_id] += 1
-            if entry.change is AuditChange.STATUS_CHANGED and (entry.new_value or {}).get("status") == "DONE":
-                ended[task_id] += 1
-        assert created == ended == dict.fromkeys(tasks, 1)
+            entries[entry.resource.removeprefix("TASK:")].append(entry)
+        for task in tasks.values():
+            require_path(task, entries[task.id])
+            assert [entry.change for entry in entries[task.id]].count(AuditChange.CREATED) == 1
 
     def check_nothing_left(self, tasks: dict[str, Task]) -> None:
         artifacts = self._places.artifacts
         assert not list((artifacts / "work").iterdir())
         assert not [each for each in (artifacts / "inputs").rglob("*") if each.is_file()]
         assert not list((artifacts / "incoming").iterdir())
-        with_file = {each.id for each in tasks.values() if each.kind is not TaskKind.SIGNING}
+        with_file = {task.id for task in tasks.values() if task.result and task.result.signature is None}
         assert {each.name for each in (artifacts / "results").iterdir()} == with_file
 
     def _key_uses(self) -> dict[str, list[tuple[str, str]]]:

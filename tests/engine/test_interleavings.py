@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import combinations_with_replacement, pairwise
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
+from audit_trail import require_path
 from explorer import schedules
 from house import OWNER
 from stepped_house import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
 
 from sealyard.model.access import device_resource
-from sealyard.model.audit import AuditChange
 from sealyard.model.errors import ConflictError, NotAllowedError, NotFoundError, StorageError
-from sealyard.model.lifecycle import NEXT
 from sealyard.model.tasks import TaskStatus, Verdict
 
 pytestmark = pytest.mark.anyio
@@ -32,11 +31,6 @@ SEED = 20261129
 
 S = TaskStatus
 PAIRS = list(combinations_with_replacement(ACTS, 2))
-STATUS_OF_CHANGE = {
-    AuditChange.REJECTED: S.CANCELLED,
-    AuditChange.WITHDRAWN: S.CANCELLED,
-    AuditChange.CANCELLED: S.CANCELLED,
-}
 
 
 @pytest.mark.parametrize("failures", [0, 1], ids=["durable", "one-failure"])
@@ -76,30 +70,4 @@ def judge(play: Play) -> None:
     for outcome in play.outcomes:
         assert outcome.error is None or isinstance(outcome.error, possible), outcome
     assert task.status not in (S.CREATED, S.APPROVED, S.RUNNING), f"the task is left {task.status}"
-    judge_trail(play)
-
-
-def judge_trail(play: Play) -> None:
-    """The audit trail is a path of the life cycle, and the task's own history is the same path."""
-    path = [S.CREATED]
-    entries = play.entries()
-    assert entries[0].change is AuditChange.CREATED
-    for entry, following in pairwise([*entries, None]):
-        assert entry is not None
-        match entry.change:
-            case AuditChange.STATUS_CHANGED:
-                status = S((entry.new_value or {})["status"])
-                assert status in NEXT[path[-1]], f"{status} after {path}"
-                path.append(status)
-            case AuditChange.KEY_USED:
-                assert path[-1] is S.RUNNING
-            case AuditChange.REJECTED | AuditChange.WITHDRAWN | AuditChange.CANCELLED:
-                assert following is not None
-                assert following.new_value == {"status": STATUS_OF_CHANGE[entry.change].value}
-            case AuditChange.APPROVED:
-                assert path[-1] is S.WAITING
-            case AuditChange.FAILED | AuditChange.REFUSED | AuditChange.CREATED:
-                pass
-            case _:
-                assert path[-1] is S.DONE, f"{entry.change} after {path}"
-    assert path == [change.status for change in play.task.history]
+    require_path(task, play.entries())
