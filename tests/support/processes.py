@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import AnyStr
 
 END_SECONDS = 10.0
 
@@ -56,7 +57,7 @@ def kill_all(pids: Iterable[int]) -> None:
 
 
 @contextmanager
-def killed_at_exit(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+def killed_at_exit(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
     """Kill the process when the block is left, unless it has ended, and close its pipes."""
     try:
         yield process
