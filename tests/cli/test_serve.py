@@ -270,7 +270,7 @@ def test_a_service_without_a_certificate_goes_on_when_it_is_hung_up_on(house: Ho
 
 
 def test_at_a_terminal_that_hangs_up_it_ends_in_good_order(house: House) -> None:
-    """The child resets SIGHUP, which a caller such as `nohup` may have it ignore; see `default_child_signals`."""
+    """Needs SIGHUP not to be ignored in the child, also under `nohup`: see `default_child_signals`."""
     words = command(*house.asks("admin", "serve", *ANY_PORT))
     pid, terminal = pty.fork()
     if not pid:
