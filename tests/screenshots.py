@@ -39,7 +39,7 @@ from sealyard_tui.screens.upload.upload import Upload
 from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.session import Session
 
-sys.path.append(str(Path(__file__).parent / "crash"))
+sys.path += [str(Path(__file__).parent / each) for each in ("crash", "support")]
 
 from server_process import ServerProcess
 
@@ -109,10 +109,10 @@ async def _application(root: Path) -> dict[str, str]:
 
 async def _on_server(place: DemoPlace, token: str, log: Path) -> dict[str, str]:
     server = ServerProcess(place.folder, log, passphrase=place.passphrase)
-    await server.start()
     connection = ServerConnection(server.url, lambda _: token)
     stage = _Stage(place, connection, server.url)
     try:
+        await server.start()
         await stage.line_lost(server)
     finally:
         server.end()
@@ -168,7 +168,7 @@ class _Stage:
             place.add_paths((self._firmware / "gateway-boot-1.6.0.bin", self._firmware / "gateway-1.6.0.bin"))
             place.add_paths((self._firmware / "gateway-1.6.0.json",), Part.METADATA)
             await pilot.press("d")
-            await _until(pilot, lambda: GATEWAY in _text(pilot))
+            await _until(pilot, lambda: pilot.app.screen.is_modal and GATEWAY in _text(pilot))
             await pilot.press("1")
             await self._take(pilot, "upload", "2 firmware, 1 metadata", "● ready")
 

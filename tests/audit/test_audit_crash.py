@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from audit_maker import add
+from processes import killed_at_exit
 
 from sealyard.audit.log import AuditLog
 from sealyard.audit.verify import verify
@@ -22,7 +23,7 @@ def test_a_killed_writer_loses_nothing_it_said_was_stored(tmp_path: Path) -> Non
     stored = 0
     for _ in range(KILLS):
         command = [sys.executable, "-W", "ignore", str(WRITER), str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        with killed_at_exit(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as writer:
             assert writer.stdout
             for _ in range(random.randint(1, 20)):
                 stored = int(writer.stdout.readline())

@@ -99,24 +99,24 @@ def _environ(workspace: Path, profile: str = "developer") -> dict[str, str]:
 
 
 def _start(command: list[str], workspace: Path, words: bytes) -> float:
-    terminal = Terminal(command, _environ(workspace))
-    try:
-        return terminal.until(words)
-    finally:
+    with Terminal(command, _environ(workspace)) as terminal:
+        seconds = terminal.until(words)
         terminal.end()
+    return seconds
 
 
 def _keys(workspace: Path, root: Path) -> list[Row]:
     """Keys from the first to the last byte, while a large package is being made beside it."""
     asyncio.run(_waiting_package(workspace, random_file(root / "large.bin", PACKAGE)))
     out = root / "keys.json"
-    terminal = Terminal([sys.executable, "-m", "tests.bench.timed_application", str(out)], _environ(workspace))
-    terminal.until(b"RUNNING")
-    for number in range(KEYS):
-        terminal.press((b"j", b"j", b"j", b"\x1b[6~", b"k")[number % 5])
-        terminal.rest(BETWEEN_KEYS)
-    memory = _resident(terminal.process.pid)
-    terminal.end()
+    command = [sys.executable, "-m", "tests.bench.timed_application", str(out)]
+    with Terminal(command, _environ(workspace)) as terminal:
+        terminal.until(b"RUNNING")
+        for number in range(KEYS):
+            terminal.press((b"j", b"j", b"j", b"\x1b[6~", b"k")[number % 5])
+            terminal.rest(BETWEEN_KEYS)
+        memory = _resident(terminal.process.pid)
+        terminal.end()
     found: list[float] = sorted(json.loads(out.read_text()))
     assert len(found) >= KEYS // 2, f"only {len(found)} of {KEYS} keys were seen to move the cursor"
 
@@ -176,12 +176,12 @@ async def _add_entries(workspace: Path, count: int) -> None:
 
 
 def _open_audit(workspace: Path) -> float:
-    terminal = Terminal(SEALYARD, _environ(workspace, "administrator"))
-    terminal.until(b"ready")
-    terminal.rest(1.0)
-    begun = time.perf_counter()
-    terminal.press(b"4")
-    terminal.until(b"entry-newest")
-    seconds = time.perf_counter() - begun
-    terminal.end()
+    with Terminal(SEALYARD, _environ(workspace, "administrator")) as terminal:
+        terminal.until(b"ready")
+        terminal.rest(1.0)
+        begun = time.perf_counter()
+        terminal.press(b"4")
+        terminal.until(b"entry-newest")
+        seconds = time.perf_counter() - begun
+        terminal.end()
     return seconds

@@ -37,7 +37,7 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.connections import ServerConnection
 from sealyard_tui.session.session import Session
 
-sys.path += [str(Path(__file__).parents[1] / each) for each in ("server", "crash")]
+sys.path += [str(Path(__file__).parents[1] / each) for each in ("server", "crash", "support")]
 
 from rough_line import RoughLine
 from server_process import ServerProcess
@@ -60,8 +60,8 @@ async def _measured() -> list[Row]:
     with folder() as root:
         tokens = await _tokens(root / "workspace")
         server = ServerProcess(root / "workspace", root / "server.log", passphrase=PASSPHRASE)
-        await server.start()
         try:
+            await server.start()
             developer, owner = (_client(server.url, tokens[each]) for each in (DEVELOPER, OWNER))
             found_rows = [*await _rates(developer), await _events(developer, owner)]
             found_rows.append(await _screen(server.url, developer, tokens[OWNER]))
@@ -69,8 +69,9 @@ async def _measured() -> list[Row]:
             found_rows += await _rough(server, tokens[DEVELOPER], root)
             await developer.close()
             await owner.close()
+            assert await server.stop() == 0
         finally:
-            await server.stop()
+            server.end()
     return found_rows
 
 

@@ -11,6 +11,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 LIMIT = 60.0
 
@@ -47,6 +48,15 @@ class Terminal:
         end = time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
             self._read(left)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the program if :meth:`end` was not reached."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def end(self, keys: bytes = b"\x11") -> int:
         """Quits it (ctrl+q) and waits; its exit code."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from processes import killed_at_exit
 from shell import LIMIT, command
 
 
@@ -25,16 +26,17 @@ def converse(*arguments: object, answers: dict[str, Callable[[str], str]]) -> Se
     os.close(theirs)
     shown, limit = b"", time.monotonic() + LIMIT
     waiting = dict(answers)
-    while time.monotonic() < limit:
-        if not select.select([ours], [], [], 0.1)[0]:
-            continue
-        try:
-            shown += os.read(ours, 65536)
-        except OSError:  # the last one at the terminal has left
-            break
-        for question in [each for each in waiting if each.encode() in shown]:
-            os.write(ours, waiting.pop(question)(shown.decode("utf-8", "ignore")).encode() + b"\n")
-    process.wait(LIMIT)
+    with killed_at_exit(process):
+        while time.monotonic() < limit:
+            if not select.select([ours], [], [], 0.1)[0]:
+                continue
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # the last one at the terminal has left
+                break
+            for question in [each for each in waiting if each.encode() in shown]:
+                os.write(ours, waiting.pop(question)(shown.decode("utf-8", "ignore")).encode() + b"\n")
+        process.wait(LIMIT)
     os.close(ours)
     screen = shown.decode()
     assert not waiting, f"never asked: {set(waiting)}\n{screen}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from ports import ReservedPort
 from shell import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
@@ -25,14 +26,14 @@ class ServedHouse:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thread = LoopThread("served-house")
-        self._port = 0
+        self._port = ReservedPort()
         self._engine: EmbeddedClient | None = None
         self._listener: Listener | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._port.number}"
 
     def start(self) -> None:
         asyncio.run(self._thread.call(self._start()))
@@ -44,6 +45,7 @@ class ServedHouse:
         if self._engine is not None:
             self.stop()
         self._thread.stop()
+        self._port.close()
 
     def token(self, subject: str) -> str:
         assert self._engine is not None
@@ -62,8 +64,7 @@ class ServedHouse:
         tenants = Tenants({"factory": self._engine.host})
         app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")
-        sock = listen_on("127.0.0.1", self._port)
-        self._port = sock.getsockname()[1]
+        sock = listen_on("127.0.0.1", self._port.number)
         self._running = asyncio.create_task(self._listener.serve([sock]))
 
     async def _stop(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import kill_all, lives
 from shell import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
 
 from sealyard.client.settings import read_toml
@@ -130,7 +133,32 @@ def test_a_second_server_and_a_server_beside_an_application_are_told_who_holds_t
         assert httpx.get(f"{server.address}/healthz").status_code == 200
 
 
+def test_serve_address_file_holds_url_while_listening(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("http://127.0.0.1:1\n")
+    with serving(house, tmp_path / "log", *ANY_PORT, "--address-file", path) as server:
+        assert path.read_text() == f"{server.address}\n"
+        assert server.ends(signal.SIGTERM) == 0
+    assert not path.exists()
+    assert {each.name for each in tmp_path.iterdir() if "url" in each.name} == set()
+
+
+def test_serve_keeps_address_file_of_another_server(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    with serving(house, tmp_path / "log", *ANY_PORT, "--address-file", path) as server:
+        path.write_text("http://127.0.0.1:1\n")
+        assert server.ends(signal.SIGTERM) == 0
+    assert path.read_text() == "http://127.0.0.1:1\n"
+
+
 # ---- what it refuses
+
+
+def test_serve_unwritable_address_file_is_rejected(house: House, tmp_path: Path) -> None:
+    ran = refused(house, *ANY_PORT, "--address-file", tmp_path / "missing" / "url")
+    assert ran.code == 2
+    assert "--address-file" in ran.err
+    assert str(tmp_path / "missing" / "url") in ran.err
 
 
 def test_an_address_in_use_is_said_and_nothing_stays_locked(house: House) -> None:
@@ -242,18 +270,33 @@ def test_a_service_without_a_certificate_goes_on_when_it_is_hung_up_on(house: Ho
 
 
 def test_at_a_terminal_that_hangs_up_it_ends_in_good_order(house: House) -> None:
+    """Needs SIGHUP not to be ignored in the child, also under `nohup`: see `default_child_signals`."""
+    words = command(*house.asks("admin", "serve", *ANY_PORT))
     pid, terminal = pty.fork()
     if not pid:
-        words = command(*house.asks("admin", "serve", *ANY_PORT))
         os.execv(words[0], words)
-    seen = b""
-    while b"Serving" not in seen:
-        seen += os.read(terminal, 65536)
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
+    try:
+        wait_for_output(terminal, b"; Ctrl-C ends it.")
+        os.close(terminal)
+        eventually(lambda: not lives(pid))
+    finally:
+        kill_all([pid])
+        _, status = os.waitpid(pid, 0)
     assert not os.WIFSIGNALED(status)
     assert WorkspaceLock.holder(house.folder / "lock") is None
     assert not (house.folder / "socket").exists()
+
+
+def wait_for_output(terminal: int, words: bytes) -> None:
+    """Read from the terminal until the process has printed ``words``."""
+    seen, deadline = b"", time.monotonic() + LIMIT
+    while words not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                seen += os.read(terminal, 65536)
+            except OSError as error:  # the process has closed the terminal
+                raise AssertionError(seen) from error
 
 
 def test_curl_trusts_its_certificate(house: House, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from processes import killed_at_exit
 from shell import LIMIT, PASSPHRASE, House, command, spawned
 
 
@@ -21,26 +22,24 @@ class Seen(NamedTuple):
 
 
 def at_terminal(*arguments: object, typed: tuple[str, ...] = ()) -> Seen:
-    """Standard input and error are a terminal; each of ``typed`` answers one question."""
+    """Standard input and error are a terminal; each of ``typed`` answers one prompt, a text that ends in ": "."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         command(*arguments), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
     screen, answers, limit = b"", list(typed), time.monotonic() + LIMIT
-    asked = 0
-    while time.monotonic() < limit:
-        if not select.select([ours], [], [], 0.1)[0]:
-            continue
-        try:
-            piece = os.read(ours, 65536)
-        except OSError:  # the last one at the terminal has left
-            break
-        screen += piece
-        if answers and screen.count(b": ") > asked:
-            asked = screen.count(b": ")
-            os.write(ours, answers.pop(0).encode() + b"\n")
-    out = process.communicate(timeout=LIMIT)[0]
+    with killed_at_exit(process):
+        while time.monotonic() < limit:
+            if not select.select([ours], [], [], 0.1)[0]:
+                continue
+            try:
+                screen += os.read(ours, 65536)
+            except OSError:  # the last one at the terminal has left
+                break
+            if answers and screen.endswith(b": "):
+                os.write(ours, answers.pop(0).encode() + b"\n")
+        out = process.communicate(timeout=LIMIT)[0]
     os.close(ours)
     return Seen(process.returncode, out.decode(), screen.decode())
 

@@ -69,12 +69,14 @@ class Sharer:
 @contextlib.contextmanager
 def sharers(folder: Path, *subjects: str, passphrase: str) -> Iterator[list[Sharer]]:
     """All that are started meanwhile end with the block."""
-    started = [Sharer(folder, each, passphrase) for each in subjects]
+    started: list[Sharer] = []
     try:
+        for each in subjects:
+            started.append(Sharer(folder, each, passphrase))  # noqa: PERF401  # the first is ended if the next fails
         yield started
     finally:
-        for each in started:
-            each.end()
+        for sharer in started:
+            sharer.end()
 
 
 async def main(folder: Path, subject: str) -> None:

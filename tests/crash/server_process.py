@@ -10,22 +10,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ports import ReservedPort
+from processes import kill_all, with_in_environment
+
 PASSPHRASE = "a passphrase for tests"
 LISTENS_WITHIN = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class ServerProcess:
     """Its log goes to ``log``, one run behind the other."""
 
     def __init__(self, workspace: Path, log: Path, *, passphrase: str = PASSPHRASE) -> None:
-        self.port = free_port()
+        self._port = ReservedPort()
+        self.port = self._port.number
         self.url = f"http://127.0.0.1:{self.port}"
         self._workspace = workspace
         self._log = log
@@ -74,8 +71,11 @@ class ServerProcess:
         return await asyncio.to_thread(self._process.wait, 60)
 
     def end(self) -> None:
+        """Kill the server and its workers, if they still run, and release the port."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
+        kill_all(with_in_environment(f"SEALYARD_WORKSPACE={self._workspace}\0"))
+        self._port.close()
 
     def _listens(self) -> bool:
         try:

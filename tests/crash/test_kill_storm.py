@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 from killed_engine import LEAVE_SECONDS, MARK
-from processes import still_there, with_in_environment
+from processes import kill_all, still_there, with_in_environment
 from server_process import PASSPHRASE
 from storm import SIZES, Storm
 from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
@@ -46,12 +46,14 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     finally:
         sys.stdout.write(f"SEALYARD_CRASH_SEED={SEED}: {_told(storm)} in {time.monotonic() - began:.0f} s\n")
         storm.end()
+        left = still_there(with_in_environment(f"{MARK}={places.root}"), LEAVE_SECONDS)
+        kill_all(left)
     verdict = Verdict(places, ENCRYPTION, SIGNING, device_key)
     asyncio.run(_judge(places, storm, verdict))
     sys.stdout.write(f"{verdict.made_again} signatures were lost and made again\n")
     assert storm.kills >= KILLS
     assert storm.stopped, "no withdrawal, rejection or cancellation was acknowledged"
-    assert not still_there(with_in_environment(f"{MARK}={places.root}"), LEAVE_SECONDS)
+    assert not left
     shutil.rmtree(tmp_path)
 
 

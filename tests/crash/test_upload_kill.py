@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import killed_at_exit
 from upload_process import ADMIN, BLOCK, SYNC, content
 
 from sealyard.engine.founding import found_workspace
@@ -55,19 +56,19 @@ def test_a_killed_engine_goes_on_with_an_upload_from_what_was_durable(tmp_path: 
     )
     sent = 0
     for further in (3 * SYNC, SYNC // 2, 4 * SYNC):
-        process = receiver(workspace, further + SYNC)
-        at = int(said(process, "at"))
-        # One sync may still be under way while as many bytes again come in.
-        assert sent - 2 * SYNC - 3 * BATCH <= at <= sent
-        while (sent := int(said(process, "sent"))) < at + further:
-            continue
-        process.send_signal(signal.SIGKILL)
-        # Two blocks more may have been handed in than it had time to say.
-        sent = max([sent, *(int(line.split()[1]) for line in rest(process))]) + 2 * BLOCK
+        with killed_at_exit(receiver(workspace, further + SYNC)) as process:
+            at = int(said(process, "at"))
+            # One sync may still be under way while as many bytes again come in.
+            assert sent - 2 * SYNC - 3 * BATCH <= at <= sent
+            while (sent := int(said(process, "sent"))) < at + further:
+                continue
+            process.send_signal(signal.SIGKILL)
+            # Two blocks more may have been handed in than it had time to say.
+            sent = max([sent, *(int(line.split()[1]) for line in rest(process))]) + 2 * BLOCK
 
-    process = receiver(workspace, 2 * SIZE)
-    whole = said(process, "whole")
-    assert process.wait(60) == 0
+    with killed_at_exit(receiver(workspace, 2 * SIZE)) as process:
+        whole = said(process, "whole")
+        assert process.wait(60) == 0
     expected = hashlib.sha256(content(0, SIZE)).hexdigest()
     assert whole == expected
     (stored,) = [each for each in Places(workspace).artifacts.joinpath("inputs").rglob("*") if each.is_file()]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tmux_terminal import SEALYARD, environment, terminal
 
-LINK_SECONDS, KEPT_SECONDS = 5, 9
+LINK_SECONDS, KEPT_SECONDS = 12, 20
+"""Long enough for a busy machine to show each state before it is over."""
 
 
 def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_path: Path) -> None:
@@ -40,14 +41,14 @@ def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_pat
         found.until("Type gateway to go on")
         found.type("gateway")
         found.press("Enter")
-        found.until("approved: it is")
+        found.until("gateway 1.* approved: it is")
         found.press("P")
         found.until("Who are you")
         found.press("1")
         found.until("USER:dev ")
         found.press("1")
-        found.until(r"↓ AVAILABLE \ds")
-        found.until(r"! EXPIRED \ds", "link has expired")
+        found.until(r"↓ AVAILABLE \d+s")
+        found.until(r"! EXPIRED \d+s", "link has expired")
         found.until("∅ GONE", "only a new package helps")
         found.leave()
         assert found.ended_with() == 0

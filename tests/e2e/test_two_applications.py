@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from test_story import ask_for_package, real_file
+from ports import ReservedPort
+from processes import killed_at_exit
+from test_story import approve, ask_for_package, real_file
 from tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 LIMIT = 60.0
@@ -58,18 +60,6 @@ def yard(tmp_path: Path) -> Yard:
     return Yard(tmp_path)
 
 
-def approve(found: TmuxTerminal, name: str) -> None:
-    """What stands first in the queue."""
-    found.press("3")
-    found.until("you may", re.escape(name))
-    found.press("A")
-    found.until("Type gateway to go on")
-    found.settle()
-    found.type("gateway")
-    found.press("Enter")
-    found.until("approved: it is")
-
-
 def test_the_second_application_attaches_approves_and_takes_over_from_the_first(yard: Yard, tmp_path: Path) -> None:
     with ExitStack() as both:
         first = both.enter_context(yard.terminal("dev"))
@@ -80,9 +70,9 @@ def test_the_second_application_attaches_approves_and_takes_over_from_the_first(
         second.until_gone("Help: ")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "one.bin", 500_000))
-        approve(second, "one.bin")
+        approve(second, "gateway", "one.bin")
         first.press("1")
-        first.until("came down", "signature and digest", limit=LIMIT)
+        first.until("one.bin.* came down", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
         first.press("Escape")
         first.until_gone("came down")
@@ -92,7 +82,7 @@ def test_the_second_application_attaches_approves_and_takes_over_from_the_first(
         assert first.ended_with() == 0
         second.until("Who held the workspace has gone", limit=LIMIT)
         second.until("● ready")
-        approve(second, "two.bin")
+        approve(second, "gateway", "two.bin")
         second.press("1")
         second.until("DONE +two.bin", limit=LIMIT)
 
@@ -122,12 +112,12 @@ class Server:
     def __init__(self, yard: Yard) -> None:
         self._yard = yard
         self._process: subprocess.Popen[str] | None = None
-        self.address = ""
+        self._port = ReservedPort()
+        self.address = f"http://127.0.0.1:{self._port.number}"
 
     def start(self) -> None:
-        listen = self.address.removeprefix("http://") or "127.0.0.1:0"
         self._process = subprocess.Popen(
-            [SEALYARD, "serve", "--listen", listen, "--stop-within", "0s"],
+            [SEALYARD, "serve", "--listen", f"127.0.0.1:{self._port.number}", "--stop-within", "0s"],
             env=self._yard.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -135,8 +125,7 @@ class Server:
         )
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if found := re.search(r"Serving yard on (http://\S+);", line):
-                self.address = found[1]
+            if f"Serving yard on {self.address};" in line:
                 return
         raise AssertionError("it did not start")
 
@@ -146,13 +135,23 @@ class Server:
             self._process.communicate(timeout=LIMIT)
             self._process = None
 
+    def end(self) -> None:
+        """Kill the server, if it still runs, and release the port; its workers end with it."""
+        if self._process is not None:
+            with killed_at_exit(self._process):
+                self._process = None
+        self._port.close()
+
 
 @pytest.fixture
 def server(yard: Yard) -> Iterator[Server]:
     made = Server(yard)
-    made.start()
-    yield made
-    made.stop()
+    try:
+        made.start()
+        yield made
+        made.stop()
+    finally:
+        made.end()
 
 
 @contextmanager
@@ -201,8 +200,8 @@ def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
         for each in (developer, owner):
             each.until_gone("reconnecting", limit=LIMIT)
         owner.press("Enter")
-        owner.until("approved: it is")
+        owner.until("one.bin.* approved: it is")
         developer.press("1")
-        developer.until("came down", "signature and digest", limit=LIMIT)
+        developer.until("one.bin.* came down", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
         assert yard.downloads("owner") == []

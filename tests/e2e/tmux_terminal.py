@@ -10,9 +10,10 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from processes import kill_all, still_there
 from programs import require
 
 LIMIT = 40.0
@@ -122,14 +123,16 @@ def terminal(
     back = f"echo {SHELL[:5]}''{SHELL[5:]}=$?"
     line = f"{shlex.join(command)}; {back}; exec cat"
     window = shlex.join(["env", "-i", *(f"{name}={value}" for name, value in environ.items()), "sh", "-c", line])
-    made.run("new-session", "-d", "-s", "t", "-x", str(columns), "-y", str(rows), window)
-    made.run("set-option", "-s", "set-clipboard", "on")
+    pids: list[int] = []
     try:
+        made.run("new-session", "-d", "-s", "t", "-x", str(columns), "-y", str(rows), window)
+        made.run("set-option", "-s", "set-clipboard", "on")
         yield made
     finally:
-        pids = descendants(made.shell_pid())
+        with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            pids = descendants(made.shell_pid())
         subprocess.run([tmux, "-L", made._socket, "kill-server"], check=False, capture_output=True)
-        wait_until_gone(pids)
+        kill_all(still_there(pids, LIMIT))
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -171,9 +174,3 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
-
-
-def wait_until_gone(pids: Sequence[int], limit: float = LIMIT) -> None:
-    end = time.monotonic() + limit
-    while any(command_line(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(LOOK_SECONDS)

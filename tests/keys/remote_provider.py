@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from processes import killed_at_exit
 
 from sealyard.crypto.streams import CipherStream, ContentCipher
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
 from sealyard.model.errors import ErrorValue, KeyRefusedError, error_from
 from sealyard.model.keys import KeyInfo, KeyVersion
+
+CLOSE_SECONDS = 30.0
 
 
 class RemoteKeys:
@@ -27,7 +30,8 @@ class RemoteKeys:
         self.received: list[str] = []
 
     def close(self) -> None:
-        self._process.communicate()
+        with killed_at_exit(self._process):
+            self._process.communicate(timeout=CLOSE_SECONDS)
 
     def ask(self, ask: str, **values: Any) -> Any:
         assert self._process.stdin

@@ -1,21 +1,80 @@
-"""What the README tells people to type works, in the order in which it stands there."""
+"""Run the examples of the README in the order in which they are printed."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from processes import kill_all, still_there, with_in_environment
 from programs import require
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+START_SERVER = "sealyard serve "
+START_SECONDS = 60.0
+LEAVE_SECONDS = 10.0
 
 
 def blocks(marker: str) -> list[str]:
     return re.findall(rf"<!-- {re.escape(marker)} -->\n```sh\n(.*?)\n```", README, re.DOTALL)
+
+
+def server_start() -> str:
+    """The tour's first block and the one that starts the server."""
+    setup, *others = blocks("tour")
+    return "\n".join((setup, *(each for each in others if START_SERVER in each)))
+
+
+class Shell:
+    """Runs a script in a session of its own, in an empty directory, with an empty home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._home = folder / "home"
+        self._output = folder / "output.txt"
+
+    def start(self, script: str) -> subprocess.Popen[bytes]:
+        self._home.mkdir()
+        with self._output.open("wb") as output:
+            return subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=self.folder,
+                env={
+                    "HOME": str(self._home),
+                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                    "LANG": "C.UTF-8",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    def processes(self) -> set[int]:
+        """All running processes that the script started, also those in other sessions, such as crypto workers."""
+        return with_in_environment(f"HOME={self._home}\0")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    require("openssl")
+    require("curl")
+    made = Shell(tmp_path)
+    yield made
+    # Twice: a process may have been started between the listing and the kill.
+    for _ in range(2):
+        kill_all(made.processes())
 
 
 def test_every_shell_block_is_run_by_ci_or_by_the_tour() -> None:
@@ -24,28 +83,61 @@ def test_every_shell_block_is_run_by_ci_or_by_the_tour() -> None:
     assert marked == README.count("```sh\n")
 
 
-def test_the_tour_works_from_its_first_line_to_its_last(tmp_path: Path) -> None:
-    require("openssl")
-    require("curl")
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {
-        "HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "LANG": "C.UTF-8",
-    }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks("tour"))],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Verified OK" in done.stdout
-    assert "segment1.enc: OK" in done.stdout
+def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
+    code = shell.start("\n".join(blocks("tour"))).wait()
+    assert code == 0, shell.output
+    assert "Verified OK" in shell.output
+    assert "segment1.enc: OK" in shell.output
+    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+
+
+def test_tour_that_fails_stops_its_server(shell: Shell) -> None:
+    code = shell.start(f"{server_start()}\nfalse").wait()
+    assert code == 1, shell.output
+    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_tour_that_is_interrupted_stops_its_server(shell: Shell, number: signal.Signals) -> None:
+    """Ctrl-C reaches the whole process group; `kill` and a terminal that closes may reach the shell alone."""
+    bash = shell.start(f"{server_start()}\ntouch started\nwhile :; do sleep 0.1; done")
+    deadline = time.monotonic() + START_SECONDS
+    while not (shell.folder / "started").exists():
+        assert bash.poll() is None, shell.output
+        assert time.monotonic() < deadline, shell.output
+        time.sleep(0.05)
+    if number is signal.SIGINT:
+        os.killpg(bash.pid, number)
+    else:
+        bash.send_signal(number)
+    assert bash.wait() != 0
+    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+    assert "Closed." in (shell.folder / "serve.out").read_text()
+
+
+def test_tour_waits_for_the_status_of_the_task_itself(shell: Shell) -> None:
+    """A subtask that is DONE does not end the wait, and a task that failed ends it with an error."""
+    (function,) = re.findall(r"^wait_until_done\(\) \{.*?^\}", "\n".join(blocks("tour")), re.DOTALL | re.MULTILINE)
+    (parser,) = re.findall(r"^get\(\) .*", "\n".join(blocks("tour")), re.MULTILINE)
+    answers = shell.folder / "answers"
+    subtasks = '"subtasks": [{"status":"DONE"}]'
+    for name, last in (("good", "DONE"), ("bad", "FAILED")):
+        (answers / name).mkdir(parents=True)
+        for number, status in enumerate(("RUNNING", "RUNNING", last)):
+            (answers / name / f"{number}").write_text(f'{{{subtasks}, "status":"{status}"}}')
+    script = f"""
+dev=token
+as() {{ first=$(ls "answers/$2" | head -n 1); cat "answers/$2/$first"; rm "answers/$2/$first"; }}
+{parser}
+{function}
+wait_until_done good
+test -z "$(ls answers/good)"
+wait_until_done bad && exit 9
+exit 3
+"""
+    assert shell.start(script).wait() == 3, shell.output
+    assert "task bad is FAILED" in shell.output
 
 
 def test_the_script_for_the_audit_root_is_the_one_that_is_tested() -> None:

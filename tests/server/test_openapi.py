@@ -68,6 +68,7 @@ async def test_whatever_is_sent_is_answered_as_the_document_says_and_never_with_
 
 
 def _schemathesis(base: str, token: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run it in ``folder``, where it writes its directory `.schemathesis`."""
     return subprocess.run(
         [
             *(Path(sys.executable).parent / "schemathesis", "run", f"{base}/openapi.json"),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import killed_at_exit
 
 from sealyard.storage.documents import TinyDocuments
 
@@ -46,9 +47,10 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
             [sys.executable, "-c", WRITE, str(folder), str(written)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        acknowledged = [process.stdout.readline() for _ in range(acknowledgements)][-1]
-        process.send_signal(signal.SIGKILL)
-        rest = process.communicate()[0].splitlines()
+        with killed_at_exit(process):
+            acknowledged = [process.stdout.readline() for _ in range(acknowledgements)][-1]
+            process.send_signal(signal.SIGKILL)
+            rest = process.communicate()[0].splitlines()
         # The last line may itself be cut short by the kill.
         acknowledged = [acknowledged, *rest[:-1]][-1]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+from processes import killed_at_exit
 from worker_house import PASSPHRASE, House, WorkerProcess
 
 from sealyard.jobs.lines import line
@@ -78,7 +79,8 @@ def test_a_worker_that_asked_for_leave_signs_nothing_once_its_pipe_is_closed(
 
 def test_a_worker_that_cannot_be_heard_leaves(house: House) -> None:
     read, write = os.pipe()
-    with subprocess.Popen([sys.executable, "-m", "sealyard.worker"], stdin=subprocess.PIPE, stdout=write) as process:
+    command = [sys.executable, "-m", "sealyard.worker"]
+    with killed_at_exit(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write)) as process:
         os.close(write)
         os.close(read)
         assert process.stdin is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -37,6 +38,12 @@ def add(commands: Commands) -> None:
     )
     serving.add_argument("--example", action="store_true", help="print a whole settings file with the defaults")
     serving.add_argument("--listen", metavar="HOST:PORT", help="by default 127.0.0.1:8750")
+    serving.add_argument(
+        "--address-file",
+        metavar="FILE",
+        type=Path,
+        help="write the server's URL to this file while it listens; for scripts that use port 0",
+    )
     serving.add_argument("--tls-certificate", metavar="FILE")
     serving.add_argument("--tls-key", metavar="FILE")
     serving.add_argument("--behind-proxy", action="store_const", const=True, help="a proxy in front ends TLS")
@@ -76,15 +83,42 @@ async def _serve(ctx: Context) -> int:
     service = await Service.open(settings, engines)
     if not may_hang_up:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.renew_certificate)
+    address_file = ctx.args.address_file
     try:
+        if address_file is not None:
+            _write_address(address_file, service.address)
         ctx.out.step(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
         await service.until(stop)
         # The next signal is about the end: it is not to wait for anything any more.
         stop.clear()
     finally:
+        if address_file is not None:
+            _remove_address(address_file, service.address)
         await service.stop(hurry=stop)
     ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
     return ExitCode.DONE
+
+
+def _write_address(path: Path, address: str) -> None:
+    """Replace the file at once, so that a script never reads half a URL. Raises :class:`UsageError`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(f"{address}\n")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UsageError(
+            f"The address file {safe_text(str(path))} cannot be written: {safe_text(error.strerror or str(error))}.",
+            "Choose another file (--address-file).",
+        ) from error
+
+
+def _remove_address(path: Path, address: str) -> None:
+    """Keep the file if another server has replaced it."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if path.read_text() == f"{address}\n":
+            path.unlink()
 
 
 async def _opened(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EmbeddedClient]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -136,14 +135,6 @@ def client_of(
 ) -> HttpClient:
     connection = Connection(Place(**{"url": url, "token": TOKEN, **place}), limits)
     return HttpClient(connection, clock or FakeClock(), patience=patience)
-
-
-def free_port() -> int:
-    """Where nobody listens yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 INFO = WorkspaceInfo(

@@ -8,8 +8,10 @@ from email.utils import format_datetime
 
 import pytest
 from client_double import START, FakeClock
-from scripted_server import INFO, ME, Exchange, ScriptedServer, client_of, free_port, serving, task
+from ports import ReservedPort
+from scripted_server import INFO, ME, Exchange, ScriptedServer, client_of, serving, task
 
+from sealyard.client.http.client import HttpClient
 from sealyard.model.access import AclRule, Action
 from sealyard.model.errors import (
     AuthenticationError,
@@ -101,16 +103,15 @@ def test_a_change_that_certainly_did_not_reach_the_server_is_repeated() -> None:
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds)
             if len(self.slept) == 3:
-                await server.start(port=port)
-
-    port = free_port()
+                await server.start(port=port.number)
 
     async def run() -> None:
-        client = client_of(f"http://127.0.0.1:{port}", clock=StartingClock())
+        client = client_of(f"http://127.0.0.1:{port.number}", clock=StartingClock())
         assert await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW) == RULE
         assert server.calls == ["POST /acl"]
 
-    asyncio.run(run())
+    with ReservedPort() as port:
+        asyncio.run(run())
 
 
 def test_patience_ends() -> None:
@@ -366,14 +367,13 @@ def test_a_client_serves_one_event_loop_after_the_other() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.answer(INFO)
 
-    port = free_port()
-    client = client_of(f"http://127.0.0.1:{port}")
-
-    async def run() -> None:
+    async def run(client: HttpClient, port: int) -> None:
         server = ScriptedServer(handler)
         await server.start(port=port)
         assert await client.workspace() == INFO
         server.stop()
 
-    asyncio.run(run())
-    asyncio.run(run())
+    with ReservedPort() as port:
+        client = client_of(f"http://127.0.0.1:{port.number}")
+        asyncio.run(run(client, port.number))
+        asyncio.run(run(client, port.number))

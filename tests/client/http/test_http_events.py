@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 from client_double import FakeClock
+from ports import ReservedPort
 from scripted_server import Exchange, ScriptedServer, client_of, serving, task
 
 from sealyard.client.http.client import HttpClient
@@ -141,18 +142,15 @@ def test_events_outlast_a_server_that_is_away_longer_than_patience() -> None:
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds)
             if self.now() > NOW and sum(self.slept) > 600 and not server.port:
-                await server.start(port=port)
-
-    from scripted_server import free_port
-
-    port = free_port()
+                await server.start(port=port.number)
 
     async def work() -> None:
-        client = client_of(f"http://127.0.0.1:{port}", clock=RestartingClock(), patience=60.0)
+        client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), patience=60.0)
         assert await _take(client, 1, after=0) == [_changed(1)]
         assert client.watch.link.connected
 
-    _run(work)
+    with ReservedPort() as port:
+        _run(work)
 
 
 def test_events_end_for_whoever_may_no_longer_ask() -> None:

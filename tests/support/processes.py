@@ -1,0 +1,84 @@
+"""Find and end processes through /proc."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import AnyStr
+
+END_SECONDS = 10.0
+
+
+def lives(pid: int) -> bool:
+    """Whether the process is running; a zombie is not."""
+    found = _state(pid)
+    return found is not None and found[0] not in ("Z", "X")
+
+
+def children_of(pid: int) -> set[int]:
+    return {each for each in _all_pids() if (found := _state(each)) is not None and found[1] == pid and lives(each)}
+
+
+def with_in_environment(mark: str) -> set[int]:
+    """The running processes that were started with ``mark`` somewhere in their environment."""
+    found = set()
+    for pid in _all_pids():
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if mark.encode() in environment and lives(pid):
+            found.add(pid)
+    return found
+
+
+def still_there(pids: Iterable[int], within: float) -> set[int]:
+    """Wait up to ``within`` seconds for the processes to end; return those that still run."""
+    left = {pid for pid in pids if lives(pid)}
+    deadline = time.monotonic() + within
+    while left and time.monotonic() < deadline:
+        time.sleep(0.01)
+        left = {pid for pid in left if lives(pid)}
+    return left
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """Kill the processes, also stopped ones, and wait for their end. Skips those that have ended."""
+    pids = set(pids)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    still_there(pids, END_SECONDS)
+
+
+@contextmanager
+def killed_at_exit(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """Kill the process when the block is left, unless it has ended, and close its pipes."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+
+def _all_pids() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+
+
+def _state(pid: int) -> tuple[str, int] | None:
+    """State letter and parent."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, parent = text.rpartition(")")[2].split()[:2]
+    return state, int(parent)
