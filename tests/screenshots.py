@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.text import Text
 from textual.pilot import Pilot
 
-from sealyard.client.demo import GATEWAY, OWNER, DemoPlace, populated_demo, throw_away
-from sealyard.client.profiles import own_profiles
+from sealyard.client.demo import GATEWAY, OWNER, DemoWorkspace, create_populated_demo, temporary_dir
+from sealyard.client.profiles import workspace_profiles
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
 from sealyard.client.settings_values import FirstScreen
@@ -66,7 +66,7 @@ CELL = 12.2
 
 def main() -> int:
     FOLDER.mkdir(exist_ok=True)
-    with throw_away() as root:
+    with temporary_dir() as root:
         _neutral(root)
         pictures = asyncio.run(_application(root))
         for name, svg in pictures.items():
@@ -92,7 +92,7 @@ def _neutral(root: Path) -> None:
 
 async def _application(root: Path) -> dict[str, str]:
     """The pictures by name."""
-    place = await populated_demo(root)
+    place = await create_populated_demo(root)
     connection = WorkspaceConnection(place.folder, place.passphrase)
     stage = _Stage(place, connection)
     try:
@@ -107,7 +107,7 @@ async def _application(root: Path) -> dict[str, str]:
     return stage.pictures | await _on_server(place, token, root / "server.log")
 
 
-async def _on_server(place: DemoPlace, token: str, log: Path) -> dict[str, str]:
+async def _on_server(place: DemoWorkspace, token: str, log: Path) -> dict[str, str]:
     server = ServerProcess(place.folder, log, passphrase=place.passphrase)
     connection = ServerConnection(server.url, lambda _: token)
     stage = _Stage(place, connection, server.url)
@@ -123,7 +123,7 @@ async def _on_server(place: DemoPlace, token: str, log: Path) -> dict[str, str]:
 class _Stage:
     """Goes through the places, as the person who has most to do in each."""
 
-    def __init__(self, place: DemoPlace, connection: Connection, server: str = "") -> None:
+    def __init__(self, place: DemoWorkspace, connection: Connection, server: str = "") -> None:
         self._place = place
         self._connection = connection
         self._server = server
@@ -132,7 +132,7 @@ class _Stage:
 
     @asynccontextmanager
     async def _open(self, who: str, place: FirstScreen, theme: str = "sealyard-dark") -> AsyncIterator[Pilot[None]]:
-        profiles = own_profiles(self._place.folder)
+        profiles = workspace_profiles(self._place.folder)
         profile = profiles.named(who)
         assert profile is not None
         profile = msgspec.structs.replace(profile, server=self._server)
@@ -231,7 +231,7 @@ class _Stage:
         return task.id
 
     async def _client(self, who: str) -> Client:
-        profile = own_profiles(self._place.folder).named(who)
+        profile = workspace_profiles(self._place.folder).named(who)
         assert profile is not None
         return await self._connection.connect(profile, lambda _: None)
 

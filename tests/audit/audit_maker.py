@@ -9,9 +9,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealyard.audit.checkpoint import note_text, signed_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.audit.log import AuditLog
-from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.audit import AuditAction, AuditEntry
 
 ORIGIN = "sealyard/test"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -27,7 +27,7 @@ def draft(log: AuditLog, message: str = "", *, minutes: int = 0) -> AuditEntry:
     return log.draft(
         timestamp=START + timedelta(minutes=minutes or number),
         author=("USER:anna", "USER:ben", "SYSTEM:engine")[number % 3],
-        change=AuditChange.APPROVED if number % 2 else AuditChange.CREATED,
+        change=AuditAction.APPROVED if number % 2 else AuditAction.CREATED,
         resource=f"TASK:{number:04x}" if number % 4 else "DEVICE_CONFIG:gateway",
         message=message or f"entry number {number}",
         new_value={"number": number} if number % 5 else None,
@@ -42,7 +42,7 @@ def add(log: AuditLog, count: int, message: str = "") -> list[AuditEntry]:
 
 def seal(log: AuditLog, key: Ed25519PrivateKey = KEY) -> str:
     checkpoint = log.checkpoint(ORIGIN)
-    note = signed_note(checkpoint, public_pem(key), key.sign(note_text(checkpoint)))
+    note = format_note(checkpoint, public_pem(key), key.sign(checkpoint_body(checkpoint)))
     log.add_checkpoint(note)
     return note
 

@@ -12,7 +12,7 @@ from audit_maker import add
 from processes import killed_at_exit
 
 from sealyard.audit.log import AuditLog
-from sealyard.audit.verify import verify
+from sealyard.audit.verify import verify_log
 
 WRITER = Path(__file__).with_name("audit_writer.py")
 KILLS = 8
@@ -34,6 +34,6 @@ def test_a_killed_writer_loses_nothing_it_said_was_stored(tmp_path: Path) -> Non
         assert log.size >= stored
         assert [entry.seq for entry in log.all_entries()] == list(range(log.size))
         add(log, 1)
-        report = verify(tmp_path)
+        report = verify_log(tmp_path)
         assert (report.size, report.sealed_size >= stored) == (log.size, True)
         stored = log.size

@@ -11,7 +11,7 @@ from audit_maker import add, draft, make_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealyard.audit.export import as_csv, as_jsonl
+from sealyard.audit.export import export_csv, export_jsonl
 from sealyard.audit.log import AuditLog
 from sealyard.audit.reader import AuditReader
 from sealyard.model.audit import AuditFilter
@@ -20,18 +20,18 @@ encodable = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def rows(log: AuditReader) -> list[list[str]]:
-    return list(csv.reader(io.StringIO("".join(as_csv(log.all_entries())), newline="")))
+    return list(csv.reader(io.StringIO("".join(export_csv(log.all_entries())), newline="")))
 
 
 def test_json_lines_are_the_stored_bytes(tmp_path: Path) -> None:
     log = make_log(tmp_path, (3,), unsealed=2)
     stored = (tmp_path / "segment-000000.jsonl").read_bytes()
-    assert "".join(as_jsonl(log.all_entries())).encode() == stored
+    assert "".join(export_jsonl(log.all_entries())).encode() == stored
 
 
 def test_a_filter_narrows_an_export(tmp_path: Path) -> None:
     log = make_log(tmp_path, (6,))
-    assert len(list(as_jsonl(log.all_entries(AuditFilter(author="USER:anna"))))) == 2
+    assert len(list(export_jsonl(log.all_entries(AuditFilter(author="USER:anna"))))) == 2
 
 
 def test_a_table_has_a_heading_and_a_row_for_each_entry(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_no_field_of_a_table_is_a_formula(tmp_path: Path, start: str) -> None:
 def test_any_text_stays_in_its_field_and_prints(tmp_path_factory: pytest.TempPathFactory, message: str) -> None:
     log = AuditLog.open(tmp_path_factory.mktemp("csv"))
     entry = draft(log, message or "x")
-    (line,) = [*as_csv([entry])][1:]
+    (line,) = [*export_csv([entry])][1:]
     assert line.removesuffix("\r\n").isprintable()
     (row,) = csv.reader(io.StringIO(line, newline=""))
     assert len(row) == 9
@@ -69,7 +69,7 @@ def test_any_text_stays_in_its_field_and_prints(tmp_path_factory: pytest.TempPat
 def test_an_export_of_many_entries_is_made_one_by_one(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     add(log, 3)
-    lines = as_jsonl(log.all_entries())
+    lines = export_jsonl(log.all_entries())
     next(lines)
     add(log, 1)
     assert len(list(lines)) == 3

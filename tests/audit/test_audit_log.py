@@ -18,15 +18,15 @@ from sealyard.audit.canonical import encode_entry
 from sealyard.audit.log import AuditLog
 from sealyard.audit.merkle import leaf_hash
 from sealyard.audit.reader import AuditReader
-from sealyard.audit.verify import verify
-from sealyard.model.audit import FIRST_PREVIOUS, AuditChange
-from sealyard.model.errors import AuditError, InputError, StorageError
+from sealyard.audit.verify import verify_log
+from sealyard.model.audit import GENESIS_HASH, AuditAction
+from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
 
 
 def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path / "audit")
     assert (log.size, log.next_seq, log.sealed_size, log.last_note()) == (0, 0, 0, None)
-    assert draft(log).previous == FIRST_PREVIOUS
+    assert draft(log).previous == GENESIS_HASH
 
 
 def test_drafting_writes_nothing(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
     second = add(log, 2)
     assert [entry.seq for entry in AuditReader(tmp_path).all_entries()] == [0, 1, 2, 3, 4]
     assert second[0].previous == leaf_hash(encode_entry(first[-1])).hex()
-    assert verify(tmp_path).size == 5
+    assert verify_log(tmp_path).size == 5
 
 
 def test_the_root_is_the_same_after_a_restart(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_entries_of_a_journal_are_taken_over_after_a_crash(tmp_path: Path) -> No
 def test_a_gap_is_refused(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = [draft(log) for _ in range(3)]
-    with pytest.raises(AuditError, match="does not follow"):
+    with pytest.raises(AuditVerificationError, match="does not follow"):
         log.store(entries[1:])
     assert log.size == 0
 
@@ -85,7 +85,7 @@ def test_an_entry_of_another_history_is_refused(tmp_path: Path) -> None:
     log, other = AuditLog.open(tmp_path / "one"), AuditLog.open(tmp_path / "two")
     add(log, 1)
     add(other, 1, "something else")
-    with pytest.raises(AuditError, match="does not follow"):
+    with pytest.raises(AuditVerificationError, match="does not follow"):
         log.store([draft(other)])
 
 
@@ -96,7 +96,7 @@ def test_a_unit_of_work_that_failed_leaves_no_trace(tmp_path: Path) -> None:
     draft(log, "never committed")
     log.reset_head(head)
     add(log, 1)
-    assert verify(tmp_path).size == 3
+    assert verify_log(tmp_path).size == 3
     assert [entry.seq for entry in log.all_entries()] == [0, 1, 2]
 
 
@@ -104,13 +104,13 @@ def test_stored_entries_cannot_be_taken_back(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     head = log.head
     add(log, 1)
-    with pytest.raises(AuditError):
+    with pytest.raises(AuditVerificationError):
         log.reset_head(head)
 
 
 def test_what_cannot_be_written_moves_nothing(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         draft(log, "\udc80")
     assert log.next_seq == 0
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_written_moves_nothing(tmp_path: Path) -> None:
 def test_times_are_kept_in_utc(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     local = datetime(2026, 11, 23, 10, 0, tzinfo=timezone(timedelta(hours=2)))
-    entry = log.draft(timestamp=local, author="A:a", change=AuditChange.CREATED, resource="R:r", message="")
+    entry = log.draft(timestamp=local, author="A:a", change=AuditAction.CREATED, resource="R:r", message="")
     log.store([entry])
     assert b'"timestamp":"2026-11-23T08:00:00Z"' in (tmp_path / "segment-000000.jsonl").read_bytes()
 
@@ -136,7 +136,7 @@ def test_a_torn_last_line_is_cut_when_the_log_is_opened_for_writing(tmp_path_fac
     log = AuditLog.open(folder)
     assert path.read_bytes() == whole
     add(log, 1)
-    assert verify(folder).size == 6
+    assert verify_log(folder).size == 6
 
 
 def test_an_entry_torn_anywhere_is_written_again_from_the_journal(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_torn_checkpoint_is_cut(tmp_path: Path) -> None:
         log = AuditLog.open(tmp_path)
         assert (log.sealed_size, path.read_bytes()) == (2, whole[:begin])
     seal(log)
-    assert verify(tmp_path).checkpoints_checked == 2
+    assert verify_log(tmp_path).checkpoints_checked == 2
 
 
 def test_a_new_segment_begins_when_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_a_new_segment_begins_when_one_is_full(tmp_path: Path, monkeypatch: pyte
     add(again, 2)
     lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
     assert lines == [4, 4, 4, 2]
-    assert (verify(tmp_path).size, log.sealed_size) == (14, 9)
+    assert (verify_log(tmp_path).size, log.sealed_size) == (14, 9)
 
 
 def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(
@@ -182,7 +182,7 @@ def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(
     (tmp_path / "segment-000001.jsonl").write_bytes(b'{"half')
     log = AuditLog.open(tmp_path)
     add(log, 2)
-    assert verify(tmp_path).size == 6
+    assert verify_log(tmp_path).size == 6
 
 
 def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,13 +203,13 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytes
             log.store([entry])
     assert path.read_bytes() == before
     log.store([entry])
-    assert verify(tmp_path).size == 2
+    assert verify_log(tmp_path).size == 2
 
 
 def test_a_second_writer_is_noticed(tmp_path: Path) -> None:
     log, other = AuditLog.open(tmp_path), AuditLog.open(tmp_path)
     add(log, 1)
-    with pytest.raises(AuditError, match="somebody else"):
+    with pytest.raises(AuditVerificationError, match="somebody else"):
         add(other, 1)
 
 
@@ -217,14 +217,14 @@ def test_a_log_that_is_not_the_sealed_one_is_not_opened_for_writing(tmp_path: Pa
     make_log(tmp_path, (4,))
     path = tmp_path / "segment-000000.jsonl"
     path.write_bytes(path.read_bytes().replace(b"number 2", b"number 7"))
-    with pytest.raises(AuditError, match="not those that were sealed"):
+    with pytest.raises(AuditVerificationError, match="not those that were sealed"):
         AuditLog.open(tmp_path)
 
 
 def test_a_log_whose_end_was_cut_is_not_opened_for_writing(tmp_path: Path) -> None:
     make_log(tmp_path, (4,))
     (tmp_path / "segment-000000.jsonl").unlink()
-    with pytest.raises(AuditError, match="not those that were sealed"):
+    with pytest.raises(AuditVerificationError, match="not those that were sealed"):
         AuditLog.open(tmp_path)
 
 
@@ -234,13 +234,13 @@ def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
     add(log, 3)
     assert seal(log).splitlines()[1] == "5"
     assert checkpoint.size == 2
-    assert verify(tmp_path).sealed_size == 5
+    assert verify_log(tmp_path).sealed_size == 5
 
 
 def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:
     note = seal(make_log(tmp_path / "one", (3,)))
     other = make_log(tmp_path / "two", (2,), unsealed=1)
-    with pytest.raises(AuditError, match="asked for"):
+    with pytest.raises(AuditVerificationError, match="asked for"):
         other.add_checkpoint(note)
 
 
@@ -248,7 +248,7 @@ def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     log.pin_key(public_pem())
     log.pin_key(public_pem())
-    with pytest.raises(AuditError, match=r"audit-key\.pem"):
+    with pytest.raises(AuditVerificationError, match=r"audit-key\.pem"):
         log.pin_key(public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32))))
 
 

@@ -14,8 +14,8 @@ from sealyard.audit import files
 from sealyard.audit import log as log_module
 from sealyard.audit.log import AuditLog
 from sealyard.audit.reader import AuditReader
-from sealyard.model.audit import AuditChange, AuditFilter
-from sealyard.model.errors import AuditError
+from sealyard.model.audit import AuditAction, AuditFilter
+from sealyard.model.errors import AuditVerificationError
 
 COUNT = 40
 
@@ -72,7 +72,7 @@ def test_pages_one_after_another_are_the_whole_log(reader: AuditReader) -> None:
         (AuditFilter(resource_type="DEVICE_CONFIG"), [seq for seq in range(COUNT) if seq % 4 == 0]),
         (AuditFilter(resource="TASK:0005"), [5]),
         (AuditFilter(author="USER:ben"), [seq for seq in range(COUNT) if seq % 3 == 1]),
-        (AuditFilter(change=AuditChange.APPROVED), [seq for seq in range(COUNT) if seq % 2]),
+        (AuditFilter(change=AuditAction.APPROVED), [seq for seq in range(COUNT) if seq % 2]),
         (AuditFilter(since=START + timedelta(minutes=38)), [38, 39]),
         (AuditFilter(until=START + timedelta(minutes=2)), [0, 1]),
         (AuditFilter(text="ENTRY Number 3"), [3, *range(30, 40)]),
@@ -107,12 +107,12 @@ def test_a_reader_sees_what_is_written_after_it_was_made(tmp_path: Path) -> None
 def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").write_bytes(b"[]\n")
-    with pytest.raises(AuditError, match=r"segment-000000\.jsonl"):
+    with pytest.raises(AuditVerificationError, match=r"segment-000000\.jsonl"):
         AuditReader(tmp_path).entries()
 
 
 def test_a_missing_segment_is_named(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").rename(tmp_path / "segment-000001.jsonl")
-    with pytest.raises(AuditError, match=r"no segment-000000\.jsonl"):
+    with pytest.raises(AuditVerificationError, match=r"no segment-000000\.jsonl"):
         AuditReader(tmp_path).entries()

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealyard.audit.checkpoint import key_fingerprint, key_id, note_text, parse_note, signed_note, verify_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note, key_fingerprint, key_id, parse_note, verify_note
 from sealyard.model.audit import Checkpoint
-from sealyard.model.errors import AuditError
+from sealyard.model.errors import AuditVerificationError
 
 CHECKPOINT = Checkpoint(origin=ORIGIN, size=7, root=sha256(b"root").hexdigest())
-NOTE = signed_note(CHECKPOINT, public_pem(), KEY.sign(note_text(CHECKPOINT)))
+NOTE = format_note(CHECKPOINT, public_pem(), KEY.sign(checkpoint_body(CHECKPOINT)))
 
 
 # Source: golang.org/x/mod, sumdb/note/note_test.go: a verifier key is name, key id, and type byte with key.
@@ -73,20 +73,20 @@ def test_signatures_of_witnesses_are_passed_over() -> None:
 
 def test_a_note_by_another_key_is_refused() -> None:
     other = public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32)))
-    with pytest.raises(AuditError, match="not signed by the audit key"):
+    with pytest.raises(AuditVerificationError, match="not signed by the audit key"):
         verify_note(NOTE, other)
 
 
 def test_no_note_is_made_of_a_wrong_signature() -> None:
-    with pytest.raises(AuditError, match="signature"):
-        signed_note(CHECKPOINT, public_pem(), bytes(64))
+    with pytest.raises(AuditVerificationError, match="signature"):
+        format_note(CHECKPOINT, public_pem(), bytes(64))
 
 
 def test_only_an_ed25519_key_is_an_audit_key() -> None:
     other = generate_private_key(SECP256R1()).public_key()
-    with pytest.raises(AuditError, match="Ed25519"):
+    with pytest.raises(AuditVerificationError, match="Ed25519"):
         verify_note(NOTE, other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    with pytest.raises(AuditError, match="cannot be read"):
+    with pytest.raises(AuditVerificationError, match="cannot be read"):
         verify_note(NOTE, b"no key")
 
 
@@ -107,7 +107,7 @@ def test_only_an_ed25519_key_is_an_audit_key() -> None:
     ],
 )
 def test_what_is_no_checkpoint_is_refused(note: str) -> None:
-    with pytest.raises(AuditError):
+    with pytest.raises(AuditVerificationError):
         verify_note(note, public_pem())
 
 
@@ -117,12 +117,12 @@ def test_changing_any_character_is_found(position: int, character: str) -> None:
     changed = NOTE[:position] + character + NOTE[position + 1 :]
     if changed == NOTE:
         return
-    with pytest.raises(AuditError):
+    with pytest.raises(AuditVerificationError):
         verify_note(changed, public_pem())
 
 
 @settings(deadline=None)
 @given(st.text() | st.builds("{}\n{}\n{}\n\n— {} {}\n".format, *[st.text(max_size=50)] * 5))
 def test_any_text_gives_a_checkpoint_or_our_error(text: str) -> None:
-    with suppress(AuditError):
+    with suppress(AuditVerificationError):
         assert parse_note(text)[1]

@@ -14,12 +14,12 @@ from sealyard.audit.merkle import (
     consistency_proof,
     inclusion_proof,
     leaf_hash,
+    merkle_root,
     node_hash,
-    root_of,
     verify_consistency,
     verify_inclusion,
 )
-from sealyard.model.errors import AuditError
+from sealyard.model.errors import AuditVerificationError
 
 # Source of all constants: github.com/transparency-dev/merkle, testonly/constants.go and
 # testonly/reference_test.go, the vectors of the Certificate Transparency reference code (RFC 6962).
@@ -132,13 +132,13 @@ def defined_root(leaves: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("size", range(9))
 def test_roots_are_those_of_the_reference(size: int) -> None:
-    assert root_of(LEAVES[:size]).hex() == ROOTS[size]
+    assert merkle_root(LEAVES[:size]).hex() == ROOTS[size]
 
 
 @pytest.mark.parametrize(("index", "size", "proof"), INCLUSION)
 def test_inclusion_proofs_are_those_of_the_reference(index: int, size: int, proof: list[str]) -> None:
     assert [each.hex() for each in inclusion_proof(LEAVES[:size], index)] == proof
-    verify_inclusion(LEAVES[index], index, size, [bytes.fromhex(each) for each in proof], root_of(LEAVES[:size]))
+    verify_inclusion(LEAVES[index], index, size, [bytes.fromhex(each) for each in proof], merkle_root(LEAVES[:size]))
 
 
 @pytest.mark.parametrize(("old", "size", "proof"), CONSISTENCY)
@@ -170,21 +170,21 @@ def test_a_growing_tree_has_the_root_of_the_definition_at_every_size(size: int) 
 @given(sizes, st.data())
 def test_every_entry_can_be_shown_to_be_in_the_log(size: int, data: st.DataObject) -> None:
     leaves, index = leaves_of(size), data.draw(st.integers(0, size - 1))
-    verify_inclusion(leaves[index], index, size, inclusion_proof(leaves, index), root_of(leaves))
+    verify_inclusion(leaves[index], index, size, inclusion_proof(leaves, index), merkle_root(leaves))
 
 
 @settings(deadline=None)
 @given(sizes, st.data())
 def test_a_log_is_a_prefix_of_what_it_grows_to(size: int, data: st.DataObject) -> None:
     leaves, old = leaves_of(size), data.draw(st.integers(1, size))
-    verify_consistency(old, root_of(leaves[:old]), size, root_of(leaves), consistency_proof(leaves, old))
+    verify_consistency(old, merkle_root(leaves[:old]), size, merkle_root(leaves), consistency_proof(leaves, old))
 
 
 @settings(deadline=None)
 @given(sizes, st.data())
 def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> None:
     leaves, index = leaves_of(size), data.draw(st.integers(0, size - 1))
-    proof, root = inclusion_proof(leaves, index), root_of(leaves)
+    proof, root = inclusion_proof(leaves, index), merkle_root(leaves)
     wrong = [
         (leaves[index], index, size, [*proof, root], root),
         (leaves[index], index, size, proof, leaf_hash(b"another root")),
@@ -198,7 +198,7 @@ def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> N
     if size > 1:
         wrong.append((leaves[index], (index + 1) % size, size, proof, root))
     for case in wrong:
-        with pytest.raises(AuditError):
+        with pytest.raises(AuditVerificationError):
             verify_inclusion(*case)
 
 
@@ -207,7 +207,7 @@ def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> N
 def test_a_wrong_consistency_proof_is_refused(size: int, data: st.DataObject) -> None:
     leaves, old = leaves_of(size), data.draw(st.integers(1, size))
     proof = consistency_proof(leaves, old)
-    old_root, root, other = root_of(leaves[:old]), root_of(leaves), leaf_hash(b"another root")
+    old_root, root, other = merkle_root(leaves[:old]), merkle_root(leaves), leaf_hash(b"another root")
     wrong = [
         (old, old_root, size, root, [*proof, other]),
         (old, other, size, root, proof),
@@ -219,13 +219,13 @@ def test_a_wrong_consistency_proof_is_refused(size: int, data: st.DataObject) ->
         wrong.append((old, old_root, size, root, proof[:-1]))
         wrong.append((old, old_root, size, root, proof[1:]))
     for case in wrong:
-        with pytest.raises(AuditError):
+        with pytest.raises(AuditVerificationError):
             verify_consistency(*case)
 
 
 @pytest.mark.parametrize("size", [0, 9])
 def test_no_proof_is_made_for_what_is_not_in_the_log(size: int) -> None:
-    with pytest.raises(AuditError):
+    with pytest.raises(AuditVerificationError):
         consistency_proof(LEAVES, size)
-    with pytest.raises(AuditError):
+    with pytest.raises(AuditVerificationError):
         inclusion_proof(LEAVES, size - 1 if size == 0 else 8)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from sealyard.audit import log as log_module
 from sealyard.audit import verify as verify_module
 from sealyard.audit.canonical import encode_entry
-from sealyard.audit.checkpoint import key_fingerprint, note_text, signed_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note, key_fingerprint
 from sealyard.audit.log import AuditLog
-from sealyard.audit.verify import verify
+from sealyard.audit.verify import verify_log
 from sealyard.model.audit import AuditEntry
-from sealyard.model.errors import AuditError
+from sealyard.model.errors import AuditVerificationError
 
 SEGMENT = "segment-000000.jsonl"
 NOTES = "checkpoints.txt"
@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def first_wrong(folder: Path, checkpoint: str | None = None) -> int | None:
-    with pytest.raises(AuditError) as caught:
-        verify(folder, checkpoint=checkpoint)
+    with pytest.raises(AuditVerificationError) as caught:
+        verify_log(folder, checkpoint=checkpoint)
     return caught.value.seq
 
 
@@ -53,7 +53,7 @@ def rewrite(folder: Path, seq: int, **fields: object) -> None:
 
 
 def test_a_whole_log_is_reported_with_what_is_sealed(folder: Path) -> None:
-    report = verify(folder)
+    report = verify_log(folder)
     assert (report.origin, report.size, report.sealed_size, report.unsealed) == (ORIGIN, 9, 7, 2)
     assert report.root == AuditLog.open(folder).root
     assert report.checkpoints_checked == 2
@@ -61,24 +61,24 @@ def test_a_whole_log_is_reported_with_what_is_sealed(folder: Path) -> None:
 
 
 def test_an_empty_folder_is_an_empty_log(tmp_path: Path) -> None:
-    report = verify(tmp_path)
+    report = verify_log(tmp_path)
     assert (report.size, report.sealed_size, report.checkpoints_checked, report.key_fingerprint) == (0, 0, 0, "")
 
 
 def test_an_empty_log_can_be_sealed(tmp_path: Path) -> None:
     make_log(tmp_path, (0, 2))
-    assert verify(tmp_path).checkpoints_checked == 2
+    assert verify_log(tmp_path).checkpoints_checked == 2
 
 
 def test_a_log_without_checkpoints_is_reported_as_not_sealed(tmp_path: Path) -> None:
     make_log(tmp_path, (), unsealed=3)
-    assert (verify(tmp_path).sealed_size, verify(tmp_path).unsealed) == (0, 3)
+    assert (verify_log(tmp_path).sealed_size, verify_log(tmp_path).unsealed) == (0, 3)
 
 
 def test_progress_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify_module, "_PROGRESS_EVERY", 4)
     told: list[int] = []
-    verify(folder, progress=told.append)
+    verify_log(folder, progress=told.append)
     assert told == [4, 8]
 
 
@@ -161,8 +161,8 @@ def test_flipping_any_bit_of_the_checkpoints_is_found(
     position = data.draw(st.integers(0, len(whole) - 2))
     whole[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(whole)
-    with pytest.raises(AuditError):
-        verify(folder, checkpoint=outside)
+    with pytest.raises(AuditVerificationError):
+        verify_log(folder, checkpoint=outside)
 
 
 def test_another_way_to_write_the_same_entry_is_found(folder: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_tail_cut_below_a_checkpoint_is_found(folder: Path, length: int) -> No
 
 def test_a_cut_among_what_is_not_sealed_shows_in_the_size_only(folder: Path) -> None:
     change_lines(folder / SEGMENT, lambda lines: lines[:SEALED])
-    assert verify(folder).unsealed == 0
+    assert verify_log(folder).unsealed == 0
 
 
 def put_back(folder: Path) -> None:
@@ -216,13 +216,13 @@ def put_back(folder: Path) -> None:
 def test_a_folder_put_back_to_an_older_state_is_found_by_a_checkpoint_kept_outside(folder: Path) -> None:
     outside = (folder / NOTES).read_text().splitlines(keepends=True)[5:]
     put_back(folder)
-    assert verify(folder).size == 4
+    assert verify_log(folder).size == 4
     assert first_wrong(folder, "".join(outside)) == 4
 
 
 def test_a_checkpoint_kept_outside_fits_a_log_that_has_grown(folder: Path) -> None:
     outside = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
-    assert verify(folder, checkpoint=outside).checkpoints_checked == 3
+    assert verify_log(folder, checkpoint=outside).checkpoints_checked == 3
 
 
 def rebuild(folder: Path, key: Ed25519PrivateKey | None) -> None:
@@ -249,62 +249,62 @@ def test_a_history_written_anew_is_found_by_the_old_checkpoints(folder: Path) ->
 def test_a_history_sealed_anew_without_the_audit_key_is_found(folder: Path) -> None:
     rebuild(folder, STRANGER)
     (folder / "audit-key.pem").write_bytes(public_pem())
-    with pytest.raises(AuditError, match="not signed by the audit key"):
-        verify(folder)
+    with pytest.raises(AuditVerificationError, match="not signed by the audit key"):
+        verify_log(folder)
 
 
 def test_a_history_sealed_anew_with_another_key_is_found_by_a_checkpoint_kept_outside(folder: Path) -> None:
     outside = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
     rebuild(folder, STRANGER)
-    assert verify(folder).key_fingerprint != key_fingerprint(public_pem())
-    with pytest.raises(AuditError, match="kept outside does not belong to this log"):
-        verify(folder, checkpoint=outside)
+    assert verify_log(folder).key_fingerprint != key_fingerprint(public_pem())
+    with pytest.raises(AuditVerificationError, match="kept outside does not belong to this log"):
+        verify_log(folder, checkpoint=outside)
 
 
 def test_a_history_sealed_anew_by_the_owner_of_the_key_is_found_by_a_checkpoint_kept_outside(folder: Path) -> None:
     outside = "".join((folder / NOTES).read_text().splitlines(keepends=True)[5:])
     rebuild(folder, KEY)
-    assert verify(folder).sealed_size == 4
+    assert verify_log(folder).sealed_size == 4
     assert first_wrong(folder, outside) == 4
 
 
 def test_a_checkpoint_of_another_log_is_refused(folder: Path, tmp_path: Path) -> None:
     other = AuditLog.open(tmp_path / "other")
     checkpoint = msgspec.structs.replace(other.checkpoint(ORIGIN), origin="sealyard/other")
-    note = signed_note(checkpoint, public_pem(), KEY.sign(note_text(checkpoint)))
-    with pytest.raises(AuditError, match="different logs"):
-        verify(folder, checkpoint=note)
+    note = format_note(checkpoint, public_pem(), KEY.sign(checkpoint_body(checkpoint)))
+    with pytest.raises(AuditVerificationError, match="different logs"):
+        verify_log(folder, checkpoint=note)
 
 
 @pytest.mark.parametrize("note", ["", "not a note", "a\n1\nb\n\n— c d\n"])
 def test_what_is_no_checkpoint_is_refused(folder: Path, note: str) -> None:
-    with pytest.raises(AuditError, match="kept outside"):
-        verify(folder, checkpoint=note)
+    with pytest.raises(AuditVerificationError, match="kept outside"):
+        verify_log(folder, checkpoint=note)
 
 
 def test_a_checkpoint_without_its_key_is_refused(folder: Path) -> None:
     (folder / "audit-key.pem").unlink()
-    with pytest.raises(AuditError, match="audit key"):
-        verify(folder)
+    with pytest.raises(AuditVerificationError, match="audit key"):
+        verify_log(folder)
 
 
 @pytest.mark.parametrize("line", range(4))
 def test_a_line_that_is_missing_in_the_last_checkpoint_is_found(folder: Path, line: int) -> None:
     change_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
-    with pytest.raises(AuditError, match="whole checkpoint"):
-        verify(folder)
+    with pytest.raises(AuditVerificationError, match="whole checkpoint"):
+        verify_log(folder)
 
 
 @pytest.mark.parametrize("lines_left", range(5))
 def test_what_a_crash_left_of_a_checkpoint_does_not_count(folder: Path, lines_left: int) -> None:
     change_lines(folder / NOTES, lambda lines: [*lines[: 5 + lines_left], b"half a li"])
-    assert verify(folder).sealed_size == 4
+    assert verify_log(folder).sealed_size == 4
 
 
 def test_checkpoints_out_of_order_are_refused(folder: Path) -> None:
     change_lines(folder / NOTES, lambda lines: lines[5:] + lines[:5])
-    with pytest.raises(AuditError, match="out of order"):
-        verify(folder)
+    with pytest.raises(AuditVerificationError, match="out of order"):
+        verify_log(folder)
 
 
 def several_segments(folder: Path) -> None:
@@ -325,7 +325,7 @@ SPOILED: list[tuple[Callable[[Path], object], int | None]] = [
 @pytest.mark.parametrize(("spoil", "seq"), SPOILED)
 def test_a_spoiled_segment_is_found(tmp_path: Path, spoil: Callable[[Path], object], seq: int | None) -> None:
     several_segments(tmp_path)
-    assert verify(tmp_path).size == 9
+    assert verify_log(tmp_path).size == 9
     spoil(tmp_path)
     assert first_wrong(tmp_path) == seq
 
@@ -333,5 +333,5 @@ def test_a_spoiled_segment_is_found(tmp_path: Path, spoil: Callable[[Path], obje
 def test_the_message_names_file_and_line(tmp_path: Path) -> None:
     several_segments(tmp_path)
     change_lines(tmp_path / "segment-000001.jsonl", lambda lines: [lines[0], b"{}\n", lines[2]])
-    with pytest.raises(AuditError, match=r"Entry 4 cannot be read \(segment-000001\.jsonl, line 2\)"):
-        verify(tmp_path)
+    with pytest.raises(AuditVerificationError, match=r"Entry 4 cannot be read \(segment-000001\.jsonl, line 2\)"):
+        verify_log(tmp_path)

@@ -28,7 +28,7 @@ from tests.bench.workspaces import (
 )
 
 from sealyard.audit.log import AuditLog
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Verdict
 
@@ -165,7 +165,7 @@ async def _add_entries(workspace: Path, count: int) -> None:
             log.draft(
                 timestamp=datetime.now(UTC),
                 author=DEVELOPER,
-                change=AuditChange.CREATED,
+                change=AuditAction.CREATED,
                 resource=f"TASK:{number:08x}",
                 message=f"entry-{'newest' if number == count - 1 else number}",
                 new_value={"number": number},

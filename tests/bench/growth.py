@@ -19,7 +19,7 @@ from sealyard.engine.ids import new_id
 from sealyard.engine.tables import INDEXES, TASKS
 from sealyard.model.requests import SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
 FEW, MANY = 1_000, 100_000
 TRIES = 200
@@ -55,7 +55,7 @@ def fill(workspace: Path, count: int) -> None:
     if count == 0:
         return
     model = asyncio.run(_one_task(workspace))
-    store = TinyDocuments.open(workspace / "store", INDEXES, write=True)
+    store = TinyDocumentStore.open(workspace / "store", INDEXES, write=True)
     begun = datetime.now(UTC) - timedelta(seconds=count + 1)
     last = None
     for first in range(0, count, 1000):
@@ -65,7 +65,7 @@ def fill(workspace: Path, count: int) -> None:
             ended = TaskStatus.FAILED if number % 100 == 0 else TaskStatus.CANCELLED
             task = msgspec.structs.replace(model, id=new_id(), status=ended, created_at=at, updated_at=at)
             puts.append((TASKS.name, task.id, msgspec.to_builtins(task)))
-        last = store.submit(Unit(puts=tuple(puts)))
+        last = store.submit(WriteBatch(puts=tuple(puts)))
     assert last is not None
     last.result()
     store.compact(1 << 50)

@@ -24,7 +24,7 @@ from tests.bench.workspaces import (
     random_file,
 )
 
-from sealyard.client.connection import Connection, Place
+from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.http.client import HttpClient
 from sealyard.client.profiles import Profile
 from sealyard.client.settings import Settings
@@ -85,7 +85,7 @@ async def _tokens(workspace: Path) -> dict[str, str]:
 
 
 def _client(url: str, token: str) -> HttpClient:
-    return HttpClient(Connection(Place(url=url, token=token)), SystemClock())
+    return HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
 
 
 async def _rates(client: HttpClient) -> list[Row]:

@@ -16,7 +16,7 @@ from tests.bench.rows import Row
 from tests.bench.workspaces import DEVELOPER, DEVICE, OWNER, folder, found, opened, random_file
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import PackageRequest
@@ -104,7 +104,7 @@ async def _follow(client: EmbeddedClient, task_id: str, running: list[datetime])
 
 
 def _bare_encryption(source: Path) -> float:
-    stream = RawContentCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32)).encryptor(bytes(16))
+    stream = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32)).encryptor(bytes(16))
     data, out = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK + 16))
     begun = time.perf_counter()
     for _ in range(source.stat().st_size // CHUNK):

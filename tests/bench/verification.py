@@ -20,18 +20,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.bench.rows import Row
 from tests.bench.workspaces import folder, random_file
 
-from sealyard.containers.format import PackageShape
-from sealyard.containers.se1 import SE1
+from sealyard.containers.format import PackageLayout
+from sealyard.containers.se1 import SE1Format
 from sealyard.crypto import segments
-from sealyard.crypto.certificates import self_signed_certificate
-from sealyard.crypto.ciphers import RawContentCipher
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.tasks import InputFile
 from sealyard.worker.approved_inputs import ContentComparison
-from sealyard.worker.durable import written_early
+from sealyard.worker.durable import background_fsync
 
 ROUNDS = 5
-CIPHER = RawContentCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))
+CIPHER = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))
 
 
 class NoHash:
@@ -53,11 +53,11 @@ class Package:
         self.target = target
         self.size = source.stat().st_size
         self.key = Ed25519PrivateKey.generate()
-        self.certificate = self_signed_certificate(self.key, "bench", datetime.now(UTC))
-        self.shape = PackageShape(
+        self.certificate = create_self_signed(self.key, "bench", datetime.now(UTC))
+        self.shape = PackageLayout(
             encryption=CIPHER.algorithm,
             signing=SigningAlgorithm.ED25519,
-            signing_key_kind=KeyKind.ED25519,
+            signing_key_kind=KeyType.ED25519,
             firmware=((source.name, self.size),),
             metadata=(),
         )
@@ -67,29 +67,29 @@ class Package:
             header = self._encrypt()
         self._sign(header)
         with self.target.open("rb") as file:
-            SE1().digests(file, self.certificate, CIPHER, [self.size])
+            SE1Format().digests(file, self.certificate, CIPHER, [self.size])
 
     def with_verification(self) -> None:
         header = self._encrypt()
         file = InputFile(name=self.source.name, size=self.size, sha256="")
         with self.source.open("rb") as source, self.target.open("rb") as target:
             content = ContentComparison(file, source)
-            SE1().check_contents(header, target, CIPHER, [content.update], lambda _: None)
+            SE1Format().check_contents(header, target, CIPHER, [content.update], lambda _: None)
             content.check()
         self._sign(header)
         with self.target.open("rb") as file_on_disk:
-            SE1().check_signature(file_on_disk, self.certificate)
+            SE1Format().check_signature(file_on_disk, self.certificate)
 
     def _encrypt(self) -> bytes:
         with self.source.open("rb") as source, self.target.open("w+b") as target:
-            with written_early(target):
-                segment = SE1().seal(self.shape, 0, source, target, CIPHER, lambda _: None)
+            with background_fsync(target):
+                segment = SE1Format().seal(self.shape, 0, source, target, CIPHER, lambda _: None)
             os.fsync(target.fileno())
-        return SE1().header(self.shape, [segment], ())
+        return SE1Format().header(self.shape, [segment], ())
 
     def _sign(self, header: bytes) -> None:
         with self.target.open("r+b") as file:
-            SE1().finish(self.shape, file, header, self.key.sign(header))
+            SE1Format().finish(self.shape, file, header, self.key.sign(header))
             os.fsync(file.fileno())
 
 

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 PASSPHRASE = "for measurements only"
 ADMINISTRATOR, DEVELOPER, OWNER = "USER:administrator", "USER:developer", "USER:owner"
@@ -33,8 +33,12 @@ def folder() -> Iterator[Path]:
 
 async def found(root: Path) -> None:
     """A workspace with a developer, an owner and a device configuration (AES-256-CBC, Ed25519)."""
-    await found_workspace(
-        Places(root), name="bench", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    await create_workspace(
+        WorkspacePaths(root),
+        name="bench",
+        administrator=ADMINISTRATOR,
+        key_store=KeyStore.PASSPHRASE,
+        passphrase=PASSPHRASE,
     )
     async with opened(root) as client:
         await client.add_subject(DEVELOPER)

@@ -11,12 +11,12 @@ from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.profiles import Profile, ProfileFile, write_profiles
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, PackageRequest
 from sealyard.model.tasks import Verdict
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +39,8 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> House:
 
 async def _made(root: Path) -> House:
     folder = root / "workspace"
-    places = Places(folder)
-    await found_workspace(
+    places = WorkspacePaths(folder)
+    await create_workspace(
         places,
         name="factory",
         administrator="USER:admin",

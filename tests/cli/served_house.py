@@ -10,12 +10,12 @@ from shell import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.thread import LoopThread
-from sealyard.model.credentials import Account, TokenRequest
+from sealyard.model.credentials import IssuerAccount, TokenRequest
 from sealyard.server.app import build_app
-from sealyard.server.identity import Identity
-from sealyard.server.limits import Limits
-from sealyard.server.serving import Listener, listen_on, network_listener
-from sealyard.server.tenants import Tenants
+from sealyard.server.identity import Authenticator
+from sealyard.server.limits import TokenBucketLimiter
+from sealyard.server.serving import UvicornListener, bind, network_listener
+from sealyard.server.tenants import TenantRegistry
 
 ADMIN = "USER:admin"
 
@@ -28,7 +28,7 @@ class ServedHouse:
         self._thread = LoopThread("served-house")
         self._port = ReservedPort()
         self._engine: EmbeddedClient | None = None
-        self._listener: Listener | None = None
+        self._listener: UvicornListener | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -56,15 +56,15 @@ class ServedHouse:
     def arrive(self, subject: str, sub: str) -> None:
         """Somebody with an issuer's token."""
         assert self._engine is not None
-        account = Account(issuer="https://issuer.example", sub=sub)
+        account = IssuerAccount(issuer="https://issuer.example", sub=sub)
         asyncio.run(self._thread.call(self._engine.host.arrive(subject, (), account)))
 
     async def _start(self) -> None:
         self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
-        tenants = Tenants({"factory": self._engine.host})
-        app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
+        tenants = TenantRegistry({"factory": self._engine.host})
+        app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")
-        sock = listen_on("127.0.0.1", self._port.number)
+        sock = bind("127.0.0.1", self._port.number)
         self._running = asyncio.create_task(self._listener.serve([sock]))
 
     async def _stop(self) -> None:

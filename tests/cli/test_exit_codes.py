@@ -107,7 +107,7 @@ def test_what_should_not_happen_gives_a_line_and_a_log_not_a_traceback(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
-    monkeypatch.setattr("sealyard.cli.tasks.task_table", fail)
+    monkeypatch.setattr("sealyard.cli.tasks.format_tasks", fail)
     ran: Ran = house.run("developer", "tasks")
     assert ran.code == 1
     assert "Traceback" not in ran.err

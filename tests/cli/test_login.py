@@ -11,10 +11,10 @@ import pytest
 from scripted_server import INFO, Exchange, ScriptedServer
 from shell import sealyard, value_of
 
-from sealyard.client.profiles import Profile, ProfileFile, own_profiles, write_profiles
+from sealyard.client.profiles import Profile, ProfileFile, workspace_profiles, write_profiles
 from sealyard.client.thread import LoopThread
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Cost
+from sealyard.keys.file_keyring import Argon2Params
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
 
@@ -30,7 +30,7 @@ async def _handler(exchange: Exchange) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Cost(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     thread = LoopThread("scripted-server")
     made = ScriptedServer(_handler)
@@ -119,12 +119,12 @@ def test_what_works_on_this_machine_only_says_so(server: ScriptedServer) -> None
 def test_a_profile_of_a_workspace_leads_to_no_server(server: ScriptedServer, tmp_path: Path) -> None:
     bait = Profile(name="bait", identity="USER:dev", server=server.url)
     write_profiles(tmp_path / "profiles.json", ProfileFile(profiles=(bait,)))
-    assert [each.server for each in own_profiles(tmp_path).profiles] == [""]
+    assert [each.server for each in workspace_profiles(tmp_path).profiles] == [""]
 
 
 def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", TOKEN)
-    monkeypatch.setattr("sealyard.cli.login.PATIENCE", 0.1)
+    monkeypatch.setattr("sealyard.cli.login.TIMEOUT", 0.1)
     assert sealyard("login", "http://127.0.0.1:1").code == 10

@@ -13,13 +13,13 @@ from served_house import ServedHouse
 from shell import FIRMWARE, PEOPLE, House, eventually, sealyard, started, value_of
 
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Cost
+from sealyard.keys.file_keyring import Argon2Params
 
 
 @pytest.fixture
 def served(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedHouse]:
     """Everybody is logged in, under a profile of the person's name."""
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Cost(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     made = ServedHouse(house.folder)
     try:

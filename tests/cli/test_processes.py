@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shell import LIMIT, House, eventually, spawned, started
 
-from sealyard.client.local_socket import listened_to
+from sealyard.client.local_socket import is_listening
 from sealyard.storage.lock import WorkspaceLock
 
 
@@ -69,7 +69,7 @@ READING = (
 
 def test_beside_a_holder_that_lets_others_in_every_command_works(house: House, firmware: Path) -> None:
     with started(*house.asks("admin", "run", "--json")) as holder:
-        eventually(lambda: listened_to(house.folder))
+        eventually(lambda: is_listening(house.folder))
         assert spawned(*house.asks("developer", "tasks")).code == 0
         for profile, *reading in READING:
             assert house.run(profile, *reading).code == 0, reading
@@ -98,7 +98,7 @@ def test_beside_a_holder_that_lets_nobody_in_readers_work_and_writers_are_told_w
 
 def test_a_second_run_stands_by_and_takes_over_with_the_work_that_was_under_way(house: House, firmware: Path) -> None:
     with started(*house.asks("admin", "run")) as holder:
-        eventually(lambda: listened_to(house.folder))
+        eventually(lambda: is_listening(house.folder))
         with started(*house.asks("admin", "run")) as other:
             _stands_by_and_takes_over(house, firmware, holder, other)
 

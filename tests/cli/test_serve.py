@@ -22,7 +22,7 @@ from processes import kill_all, lives
 from shell import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
 
 from sealyard.client.settings import read_toml
-from sealyard.server.settings import ServerSettings, read_server_settings
+from sealyard.server.settings import ServerSettings, load_server_settings
 from sealyard.storage.lock import WorkspaceLock
 
 ANY_PORT = ("--listen", "127.0.0.1:0")
@@ -226,7 +226,7 @@ def test_a_settings_file_that_is_not_there_is_said(house: House, tmp_path: Path)
 def test_the_example_reads_back_as_the_defaults(house: House, tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
     path.write_text(house.run("admin", "serve", "--example").out)
-    assert read_server_settings(path) == ServerSettings()
+    assert load_server_settings(path) == ServerSettings()
     assert set(read_toml(path)) == set(ServerSettings.__struct_fields__)
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.cli.arguments import duration, moment, seconds
-from sealyard.cli.text import table
-from sealyard.model.wording import duration_text
+from sealyard.cli.arguments import duration, seconds, timestamp
+from sealyard.cli.text import format_table
+from sealyard.model.wording import format_duration
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_durations_are_read_with_their_unit(text: str, expected: int) -> None:
 
 @given(st.text())
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
-    for reader in (duration, seconds, moment):
+    for reader in (duration, seconds, timestamp):
         try:
             reader(text)
         except argparse.ArgumentTypeError:
@@ -34,11 +34,11 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
 def test_a_whole_duration_is_written_as_it_is_read(count: int, unit: str) -> None:
     if unit == "h":
         count %= 24
-    assert duration_text(duration(f"{count or 1}{unit}")) == f"{count or 1}{unit}"
+    assert format_duration(duration(f"{count or 1}{unit}")) == f"{count or 1}{unit}"
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=5))
 def test_a_row_stays_one_harmless_line_whatever_its_cells_hold(rows: list[tuple[str, str]]) -> None:
-    lines = list(table(("A", "B"), rows, "none"))
+    lines = list(format_table(("A", "B"), rows, "none"))
     assert len(lines) == len(rows) + 1
     assert all(line.isprintable() for line in lines)

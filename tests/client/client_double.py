@@ -16,7 +16,7 @@ import msgspec
 from sealyard.client.protocol import Client
 from sealyard.model.errors import (
     ConflictError,
-    InputError,
+    InvalidInputError,
     NotFoundError,
     ResultExpiredError,
     ResultGoneError,
@@ -203,7 +203,7 @@ class FakeClient:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{path.name} is not there.") from error
+            raise InvalidInputError(f"{path.name} is not there.") from error
         self.on_upload(path)
         return InputFile(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 

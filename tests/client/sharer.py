@@ -101,10 +101,10 @@ async def main(folder: Path, subject: str) -> None:
 
 
 async def tell(events) -> None:  # type: ignore[no-untyped-def]
-    from sealyard.model.events import TaskProgress
+    from sealyard.model.events import TaskProgressed
 
     async for event in events:
-        if not isinstance(event, TaskProgress):
+        if not isinstance(event, TaskProgressed):
             say(f"event {event.cursor}")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sealyard.client.catalogues import read_catalogues
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.client.catalogues import load_capabilities
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 
 
 def test_every_algorithm_is_told_with_its_keys_and_caveats() -> None:
-    told = read_catalogues()
+    told = load_capabilities()
     assert set(told.encryption) == set(EncryptionAlgorithm)
     assert set(told.signing) == set(SigningAlgorithm)
     assert any("patterns" in each for each in told.encryption[EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD].caveats)
-    assert told.signing[SigningAlgorithm.SHA256_PSS].key_kinds == (KeyKind.RSA_3072, KeyKind.RSA_4096)
+    assert told.signing[SigningAlgorithm.SHA256_PSS].key_kinds == (KeyType.RSA_3072, KeyType.RSA_4096)
     assert "se-1" in told.formats

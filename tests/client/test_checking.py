@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from sealyard.client.checking import check_message, check_package, signs_digests
+from sealyard.client.checking import check_message, check_package, signs_digest
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
-from sealyard.model.errors import FormatLimitError, InputError, NotFoundError
+from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError
 
 GIBIBYTE = 1 << 30
 
 
-def configuration(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD) -> DeviceConfiguration:
-    return DeviceConfiguration(
+def configuration(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD) -> DeviceConfig:
+    return DeviceConfig(
         id="gw",
         version=1,
         name="gateway",
@@ -61,16 +61,16 @@ def test_an_unknown_format_is_an_error_of_the_family() -> None:
 
 
 def test_only_the_digest_algorithms_sign_digests_and_only_of_32_bytes() -> None:
-    assert {each for each in SigningAlgorithm if signs_digests(each)} == {
+    assert {each for each in SigningAlgorithm if signs_digest(each)} == {
         SigningAlgorithm.SHA256_RSA_3072_PSS,
         SigningAlgorithm.SHA256_RSA_4096_PSS,
     }
     check_message(SigningAlgorithm.SHA256_RSA_3072_PSS, 32)
-    with pytest.raises(InputError, match="exactly 32"):
+    with pytest.raises(InvalidInputError, match="exactly 32"):
         check_message(SigningAlgorithm.SHA256_RSA_3072_PSS, 31)
 
 
 def test_a_message_of_more_than_a_mebibyte_is_refused() -> None:
     check_message(SigningAlgorithm.ED25519, 1 << 20)
-    with pytest.raises(InputError, match="at most"):
+    with pytest.raises(InvalidInputError, match="at most"):
         check_message(SigningAlgorithm.ED25519, (1 << 20) + 1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.profiles import Profile, add_profile, anything_chosen, profiles_of, users_file
-from sealyard.model.workspace import Places
+from sealyard.client.profiles import Profile, add_profile, has_selection, profiles_of, user_profiles_path
+from sealyard.model.workspace import WorkspacePaths
 
 
 @pytest.fixture(autouse=True)
@@ -17,9 +17,9 @@ def _own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_that_lead_to_a_workspace_are_found_its_own_ones_first(tmp_path: Path) -> None:
     place, other = tmp_path / "place", tmp_path / "other"
-    add_profile(Places(place).profiles, Profile(name="owner", identity="USER:owner"))
-    add_profile(users_file(), Profile(name="at-work", identity="USER:anna", workspace=str(place)))
-    add_profile(users_file(), Profile(name="elsewhere", identity="USER:anna", workspace=str(other)))
+    add_profile(WorkspacePaths(place).profiles, Profile(name="owner", identity="USER:owner"))
+    add_profile(user_profiles_path(), Profile(name="at-work", identity="USER:anna", workspace=str(place)))
+    add_profile(user_profiles_path(), Profile(name="elsewhere", identity="USER:anna", workspace=str(other)))
     found = profiles_of(place)
     assert [each.name for each in found] == ["owner", "at-work"]
     assert {each.workspace for each in found} == {str(place)}
@@ -30,8 +30,8 @@ def test_a_folder_without_profiles_has_none(tmp_path: Path) -> None:
 
 
 def test_a_person_who_never_chose_has_chosen_nothing(tmp_path: Path) -> None:
-    assert not anything_chosen({})
-    assert anything_chosen({"SEALYARD_WORKSPACE": str(tmp_path)})
-    assert anything_chosen({"SEALYARD_PROFILE": "olga"})
-    add_profile(users_file(), Profile(name="olga", identity="USER:olga", workspace=str(tmp_path)))
-    assert anything_chosen({})
+    assert not has_selection({})
+    assert has_selection({"SEALYARD_WORKSPACE": str(tmp_path)})
+    assert has_selection({"SEALYARD_PROFILE": "olga"})
+    add_profile(user_profiles_path(), Profile(name="olga", identity="USER:olga", workspace=str(tmp_path)))
+    assert has_selection({})

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from workspace_on_disk import DEVELOPER, OWNER, create_workspace, open_client
+from workspace_on_disk import DEVELOPER, OWNER, create_workspace_with_device, open_client
 
-from sealyard.client.download_state import DownloadState
-from sealyard.client.downloads import Checked, DownloadEvent, Downloads, Outcome
+from sealyard.client.download_state import DownloadHistory
+from sealyard.client.downloads import Downloader, DownloadEvent, DownloadResult, VerifiedBy
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.watching import Rule, Submitted, WatchEvent, WatchFolder
+from sealyard.client.watching import DropAction, DropSubmitted, FolderWatcher, WatchEvent
 from sealyard.engine.clock import SystemClock
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ResultGoneError
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import Task, Verdict
@@ -36,7 +36,7 @@ class MovableClock(SystemClock):
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
 
-    asyncio.run(create_workspace(folder))
+    asyncio.run(create_workspace_with_device(folder))
     return folder
 
 
@@ -46,8 +46,8 @@ async def encrypted(client: EmbeddedClient, source: Path) -> Task:
     return await client.wait(task.id)
 
 
-def downloads_of(client: EmbeddedClient, root: Path) -> Downloads:
-    return Downloads(client, root / "down", DownloadState(root / "downloads.json"))
+def downloads_of(client: EmbeddedClient, root: Path) -> Downloader:
+    return Downloader(client, root / "down", DownloadHistory(root / "downloads.json"))
 
 
 def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: Path, tmp_path: Path) -> None:
@@ -60,13 +60,13 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
             developer, owner = admin.as_subject(DEVELOPER), admin.as_subject(OWNER)
             dropped: asyncio.Queue[WatchEvent] = asyncio.Queue()
             arrived: asyncio.Queue[DownloadEvent] = asyncio.Queue()
-            watch = WatchFolder(
+            watch = FolderWatcher(
                 developer,
                 drop,
                 "door",
                 dropped.put_nowait,
                 state=tmp_path / "watch.json",
-                rule=Rule.SUBMIT,
+                rule=DropAction.SUBMIT,
                 settle=0.05,
             )
             running = [
@@ -74,17 +74,17 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
                 asyncio.create_task(downloads_of(developer, tmp_path).run(arrived.put_nowait)),
             ]
             submitted = await dropped.get()
-            assert isinstance(submitted, Submitted)
+            assert isinstance(submitted, DropSubmitted)
             await owner.decide(submitted.task.id, Verdict.APPROVED)
-            while not isinstance(event := await arrived.get(), Outcome):
+            while not isinstance(event := await arrived.get(), DownloadResult):
                 pass
             assert event.downloaded is not None
-            assert event.downloaded.checked is Checked.SIGNATURE
+            assert event.downloaded.checked is VerifiedBy.SIGNATURE
             assert Path(event.downloaded.path).stat().st_size > len(FIRMWARE)
             for each in running:
                 each.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            page = await admin.audit(AuditFilter(change=AuditChange.DOWNLOADED))
+            page = await admin.audit(AuditFilter(change=AuditAction.DOWNLOADED))
             assert [entry.author for entry in page.entries] == [DEVELOPER]
         async with open_client(workspace) as admin:
             assert await downloads_of(admin.as_subject(DEVELOPER), tmp_path).fetch_all() == ()
@@ -115,7 +115,7 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
             part.write_bytes(whole[:100_000])
             found = await downloads.fetch(first.id)
             assert Path(found.path).read_bytes() == whole
-            assert found.checked is Checked.DIGEST
+            assert found.checked is VerifiedBy.DIGEST
 
             clock.later = 2 * DAY
             (expired,) = await downloads.fetch_all()

@@ -16,14 +16,14 @@ from sealyard.client.demo import (
     AUDITOR,
     DEVELOPER,
     OWNER,
-    DemoPlace,
-    found_demo,
+    DemoWorkspace,
+    create_demo,
     populate,
-    throw_away,
+    temporary_dir,
 )
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.profiles import profiles_of
-from sealyard.model.access import Role, roles_of
+from sealyard.model.access import Role, roles_for
 from sealyard.model.audit import AuditFilter
 from sealyard.model.requests import TaskCounts, TaskFilter
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
@@ -33,17 +33,17 @@ LIMIT = 30.0
 
 def test_a_thrown_away_folder_leaves_nothing_unless_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with contextlib.suppress(ZeroDivisionError), throw_away() as root:
+    with contextlib.suppress(ZeroDivisionError), temporary_dir() as root:
         (root / "file").write_text("")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
-    with throw_away(keep=True) as root:
+    with temporary_dir(keep=True) as root:
         pass
     assert list(tmp_path.iterdir()) == [root]
 
 
 def test_the_passphrase_of_a_demo_is_not_shown(tmp_path: Path) -> None:
-    place = DemoPlace(folder=tmp_path, passphrase="canary", downloads=tmp_path)
+    place = DemoWorkspace(folder=tmp_path, passphrase="canary", downloads=tmp_path)
     assert "canary" not in repr(place)
 
 
@@ -52,11 +52,11 @@ def test_a_demo_has_its_people_and_tasks_in_all_states(tmp_path: Path) -> None:
 
 
 async def _looked_at(root: Path) -> None:
-    place = await found_demo(root)
+    place = await create_demo(root)
     client = await EmbeddedClient.open(place.folder, DEVELOPER, purpose="test", passphrase=place.passphrase)
     try:
         await populate(client)
-        roles = {each: roles_of((await client.as_subject(each).workspace()).rights) for each in _people()}
+        roles = {each: roles_for((await client.as_subject(each).workspace()).rights) for each in _people()}
         tasks = (await client.tasks(TaskFilter())).tasks
         counts = await _settled(client)
         waiting = (await client.as_subject(OWNER).tasks(TaskFilter(waiting_for_me=True))).tasks

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sealyard.client.connection import get_bytes
-from sealyard.model.errors import ConnectionLostError
+from sealyard.client.connection import fetch_document
+from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio
 
@@ -49,27 +49,27 @@ def saying(head: str, body: bytes = b"") -> Serve:
 
 async def test_a_document_comes_whole() -> None:
     async with answering(saying("200 OK\r\nContent-Length: 5", b"whole")) as url:
-        assert await get_bytes(url) == b"whole"
+        assert await fetch_document(url) == b"whole"
 
 
 async def test_one_that_is_too_long_is_not_taken() -> None:
     async with answering(saying("200 OK", b"x" * 1001)) as url:
-        with pytest.raises(ConnectionLostError, match="more than 1000 bytes"):
-            await get_bytes(url, most=1000)
-        assert len(await get_bytes(url, most=1001)) == 1001
+        with pytest.raises(ServerUnreachableError, match="more than 1000 bytes"):
+            await fetch_document(url, most=1000)
+        assert len(await fetch_document(url, most=1001)) == 1001
 
 
 @pytest.mark.parametrize("head", ["302 Found\r\nLocation: /elsewhere", "404 Not Found", "500 Oh", "204 No Content"])
 async def test_any_other_answer_is_none(head: str) -> None:
     async with answering(saying(head)) as url:
-        with pytest.raises(ConnectionLostError, match=f"answers {head[:3]}"):
-            await get_bytes(url)
+        with pytest.raises(ServerUnreachableError, match=f"answers {head[:3]}"):
+            await fetch_document(url)
 
 
 async def test_one_that_was_cut_is_not_taken() -> None:
     async with answering(saying("200 OK\r\nContent-Length: 50", b"half")) as url:
-        with pytest.raises(ConnectionLostError):
-            await get_bytes(url)
+        with pytest.raises(ServerUnreachableError):
+            await fetch_document(url)
 
 
 async def test_a_server_that_dribbles_does_not_hold_anybody_up() -> None:
@@ -81,11 +81,11 @@ async def test_a_server_that_dribbles_does_not_hold_anybody_up() -> None:
             await asyncio.sleep(0.01)
 
     async with answering(dribble) as url:
-        with pytest.raises(ConnectionLostError, match="in time"):
-            await get_bytes(url, within=0.2)
+        with pytest.raises(ServerUnreachableError, match="in time"):
+            await fetch_document(url, within=0.2)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "nonsense", "http://", "ftp://127.0.0.1/x"])
 async def test_where_nobody_is_there_that_is_told(url: str) -> None:
-    with pytest.raises(ConnectionLostError):
-        await get_bytes(url)
+    with pytest.raises(ServerUnreachableError):
+        await fetch_document(url)

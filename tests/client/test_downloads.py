@@ -17,15 +17,15 @@ import pytest
 from client_double import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, done
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from sealyard.client.download_state import DownloadState, state_file
-from sealyard.client.downloads import Checked, DownloadEvent, Downloads, Interrupted, Outcome
+from sealyard.client.download_state import DownloadHistory, default_history_path
+from sealyard.client.downloads import Downloader, DownloadEvent, DownloadResult, DownloadsInterrupted, VerifiedBy
 from sealyard.client.following import RECONNECT_SECONDS, RETRY_SECONDS
-from sealyard.containers.format import PackageShape
-from sealyard.containers.se1 import SE1
-from sealyard.crypto.certificates import self_signed_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.containers.format import PackageLayout
+from sealyard.containers.se1 import SE1Format
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import sign
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
     ConflictError,
     ContainerError,
@@ -36,7 +36,7 @@ from sealyard.model.errors import (
     StorageError,
     UsageError,
 )
-from sealyard.model.events import Event, Gap
+from sealyard.model.events import Event, EventsMissed
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
 from sealyard.storage import disk
 
@@ -60,20 +60,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def downloads(client: FakeClient, folder: Path, tmp_path: Path, clock: FakeClock) -> Downloads:
-    return Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"), clock=clock)
+def downloads(client: FakeClient, folder: Path, tmp_path: Path, clock: FakeClock) -> Downloader:
+    return Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"), clock=clock)
 
 
 def signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
-    shape = PackageShape(
+    shape = PackageLayout(
         encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
         signing=SigningAlgorithm.ED25519,
-        signing_key_kind=KeyKind.ED25519,
+        signing_key_kind=KeyType.ED25519,
         firmware=(("fw.bin", 5),),
         metadata=(),
     )
-    packing, target = SE1(lambda: NOW), io.BytesIO()
-    cipher = RawContentCipher(shape.encryption, b"k" * 32)
+    packing, target = SE1Format(lambda: NOW), io.BytesIO()
+    cipher = AesCipher(shape.encryption, b"k" * 32)
     segment = packing.seal(shape, 0, io.BytesIO(b"12345"), target, cipher, lambda _: None)
     header = packing.header(shape, [segment], [])
     packing.finish(shape, target, header, sign(key, shape.signing, header, prehashed=False))
@@ -96,19 +96,19 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_result_lies_in_the_folder_for_its_owner_alone_and_the_engine_is_told(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
     found = asyncio.run(downloads.fetch(task.id))
     assert Path(found.path).read_bytes() == DATA
     assert (found.task_id, found.size, found.sha256) == (task.id, len(DATA), hashlib.sha256(DATA).hexdigest())
-    assert (found.checked, found.at) == (Checked.DIGEST, START)
+    assert (found.checked, found.at) == (VerifiedBy.DIGEST, START)
     assert names(folder) == ["firmware.enc"]
     assert Path(found.path).stat().st_mode & 0o777 == 0o600
     assert client.confirmed == [task.id]
 
 
-def test_progress_ends_with_the_whole_size(client: FakeClient, downloads: Downloads) -> None:
+def test_progress_ends_with_the_whole_size(client: FakeClient, downloads: Downloader) -> None:
     told: list[tuple[int, int]] = []
     task = client.add(DATA)
     asyncio.run(downloads.fetch(task.id, progress=lambda now, total: told.append((now, total))))
@@ -116,16 +116,18 @@ def test_progress_ends_with_the_whole_size(client: FakeClient, downloads: Downlo
     assert told == sorted(set(told))
 
 
-def test_a_container_is_checked_by_its_signature(client: FakeClient, downloads: Downloads) -> None:
+def test_a_container_is_checked_by_its_signature(client: FakeClient, downloads: Downloader) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    client.pem = self_signed_certificate(key, "own", NOW).decode()
+    client.pem = create_self_signed(key, "own", NOW).decode()
     task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
-    assert asyncio.run(downloads.fetch(task.id)).checked is Checked.SIGNATURE
+    assert asyncio.run(downloads.fetch(task.id)).checked is VerifiedBy.SIGNATURE
 
 
-def test_a_container_signed_with_another_key_is_removed(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_a_container_signed_with_another_key_is_removed(
+    client: FakeClient, downloads: Downloader, folder: Path
+) -> None:
     data = signed_container(ed25519.Ed25519PrivateKey.generate())
-    client.pem = self_signed_certificate(ed25519.Ed25519PrivateKey.generate(), "own", NOW).decode()
+    client.pem = create_self_signed(ed25519.Ed25519PrivateKey.generate(), "own", NOW).decode()
     task = client.add(data, name="package.se1", kind=TaskKind.PACKAGING)
     with pytest.raises(ContainerError):
         asyncio.run(downloads.fetch(task.id))
@@ -134,10 +136,10 @@ def test_a_container_signed_with_another_key_is_removed(client: FakeClient, down
 
 
 def test_a_container_that_is_tidied_away_while_it_comes_is_an_error_of_the_folder(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    client.pem = self_signed_certificate(key, "own", NOW).decode()
+    client.pem = create_self_signed(key, "own", NOW).decode()
     task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
     client.on_chunk = lambda: tidy_away(folder)
     with pytest.raises(StorageError, match="down"):
@@ -145,7 +147,7 @@ def test_a_container_that_is_tidied_away_while_it_comes_is_an_error_of_the_folde
     assert client.confirmed == []
 
 
-def test_a_broken_transfer_goes_on_where_it_ended(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_a_broken_transfer_goes_on_where_it_ended(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.break_after = 3 * CHUNK
     with pytest.raises(SealyardError, match="connection broke"):
@@ -161,7 +163,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(client: FakeClient, downloads:
     assert names(folder) == ["firmware.enc"]
 
 
-def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = DATA[:1500]
     with pytest.raises(DownloadError, match="ended after 1,500 of"):
@@ -171,7 +173,7 @@ def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloa
     assert client.offsets[-1] == (task.id, 1500)
 
 
-def test_a_wrong_digest_is_said_and_nothing_is_left(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_a_wrong_digest_is_said_and_nothing_is_left(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = b"x" + DATA[1:]
     with pytest.raises(DownloadError, match="SHA-256"):
@@ -181,7 +183,7 @@ def test_a_wrong_digest_is_said_and_nothing_is_left(client: FakeClient, download
 
 
 def test_a_damaged_part_is_found_out_and_the_next_try_begins_anew(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
     folder.mkdir()
@@ -192,7 +194,7 @@ def test_a_damaged_part_is_found_out_and_the_next_try_begins_anew(
 
 
 def test_an_engine_that_sends_more_than_it_said_does_not_fill_the_disk(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = DATA * 100
@@ -204,7 +206,7 @@ def test_an_engine_that_sends_more_than_it_said_does_not_fill_the_disk(
     assert names(folder) == []
 
 
-def test_a_part_longer_than_the_result_is_begun_anew(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_a_part_longer_than_the_result_is_begun_anew(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     folder.mkdir()
     (folder / f"firmware.enc.{task.id}.part").write_bytes(DATA + b"more")
@@ -212,7 +214,9 @@ def test_a_part_longer_than_the_result_is_begun_anew(client: FakeClient, downloa
     assert client.offsets == [(task.id, 0)]
 
 
-def test_another_file_of_that_name_is_never_overwritten(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_another_file_of_that_name_is_never_overwritten(
+    client: FakeClient, downloads: Downloader, folder: Path
+) -> None:
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(b"precious")
     (folder / "firmware (2).enc").symlink_to("nowhere")
@@ -222,7 +226,7 @@ def test_another_file_of_that_name_is_never_overwritten(client: FakeClient, down
 
 
 def test_a_file_that_comes_up_in_the_last_moment_is_never_overwritten(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     client.on_chunk = lambda: (folder / "firmware.enc").write_bytes(b"precious")
     found = asyncio.run(downloads.fetch(client.add(DATA).id))
@@ -231,7 +235,7 @@ def test_a_file_that_comes_up_in_the_last_moment_is_never_overwritten(
 
 
 def test_without_hard_links_nothing_is_overwritten_either(
-    client: FakeClient, downloads: Downloads, folder: Path, monkeypatch: pytest.MonkeyPatch
+    client: FakeClient, downloads: Downloader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
@@ -245,7 +249,7 @@ def test_without_hard_links_nothing_is_overwritten_either(
 
 
 def test_the_same_content_under_that_name_is_taken_as_done(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
     folder.mkdir()
@@ -254,7 +258,7 @@ def test_the_same_content_under_that_name_is_taken_as_done(
     assert (client.offsets, client.confirmed, names(folder)) == ([], [task.id], ["firmware.enc"])
 
 
-def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeClient, downloads: Downloads) -> None:
+def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     first = asyncio.run(downloads.fetch(task.id))
     assert asyncio.run(downloads.fetch(task.id)) == first
@@ -263,7 +267,7 @@ def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeCli
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
 
 
-def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeClient, downloads: Downloads) -> None:
+def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     first = Path(asyncio.run(downloads.fetch(task.id)).path)
     first.write_bytes(b"changed")
@@ -272,7 +276,7 @@ def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeCl
 
 
 def test_an_expired_link_is_said_with_what_to_do_and_leaves_nothing(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
     client.expire(task.id)
@@ -282,28 +286,28 @@ def test_an_expired_link_is_said_with_what_to_do_and_leaves_nothing(
     assert names(folder) == []
 
 
-def test_a_removed_artifact_is_said(client: FakeClient, downloads: Downloads) -> None:
+def test_a_removed_artifact_is_said(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     client.set_result(task.id, state=ResultState.GONE)
     with pytest.raises(ResultGoneError):
         asyncio.run(downloads.fetch(task.id))
 
 
-def test_what_has_no_file_is_said(client: FakeClient, downloads: Downloads) -> None:
+def test_what_has_no_file_is_said(client: FakeClient, downloads: Downloader) -> None:
     with pytest.raises(ConflictError, match="RUNNING"):
         asyncio.run(downloads.fetch(client.add(DATA, status=TaskStatus.RUNNING).id))
     with pytest.raises(ConflictError, match="string"):
         asyncio.run(downloads.fetch(client.add(DATA, kind=TaskKind.SIGNING).id))
 
 
-def test_a_hostile_file_name_stays_in_the_folder(client: FakeClient, downloads: Downloads, folder: Path) -> None:
+def test_a_hostile_file_name_stays_in_the_folder(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     found = asyncio.run(downloads.fetch(client.add(DATA, name="../../.bashrc\x1b[2J").id))
     assert Path(found.path).parent == folder
     assert names(folder) == ["_.._.bashrc_[2J"]
 
 
 def test_a_link_in_place_of_the_part_is_not_followed(
-    client: FakeClient, downloads: Downloads, folder: Path, tmp_path: Path
+    client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     task = client.add(DATA)
     victim = tmp_path / "victim"
@@ -316,7 +320,7 @@ def test_a_link_in_place_of_the_part_is_not_followed(
 
 
 def test_a_full_disk_is_said_and_what_came_is_kept(
-    client: FakeClient, downloads: Downloads, folder: Path, monkeypatch: pytest.MonkeyPatch
+    client: FakeClient, downloads: Downloader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = client.add(DATA)
     whole = disk.write_all
@@ -335,20 +339,20 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
 
 def test_a_folder_that_cannot_be_made_is_said(client: FakeClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    downloads = Downloads(client.seam, tmp_path / "file" / "down", DownloadState(tmp_path / "state.json"))
+    downloads = Downloader(client.seam, tmp_path / "file" / "down", DownloadHistory(tmp_path / "state.json"))
     with pytest.raises(StorageError, match="cannot be written"):
         asyncio.run(downloads.fetch(client.add(DATA).id))
 
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        Downloads(client.seam, tmp_path / os.fsdecode(b"\xff"), DownloadState(tmp_path / "state.json"))
+        Downloader(client.seam, tmp_path / os.fsdecode(b"\xff"), DownloadHistory(tmp_path / "state.json"))
 
 
 # ---- side by side
 
 
-def test_two_fetches_of_one_task_share_one_transfer(client: FakeClient, downloads: Downloads) -> None:
+def test_two_fetches_of_one_task_share_one_transfer(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     ends: list[int] = []
 
@@ -364,7 +368,7 @@ def test_two_fetches_of_one_task_share_one_transfer(client: FakeClient, download
     assert ends.count(len(DATA)) == 2
 
 
-def test_one_of_two_may_leave_without_ending_the_transfer(client: FakeClient, downloads: Downloads) -> None:
+def test_one_of_two_may_leave_without_ending_the_transfer(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
 
     async def both() -> None:
@@ -382,7 +386,7 @@ def test_one_of_two_may_leave_without_ending_the_transfer(client: FakeClient, do
 
 
 def test_a_cancelled_fetch_lets_go_of_the_part_and_the_next_takes_it_up(
-    client: FakeClient, downloads: Downloads, clock: FakeClock
+    client: FakeClient, downloads: Downloader, clock: FakeClock
 ) -> None:
     task = client.add(DATA)
 
@@ -408,7 +412,7 @@ def test_a_cancelled_fetch_lets_go_of_the_part_and_the_next_takes_it_up(
 
 
 def test_another_process_that_holds_the_part_is_waited_for(
-    client: FakeClient, downloads: Downloads, folder: Path, tmp_path: Path, clock: FakeClock
+    client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path, clock: FakeClock
 ) -> None:
     task = client.add(DATA)
     folder.mkdir()
@@ -448,7 +452,7 @@ os.unlink({str(part)!r})
 # ---- all
 
 
-def test_pending_are_my_done_files_oldest_first_over_all_pages(client: FakeClient, downloads: Downloads) -> None:
+def test_pending_are_my_done_files_oldest_first_over_all_pages(client: FakeClient, downloads: Downloader) -> None:
     mine = [client.add(DATA, name=f"{number}.bin").id for number in range(5)]
     client.add(DATA, by=OTHER)
     client.add(DATA, kind=TaskKind.SIGNING)
@@ -457,16 +461,16 @@ def test_pending_are_my_done_files_oldest_first_over_all_pages(client: FakeClien
 
 
 def test_what_was_fetched_is_not_pending_for_a_later_start(
-    client: FakeClient, downloads: Downloads, folder: Path, tmp_path: Path
+    client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     client.add(DATA)
     assert len(asyncio.run(downloads.fetch_all())) == 1
-    later = Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"))
+    later = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
     assert asyncio.run(later.fetch_all()) == ()
     assert len(client.offsets) == 1
 
 
-def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeClient, downloads: Downloads) -> None:
+def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeClient, downloads: Downloader) -> None:
     bad, good = client.add(DATA, name="a"), client.add(DATA, name="b")
     client.bytes[bad.id] = b"x" * len(DATA)
     outcomes = asyncio.run(downloads.fetch_all())
@@ -478,7 +482,7 @@ def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeCl
 
 
 def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
-    client: FakeClient, downloads: Downloads
+    client: FakeClient, downloads: Downloader
 ) -> None:
     old, lost = client.add(DATA, name="old"), client.add(DATA, name="lost")
     client.expire(old.id)
@@ -493,7 +497,7 @@ def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
     assert renewed.downloaded is not None
 
 
-def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient, downloads: Downloads) -> None:
+def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     client.expire(task.id)
     asyncio.run(downloads.fetch_all())
@@ -506,31 +510,31 @@ def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient,
 
 
 def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
-    client: FakeClient, downloads: Downloads, folder: Path, tmp_path: Path
+    client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     client.add(DATA)
     asyncio.run(downloads.fetch_all())
     state = tmp_path / "state.json"
     state.write_bytes(b'{"downloaded": 7')
-    marks = DownloadState(state)
+    marks = DownloadHistory(state)
     assert "damaged" in marks.warning
     assert (tmp_path / "state.json.damaged").read_bytes() == b'{"downloaded": 7'
-    (outcome,) = asyncio.run(Downloads(client.seam, folder, marks).fetch_all())
+    (outcome,) = asyncio.run(Downloader(client.seam, folder, marks).fetch_all())
     assert outcome.downloaded is not None
     assert (len(client.offsets), names(folder)) == (1, ["firmware.enc"])
-    assert DownloadState(state).warning == ""
+    assert DownloadHistory(state).warning == ""
 
 
 def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: Path, tmp_path: Path) -> None:
     one, two = client.add(DATA, name="one"), client.add(DATA, name="two")
-    first = Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"))
-    second = Downloads(client.seam, folder, DownloadState(tmp_path / "state.json"))
+    first = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
+    second = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
     asyncio.run(first.fetch(one.id))
     asyncio.run(second.fetch(two.id))
     assert asyncio.run(first.pending()) == asyncio.run(second.pending()) == ()
 
 
-def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, downloads: Downloads, tmp_path: Path) -> None:
+def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, downloads: Downloader, tmp_path: Path) -> None:
     client.add(DATA)
     asyncio.run(downloads.fetch_all())
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
@@ -539,7 +543,12 @@ def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, download
 
 def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    files = {state_file("w1", ME), state_file("w1", OTHER), state_file("w2", ME), state_file("../..", ME)}
+    files = {
+        default_history_path("w1", ME),
+        default_history_path("w1", OTHER),
+        default_history_path("w2", ME),
+        default_history_path("../..", ME),
+    }
     assert len(files) == 4
     assert {path.parent for path in files} == {tmp_path / "sealyard" / "downloads"}
 
@@ -547,7 +556,7 @@ def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.Monkey
 # ---- by itself
 
 
-def run_for(downloads: Downloads, client: FakeClient, *streams: Stream) -> list[Outcome | Interrupted]:
+def run_for(downloads: Downloader, client: FakeClient, *streams: Stream) -> list[DownloadResult | DownloadsInterrupted]:
     """Runs until the last stream was heard and all attempts have come to an end."""
     seen: list[DownloadEvent] = []
     client.streams = list(streams)
@@ -562,19 +571,19 @@ def run_for(downloads: Downloads, client: FakeClient, *streams: Stream) -> list[
             await running
 
     asyncio.run(asyncio.wait_for(run(), 30))
-    return [each for each in seen if isinstance(each, Outcome | Interrupted)]
+    return [each for each in seen if isinstance(each, DownloadResult | DownloadsInterrupted)]
 
 
-def outcomes_of(downloads: Downloads, client: FakeClient, *streams: Stream) -> list[Outcome]:
+def outcomes_of(downloads: Downloader, client: FakeClient, *streams: Stream) -> list[DownloadResult]:
     """As :func:`run_for`, where no connection breaks."""
     told = run_for(downloads, client, *streams)
-    outcomes = [each for each in told if isinstance(each, Outcome)]
+    outcomes = [each for each in told if isinstance(each, DownloadResult)]
     assert outcomes == told
     return outcomes
 
 
 def test_a_task_that_finished_while_nothing_ran_comes_down_at_the_start(
-    client: FakeClient, downloads: Downloads
+    client: FakeClient, downloads: Downloader
 ) -> None:
     task = client.add(DATA)
     (outcome,) = outcomes_of(downloads, client)
@@ -582,7 +591,7 @@ def test_a_task_that_finished_while_nothing_ran_comes_down_at_the_start(
     assert client.cursors == [0]
 
 
-def test_a_task_that_becomes_done_comes_down_once(client: FakeClient, downloads: Downloads) -> None:
+def test_a_task_that_becomes_done_comes_down_once(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA, status=TaskStatus.RUNNING)
     theirs = client.add(DATA, by=OTHER)
 
@@ -594,24 +603,24 @@ def test_a_task_that_becomes_done_comes_down_once(client: FakeClient, downloads:
             return super().__iter__()
 
     (outcome,) = outcomes_of(
-        downloads, client, Finishing([done(task, 5), done(theirs, 6), done(task, 7), Gap(cursor=8)])
+        downloads, client, Finishing([done(task, 5), done(theirs, 6), done(task, 7), EventsMissed(cursor=8)])
     )
     assert outcome.task_id == task.id
     assert client.confirmed == [task.id]
 
 
-def test_a_gap_is_made_up_for(client: FakeClient, downloads: Downloads) -> None:
+def test_a_gap_is_made_up_for(client: FakeClient, downloads: Downloader) -> None:
     class Missing(Stream):
         def __iter__(self) -> Iterator[Event | Exception]:
             client.add(DATA)
             return super().__iter__()
 
-    (outcome,) = outcomes_of(downloads, client, Missing([Gap(cursor=9)]))
+    (outcome,) = outcomes_of(downloads, client, Missing([EventsMissed(cursor=9)]))
     assert outcome.downloaded is not None
 
 
 def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
-    client: FakeClient, downloads: Downloads, clock: FakeClock
+    client: FakeClient, downloads: Downloader, clock: FakeClock
 ) -> None:
     theirs = client.add(DATA, by=OTHER)
     broken: Stream = [SealyardError("The connection broke.")]
@@ -623,15 +632,15 @@ def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
 
 
 def test_a_connection_that_held_for_a_while_is_made_again_quickly(
-    client: FakeClient, downloads: Downloads, clock: FakeClock
+    client: FakeClient, downloads: Downloader, clock: FakeClock
 ) -> None:
     broken = SealyardError("The connection broke.")
-    run_for(downloads, client, [broken], [broken], [Gap(cursor=1), broken])
+    run_for(downloads, client, [broken], [broken], [EventsMissed(cursor=1), broken])
     assert tuple(clock.slept) == (*RECONNECT_SECONDS[:2], RECONNECT_SECONDS[0])
 
 
 def test_a_failing_download_is_tried_again_ever_later_then_rests(
-    client: FakeClient, downloads: Downloads, clock: FakeClock
+    client: FakeClient, downloads: Downloader, clock: FakeClock
 ) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = b"x" * len(DATA)
@@ -641,10 +650,10 @@ def test_a_failing_download_is_tried_again_ever_later_then_rests(
 
 
 def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_others_come_down(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    client.pem = self_signed_certificate(key, "own", NOW).decode()
+    client.pem = create_self_signed(key, "own", NOW).decode()
     package = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
     other = client.add(DATA, status=TaskStatus.RUNNING)
 
@@ -665,7 +674,9 @@ def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_othe
     assert {each.task_id for each in outcomes if each.downloaded is not None} == {package.id, other.id}
 
 
-def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(client: FakeClient, downloads: Downloads) -> None:
+def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(
+    client: FakeClient, downloads: Downloader
+) -> None:
     task = client.add(DATA)
     client.expire(task.id)
 
@@ -674,20 +685,20 @@ def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(client: Fa
             client.renew_link(task.id)
             return super().__iter__()
 
-    first = run_for(downloads, client, [done(task, 1), Gap(cursor=2)])
+    first = run_for(downloads, client, [done(task, 1), EventsMissed(cursor=2)])
     assert [each.error and each.error.code for each in first] == ["result-expired"]
     client.waiting = asyncio.Event()
     (second,) = outcomes_of(downloads, client, Renewing([done(task, 3)]))
     assert second.downloaded is not None
 
 
-def test_run_ends_when_the_engine_ends_its_events(client: FakeClient, downloads: Downloads) -> None:
-    client.streams, client.ending = [[Gap(cursor=1)]], True
+def test_run_ends_when_the_engine_ends_its_events(client: FakeClient, downloads: Downloader) -> None:
+    client.streams, client.ending = [[EventsMissed(cursor=1)]], True
     asyncio.run(asyncio.wait_for(downloads.run(lambda _: None), 30))
 
 
 def test_cancelling_run_in_the_middle_of_a_download_leaves_a_part_to_go_on_with(
-    client: FakeClient, downloads: Downloads, folder: Path
+    client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
 

@@ -14,13 +14,13 @@ import pytest
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.thread import LoopThread
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.engine.recovery import Recovery
-from sealyard.model.access import Action, Role, device_resource, may, roles_of
+from sealyard.model.access import Action, Role, device_resource, is_allowed, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest
 from sealyard.model.tasks import Task
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.lock import WorkspaceLock
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
@@ -42,8 +42,8 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("founded") / "workspace"
 
     async def found() -> None:
-        await found_workspace(
-            Places(folder),
+        await create_workspace(
+            WorkspacePaths(folder),
             name="factory",
             administrator=ADMIN,
             key_store=KeyStore.PASSPHRASE,
@@ -77,9 +77,9 @@ def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Pat
         async with engine(workspace) as admin:
             door = device_resource((await admin.device("door")).id)
             rights = {each: (await admin.as_subject(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
-        assert may(rights[OWNER], Action.APPROVE, door)
-        assert not may(rights[DEVELOPER], Action.APPROVE, door)
-        assert [roles_of(each) for each in rights.values()] == [
+        assert is_allowed(rights[OWNER], Action.APPROVE, door)
+        assert not is_allowed(rights[DEVELOPER], Action.APPROVE, door)
+        assert [roles_for(each) for each in rights.values()] == [
             (Role.ADMINISTRATOR,),
             (Role.DEVELOPER,),
             (Role.PRODUCT_OWNER,),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealyard.client.local_files import LONGEST_NAME, Part, local_name, part_name, write_new
+from sealyard.client.local_files import LONGEST_NAME, PartialFile, part_name, safe_file_name, write_unique
 from sealyard.model.errors import StorageError
 
 foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u202eac:", max_size=40)
@@ -24,7 +24,7 @@ foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u20
 @example(name="con", task_id="")
 @example(name="x" * 155 + ".part" + "y" * 40, task_id="")
 def test_any_name_becomes_one_that_is_harmless_in_the_folder(name: str, task_id: str) -> None:
-    local = local_name(name, task_id)
+    local = safe_file_name(name, task_id)
     for made in (local, part_name(local, task_id)):
         assert os.path.normpath(made) == made == Path(made).name
         assert 0 < len(made.encode()) <= 255
@@ -36,8 +36,8 @@ def test_any_name_becomes_one_that_is_harmless_in_the_folder(name: str, task_id:
 
 @given(name=foreign, task_id=foreign)
 def test_a_name_once_harmless_stays_as_it_is(name: str, task_id: str) -> None:
-    local = local_name(name, task_id)
-    assert local_name(local, task_id) == local
+    local = safe_file_name(name, task_id)
+    assert safe_file_name(local, task_id) == local
 
 
 @pytest.mark.parametrize(
@@ -57,23 +57,23 @@ def test_a_name_once_harmless_stays_as_it_is(name: str, task_id: str) -> None:
     ],
 )
 def test_names_as_they_come_and_go(name: str, expected: str) -> None:
-    assert local_name(name, "0123456789") == expected
+    assert safe_file_name(name, "0123456789") == expected
 
 
 def test_a_name_that_is_too_long_keeps_its_suffix() -> None:
-    local = local_name("ä" * 500 + ".bin", "0123456789")
+    local = safe_file_name("ä" * 500 + ".bin", "0123456789")
     assert local.endswith(".bin")
     assert LONGEST_NAME - 1 <= len(local.encode()) <= LONGEST_NAME
 
 
 def test_a_part_has_one_holder_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "x.part"
-    first = Part.hold(path)
+    first = PartialFile.hold(path)
     assert first is not None
-    assert Part.hold(path) is None
+    assert PartialFile.hold(path) is None
     first.close()
     assert not path.exists()
-    second = Part.hold(path)
+    second = PartialFile.hold(path)
     assert second is not None
     second.close()
 
@@ -91,7 +91,7 @@ def test_a_part_that_got_its_final_name_while_one_waited_is_not_written_to(
             path.rename(final)
 
     monkeypatch.setattr(fcntl, "flock", finished_meanwhile)
-    part = Part.hold(path)
+    part = PartialFile.hold(path)
     assert part is not None
     part.append(b"mine")
     part.close()
@@ -100,13 +100,13 @@ def test_a_part_that_got_its_final_name_while_one_waited_is_not_written_to(
 
 def test_a_new_file_never_replaces_another(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(b"somebody else's")
-    made = write_new(tmp_path, "key.pem", b"mine")
+    made = write_unique(tmp_path, "key.pem", b"mine")
     assert (made.name, made.read_bytes(), made.stat().st_mode & 0o777) == ("key (2).pem", b"mine", 0o600)
     assert (tmp_path / "key.pem").read_bytes() == b"somebody else's"
-    assert write_new(tmp_path, "key.pem", b"mine") == made
+    assert write_unique(tmp_path, "key.pem", b"mine") == made
 
 
 def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
-        write_new(tmp_path / "file", "key.pem", b"mine")
+        write_unique(tmp_path / "file", "key.pem", b"mine")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.client import log as program_log
-from sealyard.client.log import HIDDEN, hide, log_file, log_to_file, redact
+from sealyard.client.log import HIDDEN, current_log_file, log_to_file, redact, register_secret
 from sealyard.model.errors import StorageError
 
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEcanary\n-----END EC PRIVATE KEY-----"
@@ -55,7 +55,7 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_has_to_say_where_the_log_is_can_ask(path: Path) -> None:
-    assert log_file() == path
+    assert current_log_file() == path
 
 
 @pytest.mark.parametrize("text", SECRETS)
@@ -81,7 +81,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("secret", ["correct horse", "quo\"te's \\ back", "größe\n1", "line\u2028end"])
 def test_a_known_passphrase_is_kept_out_however_it_is_written(secret: str) -> None:
-    hide(secret)
+    register_secret(secret)
     for written in (secret, repr(secret), ascii(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
         assert redact(f"unlocking with {written}, then on") in (
             f"unlocking with {HIDDEN}, then on",
@@ -91,12 +91,12 @@ def test_a_known_passphrase_is_kept_out_however_it_is_written(secret: str) -> No
 
 
 def test_a_secret_too_short_to_hide_does_not_give_itself_away() -> None:
-    hide("e")
+    register_secret("e")
     assert redact("seen") == "seen"
 
 
 def test_message_arguments_and_traceback_are_all_seen_to(path: Path) -> None:
-    hide("correct horse")
+    register_secret("correct horse")
     log = logging.getLogger("sealyard.test")
     log.info("with correct horse")
     log.info("as %s and %r", "correct horse", {"password": "canary"})

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sealyard.client.off_loop import GoOn, off_loop
+from sealyard.client.off_loop import CheckCancelled, run_cancellable
 
 LIMIT = 30.0
 TURNS = 20
@@ -16,18 +16,18 @@ TURNS = 20
 
 
 def test_it_gives_back_what_the_work_returns_or_raises() -> None:
-    def fail(_: GoOn) -> None:
+    def fail(_: CheckCancelled) -> None:
         raise ValueError("no")
 
-    assert asyncio.run(off_loop(lambda _: 7)) == 7
+    assert asyncio.run(run_cancellable(lambda _: 7)) == 7
     with pytest.raises(ValueError, match="no"):
-        asyncio.run(off_loop(fail))
+        asyncio.run(run_cancellable(fail))
 
 
 def test_a_cancellation_stops_the_work_and_waits_until_it_let_go() -> None:
     begun, held = threading.Event(), threading.Event()
 
-    def work(go_on: GoOn) -> None:
+    def work(go_on: CheckCancelled) -> None:
         held.set()
         begun.set()
         try:
@@ -37,7 +37,7 @@ def test_a_cancellation_stops_the_work_and_waits_until_it_let_go() -> None:
             held.clear()
 
     async def main() -> None:
-        running = asyncio.create_task(off_loop(work))
+        running = asyncio.create_task(run_cancellable(work))
         await asyncio.to_thread(begun.wait)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -50,13 +50,13 @@ def test_a_cancellation_stops_the_work_and_waits_until_it_let_go() -> None:
 def test_however_often_it_is_cancelled_the_work_has_ended_first() -> None:
     begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def work(_: GoOn) -> None:
+    def work(_: CheckCancelled) -> None:
         begun.set()
         may_end.wait(LIMIT)
         ended.set()
 
     async def main() -> None:
-        running = asyncio.create_task(off_loop(work))
+        running = asyncio.create_task(run_cancellable(work))
         await asyncio.to_thread(begun.wait)
         for _ in range(3):
             running.cancel()
@@ -74,13 +74,13 @@ def test_however_often_it_is_cancelled_the_work_has_ended_first() -> None:
 def test_who_cancels_all_tasks_of_the_loop_waits_for_the_work_too() -> None:
     begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def work(_: GoOn) -> None:
+    def work(_: CheckCancelled) -> None:
         begun.set()
         may_end.wait(LIMIT)
         ended.set()
 
     async def main() -> None:
-        running = asyncio.create_task(off_loop(work))
+        running = asyncio.create_task(run_cancellable(work))
         await asyncio.to_thread(begun.wait)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
@@ -97,13 +97,13 @@ def test_who_cancels_all_tasks_of_the_loop_waits_for_the_work_too() -> None:
 def test_work_that_fails_once_nobody_wants_it_is_not_complained_of(caplog: pytest.LogCaptureFixture) -> None:
     begun = threading.Event()
 
-    def work(go_on: GoOn) -> None:
+    def work(go_on: CheckCancelled) -> None:
         begun.set()
         while True:
             go_on(1)
 
     async def main() -> None:
-        running = asyncio.create_task(off_loop(work))
+        running = asyncio.create_task(run_cancellable(work))
         await asyncio.to_thread(begun.wait)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

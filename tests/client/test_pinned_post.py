@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sealyard.client.connection import MOST_ANSWERED, post_pinned
-from sealyard.model.errors import ConnectionLostError
+from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio
 
@@ -114,9 +114,9 @@ async def test_tls_asks_for_the_name_and_believes_only_its_certificate(tmp_path:
         assert (await post_pinned(right, HERE, {}, BODY, trust=certified.trust)).status == 204
         assert listener.names == ["hooks.example.org"]
         for wrong in ("other.example.org", HERE):
-            with pytest.raises(ConnectionLostError, match="not valid for"):
+            with pytest.raises(ServerUnreachableError, match="not valid for"):
                 await post_pinned(f"https://{wrong}:{listener.port}/", HERE, {}, BODY, trust=certified.trust)
-        with pytest.raises(ConnectionLostError, match=r"(?i)self.signed"):
+        with pytest.raises(ServerUnreachableError, match=r"(?i)self.signed"):
             await post_pinned(right, HERE, {}, BODY)
     assert len(listener.heads) == 1
 
@@ -158,7 +158,7 @@ async def test_of_a_long_answer_only_the_beginning_is_read() -> None:
 )
 async def test_who_answers_drop_by_drop_does_not_hold_up_for_ever(answer: bytes) -> None:
     async with Listener(answer, drip=True).listening() as listener:
-        with pytest.raises(ConnectionLostError, match="in time"):
+        with pytest.raises(ServerUnreachableError, match="in time"):
             await post_pinned(
                 f"http://{HERE}:{listener.port}/", HERE, {}, BODY, connect_seconds=0.1, answer_seconds=0.1
             )
@@ -167,7 +167,7 @@ async def test_who_answers_drop_by_drop_does_not_hold_up_for_ever(answer: bytes)
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n"])
 async def test_what_is_no_answer_is_told_without_the_url(answer: bytes) -> None:
     async with Listener(answer).listening() as listener:
-        with pytest.raises(ConnectionLostError) as lost:
+        with pytest.raises(ServerUnreachableError) as lost:
             await post_pinned(f"http://{HERE}:{listener.port}/path-that-is-a-secret", HERE, {}, BODY)
     assert "path" not in str(lost.value)
 
@@ -175,6 +175,6 @@ async def test_what_is_no_answer_is_told_without_the_url(answer: bytes) -> None:
 async def test_nobody_there_is_told_without_the_url() -> None:
     async with Listener().listening() as listener:
         port = listener.port
-    with pytest.raises(ConnectionLostError) as lost:
+    with pytest.raises(ServerUnreachableError) as lost:
         await post_pinned(f"http://{HERE}:{port}/path-that-is-a-secret", HERE, {}, BODY)
     assert "path" not in str(lost.value)

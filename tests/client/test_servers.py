@@ -11,10 +11,10 @@ from keyring.backend import KeyringBackend
 
 from sealyard.client import log
 from sealyard.client.profiles import Profile
-from sealyard.client.server_tokens import forget_token, keep_token, token_of, tokens_file
-from sealyard.client.servers import parse_server, server_client
+from sealyard.client.server_tokens import delete_token, load_token, save_token, tokens_file
+from sealyard.client.servers import connect_to_server, parse_server_url
 from sealyard.keys import file_keyring, master
-from sealyard.keys.file_keyring import Argon2Cost
+from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
@@ -35,7 +35,7 @@ PASSPHRASE = {"SEALYARD_PASSPHRASE": "correct horse"}
     ],
 )
 def test_an_address_is_taken_as_it_is_meant(written: str, meant: str) -> None:
-    assert parse_server(written) == meant
+    assert parse_server_url(written) == meant
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_an_address_is_taken_as_it_is_meant(written: str, meant: str) -> None:
 )
 def test_no_token_goes_to_another_machine_in_the_clear(written: str) -> None:
     with pytest.raises(UsageError):
-        parse_server(written)
+        parse_server_url(written)
     profile = Profile(name="a", identity="USER:dev", server=written)
     with pytest.raises(UsageError):
-        server_client(profile, TOKEN)
+        connect_to_server(profile, TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_no_token_goes_to_another_machine_in_the_clear(written: str) -> None:
 )
 def test_what_is_no_address_is_refused(written: str) -> None:
     with pytest.raises(UsageError, match="no address"):
-        parse_server(written)
+        parse_server_url(written)
 
 
 # ---- tokens
@@ -90,7 +90,7 @@ class MemoryKeyring(KeyringBackend):
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Cost(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
 
 
 @pytest.fixture
@@ -108,50 +108,50 @@ def _profile(**more: str) -> Profile:
 
 
 def test_the_os_keyring_keeps_a_token_where_there_is_one(os_keyring: MemoryKeyring) -> None:
-    keep_token(_profile(), TOKEN, {}, None)
-    assert token_of(_profile(), {}, None) == TOKEN
+    save_token(_profile(), TOKEN, {}, None)
+    assert load_token(_profile(), {}, None) == TOKEN
     assert not tokens_file().exists()
-    forget_token(_profile(), {}, None)
-    forget_token(_profile(), {}, None)
+    delete_token(_profile(), {}, None)
+    delete_token(_profile(), {}, None)
     assert os_keyring.passwords == {}
 
 
 def test_else_a_file_keeps_it_that_only_the_passphrase_opens() -> None:
-    keep_token(_profile(), TOKEN, PASSPHRASE, None)
-    assert token_of(_profile(), PASSPHRASE, None) == TOKEN
+    save_token(_profile(), TOKEN, PASSPHRASE, None)
+    assert load_token(_profile(), PASSPHRASE, None) == TOKEN
     assert TOKEN.encode() not in tokens_file().read_bytes()
     assert tokens_file().stat().st_mode & 0o777 == 0o600
     with pytest.raises(KeyStoreLockedError, match="wrong"):
-        token_of(_profile(), {"SEALYARD_PASSPHRASE": "another"}, None)
+        load_token(_profile(), {"SEALYARD_PASSPHRASE": "another"}, None)
     with pytest.raises(KeyStoreLockedError, match="needs its passphrase"):
-        token_of(_profile(), {}, None)
-    assert token_of(_profile(), {}, lambda: "correct horse") == TOKEN
-    forget_token(_profile(), PASSPHRASE, None)
+        load_token(_profile(), {}, None)
+    assert load_token(_profile(), {}, lambda: "correct horse") == TOKEN
+    delete_token(_profile(), PASSPHRASE, None)
     with pytest.raises(AuthenticationError, match=r"seal\.example"):
-        token_of(_profile(), PASSPHRASE, None)
+        load_token(_profile(), PASSPHRASE, None)
 
 
 def test_without_a_keyring_and_a_passphrase_nothing_is_written() -> None:
     with pytest.raises(KeyStoreLockedError):
-        keep_token(_profile(), TOKEN, {}, None)
+        save_token(_profile(), TOKEN, {}, None)
     assert not tokens_file().exists()
 
 
 def test_the_environments_token_wins_always(os_keyring: MemoryKeyring) -> None:
-    keep_token(_profile(), TOKEN, {}, None)
-    assert token_of(_profile(), {"SEALYARD_TOKEN": "sy_another_one"}, None) == "sy_another_one"
+    save_token(_profile(), TOKEN, {}, None)
+    assert load_token(_profile(), {"SEALYARD_TOKEN": "sy_another_one"}, None) == "sy_another_one"
 
 
 @pytest.mark.parametrize(
     "other", [{"server": "https://other.example"}, {"tenant": "factory-7"}, {"identity": "USER:owner"}]
 )
 def test_a_token_is_kept_for_one_server_tenant_and_person(os_keyring: MemoryKeyring, other: dict[str, str]) -> None:
-    keep_token(_profile(), TOKEN, {}, None)
-    assert token_of(_profile(name="renamed"), {}, None) == TOKEN
+    save_token(_profile(), TOKEN, {}, None)
+    assert load_token(_profile(name="renamed"), {}, None) == TOKEN
     with pytest.raises(AuthenticationError):
-        token_of(_profile(**other), {}, None)
+        load_token(_profile(**other), {}, None)
 
 
 def test_a_token_that_was_used_is_kept_out_of_the_log() -> None:
-    token_of(_profile(), {"SEALYARD_TOKEN": TOKEN}, None)
+    load_token(_profile(), {"SEALYARD_TOKEN": TOKEN}, None)
     assert TOKEN not in log.redact(f"a call with {TOKEN} failed")

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from sealyard.client.settings import (
     NO_COLOR_THEME,
     Settings,
-    WatchSettings,
+    WatchFolderSettings,
     convert,
     editor_command,
-    read_settings,
+    effective_settings,
+    load_settings,
     setting_keys,
-    settings_file,
-    settings_in_force,
+    settings_path,
     settings_schema,
     value_at,
 )
-from sealyard.client.settings_example import example as example_file
-from sealyard.client.watch_events import Rule
+from sealyard.client.settings_example import render_example as example_file
+from sealyard.client.watch_events import DropAction
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def test_every_key_can_be_set() -> None:
     """
     found = _read(text)
     assert all(value_at(found, key) != value_at(Settings(), key) for key in setting_keys())
-    assert found.watch == WatchSettings(folder="/drop", device="gateway", rule=Rule.SUBMIT, polling=True)
+    assert found.watch == WatchFolderSettings(folder="/drop", device="gateway", rule=DropAction.SUBMIT, polling=True)
     assert found.keys == {"app.help": "f1,?"}
     assert found.refresh_seconds == 5.0
 
@@ -137,7 +137,7 @@ keys = st.sampled_from([key.partition(".")[0] for key in setting_keys()]) | st.t
 def test_any_table_reads_as_settings_or_as_an_error_that_is_harmless(table: dict[str, Any]) -> None:
     found = _outcome(lambda: convert(table, Settings, SOURCE))
     if isinstance(found, UsageError):
-        assert str(found) == safe_text(str(found))
+        assert str(found) == escape_text(str(found))
         assert len(str(found)) < 500
     else:
         assert msgspec.convert(msgspec.to_builtins(found), Settings) == found
@@ -156,26 +156,26 @@ def file(tmp_path: Path) -> Path:
 @example(b"a = 2020-13-45")
 def test_any_bytes_are_settings_or_our_error(file: Path, data: bytes) -> None:
     file.write_bytes(data)
-    found = _outcome(lambda: read_settings(file, {}))
+    found = _outcome(lambda: load_settings(file, {}))
     assert isinstance(found, Settings) or str(file) in found.message
 
 
 def test_without_a_file_the_defaults_hold(file: Path) -> None:
-    assert read_settings(file, {}) == Settings()
+    assert load_settings(file, {}) == Settings()
 
 
 def test_a_file_that_is_named_must_be_there(file: Path) -> None:
     environ = {"SEALYARD_CONFIG": str(file)}
-    assert settings_file(environ) == file
+    assert settings_path(environ) == file
     with pytest.raises(UsageError, match="is not there"):
-        read_settings(settings_file(environ), environ)
+        load_settings(settings_path(environ), environ)
     with pytest.raises(UsageError, match="cannot be read"):
-        read_settings(file.parent, environ)
+        load_settings(file.parent, environ)
 
 
 def test_the_file_is_in_the_configuration_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert settings_file({}) == tmp_path / "sealyard" / "settings.toml"
+    assert settings_path({}) == tmp_path / "sealyard" / "settings.toml"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_environment_counts_more_than_the_file(
     file: Path, variable: str, text: str, key: str, value: object
 ) -> None:
     file.write_text("theme = 'gruvbox'\nfilter = 'x'\nanimations = 'full'\n")
-    found = settings_in_force(file, {variable: text})
+    found = effective_settings(file, {variable: text})
     assert value_at(found.settings, key) == value
     assert found.origins[key] == variable
     others = {each: origin for each, origin in found.origins.items() if each != key}
@@ -207,7 +207,7 @@ def test_the_environment_counts_more_than_the_file(
 
 
 def test_our_own_variable_counts_more_than_textuals_but_nothing_more_than_no_color(file: Path) -> None:
-    found = read_settings(
+    found = load_settings(
         file,
         {
             "SEALYARD_ANIMATIONS": "none",
@@ -220,7 +220,7 @@ def test_our_own_variable_counts_more_than_textuals_but_nothing_more_than_no_col
 
 
 def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> None:
-    assert read_settings(file, {"TEXTUAL_ANIMATIONS": "wild", "NO_COLOR": "", "SEALYARD_KEYS": "x"}) == Settings()
+    assert load_settings(file, {"TEXTUAL_ANIMATIONS": "wild", "NO_COLOR": "", "SEALYARD_KEYS": "x"}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> No
 )
 def test_a_variable_that_makes_no_sense_is_named(file: Path, variable: str, text: str, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_settings(file, {variable: text})
+        load_settings(file, {variable: text})
     assert caught.value.message.startswith(f"{variable} is ")
     assert expected in caught.value.message
     assert caught.value.message.isprintable()

@@ -18,21 +18,21 @@ from both_ways import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
 from sharer import LIMIT, sharers
 
 from sealyard.client import local_socket
-from sealyard.client.connection import Connection, Limits, Place
+from sealyard.client.connection import Connection, Endpoint, Timeouts
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
-from sealyard.client.local_socket import SOCKET, answers, lasting_path
+from sealyard.client.local_socket import SOCKET, is_responsive, socket_path
 from sealyard.client.protocol import Client
-from sealyard.client.sharing import SharedWorkspace, attached
+from sealyard.client.sharing import SharedWorkspace, connect_to_holder
 from sealyard.engine.clock import SystemClock
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import (
-    ConnectionLostError,
     SealyardError,
+    ServerUnreachableError,
     StorageError,
-    WorkspaceHeldError,
+    WorkspaceLockedError,
 )
-from sealyard.model.events import TaskChanged, TaskProgress
+from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.storage.lock import WorkspaceLock
@@ -120,7 +120,7 @@ async def test_the_second_attaches_and_needs_no_passphrase(folder: Path) -> None
 async def test_who_lets_nobody_in_is_waited_for_and_then_named_and_no_passphrase_is_asked_in_vain(folder: Path) -> None:
     async with share(folder, listen=False):
         assert not (folder / SOCKET).exists()
-        with pytest.raises(WorkspaceHeldError, match=f"process {os.getpid()} .*test"):
+        with pytest.raises(WorkspaceLockedError, match=f"process {os.getpid()} .*test"):
             await SharedWorkspace(folder, never, purpose="another").join(patience=0.2)
 
 
@@ -152,8 +152,8 @@ async def test_what_a_killed_holder_left_is_no_obstacle_however_long_the_path(
 ) -> None:
     folder = copied(founded, tmp_path / name)
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(lasting_path(folder))
-    assert not await answers(folder)
+        left.bind(socket_path(folder))
+    assert not await is_responsive(folder)
     async with share(folder), share(folder, never) as second:
         assert (await second.client(DEV).workspace()).subject == DEV
 
@@ -194,7 +194,7 @@ async def test_where_the_file_system_has_no_sockets_it_is_said_and_the_workspace
     async with share(folder, on_trouble=trouble.append) as alone:
         assert "file system has sockets" in trouble[0].advice
         await alone.client(ADMIN).add_subject("USER:anna")
-        with pytest.raises(WorkspaceHeldError):
+        with pytest.raises(WorkspaceLockedError):
             await SharedWorkspace(folder, never, purpose="another").join(patience=0.0)
 
 
@@ -255,10 +255,10 @@ async def test_of_five_that_lose_their_holder_exactly_one_takes_over_and_all_hea
         with sharers(folder, DEV, DEV, OWNER, OWNER, ADMIN, passphrase=PASSPHRASE) as others:
             for each in others:
                 await each.hears("attached")
-            client = attached(folder, DEV)
+            client = connect_to_holder(folder, DEV)
             first = await _package(client, folder.parent)
             holder.end()
-            second = await _package(attached(folder, DEV), folder.parent)
+            second = await _package(connect_to_holder(folder, DEV), folder.parent)
             newest = f"event {await _cursor(folder)}"
             for each in others:
                 await each.hears(newest)
@@ -271,7 +271,7 @@ async def test_of_five_that_lose_their_holder_exactly_one_takes_over_and_all_hea
                 each.leave()
             last = others[-1]
             await last.hears("took over")
-            found = await attached(folder, DEV).tasks(TaskFilter())
+            found = await connect_to_holder(folder, DEV).tasks(TaskFilter())
             assert {each.id for each in found.tasks} == {first.id, second.id}
 
 
@@ -345,7 +345,7 @@ async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> 
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert WorkspaceLock.holder(folder / "lock") is None
-    with pytest.raises(ConnectionLostError, match="closed"):
+    with pytest.raises(ServerUnreachableError, match="closed"):
         await second.join()
 
 
@@ -355,21 +355,23 @@ async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> 
 async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_socket, "ANSWERS_WITHIN", 0.3)
+    monkeypatch.setattr(local_socket, "RESPONSE_TIMEOUT", 0.3)
     with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.hears("holds")
         hasty = HttpClient(
-            Connection(Place(socket=lasting_path(folder), subject=DEV), Limits(answer=0.3)), SystemClock(), patience=1.0
+            Connection(Endpoint(socket=socket_path(folder), subject=DEV), Timeouts(answer=0.3)),
+            SystemClock(),
+            patience=1.0,
         )
-        patient = attached(folder, DEV)
+        patient = connect_to_holder(folder, DEV)
         await patient.workspace()
         holder.process.send_signal(signal.SIGSTOP)
         try:
             # Sent is not stopped yet.
             await until(lambda: _true(_is_stopped(holder.process.pid)))
-            with pytest.raises(WorkspaceHeldError, match=rf"process {holder.process.pid} "):
+            with pytest.raises(WorkspaceLockedError, match=rf"process {holder.process.pid} "):
                 await SharedWorkspace(folder, never, purpose="another").join(patience=0.0)
-            with pytest.raises(ConnectionLostError, match=r"in time.*hangs"):
+            with pytest.raises(ServerUnreachableError, match=r"in time.*hangs"):
                 await hasty.workspace()
             asking = asyncio.create_task(patient.counts())
         finally:
@@ -393,7 +395,7 @@ async def _true(value: bool) -> bool:
 
 async def _collect(client: Client, cursors: list[int]) -> None:
     async for event in client.events(0):
-        cursors += [] if isinstance(event, TaskProgress) else [event.cursor]
+        cursors += [] if isinstance(event, TaskProgressed) else [event.cursor]
 
 
 async def _cursor(folder: Path) -> int:
@@ -420,5 +422,5 @@ async def _running(events: AsyncIterator[Any], task_id: str) -> None:
 
 
 async def _require_signed_once(client: Client, task: Task) -> None:
-    used = await client.audit(AuditFilter(resource=f"TASK:{task.id}", change=AuditChange.KEY_USED))
+    used = await client.audit(AuditFilter(resource=f"TASK:{task.id}", change=AuditAction.KEY_USED))
     assert len({each.new_value["sha256"] for each in used.entries if each.new_value is not None}) == 1

@@ -7,15 +7,15 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
-from workspace_on_disk import DEVELOPER, DEVICE, OWNER, create_workspace, open_client
+from workspace_on_disk import DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_client
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.containers.se1 import SE1
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.containers.se1 import SE1Format
+from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import IntegrityError
 from sealyard.model.requests import PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.model.workspace import Places
+from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 
 FIRMWARE = bytes(range(256)) * 4096
@@ -57,22 +57,22 @@ def test_input_swapped_after_approval_fails_the_task(
 
 async def swap_after_approval(tmp_path: Path, make: Make, content: bytes, name: str, size: int) -> None:
     workspace = tmp_path / "workspace"
-    await create_workspace(workspace)
+    await create_workspace_with_device(workspace)
     async with open_client(workspace, work=False) as client:
         task = await make(client, tmp_path)
         await client.as_subject(OWNER).decide(task.id, Verdict.APPROVED)
     unapproved = content[:-1] + b"!" + b"!" * size
     (stored,) = (file for file in (*task.inputs, *task.metadata) if file.name == name)
-    FileArtifacts(Places(workspace).artifacts).input_path(stored.sha256).write_bytes(unapproved)
+    FileArtifacts(WorkspacePaths(workspace).artifacts).input_path(stored.sha256).write_bytes(unapproved)
     async with open_client(workspace) as client:
         await client.idle()
         failed = await client.task(task.id)
-        entries = (await client.audit(AuditFilter(change=AuditChange.CORRUPTED))).entries
+        entries = (await client.audit(AuditFilter(change=AuditAction.CORRUPTED))).entries
         await client.verify_audit()
     assert (failed.status, failed.reason_code, failed.result) == (TaskStatus.FAILED, IntegrityError.code, None)
     assert name in failed.reason
     assert "Nothing was signed" in failed.reason
     assert "upload the file again" in failed.reason
     assert [entry.resource for entry in entries] == [f"TASK:{task.id}"]
-    assert not [path for path in workspace.rglob("*") if path.is_file() and SE1.magic in path.read_bytes()]
-    assert not Places(workspace).intents.exists()
+    assert not [path for path in workspace.rglob("*") if path.is_file() and SE1Format.magic in path.read_bytes()]
+    assert not WorkspacePaths(workspace).intents.exists()

@@ -11,7 +11,7 @@ import pytest
 
 from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
-from sealyard.client.threaded import on_thread
+from sealyard.client.threaded import proxy_to_thread
 from sealyard.model.errors import NotFoundError
 
 LIMIT = 10.0
@@ -50,7 +50,7 @@ def thread() -> Iterator[LoopThread]:
 
 def test_each_call_is_done_over_there_and_answered_here(thread: LoopThread) -> None:
     async def asked() -> Any:
-        client = on_thread(cast(Client, Double()), thread)
+        client = proxy_to_thread(cast(Client, Double()), thread)
         found = [await client.task("t"), [each async for each in client.download("t", offset=1)]]
         with pytest.raises(NotFoundError):
             await client.task("none")
@@ -63,7 +63,7 @@ def test_who_does_not_wait_any_more_ends_the_call_over_there(thread: LoopThread)
     double = Double()
 
     async def asked() -> None:
-        waiting = asyncio.create_task(on_thread(cast(Client, double), thread).counts())
+        waiting = asyncio.create_task(proxy_to_thread(cast(Client, double), thread).counts())
         assert await asyncio.to_thread(double.begun.wait, LIMIT)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)

@@ -14,10 +14,18 @@ import pytest
 import watchfiles
 from client_double import FakeClient, FakeClock
 
-from sealyard.client.download_events import Checked, Downloaded
-from sealyard.client.download_state import DownloadState
-from sealyard.client.watching import Offer, Postponed, Refused, Rule, Submitted, WatchEvent, WatchFolder
-from sealyard.model.errors import FormatLimitError, InputError, NotFoundError, StorageError, UsageError
+from sealyard.client.download_events import DownloadedFile, VerifiedBy
+from sealyard.client.download_state import DownloadHistory
+from sealyard.client.watching import (
+    DropAction,
+    DropDeferred,
+    DropRejected,
+    DropSubmitted,
+    FolderWatcher,
+    PackageProposal,
+    WatchEvent,
+)
+from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError, StorageError, UsageError
 
 SETTLE = 2.0
 
@@ -42,10 +50,10 @@ def folder(tmp_path: Path) -> Path:
 class Watch:
     """A watch folder with all it told."""
 
-    def __init__(self, client: FakeClient, folder: Path, clock: FakeClock, rule: Rule) -> None:
+    def __init__(self, client: FakeClient, folder: Path, clock: FakeClock, rule: DropAction) -> None:
         self.told: list[WatchEvent] = []
         self.clock = clock
-        self.folder = WatchFolder(
+        self.folder = FolderWatcher(
             client.seam,
             folder,
             "door",
@@ -56,10 +64,10 @@ class Watch:
             clock=clock,
         )
 
-    def offer(self) -> Offer:
+    def offer(self) -> PackageProposal:
         """What was told first."""
         first = self.told[0]
-        assert isinstance(first, Offer)
+        assert isinstance(first, PackageProposal)
         return first
 
     def look(self) -> float | None:
@@ -72,7 +80,7 @@ class Watch:
         self.look()
 
 
-Begin = Callable[[Rule], Watch]
+Begin = Callable[[DropAction], Watch]
 
 
 def close(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +103,7 @@ def begin(client: FakeClient, folder: Path, clock: FakeClock) -> Begin:
 
 @pytest.fixture
 def watch(begin: Begin) -> Watch:
-    return begin(Rule.SUBMIT)
+    return begin(DropAction.SUBMIT)
 
 
 # ---- what makes a package
@@ -111,7 +119,7 @@ def test_each_file_that_was_there_before_the_start_is_one_package(
         ("a.bin", ["a.bin"]),
         ("b.bin", ["b.bin"]),
     ]
-    assert all(isinstance(each, Submitted) for each in watch.told)
+    assert all(isinstance(each, DropSubmitted) for each in watch.told)
 
 
 def test_a_sub_folder_is_one_package_in_the_order_of_names(client: FakeClient, folder: Path, watch: Watch) -> None:
@@ -185,7 +193,7 @@ def test_what_cannot_be_packed_from_a_sub_folder_is_said_rather_than_left_out(
     odd.mkdir() if kind == "folder" else odd.symlink_to(release / "a.bin")
     watch.settle()
     (refused,) = watch.told
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, DropRejected)
     assert f"odd in it is a {kind}" in refused.error.message
     assert client.created == []
 
@@ -194,7 +202,7 @@ def test_a_name_that_is_no_unicode_is_refused_in_words_that_can_be_shown(folder:
     (folder / os.fsdecode(b"\xff.bin")).write_bytes(b"x")
     watch.settle()
     (refused,) = watch.told
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, DropRejected)
     assert refused.name == "\\udcff.bin"
 
 
@@ -249,7 +257,7 @@ def test_a_folder_that_cannot_be_read_is_told_once_and_the_rest_becomes_packages
     close(folder / "closed" / inside, monkeypatch)
     watch.settle()
     watch.settle()
-    (refused,) = (each for each in watch.told if isinstance(each, Refused))
+    (refused,) = (each for each in watch.told if isinstance(each, DropRejected))
     assert refused.name == "closed"
     assert "cannot be read (Permission denied)" in refused.error.message
     assert [task.name for task in client.created] == ["a.bin"]
@@ -274,7 +282,7 @@ def test_a_restart_does_not_submit_again(client: FakeClient, folder: Path, watch
     (folder / "a.bin").write_bytes(b"x")
     watch.settle()
     watch.settle()
-    later = begin(Rule.SUBMIT)
+    later = begin(DropAction.SUBMIT)
     later.settle()
     assert (len(client.created), later.told) == (1, [])
 
@@ -286,7 +294,7 @@ def test_a_file_that_was_only_touched_is_not_submitted_again(
     watch.settle()
     os.utime(folder / "a.bin", (1, 1))
     watch.settle()
-    begin(Rule.OFFER).settle()
+    begin(DropAction.OFFER).settle()
     assert (len(client.created), len(watch.told)) == (1, 1)
 
 
@@ -306,10 +314,10 @@ def test_a_crash_between_submitting_and_remembering_makes_one_task(
     with pytest.raises(KeyboardInterrupt):
         watch.settle()
     client.crash_after_create = False
-    later = begin(Rule.SUBMIT)
+    later = begin(DropAction.SUBMIT)
     later.settle()
     (told,) = later.told
-    assert isinstance(told, Submitted)
+    assert isinstance(told, DropSubmitted)
     assert [task.id for task in client.created] == [told.task.id]
 
 
@@ -319,7 +327,7 @@ def test_a_damaged_memory_is_set_aside_and_makes_no_second_task(
     (folder / "a.bin").write_bytes(b"x")
     watch.settle()
     (folder.parent / "watch.json").write_bytes(b"{")
-    later = begin(Rule.SUBMIT)
+    later = begin(DropAction.SUBMIT)
     assert "damaged" in later.folder.warning
     later.settle()
     assert len(client.created) == 1
@@ -331,7 +339,7 @@ def test_a_refused_file_is_reported_once_until_it_changes(client: FakeClient, fo
     watch.settle()
     watch.settle()
     (refused,) = watch.told
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, DropRejected)
     assert (refused.name, refused.error.code) == ("a.bin", "format-limit")
     assert len(client.given_back) == 1
     client.create_error = None
@@ -354,7 +362,7 @@ def test_trouble_that_may_pass_is_said_and_tried_again_ever_later(
         clock.pass_by(pause)
         watch.look()
     assert pauses == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
-    assert all(isinstance(each, Postponed) for each in watch.told)
+    assert all(isinstance(each, DropDeferred) for each in watch.told)
     client.upload_error = None
     clock.pass_by(300)
     watch.look()
@@ -368,17 +376,17 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
     client: FakeClient, folder: Path, begin: Begin
 ) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(Rule.OFFER)
+    watch = begin(DropAction.OFFER)
     watch.settle()
     watch.settle()
     (offer,) = watch.told
-    assert isinstance(offer, Offer)
+    assert isinstance(offer, PackageProposal)
     assert (offer.name, offer.firmware) == ("a.bin", (str(folder / "a.bin"),))
     assert client.created == []
     first = asyncio.run(watch.folder.submit(offer))
     assert asyncio.run(watch.folder.submit(offer)) == first
     assert len(client.created) == 1
-    later = begin(Rule.OFFER)
+    later = begin(DropAction.OFFER)
     later.settle()
     assert later.told == []
 
@@ -386,17 +394,17 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
 def test_an_offer_nobody_answered_is_made_again_by_the_next_start(folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
     for _ in range(2):
-        watch = begin(Rule.OFFER)
+        watch = begin(DropAction.OFFER)
         watch.settle()
         assert len(watch.told) == 1
 
 
 def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(Rule.OFFER)
+    watch = begin(DropAction.OFFER)
     watch.settle()
     asyncio.run(watch.folder.dismiss(watch.offer()))
-    later = begin(Rule.OFFER)
+    later = begin(DropAction.OFFER)
     later.settle()
     assert later.told == []
     (folder / "a.bin").write_bytes(b"other")
@@ -406,10 +414,10 @@ def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path
 
 def test_an_offer_of_files_that_changed_since_is_not_submitted(client: FakeClient, folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(Rule.OFFER)
+    watch = begin(DropAction.OFFER)
     watch.settle()
     (folder / "a.bin").write_bytes(b"changed")
-    with pytest.raises(InputError, match="changed since"):
+    with pytest.raises(InvalidInputError, match="changed since"):
         asyncio.run(watch.folder.submit(watch.offer()))
     assert client.created == []
     assert len(client.given_back) == 1
@@ -423,18 +431,18 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
     async def run() -> None:
         told: asyncio.Queue[WatchEvent] = asyncio.Queue()
 
-        async def submitted() -> Offer:
+        async def submitted() -> PackageProposal:
             event = await told.get()
-            assert isinstance(event, Submitted)
+            assert isinstance(event, DropSubmitted)
             return event.offer
 
-        watch = WatchFolder(
+        watch = FolderWatcher(
             client.seam,
             folder,
             "door",
             told.put_nowait,
             state=folder.parent / "watch.json",
-            rule=Rule.SUBMIT,
+            rule=DropAction.SUBMIT,
             settle=0.05,
             force_polling=polling,
         )
@@ -469,7 +477,7 @@ def test_where_a_closed_folder_keeps_the_system_from_telling_what_is_dropped_is_
     monkeypatch.setattr(watchfiles, "awatch", awatch)
 
     async def run() -> None:
-        watch = Watch(client, folder, clock, Rule.SUBMIT)
+        watch = Watch(client, folder, clock, DropAction.SUBMIT)
         running = asyncio.create_task(watch.folder.run())
         while not watch.told:
             await asyncio.sleep(0)
@@ -492,20 +500,20 @@ def test_a_system_that_does_not_tell_of_changes_for_another_reason_is_said(
         raise ExceptionGroup("wrapped", [OSError(errno.ENOSPC, "no watches left")])
 
     monkeypatch.setattr(watchfiles, "awatch", awatch)
-    with pytest.raises(InputError, match="no watches left"):
+    with pytest.raises(InvalidInputError, match="no watches left"):
         asyncio.run(asyncio.wait_for(watch.folder.run(), 60))
 
 
 def test_a_folder_that_is_not_there_is_said(client: FakeClient, folder: Path, watch: Watch) -> None:
     folder.rmdir()
-    with pytest.raises(InputError, match="watch folder"):
+    with pytest.raises(InvalidInputError, match="watch folder"):
         asyncio.run(watch.folder.run())
 
 
 def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path) -> None:
     async def run() -> None:
         told: asyncio.Queue[WatchEvent] = asyncio.Queue()
-        watch = WatchFolder(
+        watch = FolderWatcher(
             client.seam, folder, "door", told.put_nowait, state=folder.parent / "watch.json", settle=0.05
         )
         (folder / "a.bin").write_bytes(b"x")
@@ -513,21 +521,23 @@ def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path
         await told.get()
         (folder / "a.bin").unlink()
         folder.rmdir()
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             await running
 
     asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_an_unknown_device_configuration_is_said_at_once(client: FakeClient, folder: Path, clock: FakeClock) -> None:
-    watch = WatchFolder(client.seam, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock)
+    watch = FolderWatcher(
+        client.seam, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock
+    )
     with pytest.raises(NotFoundError):
         asyncio.run(watch.run())
 
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, folder: Path) -> None:
     with pytest.raises(UsageError):
-        WatchFolder(client.seam, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
+        FolderWatcher(client.seam, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
 
 
 # ---- results
@@ -538,38 +548,38 @@ def test_the_folder_that_results_arrive_in_is_not_watched(folder: Path, client: 
     (folder.parent / "linked").symlink_to(folder)
     place = folder.parent / "linked" if downloads == "linked" else folder / downloads
     with pytest.raises(UsageError):
-        WatchFolder(client.seam, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place)
+        FolderWatcher(client.seam, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place)
 
 
 def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
     client: FakeClient, folder: Path, clock: FakeClock
 ) -> None:
-    state = DownloadState(folder.parent / "downloads.json")
+    state = DownloadHistory(folder.parent / "downloads.json")
     container = b"a container that came down"
     state.mark_downloaded(
-        Downloaded(
+        DownloadedFile(
             task_id="task1",
             path=str(folder.parent / "results" / "firmware.se1"),
             size=len(container),
             sha256=hashlib.sha256(container).hexdigest(),
-            checked=Checked.SIGNATURE,
+            checked=VerifiedBy.SIGNATURE,
             at=clock.now(),
         )
     )
     (folder / "moved here.se1").write_bytes(container)
     (folder / "as long.bin").write_bytes(container[::-1])
     told: list[WatchEvent] = []
-    watch = WatchFolder(
+    watch = FolderWatcher(
         client.seam,
         folder,
         "door",
         told.append,
         state=folder.parent / "watch.json",
         downloads=folder.parent / "results",
-        downloaded=DownloadState(folder.parent / "downloads.json"),
+        downloaded=DownloadHistory(folder.parent / "downloads.json"),
         clock=clock,
     )
     asyncio.run(watch.look())
     clock.pass_by(SETTLE)
     assert asyncio.run(watch.look()) is None
-    assert [isinstance(each, Offer) and each.name for each in told] == ["as long.bin"]
+    assert [isinstance(each, PackageProposal) and each.name for each in told] == ["as long.bin"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sealyard.client.log import redact
-from sealyard.client.profiles import read_profiles, resolve, users_file
-from sealyard.client.workspaces import found, own_name, passphrase_for, workspace_file
+from sealyard.client.profiles import read_profiles, resolve, user_profiles_path
+from sealyard.client.workspaces import create_workspace, current_user_name, load_workspace_metadata, passphrase_for
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import KeyStoreLockedError, StorageError, WorkspaceError
 from sealyard.model.workspace import KeyStore
@@ -21,15 +21,19 @@ PASSPHRASE = "a passphrase for this test alone"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     place = tmp_path / "yard"
-    asyncio.run(found(place, name="Yard 1", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE))
+    asyncio.run(
+        create_workspace(
+            place, name="Yard 1", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        )
+    )
     return place
 
 
 def test_a_founded_workspace_is_the_one_worked_with_from_then_on(folder: Path) -> None:
-    assert workspace_file(folder).name == "Yard 1"
+    assert load_workspace_metadata(folder).name == "Yard 1"
     profile = resolve(None, None, {})
     assert (profile.name, profile.identity, profile.workspace) == ("Yard-1", "USER:olga", str(folder))
-    assert read_profiles(users_file()).current == "Yard-1"
+    assert read_profiles(user_profiles_path()).current == "Yard-1"
 
 
 def test_its_passphrase_is_asked_for_and_kept_out_of_the_log(folder: Path) -> None:
@@ -47,7 +51,7 @@ def test_the_os_keyring_needs_no_passphrase(folder: Path) -> None:
 
 def test_a_folder_without_a_workspace_is_our_error(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError):
-        workspace_file(tmp_path)
+        load_workspace_metadata(tmp_path)
     with pytest.raises(WorkspaceError):
         passphrase_for(tmp_path, {}, None)
 
@@ -55,7 +59,7 @@ def test_a_folder_without_a_workspace_is_our_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("account", ["DOMAIN\\jörg müller", "_daemon", "+++", "öäü", "a" * 100])
 def test_any_account_name_becomes_a_subject(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: account)
-    assert parse_subject(own_name())
+    assert parse_subject(current_user_name())
 
 
 def test_a_workspace_cannot_be_made_beneath_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,4 +67,6 @@ def test_a_workspace_cannot_be_made_beneath_a_file(tmp_path: Path, monkeypatch: 
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "yard"):
         with pytest.raises(StorageError, match="cannot be made"):
-            asyncio.run(found(place, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x"))
+            asyncio.run(
+                create_workspace(place, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
+            )

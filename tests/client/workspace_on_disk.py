@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
 from sealyard.model.requests import DeviceRequest
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"
 DEVICE = "door"
 
 
-async def create_workspace(folder: Path) -> None:
-    await found_workspace(
-        Places(folder),
+async def create_workspace_with_device(folder: Path) -> None:
+    await create_workspace(
+        WorkspacePaths(folder),
         name="factory",
         administrator=ADMIN,
         key_store=KeyStore.PASSPHRASE,

@@ -9,14 +9,14 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from sealyard.containers.format import PackageShape
-from sealyard.containers.se1 import SE1
+from sealyard.containers.format import PackageLayout
+from sealyard.containers.se1 import SE1Format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS
-from sealyard.crypto.certificates import self_signed_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CBC = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
@@ -24,29 +24,29 @@ ZERO_PADDED = EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD
 ED25519 = SigningAlgorithm.ED25519
 
 
-def private_key(kind: KeyKind, name: str = "own") -> PrivateKey:
+def private_key(kind: KeyType, name: str = "own") -> PrivateKey:
     return _private_key(kind, name)
 
 
 @cache
-def _private_key(kind: KeyKind, name: str) -> PrivateKey:
+def _private_key(kind: KeyType, name: str) -> PrivateKey:
     """One key for each kind and name in a run: RSA takes its time."""
     match kind:
-        case KeyKind.EC_P256:
+        case KeyType.EC_P256:
             return ec.generate_private_key(ec.SECP256R1())
-        case KeyKind.ED25519:
+        case KeyType.ED25519:
             return ed25519.Ed25519PrivateKey.generate()
         case _:
             return rsa.generate_private_key(65537, int(kind.removeprefix("RSA_")))
 
 
 @cache
-def certificate(kind: KeyKind, name: str = "own") -> bytes:
-    return self_signed_certificate(private_key(kind, name), name, NOW)
+def certificate(kind: KeyType, name: str = "own") -> bytes:
+    return create_self_signed(private_key(kind, name), name, NOW)
 
 
-def cipher_for(algorithm: EncryptionAlgorithm) -> RawContentCipher:
-    return RawContentCipher(algorithm, b"k" * SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind])
+def cipher_for(algorithm: EncryptionAlgorithm) -> AesCipher:
+    return AesCipher(algorithm, b"k" * SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind])
 
 
 class ZeroPaddingAsPkcs7:
@@ -70,9 +70,9 @@ def shape_of(
     metadata: Sequence[tuple[str, bytes]] = (),
     encryption: EncryptionAlgorithm = CBC,
     signing: SigningAlgorithm = ED25519,
-    kind: KeyKind | None = None,
-) -> PackageShape:
-    return PackageShape(
+    kind: KeyType | None = None,
+) -> PackageLayout:
+    return PackageLayout(
         encryption=encryption,
         signing=signing,
         signing_key_kind=kind or SIGNATURES[signing].default_key_kind,
@@ -81,7 +81,7 @@ def shape_of(
     )
 
 
-def signature_over(shape: PackageShape, header: bytes) -> bytes:
+def signature_over(shape: PackageLayout, header: bytes) -> bytes:
     return sign(private_key(shape.signing_key_kind), shape.signing, header, prehashed=False)
 
 
@@ -90,11 +90,11 @@ def pack(
     metadata: Sequence[tuple[str, bytes]] = (),
     encryption: EncryptionAlgorithm = CBC,
     signing: SigningAlgorithm = ED25519,
-    kind: KeyKind | None = None,
+    kind: KeyType | None = None,
     cipher: ContentCipher | None = None,
 ) -> bytes:
     shape = shape_of(firmware, metadata, encryption, signing, kind)
-    packing, target = SE1(now), io.BytesIO()
+    packing, target = SE1Format(now), io.BytesIO()
     segments = [
         packing.seal(shape, index, io.BytesIO(data), target, cipher or cipher_for(encryption), nothing)
         for index, data in enumerate(firmware)

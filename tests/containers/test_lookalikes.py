@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from sealyard.containers.lookalikes import refuse_lookalike
-from sealyard.containers.se1 import SE1
+from sealyard.containers.lookalikes import reject_lookalike
+from sealyard.containers.se1 import SE1Format
 from sealyard.crypto.probe import PREFIX
-from sealyard.model.errors import KeyRefusedError
+from sealyard.model.errors import InvalidKeyError
 
 
-@pytest.mark.parametrize("message", [SE1.magic, SE1.magic + b"more", PREFIX, PREFIX + b"more"])
+@pytest.mark.parametrize("message", [SE1Format.magic, SE1Format.magic + b"more", PREFIX, PREFIX + b"more"])
 def test_what_begins_like_a_container_or_a_probe_is_refused(message: bytes) -> None:
-    with pytest.raises(KeyRefusedError, match="begins like"):
-        refuse_lookalike(message)
+    with pytest.raises(InvalidKeyError, match="begins like"):
+        reject_lookalike(message)
 
 
-@pytest.mark.parametrize("message", [b"", b"ordinary", PREFIX[:-1], b" " + PREFIX, b"x" + SE1.magic])
+@pytest.mark.parametrize("message", [b"", b"ordinary", PREFIX[:-1], b" " + PREFIX, b"x" + SE1Format.magic])
 def test_all_else_may_be_signed(message: bytes) -> None:
-    refuse_lookalike(message)
+    reject_lookalike(message)

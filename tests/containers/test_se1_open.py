@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from packing import CBC, ZeroPaddingAsPkcs7, certificate, cipher_for, now, pack
 
 from sealyard.containers import ustar
-from sealyard.containers.new_files import NewFiles, file_names
-from sealyard.containers.se1 import SE1
+from sealyard.containers.new_files import ExclusiveFileSet, metadata_file_names
+from sealyard.containers.se1 import SE1Format
 from sealyard.crypto.pipeline import Progress
-from sealyard.model.algorithms import KeyKind
-from sealyard.model.errors import ContainerError, InputError, StorageError
+from sealyard.model.algorithms import KeyType
+from sealyard.model.errors import ContainerError, InvalidInputError, StorageError
 
-PACKING = SE1(now)
-OWN = certificate(KeyKind.ED25519)
+PACKING = SE1Format(now)
+OWN = certificate(KeyType.ED25519)
 METADATA = [("info.json", b"{}"), ("../evil", b"!")]
 CONTAINER = pack([b"first", b"second"], METADATA)
 
@@ -62,18 +62,18 @@ def test_progress_counts_both_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["segment-0.bin", "segment-1.bin", "metadata.bin"])
 def test_an_existing_file_is_never_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(InputError, match=name):
+    with pytest.raises(InvalidInputError, match=name):
         open_into(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == b"mine"
 
 
 def test_a_file_that_comes_up_meanwhile_is_never_overwritten(tmp_path: Path) -> None:
-    with NewFiles(tmp_path, ["a", "b"]) as files:
+    with ExclusiveFileSet(tmp_path, ["a", "b"]) as files:
         for name in ("a", "b"):
             files.create(name).close()
         (tmp_path / "b").write_bytes(b"mine")
-        with pytest.raises(InputError, match="a b"):
+        with pytest.raises(InvalidInputError, match="a b"):
             files.keep()
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
     assert (tmp_path / "b").read_bytes() == b"mine"
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.binary(max_size=9)), min_size=2))
 def test_no_name_leaves_the_folder_or_meets_another(files: list[tuple[str, bytes]]) -> None:
-    named = file_names(ustar.pack(files), split=True)
+    named = metadata_file_names(ustar.pack(files), split=True)
     names = [name for name, _ in named]
     assert [content for _, content in named] == [content for _, content in files]
     assert len({name.casefold() for name in names}) == len(names)
@@ -132,13 +132,13 @@ def test_no_name_leaves_the_folder_or_meets_another(files: list[tuple[str, bytes
     ["", ".", "..", "a/b", "a\\b", "c:x", ".bashrc", "segment-0.bin", "metadata-001.bin", "x\n", " x", "ß" * 128],
 )
 def test_unsafe_names_are_replaced(name: str) -> None:
-    assert file_names(ustar.pack([(name, b"1"), ("ok", b"2")]), split=True)[0][0] == "metadata-000.bin"
+    assert metadata_file_names(ustar.pack([(name, b"1"), ("ok", b"2")]), split=True)[0][0] == "metadata-000.bin"
 
 
 def test_names_alike_are_replaced() -> None:
-    named = file_names(ustar.pack([("A", b"1"), ("a", b"2"), ("b", b"3")]), split=True)
+    named = metadata_file_names(ustar.pack([("A", b"1"), ("a", b"2"), ("b", b"3")]), split=True)
     assert [name for name, _ in named] == ["metadata-000.bin", "metadata-001.bin", "b"]
 
 
 def test_metadata_that_is_no_bundle_is_left_whole() -> None:
-    assert file_names(b"text", split=True) == (("metadata.bin", b"text"),)
+    assert metadata_file_names(b"text", split=True) == (("metadata.bin", b"text"),)

@@ -26,16 +26,16 @@ from packing import (
 )
 
 from sealyard.containers.format import Verification
-from sealyard.containers.se1 import SE1
+from sealyard.containers.se1 import SE1Format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, Padding
-from sealyard.crypto.certificates import self_signed_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.pipeline import CHUNK, Progress
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
-from sealyard.model.errors import ContainerError, KeyRefusedError
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.errors import ContainerError, InvalidKeyError
 
-PACKING = SE1(now)
-OWN = certificate(KeyKind.ED25519)
+PACKING = SE1Format(now)
+OWN = certificate(KeyType.ED25519)
 SMALL = pack([b"first firmware", b"second"], [("m", b"meta")])
 HEADER = 16 + 36 * 2 + 4
 
@@ -65,7 +65,7 @@ def with_field(place: int, layout: str, value: int) -> bytes:
     ("signing", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
 def test_all_algorithms_come_back(
-    encryption: EncryptionAlgorithm, signing: SigningAlgorithm, kind: KeyKind, tmp_path: Path
+    encryption: EncryptionAlgorithm, signing: SigningAlgorithm, kind: KeyType, tmp_path: Path
 ) -> None:
     firmware = [bytes([size]) * size for size in (1, 15, 16, 17)]
     source = io.BytesIO(pack(firmware, [("m", b"meta")], encryption, signing, kind))
@@ -138,8 +138,8 @@ def test_a_truncation_at_any_length_is_refused() -> None:
             assert part == "header"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KeyKind if not kind.symmetric])
-def test_trailing_bytes_are_refused(kind: KeyKind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KeyType if not kind.symmetric])
+def test_trailing_bytes_are_refused(kind: KeyType) -> None:
     signing = next(name for name, spec in SIGNATURES.items() if kind in spec.key_kinds)
     data = pack([b"x"], signing=signing, kind=kind)
     verify(data, certificate(kind))
@@ -186,36 +186,36 @@ def test_any_bytes_behind_a_likely_beginning_give_our_error(
 
 
 PACKED = {
-    KeyKind.EC_P256: pack([b"x"], signing=SigningAlgorithm.ECC_NIST_P256),
-    KeyKind.RSA_2048: pack([b"x"], signing=SigningAlgorithm.SHA256_PKCS_V15_2048),
+    KeyType.EC_P256: pack([b"x"], signing=SigningAlgorithm.ECC_NIST_P256),
+    KeyType.RSA_2048: pack([b"x"], signing=SigningAlgorithm.SHA256_PKCS_V15_2048),
 }
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_as_signature_give_our_error(signature: bytes) -> None:
-    for kind in (KeyKind.EC_P256, KeyKind.RSA_2048):
+    for kind in (KeyType.EC_P256, KeyType.RSA_2048):
         unsigned = PACKED[kind][: 52 + 32]
         assert refusal(unsigned + signature, certificate(kind)).part in {"signature", "trailing bytes"}
 
 
 def test_a_foreign_key_is_refused() -> None:
-    foreign = certificate(KeyKind.ED25519, "foreign")
+    foreign = certificate(KeyType.ED25519, "foreign")
     assert refusal(SMALL, foreign).part == "signature"
 
 
 def test_a_certificate_of_another_kind_is_refused() -> None:
-    for kind in (KeyKind.EC_P256, KeyKind.RSA_2048, KeyKind.RSA_3072):
+    for kind in (KeyType.EC_P256, KeyType.RSA_2048, KeyType.RSA_3072):
         assert refusal(SMALL, certificate(kind)).part == "certificate"
 
 
 def test_pkcs1_of_both_sizes_is_told_apart_by_the_certificate() -> None:
     for kind, signing in (
-        (KeyKind.RSA_2048, SigningAlgorithm.SHA256_PKCS_V15_2048),
-        (KeyKind.RSA_3072, SigningAlgorithm.SHA256_PKCS_V15_3072),
+        (KeyType.RSA_2048, SigningAlgorithm.SHA256_PKCS_V15_2048),
+        (KeyType.RSA_3072, SigningAlgorithm.SHA256_PKCS_V15_3072),
     ):
         data = pack([b"x"], signing=signing, kind=kind)
         assert verify(data, certificate(kind)).signing is signing
-        assert refusal(data, certificate(KeyKind.RSA_4096)).part == "certificate"
+        assert refusal(data, certificate(KeyType.RSA_4096)).part == "certificate"
 
 
 def test_what_is_no_certificate_is_refused_as_one() -> None:
@@ -225,7 +225,7 @@ def test_what_is_no_certificate_is_refused_as_one() -> None:
 
 @pytest.mark.parametrize("years", [-3, 30])
 def test_validity_is_a_warning_and_strictly_an_error(years: int) -> None:
-    packing = SE1(lambda: NOW + timedelta(days=365 * years))
+    packing = SE1Format(lambda: NOW + timedelta(days=365 * years))
     (warning,) = packing.verify(io.BytesIO(SMALL), OWN).warnings
     assert "valid" in warning
     with pytest.raises(ContainerError) as caught:
@@ -235,14 +235,14 @@ def test_validity_is_a_warning_and_strictly_an_error(years: int) -> None:
 
 
 def test_a_renewed_certificate_of_the_same_key_verifies() -> None:
-    renewed = self_signed_certificate(private_key(KeyKind.ED25519), "renewed", NOW + timedelta(days=1))
+    renewed = create_self_signed(private_key(KeyType.ED25519), "renewed", NOW + timedelta(days=1))
     assert verify(SMALL, renewed).certificate_subject == "renewed"
 
 
 def test_the_key_of_another_algorithm_is_refused_before_anything_is_decrypted(tmp_path: Path) -> None:
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(InvalidKeyError):
         PACKING.digests(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), [14, 6])
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(InvalidKeyError):
         PACKING.open(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_a_wrong_padding_is_refused_by_the_name_of_its_segment() -> None:
 
 def test_a_wrong_content_key_never_gives_the_right_digest() -> None:
     source = io.BytesIO(pack([b"firmware"], encryption=ZERO_PADDED))
-    _, digests = PACKING.digests(source, OWN, RawContentCipher(ZERO_PADDED, b"w" * 32), [8])
+    _, digests = PACKING.digests(source, OWN, AesCipher(ZERO_PADDED, b"w" * 32), [8])
     assert digests != (hashlib.sha256(b"firmware").hexdigest(),)
 
 

@@ -14,21 +14,21 @@ import pytest
 from packing import CBC, ZERO_PADDED, certificate, cipher_for, nothing, now, pack, shape_of, signature_over
 
 from sealyard.containers import ustar
-from sealyard.containers.format import PackageShape
-from sealyard.containers.se1 import SE1
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
-from sealyard.model.errors import FormatLimitError, InputError, KeyRefusedError
+from sealyard.containers.format import PackageLayout
+from sealyard.containers.se1 import SE1Format
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
 from sealyard.model.jobs import SealedSegment
 
-PACKING = SE1(now)
+PACKING = SE1Format(now)
 GIB = 1024**3
 
 
-def huge(*sizes: int, encryption: EncryptionAlgorithm = CBC, metadata: Sequence[int] = ()) -> PackageShape:
-    return PackageShape(
+def huge(*sizes: int, encryption: EncryptionAlgorithm = CBC, metadata: Sequence[int] = ()) -> PackageLayout:
+    return PackageLayout(
         encryption=encryption,
         signing=SigningAlgorithm.ED25519,
-        signing_key_kind=KeyKind.ED25519,
+        signing_key_kind=KeyType.ED25519,
         firmware=tuple((f"fw-{index}", size) for index, size in enumerate(sizes)),
         metadata=tuple((f"meta-{index}", size) for index, size in enumerate(metadata)),
     )
@@ -57,20 +57,20 @@ def test_the_bytes_are_those_of_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("signing", "kind", "number"),
     [
-        (SigningAlgorithm.SHA256_PKCS_V15_2048, KeyKind.RSA_2048, 0),
-        (SigningAlgorithm.SHA256_PKCS_V15_3072, KeyKind.RSA_3072, 0),
-        (SigningAlgorithm.SHA256_ECDSA, KeyKind.EC_P256, 1),
-        (SigningAlgorithm.SHA256_PSS, KeyKind.RSA_3072, 2),
-        (SigningAlgorithm.SHA512_PSS, KeyKind.RSA_4096, 3),
-        (SigningAlgorithm.RSA_3072, KeyKind.RSA_3072, 4),
-        (SigningAlgorithm.SHA256_RSA_3072_PSS, KeyKind.RSA_3072, 4),
-        (SigningAlgorithm.RSA_4096, KeyKind.RSA_4096, 5),
-        (SigningAlgorithm.SHA256_RSA_4096_PSS, KeyKind.RSA_4096, 5),
-        (SigningAlgorithm.ECC_NIST_P256, KeyKind.EC_P256, 6),
-        (SigningAlgorithm.ED25519, KeyKind.ED25519, 7),
+        (SigningAlgorithm.SHA256_PKCS_V15_2048, KeyType.RSA_2048, 0),
+        (SigningAlgorithm.SHA256_PKCS_V15_3072, KeyType.RSA_3072, 0),
+        (SigningAlgorithm.SHA256_ECDSA, KeyType.EC_P256, 1),
+        (SigningAlgorithm.SHA256_PSS, KeyType.RSA_3072, 2),
+        (SigningAlgorithm.SHA512_PSS, KeyType.RSA_4096, 3),
+        (SigningAlgorithm.RSA_3072, KeyType.RSA_3072, 4),
+        (SigningAlgorithm.SHA256_RSA_3072_PSS, KeyType.RSA_3072, 4),
+        (SigningAlgorithm.RSA_4096, KeyType.RSA_4096, 5),
+        (SigningAlgorithm.SHA256_RSA_4096_PSS, KeyType.RSA_4096, 5),
+        (SigningAlgorithm.ECC_NIST_P256, KeyType.EC_P256, 6),
+        (SigningAlgorithm.ED25519, KeyType.ED25519, 7),
     ],
 )
-def test_the_signature_number_is_that_of_the_design(signing: SigningAlgorithm, kind: KeyKind, number: int) -> None:
+def test_the_signature_number_is_that_of_the_design(signing: SigningAlgorithm, kind: KeyType, number: int) -> None:
     assert struct.unpack_from("<H", pack([b"x"], signing=signing, kind=kind), 13) == (number,)
 
 
@@ -97,7 +97,7 @@ def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path: 
         header = PACKING.header(shape, segments, [])
         PACKING.finish(shape, target, header, signature_over(shape, header))
         _, digests = PACKING.digests(
-            target, certificate(KeyKind.ED25519), cipher_for(CBC), [len(each) for each in firmware]
+            target, certificate(KeyType.ED25519), cipher_for(CBC), [len(each) for each in firmware]
         )
     assert list(digests) == [hashlib.sha256(each).hexdigest() for each in firmware]
 
@@ -131,7 +131,7 @@ def test_finishing_cuts_what_an_earlier_try_left_behind() -> None:
     header = PACKING.header(shape, [segment], [])
     PACKING.finish(shape, target, header, signature_over(shape, header))
     assert len(target.getvalue()) == len(header) + segment.length + 64
-    assert PACKING.verify(target, certificate(KeyKind.ED25519)).size == len(target.getvalue())
+    assert PACKING.verify(target, certificate(KeyType.ED25519)).size == len(target.getvalue())
 
 
 def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
@@ -146,12 +146,12 @@ def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
         ([segment], [("n", b"12")]),
         ([segment], []),
     ):
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             PACKING.header(shape, segments, metadata)
 
 
 def test_the_key_must_be_for_the_algorithm_of_the_shape() -> None:
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(InvalidKeyError):
         PACKING.seal(shape_of([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), nothing)
 
 
@@ -181,8 +181,8 @@ def test_empty_things_are_refused() -> None:
 
 
 def test_a_signing_key_of_another_kind_is_refused() -> None:
-    with pytest.raises(KeyRefusedError):
-        PACKING.check(msgspec.structs.replace(huge(1), signing_key_kind=KeyKind.EC_P256))
+    with pytest.raises(InvalidKeyError):
+        PACKING.check(msgspec.structs.replace(huge(1), signing_key_kind=KeyType.EC_P256))
 
 
 def test_zero_padding_is_warned_about_where_it_changes_a_file() -> None:

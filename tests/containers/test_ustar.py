@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.containers import ustar
-from sealyard.model.errors import ContainerError, InputError
+from sealyard.model.errors import ContainerError, InvalidInputError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 FILES = st.lists(st.tuples(NAMES, st.binary(max_size=1100)), max_size=6)
@@ -22,7 +22,7 @@ BUNDLE = ustar.pack([("a.json", b"{}"), ("b", b"")])
 def test_packed_is_unpacked_and_has_the_size_foretold(files: list[tuple[str, bytes]]) -> None:
     packed = ustar.pack(files)
     assert ustar.unpack(packed) == tuple(files)
-    assert ustar.is_bundle(packed)
+    assert ustar.is_archive(packed)
     assert ustar.packed_size([(name, len(content)) for name, content in files]) == len(packed)
 
 
@@ -41,13 +41,13 @@ def test_the_standard_library_reads_it(files: list[tuple[str, bytes]]) -> None:
 
 @given(st.binary(max_size=2048))
 def test_foreign_bytes_are_no_bundle(data: bytes) -> None:
-    assert not ustar.is_bundle(data)
+    assert not ustar.is_archive(data)
 
 
 def test_every_flipped_byte_is_noticed_or_is_content() -> None:
     for place in range(len(BUNDLE)):
         changed = BUNDLE[:place] + bytes([BUNDLE[place] ^ 1]) + BUNDLE[place + 1 :]
-        if ustar.is_bundle(changed):
+        if ustar.is_archive(changed):
             assert ustar.unpack(changed) != ustar.unpack(BUNDLE)
 
 
@@ -60,15 +60,15 @@ def test_a_cut_bundle_is_refused(end: int) -> None:
 
 def test_bytes_behind_the_end_are_refused() -> None:
     for more in (b"\0", bytes(512), b"x"):
-        assert not ustar.is_bundle(BUNDLE + more)
+        assert not ustar.is_archive(BUNDLE + more)
 
 
 def test_more_names_than_files_are_refused() -> None:
     names = b'["a.json","b"]'
-    assert not ustar.is_bundle(BUNDLE.replace(names, b'["a.json"]    '))
-    assert not ustar.is_bundle(BUNDLE.replace(names, b'["a.jso","b" ]'))
+    assert not ustar.is_archive(BUNDLE.replace(names, b'["a.json"]    '))
+    assert not ustar.is_archive(BUNDLE.replace(names, b'["a.jso","b" ]'))
 
 
 def test_a_name_that_is_no_text_is_refused() -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         ustar.pack([("\udc80", b"")])

@@ -8,11 +8,11 @@ from engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
 from server_process import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 ADMINISTRATOR = "USER:administrator"
 ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
@@ -20,9 +20,9 @@ SIGNING = SigningAlgorithm.SHA256_ECDSA
 """Every ECDSA signature is another one: a signature made again shows."""
 
 
-async def found(places: Places, key: Path) -> tuple[bytes, dict[str, str]]:
+async def found(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
     """The bytes of the configuration's symmetric key, which also go to ``key``; a token of requester and approver."""
-    await found_workspace(
+    await create_workspace(
         places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
     client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)

@@ -25,7 +25,7 @@ from verdict import Verdict
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task
-from sealyard.model.workspace import Places
+from sealyard.model.workspace import WorkspacePaths
 
 KILLS = int(os.environ.get("SEALYARD_CRASH_KILLS", "200"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -34,7 +34,7 @@ SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 @pytest.mark.crash
 @pytest.mark.timeout(900)
 def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None:
-    places = Places(tmp_path / "workspace")
+    places = WorkspacePaths(tmp_path / "workspace")
     random = Random(SEED)
     files = tuple(_file(tmp_path / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
     device_key, _ = asyncio.run(found(places, tmp_path / "device.key"))
@@ -57,7 +57,7 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     shutil.rmtree(tmp_path)
 
 
-async def _judge(places: Places, storm: Storm, verdict: Verdict) -> None:
+async def _judge(places: WorkspacePaths, storm: Storm, verdict: Verdict) -> None:
     client = await EmbeddedClient.open_reader(places.root, ADMINISTRATOR)
     try:
         tasks = await _all_tasks(client)

@@ -21,14 +21,14 @@ from storm import Wanted
 from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
 from verdict import Verdict
 
-from sealyard.client.connection import Connection, Place
+from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
 from sealyard.engine.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.tasks import Verdict as Decided
-from sealyard.model.workspace import Places
+from sealyard.model.workspace import WorkspacePaths
 
 KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "15"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -58,7 +58,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing_and_signs_nothing
 
 async def _storm(root: Path) -> None:
     random = Random(SEED)
-    places = Places(root / "workspace")
+    places = WorkspacePaths(root / "workspace")
     device_key, tokens = await found(places, root / "device.key")
     files = tuple(_file(root / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
     work = Work(random, files)
@@ -99,7 +99,7 @@ async def _kill(server: ServerProcess, random: Random) -> None:
 async def _develop(url: str, tokens: dict[str, str], work: Work, number: int) -> None:
     """Asks, has it approved, waits, and fetches, as long as the storm lasts; never told that the server was gone."""
     developer, owner = (
-        HttpClient(Connection(Place(url=url, token=tokens[each])), SystemClock(), patience=PATIENCE)
+        HttpClient(Connection(Endpoint(url=url, token=tokens[each])), SystemClock(), patience=PATIENCE)
         for each in (REQUESTER, APPROVER)
     )
     try:
@@ -139,7 +139,7 @@ async def _fetch(client: HttpClient, task: Task) -> None:
     await client.downloaded(task.id)
 
 
-async def _judge(places: Places, work: Work, verdict: Verdict) -> None:
+async def _judge(places: WorkspacePaths, work: Work, verdict: Verdict) -> None:
     client = await EmbeddedClient.open_reader(places.root, ADMINISTRATOR)
     try:
         page = await client.tasks(TaskFilter(), limit=1000)

@@ -13,9 +13,9 @@ import pytest
 from processes import killed_at_exit
 from upload_process import ADMIN, BLOCK, SYNC, content
 
-from sealyard.engine.founding import found_workspace
-from sealyard.engine.pouring import BATCH
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.engine.founding import create_workspace
+from sealyard.engine.pouring import BATCH_BYTES
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 PASSPHRASE = "only for this test"
 SIZE = 64 << 20
@@ -50,8 +50,12 @@ def rest(process: subprocess.Popen[str]) -> list[str]:
 def test_a_killed_engine_goes_on_with_an_upload_from_what_was_durable(tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     asyncio.run(
-        found_workspace(
-            Places(workspace), name="crash", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        create_workspace(
+            WorkspacePaths(workspace),
+            name="crash",
+            administrator=ADMIN,
+            key_store=KeyStore.PASSPHRASE,
+            passphrase=PASSPHRASE,
         )
     )
     sent = 0
@@ -59,7 +63,7 @@ def test_a_killed_engine_goes_on_with_an_upload_from_what_was_durable(tmp_path: 
         with killed_at_exit(receiver(workspace, further + SYNC)) as process:
             at = int(said(process, "at"))
             # One sync may still be under way while as many bytes again come in.
-            assert sent - 2 * SYNC - 3 * BATCH <= at <= sent
+            assert sent - 2 * SYNC - 3 * BATCH_BYTES <= at <= sent
             while (sent := int(said(process, "sent"))) < at + further:
                 continue
             process.send_signal(signal.SIGKILL)
@@ -71,5 +75,5 @@ def test_a_killed_engine_goes_on_with_an_upload_from_what_was_durable(tmp_path: 
         assert process.wait(60) == 0
     expected = hashlib.sha256(content(0, SIZE)).hexdigest()
     assert whole == expected
-    (stored,) = [each for each in Places(workspace).artifacts.joinpath("inputs").rglob("*") if each.is_file()]
+    (stored,) = [each for each in WorkspacePaths(workspace).artifacts.joinpath("inputs").rglob("*") if each.is_file()]
     assert stored.name == hashlib.sha256(stored.read_bytes()).hexdigest() == expected

@@ -43,7 +43,7 @@ async def sent(offset: int, size: int, most: int) -> AsyncIterator[bytes]:
 
 
 async def main() -> None:
-    pouring.SYNC = SYNC
+    pouring.SYNC_INTERVAL_BYTES = SYNC
     folder, passphrase, size, most = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     client = await EmbeddedClient.open(folder, ADMIN, purpose="crash test", passphrase=passphrase, work=False)
     begun = await client.host.begin_upload(ADMIN, ID, "firmware.bin", size)

@@ -14,16 +14,16 @@ from storm import Wanted
 
 from sealyard.audit.reader import AuditReader
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.containers.se1 import SE1
-from sealyard.containers.se1_header import read_header
+from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1_header import parse_header
 from sealyard.crypto.certificates import load_certificate
-from sealyard.crypto.ciphers import RawContentCipher
-from sealyard.crypto.segments import unseal_segment
+from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.segments import decrypt_segment
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
-from sealyard.model.workspace import Places
+from sealyard.model.workspace import WorkspacePaths
 
 AGAIN = "a signature that was lost is made again over the same bytes"
 
@@ -32,10 +32,10 @@ class Verdict:
     """Over the tasks of one workspace, with its keys at hand."""
 
     def __init__(
-        self, places: Places, encryption: EncryptionAlgorithm, signing: SigningAlgorithm, device_key: bytes
+        self, places: WorkspacePaths, encryption: EncryptionAlgorithm, signing: SigningAlgorithm, device_key: bytes
     ) -> None:
         self._places = places
-        self._cipher = RawContentCipher(encryption, device_key)
+        self._cipher = AesCipher(encryption, device_key)
         self._signing = signing
         self.made_again = 0
 
@@ -101,8 +101,8 @@ class Verdict:
         assert task.intent is not None
         sizes = [each.stat().st_size for each in wanted.files]
         with self._result(task).open("rb") as file:
-            found, digests = SE1().digests(file, certificate.encode(), self._cipher, sizes)
-            header = read_header(file).raw
+            found, digests = SE1Format().digests(file, certificate.encode(), self._cipher, sizes)
+            header = parse_header(file).raw
         assert (found.sha256, found.size) == (task.result.sha256, task.result.size)
         assert digests == tuple(sha256_of(each) for each in wanted.files)
         assert hashlib.sha256(header).hexdigest() == task.intent.sha256
@@ -112,7 +112,7 @@ class Verdict:
         sealed, opened = hashlib.sha256(), hashlib.sha256()
         length = self._result(task).stat().st_size
         with self._result(task).open("rb") as file:
-            unseal_segment(file, length, self._cipher, opened.update, [sealed.update], lambda _: None)
+            decrypt_segment(file, length, self._cipher, opened.update, [sealed.update], lambda _: None)
         assert (sealed.hexdigest(), length) == (task.result.sha256, task.result.size)
         assert opened.hexdigest() == sha256_of(wanted.files[0])
 
@@ -130,7 +130,7 @@ class Verdict:
             entries[entry.resource.removeprefix("TASK:")].append(entry)
         for task in tasks.values():
             require_path(task, entries[task.id])
-            assert [entry.change for entry in entries[task.id]].count(AuditChange.CREATED) == 1
+            assert [entry.change for entry in entries[task.id]].count(AuditAction.CREATED) == 1
 
     def check_nothing_left(self, tasks: dict[str, Task]) -> None:
         artifacts = self._places.artifacts
@@ -144,7 +144,7 @@ class Verdict:
         """By task: digest and message of each audited use of the signing key."""
         uses: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for entry in AuditReader(self._places.audit).all_entries():
-            if entry.change is AuditChange.KEY_USED:
+            if entry.change is AuditAction.KEY_USED:
                 assert entry.new_value is not None
                 uses[entry.resource.removeprefix("TASK:")].append((entry.new_value["sha256"], entry.message))
         return uses

@@ -16,11 +16,11 @@ from sealyard.crypto.catalogue import (
     SignatureScheme,
     SigningInput,
     check_signing_input,
-    container_input,
     encrypted_length,
+    signing_input,
 )
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
-from sealyard.model.errors import InputError
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.errors import InvalidInputError
 
 DIGEST_ALGORITHMS = (SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS)
 
@@ -35,7 +35,7 @@ def test_numbers_of_ciphers_are_those_of_the_container_format() -> None:
 
 
 def test_number_and_key_kind_name_one_way_to_sign() -> None:
-    ways: dict[tuple[int, KeyKind], set[tuple[SignatureScheme, HashName | None]]] = {}
+    ways: dict[tuple[int, KeyType], set[tuple[SignatureScheme, HashName | None]]] = {}
     for spec in SIGNATURES.values():
         for kind in spec.key_kinds:
             ways.setdefault((spec.number, kind), set()).add((spec.scheme, spec.hash))
@@ -50,8 +50,8 @@ def test_only_the_two_digest_algorithms_take_a_digest() -> None:
 
 def test_pss_with_a_free_key_size_wants_3072_bits_or_more() -> None:
     for name in (SigningAlgorithm.SHA256_PSS, SigningAlgorithm.SHA512_PSS):
-        assert SIGNATURES[name].key_kinds == (KeyKind.RSA_3072, KeyKind.RSA_4096)
-        assert SIGNATURES[name].default_key_kind is KeyKind.RSA_3072
+        assert SIGNATURES[name].key_kinds == (KeyType.RSA_3072, KeyType.RSA_4096)
+        assert SIGNATURES[name].default_key_kind is KeyType.RSA_3072
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_encrypted_length_follows_the_padding(algorithm: EncryptionAlgorithm, si
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
 def test_a_container_header_is_signed_as_message_or_as_its_digest(algorithm: SigningAlgorithm) -> None:
     expected = hashlib.sha256(b"header").digest() if algorithm in DIGEST_ALGORITHMS else b"header"
-    assert container_input(algorithm, b"header") == expected
+    assert signing_input(algorithm, b"header") == expected
 
 
 @pytest.mark.parametrize("algorithm", DIGEST_ALGORITHMS)
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 def test_a_digest_has_exactly_32_bytes(algorithm: SigningAlgorithm, length: int) -> None:
     check_signing_input(algorithm, bytes(32))
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         check_signing_input(algorithm, bytes(length))
 
 
@@ -84,7 +84,7 @@ def test_a_message_has_one_byte_to_one_mebibyte() -> None:
     check_signing_input(SigningAlgorithm.ED25519, b"x")
     check_signing_input(SigningAlgorithm.ED25519, bytes(MESSAGE_LIMIT))
     for wrong in (b"", bytes(MESSAGE_LIMIT + 1)):
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             check_signing_input(SigningAlgorithm.ED25519, wrong)
 
 

@@ -15,10 +15,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.crypto.certificates import fingerprint_of, load_certificate, self_signed_certificate
+from sealyard.crypto.certificates import compute_fingerprint, create_self_signed, load_certificate
 from sealyard.crypto.signatures import PrivateKey
-from sealyard.model.algorithms import KeyKind
-from sealyard.model.errors import KeyRefusedError
+from sealyard.model.algorithms import KeyType
+from sealyard.model.errors import InvalidKeyError
 
 NOW = datetime(2026, 2, 28, 12, tzinfo=UTC)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -27,13 +27,13 @@ EC_KEY = ec.generate_private_key(ec.SECP256R1())
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        (rsa.generate_private_key(65537, 2048), KeyKind.RSA_2048),
-        (EC_KEY, KeyKind.EC_P256),
-        (ed25519.Ed25519PrivateKey.generate(), KeyKind.ED25519),
+        (rsa.generate_private_key(65537, 2048), KeyType.RSA_2048),
+        (EC_KEY, KeyType.EC_P256),
+        (ed25519.Ed25519PrivateKey.generate(), KeyType.ED25519),
     ],
 )
-def test_a_self_signed_certificate_says_who_and_how_long(key: PrivateKey, kind: KeyKind) -> None:
-    pem = self_signed_certificate(key, "Gateway ß", NOW)
+def test_a_self_signed_certificate_says_who_and_how_long(key: PrivateKey, kind: KeyType) -> None:
+    pem = create_self_signed(key, "Gateway ß", NOW)
     found = load_certificate(pem)
     assert (found.kind, found.subject, found.public_key) == (kind, "Gateway ß", key.public_key())
     assert found.not_before < NOW
@@ -43,18 +43,18 @@ def test_a_self_signed_certificate_says_who_and_how_long(key: PrivateKey, kind: 
 
 
 def test_the_years_are_the_callers() -> None:
-    found = load_certificate(self_signed_certificate(EC_KEY, "x", NOW, years=4))
+    found = load_certificate(create_self_signed(EC_KEY, "x", NOW, years=4))
     assert found.not_after == NOW + timedelta(days=4 * 365 + 1)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65])
 def test_a_common_name_has_1_to_64_characters(name: str) -> None:
-    with pytest.raises(KeyRefusedError):
-        self_signed_certificate(EC_KEY, name, NOW)
+    with pytest.raises(InvalidKeyError):
+        create_self_signed(EC_KEY, name, NOW)
 
 
 def test_of_several_certificates_the_first_counts() -> None:
-    first, second = (self_signed_certificate(EC_KEY, name, NOW) for name in ("first", "second"))
+    first, second = (create_self_signed(EC_KEY, name, NOW) for name in ("first", "second"))
     assert load_certificate(first + second).subject == "first"
 
 
@@ -73,17 +73,17 @@ def test_without_a_common_name_the_whole_name_is_the_subject() -> None:
 
 def test_a_key_outside_the_catalogue_is_refused() -> None:
     key = ec.generate_private_key(ec.SECP384R1())
-    with pytest.raises(KeyRefusedError):
-        self_signed_certificate(key, "x", NOW)
+    with pytest.raises(InvalidKeyError):
+        create_self_signed(key, "x", NOW)
 
 
 def test_a_bare_public_key_is_no_certificate() -> None:
     pem = EC_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(InvalidKeyError):
         load_certificate(pem)
 
 
-DER = load_certificate(self_signed_certificate(EC_KEY, "x", NOW)).der
+DER = load_certificate(create_self_signed(EC_KEY, "x", NOW)).der
 
 
 @given(st.one_of(st.binary(), st.tuples(st.integers(0, len(DER) - 1), st.integers(1, 255))))
@@ -91,7 +91,7 @@ def test_any_bytes_give_a_certificate_or_our_error(data: bytes | tuple[int, int]
     if isinstance(data, tuple):
         place, flip = data
         data = DER[:place] + bytes([DER[place] ^ flip]) + DER[place + 1 :]
-    with suppress(KeyRefusedError):
+    with suppress(InvalidKeyError):
         load_certificate(data)
 
 
@@ -99,4 +99,4 @@ def test_the_fingerprint_is_the_sha256_of_the_public_key_info() -> None:
     # RFC 8410, section 10.1: this key's SubjectPublicKeyInfo
     spki = bytes.fromhex("302a300506032b6570032100 19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1")
     key = ed25519.Ed25519PublicKey.from_public_bytes(spki[12:])
-    assert fingerprint_of(key) == hashlib.sha256(spki).hexdigest()
+    assert compute_fingerprint(key) == hashlib.sha256(spki).hexdigest()

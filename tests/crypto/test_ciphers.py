@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.crypto.catalogue import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.streams import CipherStream
 from sealyard.model.algorithms import EncryptionAlgorithm
-from sealyard.model.errors import ContainerError, KeyRefusedError
+from sealyard.model.errors import ContainerError, InvalidKeyError
 
 # NIST SP 800-38A (2001), appendix F: F.1.1, F.1.5, F.2.1, F.2.5, F.5.1
 PLAINTEXT = bytes.fromhex(
@@ -56,8 +56,8 @@ KNOWN_ANSWERS = [
 ]
 
 
-def cipher_for(algorithm: EncryptionAlgorithm) -> RawContentCipher:
-    return RawContentCipher(algorithm, KEYS[SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]])
+def cipher_for(algorithm: EncryptionAlgorithm) -> AesCipher:
+    return AesCipher(algorithm, KEYS[SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]])
 
 
 def iv_for(algorithm: EncryptionAlgorithm) -> bytes:
@@ -107,8 +107,8 @@ def test_any_bytes_in_any_pieces_come_back(algorithm: EncryptionAlgorithm, data:
 )
 def test_every_wrong_padding_is_refused(block: bytes) -> None:
     key, iv = KEYS[32], CBC_IV
-    sealed = run(RawContentCipher(EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, key).encryptor(iv), [block])
-    decryptor = RawContentCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, key).decryptor(iv)
+    sealed = run(AesCipher(EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, key).encryptor(iv), [block])
+    decryptor = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, key).decryptor(iv)
     with pytest.raises(ContainerError):
         run(decryptor, [sealed])
 
@@ -129,10 +129,10 @@ def test_pkcs7_never_decrypts_nothing() -> None:
 @pytest.mark.parametrize("length", [0, 15, 16, 24, 31, 32, 33])
 def test_only_the_right_key_length_is_taken(algorithm: EncryptionAlgorithm, length: int) -> None:
     if length == SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]:
-        assert RawContentCipher(algorithm, bytes(length)).algorithm is algorithm
+        assert AesCipher(algorithm, bytes(length)).algorithm is algorithm
         return
-    with pytest.raises(KeyRefusedError):
-        RawContentCipher(algorithm, bytes(length))
+    with pytest.raises(InvalidKeyError):
+        AesCipher(algorithm, bytes(length))
 
 
 @pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
@@ -148,6 +148,6 @@ def test_only_the_right_iv_length_is_taken(algorithm: EncryptionAlgorithm, lengt
 
 
 def test_the_key_is_not_shown() -> None:
-    shown = repr(RawContentCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD, b"0123456789abcdef"))
+    shown = repr(AesCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD, b"0123456789abcdef"))
     assert "0123" not in shown
     assert "AES128_CTR_NO_PAD" in shown

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import pytest
 
 from sealyard.crypto.pipeline import ExactReader, pump, write_all
-from sealyard.model.errors import InputError, StorageError
+from sealyard.model.errors import InvalidInputError, StorageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -113,7 +113,7 @@ def test_short_reads_are_filled_up() -> None:
 
 
 def test_a_source_that_ends_early_is_refused() -> None:
-    with pytest.raises(InputError, match="3 bytes early"):
+    with pytest.raises(InvalidInputError, match="3 bytes early"):
         ExactReader(io.BytesIO(b"12345"), 8, lambda _: None).read_into(memoryview(bytearray(16)))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sealyard.containers.registry import begins_like_container
-from sealyard.crypto.probe import begins_like_probe, probe_message
+from sealyard.containers.registry import sniff_format
+from sealyard.crypto.probe import is_probe, probe_message
 
 
 def test_a_probe_is_known_by_its_beginning_and_names_its_workspace() -> None:
     message = probe_message("w1")
-    assert begins_like_probe(message)
+    assert is_probe(message)
     assert b"\nw1\n" in message
 
 
@@ -17,4 +17,4 @@ def test_no_two_probes_are_alike() -> None:
 
 
 def test_a_probe_does_not_begin_like_a_container() -> None:
-    assert begins_like_container(probe_message("w1")) is None
+    assert sniff_format(probe_message("w1")) is None

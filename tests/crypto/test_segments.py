@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from sealyard.crypto.catalogue import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.pipeline import CHUNK
-from sealyard.crypto.segments import read_segment, seal_segment, unseal_segment
+from sealyard.crypto.segments import decrypt_segment, encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
-from sealyard.model.errors import ContainerError, InputError, StorageError
+from sealyard.model.errors import ContainerError, InvalidInputError, StorageError
 
 ODD_SIZES = (1, 15, 16, 17, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5)
 
 
-def cipher_for(algorithm: EncryptionAlgorithm) -> RawContentCipher:
-    return RawContentCipher(algorithm, bytes(SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]))
+def cipher_for(algorithm: EncryptionAlgorithm) -> AesCipher:
+    return AesCipher(algorithm, bytes(SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]))
 
 
 def content(size: int) -> bytes:
@@ -38,7 +38,7 @@ def test_what_was_sealed_is_opened(algorithm: EncryptionAlgorithm, size: int) ->
     told: list[int] = []
     target = io.BytesIO(b"before")
     target.seek(6)
-    length, sha256, plaintext_sha256 = seal_segment(io.BytesIO(data), size, target, cipher, told.append)
+    length, sha256, plaintext_sha256 = encrypt_segment(io.BytesIO(data), size, target, cipher, told.append)
     segment = target.getvalue()[6:]
     assert length == len(segment) == encrypted_length(algorithm, size) + CIPHERS[algorithm].iv_length
     assert sha256 == hashlib.sha256(segment).hexdigest()
@@ -47,7 +47,7 @@ def test_what_was_sealed_is_opened(algorithm: EncryptionAlgorithm, size: int) ->
 
     opened, witness, told = bytearray(), hashlib.sha256(), []
     target.seek(6)
-    unseal_segment(target, length, cipher, opened.extend, [witness.update], told.append)
+    decrypt_segment(target, length, cipher, opened.extend, [witness.update], told.append)
     kept_padding = bytes(-size % 16) if CIPHERS[algorithm].padding is Padding.ZERO else b""
     assert opened == data + kept_padding
     assert witness.hexdigest() == sha256
@@ -60,7 +60,7 @@ def test_every_seal_has_a_fresh_iv() -> None:
     ivs = set()
     for _ in range(20):
         target = io.BytesIO()
-        seal_segment(io.BytesIO(b"x"), 1, target, cipher, nothing)
+        encrypt_segment(io.BytesIO(b"x"), 1, target, cipher, nothing)
         ivs.add(target.getvalue()[-16:])
     assert len(ivs) == 20
 
@@ -68,8 +68,8 @@ def test_every_seal_has_a_fresh_iv() -> None:
 @pytest.mark.parametrize("size", [9, 11])
 def test_a_file_that_changed_its_size_is_refused(size: int) -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
-    with pytest.raises(InputError):
-        seal_segment(io.BytesIO(bytes(size)), 10, io.BytesIO(), cipher, nothing)
+    with pytest.raises(InvalidInputError):
+        encrypt_segment(io.BytesIO(bytes(size)), 10, io.BytesIO(), cipher, nothing)
 
 
 def test_stopping_by_progress_ends_the_threads() -> None:
@@ -78,21 +78,21 @@ def test_stopping_by_progress_ends_the_threads() -> None:
 
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with pytest.raises(KeyboardInterrupt):
-        seal_segment(io.BytesIO(bytes(10)), 10, io.BytesIO(), cipher, stop)
+        encrypt_segment(io.BytesIO(bytes(10)), 10, io.BytesIO(), cipher, stop)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pump")]
 
 
 def test_a_full_disk_ends_the_sealing() -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageError):
-        seal_segment(io.BytesIO(bytes(3 * CHUNK)), 3 * CHUNK, full, cipher, nothing)
+        encrypt_segment(io.BytesIO(bytes(3 * CHUNK)), 3 * CHUNK, full, cipher, nothing)
 
 
 def test_witnesses_see_the_whole_segment_before_padding_is_judged() -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     seen = bytearray()
     with pytest.raises(ContainerError):
-        unseal_segment(io.BytesIO(bytes(64)), 64, cipher, lambda _: None, [seen.extend], nothing)
+        decrypt_segment(io.BytesIO(bytes(64)), 64, cipher, lambda _: None, [seen.extend], nothing)
     assert seen == bytes(64)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from authenticator import Authenticator
 from house import House
 
-from sealyard.model.tasks import Origin, Task, Verdict
+from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 
 async def begun(house: House, who: str, current: str | None = None) -> Authenticator:
@@ -38,7 +38,7 @@ async def spend(house: House, who: str, password: str | None) -> None:
 
 
 async def approve(
-    house: House, task: Task, who: str, password: str | None = None, origin: Origin = Origin.TERMINAL
+    house: House, task: Task, who: str, password: str | None = None, origin: DecisionOrigin = DecisionOrigin.TERMINAL
 ) -> Task:
     deciding = house.engine.decisions.decide(who, task.id, Verdict.APPROVED, "", None, origin, password)
     return await house.do(who, deciding)

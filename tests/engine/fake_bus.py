@@ -10,20 +10,20 @@ from pathlib import Path
 
 from key_shelf import KeyShelf
 
-from sealyard.jobs.bus import LARGE_JOB, Report
+from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
 from sealyard.model.jobs import (
-    Answer,
-    Beat,
-    Broken,
-    Finished,
-    IntentAsked,
+    Heartbeat,
     Job,
-    Question,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    KeyCommand,
+    KeyResponse,
     RecordedSegment,
-    Sealed,
-    Stopped,
+    SegmentEncrypted,
+    SigningPermissionRequested,
     WorkerLost,
 )
 from sealyard.storage.artifacts import ArtifactStore
@@ -44,7 +44,7 @@ class FakeBus:
         self.jobs: dict[str, Job] = {}
         self.permits: list[tuple[str, int]] = []
         self.stops: list[str] = []
-        self.asked: list[Question] = []
+        self.asked: list[KeyCommand] = []
         self.gate: asyncio.Event | None = None
         """Questions wait for it, where there is one."""
         self._shelf = shelf
@@ -56,7 +56,7 @@ class FakeBus:
         return ()
 
     def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        large = size >= LARGE_JOB
+        large = size >= LARGE_JOB_BYTES
         if list(self.places.values()).count(large) >= (1 if large else self.small_places):
             return False
         self.places[task_id] = large
@@ -85,7 +85,7 @@ class FakeBus:
         if task_id in self.jobs:
             self.stops.append(task_id)
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: KeyCommand) -> KeyResponse:
         self.asked.append(question)
         if self.trouble is not None:
             raise self.trouble
@@ -102,7 +102,7 @@ class FakeBus:
         return None
 
     def say(self, report: Report) -> None:
-        if isinstance(report, Finished | Broken | Stopped | WorkerLost):
+        if isinstance(report, JobFinished | JobFailed | JobStopped | WorkerLost):
             self.places.pop(report.task_id, None)
             self.jobs.pop(report.task_id, None)
         self._reports.put_nowait(report)
@@ -129,7 +129,7 @@ class Worker:
         return self.id in self._bus.stops
 
     def beat(self, done: int, total: int) -> None:
-        self._bus.say(Beat(task_id=self.id, fence=self.fence, done=done, total=total))
+        self._bus.say(Heartbeat(task_id=self.id, fence=self.fence, done=done, total=total))
 
     def seal(self, index: int) -> RecordedSegment:
         segment = RecordedSegment(
@@ -138,36 +138,36 @@ class Worker:
             sha256=hashlib.sha256(bytes([index])).hexdigest(),
             plaintext_sha256=self.job.task.inputs[index].sha256,
         )
-        self._bus.say(Sealed(task_id=self.id, fence=self.fence, segment=segment))
+        self._bus.say(SegmentEncrypted(task_id=self.id, fence=self.fence, segment=segment))
         return segment
 
     def intend(self, about: bytes = b"the header") -> None:
         sha256 = hashlib.sha256(about).hexdigest()
         header = self.header if self.job.task.format else None
-        self._bus.say(IntentAsked(task_id=self.id, fence=self.fence, sha256=sha256, header=header))
+        self._bus.say(SigningPermissionRequested(task_id=self.id, fence=self.fence, sha256=sha256, header=header))
 
     def finish(self, content: bytes = b"a container") -> None:
         """Leaves ``content`` where a worker leaves its product."""
         name = "container" if self.job.task.format else "encrypted"
         self.product(name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        self._bus.say(Finished(task_id=self.id, fence=self.fence, sha256=sha256, size=len(content)))
+        self._bus.say(JobFinished(task_id=self.id, fence=self.fence, sha256=sha256, size=len(content)))
 
     def product(self, name: str) -> Path:
         return self._artifacts.work_path(self.id) / name
 
     def finish_without_a_file(self) -> None:
-        self._bus.say(Finished(task_id=self.id, fence=self.fence, sha256="00" * 32, size=3))
+        self._bus.say(JobFinished(task_id=self.id, fence=self.fence, sha256="00" * 32, size=3))
 
     def finish_signature(self, signature: bytes = b"signed") -> None:
         text = base64.b64encode(signature).decode()
-        self._bus.say(Finished(task_id=self.id, fence=self.fence, signature=text))
+        self._bus.say(JobFinished(task_id=self.id, fence=self.fence, signature=text))
 
     def break_down(self, error: SealyardError) -> None:
-        self._bus.say(Broken(task_id=self.id, fence=self.fence, error=error.to_value()))
+        self._bus.say(JobFailed(task_id=self.id, fence=self.fence, error=error.to_value()))
 
     def leave(self) -> None:
-        self._bus.say(Stopped(task_id=self.id, fence=self.fence))
+        self._bus.say(JobStopped(task_id=self.id, fence=self.fence))
 
     def die(self) -> None:
         lost = WorkerLost(worker="worker-1", task_id=self.id, fence=self.fence, at=self._clock.now())

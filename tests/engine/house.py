@@ -16,21 +16,21 @@ from key_shelf import KeyShelf
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.engine import Engine
-from sealyard.engine.events import Broadcaster
-from sealyard.engine.sealing import take_over
+from sealyard.engine.events import EventBroadcaster
+from sealyard.engine.sealing import migrate_pending_entries
 from sealyard.engine.tables import INDEXES, TASKS
-from sealyard.engine.workspace import make_workspace, read_workspace
+from sealyard.engine.workspace import create_layout, load_metadata
 from sealyard.model.access import AclRule, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
+from sealyard.model.devices import DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
-from sealyard.model.workspace import KeyStore, Places, WorkspaceFile
+from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.lock import WorkspaceLock
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class House:
     bus: FakeBus
 
     def __init__(self, root: Path, shelf: KeyShelf | None = None, clock: FakeClock | None = None) -> None:
-        self.places = Places(root)
+        self.places = WorkspacePaths(root)
         self.clock = clock or FakeClock()
         self.shelf = shelf or KeyShelf("sealyard/w1", self.clock)
         self.is_open = False
@@ -56,7 +56,7 @@ class House:
 
     async def found(self, *, demo: bool = False) -> None:
         """Makes the workspace, with its administrator."""
-        file = WorkspaceFile(
+        file = WorkspaceMetadata(
             id="w1",
             name="test",
             format=1,
@@ -65,7 +65,7 @@ class House:
             administrator=ADMIN,
             created_at=START,
         )
-        make_workspace(self.places, file)
+        create_layout(self.places, file)
         await self.open(work=False)
         draft = self.engine.ledger.draft()
         self.engine.administration.found(draft, ADMIN)
@@ -73,11 +73,11 @@ class House:
         await self.close()
 
     async def open(self, *, work: bool = True) -> Engine:
-        file = read_workspace(self.places)
+        file = load_metadata(self.places)
         lock = WorkspaceLock.acquire(self.places.lock, "test")
-        store = TinyDocuments.open(self.places.store, INDEXES, write=True)
+        store = TinyDocumentStore.open(self.places.store, INDEXES, write=True)
         audit = AuditLog.open(self.places.audit)
-        take_over(store, audit)
+        migrate_pending_entries(store, audit)
         self.artifacts = FileArtifacts(self.places.artifacts)
         self.bus = FakeBus(self.shelf, self.clock)
         self.engine = Engine(file, self.places, store, self.artifacts, self.bus, self.clock, audit)
@@ -102,7 +102,7 @@ class House:
 
     # ---- setting up
 
-    async def settle(self, *, approvals: int = 1, **device: Any) -> DeviceConfiguration:
+    async def settle(self, *, approvals: int = 1, **device: Any) -> DeviceConfig:
         """People, and a configuration that dev uses and owner and second approve for."""
         for each in (DEV, OWNER, SECOND, CLIENT):
             await self.add(each)
@@ -124,7 +124,7 @@ class House:
                 removing = self.engine.administration.remove_rule(ADMIN, each.id, confirmed=confirmed)
                 await self.do(ADMIN, removing)
 
-    async def device(self, name: str = GATEWAY, **more: Any) -> DeviceConfiguration:
+    async def device(self, name: str = GATEWAY, **more: Any) -> DeviceConfig:
         wanted = {
             "encryption": EncryptionAlgorithm.AES128_CTR_NO_PAD,
             "signing": SigningAlgorithm.ED25519,
@@ -196,7 +196,7 @@ class House:
     async def plant(self, *tasks: Task) -> None:
         """Store tasks as they are, past the life cycle, as a crash or another version could have left them."""
         puts = tuple((TASKS.name, task.id, msgspec.Raw(msgspec.json.encode(task))) for task in tasks)
-        await asyncio.wrap_future(self.engine.store.submit(Unit(puts=puts)))
+        await asyncio.wrap_future(self.engine.store.submit(WriteBatch(puts=puts)))
 
     async def later(self, **by: float) -> None:
         """Moves the clock (``hours=1``, ``microseconds=1``), once those who wait for it sleep."""
@@ -232,7 +232,7 @@ class House:
             raise AssertionError(f"{self.task(task_id)} was not given to a worker") from None
         return Worker(self.bus, self.bus.jobs[task_id], self.artifacts, self.clock)
 
-    async def audit(self, change: AuditChange | None = None, about: str = "") -> list[AuditEntry]:
+    async def audit(self, change: AuditAction | None = None, about: str = "") -> list[AuditEntry]:
         """Oldest first."""
         match = AuditFilter(change=change, resource=about)
         page = await self.engine.auditing.page(ADMIN, match, None, 1000)
@@ -243,7 +243,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def listen(broadcaster: Broadcaster, after: int | None) -> AsyncIterator[Event]:
+async def listen(broadcaster: EventBroadcaster, after: int | None) -> AsyncIterator[Event]:
     """The events of a broadcaster one by one."""
     async for batch in broadcaster.batches(after):
         for event in batch:

@@ -12,21 +12,21 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealyard.audit.checkpoint import note_text, signed_note
-from sealyard.crypto.certificates import fingerprint_of, self_signed_certificate
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.audit.checkpoint import checkpoint_body, format_note
+from sealyard.crypto.certificates import compute_fingerprint, create_self_signed
+from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, NotFoundError
 from sealyard.model.jobs import (
-    Answer,
     AuditPublicKey,
     ExportKey,
     GenerateKey,
     ImportKey,
-    ProveEncryptionKey,
-    ProveSigningKey,
-    Question,
+    KeyCommand,
+    KeyResponse,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
     RotateKey,
     SignCheckpoint,
 )
@@ -52,23 +52,23 @@ class KeyShelf:
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: KeyCommand) -> KeyResponse:
         match question:
             case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
                 origin = "generated" if isinstance(question, GenerateKey) else "imported"
-                return Answer(number=0, key=self._made(uri, kind, purpose, origin))
+                return KeyResponse(number=0, key=self._made(uri, kind, purpose, origin))
             case RotateKey(uri=uri):
-                return Answer(number=0, version=self._rotated(uri))
+                return KeyResponse(number=0, version=self._rotated(uri))
             case ExportKey(uri=uri, version=version, path=path):
                 Path(path).write_bytes(self.symmetric[uri, version])
-                return Answer(number=0, text=path)
+                return KeyResponse(number=0, text=path)
             case SignCheckpoint(size=size, root=root):
-                return Answer(number=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
+                return KeyResponse(number=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
             case AuditPublicKey():
-                return Answer(number=0, text=self._public().decode())
-            case ProveSigningKey(key=key) | ProveEncryptionKey(key=key):
+                return KeyResponse(number=0, text=self._public().decode())
+            case ProbeSigningKey(key=key) | ProbeEncryptionKey(key=key):
                 self._require(key.uri, key.version)
-                return Answer(number=0)
+                return KeyResponse(number=0)
 
     def lose(self, uri: str) -> None:
         """As a key store would that lost the key's files."""
@@ -79,7 +79,7 @@ class KeyShelf:
         if (uri, version) not in self.private.keys() | self.symmetric.keys():
             raise NotFoundError(f"There is no key {uri} version {version}.")
 
-    def _made(self, uri: str, kind: KeyKind, purpose: KeyPurpose, origin: str) -> KeyInfo:
+    def _made(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
         if uri in self.infos:
             raise ConflictError(f"There is a key {uri}.")
         first = self._version(uri, kind, 1, origin)
@@ -94,21 +94,21 @@ class KeyShelf:
         self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, fresh))
         return fresh
 
-    def _version(self, uri: str, kind: KeyKind, version: int, origin: str) -> KeyVersion:
+    def _version(self, uri: str, kind: KeyType, version: int, origin: str) -> KeyVersion:
         now = self._clock.now()
         if kind.symmetric:
-            data = self.symmetric[uri, version] = secrets.token_bytes(16 if kind is KeyKind.AES_128 else 32)
+            data = self.symmetric[uri, version] = secrets.token_bytes(16 if kind is KeyType.AES_128 else 32)
             fingerprint = hashlib.sha256(data).hexdigest()[:16]
             return KeyVersion(version=version, created_at=now, origin=origin, fingerprint=fingerprint)
-        key = self.private[uri, version] = Ed25519PrivateKey.generate() if kind is KeyKind.ED25519 else rsa_key()
+        key = self.private[uri, version] = Ed25519PrivateKey.generate() if kind is KeyType.ED25519 else rsa_key()
         public = key.public_key()
         return KeyVersion(
             version=version,
             created_at=now,
             origin=origin,
-            fingerprint=fingerprint_of(public),
+            fingerprint=compute_fingerprint(public),
             public_key=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-            certificate=self_signed_certificate(key, "gateway", now, years=1).decode(),
+            certificate=create_self_signed(key, "gateway", now, years=1).decode(),
             certificate_ends_at=now.replace(year=now.year + 1),
         )
 
@@ -116,4 +116,4 @@ class KeyShelf:
         return self._audit.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def _note(self, checkpoint: Checkpoint) -> str:
-        return signed_note(checkpoint, self._public(), self._audit.sign(note_text(checkpoint)))
+        return format_note(checkpoint, self._public(), self._audit.sign(checkpoint_body(checkpoint)))

@@ -22,11 +22,11 @@ from sealyard.engine.tables import INDEXES
 from sealyard.model.errors import StorageError
 from sealyard.model.jobs import Job
 from sealyard.storage.artifacts import ArtifactStore
-from sealyard.storage.documents import TinyDocuments
-from sealyard.storage.frames import UnitRecord
-from sealyard.storage.memory import Memory
-from sealyard.storage.outbox import Outbox
-from sealyard.storage.units import Change, Unit, changes_of, record_of
+from sealyard.storage.documents import TinyDocumentStore
+from sealyard.storage.frames import EncodedBatch
+from sealyard.storage.memory import InMemoryTables
+from sealyard.storage.outbox import PendingRecords
+from sealyard.storage.units import Change, WriteBatch, encode_batch, iter_changes
 
 GATED_MODULES = ("sealyard.engine.outcomes",)
 """Whose work in threads is a gate; other threads finish at once."""
@@ -63,26 +63,26 @@ class Gates:
 
 
 class Unsynced(NamedTuple):
-    record: UnitRecord
+    record: EncodedBatch
     undo: list[Change]
     durable: Future[None]
 
 
-class SteppedDocuments(TinyDocuments):
+class SteppedDocuments(TinyDocumentStore):
     """A document store in memory: changes are visible at once, and durable when their gate opens, in order."""
 
     def __init__(self, gates: Gates, durable: dict[str, dict[str, bytes]], entries: list[bytes]) -> None:
         super().__init__(folder=Path(), indexes=INDEXES)
-        self._memory = Memory(INDEXES, durable)
+        self._memory = InMemoryTables(INDEXES, durable)
         self._gates = gates
         self.entries = entries
         """All audit entries that ever became durable."""
         self.unsynced: list[Unsynced] = []
 
-    def submit(self, unit: Unit) -> Future[None]:
-        record = record_of(unit)
+    def submit(self, unit: WriteBatch) -> Future[None]:
+        record = encode_batch(unit)
         with self._lock:
-            waiting = Unsynced(record, self._memory.apply(changes_of(record)), Future())
+            waiting = Unsynced(record, self._memory.apply(iter_changes(record)), Future())
         self.unsynced.append(waiting)
         if self._gates.automatic:
             self.sync()
@@ -110,7 +110,7 @@ class SteppedDocuments(TinyDocuments):
         for waiting in reversed(self.unsynced[survivors:]):
             memory.apply(waiting.undo)
         store = type(self)(self._gates, memory.tables, self.entries)
-        store._outbox = Outbox(self._outbox.audit, self._outbox.events)
+        store._outbox = PendingRecords(self._outbox.audit, self._outbox.events)
         return store
 
     def forget_audit(self, moved_to: int) -> None:
@@ -119,7 +119,7 @@ class SteppedDocuments(TinyDocuments):
     def close(self) -> None:
         return None
 
-    def _add(self, record: UnitRecord) -> None:
+    def _add(self, record: EncodedBatch) -> None:
         self._outbox.add(record)
         self.entries.extend(map(bytes, record.audit))
 

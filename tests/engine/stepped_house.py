@@ -18,9 +18,9 @@ from stepped import Gates, SteppedBus, SteppedDocuments, SteppedExecutor, settle
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.engine import Engine
-from sealyard.engine.sealing import take_over
+from sealyard.engine.sealing import migrate_pending_entries
 from sealyard.engine.tables import TASKS
-from sealyard.engine.workspace import read_workspace
+from sealyard.engine.workspace import load_metadata
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import SealyardError
@@ -61,11 +61,11 @@ class SteppedHouse(House):
         self.gates.automatic = True
         self._lock = WorkspaceLock.acquire(self.places.lock, "test")
         audit = AuditLog.open(self.places.audit)
-        take_over(self.store, audit)
+        migrate_pending_entries(self.store, audit)
         self.store.forget_audit(audit.size - 1)
         self.artifacts = FileArtifacts(self.places.artifacts)
         self.bus = SteppedBus(self.gates, self.shelf, self.clock, self.artifacts)
-        file = read_workspace(self.places)
+        file = load_metadata(self.places)
         self.engine = Engine(file, self.places, self.store, self.artifacts, self.bus, self.clock, audit)
         self.is_open = True
         await self.engine.start(self._lock, work=work)

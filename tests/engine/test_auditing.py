@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from house import ADMIN, DEV, House
 
-from sealyard.engine.auditing import LONGEST_ABOUT, LONGEST_MESSAGE
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import InputError, SealyardError
+from sealyard.engine.auditing import LONGEST_MESSAGE, MAX_RESOURCE_LENGTH
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import InvalidInputError, SealyardError
 
 pytestmark = pytest.mark.anyio
 
@@ -24,17 +24,17 @@ class Unread(str):
 
 
 async def test_however_long_what_was_refused_is_its_entry_is_short(house: House) -> None:
-    error = InputError("\x1b" * MEBIBYTE)
+    error = InvalidInputError("\x1b" * MEBIBYTE)
     await house.engine.auditing.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
-    (entry,) = await house.audit(AuditChange.FAILED)
+    (entry,) = await house.audit(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
-    assert (len(entry.resource), len(entry.message)) == (LONGEST_ABOUT, LONGEST_MESSAGE)
+    assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, LONGEST_MESSAGE)
 
 
 async def test_only_the_beginning_of_what_was_refused_is_read(house: House) -> None:
-    error = InputError(Unread("x" * MEBIBYTE))
+    error = InvalidInputError(Unread("x" * MEBIBYTE))
     await house.engine.auditing.record_refusal(DEV, Unread("TASK:" + "x" * MEBIBYTE), error)
-    assert len(await house.audit(AuditChange.FAILED)) == 1
+    assert len(await house.audit(AuditAction.FAILED)) == 1
 
 
 ASKED: dict[str, Callable[[House, str], Awaitable[object]]] = {

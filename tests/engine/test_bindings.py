@@ -6,17 +6,20 @@ import pytest
 from house import ADMIN, DEV, OWNER, SECOND, House
 
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import Account, TokenRequest
-from sealyard.model.errors import AuthenticationError, ConflictError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.audit import AuditAction
+from sealyard.model.credentials import IssuerAccount, TokenRequest
+from sealyard.model.errors import AuthenticationError, ConflictError, NotFoundError, PermissionDeniedError, UsageError
 
 pytestmark = pytest.mark.anyio
 
-OLD, NEW = Account(issuer="https://issuer.example", sub="a1"), Account(issuer="https://issuer.example", sub="a2")
+OLD, NEW = (
+    IssuerAccount(issuer="https://issuer.example", sub="a1"),
+    IssuerAccount(issuer="https://issuer.example", sub="a2"),
+)
 RENAMED = "USER:d.berg"
 
 
-async def arrive(house: House, subject: str, account: Account = OLD) -> None:
+async def arrive(house: House, subject: str, account: IssuerAccount = OLD) -> None:
     await house.engine.roles.arrive(subject, (), account)
 
 
@@ -29,7 +32,7 @@ async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -
     await arrive(house, DEV)
     await unbind(house)
     await arrive(house, RENAMED)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await arrive(house, DEV)
 
 
@@ -48,7 +51,7 @@ async def test_an_account_that_was_let_go_of_is_not_remembered_by_its_old_name(h
         await arrive(house, DEV)
     await unbind(house)
     await arrive(house, RENAMED)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await arrive(house, DEV)
 
 
@@ -63,7 +66,7 @@ async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: House) ->
         house.engine.tokens.bearer(issued[DEV].secret)
     assert house.engine.tokens.bearer(issued[OWNER].secret) == issued[OWNER].token
     ended = (await house.audit(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
-    assert (ended.author, ended.change) == (ADMIN, AuditChange.DELETED)
+    assert (ended.author, ended.change) == (ADMIN, AuditAction.DELETED)
 
 
 async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: House) -> None:
@@ -71,7 +74,7 @@ async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: House) -> 
     waiting = await house.package(DEV)
     with pytest.raises(ConflictError, match=waiting.id):
         await unbind(house)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await arrive(house, RENAMED)
     await house.cancel(waiting, OWNER)
     await unbind(house)
@@ -95,18 +98,18 @@ async def test_what_others_wait_for_keeps_nobody(house: House) -> None:
 
 async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: House) -> None:
     await arrive(house, DEV)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await unbind(house, DEV, OWNER)
     await unbind(house)
     entry = (await house.audit(about=f"SUBJECT:{DEV}"))[-1]
-    assert (entry.author, entry.change) == (ADMIN, AuditChange.DELETED)
+    assert (entry.author, entry.change) == (ADMIN, AuditAction.DELETED)
     assert entry.message == f"{DEV} is a1 of https://issuer.example no more"
 
 
 async def test_nobody_lets_go_of_their_own_account(house: House) -> None:
     await house.rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
     await arrive(house, DEV)
-    with pytest.raises(NotAllowedError, match="their own"):
+    with pytest.raises(PermissionDeniedError, match="their own"):
         await unbind(house, DEV, DEV)
 
 

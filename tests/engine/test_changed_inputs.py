@@ -7,7 +7,7 @@ import pytest
 from house import DEV, OWNER, House
 
 from sealyard.engine.decisions import PREVIEW_BYTES
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 
@@ -33,7 +33,7 @@ async def test_review_of_changed_metadata_blocks_the_approval(house: House, swap
     with pytest.raises(IntegrityError, match=r"version.json"):
         await house.approve(task)
     assert house.task(task.id) == task
-    (entry,) = await house.audit(AuditChange.FAILED)
+    (entry,) = await house.audit(AuditAction.FAILED)
     assert entry.code == IntegrityError.code
 
 
@@ -67,7 +67,7 @@ async def test_integrity_failure_of_a_job_has_its_own_audit_entry(house: House) 
     worker.break_down(IntegrityError("firmware.bin was changed on disk. Nothing was signed.", "Upload it again."))
     failed = await house.ended(worker.id)
     assert (failed.status, failed.reason_code) == (TaskStatus.FAILED, IntegrityError.code)
-    (entry,) = await house.audit(AuditChange.CORRUPTED)
+    (entry,) = await house.audit(AuditAction.CORRUPTED)
     assert (entry.resource, entry.code) == (f"TASK:{worker.id}", IntegrityError.code)
     assert entry.message == "firmware.bin was changed on disk. Nothing was signed. Upload it again."
 

@@ -13,14 +13,14 @@ from fake_clock import START
 from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House, sha256
 from troubled_disk import Disk
 
-from sealyard.containers.se1 import SE1
+from sealyard.containers.se1 import SE1Format
 from sealyard.model.algorithms import KeyPurpose, SigningAlgorithm
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,
     FormatLimitError,
-    InputError,
-    KeyRefusedError,
+    InvalidInputError,
+    InvalidKeyError,
     NotFoundError,
     SealyardError,
     StorageError,
@@ -88,7 +88,7 @@ async def test_a_task_keeps_the_version_it_was_asked_under(house: House) -> None
 
 async def test_creation_is_audited_with_what_was_handed_in(house: House) -> None:
     task = await house.package()
-    entry = (await house.audit(AuditChange.CREATED, f"TASK:{task.id}"))[0]
+    entry = (await house.audit(AuditAction.CREATED, f"TASK:{task.id}"))[0]
     assert entry.author == DEV
     assert entry.new_value is not None
     assert entry.new_value["approvalDigest"] == task.approval_digest
@@ -111,7 +111,7 @@ async def test_a_token_used_fifty_times_at_once_makes_one_task(house: House) -> 
     file = await house.upload()
     made = await asyncio.gather(*(house.package(firmware=(file,), client_token="one") for _ in range(50)))
     assert len({each.id for each in made}) == 1
-    assert len(await house.audit(AuditChange.CREATED, f"TASK:{made[0].id}")) == 1
+    assert len(await house.audit(AuditAction.CREATED, f"TASK:{made[0].id}")) == 1
     signed = await asyncio.gather(*(house.signing(message=b"x" * 5000, client_token="two") for _ in range(50)))
     assert len({each.id for each in signed}) == 1
     assert house.artifacts.input_path(sha256(b"x" * 5000)).is_file()
@@ -153,14 +153,14 @@ async def test_what_is_not_stored_any_more_is_refused(house: House) -> None:
     file = await house.upload()
     house.engine.inputs.discard((file,))
     for act in (house.package(firmware=(file,)), house.encryption(file=file)):
-        with pytest.raises(InputError, match="not stored any more"):
+        with pytest.raises(InvalidInputError, match="not stored any more"):
             await act
 
 
 async def test_what_is_stored_under_another_size_is_refused(house: House) -> None:
     file = await house.upload()
     for odd in (msgspec.structs.replace(file, size=1), msgspec.structs.replace(file, sha256="00" * 32)):
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             await house.package(firmware=(odd,))
     with pytest.raises(UsageError):
         await house.package(firmware=(msgspec.structs.replace(file, sha256="../../etc"),))
@@ -175,7 +175,7 @@ async def test_bytes_beside_the_digest_are_refused(house: House) -> None:
         lambda: house.encryption(file=file),
     )
     for act in acts:
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             await act()
 
 
@@ -235,7 +235,7 @@ async def test_a_token_is_answered_when_its_task_is_durable(house: House, disk: 
 
 
 async def test_a_package_needs_firmware(house: House) -> None:
-    with pytest.raises(InputError, match="at least one firmware file"):
+    with pytest.raises(InvalidInputError, match="at least one firmware file"):
         await house.package(firmware=())
 
 
@@ -273,13 +273,13 @@ async def test_the_names_of_files_have_a_length(house: House) -> None:
         house.encryption(file=bad, name="short"),
         house.signing(file_name="x" * 256, name="short"),
     ):
-        with pytest.raises(InputError, match="255 characters"):
+        with pytest.raises(InvalidInputError, match="255 characters"):
             await asked
 
 
 async def test_a_message_whose_file_name_is_too_long_is_not_stored(house: House) -> None:
     message = b"x" * 5000
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         await house.signing(message=message, file_name="x" * 256)
     with pytest.raises(NotFoundError):
         house.artifacts.input_path(sha256(message))
@@ -333,14 +333,14 @@ async def test_a_bare_digest_is_signed_with_a_data_key_only(house: House) -> Non
 async def test_a_key_that_signs_packages_signs_no_bare_digest(house: House, purpose: KeyPurpose) -> None:
     await rsa_device(house, purpose)
     for is_digest in (True, False):
-        with pytest.raises(KeyRefusedError):
+        with pytest.raises(InvalidKeyError):
             await house.signing(config="rsa", message=DIGEST, is_digest=is_digest)
 
 
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 async def test_a_digest_has_32_bytes(house: House, length: int) -> None:
     await rsa_device(house, KeyPurpose.DATA)
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         await house.signing(config="rsa", message=bytes(length), is_digest=True)
 
 
@@ -351,7 +351,7 @@ async def test_an_algorithm_of_messages_takes_no_digest(house: House) -> None:
 
 async def test_a_key_for_packages_signs_no_data(house: House) -> None:
     await house.device("packages", purpose=KeyPurpose.PACKAGE)
-    with pytest.raises(KeyRefusedError, match="is for packages"):
+    with pytest.raises(InvalidKeyError, match="is for packages"):
         await house.signing(config="packages")
     await house.package(config="packages")
 
@@ -361,15 +361,15 @@ async def test_a_message_has_at_most_a_mebibyte(house: House) -> None:
     assert task.inputs[0].inline is None
     assert task.inputs[0].size == 1024 * 1024
     for message in (b"", b"x" * (1024 * 1024 + 1)):
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             await house.signing(message=message)
 
 
 async def test_a_message_that_begins_like_a_container_is_refused(house: House) -> None:
-    for message in (SE1.magic, SE1.magic + b"and more"):
-        with pytest.raises(KeyRefusedError, match="begins like"):
+    for message in (SE1Format.magic, SE1Format.magic + b"and more"):
+        with pytest.raises(InvalidKeyError, match="begins like"):
             await house.signing(message=message)
-    await house.signing(message=b" " + SE1.magic)
+    await house.signing(message=b" " + SE1Format.magic)
 
 
 async def test_a_small_message_is_kept_in_the_task(house: House) -> None:

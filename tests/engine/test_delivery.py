@@ -11,12 +11,12 @@ import pytest
 from fake_clock import START
 from house import ADMIN, CLIENT, DEV, OWNER, House, sha256
 
-from sealyard.engine.links import Links
-from sealyard.model.audit import AuditChange
+from sealyard.engine.links import DownloadLinks
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,
-    NotAllowedError,
     NotFoundError,
+    PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
@@ -99,7 +99,7 @@ async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_remove
     await aged(empty, done, ResultState.GONE)
     assert not path.exists()
     changes = [each.change for each in await empty.audit(about=f"TASK:{done.id}")]
-    assert changes[-2:] == [AuditChange.EXPIRED, AuditChange.REMOVED]
+    assert changes[-2:] == [AuditAction.EXPIRED, AuditAction.REMOVED]
     with pytest.raises(ResultGoneError, match="removed"):
         await download(empty, done)
 
@@ -118,7 +118,7 @@ async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: Hous
     assert renewed.result.kept_until is not None
     end = renewed.result.kept_until + timedelta(milliseconds=500)  # links count whole seconds
     assert f"?expires={end.timestamp():.0f}&" in (renewed.result.link or "")
-    assert len(await empty.audit(AuditChange.RENEWED)) == 2
+    assert len(await empty.audit(AuditAction.RENEWED)) == 2
     await empty.later(minutes=30)
     with pytest.raises(ResultGoneError):
         await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
@@ -133,14 +133,14 @@ async def test_a_renewed_result_expires_again(empty: House, done: Task) -> None:
     await aged(empty, done, ResultState.AVAILABLE)
     await empty.later(hours=1)
     await aged(empty, done, ResultState.EXPIRED)
-    assert len(await empty.audit(AuditChange.EXPIRED)) == 2
+    assert len(await empty.audit(AuditAction.EXPIRED)) == 2
 
 
 async def test_a_download_is_audited_when_it_was_whole(empty: House, done: Task) -> None:
     await download(empty, done)
-    assert await empty.audit(AuditChange.DOWNLOADED) == []
+    assert await empty.audit(AuditAction.DOWNLOADED) == []
     await empty.do(DEV, empty.engine.delivery.downloaded(DEV, done.id))
-    entry = (await empty.audit(AuditChange.DOWNLOADED))[0]
+    entry = (await empty.audit(AuditAction.DOWNLOADED))[0]
     assert (entry.author, entry.new_value) == (DEV, {"sha256": sha256(CONTENT), "size": len(CONTENT)})
 
 
@@ -184,7 +184,7 @@ KEY = b"k" * 32
 
 
 def test_a_link_leads_to_its_task_until_it_ends() -> None:
-    links = Links("w1", KEY)
+    links = DownloadLinks("w1", KEY)
     end = START + timedelta(hours=1)
     link = links.link("t1", end)
     assert links.task_behind(link, end - timedelta(microseconds=1)) == "t1"
@@ -198,17 +198,17 @@ def test_a_key_that_a_crash_left_in_pieces_signs_nothing(tmp_path: Path, left: b
     key_file = tmp_path / "links"
     if left is not None:
         key_file.write_bytes(left)
-    links = Links.open("w1", key_file)
+    links = DownloadLinks.open("w1", key_file)
     assert len(key_file.read_bytes()) == 32
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-    with pytest.raises(NotAllowedError):
-        links.task_behind(Links("w1", left or b"").link("t1", START), START - timedelta(hours=1))
-    again = Links.open("w1", key_file)
+    with pytest.raises(PermissionDeniedError):
+        links.task_behind(DownloadLinks("w1", left or b"").link("t1", START), START - timedelta(hours=1))
+    again = DownloadLinks.open("w1", key_file)
     assert again.task_behind(links.link("t1", START), START - timedelta(hours=1)) == "t1"
 
 
 def test_a_forged_link_is_refused() -> None:
-    links = Links("w1", KEY)
+    links = DownloadLinks("w1", KEY)
     link = links.link("t1", START)
     number = link.partition("expires=")[2].partition("&")[0]
     forged = [
@@ -221,8 +221,8 @@ def test_a_forged_link_is_refused() -> None:
         link + "\n",
         "",
         "sealyard:",
-        Links("w1", b"x" * 32).link("t1", START),
-        Links("w2", KEY).link("t1", START),
+        DownloadLinks("w1", b"x" * 32).link("t1", START),
+        DownloadLinks("w2", KEY).link("t1", START),
     ]
     for each in forged:
         with pytest.raises(SealyardError):
@@ -235,7 +235,7 @@ async def test_the_link_of_another_task_opens_nothing(empty: House, done: Task) 
     assert other.result is not None
     swapped = msgspec.structs.replace(done, result=msgspec.structs.replace(done.result, link=other.result.link))
     await empty.plant(swapped)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await download(empty, done)
 
 

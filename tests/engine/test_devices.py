@@ -11,15 +11,15 @@ from house import ADMIN, DEV, GATEWAY, OWNER, House
 
 from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
 from sealyard.model.access import Action, device_resource
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.audit import AuditChange
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.audit import AuditAction
+from sealyard.model.devices import DeviceConfig
 from sealyard.model.errors import (
-    ConfirmationNeededError,
+    ConfirmationRequiredError,
     ConflictError,
-    KeyRefusedError,
-    NotAllowedError,
+    InvalidKeyError,
     NotFoundError,
+    PermissionDeniedError,
     SealyardError,
     UsageError,
 )
@@ -127,7 +127,7 @@ async def test_versions_are_counted_and_never_change(house: House) -> None:
     assert house.engine.ledger.find(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
     with pytest.raises(NotFoundError, match="The newest is 3"):
         house.engine.devices.one(OWNER, GATEWAY, 4)
-    assert len([each for each in await house.audit(AuditChange.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
+    assert len([each for each in await house.audit(AuditAction.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
 
 
 async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house: House) -> None:
@@ -158,7 +158,7 @@ async def test_a_key_rotated_twice_at_once_keeps_every_version(house: House) -> 
 
 
 async def test_rotating_wants_the_right(house: House) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.do(DEV, house.engine.devices.rotate_key(DEV, SIGNING))
     with pytest.raises(NotFoundError):
         await rotate(house, "local:nothing")
@@ -167,9 +167,9 @@ async def test_rotating_wants_the_right(house: House) -> None:
 
 
 async def test_a_named_key_must_fit(house: House) -> None:
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(InvalidKeyError):
         await house.device("wrong", signing=SigningAlgorithm.RSA_3072, signing_key=SIGNING)
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(InvalidKeyError):
         await house.device("wrong", encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, encryption_key=ENCRYPTION)
     with pytest.raises(NotFoundError):
         await house.device("wrong", signing_key="local:nothing")
@@ -190,11 +190,11 @@ async def maker(house: House) -> House:
 
 
 async def bring(house: House, subject: str, uri: str) -> None:
-    request = KeyImport(uri=uri, path="/tmp/key.pem", kind=KeyKind.ED25519)
+    request = KeyImport(uri=uri, path="/tmp/key.pem", kind=KeyType.ED25519)
     await house.do(subject, house.engine.keychain.import_key(subject, request))
 
 
-async def make(house: House, name: str = "mine", **keys: str) -> DeviceConfiguration:
+async def make(house: House, name: str = "mine", **keys: str) -> DeviceConfig:
     """A configuration of the maker's own, with a quorum of its choice."""
     request = DeviceRequest(
         name=name,
@@ -210,9 +210,9 @@ async def make(house: House, name: str = "mine", **keys: str) -> DeviceConfigura
 async def test_who_makes_configurations_does_not_come_by_the_keys_of_others(maker: House) -> None:
     before = set(maker.shelf.infos)
     for keys in ({"signing_key": SIGNING}, {"encryption_key": ENCRYPTION}):
-        with pytest.raises(NotAllowedError, match="may not name local:gateway-"):
+        with pytest.raises(PermissionDeniedError, match="may not name local:gateway-"):
             await make(maker, **keys)
-    assert [each.author for each in await maker.audit(AuditChange.REFUSED)] == [MAKER, MAKER]
+    assert [each.author for each in await maker.audit(AuditAction.REFUSED)] == [MAKER, MAKER]
     assert set(maker.shelf.infos) == before, "no key is made for a configuration that is refused"
     assert (await make(maker)).signing.uri == "local:mine-signing"
 
@@ -225,7 +225,7 @@ async def test_a_key_that_one_may_not_know_of_is_not_there(maker: House) -> None
             await make(maker, signing_key=uri)
         words.add(str(refused.value).replace(uri, "*"))
     assert len(words) == 1
-    assert [each.message for each in await maker.audit(AuditChange.REFUSED)] == ["There is no key local:theirs."]
+    assert [each.message for each in await maker.audit(AuditAction.REFUSED)] == ["There is no key local:theirs."]
 
 
 async def test_who_updates_keys_may_name_each_of_them(maker: House) -> None:
@@ -236,7 +236,7 @@ async def test_who_updates_keys_may_name_each_of_them(maker: House) -> None:
 async def test_who_updates_every_configuration_of_a_key_may_name_it(maker: House) -> None:
     shared = await maker.device("shared", signing_key=SIGNING)
     await maker.rule(MAKER, device_resource(maker.engine.ledger.device(GATEWAY).id), Action.UPDATE)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await make(maker, signing_key=SIGNING)
     assert (await make(maker, "enc", encryption_key=ENCRYPTION)).encryption.uri == ENCRYPTION
     await maker.rule(MAKER, device_resource(shared.id), Action.UPDATE)
@@ -247,7 +247,7 @@ async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker
     await maker.rule(MAKER, KEY_TYPE, Action.CREATE)
     await bring(maker, ADMIN, "local:theirs")
     await bring(maker, MAKER, "local:own")
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await make(maker, signing_key="local:theirs")
     assert (await make(maker, signing_key="local:own")).signing.uri == "local:own"
 
@@ -264,12 +264,12 @@ async def test_a_configuration_keeps_its_keys_whoever_updates_it(maker: House) -
 
 
 async def test_an_imported_key_is_recorded_with_who_brought_it(house: House) -> None:
-    request = KeyImport(uri="local:brought", path="/tmp/key.pem", kind=KeyKind.ED25519, password="secret words")
+    request = KeyImport(uri="local:brought", path="/tmp/key.pem", kind=KeyType.ED25519, password="secret words")
     key = await house.do(ADMIN, house.engine.keychain.import_key(ADMIN, request))
     assert (key.created_by, key.current.origin) == (ADMIN, "imported")
     with pytest.raises(ConflictError):
         await house.do(ADMIN, house.engine.keychain.import_key(ADMIN, request))
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.do(DEV, house.engine.keychain.import_key(DEV, request))
     assert "secret words" not in repr(await house.audit())
     assert "secret words" not in repr(list(house.engine.store.all("keys")))
@@ -277,7 +277,7 @@ async def test_an_imported_key_is_recorded_with_who_brought_it(house: House) -> 
 
 async def test_a_key_left_by_something_unfinished_is_passed_over(house: House) -> None:
     house.shelf.answer(
-        GenerateKey(uri="local:new-signing", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, subject="", created_by="")
+        GenerateKey(uri="local:new-signing", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="", created_by="")
     )
     assert (await house.device("new")).signing.uri == "local:new-signing-2"
 
@@ -292,12 +292,12 @@ async def export(house: House, by: str, path: Path, *, confirmed: bool) -> None:
 async def test_export_wants_the_right_and_a_confirmation(house: House, tmp_path: Path) -> None:
     path = tmp_path / "key"
     for by in (DEV, OWNER):
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await export(house, by, path, confirmed=True)
-    with pytest.raises(ConfirmationNeededError):
+    with pytest.raises(ConfirmationRequiredError):
         await export(house, ADMIN, path, confirmed=False)
     assert not path.exists()
-    assert await house.audit(AuditChange.EXPORTED) == []
+    assert await house.audit(AuditAction.EXPORTED) == []
     await export(house, ADMIN, path, confirmed=True)
     assert path.read_bytes() == house.shelf.symmetric[ENCRYPTION, 1]
 
@@ -315,7 +315,7 @@ async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path
     house.bus.ask = looking  # type: ignore[assignment, method-assign]
     await export(house, ADMIN, tmp_path / "key", confirmed=True)
     assert seen == [True]
-    entry = (await house.audit(AuditChange.EXPORTED))[0]
+    entry = (await house.audit(AuditAction.EXPORTED))[0]
     assert (entry.author, entry.resource) == (ADMIN, device_resource(house.engine.ledger.device(GATEWAY).id))
     assert ENCRYPTION in entry.message
     assert house.shelf.symmetric[ENCRYPTION, 1].hex() not in repr(entry)

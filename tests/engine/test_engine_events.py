@@ -11,9 +11,9 @@ from house import DEV, OWNER, WAIT_SECONDS, House, listen
 from troubled_disk import Disk
 
 from sealyard.engine.engine import open_reader
-from sealyard.engine.events import KEPT, WAITING, Broadcaster
-from sealyard.model.errors import StorageError, StoreDamagedError
-from sealyard.model.events import DurableEvent, Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
+from sealyard.engine.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcaster
+from sealyard.model.errors import StorageError, StoreCorruptedError
+from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,9 @@ async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
         return [await anext(events) for _ in range(count)]
 
 
-async def listening(broadcaster: Broadcaster, after: int | None) -> tuple[AsyncIterator[Event], asyncio.Future[Event]]:
+async def listening(
+    broadcaster: EventBroadcaster, after: int | None
+) -> tuple[AsyncIterator[Event], asyncio.Future[Event]]:
     """A listener that waits for its first event already."""
     events = listen(broadcaster, after)
     first = asyncio.ensure_future(anext(events))
@@ -82,7 +84,7 @@ async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
 ) -> None:
     reader = await open_reader(house.places, clock=house.clock)
     try:
-        refresh, failing = reader.store.refresh, iter([StorageError("The disk is away."), StoreDamagedError("Torn.")])
+        refresh, failing = reader.store.refresh, iter([StorageError("The disk is away."), StoreCorruptedError("Torn.")])
         recovered = asyncio.Event()
 
         def troubled() -> bool:
@@ -127,12 +129,12 @@ async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: House
         await house.package()
     await house.package()
     seen = await take(listen(house.engine.events, cursor), 2)
-    assert not [each for each in seen if isinstance(each, Gap)]
+    assert not [each for each in seen if isinstance(each, EventsMissed)]
     assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
 
 
 async def test_who_listens_from_now_on_hears_nothing_old() -> None:
-    broadcaster = Broadcaster([event(1), event(2)])
+    broadcaster = EventBroadcaster([event(1), event(2)])
     events, first = await listening(broadcaster, None)
     broadcaster.publish_durable(event(3))
     assert (await first).cursor == 3
@@ -140,59 +142,59 @@ async def test_who_listens_from_now_on_hears_nothing_old() -> None:
 
 
 async def test_who_is_too_slow_is_told_of_the_gap_and_goes_on() -> None:
-    broadcaster = Broadcaster([event(1)])
+    broadcaster = EventBroadcaster([event(1)])
     events, first = await listening(broadcaster, 1)
     broadcaster.publish_durable(event(2))
     assert await first == event(2)
-    for cursor in range(3, WAITING + 4):
+    for cursor in range(3, QUEUE_SIZE + 4):
         broadcaster.publish_durable(event(cursor))
     gap, following = await take(events, 2)
-    assert gap == Gap(cursor=WAITING + 3)
-    assert following == event(WAITING + 3)
-    broadcaster.publish_durable(event(WAITING + 4))
-    assert await anext(events) == event(WAITING + 4)
+    assert gap == EventsMissed(cursor=QUEUE_SIZE + 3)
+    assert following == event(QUEUE_SIZE + 3)
+    broadcaster.publish_durable(event(QUEUE_SIZE + 4))
+    assert await anext(events) == event(QUEUE_SIZE + 4)
 
 
 async def test_all_that_has_come_is_taken_at_once() -> None:
-    broadcaster = Broadcaster([event(1)])
+    broadcaster = EventBroadcaster([event(1)])
     batches = broadcaster.batches(0)
     assert await anext(batches) == (event(1),)
     for cursor in (2, 3, 4):
         broadcaster.publish_durable(event(cursor))
     assert await anext(batches) == (event(2), event(3), event(4))
-    for cursor in range(5, 5 + 2 * WAITING):
+    for cursor in range(5, 5 + 2 * QUEUE_SIZE):
         broadcaster.publish_durable(event(cursor))
     batch = await anext(batches)
-    assert len(batch) <= WAITING + 1
-    assert isinstance(batch[0], Gap)
-    assert batch[-1] == event(4 + 2 * WAITING)
+    assert len(batch) <= QUEUE_SIZE + 1
+    assert isinstance(batch[0], EventsMissed)
+    assert batch[-1] == event(4 + 2 * QUEUE_SIZE)
 
 
 @pytest.mark.parametrize(("after", "gap"), [(0, True), (8, True), (9, False), (10, False)])
 async def test_who_asks_for_what_is_no_longer_kept_is_told(after: int, gap: bool) -> None:
-    broadcaster = Broadcaster([event(cursor) for cursor in range(10, 20)])
+    broadcaster = EventBroadcaster([event(cursor) for cursor in range(10, 20)])
     events, first = await listening(broadcaster, after)
     broadcaster.publish_durable(event(20))
-    assert (await first) == (Gap(cursor=19) if gap else event(after + 1))
+    assert (await first) == (EventsMissed(cursor=19) if gap else event(after + 1))
     await events.aclose()  # type: ignore[attr-defined]
 
 
 async def test_who_missed_more_than_may_wait_is_told_of_a_gap() -> None:
-    broadcaster = Broadcaster([event(cursor) for cursor in range(1, WAITING + 2)])
+    broadcaster = EventBroadcaster([event(cursor) for cursor in range(1, QUEUE_SIZE + 2)])
     assert await anext(listen(broadcaster, 1)) == event(2)
-    assert await anext(listen(broadcaster, 0)) == Gap(cursor=WAITING + 1)
+    assert await anext(listen(broadcaster, 0)) == EventsMissed(cursor=QUEUE_SIZE + 1)
 
 
 def test_only_so_many_events_are_kept() -> None:
-    broadcaster = Broadcaster([event(cursor) for cursor in range(1, KEPT + 5)])
-    assert broadcaster.cursor == KEPT + 4
-    assert broadcaster._missed(3) == [Gap(cursor=KEPT + 4)]
+    broadcaster = EventBroadcaster([event(cursor) for cursor in range(1, HISTORY_SIZE + 5)])
+    assert broadcaster.cursor == HISTORY_SIZE + 4
+    assert broadcaster._missed(3) == [EventsMissed(cursor=HISTORY_SIZE + 4)]
 
 
 async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:
-    broadcaster = Broadcaster([event(1)])
+    broadcaster = EventBroadcaster([event(1)])
     events, first = await listening(broadcaster, None)
-    progress = TaskProgress(cursor=1, task_id="t1", bytes_done=1, bytes_total=2)
+    progress = TaskProgressed(cursor=1, task_id="t1", bytes_done=1, bytes_total=2)
     broadcaster.publish(progress)
     assert await first == progress
     broadcaster.publish_durable(event(2))

@@ -8,12 +8,12 @@ import pytest
 from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
-    ConfirmationNeededError,
+    ConfirmationRequiredError,
     ConflictError,
-    NotAllowedError,
-    TransitionError,
+    InvalidTransitionError,
+    PermissionDeniedError,
     UsageError,
 )
 from sealyard.model.requests import DeviceUpdate, TaskFilter
@@ -28,10 +28,10 @@ async def test_nobody_approves_what_they_asked_for(house: House) -> None:
     await house.rule(OWNER, f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
     task = await house.package(OWNER)
     for verdict in Verdict:
-        with pytest.raises(NotAllowedError, match="of their own"):
+        with pytest.raises(PermissionDeniedError, match="of their own"):
             await house.decide(task, OWNER, verdict, "because")
     assert house.task(task.id).status is S.WAITING
-    assert (await house.audit(AuditChange.REFUSED))[-1].author == OWNER
+    assert (await house.audit(AuditAction.REFUSED))[-1].author == OWNER
     assert (await house.approve(task, SECOND)).status is S.SCHEDULED
 
 
@@ -39,7 +39,7 @@ async def test_not_as_administrator_either(house: House) -> None:
     for action in (Action.USE, Action.APPROVE):
         await house.rule(ADMIN, "RESOURCE_TYPE:DEVICE_CONFIG", action)
     task = await house.package(ADMIN)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.approve(task, ADMIN)
 
 
@@ -48,7 +48,7 @@ async def test_not_through_a_group_either(house: House) -> None:
     await house.member("GROUP:owners", DEV)
     await house.rule("GROUP:owners", f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
     task = await house.package(DEV)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.approve(task, DEV)
 
 
@@ -56,7 +56,7 @@ async def test_not_as_a_machine_client_either(house: House) -> None:
     await house.rule(CLIENT, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
     for asking in (CLIENT, DEV):
         task = await house.package(asking)
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await house.approve(task, CLIENT)
         assert house.task(task.id).status is S.WAITING
 
@@ -103,22 +103,22 @@ async def test_a_rejection_needs_a_reason_and_cancels(house: House) -> None:
         await house.decide(task, OWNER, Verdict.REJECTED, "x" * 2001)
     rejected = await house.decide(task, OWNER, Verdict.REJECTED, "wrong branch")
     assert (rejected.status, rejected.reason_code) == (S.CANCELLED, "rejected")
-    entry = (await house.audit(AuditChange.REJECTED))[-1]
+    entry = (await house.audit(AuditAction.REJECTED))[-1]
     assert (entry.author, entry.message) == (OWNER, "wrong branch")
-    with pytest.raises(TransitionError):
+    with pytest.raises(InvalidTransitionError):
         await house.approve(task, SECOND)
 
 
 async def test_withdrawing_is_for_the_requester_and_needs_a_reason(house: House) -> None:
     task = await house.package()
     decisions = house.engine.decisions
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.do(OWNER, decisions.withdraw(OWNER, task.id, "mine now"))
     with pytest.raises(UsageError):
         await house.do(DEV, decisions.withdraw(DEV, task.id, ""))
     withdrawn = await house.do(DEV, decisions.withdraw(DEV, task.id, "wrong file"))
     assert (withdrawn.status, withdrawn.reason_code) == (S.CANCELLED, "withdrawn")
-    assert (await house.audit(AuditChange.WITHDRAWN))[-1].message == "wrong file"
+    assert (await house.audit(AuditAction.WITHDRAWN))[-1].message == "wrong file"
 
 
 async def test_a_decision_is_about_what_was_looked_at(house: House) -> None:
@@ -131,7 +131,7 @@ async def test_a_decision_is_about_what_was_looked_at(house: House) -> None:
 
 async def test_an_approval_is_audited_with_what_it_is_bound_to(house: House) -> None:
     task = await house.approved_package()
-    entry = (await house.audit(AuditChange.APPROVED))[-1]
+    entry = (await house.audit(AuditAction.APPROVED))[-1]
     assert (entry.author, entry.resource) == (OWNER, f"TASK:{task.id}")
     assert entry.new_value == {
         "digest": task.approval_digest,
@@ -171,7 +171,7 @@ async def test_breaking_a_quorum_needs_confirmation_and_marks_what_waits(house: 
     task = await house.package()
     await house.drop_rule(SECOND, Action.APPROVE, confirmed=False)
     assert house.task(task.id).attention == ""
-    with pytest.raises(ConfirmationNeededError, match=GATEWAY):
+    with pytest.raises(ConfirmationRequiredError, match=GATEWAY):
         await house.drop_rule(OWNER, Action.APPROVE, confirmed=False)
     assert house.task(task.id).attention == ""
     await house.drop_rule(OWNER, Action.APPROVE, confirmed=True)
@@ -187,7 +187,7 @@ async def test_breaking_a_quorum_through_a_group_needs_confirmation_too(empty: H
     await empty.device(use=(DEV,), approve=("GROUP:owners",))
     task = await empty.package()
     removing = empty.engine.administration.remove_member
-    with pytest.raises(ConfirmationNeededError):
+    with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=False))
     await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=True))
     assert empty.task(task.id).attention
@@ -199,7 +199,7 @@ async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty
     device = await empty.device(use=(DEV,), approve=(OWNER,))
     task = await empty.package()
     adding = empty.engine.administration.add_rule
-    with pytest.raises(ConfirmationNeededError):
+    with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE))
     assert not empty.task(task.id).attention
     await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE, confirmed=True))
@@ -213,7 +213,7 @@ async def test_a_member_who_makes_the_only_approver_a_requester_needs_confirmati
         await empty.add(each)
     await empty.device(use=("GROUP:developers",), approve=(OWNER,))
     adding = empty.engine.administration.add_member
-    with pytest.raises(ConfirmationNeededError):
+    with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, adding(ADMIN, "GROUP:developers", OWNER))
     await empty.do(ADMIN, adding(ADMIN, "GROUP:developers", OWNER, confirmed=True))
 
@@ -241,7 +241,7 @@ async def test_an_approvers_lost_right_stops_the_use_of_the_key(house: House) ->
     worker.leave()
     over = await house.ended(worker.id)
     assert (over.status, over.reason_code, over.intent) == (S.CANCELLED, "right-lost", None)
-    assert await house.audit(AuditChange.KEY_USED) == []
+    assert await house.audit(AuditAction.KEY_USED) == []
 
 
 async def test_a_requesters_lost_right_stops_the_use_of_the_key(house: House) -> None:
@@ -321,7 +321,7 @@ async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House)
 
 
 async def test_self_approval_can_be_tried_in_a_demo_workspace_only(house: House) -> None:
-    with pytest.raises(NotAllowedError, match="demo"):
+    with pytest.raises(PermissionDeniedError, match="demo"):
         await house.policy(self_approval_trial=True)
 
 
@@ -329,7 +329,7 @@ async def test_self_approval_marks_the_result(demo: House) -> None:
     before = await demo.package()
     await demo.rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
     await demo.policy(self_approval_trial=True)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await demo.approve(before, DEV)  # it was asked for under the old policy
     task = await demo.package()
     await demo.approve(task, DEV)

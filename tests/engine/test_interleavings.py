@@ -18,7 +18,7 @@ from house import OWNER
 from stepped_house import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
 
 from sealyard.model.access import device_resource
-from sealyard.model.errors import ConflictError, NotAllowedError, NotFoundError, StorageError
+from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ def judge(play: Play) -> None:
     if play.acknowledged("approve"):
         assert [decision.verdict for decision in task.approvals if decision.by == OWNER] == [Verdict.APPROVED]
     revoked = any(outcome.act == "revoke" for outcome in play.outcomes)
-    possible = (ConflictError, StorageError, *((NotAllowedError, NotFoundError) if revoked else ()))
+    possible = (ConflictError, StorageError, *((PermissionDeniedError, NotFoundError) if revoked else ()))
     for outcome in play.outcomes:
         assert outcome.error is None or isinstance(outcome.error, possible), outcome
     assert task.status not in (S.CREATED, S.APPROVED, S.RUNNING), f"the task is left {task.status}"

@@ -6,23 +6,23 @@ import pytest
 from fake_clock import FakeClock
 
 from sealyard.engine import lately as lately_module
-from sealyard.engine.lately import AGAIN, Lately
+from sealyard.engine.lately import REPEAT_AFTER, TTLCache
 
 
 def test_what_was_told_is_news_again_after_an_hour() -> None:
     clock = FakeClock()
-    lately = Lately(clock)
+    lately = TTLCache(clock)
     assert not lately.has("a")
     lately.note("a")
-    clock.move(seconds=AGAIN.total_seconds() - 1)
+    clock.move(seconds=REPEAT_AFTER.total_seconds() - 1)
     assert (lately.has("a"), lately.has("b")) == (True, False)
     clock.move(seconds=1)
     assert not lately.has("a")
 
 
 def test_what_was_told_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lately_module, "MOST", 2)
-    lately = Lately(FakeClock())
+    monkeypatch.setattr(lately_module, "MAX_ENTRIES", 2)
+    lately = TTLCache(FakeClock())
     for each in ("a", "b", "a", "c"):
         lately.note(each)
     assert [each for each in ("a", "b", "c") if lately.has(each)] == ["a", "c"]

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.engine.live import FIRST_GUESS, Pace
-from sealyard.model.jobs import Beat
+from sealyard.engine.live import INITIAL_RATE, ProgressEstimator
+from sealyard.model.jobs import Heartbeat
 
 MIB = 1 << 20
 
 
-def beat(done: int, total: int) -> Beat:
-    return Beat(task_id="t", fence=1, done=done, total=total)
+def beat(done: int, total: int) -> Heartbeat:
+    return Heartbeat(task_id="t", fence=1, done=done, total=total)
 
 
 def test_the_time_left_is_what_is_left_at_the_rate_of_late() -> None:
-    pace = Pace()
+    pace = ProgressEstimator()
     pace.begin("t", 100 * MIB, now=0.0)
     for second in range(1, 51):
         live = pace.beat(beat(second * MIB, 100 * MIB), now=float(second))
@@ -26,7 +26,7 @@ def test_the_time_left_is_what_is_left_at_the_rate_of_late() -> None:
 
 
 def test_beats_that_were_held_up_and_come_together_do_not_make_a_task_look_done() -> None:
-    pace = Pace()
+    pace = ProgressEstimator()
     pace.begin("t", 1000 * MIB, now=0.0)
     for burst in range(1, 11):
         for late in range(5):
@@ -37,16 +37,16 @@ def test_beats_that_were_held_up_and_come_together_do_not_make_a_task_look_done(
 
 
 def test_before_anything_was_measured_a_guess_is_told() -> None:
-    pace = Pace()
-    pace.begin("t", int(FIRST_GUESS), now=0.0)
+    pace = ProgressEstimator()
+    pace.begin("t", int(INITIAL_RATE), now=0.0)
     live = pace.of_running("t")
     assert live is not None
     assert live.seconds_left == pytest.approx(1)
-    assert pace.of_queued(1, int(FIRST_GUESS), ahead=0).seconds_left == pytest.approx(3)
+    assert pace.of_queued(1, int(INITIAL_RATE), ahead=0).seconds_left == pytest.approx(3)
 
 
 def test_a_beat_that_says_nothing_new_is_not_told() -> None:
-    pace = Pace()
+    pace = ProgressEstimator()
     pace.begin("t", MIB, now=0.0)
     assert pace.beat(beat(10, MIB), now=1.0) is not None
     assert pace.beat(beat(10, MIB), now=2.0) is None
@@ -56,7 +56,7 @@ def test_a_beat_that_says_nothing_new_is_not_told() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 10 * MIB), st.floats(0, 5)), max_size=40))
 def test_whatever_beats_come_the_time_left_is_a_time(steps: list[tuple[int, float]]) -> None:
-    pace = Pace()
+    pace = ProgressEstimator()
     pace.begin("t", 10 * MIB, now=0.0)
     now = 0.0
     for done, seconds in steps:

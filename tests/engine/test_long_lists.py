@@ -9,9 +9,9 @@ import pytest
 from house import DEV, House
 
 from sealyard.engine.tables import TASKS
-from sealyard.engine.views import PART
+from sealyard.engine.views import BATCH
 from sealyard.model.requests import TaskFilter
-from sealyard.storage.documents import Unit
+from sealyard.storage.documents import WriteBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -24,10 +24,10 @@ async def long(house: House) -> House:
     model = await house.package()
     tasks = [
         msgspec.structs.replace(model, id=f"many{number:04}", name=f"number {number:04}")
-        for number in range(PARTS * PART)
+        for number in range(PARTS * BATCH)
     ]
     puts = tuple((TASKS.name, each.id, msgspec.to_builtins(each)) for each in tasks)
-    await asyncio.wrap_future(house.engine.store.submit(Unit(puts=puts)))
+    await asyncio.wrap_future(house.engine.store.submit(WriteBatch(puts=puts)))
     return house
 
 
@@ -63,7 +63,7 @@ async def test_a_search_ends_when_nobody_waits_for_it(long: House, monkeypatch: 
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
 @pytest.mark.parametrize("text", ["9", "NUMBER 01", "number"])
 async def test_pages_of_a_search_hold_each_match_once_and_in_order(long: House, text: str, limit: int) -> None:
-    if limit * 100 < PARTS * PART and text == "number":
+    if limit * 100 < PARTS * BATCH and text == "number":
         limit = 100
     found: list[str] = []
     after: str | None = None
@@ -73,5 +73,5 @@ async def test_pages_of_a_search_hold_each_match_once_and_in_order(long: House, 
         found += [each.name for each in page.tasks]
         if (after := page.next) is None:
             break
-    numbers = (f"number {number:04}" for number in range(PARTS * PART))
+    numbers = (f"number {number:04}" for number in range(PARTS * BATCH))
     assert [each for each in found if each.startswith("number")] == [each for each in numbers if text.lower() in each]

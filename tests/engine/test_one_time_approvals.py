@@ -8,9 +8,9 @@ import pytest
 from enrolled import approve, enrolled
 from house import ADMIN, OWNER, SECOND, House
 
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import ConflictError, NotAllowedError, OneTimePasswordError
-from sealyard.model.tasks import Origin, TaskStatus, Verdict
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import ConflictError, OneTimePasswordError, PermissionDeniedError
+from sealyard.model.tasks import DecisionOrigin, TaskStatus, Verdict
 
 pytestmark = pytest.mark.anyio
 
@@ -29,18 +29,18 @@ async def test_an_approval_with_a_right_one_records_that_and_where_it_was_made(s
     approved = await approve(strict, task, OWNER, password)
     assert approved.status is TaskStatus.SCHEDULED
     (decision,) = approved.approvals
-    assert (decision.origin, decision.one_time_password) == (Origin.TERMINAL, True)
-    (entry,) = await strict.audit(AuditChange.APPROVED)
+    assert (decision.origin, decision.one_time_password) == (DecisionOrigin.TERMINAL, True)
+    (entry,) = await strict.audit(AuditAction.APPROVED)
     assert entry.new_value is not None
     assert (entry.new_value["origin"], entry.new_value["oneTimePassword"]) == ("terminal", True)
     assert password not in str(entry)
 
 
 async def test_where_the_policy_wants_none_none_is_checked(house: House) -> None:
-    approved = await approve(house, await house.package(), OWNER, "000000", Origin.MACHINE)
+    approved = await approve(house, await house.package(), OWNER, "000000", DecisionOrigin.MACHINE)
     (decision,) = approved.approvals
-    assert (decision.origin, decision.one_time_password) == (Origin.MACHINE, False)
-    (entry,) = await house.audit(AuditChange.APPROVED)
+    assert (decision.origin, decision.one_time_password) == (DecisionOrigin.MACHINE, False)
+    (entry,) = await house.audit(AuditAction.APPROVED)
     assert entry.new_value is not None
     assert (entry.new_value["origin"], entry.new_value["oneTimePassword"]) == ("machine", False)
 
@@ -52,7 +52,7 @@ async def test_without_a_right_one_the_task_stays_as_it_is(strict: House, given:
     with pytest.raises(OneTimePasswordError):
         await approve(strict, task, OWNER, app.never(strict.clock.now()) if given == "never" else given)
     assert strict.task(task.id) == task
-    (refusal,) = await strict.audit(AuditChange.FAILED)
+    (refusal,) = await strict.audit(AuditAction.FAILED)
     assert (refusal.author, refusal.code) == (OWNER, OneTimePasswordError.code)
 
 
@@ -72,8 +72,8 @@ async def test_a_machine_client_cannot_approve_even_with_a_right_one(strict: Hou
     app = await enrolled(strict, OWNER)
     task = await strict.package()
     password = app.shows(strict.clock.now())
-    with pytest.raises(NotAllowedError, match="machine client"):
-        await approve(strict, task, OWNER, password, Origin.MACHINE)
+    with pytest.raises(PermissionDeniedError, match="machine client"):
+        await approve(strict, task, OWNER, password, DecisionOrigin.MACHINE)
     assert (await approve(strict, task, OWNER, password)).status is TaskStatus.SCHEDULED, "it was not used up"
 
 
@@ -91,7 +91,7 @@ async def test_an_approval_refused_for_another_reason_uses_none_up(strict: House
     task = await strict.package()
     password = app.shows(strict.clock.now())
     deciding = strict.engine.decisions.decide(
-        OWNER, task.id, Verdict.APPROVED, "", "00" * 32, Origin.TERMINAL, password
+        OWNER, task.id, Verdict.APPROVED, "", "00" * 32, DecisionOrigin.TERMINAL, password
     )
     with pytest.raises(ConflictError):
         await strict.do(OWNER, deciding)
@@ -100,7 +100,7 @@ async def test_an_approval_refused_for_another_reason_uses_none_up(strict: House
 
 async def test_a_wrong_password_tells_nothing_to_who_may_not_approve(strict: House) -> None:
     await enrolled(strict, ADMIN)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await approve(strict, await strict.package(), ADMIN, "000000")
     assert not [each for each in await strict.audit() if "one-time password that" in each.message]
 

@@ -10,13 +10,13 @@ from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
 from sealyard.engine.tables import ONE_TIME_PASSWORDS
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,
-    KeyStoreDamagedError,
-    NotAllowedError,
+    KeyStoreCorruptedError,
     NotFoundError,
     OneTimePasswordError,
+    PermissionDeniedError,
 )
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +90,7 @@ async def test_a_wrong_confirmation_makes_no_used_password_good_again(house: Hou
 
 @pytest.mark.parametrize("who", [CLIENT, "CLIENT:other"])
 async def test_machine_clients_do_not_enrol(house: House, who: str) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await begun(house, who)
 
 
@@ -210,7 +210,7 @@ async def test_each_wrong_one_and_the_lock_are_audited_and_no_password_ever(hous
         await refused(house, wrong, "wrong")
     house.clock.move(minutes=15)
     await spend(house, OWNER, right := app.shows(house.clock.now()))
-    entries = [each for each in await house.audit(AuditChange.REFUSED) if each.resource == f"SUBJECT:{OWNER}"]
+    entries = [each for each in await house.audit(AuditAction.REFUSED) if each.resource == f"SUBJECT:{OWNER}"]
     assert [each.code for each in entries] == [OneTimePasswordError.code] * 5
     assert "4 of 5" in entries[3].message
     assert "none is taken until" in entries[4].message
@@ -230,14 +230,14 @@ async def test_who_may_add_subjects_resets_those_of_others(house: House) -> None
     assert not is_enrolled(house)
     await refused(house, app.shows(house.clock.now()), "not enrolled")
     await enrolled(house, OWNER)
-    assert (await house.audit(AuditChange.DELETED))[-1].author == ADMIN
+    assert (await house.audit(AuditAction.DELETED))[-1].author == ADMIN
 
 
 async def test_nobody_resets_their_own_or_without_the_right(house: House) -> None:
     for who in (ADMIN, OWNER):
         await enrolled(house, who)
     for by, whose in ((ADMIN, ADMIN), (ADMIN, "admin"), (OWNER, OWNER), (DEV, OWNER)):
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await reset(house, by, whose)
     assert is_enrolled(house, ADMIN)
     assert is_enrolled(house, OWNER)
@@ -281,7 +281,7 @@ async def test_a_secret_that_was_moved_to_somebody_else_opens_nothing(house: Hou
     assert stolen is not None
     draft.put(ONE_TIME_PASSWORDS, OWNER, stolen)
     await draft.commit()
-    with pytest.raises(KeyStoreDamagedError):
+    with pytest.raises(KeyStoreCorruptedError):
         await spend(house, OWNER, app.shows(house.clock.now()))
 
 
@@ -292,7 +292,7 @@ async def test_without_its_key_no_password_is_taken(house: House, content: bytes
         house.places.secrets_key.unlink()
     else:
         house.places.secrets_key.write_bytes(content)
-    with pytest.raises(KeyStoreDamagedError, match="sealed secret"):
+    with pytest.raises(KeyStoreCorruptedError, match="sealed secret"):
         await spend(house, OWNER, app.shows(house.clock.now()))
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sealyard.engine.pouring import in_thread
+from sealyard.engine.pouring import run_uncancellable
 
 LIMIT = 30.0
 
@@ -21,7 +21,7 @@ def test_who_waits_for_a_thread_is_let_go_only_when_it_has_ended_however_often_t
         ended.append(go_on.wait(LIMIT))
 
     async def main() -> None:
-        waiting = asyncio.create_task(in_thread(work))
+        waiting = asyncio.create_task(run_uncancellable(work))
         await asyncio.to_thread(begun.wait, LIMIT)
         for _ in range(3):
             waiting.cancel()

@@ -11,12 +11,12 @@ from troubled_disk import Disk
 from sealyard.crypto.probe import probe_message
 from sealyard.engine import readiness
 from sealyard.model.algorithms import SigningAlgorithm
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import KeyRefusedError, WorkerError
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import InvalidKeyError, WorkerError
 from sealyard.model.health import Health
-from sealyard.model.jobs import AuditPublicKey, ProveEncryptionKey, ProveSigningKey
+from sealyard.model.jobs import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.model.requests import DeviceRequest
-from sealyard.storage.documents import Unit
+from sealyard.storage.documents import WriteBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ def outcome(health: Health) -> list[tuple[str, bool]]:
 
 def proven(house: House) -> list[tuple[str, int]]:
     """Which keys the workers were asked to prove."""
-    proofs = [each for each in house.bus.asked if isinstance(each, ProveSigningKey | ProveEncryptionKey)]
+    proofs = [each for each in house.bus.asked if isinstance(each, ProbeSigningKey | ProbeEncryptionKey)]
     return [(each.key.uri, each.key.version) for each in proofs]
 
 
@@ -74,7 +74,7 @@ async def test_a_lost_key_is_told_by_name_to_those_who_run_the_workspace(house: 
 
 async def test_a_key_without_a_certificate_on_record_is_not_ready(house: House) -> None:
     key = house.engine.ledger.device(GATEWAY).signing
-    house.engine.store.submit(Unit(removes=(("keys", key.uri),))).result()
+    house.engine.store.submit(WriteBatch(removes=(("keys", key.uri),))).result()
     (failure,) = (await house.engine.readiness.health()).failures
     assert "certificate" in failure.detail
 
@@ -98,7 +98,7 @@ async def test_the_keys_of_current_configurations_are_proven_once_each_and_old_v
 
 async def test_what_is_on_record_goes_along_to_be_checked_against(house: House) -> None:
     await house.engine.readiness.health()
-    (asked,) = [each for each in house.bus.asked if isinstance(each, ProveSigningKey)]
+    (asked,) = [each for each in house.bus.asked if isinstance(each, ProbeSigningKey)]
     assert asked.certificate == house.shelf.infos[asked.key.uri].current.certificate
 
 
@@ -142,7 +142,7 @@ async def test_an_asker_that_goes_away_takes_the_check_from_nobody(house: House)
 async def test_whoever_asks_is_answered_though_a_worker_is_silent(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readiness, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "TIMEOUT_SECONDS", 0.05)
     house.bus.gate = asyncio.Event()
     health = await house.engine.readiness.health()
     assert outcome(health) == [("answer", False)]
@@ -152,7 +152,7 @@ async def test_whoever_asks_is_answered_though_a_worker_is_silent(
 
 
 async def test_nobody_has_a_probe_signed_by_a_task(house: House) -> None:
-    entries = len(await house.audit(AuditChange.REFUSED))
-    with pytest.raises(KeyRefusedError, match="readiness probe"):
+    entries = len(await house.audit(AuditAction.REFUSED))
+    with pytest.raises(InvalidKeyError, match="readiness probe"):
         await house.signing(message=probe_message("w1"))
-    assert len(await house.audit(AuditChange.REFUSED)) + len(await house.audit(AuditChange.FAILED)) == entries + 1
+    assert len(await house.audit(AuditAction.REFUSED)) + len(await house.audit(AuditAction.FAILED)) == entries + 1

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from house import ADMIN, DEV, OWNER, House, sha256
 
-from sealyard.engine.tables import WORK
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import WorkspaceHeldError
-from sealyard.model.happenings import Decided
+from sealyard.engine.tables import CHECKPOINTS
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import WorkspaceLockedError
+from sealyard.model.happenings import DecisionMade
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
 from sealyard.storage.lock import WorkspaceLock
@@ -44,7 +44,7 @@ async def test_a_task_left_approved_is_scheduled(house: House) -> None:
     await house.reopen(work=False)
     task = await house.package()
     decision = Decision(by=OWNER, verdict=Verdict.APPROVED, at=house.clock.now(), digest=task.approval_digest)
-    await house.plant(advance(task, Decided(decision=decision), house.clock.now()))
+    await house.plant(advance(task, DecisionMade(decision=decision), house.clock.now()))
     killed = await house.killed()
     await killed.open()
     assert (await finish(killed, task)).status is S.DONE
@@ -171,7 +171,7 @@ async def test_a_lost_right_is_noticed_at_the_next_start(house: House) -> None:
     await killed.reopen()
     over = await killed.ended(worker.id)
     assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
-    assert killed.engine.ledger.find(WORK, worker.id) is None
+    assert killed.engine.ledger.find(CHECKPOINTS, worker.id) is None
     await killed.close()
 
 
@@ -188,7 +188,7 @@ async def test_periods_run_while_no_engine_does(house: House) -> None:
 
 
 async def test_a_second_engine_is_told_who_holds_the_workspace(house: House) -> None:
-    with pytest.raises(WorkspaceHeldError, match="test"):
+    with pytest.raises(WorkspaceLockedError, match="test"):
         WorkspaceLock.acquire(house.places.lock, "another")
     await house.close()
     WorkspaceLock.acquire(house.places.lock, "another").release()
@@ -201,9 +201,9 @@ async def test_without_work_nothing_is_given_to_a_worker(house: House) -> None:
     assert house.task(task.id).status is S.SCHEDULED
     assert house.bus.places == {}
     assert [each.change for each in await house.audit(about=f"TASK:{task.id}")] == [
-        AuditChange.CREATED,
-        AuditChange.STATUS_CHANGED,
-        AuditChange.APPROVED,
-        AuditChange.STATUS_CHANGED,
-        AuditChange.STATUS_CHANGED,
+        AuditAction.CREATED,
+        AuditAction.STATUS_CHANGED,
+        AuditAction.APPROVED,
+        AuditAction.STATUS_CHANGED,
+        AuditAction.STATUS_CHANGED,
     ]

@@ -11,23 +11,23 @@ from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.engine.rights import AccessMap
+from sealyard.engine.rights import EffectivePermissions
 from sealyard.engine.tables import RULES
 from sealyard.model.access import (
-    MEANINGFUL,
+    ACTIONS_BY_RESOURCE_TYPE,
     AclRule,
     Action,
     Membership,
     ResourceType,
     SubjectKind,
     device_resource,
-    type_resource,
+    resource_type_uri,
 )
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import ConflictError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Verdict
-from sealyard.storage.documents import Unit
+from sealyard.storage.documents import WriteBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -43,47 +43,47 @@ def inside(member: str, group: str) -> Membership:
     return Membership(id="m", member=member, group=group, created_by=A, created_at=NOW)
 
 
-RESOURCES = [device_resource("c1"), *map(type_resource, ResourceType)]
+RESOURCES = [device_resource("c1"), *map(resource_type_uri, ResourceType)]
 
 
 @pytest.mark.parametrize(("resource", "action"), [(each, action) for each in RESOURCES for action in Action], ids=str)
 def test_a_rule_gives_its_action_and_the_view_and_nothing_else(resource: str, action: Action) -> None:
-    access = AccessMap([A], [], [rule(A, resource, action)])
+    access = EffectivePermissions([A], [], [rule(A, resource, action)])
     given = {(where, what) for where, what in product(RESOURCES, Action) if access.may(A, what, where)}
     expected = {(resource, action), (resource, Action.VIEW)}
-    if resource == type_resource(ResourceType.DEVICE_CONFIG):
+    if resource == resource_type_uri(ResourceType.DEVICE_CONFIG):
         expected |= {(device_resource("c1"), action), (device_resource("c1"), Action.VIEW)}
     assert given == expected
 
 
 def test_a_rule_on_one_device_says_nothing_of_another_or_of_the_type() -> None:
-    access = AccessMap([A], [], [rule(A, device_resource("c1"), Action.USE)])
+    access = EffectivePermissions([A], [], [rule(A, device_resource("c1"), Action.USE)])
     assert not access.may(A, Action.USE, device_resource("c2"))
-    assert not access.may(A, Action.USE, type_resource(ResourceType.DEVICE_CONFIG))
+    assert not access.may(A, Action.USE, resource_type_uri(ResourceType.DEVICE_CONFIG))
 
 
 def test_rights_come_through_nested_groups() -> None:
     chain = [inside(A, "GROUP:0"), *(inside(f"GROUP:{n}", f"GROUP:{n + 1}") for n in range(20))]
-    access = AccessMap([A, "USER:b"], chain, [rule("GROUP:20", device_resource("c1"), Action.APPROVE)])
+    access = EffectivePermissions([A, "USER:b"], chain, [rule("GROUP:20", device_resource("c1"), Action.APPROVE)])
     assert access.may(A, Action.APPROVE, device_resource("c1"))
     assert access.approvers("c1") == {A}
     assert not access.may("USER:b", Action.APPROVE, device_resource("c1"))
 
 
 def test_a_group_gives_to_its_members_and_takes_nothing_from_them() -> None:
-    access = AccessMap([A, G], [inside(A, G)], [rule(A, device_resource("c1"), Action.USE)])
+    access = EffectivePermissions([A, G], [inside(A, G)], [rule(A, device_resource("c1"), Action.USE)])
     assert not access.may(G, Action.USE, device_resource("c1"))
 
 
 def test_who_is_not_a_subject_has_no_rights_even_where_a_rule_names_it() -> None:
-    access = AccessMap([], [], [rule(A, device_resource("c1"), Action.USE)])
+    access = EffectivePermissions([], [], [rule(A, device_resource("c1"), Action.USE)])
     assert not access.knows(A)
     assert not access.may(A, Action.VIEW, device_resource("c1"))
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, G, H, "GROUP:i"]), st.sampled_from([G, H, "GROUP:i"]))))
 def test_even_groups_inside_each_other_are_walked_to_an_end(pairs: list[tuple[str, str]]) -> None:
-    access = AccessMap([A], [inside(*pair) for pair in pairs], [rule(H, device_resource("c1"), Action.USE)])
+    access = EffectivePermissions([A], [inside(*pair) for pair in pairs], [rule(H, device_resource("c1"), Action.USE)])
     reached = {A}
     for _ in pairs:
         reached |= {group for member, group in pairs if member in reached}
@@ -94,7 +94,7 @@ def test_even_groups_inside_each_other_are_walked_to_an_end(pairs: list[tuple[st
 def test_holders_are_of_the_kinds_asked_for() -> None:
     who = [A, "CLIENT:ci", G]
     rules = [rule(each, device_resource("c1"), action) for each in who for action in (Action.USE, Action.APPROVE)]
-    access = AccessMap(who, [], rules)
+    access = EffectivePermissions(who, [], rules)
     assert access.approvers("c1") == {A}
     assert access.requesters("c1") == {A, "CLIENT:ci"}
     assert access.holders(Action.USE, device_resource("c1"), [SubjectKind.GROUP]) == {G}
@@ -123,7 +123,7 @@ async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
         }
         try:
             await house.do(subject, acts[act]())
-        except NotAllowedError:
+        except PermissionDeniedError:
             return False
         except Exception:  # whatever else is wrong with it, it was not the right that was lacking
             return True
@@ -142,23 +142,23 @@ async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
 
 async def test_an_unknown_subject_is_refused_whatever_it_asks(house: House) -> None:
     for asking in (house.engine.perform, house.engine.look):
-        with pytest.raises(NotAllowedError, match="not known"):
+        with pytest.raises(PermissionDeniedError, match="not known"):
             await asking("USER:stranger", "TASK", house.engine.creation.package("USER:stranger", None))  # type: ignore[arg-type]
-    refused = [each for each in await house.audit(AuditChange.REFUSED) if each.author == "USER:stranger"]
+    refused = [each for each in await house.audit(AuditAction.REFUSED) if each.author == "USER:stranger"]
     assert len(refused) == 2
 
 
 async def test_a_group_cannot_act_itself(house: House) -> None:
     await house.add("GROUP:devs")
     await house.rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.package("GROUP:devs")
 
 
 async def test_a_refusal_leaves_an_audit_entry(house: House) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.package(OWNER)
-    entry = (await house.audit(AuditChange.REFUSED))[-1]
+    entry = (await house.audit(AuditAction.REFUSED))[-1]
     assert (entry.author, entry.code, entry.resource) == (OWNER, "not-allowed", "TEST")
     assert "USE" in entry.message
 
@@ -166,7 +166,7 @@ async def test_a_refusal_leaves_an_audit_entry(house: House) -> None:
 async def test_a_failure_leaves_an_audit_entry(house: House) -> None:
     with pytest.raises(NotFoundError):
         await house.package(config="nothing")
-    entry = (await house.audit(AuditChange.FAILED))[-1]
+    entry = (await house.audit(AuditAction.FAILED))[-1]
     assert (entry.author, entry.code) == (DEV, "not-found")
 
 
@@ -175,9 +175,9 @@ async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: Hou
         return house.engine.administration.access(DEV)
 
     before = len(await house.audit())
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.engine.look(DEV, "ACL", look())
-    assert (await house.audit())[before:][0].change is AuditChange.REFUSED
+    assert (await house.audit())[before:][0].change is AuditAction.REFUSED
 
     async def miss() -> object:
         return house.engine.views.task(DEV, "nothing")
@@ -189,20 +189,20 @@ async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: Hou
 
 @pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
 async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: House, odd: str) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.engine.perform(f"USER:{odd}", f"DEVICE_CONFIG:{odd}", house.engine.creation.package(DEV, None))  # type: ignore[arg-type]
-    entry = (await house.audit(AuditChange.REFUSED))[-1]
+    entry = (await house.audit(AuditAction.REFUSED))[-1]
     assert entry.author.isprintable()
     assert entry.resource.isprintable()
 
 
 async def test_where_rights_cannot_be_read_the_answer_is_no(house: House) -> None:
     task = await house.package()
-    house.engine.store.submit(Unit(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
+    house.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
     house.engine.ledger.changed_outside()
-    assert not house.engine.rights.may(ADMIN, Action.VIEW, type_resource(ResourceType.ACL))
+    assert not house.engine.rights.may(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
     for act in (house.package, house.policy, lambda: house.approve(task), lambda: house.cancel(task)):
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await act()
 
 
@@ -262,24 +262,24 @@ async def test_the_initial_administrators_rules_stay(house: House) -> None:
     assert {each.subject for each in permanent} == {ADMIN}
     assert permanent
     for each in permanent:
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await house.do(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
     assert [each for each in administration.access(ADMIN).rules if each.permanent] == permanent
 
 
 async def test_the_administrator_alone_neither_uses_nor_approves(house: House) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.package(ADMIN)
     task = await house.package()
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.approve(task, ADMIN)
 
 
 async def test_a_rule_without_a_meaning_is_refused(empty: House) -> None:
     for kind, action in product(ResourceType, Action):
-        if action not in MEANINGFUL[kind]:
+        if action not in ACTIONS_BY_RESOURCE_TYPE[kind]:
             with pytest.raises(UsageError, match="means nothing"):
-                await empty.rule(ADMIN, type_resource(kind), action)
+                await empty.rule(ADMIN, resource_type_uri(kind), action)
 
 
 async def test_rules_are_about_what_there_is(house: House) -> None:
@@ -309,10 +309,10 @@ async def test_changes_of_access_are_audited(house: House) -> None:
     await house.do(ADMIN, house.engine.administration.remove_rule(ADMIN, made.id, confirmed=False))
     messages = [(each.author, each.change, each.message) for each in (await house.audit())[-4:]]
     assert messages == [
-        (ADMIN, AuditChange.CREATED, "GROUP:devs was added"),
-        (ADMIN, AuditChange.CREATED, "USER:dev is in GROUP:devs"),
-        (ADMIN, AuditChange.CREATED, "GROUP:devs may VIEW RESOURCE_TYPE:POLICY"),
-        (ADMIN, AuditChange.DELETED, "GROUP:devs may VIEW RESOURCE_TYPE:POLICY no more"),
+        (ADMIN, AuditAction.CREATED, "GROUP:devs was added"),
+        (ADMIN, AuditAction.CREATED, "USER:dev is in GROUP:devs"),
+        (ADMIN, AuditAction.CREATED, "GROUP:devs may VIEW RESOURCE_TYPE:POLICY"),
+        (ADMIN, AuditAction.DELETED, "GROUP:devs may VIEW RESOURCE_TYPE:POLICY no more"),
     ]
 
 

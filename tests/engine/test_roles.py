@@ -8,13 +8,13 @@ import pytest
 from house import ADMIN, DEV, OWNER, SECOND, House
 from troubled_disk import Disk
 
-from sealyard.engine.lately import AGAIN
-from sealyard.engine.roles import ISSUER
-from sealyard.engine.tokens import refused_bearer
+from sealyard.engine.lately import REPEAT_AFTER
+from sealyard.engine.roles import OIDC_AUTHOR
+from sealyard.engine.tokens import invalid_token
 from sealyard.model.access import Action, Membership, Subject
-from sealyard.model.audit import AuditChange, AuditEntry
-from sealyard.model.credentials import Account
-from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, StorageError, UsageError
+from sealyard.model.audit import AuditAction, AuditEntry
+from sealyard.model.credentials import IssuerAccount
+from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, StorageError, UsageError
 
 pytestmark = pytest.mark.anyio
 
@@ -34,12 +34,12 @@ async def grouped(house: House) -> House:
 
 
 async def arrive(house: House, subject: str, *roles: str, sub: str = "", issuer: str = HERE) -> None:
-    account = Account(issuer=issuer, sub=sub or f"account of {subject}")
+    account = IssuerAccount(issuer=issuer, sub=sub or f"account of {subject}")
     await house.engine.roles.arrive(subject, roles, account)
 
 
 async def refusals(house: House) -> list[AuditEntry]:
-    return await house.audit(AuditChange.REFUSED)
+    return await house.audit(AuditAction.REFUSED)
 
 
 def subjects(house: House) -> dict[str, Subject]:
@@ -57,8 +57,8 @@ def groups(house: House, member: str) -> list[str]:
 @pytest.mark.parametrize("subject", [ANNA, ROBOT])
 async def test_someone_new_is_added_and_has_the_rights_of_its_roles(grouped: House, subject: str) -> None:
     await arrive(grouped, subject, "devs", "something else")
-    assert subjects(grouped)[subject].created_by == ISSUER
-    assert [(each.group, each.created_by) for each in memberships(grouped, subject)] == [(DEVS, ISSUER)]
+    assert subjects(grouped)[subject].created_by == OIDC_AUTHOR
+    assert [(each.group, each.created_by) for each in memberships(grouped, subject)] == [(DEVS, OIDC_AUTHOR)]
     await grouped.package(subject)
 
 
@@ -66,7 +66,7 @@ async def test_someone_new_is_added_and_has_the_rights_of_its_roles(grouped: Hou
 async def test_someone_new_without_a_group_here_stays_outside(grouped: House, roles: tuple[str, ...]) -> None:
     with pytest.raises(AuthenticationError) as refused:
         await arrive(grouped, ANNA, *roles)
-    assert str(refused.value) == str(refused_bearer())
+    assert str(refused.value) == str(invalid_token())
     assert ANNA not in subjects(grouped)
     entry = (await refusals(grouped))[-1]
     assert (entry.author, entry.resource) == (ANNA, f"SUBJECT:{ANNA}")
@@ -79,7 +79,7 @@ async def test_whoever_stays_outside_does_not_fill_the_log(grouped: House) -> No
         with pytest.raises(AuthenticationError):
             await arrive(grouped, name, sub="one and the same")
     assert [each.author for each in await refusals(grouped)] == [ANNA]
-    grouped.clock.move(seconds=AGAIN.total_seconds())
+    grouped.clock.move(seconds=REPEAT_AFTER.total_seconds())
     with pytest.raises(AuthenticationError):
         await arrive(grouped, ANNA, sub="one and the same")
     assert len(await refusals(grouped)) == 2
@@ -140,7 +140,7 @@ async def test_a_change_by_hand_between_two_arrivals_is_seen(grouped: House) -> 
 async def test_who_arrives_twice_at_once_is_added_once(grouped: House) -> None:
     await asyncio.gather(*(arrive(grouped, ANNA, "devs", "owners") for _ in range(10)))
     assert groups(grouped, ANNA) == [DEVS, OWNERS]
-    entries = [each for each in await grouped.audit(AuditChange.CREATED) if each.author == ISSUER]
+    entries = [each for each in await grouped.audit(AuditAction.CREATED) if each.author == OIDC_AUTHOR]
     assert len(entries) == 4
 
 
@@ -150,10 +150,10 @@ async def test_what_roles_bring_about_is_audited_and_told(grouped: House) -> Non
     await arrive(grouped, ANNA)
     messages = [(each.author, each.change, each.message) for each in (await grouped.audit())[-4:]]
     assert messages == [
-        (ISSUER, AuditChange.CREATED, "USER:anna was added"),
-        (ISSUER, AuditChange.CREATED, "USER:anna is account of USER:anna of https://issuer.example from now on"),
-        (ISSUER, AuditChange.CREATED, "USER:anna is in GROUP:devs"),
-        (ISSUER, AuditChange.DELETED, "USER:anna is in GROUP:devs no more"),
+        (OIDC_AUTHOR, AuditAction.CREATED, "USER:anna was added"),
+        (OIDC_AUTHOR, AuditAction.CREATED, "USER:anna is account of USER:anna of https://issuer.example from now on"),
+        (OIDC_AUTHOR, AuditAction.CREATED, "USER:anna is in GROUP:devs"),
+        (OIDC_AUTHOR, AuditAction.DELETED, "USER:anna is in GROUP:devs no more"),
     ]
     assert grouped.engine.events.cursor == cursor + 3
 
@@ -161,7 +161,7 @@ async def test_what_roles_bring_about_is_audited_and_told(grouped: House) -> Non
 @pytest.mark.parametrize(("first", "then"), [(ANNA, "USER:Anna"), (ANNA, "USER:a.berg"), (ANNA, DEV), (ROBOT, ANNA)])
 async def test_an_account_comes_under_one_name_only(grouped: House, first: str, then: str) -> None:
     await arrive(grouped, first, "owners", sub="a1")
-    with pytest.raises(NotAllowedError, match=f"{first} comes as {then}") as refused:
+    with pytest.raises(PermissionDeniedError, match=f"{first} comes as {then}") as refused:
         await arrive(grouped, then, "owners", sub="a1")
     assert f"sealyard subject unbind {first}" in refused.value.advice
     assert groups(grouped, then) == []
@@ -176,10 +176,10 @@ async def test_a_name_is_one_accounts_only(grouped: House, who: str, other: dict
     await arrive(grouped, who, "devs", sub="a1")
     with pytest.raises(AuthenticationError) as refused:
         await arrive(grouped, who, "owners", **other)
-    assert str(refused.value) == str(refused_bearer())
+    assert str(refused.value) == str(invalid_token())
     assert groups(grouped, who) == [DEVS]
     entry = (await refusals(grouped))[-1]
-    assert (entry.author, entry.resource) == (ISSUER, f"SUBJECT:{who}")
+    assert (entry.author, entry.resource) == (OIDC_AUTHOR, f"SUBJECT:{who}")
     assert f"{other['sub']} of " in entry.message
     assert f"sealyard subject unbind {who}" in entry.message
 
@@ -187,7 +187,7 @@ async def test_a_name_is_one_accounts_only(grouped: House, who: str, other: dict
 async def test_an_account_that_tries_names_is_audited_for_each_of_them_once(grouped: House) -> None:
     await arrive(grouped, ANNA, "devs", sub="a1")
     for name in ("USER:one", "USER:one", "USER:two"):
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await arrive(grouped, name, "devs", sub="a1")
     assert len(await refusals(grouped)) == 2
 
@@ -197,7 +197,7 @@ async def test_a_name_that_was_made_by_hand_belongs_to_who_comes_by_it_first(gro
     await grouped.reopen()
     with pytest.raises(AuthenticationError):
         await arrive(grouped, DEV, sub="d2")
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await arrive(grouped, "USER:dev2", "devs", sub="d1")
     await arrive(grouped, DEV, sub="d1")
 
@@ -211,16 +211,16 @@ async def test_of_two_accounts_that_come_at_once_by_a_new_name_one_gets_it(group
 async def test_of_two_names_that_an_account_comes_by_at_once_it_gets_one(grouped: House) -> None:
     arriving = (arrive(grouped, each, "devs", sub="a1") for each in (ANNA, "USER:Anna"))
     came = await asyncio.gather(*arriving, return_exceptions=True)
-    assert [type(each) for each in came] == [type(None), NotAllowedError]
+    assert [type(each) for each in came] == [type(None), PermissionDeniedError]
     assert "USER:Anna" not in subjects(grouped)
 
 
 async def test_nobody_approves_their_own_request_under_a_second_name(grouped: House) -> None:
     await arrive(grouped, ANNA, "devs", sub="a1")
     waiting = await grouped.package(ANNA)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await arrive(grouped, "USER:Anna", "owners", sub="a1")
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await grouped.approve(waiting, "USER:Anna")
 
 

@@ -9,14 +9,20 @@ import pytest
 from house import CLIENT, DEV, OWNER, SECOND, House, listen, sha256
 from troubled_disk import Disk
 
-from sealyard.engine.tables import WORK
-from sealyard.jobs.bus import LARGE_JOB
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import ConflictError, NotAllowedError, StorageError, TransitionError, WorkerError
-from sealyard.model.events import TaskProgress
-from sealyard.model.jobs import Finished
+from sealyard.engine.tables import CHECKPOINTS
+from sealyard.jobs.bus import LARGE_JOB_BYTES
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import (
+    ConflictError,
+    InvalidTransitionError,
+    PermissionDeniedError,
+    StorageError,
+    WorkerError,
+)
+from sealyard.model.events import TaskProgressed
+from sealyard.model.jobs import JobFinished
 from sealyard.model.tasks import InputFile, ResultState, TaskKind, TaskStatus
-from sealyard.storage.documents import TinyDocuments
+from sealyard.storage.documents import TinyDocumentStore
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +49,7 @@ async def test_a_package_goes_all_the_way(house: House) -> None:
     assert done.result.file_name == f"gateway-{task.id}.se-1"
     assert house.artifacts.result_path(task.id).read_bytes() == b"a container"
     assert {each.status for each in done.subtasks} == {S.DONE}
-    assert house.engine.ledger.find(WORK, task.id) is None
+    assert house.engine.ledger.find(CHECKPOINTS, task.id) is None
     assert house.artifacts.works() == ()
     assert list(house.artifacts.stored_inputs()) == []
 
@@ -73,8 +79,8 @@ async def test_a_sealed_segment_is_durable_before_the_intent(house: House) -> No
     segments = (worker.seal(1), worker.seal(0))
     worker.intend()
     await house.until(lambda: worker.permitted)
-    on_disk = TinyDocuments.open(house.places.store, {}, write=False)
-    work = on_disk.get(WORK.name, worker.id)
+    on_disk = TinyDocumentStore.open(house.places.store, {}, write=False)
+    work = on_disk.get(CHECKPOINTS.name, worker.id)
     assert work is not None
     assert [each["index"] for each in work["sealed"]] == [1, 0]
     assert {each["sha256"] for each in work["sealed"]} == {each.sha256 for each in segments}
@@ -87,7 +93,7 @@ async def test_the_intent_is_durable_and_audited_before_the_key_may_be_used(hous
     permit = house.bus.permit
 
     async def looking(task_id: str, fence: int) -> None:
-        on_disk = TinyDocuments.open(house.places.store, {}, write=False)
+        on_disk = TinyDocumentStore.open(house.places.store, {}, write=False)
         seen.append(on_disk.get("tasks", task_id)["intent"])  # type: ignore[index]
         seen.append([each["change"] for each in on_disk.pending_audit()])
         await permit(task_id, fence)
@@ -107,7 +113,7 @@ async def test_progress_is_told(house: House) -> None:
     await asyncio.sleep(0)
     worker.beat(4, 16)
     event = await waiting
-    assert isinstance(event, TaskProgress)
+    assert isinstance(event, TaskProgressed)
     assert (event.task_id, event.bytes_done, event.bytes_total) == (worker.id, 4, 16)
     assert event.cursor == house.engine.events.cursor
     live = house.engine.views.task(DEV, worker.id).live
@@ -139,7 +145,7 @@ async def test_a_lost_worker_is_followed_by_another_with_what_was_recorded(house
     await house.until(lambda: again.permitted)
     again.finish()
     assert (await house.ended(worker.id)).status is S.DONE
-    used = [each.message for each in await house.audit(AuditChange.KEY_USED)]
+    used = [each.message for each in await house.audit(AuditAction.KEY_USED)]
     assert used == ["the signing key is used", "a signature that was lost is made again over the same bytes"]
 
 
@@ -157,7 +163,7 @@ async def test_a_second_attempt_never_signs_anything_else(house: House) -> None:
     over = await house.ended(worker.id)
     assert over.status is S.FAILED
     assert "will not sign twice" in over.reason
-    assert len(await house.audit(AuditChange.KEY_USED)) == 1
+    assert len(await house.audit(AuditAction.KEY_USED)) == 1
 
 
 async def test_the_third_lost_worker_fails_the_task(house: House) -> None:
@@ -179,13 +185,13 @@ async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
     worker = await house.worker(old.id)
     old.seal(0)
     old.intend(b"old")
-    house.bus._reports.put_nowait(Finished(task_id=old.id, fence=1, sha256="00" * 32, size=0))
+    house.bus._reports.put_nowait(JobFinished(task_id=old.id, fence=1, sha256="00" * 32, size=0))
     worker.intend(b"new")
     await house.until(lambda: worker.permitted)
     task = house.task(old.id)
     assert task.intent is not None
     assert task.intent.sha256 == sha256(b"new")
-    assert house.engine.ledger.find(WORK, old.id).sealed == ()  # type: ignore[union-attr]
+    assert house.engine.ledger.find(CHECKPOINTS, old.id).sealed == ()  # type: ignore[union-attr]
     assert (old.id, 1) not in house.bus.permits
     worker.finish()
     assert (await house.ended(old.id)).status is S.DONE
@@ -246,7 +252,7 @@ async def test_a_queued_task_is_cancelled_at_once(house: House) -> None:
     over = await house.cancel(task)
     assert (over.status, over.reason) == (S.CANCELLED, "Cancelled by USER:dev.")
     assert house.engine.views.task(DEV, task.id).live is None
-    with pytest.raises(TransitionError):
+    with pytest.raises(InvalidTransitionError):
         await house.cancel(task)
 
 
@@ -259,7 +265,7 @@ async def test_a_running_task_is_cancelled_when_its_worker_has_stopped(house: Ho
     worker.leave()
     over = await cancelling
     assert (over.status, over.reason) == (S.CANCELLED, "Cancelled by USER:owner.")
-    assert (await house.audit(AuditChange.CANCELLED))[-1].author == OWNER
+    assert (await house.audit(AuditAction.CANCELLED))[-1].author == OWNER
 
 
 async def test_a_worker_that_dies_of_being_stopped_ends_the_task_all_the_same(house: House) -> None:
@@ -291,7 +297,7 @@ async def test_a_task_cancelled_while_its_job_is_handed_over_is_stopped(house: H
 
 async def test_cancelling_is_for_the_requester_and_approvers(house: House) -> None:
     task = await house.package()
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.cancel(task, CLIENT)
     assert (await house.cancel(task, SECOND)).status is S.CANCELLED
 
@@ -376,8 +382,8 @@ async def test_a_small_job_is_not_stuck_behind_large_ones(house: House) -> None:
     large = await house.upload()
     path = house.artifacts.input_path(large.sha256)
     with path.open("r+b") as file:
-        file.truncate(LARGE_JOB)
-    file_of = InputFile(name="large.bin", size=LARGE_JOB, sha256=large.sha256)
+        file.truncate(LARGE_JOB_BYTES)
+    file_of = InputFile(name="large.bin", size=LARGE_JOB_BYTES, sha256=large.sha256)
     tasks = [await house.encryption(file=file_of) for _ in range(3)]
     await house.worker(tasks[0])
     small = await house.encryption(file=await house.upload(b"small"))
@@ -428,7 +434,7 @@ async def test_a_full_disk_loses_no_task_whichever_commit_meets_it(house: House,
         if act == worker.intend:
             await house.until(lambda: worker.permitted)
     assert (await house.ended(task)).status is S.DONE
-    assert len(await house.audit(AuditChange.KEY_USED)) == 1
+    assert len(await house.audit(AuditAction.KEY_USED)) == 1
 
 
 async def test_a_lease_that_could_not_be_stored_does_not_undo_what_came_between(house: House, disk: Disk) -> None:

@@ -10,10 +10,10 @@ from house import ADMIN, DEV, House
 from troubled_disk import Disk
 
 from sealyard.audit.reader import AuditReader
-from sealyard.audit.verify import verify
+from sealyard.audit.verify import verify_log
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter
-from sealyard.model.errors import InputError, NotAllowedError, StorageError, UsageError, WorkerError
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
+from sealyard.model.errors import InvalidInputError, PermissionDeniedError, StorageError, UsageError, WorkerError
 from sealyard.model.jobs import SignCheckpoint
 from sealyard.model.tasks import Task, TaskStatus
 
@@ -24,7 +24,7 @@ async def test_after_closing_a_checkpoint_covers_every_entry(house: House) -> No
     await house.done_package()
     written = len(await house.audit())
     await house.close()
-    report = verify(house.places.audit)
+    report = verify_log(house.places.audit)
     assert report.size == report.sealed_size == written
     assert report.origin == "sealyard/w1"
 
@@ -47,17 +47,17 @@ async def test_many_entries_are_sealed_at_once(house: House) -> None:
     sealed = [each for each in house.bus.asked if isinstance(each, SignCheckpoint)]
     draft = house.engine.ledger.draft()
     for _ in range(300):
-        draft.audit(DEV, AuditChange.FAILED, "TEST", "one of many")
+        draft.audit(DEV, AuditAction.FAILED, "TEST", "one of many")
     await draft.commit()
     await house.until(lambda: house.engine.auditing.sizes()[1] >= 300)
     assert len([each for each in house.bus.asked if isinstance(each, SignCheckpoint)]) == len(sealed) + 1
 
 
 async def test_a_refusal_is_in_the_log_before_it_is_answered(house: House) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.do(DEV, house.engine.administration.set_policy(DEV, house.engine.administration.policy()))
     entry = (await house.audit())[-1]
-    assert (entry.author, entry.change, entry.code) == (DEV, AuditChange.REFUSED, "not-allowed")
+    assert (entry.author, entry.change, entry.code) == (DEV, AuditAction.REFUSED, "not-allowed")
 
 
 async def test_what_a_killed_engine_did_not_move_is_moved_once(house: House) -> None:
@@ -71,7 +71,7 @@ async def test_what_a_killed_engine_did_not_move_is_moved_once(house: House) -> 
     await killed.reopen()
     assert await killed.audit() == written
     await killed.close()
-    report = verify(killed.places.audit)
+    report = verify_log(killed.places.audit)
     assert report.size == report.sealed_size == len(written)
 
 
@@ -108,10 +108,10 @@ async def test_a_worker_that_cannot_seal_leaves_it_to_the_next_start(house: Hous
     await house.package()
     written = len(await house.audit())
     await house.close()
-    assert verify(house.places.audit).unsealed > 0
+    assert verify_log(house.places.audit).unsealed > 0
     await house.open()
     await house.close()
-    assert verify(house.places.audit).sealed_size == written
+    assert verify_log(house.places.audit).sealed_size == written
 
 
 async def test_another_audit_key_is_noticed_at_the_start(house: House) -> None:
@@ -153,28 +153,28 @@ async def test_after_failed_commits_the_log_has_no_gap(house: House, disk: Disk)
     entries = await house.audit()
     assert [each.seq for each in entries] == list(range(len(entries)))
     await house.close()
-    report = verify(house.places.audit)
+    report = verify_log(house.places.audit)
     assert report.size == report.sealed_size >= len(entries)
 
 
 async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) -> None:
     draft = house.engine.ledger.draft()
-    draft.audit(DEV, AuditChange.FAILED, "TEST", "good")
-    draft.audit(DEV, AuditChange.FAILED, "TEST", "odd \udcff")
-    with pytest.raises(InputError):
+    draft.audit(DEV, AuditAction.FAILED, "TEST", "good")
+    draft.audit(DEV, AuditAction.FAILED, "TEST", "odd \udcff")
+    with pytest.raises(InvalidInputError):
         await draft.commit()
     await house.package()
     entries = await house.audit()
     assert [each.seq for each in entries] == list(range(len(entries)))
     assert not [each for each in entries if each.resource == "TEST"]
     await house.close()
-    assert verify(house.places.audit).sealed_size == len(entries)
+    assert verify_log(house.places.audit).sealed_size == len(entries)
 
 
 async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: House, disk: Disk) -> None:
     before = len(await house.audit())
     draft = house.engine.ledger.draft()
-    draft.audit(DEV, AuditChange.FAILED, "TEST", "at the last moment")
+    draft.audit(DEV, AuditAction.FAILED, "TEST", "at the last moment")
     disk.hold()
     committing = asyncio.create_task(draft.commit())
     await asyncio.sleep(0)
@@ -182,14 +182,14 @@ async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: Ho
     await house.until(lambda: all(each.done() for each in house.engine._loops))
     disk.go()
     await asyncio.gather(committing, closing)
-    assert verify(house.places.audit).sealed_size == before + 1
+    assert verify_log(house.places.audit).sealed_size == before + 1
 
 
 async def test_a_right_that_could_not_be_stored_is_not_given(house: House, disk: Disk) -> None:
     disk.fail(2)
     with pytest.raises(StorageError):
         await house.rule("USER:second", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.package("USER:second")
 
 
@@ -216,23 +216,23 @@ async def test_a_full_disk_between_two_frames_leaves_the_task_to_the_clock(house
 
 
 async def test_looking_at_the_log_wants_the_right(house: House) -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.engine.auditing.page(DEV, AuditFilter(), None, 10)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await house.engine.auditing.verify(DEV, None, None)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await anext(house.engine.auditing.export(DEV, "jsonl"))
 
 
 async def test_a_refused_export_and_a_refused_download_are_audited(house: House) -> None:
     task = await house.done_package()
     export = house.engine.walk(DEV, "AUDIT_LOG", house.engine.auditing.export(DEV, "jsonl"))
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await anext(export)
     download = house.engine.walk("USER:stranger", "TASK", house.engine.delivery.download("USER:stranger", task.id, 0))
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await anext(download)
-    refused = await house.audit(AuditChange.REFUSED)
+    refused = await house.audit(AuditAction.REFUSED)
     assert [(each.author, each.resource) for each in refused] == [(DEV, "AUDIT_LOG"), ("USER:stranger", "TASK")]
 
 

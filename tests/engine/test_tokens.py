@@ -9,22 +9,22 @@ import pytest
 from house import ADMIN, CLIENT, DEV, OWNER, House
 
 from sealyard.client.log import redact
-from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import AccessToken, IssuedToken, ShownToken, TokenRequest
-from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.audit import AuditAction
+from sealyard.model.credentials import AccessToken, IssuedToken, PresentedToken, TokenRequest
+from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, UsageError
 
 pytestmark = pytest.mark.anyio
 
 DAY = 24 * 3600
 
 
-async def issue(house: House, by: str = DEV, shown: ShownToken | None = None, **request: Any) -> IssuedToken:
+async def issue(house: House, by: str = DEV, shown: PresentedToken | None = None, **request: Any) -> IssuedToken:
     wanted = TokenRequest(**{"name": "laptop", **request})
     return await house.do(by, house.engine.tokens.create(by, wanted, shown))
 
 
-def ending(house: House, seconds: int, *, by_issuer: bool = False) -> ShownToken:
-    return ShownToken(expires_at=house.clock.now() + timedelta(seconds=seconds), by_issuer=by_issuer)
+def ending(house: House, seconds: int, *, by_issuer: bool = False) -> PresentedToken:
+    return PresentedToken(expires_at=house.clock.now() + timedelta(seconds=seconds), by_issuer=by_issuer)
 
 
 async def revoke(house: House, by: str, token: AccessToken) -> None:
@@ -103,7 +103,7 @@ async def test_a_revoked_token_stays_so_and_is_listed(house: House) -> None:
 
 async def test_nobody_makes_sees_or_revokes_tokens_of_others_without_the_right(house: House) -> None:
     issued = await issue(house, OWNER)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await issue(house, DEV, subject=OWNER)
     assert house.engine.tokens.seen_by(DEV) == ()
     with pytest.raises(NotFoundError) as hidden:
@@ -143,10 +143,10 @@ async def test_somebody_unknown_gets_no_token(house: House, subject: str) -> Non
 @pytest.mark.parametrize("who", [DEV, ADMIN])
 @pytest.mark.parametrize("named", [False, True])
 async def test_who_comes_by_an_issuer_makes_no_token_for_themselves(house: House, who: str, named: bool) -> None:
-    with pytest.raises(NotAllowedError, match="administrator"):
+    with pytest.raises(PermissionDeniedError, match="administrator"):
         await issue(house, who, ending(house, 300, by_issuer=True), seconds=60, subject=who if named else None)
     assert house.engine.tokens.seen_by(who) == ()
-    assert [each.author for each in await house.audit(AuditChange.REFUSED)] == [who]
+    assert [each.author for each in await house.audit(AuditAction.REFUSED)] == [who]
 
 
 async def test_an_administrator_who_comes_by_an_issuer_makes_tokens_for_others(house: House) -> None:
@@ -157,7 +157,7 @@ async def test_an_administrator_who_comes_by_an_issuer_makes_tokens_for_others(h
 
 async def test_a_token_makes_none_for_its_own_subject_that_outlives_it(house: House) -> None:
     shown = ending(house, DAY)
-    with pytest.raises(NotAllowedError, match=f"{shown.expires_at:%Y-%m-%d %H:%M:%S} UTC"):
+    with pytest.raises(PermissionDeniedError, match=f"{shown.expires_at:%Y-%m-%d %H:%M:%S} UTC"):
         await issue(house, DEV, shown, seconds=DAY + 1)
     assert house.engine.tokens.seen_by(DEV) == ()
     assert (await issue(house, DEV, shown, seconds=DAY)).token.expires_at == shown.expires_at
@@ -193,10 +193,10 @@ async def test_making_and_revoking_are_audited_without_the_secret(house: House) 
     issued = await issue(house, ADMIN, subject=DEV)
     await revoke(house, DEV, issued.token)
     made, ended = await house.audit(about=f"TOKEN:{issued.token.id}")
-    assert (made.author, made.change) == (ADMIN, AuditChange.CREATED)
+    assert (made.author, made.change) == (ADMIN, AuditAction.CREATED)
     assert made.new_value is not None
     assert made.new_value["subject"] == DEV
-    assert (ended.author, ended.change) == (DEV, AuditChange.DELETED)
+    assert (ended.author, ended.change) == (DEV, AuditAction.DELETED)
 
 
 async def test_the_secret_is_nowhere_on_the_disk_or_in_what_is_printed(house: House) -> None:

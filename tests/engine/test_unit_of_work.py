@@ -9,8 +9,8 @@ from house import DEV, OWNER, House
 from troubled_disk import Disk
 
 from sealyard.engine.tables import TASKS
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import InvariantError, StaleTaskError, StorageError, TransitionError
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import InvalidTransitionError, InvariantError, StaleTaskError, StorageError
 from sealyard.model.happenings import Cancelled, IntentRecorded, Withdrawn
 from sealyard.model.tasks import TaskStatus, Verdict
 
@@ -62,7 +62,7 @@ async def test_create_task_with_existing_id_raises(house: House) -> None:
 async def test_key_use_for_task_that_does_not_run_is_not_stored(house: House) -> None:
     task = await house.package()
     draft = house.engine.ledger.draft()
-    with pytest.raises(TransitionError):
+    with pytest.raises(InvalidTransitionError):
         draft.record_key_use(task.id, IntentRecorded(fence=0, sha256="cc" * 32))
 
 
@@ -87,10 +87,10 @@ async def test_cancel_of_finishing_task_raises_what_happened(house: House) -> No
     cancelling = asyncio.ensure_future(house.cancel(house.task(worker.id)))
     await house.until(lambda: worker.told_to_stop)
     worker.finish()
-    with pytest.raises(TransitionError, match=r"Cannot cancel task .*: it is DONE"):
+    with pytest.raises(InvalidTransitionError, match=r"Cannot cancel task .*: it is DONE"):
         await cancelling
     assert (await house.ended(worker.id)).status is S.DONE
-    assert not await house.audit(AuditChange.CANCELLED)
+    assert not await house.audit(AuditAction.CANCELLED)
 
 
 async def test_second_cancel_of_running_task_raises(house: House) -> None:
@@ -100,14 +100,14 @@ async def test_second_cancel_of_running_task_raises(house: House) -> None:
     await house.until(lambda: worker.told_to_stop)
     worker.leave()
     assert (await first).reason == f"Cancelled by {DEV}."
-    with pytest.raises(TransitionError, match=f"Cancelled by {DEV}"):
+    with pytest.raises(InvalidTransitionError, match=f"Cancelled by {DEV}"):
         await second
-    (entry,) = await house.audit(AuditChange.CANCELLED)
+    (entry,) = await house.audit(AuditAction.CANCELLED)
     assert entry.author == DEV
 
 
 async def test_decision_on_withdrawn_task_raises_what_happened(house: House) -> None:
     task = await house.package()
     await house.do(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
-    with pytest.raises(TransitionError, match=r"Cannot decide on task .*: it is CANCELLED .*wrong file"):
+    with pytest.raises(InvalidTransitionError, match=r"Cannot decide on task .*: it is CANCELLED .*wrong file"):
         await house.decide(task, OWNER, Verdict.APPROVED)

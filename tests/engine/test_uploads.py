@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from uploading import CONTENT, ID, left, sent, stored, upload
 
 from sealyard.engine import pouring
-from sealyard.engine.uploads import Uploads
+from sealyard.engine.uploads import UploadService
 from sealyard.model.errors import (
     ConflictError,
-    ConnectionLostError,
-    InputError,
+    InvalidInputError,
     NotFoundError,
+    ServerUnreachableError,
     StorageError,
     UsageError,
 )
 from sealyard.model.tasks import InputFile
-from sealyard.model.uploads import Upload
+from sealyard.model.uploads import UploadStatus
 from sealyard.storage.artifacts import FileArtifacts
 
 pytestmark = pytest.mark.anyio
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.anyio
 
 async def test_an_upload_becomes_an_input_by_its_id(house: House) -> None:
     begun = await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT).upper())
-    assert begun == Upload(id=ID, name="firmware.bin", size=len(CONTENT))
+    assert begun == UploadStatus(id=ID, name="firmware.bin", size=len(CONTENT))
     whole = await house.engine.uploads.receive(DEV, ID, 0, sent([CONTENT]))
-    assert whole == Upload(
+    assert whole == UploadStatus(
         id=ID,
         name="firmware.bin",
         size=len(CONTENT),
@@ -95,8 +95,8 @@ def test_any_cuts_and_breaks_give_the_same_content(
     breaks: set[int],
     batch: int,
 ) -> None:
-    monkeypatch.setattr(pouring, "BATCH", batch)
-    monkeypatch.setattr(pouring, "SYNC", 1000)
+    monkeypatch.setattr(pouring, "BATCH_BYTES", batch)
+    monkeypatch.setattr(pouring, "SYNC_INTERVAL_BYTES", 1000)
     content = b"".join(pieces)
 
     async def story() -> None:
@@ -113,7 +113,7 @@ def test_any_cuts_and_breaks_give_the_same_content(
             if end == len(pieces):
                 await uploads.receive(ADMIN, ID, offset, sent(pieces[begin:]))
                 break
-            with pytest.raises(ConnectionLostError):
+            with pytest.raises(ServerUnreachableError):
                 await uploads.receive(ADMIN, ID, offset, sent(pieces[begin:end], broken=True))
         assert uploads.state(ADMIN, ID).sha256 == sha256(content)
         assert house.artifacts.input_path(sha256(content)).read_bytes() == content
@@ -130,7 +130,7 @@ def _between(breaks: set[int], last: int) -> list[tuple[int, int]]:
 async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: House) -> None:
     uploads = house.engine.uploads
     await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
-    with pytest.raises(ConnectionLostError):
+    with pytest.raises(ServerUnreachableError):
         await uploads.receive(DEV, ID, 0, sent([CONTENT[:1000]], broken=True))
     assert uploads.state(DEV, ID).offset == 1000
 
@@ -183,7 +183,7 @@ async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> N
 async def test_another_digest_leaves_nothing_behind(house: House, size: int | None) -> None:
     uploads = house.engine.uploads
     await uploads.begin(DEV, ID, "firmware.bin", size, "0" * 64)
-    with pytest.raises(InputError, match="not what was expected"):
+    with pytest.raises(InvalidInputError, match="not what was expected"):
         await uploads.receive(DEV, ID, 0, sent([CONTENT]))
     assert (stored(house), left(house)) == ([], [])
     with pytest.raises(NotFoundError):
@@ -195,19 +195,19 @@ async def test_another_digest_leaves_nothing_behind(house: House, size: int | No
 async def test_too_many_bytes_leave_nothing_behind(
     house: House, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pouring, "BATCH", 1)
+    monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
     await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
-    with pytest.raises(InputError, match="longer"):
+    with pytest.raises(InvalidInputError, match="longer"):
         await house.engine.uploads.receive(DEV, ID, 0, sent(pieces))
     assert (stored(house), left(house)) == ([], [])
 
 
 async def test_no_bytes_leave_nothing_behind(house: House) -> None:
     uploads = house.engine.uploads
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InvalidInputError, match="empty"):
         await uploads.begin(DEV, ID, "firmware.bin", 0)
     one_shot = await uploads.begin(DEV, None, "firmware.bin", None)
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InvalidInputError, match="empty"):
         await uploads.receive(DEV, one_shot.id, 0, sent([]))
     assert (stored(house), left(house)) == ([], [])
 
@@ -248,7 +248,7 @@ async def test_what_does_not_fit_on_the_disk_is_refused_at_once(house: House) ->
 async def test_chunks_are_received_on_a_loop_of_their_own(house: House) -> None:
     """The engine's loop stands still meanwhile, and nothing hangs."""
     begun = await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
-    outcome: list[Upload] = []
+    outcome: list[UploadStatus] = []
 
     def serve() -> None:
         outcome.append(asyncio.run(house.engine.uploads.receive(DEV, begun.id, 0, sent([CONTENT]))))
@@ -284,7 +284,7 @@ async def test_an_upload_that_nobody_could_adopt_is_adopted_when_asked_again(
     def refuse(*_: object) -> None:
         raise StorageError("The disk is full.")
 
-    uploads: Uploads = house.engine.uploads
+    uploads: UploadService = house.engine.uploads
     await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
     with monkeypatch.context() as full:
         full.setattr(FileArtifacts, "adopt", refuse)

@@ -10,7 +10,7 @@ from house import DEV, OWNER, House, sha256
 from uploading import CONTENT, ID, left, sent, stored, upload
 
 from sealyard.engine import pouring
-from sealyard.model.errors import ConflictError, InputError, NotFoundError
+from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, Verdict
 
@@ -51,7 +51,7 @@ async def test_content_of_a_task_that_ended_makes_no_other_task(house: House) ->
     assert stored(house) == [sha256(CONTENT)]
     await house.decide(another, OWNER, Verdict.REJECTED, "no")
     assert stored(house) == []
-    with pytest.raises(InputError, match="not stored any more"):
+    with pytest.raises(InvalidInputError, match="not stored any more"):
         await package(house, ID)
 
 
@@ -132,7 +132,7 @@ async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(hous
 async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pouring, "BATCH", 1)
+    monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
     uploads = house.engine.uploads
     await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
     go_on = asyncio.Event()

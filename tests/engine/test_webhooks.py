@@ -12,34 +12,34 @@ from fake_clock import START
 from house import ADMIN, DEV, OWNER, SECOND, House
 from troubled_disk import Disk
 
-from sealyard.engine.hook_outbox import secret_of
-from sealyard.engine.sealed_secrets import SealedSecrets
-from sealyard.engine.tables import HOOKS, NOTICES, Notice
+from sealyard.engine.hook_outbox import secret_context
+from sealyard.engine.sealed_secrets import SecretBox
+from sealyard.engine.tables import OUTBOX, WEBHOOKS, OutboxMessage
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import NotAllowedError, NotFoundError, StorageError, UsageError
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, StorageError, UsageError
 from sealyard.model.tasks import TaskStatus, Verdict
-from sealyard.model.webhooks import HookEvent, NewWebhook, WebhookRequest
+from sealyard.model.webhooks import IssuedWebhook, WebhookEvent, WebhookRequest
 
 pytestmark = pytest.mark.anyio
 
 URL = "https://hooks.example.org/T0/path-that-is-a-secret"
 
 
-async def added(house: House, *events: HookEvent, url: str = URL, by: str = ADMIN) -> NewWebhook:
+async def added(house: House, *events: WebhookEvent, url: str = URL, by: str = ADMIN) -> IssuedWebhook:
     request = WebhookRequest(url=url, events=events)
     return await house.do(by, house.engine.webhooks.add(by, request))
 
 
-def kept(house: House, hook: NewWebhook) -> list[Notice]:
+def kept(house: House, hook: IssuedWebhook) -> list[OutboxMessage]:
     return house.engine.hook_outbox.waiting(hook.webhook.id)
 
 
-def told(house: House, hook: NewWebhook) -> list[HookEvent | None]:
+def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
     return [each.change.news for each in kept(house, hook)]
 
 
-async def first(house: House, hook: NewWebhook) -> Notice:
+async def first(house: House, hook: IssuedWebhook) -> OutboxMessage:
     due = await house.engine.hook_outbox.due(hook.webhook.id)
     assert due is not None
     return due.notice
@@ -51,18 +51,18 @@ async def first(house: House, hook: NewWebhook) -> Notice:
 async def test_a_webhook_is_told_of_all_that_happens_to_a_task_in_order(house: House) -> None:
     hook = await added(house)
     task = await house.done_package()
-    events = [HookEvent.TASK_WAITING, HookEvent.TASK_APPROVED, HookEvent.TASK_DONE]
+    events = [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED, WebhookEvent.TASK_DONE]
     assert told(house, hook) == events
     assert {each.change.task_id for each in kept(house, hook)} == {task.id}
     cursors = [each.change.cursor for each in kept(house, hook)]
     assert cursors == sorted(cursors)
     await house.later(hours=24 * 365)
-    await house.until(lambda: told(house, hook) == [*events, HookEvent.RESULT_GONE])
+    await house.until(lambda: told(house, hook) == [*events, WebhookEvent.RESULT_GONE])
 
 
 async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: House) -> None:
     await empty.settle(approvals=2)
-    hook = await added(empty, HookEvent.TASK_APPROVED)
+    hook = await added(empty, WebhookEvent.TASK_APPROVED)
     task = await empty.package()
     await empty.approve(task, OWNER)
     await empty.approve(task, SECOND)
@@ -74,16 +74,16 @@ async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: 
 
 
 async def test_only_the_events_that_were_asked_for_are_kept(house: House) -> None:
-    rejections, ends = await added(house, HookEvent.TASK_REJECTED), await added(house, HookEvent.TASK_CANCELLED)
+    rejections, ends = await added(house, WebhookEvent.TASK_REJECTED), await added(house, WebhookEvent.TASK_CANCELLED)
     await house.decide(await house.package(), OWNER, Verdict.REJECTED, "no")
     await house.cancel(await house.package())
-    assert told(house, rejections) == [HookEvent.TASK_REJECTED]
-    assert told(house, ends) == [HookEvent.TASK_CANCELLED]
+    assert told(house, rejections) == [WebhookEvent.TASK_REJECTED]
+    assert told(house, ends) == [WebhookEvent.TASK_CANCELLED]
 
 
 async def test_without_a_webhook_nothing_is_written(house: House) -> None:
     await house.done_package()
-    assert house.engine.store.count(NOTICES.name) == 0
+    assert house.engine.store.count(OUTBOX.name) == 0
     assert not house.places.secrets_key.exists()
 
 
@@ -97,8 +97,8 @@ async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: Hous
 async def test_more_is_kept_than_the_events_of_those_who_catch_up(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard.storage.outbox.EVENTS_KEPT", 3)
-    hook = await added(house, HookEvent.TASK_WAITING)
+    monkeypatch.setattr("sealyard.storage.outbox.MAX_EVENTS", 3)
+    hook = await added(house, WebhookEvent.TASK_WAITING)
     tasks = [await house.package() for _ in range(6)]
     await house.reopen()
     assert len(house.engine.store.recent_events()) == 3
@@ -112,13 +112,13 @@ async def test_what_waits_outlives_a_compaction_and_a_kill(house: House) -> None
     await house.approve(task)
     other = await house.killed()
     await other.open()
-    assert told(other, hook) == [HookEvent.TASK_WAITING, HookEvent.TASK_APPROVED]
+    assert told(other, hook) == [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED]
     assert (await first(other, hook)).change.task_id == task.id
     await other.close()
 
 
 async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) -> None:
-    hook = await added(house, HookEvent.TASK_CANCELLED)
+    hook = await added(house, WebhookEvent.TASK_CANCELLED)
     task = await house.package()
     disk.fail()
     with pytest.raises(StorageError):
@@ -127,7 +127,7 @@ async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) ->
 
 
 async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) -> None:
-    hook = await added(house, HookEvent.TASK_CANCELLED)
+    hook = await added(house, WebhookEvent.TASK_CANCELLED)
     task = await house.package()
     waiting = house.engine.hook_outbox.due(hook.webhook.id)
     disk.hold()
@@ -153,9 +153,9 @@ async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
     assert hook.secret.startswith("whsec_")
     raw = base64.b64decode(hook.secret.removeprefix("whsec_"), validate=True)
     assert len(raw) == 32
-    stored = house.engine.ledger.find(HOOKS, hook.webhook.id)
+    stored = house.engine.ledger.find(WEBHOOKS, hook.webhook.id)
     assert stored is not None
-    assert SealedSecrets(house.places.secrets_key).open(stored.secret, secret_of(hook.webhook.id)) == raw
+    assert SecretBox(house.places.secrets_key).open(stored.secret, secret_context(hook.webhook.id)) == raw
     due_secrets = repr(hook) + repr(house.engine.webhooks.all(ADMIN))
     assert hook.secret not in due_secrets
     await house.close()
@@ -174,12 +174,12 @@ async def test_what_is_due_does_not_print_its_secret(house: House) -> None:
 
 
 async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_path(house: House) -> None:
-    hook = await added(house, HookEvent.TASK_DONE)
+    hook = await added(house, WebhookEvent.TASK_DONE)
     await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
     entries = await house.audit(about=f"WEBHOOK:{hook.webhook.id}")
     assert [(each.author, each.change) for each in entries] == [
-        (ADMIN, AuditChange.CREATED),
-        (ADMIN, AuditChange.DELETED),
+        (ADMIN, AuditAction.CREATED),
+        (ADMIN, AuditAction.DELETED),
     ]
     assert entries[0].new_value == {"origin": "https://hooks.example.org", "events": ["task.done"]}
     text = json.dumps([str(each) for each in entries])
@@ -194,12 +194,12 @@ async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: Hou
     hook = await added(house)
     webhooks = house.engine.webhooks
     for look in (lambda: webhooks.all(DEV), lambda: webhooks.dead_letters(DEV, hook.webhook.id)):
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             look()
     for change in (webhooks.remove(DEV, hook.webhook.id), webhooks.redeliver(DEV, "x")):
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await house.do(DEV, change)
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await added(house, by=DEV)
     await house.rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
     house.clock.move(seconds=1)
@@ -259,12 +259,12 @@ async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: Hous
     await outbox.failed(notice, "no", 0.0)
     await outbox.given_up(await first(house, hook), "It answered 410.")
     (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
-    assert (letter.event, letter.task_id, letter.attempts) == (HookEvent.TASK_WAITING, task.id, 2)
+    assert (letter.event, letter.task_id, letter.attempts) == (WebhookEvent.TASK_WAITING, task.id, 2)
     assert (letter.error, letter.cursor, letter.given_up_at) == ("It answered 410.", notice.change.cursor, START)
     (seen,) = house.engine.webhooks.all(ADMIN)
     assert (seen.waiting, seen.dead_letters, seen.failing) == (1, 1, "It answered 410.")
-    assert (await first(house, hook)).change.news is HookEvent.TASK_APPROVED
-    (entry,) = await house.audit(AuditChange.FAILED, f"WEBHOOK:{hook.webhook.id}")
+    assert (await first(house, hook)).change.news is WebhookEvent.TASK_APPROVED
+    (entry,) = await house.audit(AuditAction.FAILED, f"WEBHOOK:{hook.webhook.id}")
     assert letter.task_id in entry.message
 
 
@@ -276,7 +276,7 @@ async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: H
     await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
     assert house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id) == ()
     assert await first(house, hook) == notice
-    (entry,) = await house.audit(AuditChange.RENEWED, f"WEBHOOK:{hook.webhook.id}")
+    (entry,) = await house.audit(AuditAction.RENEWED, f"WEBHOOK:{hook.webhook.id}")
     assert entry.author == ADMIN
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from house import DEV, House
 
-from sealyard.model.errors import ConnectionLostError
-from sealyard.model.uploads import Upload
+from sealyard.model.errors import ServerUnreachableError
+from sealyard.model.uploads import UploadStatus
 
 ID = "an-upload-of-mine"
 CONTENT = bytes(range(256)) * 256
@@ -18,10 +18,10 @@ async def sent(pieces: Iterable[bytes], *, broken: bool = False) -> AsyncIterato
     for each in pieces:
         yield each
     if broken:
-        raise ConnectionLostError("The body broke off.")
+        raise ServerUnreachableError("The body broke off.")
 
 
-async def upload(house: House, content: bytes = CONTENT, *, by: str = DEV, upload_id: str = ID) -> Upload:
+async def upload(house: House, content: bytes = CONTENT, *, by: str = DEV, upload_id: str = ID) -> UploadStatus:
     uploads = house.engine.uploads
     await uploads.begin(by, upload_id, "firmware.bin", len(content))
     return await uploads.receive(by, upload_id, 0, sent([content]))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from programs import require
 
-from sealyard.audit.checkpoint import note_text, signed_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.audit.log import AuditLog
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 
 pytestmark = pytest.mark.interop
 
@@ -41,11 +41,11 @@ def folder(tmp_path: Path, openssl: str) -> Path:
     log.pin_key(run(openssl, "pkey", "-in", str(secret), "-pubout").encode())
     write(log, SIZE)
     checkpoint = log.checkpoint("sealyard/interop")
-    (tmp_path / "text").write_bytes(note_text(checkpoint))
+    (tmp_path / "text").write_bytes(checkpoint_body(checkpoint))
     run(openssl, "pkeyutl", "-sign", "-inkey", str(secret), "-rawin", "-in", str(tmp_path / "text"),
         "-out", str(tmp_path / "signature"))  # fmt: skip
     public_key = (log.folder / "audit-key.pem").read_bytes()
-    log.add_checkpoint(signed_note(checkpoint, public_key, (tmp_path / "signature").read_bytes()))
+    log.add_checkpoint(format_note(checkpoint, public_key, (tmp_path / "signature").read_bytes()))
     write(log, 2)
     return log.folder
 
@@ -56,7 +56,7 @@ def write(log: AuditLog, count: int) -> None:
             log.draft(
                 timestamp=datetime(2026, 11, 23, tzinfo=UTC),
                 author="USER:anna",
-                change=AuditChange.CREATED,
+                change=AuditAction.CREATED,
                 resource=f"TASK:{number}",
                 message="Grüße\n\x1b[31m",
             )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from programs import require
 
-from sealyard.keys.local import LocalKeys
-from sealyard.model.algorithms import KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.errors import KeyRefusedError
+from sealyard.keys.local import LocalKeyProvider
+from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyInfo
 
 pytestmark = pytest.mark.interop
@@ -21,9 +21,9 @@ RSA_2048 = ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
 P256 = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 ED25519 = ("-algorithm", "ED25519")
 KEYS = [
-    (KeyKind.RSA_2048, RSA_2048, SigningAlgorithm.SHA256_PKCS_V15_2048),
-    (KeyKind.EC_P256, P256, SigningAlgorithm.SHA256_ECDSA),
-    (KeyKind.ED25519, ED25519, SigningAlgorithm.ED25519),
+    (KeyType.RSA_2048, RSA_2048, SigningAlgorithm.SHA256_PKCS_V15_2048),
+    (KeyType.EC_P256, P256, SigningAlgorithm.SHA256_ECDSA),
+    (KeyType.ED25519, ED25519, SigningAlgorithm.ED25519),
 ]
 
 
@@ -38,8 +38,8 @@ def openssl() -> str:
     return require("openssl")
 
 
-def take(folder: Path, path: Path, kind: KeyKind, password: str | None, certificate: Path | None = None) -> KeyInfo:
-    keys = LocalKeys(folder / "keys", bytes(32))
+def take(folder: Path, path: Path, kind: KeyType, password: str | None, certificate: Path | None = None) -> KeyInfo:
+    keys = LocalKeyProvider(folder / "keys", bytes(32))
     return asyncio.run(keys.import_key("brought", path, kind, KeyPurpose.DATA, password, certificate))
 
 
@@ -48,7 +48,7 @@ def take(folder: Path, path: Path, kind: KeyKind, password: str | None, certific
 def test_a_pem_key_of_openssl_signs_what_openssl_verifies(
     openssl: str,
     tmp_path: Path,
-    kind: KeyKind,
+    kind: KeyType,
     options: tuple[str, ...],
     algorithm: SigningAlgorithm,
     password: str | None,
@@ -56,11 +56,11 @@ def test_a_pem_key_of_openssl_signs_what_openssl_verifies(
     encrypted = ("-aes256", "-pass", f"pass:{password}") if password else ()
     run(openssl, "genpkey", *options, *encrypted, "-out", str(tmp_path / "key"))
     info = take(tmp_path, tmp_path / "key", kind, password)
-    signer = asyncio.run(LocalKeys(tmp_path / "keys", bytes(32)).signer("brought", 1, algorithm))
+    signer = asyncio.run(LocalKeyProvider(tmp_path / "keys", bytes(32)).signer("brought", 1, algorithm))
     (tmp_path / "message").write_bytes(b"message")
     (tmp_path / "signature").write_bytes(asyncio.run(signer.sign(b"message")))
     (tmp_path / "public").write_text(info.current.public_key or "")
-    digest = () if kind is KeyKind.ED25519 else ("-digest", "sha256")
+    digest = () if kind is KeyType.ED25519 else ("-digest", "sha256")
     run(openssl, "pkeyutl", "-verify", "-pubin", "-inkey", str(tmp_path / "public"), "-rawin", *digest,
         "-in", str(tmp_path / "message"), "-sigfile", str(tmp_path / "signature"))  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_a_pem_key_of_openssl_signs_what_openssl_verifies(
 @pytest.mark.parametrize(("kind", "options", "algorithm"), KEYS)
 @pytest.mark.parametrize("bundled", [True, False])
 def test_a_certificate_of_openssl_comes_with_its_key(
-    openssl: str, tmp_path: Path, kind: KeyKind, options: tuple[str, ...], algorithm: SigningAlgorithm, bundled: bool
+    openssl: str, tmp_path: Path, kind: KeyType, options: tuple[str, ...], algorithm: SigningAlgorithm, bundled: bool
 ) -> None:
     key, certificate, bundle = (str(tmp_path / name) for name in ("key", "crt", "p12"))
     run(openssl, "genpkey", *options, "-out", key)
@@ -83,8 +83,8 @@ def test_a_certificate_of_openssl_comes_with_its_key(
 
 def test_a_key_on_another_curve_is_refused(openssl: str, tmp_path: Path) -> None:
     run(openssl, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521", "-out", str(tmp_path / "other"))
-    with pytest.raises(KeyRefusedError):
-        take(tmp_path, tmp_path / "other", KeyKind.EC_P256, None)
+    with pytest.raises(InvalidKeyError):
+        take(tmp_path, tmp_path / "other", KeyType.EC_P256, None)
     run(openssl, "genpkey", "-algorithm", "X25519", "-out", str(tmp_path / "x25519"))
-    with pytest.raises(KeyRefusedError):
-        take(tmp_path, tmp_path / "x25519", KeyKind.ED25519, None)
+    with pytest.raises(InvalidKeyError):
+        take(tmp_path, tmp_path / "x25519", KeyType.ED25519, None)

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509 import load_pem_x509_certificate
 from programs import require
 
-from sealyard.containers.format import PackageShape
-from sealyard.containers.registry import container_format
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS, SigningInput, container_input
-from sealyard.crypto.certificates import self_signed_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.containers.format import PackageLayout
+from sealyard.containers.registry import get_format
+from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS, SigningInput, signing_input
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 
 pytestmark = pytest.mark.interop
 
@@ -51,11 +51,11 @@ ED25519_NUMBER = 7
 
 
 @cache
-def private_key(kind: KeyKind) -> PrivateKey:
+def private_key(kind: KeyType) -> PrivateKey:
     match kind:
-        case KeyKind.EC_P256:
+        case KeyType.EC_P256:
             return ec.generate_private_key(ec.SECP256R1())
-        case KeyKind.ED25519:
+        case KeyType.ED25519:
             return ed25519.Ed25519PrivateKey.generate()
         case _:
             return rsa.generate_private_key(65537, int(kind.removeprefix("RSA_")))
@@ -69,19 +69,19 @@ def make(
     folder: Path,
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
-    kind: KeyKind,
+    kind: KeyType,
     metadata: Sequence[tuple[str, bytes]] = METADATA,
 ) -> Path:
     """A container and ``certificate.pem`` beside it, signed the way a worker does."""
-    shape = PackageShape(
+    shape = PackageLayout(
         encryption=encryption,
         signing=signing,
         signing_key_kind=kind,
         firmware=tuple((f"fw-{index}", len(data)) for index, data in enumerate(FIRMWARE)),
         metadata=tuple((name, len(data)) for name, data in metadata),
     )
-    packing, key = container_format("se-1"), private_key(kind)
-    cipher = RawContentCipher(encryption, content_key(encryption))
+    packing, key = get_format("se-1"), private_key(kind)
+    cipher = AesCipher(encryption, content_key(encryption))
     path = folder / "container"
     with path.open("w+b") as target:
         segments = [
@@ -90,9 +90,9 @@ def make(
         ]
         header = packing.header(shape, segments, metadata)
         prehashed = SIGNATURES[signing].input is SigningInput.SHA256_DIGEST
-        signature = sign(key, signing, container_input(signing, header), prehashed=prehashed)
+        signature = sign(key, signing, signing_input(signing, header), prehashed=prehashed)
         packing.finish(shape, target, header, signature)
-    (folder / "certificate.pem").write_bytes(self_signed_certificate(key, "interop", datetime.now(UTC)))
+    (folder / "certificate.pem").write_bytes(create_self_signed(key, "interop", datetime.now(UTC)))
     return path
 
 
@@ -156,14 +156,14 @@ def open_as_a_stranger(folder: Path, encryption: EncryptionAlgorithm) -> None:
 
 @pytest.mark.parametrize("encryption", EncryptionAlgorithm)
 def test_every_cipher_opens_with_openssl(tmp_path: Path, encryption: EncryptionAlgorithm) -> None:
-    make(tmp_path, encryption, SigningAlgorithm.ECC_NIST_P256, KeyKind.EC_P256)
+    make(tmp_path, encryption, SigningAlgorithm.ECC_NIST_P256, KeyType.EC_P256)
     open_as_a_stranger(tmp_path, encryption)
 
 
 @pytest.mark.parametrize(
     ("signing", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
-def test_every_signature_verifies_with_openssl(tmp_path: Path, signing: SigningAlgorithm, kind: KeyKind) -> None:
+def test_every_signature_verifies_with_openssl(tmp_path: Path, signing: SigningAlgorithm, kind: KeyType) -> None:
     make(tmp_path, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, signing, kind)
     open_as_a_stranger(tmp_path, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     _, number, _ = split(tmp_path / "container")
@@ -173,7 +173,7 @@ def test_every_signature_verifies_with_openssl(tmp_path: Path, signing: SigningA
 
 
 def test_a_certificate_of_ours_satisfies_openssl(tmp_path: Path) -> None:
-    make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
+    make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyType.ED25519)
     openssl(tmp_path, "verify", "-x509_strict", "-partial_chain", "-trusted", "certificate.pem", "certificate.pem")
     certificate = load_pem_x509_certificate((tmp_path / "certificate.pem").read_bytes())
     assert "interop" in certificate.subject.rfc4514_string()
@@ -181,7 +181,7 @@ def test_a_certificate_of_ours_satisfies_openssl(tmp_path: Path) -> None:
 
 def test_gnu_tar_lists_and_unpacks_several_metadata_files(tmp_path: Path) -> None:
     tar = require("tar")
-    make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
+    make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyType.ED25519)
     split(tmp_path / "container")
     listed = subprocess.check_output([tar, "-tvf", "metadata", "--numeric-owner", "--utc"], cwd=tmp_path, text=True)
     fields = [line.split() for line in listed.splitlines()]
@@ -195,7 +195,7 @@ def test_gnu_tar_lists_and_unpacks_several_metadata_files(tmp_path: Path) -> Non
 
 def test_gnu_tar_writes_the_same_bundle(tmp_path: Path) -> None:
     tar = require("tar")
-    make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
+    make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyType.ED25519)
     split(tmp_path / "container")
     subprocess.run([tar, "-xf", "metadata"], cwd=tmp_path, check=True)
     form = ["--format=ustar", "--mode=0644", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "-b1"]
@@ -208,7 +208,7 @@ def test_one_metadata_file_lies_in_the_header_as_it_is(tmp_path: Path) -> None:
         tmp_path,
         EncryptionAlgorithm.AES128_CTR_NO_PAD,
         SigningAlgorithm.ED25519,
-        KeyKind.ED25519,
+        KeyType.ED25519,
         metadata=(("one.json", b'{"version": 7}'),),
     )
     split(tmp_path / "container")
@@ -216,7 +216,7 @@ def test_one_metadata_file_lies_in_the_header_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_sha256_of_the_whole_container_is_what_verify_reports(tmp_path: Path) -> None:
-    path = make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyKind.ED25519)
+    path = make(tmp_path, EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519, KeyType.ED25519)
     with path.open("rb") as source:
-        found = container_format("se-1").verify(source, (tmp_path / "certificate.pem").read_bytes())
+        found = get_format("se-1").verify(source, (tmp_path / "certificate.pem").read_bytes())
     assert subprocess.check_output([require("sha256sum"), path], text=True).split()[0] == found.sha256

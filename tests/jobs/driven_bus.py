@@ -15,12 +15,21 @@ from worker_house import NOW, House
 
 from sealyard.jobs.bus import Report
 from sealyard.jobs.pipes import PipeBus
-from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Stopped, Unlock, WorkerLost
+from sealyard.model.jobs import (
+    Heartbeat,
+    Job,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    OpenKeyStore,
+    SigningPermissionRequested,
+    WorkerLost,
+)
 
 T = TypeVar("T")
 
 WAIT_SECONDS = 30.0
-END = Finished | Broken | Stopped | WorkerLost
+END = JobFinished | JobFailed | JobStopped | WorkerLost
 
 
 class StillClock:
@@ -58,17 +67,19 @@ class Driven:
     async def ended(self) -> END:
         """Gives every leave that is asked for, until some job ends."""
         while True:
-            report: IntentAsked | END = await self.next(IntentAsked, Finished, Broken, Stopped, WorkerLost)
-            if not isinstance(report, IntentAsked):
+            report: SigningPermissionRequested | END = await self.next(
+                SigningPermissionRequested, JobFinished, JobFailed, JobStopped, WorkerLost
+            )
+            if not isinstance(report, SigningPermissionRequested):
                 return report
             await self.bus.permit(report.task_id, report.fence)
 
     async def first_beat(self) -> None:
-        await self.next(Beat)
+        await self.next(Heartbeat)
 
 
 @asynccontextmanager
-async def driven(house: House, *, unlock: Unlock | None = None, workers: int = 2) -> AsyncIterator[Driven]:
+async def driven(house: House, *, unlock: OpenKeyStore | None = None, workers: int = 2) -> AsyncIterator[Driven]:
     bus = PipeBus(unlock or house.unlock, house.places.worker_log, StillClock(), workers)
     try:
         yield Driven(bus)

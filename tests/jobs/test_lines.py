@@ -7,64 +7,64 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.jobs.lines import from_worker, line, to_worker
-from sealyard.model.errors import ErrorValue, InputError
+from sealyard.jobs.lines import decode_report, decode_request, encode_line
+from sealyard.model.errors import ErrorInfo, InvalidInputError
 from sealyard.model.jobs import (
-    Answer,
-    Ask,
-    Beat,
-    Broken,
     ExportKey,
     FromWorker,
-    IntentAsked,
-    Permit,
+    Heartbeat,
+    JobFailed,
+    KeyRequest,
+    KeyResponse,
+    OpenKeyStore,
     RotateKey,
-    Stop,
+    SigningPermissionRequested,
+    SigningPermitted,
+    StopJob,
     ToWorker,
-    Unlock,
 )
 
 TEXT = st.text()
 NUMBER = st.integers(0, 2**63 - 1)
-ERRORS = st.builds(ErrorValue, code=TEXT, message=TEXT, advice=TEXT)
+ERRORS = st.builds(ErrorInfo, code=TEXT, message=TEXT, advice=TEXT)
 UP = st.one_of(
-    st.builds(Beat, task_id=TEXT, fence=NUMBER, done=NUMBER, total=NUMBER),
-    st.builds(IntentAsked, task_id=TEXT, fence=NUMBER, sha256=TEXT, header=st.none() | TEXT),
-    st.builds(Broken, task_id=TEXT, fence=NUMBER, error=ERRORS),
-    st.builds(Answer, number=NUMBER, text=st.none() | TEXT, error=st.none() | ERRORS),
+    st.builds(Heartbeat, task_id=TEXT, fence=NUMBER, done=NUMBER, total=NUMBER),
+    st.builds(SigningPermissionRequested, task_id=TEXT, fence=NUMBER, sha256=TEXT, header=st.none() | TEXT),
+    st.builds(JobFailed, task_id=TEXT, fence=NUMBER, error=ERRORS),
+    st.builds(KeyResponse, number=NUMBER, text=st.none() | TEXT, error=st.none() | ERRORS),
 )
 QUESTIONS = st.builds(RotateKey, uri=TEXT) | st.builds(ExportKey, uri=TEXT, version=NUMBER, path=TEXT)
 DOWN = st.one_of(
-    st.builds(Unlock, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
-    st.builds(Permit, task_id=TEXT, fence=NUMBER),
-    st.builds(Stop, task_id=TEXT),
-    st.builds(Ask, number=NUMBER, question=QUESTIONS),
+    st.builds(OpenKeyStore, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
+    st.builds(SigningPermitted, task_id=TEXT, fence=NUMBER),
+    st.builds(StopJob, task_id=TEXT),
+    st.builds(KeyRequest, number=NUMBER, question=QUESTIONS),
 )
 
 
 @given(UP)
 def test_what_a_worker_says_is_one_line_and_comes_back_the_same(message: FromWorker) -> None:
-    text = line(message)
+    text = encode_line(message)
     assert text.index(b"\n") == len(text) - 1
-    assert from_worker.decode(text) == message
+    assert decode_report.decode(text) == message
 
 
 @given(DOWN)
 def test_what_an_engine_says_is_one_line_and_comes_back_the_same(message: ToWorker) -> None:
-    text = line(message)
+    text = encode_line(message)
     assert text.index(b"\n") == len(text) - 1
-    assert to_worker.decode(text) == message
+    assert decode_request.decode(text) == message
 
 
 @given(st.lists(UP))
 def test_messages_one_after_another_stay_apart(messages: list[FromWorker]) -> None:
-    together = b"".join(map(line, messages))
-    assert [from_worker.decode(each) for each in together.splitlines()] == messages
+    together = b"".join(map(encode_line, messages))
+    assert [decode_report.decode(each) for each in together.splitlines()] == messages
 
 
-@given(st.binary() | UP.map(lambda message: line(message)[:-2]))
+@given(st.binary() | UP.map(lambda message: encode_line(message)[:-2]))
 def test_any_bytes_are_a_message_or_an_error(text: bytes) -> None:
-    for decoder in (from_worker, to_worker):
+    for decoder in (decode_report, decode_request):
         try:
             decoder.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -72,11 +72,11 @@ def test_any_bytes_are_a_message_or_an_error(text: bytes) -> None:
 
 
 def test_text_that_is_no_unicode_is_an_error_of_ours() -> None:
-    with pytest.raises(InputError):
-        line(RotateKey(uri="\udcff"))
+    with pytest.raises(InvalidInputError):
+        encode_line(RotateKey(uri="\udcff"))
 
 
 def test_a_passphrase_crosses_the_pipe_and_shows_in_no_text() -> None:
-    unlock = Unlock(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="open sesame")
-    assert b"open sesame" in line(unlock)
+    unlock = OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="open sesame")
+    assert b"open sesame" in encode_line(unlock)
     assert "open sesame" not in f"{unlock!r} {unlock}"

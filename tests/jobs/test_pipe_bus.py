@@ -14,27 +14,27 @@ from driven_bus import Driven, driven, lives, run
 from worker_house import PASSPHRASE, House
 
 from sealyard.jobs import pipes
-from sealyard.jobs.bus import LARGE_JOB
-from sealyard.jobs.child import Child
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.jobs.bus import LARGE_JOB_BYTES
+from sealyard.jobs.child import WorkerProcess
+from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import ConflictError, KeyStoreLockedError, SealyardError, WorkerError
 from sealyard.model.jobs import (
     AuditPublicKey,
-    Broken,
-    Finished,
     GenerateKey,
-    IntentAsked,
     Job,
-    Sealed,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    OpenKeyStore,
+    SegmentEncrypted,
     SignCheckpoint,
-    Stopped,
-    Unlock,
+    SigningPermissionRequested,
     WorkerLost,
 )
 
-LARGE = bytes(LARGE_JOB + 128 * 1024 * 1024)
+LARGE = bytes(LARGE_JOB_BYTES + 128 * 1024 * 1024)
 MAKE_KEY = GenerateKey(
-    uri="local:slow", kind=KeyKind.RSA_4096, purpose=KeyPurpose.BOTH, subject="slow", created_by="USER:admin"
+    uri="local:slow", kind=KeyType.RSA_4096, purpose=KeyPurpose.BOTH, subject="slow", created_by="USER:admin"
 )
 
 
@@ -49,7 +49,7 @@ async def all_gone(pids: tuple[int, ...]) -> bool:
 async def held_job(bus: Driven, job: Job) -> int:
     """Runs the job until it waits for leave to sign; the process id of its worker."""
     await bus.begin(job)
-    await bus.next(IntentAsked)
+    await bus.next(SigningPermissionRequested)
     return bus.bus.pids[0]
 
 
@@ -58,10 +58,10 @@ def test_a_worker_is_started_when_there_is_work_and_kept(house: House) -> None:
         async with driven(house) as bus:
             assert bus.bus.pids == ()
             await bus.begin(house.package(b"firmware"))
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             first = bus.bus.pids
             await bus.begin(house.signing(b"message"))
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             assert len(first) == 1
             assert bus.bus.pids == first
 
@@ -73,8 +73,12 @@ def test_reports_come_in_the_order_the_worker_made_them(house: House) -> None:
         async with driven(house) as bus:
             await bus.begin(house.package(b"firmware", b"more"))
             await bus.ended()
-            kinds = [type(each) for each in bus.heard if isinstance(each, Sealed | IntentAsked | Finished)]
-            assert kinds == [Sealed, Sealed, IntentAsked, Finished]
+            kinds = [
+                type(each)
+                for each in bus.heard
+                if isinstance(each, SegmentEncrypted | SigningPermissionRequested | JobFinished)
+            ]
+            assert kinds == [SegmentEncrypted, SegmentEncrypted, SigningPermissionRequested, JobFinished]
 
     run(work())
 
@@ -89,7 +93,7 @@ def test_a_killed_worker_loses_its_jobs_and_is_replaced_for_the_next(house: Hous
             assert (lost.task_id, lost.fence, lost.worker) == (job.task.id, job.task.fence, f"worker-{pid}")
             assert bus.bus.pids == ()
             await bus.begin(house.signing(b"message"))
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             assert pid not in bus.bus.pids
 
     run(work())
@@ -99,11 +103,11 @@ def test_every_job_of_a_killed_worker_is_lost_once(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
             # The other place is taken by a job that is only claimed, so that these share a worker.
-            assert bus.bus.claim("large", LARGE_JOB)
+            assert bus.bus.claim("large", LARGE_JOB_BYTES)
             jobs = [house.signing(f"message {number}".encode()) for number in range(5)]
             for job in jobs:
                 await bus.begin(job)
-                await bus.next(IntentAsked)
+                await bus.next(SigningPermissionRequested)
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGKILL)
             lost = [(await bus.next(WorkerLost)).task_id for _ in jobs]
@@ -123,7 +127,7 @@ def test_a_worker_that_dies_before_the_job_runs_costs_the_job_nothing(house: Hou
             while bus.bus.pids:
                 await asyncio.sleep(0.01)
             await bus.bus.run(job)
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             assert bus.bus.pids != pids
 
     run(work())
@@ -143,7 +147,7 @@ def test_a_job_is_lost_when_no_worker_can_be_started_for_it_any_more(
             monkeypatch.setattr(sys, "executable", "/nowhere/python")
             await bus.bus.run(job)
             assert (await bus.next(WorkerLost)).task_id == job.task.id
-            assert bus.bus.claim("large", LARGE_JOB), "its place is free again"
+            assert bus.bus.claim("large", LARGE_JOB_BYTES), "its place is free again"
 
     run(work())
 
@@ -168,7 +172,7 @@ def test_leave_under_another_fence_is_not_passed_on(house: House) -> None:
             await held_job(bus, job)
             await bus.bus.permit(job.task.id, job.task.fence + 1)
             await bus.bus.stop(job.task.id)
-            assert isinstance(await bus.ended(), Stopped)
+            assert isinstance(await bus.ended(), JobStopped)
             assert house.intents == []
 
     run(work())
@@ -197,7 +201,7 @@ def test_new_jobs_do_not_lengthen_the_lease_of_a_worker_that_is_silent(
 
     async def work() -> None:
         async with driven(house) as bus:
-            assert bus.bus.claim("large", LARGE_JOB)
+            assert bus.bus.claim("large", LARGE_JOB_BYTES)
             pid = await held_job(bus, house.package(b"firmware"))
             os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
@@ -221,7 +225,7 @@ def test_a_job_that_waits_for_leave_keeps_its_lease(house: House, monkeypatch: p
             for _ in range(3):
                 await bus.first_beat()
             await bus.bus.permit(job.task.id, job.task.fence)
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             assert bus.bus.pids == (pid,)
 
     run(work())
@@ -233,8 +237,8 @@ def test_questions_are_answered_while_a_large_job_runs(house: House) -> None:
             await bus.begin(house.package(LARGE))
             await bus.first_beat()
             assert (await bus.bus.ask(AuditPublicKey())).text
-            assert not any(isinstance(each, Finished) for each in bus.heard)
-            assert isinstance(await bus.ended(), Finished)
+            assert not any(isinstance(each, JobFinished) for each in bus.heard)
+            assert isinstance(await bus.ended(), JobFinished)
 
     run(work())
 
@@ -243,7 +247,7 @@ def test_the_error_of_an_answer_is_raised(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
             taken = GenerateKey(
-                uri="local:both", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, subject="x", created_by="USER:admin"
+                uri="local:both", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="x", created_by="USER:admin"
             )
             with pytest.raises(ConflictError, match="local:both"):
                 await bus.bus.ask(taken)
@@ -281,13 +285,13 @@ def test_a_checkpoint_is_signed_by_the_next_worker_where_one_died_over_it(house:
 
 
 def test_a_worker_that_hangs_over_a_question_is_replaced(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "ASK_SECONDS", 0.5)
+    monkeypatch.setattr(pipes, "REQUEST_TIMEOUT", 0.5)
 
     async def work() -> None:
         async with driven(house) as bus:
             job = house.signing(b"message")
             await bus.begin(job)
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGSTOP)
             with pytest.raises(WorkerError, match="did not answer"):
@@ -298,7 +302,7 @@ def test_a_worker_that_hangs_over_a_question_is_replaced(house: House, monkeypat
 
 
 def test_a_wrong_passphrase_is_raised_where_a_worker_is_wanted(house: House) -> None:
-    wrong = Unlock(workspace=str(house.root), workspace_id="w1", key_store="passphrase", passphrase="wrong")
+    wrong = OpenKeyStore(workspace=str(house.root), workspace_id="w1", key_store="passphrase", passphrase="wrong")
 
     async def work() -> None:
         async with driven(house, unlock=wrong) as bus:
@@ -320,7 +324,7 @@ def test_a_program_that_is_no_worker_is_an_error_with_the_place_of_the_log(
 
     async def work() -> None:
         with pytest.raises(WorkerError) as caught:
-            await Child.start(house.unlock, house.places.worker_log)
+            await WorkerProcess.start(house.unlock, house.places.worker_log)
         assert str(house.places.worker_log) in caught.value.advice
         assert PASSPHRASE not in str(caught.value)
 
@@ -347,14 +351,14 @@ def test_a_stopped_job_frees_its_place(house: House) -> None:
             await bus.begin(job)
             await bus.first_beat()
             await bus.bus.stop(job.task.id)
-            assert isinstance(await bus.ended(), Stopped)
-            assert bus.bus.claim("next", LARGE_JOB)
+            assert isinstance(await bus.ended(), JobStopped)
+            assert bus.bus.claim("next", LARGE_JOB_BYTES)
 
     run(work())
 
 
 def test_a_worker_that_does_not_stop_is_killed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(pipes, "STOP_TIMEOUT", 0.3)
 
     async def work() -> None:
         async with driven(house) as bus:
@@ -374,7 +378,7 @@ def test_closing_ends_every_worker_in_the_middle_of_its_work(house: House) -> No
             await bus.begin(house.package(LARGE))
             await bus.first_beat()
             await bus.begin(house.signing(b"message"))
-            await bus.next(IntentAsked)
+            await bus.next(SigningPermissionRequested)
             assert len(bus.bus.pids) == 2
             pids = bus.bus.pids
             await bus.bus.close()
@@ -386,7 +390,7 @@ def test_closing_ends_every_worker_in_the_middle_of_its_work(house: House) -> No
 
 
 def test_closing_kills_a_worker_that_hangs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(pipes, "STOP_TIMEOUT", 0.3)
 
     async def work() -> None:
         async with driven(house) as bus:
@@ -428,10 +432,10 @@ def test_a_broken_job_leaves_its_worker_alive(house: House) -> None:
         async with driven(house) as bus:
             job = house.package(b"firmware", key="data")
             await bus.begin(job)
-            assert isinstance(await bus.ended(), Broken)
+            assert isinstance(await bus.ended(), JobFailed)
             [pid] = bus.bus.pids
             await bus.begin(house.signing(b"message"))
-            assert isinstance(await bus.ended(), Finished)
+            assert isinstance(await bus.ended(), JobFinished)
             assert bus.bus.pids == (pid,)
 
     run(work())
@@ -445,8 +449,8 @@ def test_many_small_jobs_run_beside_a_large_one(house: House) -> None:
             for number in range(10):
                 await bus.begin(house.signing(f"message {number}".encode()))
             ends = [await bus.ended() for _ in range(10)]
-            assert all(isinstance(each, Finished) and each.signature for each in ends)
-            assert isinstance(await bus.ended(), Finished)
+            assert all(isinstance(each, JobFinished) and each.signature for each in ends)
+            assert isinstance(await bus.ended(), JobFinished)
 
     run(work())
 
@@ -455,7 +459,7 @@ def test_an_error_of_ours_is_all_that_a_question_raises(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
             odd = GenerateKey(
-                uri="local:\udcff", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, subject="x", created_by="USER:admin"
+                uri="local:\udcff", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="x", created_by="USER:admin"
             )
             with pytest.raises(SealyardError):
                 await bus.bus.ask(odd)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_house import House
 
-from sealyard.jobs.bus import LARGE_JOB
-from sealyard.jobs.pipes import SMALL_JOBS, PipeBus
+from sealyard.jobs.bus import LARGE_JOB_BYTES
+from sealyard.jobs.pipes import MAX_SMALL_JOBS, PipeBus
 
-SMALL = LARGE_JOB - 1
+SMALL = LARGE_JOB_BYTES - 1
 
 
 @pytest.fixture
@@ -20,39 +20,39 @@ def bus(house: House) -> PipeBus:
 
 
 def test_a_large_job_leaves_one_place_to_small_ones(bus: PipeBus) -> None:
-    assert bus.claim("large", LARGE_JOB)
-    assert not bus.claim("another large", LARGE_JOB)
-    assert all(bus.claim(f"small {number}", SMALL) for number in range(SMALL_JOBS))
+    assert bus.claim("large", LARGE_JOB_BYTES)
+    assert not bus.claim("another large", LARGE_JOB_BYTES)
+    assert all(bus.claim(f"small {number}", SMALL) for number in range(MAX_SMALL_JOBS))
     assert not bus.claim("one too many", SMALL)
 
 
 def test_a_large_job_waits_for_a_place_of_its_own(bus: PipeBus) -> None:
     assert bus.claim("one", SMALL)
     assert bus.claim("two", SMALL)
-    assert not bus.claim("large", LARGE_JOB)
+    assert not bus.claim("large", LARGE_JOB_BYTES)
     bus.release("two")
-    assert bus.claim("large", LARGE_JOB)
+    assert bus.claim("large", LARGE_JOB_BYTES)
     assert bus.claim("three", SMALL)
 
 
 def test_small_jobs_keep_out_of_the_way_of_a_large_one_that_waits(bus: PipeBus) -> None:
     assert bus.claim("one", SMALL)
     assert bus.claim("two", SMALL)
-    assert not bus.claim("large", LARGE_JOB)
+    assert not bus.claim("large", LARGE_JOB_BYTES)
     bus.release("two")
     assert bus.claim("three", SMALL, spare=True)
-    assert bus.claim("large", LARGE_JOB)
+    assert bus.claim("large", LARGE_JOB_BYTES)
 
 
 def test_a_place_given_back_takes_the_next_large_job(bus: PipeBus) -> None:
-    assert bus.claim("large", LARGE_JOB)
+    assert bus.claim("large", LARGE_JOB_BYTES)
     bus.release("large")
-    assert bus.claim("another large", LARGE_JOB)
+    assert bus.claim("another large", LARGE_JOB_BYTES)
 
 
 def test_even_one_worker_leaves_a_place_to_small_jobs(house: House) -> None:
     bus = PipeBus(house.unlock, house.places.worker_log, StillClock(), workers=1)
-    assert bus.claim("large", LARGE_JOB)
+    assert bus.claim("large", LARGE_JOB_BYTES)
     assert bus.claim("small", SMALL)
 
 
@@ -65,9 +65,9 @@ def test_claiming_starts_no_worker(bus: PipeBus) -> None:
 def test_however_jobs_come_and_go_the_lanes_hold(steps: list[tuple[int, bool]], workers: int) -> None:
     from pathlib import Path
 
-    from sealyard.model.jobs import Unlock
+    from sealyard.model.jobs import OpenKeyStore
 
-    unlock = Unlock(workspace="/nowhere", workspace_id="w1", key_store="passphrase")
+    unlock = OpenKeyStore(workspace="/nowhere", workspace_id="w1", key_store="passphrase")
     bus = PipeBus(unlock, Path("/nowhere/log"), StillClock(), workers)
     held: dict[str, bool] = {}
     for number, large in steps:
@@ -75,7 +75,7 @@ def test_however_jobs_come_and_go_the_lanes_hold(steps: list[tuple[int, bool]], 
         if task_id in held:
             bus.release(task_id)
             del held[task_id]
-        elif bus.claim(task_id, LARGE_JOB if large else SMALL):
+        elif bus.claim(task_id, LARGE_JOB_BYTES if large else SMALL):
             held[task_id] = large
         else:
             assert large, "ten small jobs always find a place"

@@ -19,32 +19,32 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sealyard.crypto.signatures import PrivateKey
-from sealyard.model.algorithms import KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import KeyType, SigningAlgorithm
 
 PASSWORD = "a canary among passwords"
-_RSA_BITS = {KeyKind.RSA_2048: 2048, KeyKind.RSA_3072: 3072, KeyKind.RSA_4096: 4096}
+_RSA_BITS = {KeyType.RSA_2048: 2048, KeyType.RSA_3072: 3072, KeyType.RSA_4096: 4096}
 
 ALGORITHMS = {
-    KeyKind.RSA_2048: (SigningAlgorithm.SHA256_PKCS_V15_2048,),
-    KeyKind.RSA_3072: (
+    KeyType.RSA_2048: (SigningAlgorithm.SHA256_PKCS_V15_2048,),
+    KeyType.RSA_3072: (
         SigningAlgorithm.RSA_3072,
         SigningAlgorithm.SHA256_RSA_3072_PSS,
         SigningAlgorithm.SHA256_PKCS_V15_3072,
         SigningAlgorithm.SHA256_PSS,
         SigningAlgorithm.SHA512_PSS,
     ),
-    KeyKind.RSA_4096: (SigningAlgorithm.RSA_4096, SigningAlgorithm.SHA256_RSA_4096_PSS),
-    KeyKind.EC_P256: (SigningAlgorithm.ECC_NIST_P256, SigningAlgorithm.SHA256_ECDSA),
-    KeyKind.ED25519: (SigningAlgorithm.ED25519,),
+    KeyType.RSA_4096: (SigningAlgorithm.RSA_4096, SigningAlgorithm.SHA256_RSA_4096_PSS),
+    KeyType.EC_P256: (SigningAlgorithm.ECC_NIST_P256, SigningAlgorithm.SHA256_ECDSA),
+    KeyType.ED25519: (SigningAlgorithm.ED25519,),
 }
 
 
 @cache
-def private_key(kind: KeyKind) -> PrivateKey:
+def private_key(kind: KeyType) -> PrivateKey:
     """The same key each time: RSA keys of 4096 bits are slow to make."""
     if kind in _RSA_BITS:
         return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
-    if kind is KeyKind.EC_P256:
+    if kind is KeyType.EC_P256:
         return ec.generate_private_key(ec.SECP256R1())
     return ed25519.Ed25519PrivateKey.generate()
 
@@ -81,7 +81,7 @@ def write_pem(
 
 def write_pkcs12(path: Path, key: PrivateKey | None, password: str | None, *, certificate: bool = True) -> Path:
     found = certificate_for(key) if key is not None and certificate else None
-    others = None if key is not None else [certificate_for(private_key(KeyKind.ED25519))]
+    others = None if key is not None else [certificate_for(private_key(KeyType.ED25519))]
     path.write_bytes(pkcs12.serialize_key_and_certificates(b"name", key, found, others, _encryption(password)))
     return path
 

@@ -12,18 +12,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_publ
 from key_files import ALGORITHMS, PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
-from sealyard.crypto.certificates import fingerprint_of, load_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.certificates import compute_fingerprint, load_certificate
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import verify
 from sealyard.crypto.streams import CipherStream
 from sealyard.keys.provider import KeyProvider
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.errors import ConflictError, InputError, KeyRefusedError, NotFoundError, UsageError
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, NotFoundError, UsageError
 
 AES_KEY = bytes(range(100, 132))
-SIGNING_KINDS = [kind for kind in KeyKind if not kind.symmetric]
-SYMMETRIC_KINDS = [kind for kind in KeyKind if kind.symmetric]
-QUICK_KINDS = [KeyKind.EC_P256, KeyKind.ED25519]
+SIGNING_KINDS = [kind for kind in KeyType if not kind.symmetric]
+SYMMETRIC_KINDS = [kind for kind in KeyType if kind.symmetric]
+QUICK_KINDS = [KeyType.EC_P256, KeyType.ED25519]
 PACKAGE = KeyPurpose.PACKAGE
 
 
@@ -40,7 +40,7 @@ def through(stream: CipherStream, data: bytes, chunk: int) -> bytes:
 async def import_file(
     provider: KeyProvider,
     path: Path,
-    kind: KeyKind,
+    kind: KeyType,
     password: str | None = None,
     certificate: Path | None = None,
     name: str = "brought",
@@ -52,7 +52,7 @@ class ProviderContract:
     """Run for each provider by a subclass named ``Test…``."""
 
     @pytest.mark.parametrize("kind", SIGNING_KINDS)
-    def test_a_signing_key_is_generated_with_its_certificate(self, provider: KeyProvider, kind: KeyKind) -> None:
+    def test_a_signing_key_is_generated_with_its_certificate(self, provider: KeyProvider, kind: KeyType) -> None:
         info = asyncio.run(provider.generate("made", kind, PACKAGE, "Gateway signing"))
         assert (info.kind, info.purpose, info.current.version, info.current.origin) == (kind, PACKAGE, 1, "generated")
         assert info.uri.endswith(":made")
@@ -60,10 +60,12 @@ class ProviderContract:
         assert (certificate.kind, certificate.subject) == (kind, "Gateway signing")
         assert certificate.not_after == info.current.certificate_ends_at
         public_key = load_pem_public_key((info.current.public_key or "").encode())
-        assert fingerprint_of(public_key) == info.current.fingerprint == fingerprint_of(certificate.public_key)
+        assert (
+            compute_fingerprint(public_key) == info.current.fingerprint == compute_fingerprint(certificate.public_key)
+        )
 
     @pytest.mark.parametrize("kind", SYMMETRIC_KINDS)
-    def test_a_symmetric_key_is_generated_without_public_values(self, provider: KeyProvider, kind: KeyKind) -> None:
+    def test_a_symmetric_key_is_generated_without_public_values(self, provider: KeyProvider, kind: KeyType) -> None:
         info = asyncio.run(provider.generate("made", kind, PACKAGE, "anything"))
         assert (info.kind, len(info.current.fingerprint)) == (kind, 16)
         public = (info.current.public_key, info.current.certificate, info.current.certificate_ends_at)
@@ -71,7 +73,7 @@ class ProviderContract:
 
     @pytest.mark.parametrize("kind", SIGNING_KINDS)
     def test_every_algorithm_signs_what_its_public_key_verifies(
-        self, provider: KeyProvider, kind: KeyKind, tmp_path: Path
+        self, provider: KeyProvider, kind: KeyType, tmp_path: Path
     ) -> None:
         async def scenario() -> None:
             await import_file(provider, write_pem(tmp_path / "key.pem", private_key(kind)), kind)
@@ -88,10 +90,10 @@ class ProviderContract:
 
     def test_a_digest_of_a_wrong_length_is_refused(self, provider: KeyProvider, tmp_path: Path) -> None:
         async def scenario() -> None:
-            kind = KeyKind.RSA_3072
+            kind = KeyType.RSA_3072
             await import_file(provider, write_pem(tmp_path / "key.pem", private_key(kind)), kind)
             signer = await provider.signer("brought", 1, SigningAlgorithm.SHA256_RSA_3072_PSS)
-            with pytest.raises(InputError):
+            with pytest.raises(InvalidInputError):
                 await signer.sign(b"a message, not a digest")
 
         asyncio.run(scenario())
@@ -102,12 +104,12 @@ class ProviderContract:
     ) -> None:
         async def scenario() -> None:
             spec = CIPHERS[algorithm]
-            key = AES_KEY if spec.key_kind is KeyKind.AES_256 else AES_KEY[:16]
+            key = AES_KEY if spec.key_kind is KeyType.AES_256 else AES_KEY[:16]
             (tmp_path / "aes").write_bytes(key)
             await import_file(provider, tmp_path / "aes", spec.key_kind)
             cipher = await provider.cipher("brought", 1, algorithm)
             iv, plain = bytes(range(spec.iv_length)), bytes(range(256)) + b"rest"
-            expected = through(RawContentCipher(algorithm, key).encryptor(iv), plain, 4096)
+            expected = through(AesCipher(algorithm, key).encryptor(iv), plain, 4096)
             for chunk in (7, 16, 100, 4096):
                 assert through(cipher.encryptor(iv), plain, chunk) == expected
                 assert through(cipher.decryptor(iv), expected, chunk)[: len(plain)] == plain
@@ -116,7 +118,7 @@ class ProviderContract:
 
     def test_two_streams_of_one_cipher_run_side_by_side(self, provider: KeyProvider) -> None:
         async def scenario() -> None:
-            await provider.generate("made", KeyKind.AES_256, PACKAGE, "")
+            await provider.generate("made", KeyType.AES_256, PACKAGE, "")
             cipher = await provider.cipher("made", 1, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
             one, two = cipher.encryptor(bytes(16)), cipher.encryptor(bytes(16))
             out_one, out_two = bytearray(48), bytearray(48)
@@ -126,8 +128,8 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    @pytest.mark.parametrize("kind", [*QUICK_KINDS, KeyKind.AES_128])
-    def test_rotation_makes_a_new_key_and_keeps_the_old_one(self, provider: KeyProvider, kind: KeyKind) -> None:
+    @pytest.mark.parametrize("kind", [*QUICK_KINDS, KeyType.AES_128])
+    def test_rotation_makes_a_new_key_and_keeps_the_old_one(self, provider: KeyProvider, kind: KeyType) -> None:
         async def scenario() -> None:
             first = (await provider.generate("made", kind, PACKAGE, "Gateway signing")).current
             second = await provider.rotate("made")
@@ -142,7 +144,7 @@ class ProviderContract:
 
     def test_each_version_signs_with_its_own_key(self, provider: KeyProvider) -> None:
         async def scenario() -> None:
-            await provider.generate("made", KeyKind.ED25519, PACKAGE, "Gateway signing")
+            await provider.generate("made", KeyType.ED25519, PACKAGE, "Gateway signing")
             second = await provider.rotate("made")
             info = await provider.info("made")
             assert load_certificate((second.certificate or "").encode()).subject == "Gateway signing"
@@ -166,48 +168,48 @@ class ProviderContract:
     @pytest.mark.parametrize("kind", SIGNING_KINDS)
     @pytest.mark.parametrize("file", ["pem", "encrypted pem", "pkcs12", "encrypted pkcs12"])
     def test_a_key_is_taken_from_each_kind_of_file(
-        self, provider: KeyProvider, kind: KeyKind, file: str, tmp_path: Path
+        self, provider: KeyProvider, kind: KeyType, file: str, tmp_path: Path
     ) -> None:
         key, password = private_key(kind), PASSWORD if "encrypted" in file else None
         write = write_pkcs12 if "pkcs12" in file else write_pem
         info = asyncio.run(
             provider.import_key("brought", write(tmp_path / "key", key, password), kind, PACKAGE, password, None)
         )
-        assert info.current.fingerprint == fingerprint_of(key.public_key())
+        assert info.current.fingerprint == compute_fingerprint(key.public_key())
         assert (info.current.origin, info.current.version) == ("imported", 1)
         subject = load_certificate((info.current.certificate or "").encode()).subject
         assert subject == ("someone's PKI" if "pkcs12" in file else "brought")
 
     @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
     def test_a_certificate_comes_with_its_key(self, provider: KeyProvider, encoding: Encoding, tmp_path: Path) -> None:
-        key = private_key(KeyKind.EC_P256)
+        key = private_key(KeyType.EC_P256)
         path, certificate = write_pem(tmp_path / "key", key), write_certificate(tmp_path / "crt", key, encoding)
-        info = asyncio.run(provider.import_key("brought", path, KeyKind.EC_P256, PACKAGE, None, certificate))
+        info = asyncio.run(provider.import_key("brought", path, KeyType.EC_P256, PACKAGE, None, certificate))
         assert load_certificate((info.current.certificate or "").encode()).subject == "someone's PKI"
         assert info.current.certificate_ends_at is not None
         assert info.current.certificate_ends_at - info.current.created_at < timedelta(days=365)
 
     def test_a_certificate_of_another_key_is_refused(self, provider: KeyProvider, tmp_path: Path) -> None:
-        path = write_pem(tmp_path / "key", private_key(KeyKind.EC_P256))
-        certificate = write_certificate(tmp_path / "crt", private_key(KeyKind.ED25519))
-        with pytest.raises(KeyRefusedError, match="of another key"):
-            asyncio.run(import_file(provider, path, KeyKind.EC_P256, certificate=certificate))
+        path = write_pem(tmp_path / "key", private_key(KeyType.EC_P256))
+        certificate = write_certificate(tmp_path / "crt", private_key(KeyType.ED25519))
+        with pytest.raises(InvalidKeyError, match="of another key"):
+            asyncio.run(import_file(provider, path, KeyType.EC_P256, certificate=certificate))
         with pytest.raises(NotFoundError):
             asyncio.run(provider.info("brought"))
 
     def test_a_key_of_another_kind_than_said_is_refused(self, provider: KeyProvider, tmp_path: Path) -> None:
-        path = write_pem(tmp_path / "key", private_key(KeyKind.ED25519))
-        with pytest.raises(KeyRefusedError, match="ED25519, not EC_P256"):
-            asyncio.run(import_file(provider, path, KeyKind.EC_P256))
+        path = write_pem(tmp_path / "key", private_key(KeyType.ED25519))
+        with pytest.raises(InvalidKeyError, match="ED25519, not EC_P256"):
+            asyncio.run(import_file(provider, path, KeyType.EC_P256))
 
     def test_a_name_is_given_once(self, provider: KeyProvider, tmp_path: Path) -> None:
         async def scenario() -> None:
-            info = await provider.generate("made", KeyKind.ED25519, PACKAGE, "first")
+            info = await provider.generate("made", KeyType.ED25519, PACKAGE, "first")
             with pytest.raises(ConflictError):
-                await provider.generate("made", KeyKind.ED25519, PACKAGE, "second")
+                await provider.generate("made", KeyType.ED25519, PACKAGE, "second")
             with pytest.raises(ConflictError):
                 await import_file(
-                    provider, write_pem(tmp_path / "k", private_key(KeyKind.ED25519)), info.kind, name="made"
+                    provider, write_pem(tmp_path / "k", private_key(KeyType.ED25519)), info.kind, name="made"
                 )
             assert await provider.info("made") == info
 
@@ -215,8 +217,8 @@ class ProviderContract:
 
     def test_an_unknown_name_or_version_is_not_found(self, provider: KeyProvider) -> None:
         async def scenario() -> None:
-            await provider.generate("signs", KeyKind.ED25519, PACKAGE, "name")
-            await provider.generate("encrypts", KeyKind.AES_128, PACKAGE, "")
+            await provider.generate("signs", KeyType.ED25519, PACKAGE, "name")
+            await provider.generate("encrypts", KeyType.AES_128, PACKAGE, "")
             ctr, ed25519 = EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519
             for unknown in (
                 provider.info("nobody"),
@@ -236,14 +238,14 @@ class ProviderContract:
     @pytest.mark.parametrize("name", ["", "..", "a/b", "../a", "A", "ä", ".a", "a" * 65])
     def test_what_is_no_name_is_refused(self, provider: KeyProvider, name: str) -> None:
         with pytest.raises(UsageError):
-            asyncio.run(provider.generate(name, KeyKind.ED25519, PACKAGE, "name"))
+            asyncio.run(provider.generate(name, KeyType.ED25519, PACKAGE, "name"))
         with pytest.raises(UsageError):
             asyncio.run(provider.info(name))
 
     def test_an_algorithm_that_does_not_fit_the_key_is_refused(self, provider: KeyProvider) -> None:
         async def scenario() -> None:
-            await provider.generate("signs", KeyKind.ED25519, PACKAGE, "name")
-            await provider.generate("encrypts", KeyKind.AES_128, PACKAGE, "")
+            await provider.generate("signs", KeyType.ED25519, PACKAGE, "name")
+            await provider.generate("encrypts", KeyType.AES_128, PACKAGE, "")
             for unfit in (
                 provider.signer("signs", 1, SigningAlgorithm.SHA256_ECDSA),
                 provider.signer("encrypts", 1, SigningAlgorithm.ED25519),
@@ -251,16 +253,16 @@ class ProviderContract:
                 provider.cipher("signs", 1, EncryptionAlgorithm.AES128_CTR_NO_PAD),
                 provider.export_symmetric("signs", 1),
             ):
-                with pytest.raises(KeyRefusedError):
+                with pytest.raises(InvalidKeyError):
                     await unfit
 
         asyncio.run(scenario())
 
     def test_a_symmetric_key_is_exported_or_refused_in_words(self, provider: KeyProvider, tmp_path: Path) -> None:
         (tmp_path / "aes").write_bytes(AES_KEY)
-        asyncio.run(import_file(provider, tmp_path / "aes", KeyKind.AES_256))
+        asyncio.run(import_file(provider, tmp_path / "aes", KeyType.AES_256))
         try:
             exported = asyncio.run(provider.export_symmetric("brought", 1))
-        except KeyRefusedError as error:
+        except InvalidKeyError as error:
             exported = AES_KEY if error.advice else b""
         assert exported == AES_KEY

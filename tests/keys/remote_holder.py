@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import sign
 from sealyard.crypto.streams import CipherStream
-from sealyard.keys.importing import read_certificate, read_key
-from sealyard.keys.material import Material, describe, generate_material, own_certificate
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.errors import ConflictError, KeyRefusedError, NotFoundError, SealyardError, UsageError
+from sealyard.keys.importing import load_certificate_file, load_key
+from sealyard.keys.material import Material, create_certificate, describe, generate_key
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, SealyardError, UsageError
 from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
 
 Question = dict[str, Any]
@@ -41,19 +41,21 @@ class Holder:
         return self._infos[name]
 
     def generate(self, question: Question) -> KeyInfo:
-        material = generate_material(KeyKind(question["kind"]))
-        return self._add(question, material, "generated", own_certificate(material, question["subject"]))
+        material = generate_key(KeyType(question["kind"]))
+        return self._add(question, material, "generated", create_certificate(material, question["subject"]))
 
     def take(self, question: Question) -> KeyInfo:
-        material, found = read_key(Path(question["path"]), KeyKind(question["kind"]), question["password"])
-        given = read_certificate(Path(question["certificate"])) if question["certificate"] else found
-        certificate = own_certificate(material, question["name"]) if given is None else given
+        material, found = load_key(Path(question["path"]), KeyType(question["kind"]), question["password"])
+        given = load_certificate_file(Path(question["certificate"])) if question["certificate"] else found
+        certificate = create_certificate(material, question["name"]) if given is None else given
         return self._add(question, material, "imported", certificate)
 
     def rotate(self, question: Question) -> KeyVersion:
         info = self.info(question)
-        material = generate_material(info.kind)
-        version = describe(material, len(info.versions) + 1, "generated", own_certificate(material, "Gateway signing"))
+        material = generate_key(info.kind)
+        version = describe(
+            material, len(info.versions) + 1, "generated", create_certificate(material, "Gateway signing")
+        )
         self._infos[question["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
         self._materials[question["name"], version.version] = material
         return version
@@ -61,7 +63,7 @@ class Holder:
     def signer(self, question: Question) -> None:
         algorithm = SigningAlgorithm(question["algorithm"])
         if self.info(question).kind not in SIGNATURES[algorithm].key_kinds:
-            raise KeyRefusedError("The key does not fit the algorithm.")
+            raise InvalidKeyError("The key does not fit the algorithm.")
         self._material(question)
 
     def sign(self, question: Question) -> str:
@@ -74,13 +76,13 @@ class Holder:
 
     def cipher(self, question: Question) -> None:
         if self.info(question).kind is not CIPHERS[EncryptionAlgorithm(question["algorithm"])].key_kind:
-            raise KeyRefusedError("The key does not fit the algorithm.")
+            raise InvalidKeyError("The key does not fit the algorithm.")
         self._material(question)
 
     def stream(self, question: Question) -> int:
         material = self._material(question)
         assert isinstance(material, bytes)
-        cipher = RawContentCipher(EncryptionAlgorithm(question["algorithm"]), material)
+        cipher = AesCipher(EncryptionAlgorithm(question["algorithm"]), material)
         iv = base64.b64decode(question["iv"])
         self._streams.append(cipher.encryptor(iv) if question["encrypts"] else cipher.decryptor(iv))
         return len(self._streams) - 1
@@ -102,7 +104,7 @@ class Holder:
             raise ConflictError("There is such a key already.")
         info = KeyInfo(
             uri=f"remote:{name}",
-            kind=KeyKind(question["kind"]),
+            kind=KeyType(question["kind"]),
             purpose=KeyPurpose(question["purpose"]),
             versions=(describe(material, 1, origin, certificate),),
         )

@@ -14,8 +14,8 @@ from processes import killed_at_exit
 
 from sealyard.crypto.streams import CipherStream, ContentCipher
 from sealyard.keys.provider import Signer
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.errors import ErrorValue, KeyRefusedError, error_from
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.errors import ErrorInfo, InvalidKeyError, error_from_info
 from sealyard.model.keys import KeyInfo, KeyVersion
 
 CLOSE_SECONDS = 30.0
@@ -42,13 +42,13 @@ class RemoteKeys:
         self.received.append(line)
         answer = json.loads(line)
         if "error" in answer:
-            raise error_from(msgspec.convert(answer["error"], ErrorValue))
+            raise error_from_info(msgspec.convert(answer["error"], ErrorInfo))
         return answer["answer"]
 
     async def info(self, name: str) -> KeyInfo:
         return msgspec.convert(self.ask("info", name=name), KeyInfo)
 
-    async def generate(self, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+    async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         made = self.ask("generate", name=name, kind=kind, purpose=purpose, subject=subject)
         return msgspec.convert(made, KeyInfo)
 
@@ -56,7 +56,7 @@ class RemoteKeys:
         self,
         name: str,
         path: Path,
-        kind: KeyKind,
+        kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
         certificate: Path | None,
@@ -85,7 +85,7 @@ class RemoteKeys:
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
         self.ask("info", name=name)
-        raise KeyRefusedError("This key never leaves its process.", "Let the devices get their key elsewhere.")
+        raise InvalidKeyError("This key never leaves its process.", "Let the devices get their key elsewhere.")
 
 
 class RemoteSigner:

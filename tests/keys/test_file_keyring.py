@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from keyring.errors import PasswordDeleteError
 
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Cost, EncryptedFileKeyring
-from sealyard.model.errors import KeyStoreDamagedError, KeyStoreLockedError
+from sealyard.keys.file_keyring import Argon2Params, EncryptedFileKeyring
+from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
 
-CHEAP = Argon2Cost(iterations=1, lanes=1, memory_kib=8)
+CHEAP = Argon2Params(iterations=1, lanes=1, memory_kib=8)
 PASSPHRASE = "a canary among passphrases"
 SECRET = "a canary among secrets"
 
@@ -74,7 +74,7 @@ def test_a_flipped_bit_anywhere_is_damage(path: Path) -> None:
     whole = path.read_bytes()
     for position in range(len(whole)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
-        with pytest.raises(KeyStoreDamagedError, match=r"keyring\.json"):
+        with pytest.raises(KeyStoreCorruptedError, match=r"keyring\.json"):
             keyring_at(path).get_password("service", "user")
 
 
@@ -83,27 +83,27 @@ def test_a_flipped_bit_anywhere_is_damage(path: Path) -> None:
 def test_any_other_file_is_damage(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "keyring.json"
     path.write_bytes(data)
-    with pytest.raises(KeyStoreDamagedError):
+    with pytest.raises(KeyStoreCorruptedError):
         keyring_at(path).get_password("service", "user")
 
 
 @pytest.mark.parametrize(
     "cost",
     [
-        Argon2Cost(memory_kib=1 << 30),
-        Argon2Cost(iterations=10**9),
-        Argon2Cost(lanes=10**6),
-        Argon2Cost(memory_kib=0),
-        Argon2Cost(iterations=0),
-        Argon2Cost(lanes=-1),
-        Argon2Cost(memory_kib=1),
+        Argon2Params(memory_kib=1 << 30),
+        Argon2Params(iterations=10**9),
+        Argon2Params(lanes=10**6),
+        Argon2Params(memory_kib=0),
+        Argon2Params(iterations=0),
+        Argon2Params(lanes=-1),
+        Argon2Params(memory_kib=1),
     ],
 )
-def test_a_cost_that_no_machine_bears_is_damage(path: Path, cost: Argon2Cost) -> None:
-    sealed = msgspec.json.decode(path.read_bytes(), type=file_keyring._Sealed)
+def test_a_cost_that_no_machine_bears_is_damage(path: Path, cost: Argon2Params) -> None:
+    sealed = msgspec.json.decode(path.read_bytes(), type=file_keyring._EncryptedFile)
     sealed = msgspec.structs.replace(sealed, cost=cost)
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(sealed, sha256=sealed.checksum())))
-    with pytest.raises(KeyStoreDamagedError):
+    with pytest.raises(KeyStoreCorruptedError):
         keyring_at(path).get_password("service", "user")
 
 

@@ -14,9 +14,9 @@ from keyring.backends import chainer, fail, null
 from keyring.errors import KeyringLocked
 
 from sealyard.keys import file_keyring, master
-from sealyard.keys.file_keyring import Argon2Cost
+from sealyard.keys.file_keyring import Argon2Params
 from sealyard.keys.master import open_master_key, os_keyring_available
-from sealyard.model.errors import KeyStoreDamagedError, KeyStoreLockedError, UsageError
+from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, UsageError
 
 WORKSPACE = "5a0f"
 PASSPHRASE = "a canary among passphrases"
@@ -45,7 +45,7 @@ class MemoryKeyring(KeyringBackend):
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Cost(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
 
 
 @pytest.fixture
@@ -114,14 +114,14 @@ def test_the_os_keyring_touches_no_file(tmp_path: Path, memory: MemoryKeyring) -
 @pytest.mark.parametrize("kept", ["", "not base64!", base64.b64encode(bytes(31)).decode(), "ä"])
 def test_what_is_no_master_key_is_damage(tmp_path: Path, memory: MemoryKeyring, kept: str) -> None:
     memory.passwords["sealyard", f"workspace {WORKSPACE}"] = kept
-    with pytest.raises(KeyStoreDamagedError):
+    with pytest.raises(KeyStoreCorruptedError):
         open_master_key("os-keyring", tmp_path, WORKSPACE, None, create=True)
 
 
 def test_a_keyring_that_hangs_is_given_up(
     tmp_path: Path, memory: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(master, "_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(master, "_KEYRING_TIMEOUT", 0.05)
     memory.hang = threading.Event()
     try:
         with pytest.raises(KeyStoreLockedError, match="does not answer"):

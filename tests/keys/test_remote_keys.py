@@ -14,7 +14,7 @@ from remote_provider import RemoteKeys
 
 from sealyard.keys.material import to_bytes
 from sealyard.keys.provider import KeyProvider
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 
 
 @pytest.fixture
@@ -35,16 +35,16 @@ class TestRemoteKeys(ProviderContract):
 
 def test_no_key_bytes_come_over_the_pipe(remote: RemoteKeys, tmp_path: Path) -> None:
     async def scenario() -> None:
-        key = private_key(KeyKind.ED25519)
-        await remote.import_key("signs", write_pem(tmp_path / "key", key), KeyKind.ED25519, PACKAGE, None, None)
+        key = private_key(KeyType.ED25519)
+        await remote.import_key("signs", write_pem(tmp_path / "key", key), KeyType.ED25519, PACKAGE, None, None)
         (tmp_path / "aes").write_bytes(AES_KEY)
-        await remote.import_key("encrypts", tmp_path / "aes", KeyKind.AES_256, PACKAGE, None, None)
+        await remote.import_key("encrypts", tmp_path / "aes", KeyType.AES_256, PACKAGE, None, None)
         await (await remote.signer("signs", 1, SigningAlgorithm.ED25519)).sign(b"message")
         cipher = await remote.cipher("encrypts", 1, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
         cipher.encryptor(bytes(16)).finalize()
 
     asyncio.run(scenario())
     received = "".join(remote.received)
-    for secret in (AES_KEY, to_bytes(private_key(KeyKind.ED25519))[-32:]):
+    for secret in (AES_KEY, to_bytes(private_key(KeyType.ED25519))[-32:]):
         assert secret.hex() not in received
         assert base64.b64encode(secret).decode()[:40] not in received

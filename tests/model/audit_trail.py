@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.lifecycle import NEXT
 from sealyard.model.tasks import Task, TaskStatus
 
-_STOPPING = (AuditChange.REJECTED, AuditChange.WITHDRAWN, AuditChange.CANCELLED)
-_ASIDE = (AuditChange.CREATED, AuditChange.FAILED, AuditChange.REFUSED, AuditChange.CORRUPTED)
+_STOPPING = (AuditAction.REJECTED, AuditAction.WITHDRAWN, AuditAction.CANCELLED)
+_ASIDE = (AuditAction.CREATED, AuditAction.FAILED, AuditAction.REFUSED, AuditAction.CORRUPTED)
 
 
 def require_path(task: Task, entries: Sequence[AuditEntry]) -> None:
@@ -20,16 +20,16 @@ def require_path(task: Task, entries: Sequence[AuditEntry]) -> None:
     is WAITING, keys used while it is RUNNING, and a rejection, withdrawal or cancellation ends it at once.
     """
     path = [TaskStatus.CREATED]
-    assert entries[0].change is AuditChange.CREATED
+    assert entries[0].change is AuditAction.CREATED
     for entry, following in pairwise([*entries, None]):
         assert entry is not None
-        if entry.change is AuditChange.STATUS_CHANGED:
+        if entry.change is AuditAction.STATUS_CHANGED:
             status = TaskStatus((entry.new_value or {})["status"])
             assert status in NEXT[path[-1]], f"{status} after {path}"
             path.append(status)
-        elif entry.change is AuditChange.APPROVED:
+        elif entry.change is AuditAction.APPROVED:
             assert path[-1] is TaskStatus.WAITING, f"approved after {path}"
-        elif entry.change is AuditChange.KEY_USED:
+        elif entry.change is AuditAction.KEY_USED:
             assert path[-1] is TaskStatus.RUNNING, f"a key was used after {path}"
         elif entry.change in _STOPPING:
             assert following is not None

@@ -9,7 +9,7 @@ import msgspec
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.approval import approval_digest
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.happenings import Decided, Happening, Leased, Scheduled, Submitted
+from sealyard.model.happenings import DecisionMade, Leased, Scheduled, Submitted, Trigger
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import (
     Decision,
@@ -70,19 +70,19 @@ def decision(task: Task, by: str = "USER:owner", verdict: Verdict = Verdict.APPR
     return Decision(by=by, verdict=verdict, at=NOW, digest=digest or task.approval_digest, reason="because")
 
 
-def approval(task: Task, by: str = "USER:owner") -> Decided:
-    return Decided(decision=decision(task, by))
+def approval(task: Task, by: str = "USER:owner") -> DecisionMade:
+    return DecisionMade(decision=decision(task, by))
 
 
-def rejection(task: Task, by: str = "USER:owner") -> Decided:
-    return Decided(decision=decision(task, by, Verdict.REJECTED))
+def rejection(task: Task, by: str = "USER:owner") -> DecisionMade:
+    return DecisionMade(decision=decision(task, by, Verdict.REJECTED))
 
 
 def lease(task: Task) -> Leased:
     return Leased(worker="worker-1", fence=task.fence + 1, time_limit_at=LATER)
 
 
-def after(task: Task, *happenings: Happening) -> Task:
+def after(task: Task, *happenings: Trigger) -> Task:
     for happening in happenings:
         task = advance(task, happening, NOW)
     return task

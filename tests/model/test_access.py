@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.access import (
-    MEANINGFUL,
+    ACTIONS_BY_RESOURCE_TYPE,
     Action,
+    Permission,
     ResourceType,
-    Right,
     Role,
     SubjectKind,
     device_resource,
-    kind_of,
-    may,
+    is_allowed,
     parse_subject,
-    roles_of,
-    type_of,
-    type_resource,
+    resource_type_of,
+    resource_type_uri,
+    roles_for,
+    subject_kind,
 )
 from sealyard.model.errors import UsageError
 
@@ -35,7 +35,7 @@ def test_any_text_is_a_subject_or_our_error(text: str) -> None:
     except UsageError:
         return
     assert parse_subject(subject) == subject
-    assert kind_of(subject) in SubjectKind
+    assert subject_kind(subject) in SubjectKind
     assert subject.isascii()
     assert subject.isprintable()
     assert " " not in subject
@@ -67,41 +67,41 @@ def test_what_is_no_subject_is_refused(text: str) -> None:
 @given(st.text() | near_misses)
 def test_any_text_is_a_resource_or_our_error(text: str) -> None:
     try:
-        kind = type_of(text)
+        kind = resource_type_of(text)
     except UsageError:
         return
     assert kind in ResourceType
-    assert text == type_resource(kind) or text.startswith("DEVICE_CONFIG:")
+    assert text == resource_type_uri(kind) or text.startswith("DEVICE_CONFIG:")
 
 
 def test_a_device_belongs_to_its_type() -> None:
-    assert type_of(device_resource("c1")) is ResourceType.DEVICE_CONFIG
+    assert resource_type_of(device_resource("c1")) is ResourceType.DEVICE_CONFIG
     for kind in ResourceType:
-        assert type_of(type_resource(kind)) is kind
+        assert resource_type_of(resource_type_uri(kind)) is kind
 
 
 @pytest.mark.parametrize("text", ["DEVICE_CONFIG:", "DEVICE_CONFIG", "RESOURCE_TYPE:", "KEY:local:a", "ACL", ""])
 def test_what_is_no_resource_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        type_of(text)
+        resource_type_of(text)
 
 
 def test_every_type_says_which_actions_mean_something() -> None:
-    assert set(MEANINGFUL) == set(ResourceType)
-    assert all(MEANINGFUL.values())
+    assert set(ACTIONS_BY_RESOURCE_TYPE) == set(ResourceType)
+    assert all(ACTIONS_BY_RESOURCE_TYPE.values())
 
 
-ANY_DEVICE = type_resource(ResourceType.DEVICE_CONFIG)
-AUDIT_LOG = type_resource(ResourceType.AUDIT_LOG)
-ACL = type_resource(ResourceType.ACL)
+ANY_DEVICE = resource_type_uri(ResourceType.DEVICE_CONFIG)
+AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
+ACL = resource_type_uri(ResourceType.ACL)
 
 
 def test_a_right_on_a_type_holds_for_each_of_it_and_every_right_shows_what_it_is_on() -> None:
-    assert may([(ANY_DEVICE, Action.USE)], Action.USE, device_resource("c1"))
-    assert may([(device_resource("c1"), Action.USE)], Action.VIEW, device_resource("c1"))
-    assert not may([(device_resource("c1"), Action.USE)], Action.APPROVE, device_resource("c1"))
-    assert not may([(device_resource("c1"), Action.USE)], Action.USE, ANY_DEVICE)
-    assert not may([], Action.VIEW, device_resource("c1"))
+    assert is_allowed([(ANY_DEVICE, Action.USE)], Action.USE, device_resource("c1"))
+    assert is_allowed([(device_resource("c1"), Action.USE)], Action.VIEW, device_resource("c1"))
+    assert not is_allowed([(device_resource("c1"), Action.USE)], Action.APPROVE, device_resource("c1"))
+    assert not is_allowed([(device_resource("c1"), Action.USE)], Action.USE, ANY_DEVICE)
+    assert not is_allowed([], Action.VIEW, device_resource("c1"))
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_a_right_on_a_type_holds_for_each_of_it_and_every_right_shows_what_it_is
         ([(device_resource("c1"), Action.VIEW)], ()),
     ],
 )
-def test_roles_are_named_after_the_rights_one_has(rights: list[Right], roles: tuple[Role, ...]) -> None:
-    assert roles_of(rights) == roles
+def test_roles_are_named_after_the_rights_one_has(rights: list[Permission], roles: tuple[Role, ...]) -> None:
+    assert roles_for(rights) == roles

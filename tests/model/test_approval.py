@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from task_maker import NOW, decision, file, package, waiting
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.approval import approval_digest, counting_approvers, quorum_possible, quorum_reached
+from sealyard.model.approval import approval_digest, can_reach_quorum, has_quorum, valid_approvers
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.tasks import Origin, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import DecisionOrigin, Task, TaskKind, TaskStatus, Verdict
 
 CTR, CBC = EncryptionAlgorithm.AES128_CTR_NO_PAD, EncryptionAlgorithm.AES128_CBC_PKCS7_PAD
 ED25519, RSA = SigningAlgorithm.ED25519, SigningAlgorithm.RSA_3072
@@ -79,19 +79,19 @@ def test_the_digest_does_not_move_while_the_task_does() -> None:
 
 def test_approvals_of_other_contents_do_not_count() -> None:
     task = waiting()
-    assert counting_approvers(task, [decision(task, digest="00" * 32)]) == frozenset()
+    assert valid_approvers(task, [decision(task, digest="00" * 32)]) == frozenset()
 
 
 def test_the_requester_never_counts_however_often_it_is_said() -> None:
     task = waiting(by="USER:dev")
-    assert counting_approvers(task, [decision(task, "USER:dev")] * 3) == frozenset()
+    assert valid_approvers(task, [decision(task, "USER:dev")] * 3) == frozenset()
     client = waiting(by="CLIENT:ci")
-    assert counting_approvers(client, [decision(client, "CLIENT:ci")]) == frozenset()
+    assert valid_approvers(client, [decision(client, "CLIENT:ci")]) == frozenset()
 
 
 def test_the_requester_counts_under_the_trial_switch_only() -> None:
     task = waiting(by="USER:dev", trial=True)
-    assert counting_approvers(task, [decision(task, "USER:dev")]) == {"USER:dev"}
+    assert valid_approvers(task, [decision(task, "USER:dev")]) == {"USER:dev"}
 
 
 def test_clients_groups_and_rejections_do_not_count() -> None:
@@ -102,14 +102,14 @@ def test_clients_groups_and_rejections_do_not_count() -> None:
         decision(task, "USER:no", Verdict.REJECTED),
         decision(task, "USER:yes"),
     ]
-    assert counting_approvers(task, said) == {"USER:yes"}
+    assert valid_approvers(task, said) == {"USER:yes"}
 
 
 def test_a_quorum_counts_persons_and_not_approvals() -> None:
     task = waiting(approvals=2)
     twice = changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:a"))})
-    assert not quorum_reached(twice)
-    assert quorum_reached(changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:b"))}))
+    assert not has_quorum(twice)
+    assert has_quorum(changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:b"))}))
 
 
 people = st.frozensets(st.sampled_from(["USER:a", "USER:b", "USER:c", "USER:d", "CLIENT:ci"]))
@@ -124,16 +124,16 @@ def test_a_quorum_is_possible_when_it_is_whoever_asks(
 
     # Nobody may ask yet: it is enough that somebody could approve.
     expected = all(can_be_approved(each) for each in requesters or {"USER:nobody"})
-    assert quorum_possible(required, approvers, requesters) is expected
+    assert can_reach_quorum(required, approvers, requesters) is expected
 
 
 def test_where_and_how_an_approval_was_made_changes_neither_its_digest_nor_whether_it_counts() -> None:
     task = waiting()
     made = decision(task)
-    for each in (made, msgspec.structs.replace(made, origin=Origin.TERMINAL, one_time_password=True)):
+    for each in (made, msgspec.structs.replace(made, origin=DecisionOrigin.TERMINAL, one_time_password=True)):
         approved = msgspec.structs.replace(task, approvals=(each,))
         assert approval_digest(approved) == task.approval_digest
-        assert quorum_reached(approved)
+        assert has_quorum(approved)
 
 
 def test_an_approval_recorded_before_its_origin_was_still_counts() -> None:
@@ -141,5 +141,5 @@ def test_an_approval_recorded_before_its_origin_was_still_counts() -> None:
     old = {"by": "USER:owner", "verdict": "APPROVED", "at": "2026-01-01T00:00:00Z", "digest": task.approval_digest}
     stored = {**msgspec.to_builtins(task), "approvals": [old]}
     read = msgspec.json.decode(msgspec.json.encode(stored), type=Task)
-    assert quorum_reached(read)
+    assert has_quorum(read)
     assert (read.approvals[0].origin, read.approvals[0].one_time_password) == (None, False)

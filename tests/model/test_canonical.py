@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.canonical import canonical_json
-from sealyard.model.errors import InputError
-from sealyard.model.value import Value
+from sealyard.model.errors import InvalidInputError
+from sealyard.model.value import FrozenStruct
 
 numbers = st.integers(1 - 2**53, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
@@ -21,7 +21,7 @@ json_values = st.recursive(
 )
 
 
-class Sample(Value, frozen=True, kw_only=True):
+class Sample(FrozenStruct, frozen=True, kw_only=True):
     made_at: datetime
     sizes: tuple[int, ...]
 
@@ -61,7 +61,7 @@ def test_a_value_is_written_in_camel_case_with_times_in_utc() -> None:
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), float("inf"), float("nan"), "\udc80", {"\udc80": 1}, object()])
 def test_what_json_cannot_carry_is_refused(value: object) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         canonical_json(value)
 
 
@@ -69,5 +69,5 @@ def test_nesting_without_end_is_refused() -> None:
     value: list[object] = []
     for _ in range(100_000):
         value = [value]
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         canonical_json(value)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sealyard.model import errors
-from sealyard.model.errors import ErrorValue, SealyardError, error_from
+from sealyard.model.errors import ErrorInfo, SealyardError, error_from_info
 
 
 def family(base: type[SealyardError] = SealyardError) -> list[type[SealyardError]]:
@@ -27,13 +27,13 @@ def test_every_error_has_a_code_of_its_own() -> None:
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda each: each.__name__)
 def test_an_error_crosses_a_border_unchanged(kind: type[SealyardError]) -> None:
     sent = msgspec.json.encode(kind("It did not work.", "Try again.").to_value())
-    arrived = error_from(msgspec.json.decode(sent, type=ErrorValue))
+    arrived = error_from_info(msgspec.json.decode(sent, type=ErrorInfo))
     assert type(arrived) is kind
     assert (arrived.message, arrived.advice) == ("It did not work.", "Try again.")
     assert str(arrived) == "It did not work. Try again."
 
 
 def test_an_unknown_code_is_still_an_error_of_ours() -> None:
-    arrived = error_from(ErrorValue(code="from-the-future", message="What?"))
+    arrived = error_from_info(ErrorInfo(code="from-the-future", message="What?"))
     assert type(arrived) is SealyardError
     assert str(arrived) == "What?"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import UsageError
-from sealyard.model.hook_urls import LONGEST, HookUrl, parse_hook_url
+from sealyard.model.hook_urls import MAX_URL_LENGTH, WebhookUrl, parse_webhook_url
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from sealyard.model.hook_urls import LONGEST, HookUrl, parse_hook_url
     ],
 )
 def test_a_usual_url_is_read(text: str, scheme: str, host: str, port: int) -> None:
-    assert parse_hook_url(text) == HookUrl(scheme=scheme, host=host, port=port)
+    assert parse_webhook_url(text) == WebhookUrl(scheme=scheme, host=host, port=port)
 
 
 @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ def test_a_usual_url_is_read(text: str, scheme: str, host: str, port: int) -> No
         # ports, spaces, lines
         *("https://example.org:0/", "https://example.org:65536/", "https://example.org:http/", "https://example.org:/"),
         *("https://example.org/ x", " https://example.org/", "https://example.org/\r\nHost: evil", "https://a.b/\n"),
-        "https://example.org/" + "x" * LONGEST,
+        "https://example.org/" + "x" * MAX_URL_LENGTH,
     ],
 )
 def test_what_readers_of_urls_disagree_about_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        parse_hook_url(text)
+        parse_webhook_url(text)
 
 
 @given(st.text() | st.text().map("https://{}".format) | st.from_regex(r"https?://[ -~]*", fullmatch=True))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        url = parse_hook_url(text)
+        url = parse_webhook_url(text)
     except UsageError:
         return
     assert text.startswith(url.scheme)
@@ -68,11 +68,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_a_refusal_does_not_repeat_the_url() -> None:
     with pytest.raises(UsageError) as refused:
-        parse_hook_url("https://user:word@example.org/path-that-is-a-secret")
+        parse_webhook_url("https://user:word@example.org/path-that-is-a-secret")
     assert "word" not in str(refused.value)
     assert "path" not in str(refused.value)
 
 
 def test_the_origin_tells_neither_path_nor_query() -> None:
-    assert parse_hook_url("https://hooks.example.org/T0/secret?key=secret").origin == "https://hooks.example.org"
-    assert parse_hook_url("http://[2001:db8::7]:8080/secret").origin == "http://[2001:db8::7]:8080"
+    assert parse_webhook_url("https://hooks.example.org/T0/secret?key=secret").origin == "https://hooks.example.org"
+    assert parse_webhook_url("http://[2001:db8::7]:8080/secret").origin == "http://[2001:db8::7]:8080"

@@ -8,64 +8,64 @@ import msgspec
 import pytest
 from task_maker import NOW, running
 
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.errors import ErrorValue
+from sealyard.model.errors import ErrorInfo
 from sealyard.model.jobs import (
-    Answer,
-    Ask,
     AuditPublicKey,
-    Beat,
-    Broken,
     ExportKey,
-    Finished,
     FromWorker,
     GenerateKey,
+    Heartbeat,
     ImportKey,
-    IntentAsked,
     Job,
-    NotReady,
-    Permit,
-    ProveEncryptionKey,
-    ProveSigningKey,
-    Ready,
+    JobCheckpoint,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    KeyRequest,
+    KeyResponse,
+    OpenKeyStore,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
     RecordedSegment,
     RotateKey,
-    Run,
-    Sealed,
+    RunJob,
+    SegmentEncrypted,
     SignCheckpoint,
-    Stop,
-    Stopped,
+    SigningPermissionRequested,
+    SigningPermitted,
+    StopJob,
     ToWorker,
-    Unlock,
-    Work,
+    WorkerReady,
+    WorkerStartFailed,
 )
 from sealyard.model.keys import KeyInfo, KeyVersion
 
 SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32)
 VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")
-KEY = KeyInfo(uri="local:a", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, versions=(VERSION,))
-ERROR = ErrorValue(code="worker", message="It died.", advice="Try again.")
+KEY = KeyInfo(uri="local:a", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, versions=(VERSION,))
+ERROR = ErrorInfo(code="worker", message="It died.", advice="Try again.")
 JOB = Job(
     task=running(),
-    work=Work(task_id="t1", sealed=(SEGMENT,), header="AAAA"),
+    work=JobCheckpoint(task_id="t1", sealed=(SEGMENT,), header="AAAA"),
     certificate="PEM",
-    signing_kind=KeyKind.ED25519,
+    signing_kind=KeyType.ED25519,
 )
 GENERATE = GenerateKey(
-    uri="local:a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, subject="gateway", created_by="USER:a"
+    uri="local:a", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, subject="gateway", created_by="USER:a"
 )
 SIGNING = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:a", version=1)
 CONTENT = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="local:b", version=1)
-IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyKind.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
+IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
 
 DOWN = [
-    Unlock(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
-    Run(job=JOB),
-    Permit(task_id="t1", fence=3),
-    Stop(task_id="t1"),
+    OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
+    RunJob(job=JOB),
+    SigningPermitted(task_id="t1", fence=3),
+    StopJob(task_id="t1"),
     *(
-        Ask(number=7, question=question)
+        KeyRequest(number=7, question=question)
         for question in (
             GENERATE,
             IMPORT,
@@ -73,21 +73,21 @@ DOWN = [
             ExportKey(uri="local:a", version=1, path="/k"),
             SignCheckpoint(size=5, root="00" * 32),
             AuditPublicKey(),
-            ProveSigningKey(key=SIGNING, certificate="PEM"),
-            ProveEncryptionKey(key=CONTENT),
+            ProbeSigningKey(key=SIGNING, certificate="PEM"),
+            ProbeEncryptionKey(key=CONTENT),
         )
     ),
 ]
 UP = [
-    Ready(pid=1),
-    NotReady(error=ERROR),
-    Beat(task_id="t1", fence=3, done=10, total=20),
-    Sealed(task_id="t1", fence=3, segment=SEGMENT),
-    IntentAsked(task_id="t1", fence=3, sha256="bb" * 32, header="AAAA"),
-    Finished(task_id="t1", fence=3, sha256="cc" * 32, size=100, signature="AAAA"),
-    Broken(task_id="t1", fence=3, error=ERROR),
-    Stopped(task_id="t1", fence=3),
-    Answer(number=7, key=KEY, version=VERSION, text="x", error=ERROR),
+    WorkerReady(pid=1),
+    WorkerStartFailed(error=ERROR),
+    Heartbeat(task_id="t1", fence=3, done=10, total=20),
+    SegmentEncrypted(task_id="t1", fence=3, segment=SEGMENT),
+    SigningPermissionRequested(task_id="t1", fence=3, sha256="bb" * 32, header="AAAA"),
+    JobFinished(task_id="t1", fence=3, sha256="cc" * 32, size=100, signature="AAAA"),
+    JobFailed(task_id="t1", fence=3, error=ERROR),
+    JobStopped(task_id="t1", fence=3),
+    KeyResponse(number=7, key=KEY, version=VERSION, text="x", error=ERROR),
 ]
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import UsageError
-from sealyard.model.keys import KeyInfo, KeyVersion, ending_soon, parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion, expiring_versions, parse_key_uri
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -26,12 +26,12 @@ def key(*ends: timedelta | None) -> KeyInfo:
         )
         for number, end in enumerate(ends, start=1)
     )
-    return KeyInfo(uri="local:a", kind=KeyKind.ED25519, purpose=KeyPurpose.BOTH, versions=versions)
+    return KeyInfo(uri="local:a", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, versions=versions)
 
 
 def test_a_certificate_that_ends_within_thirty_days_is_told() -> None:
     info = key(timedelta(days=30), timedelta(days=30, seconds=1), timedelta(days=-1), None)
-    assert [each.version for each in ending_soon(info, NOW)] == [1, 3]
+    assert [each.version for each in expiring_versions(info, NOW)] == [1, 3]
 
 
 def test_the_last_version_is_current_and_each_is_found_by_its_number() -> None:

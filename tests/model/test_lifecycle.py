@@ -23,26 +23,26 @@ from task_maker import (
     waiting,
 )
 
-from sealyard.model.errors import ConflictError, NotAllowedError, TransitionError
+from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
 from sealyard.model.happenings import (
-    ApprovalPeriodOver,
-    CancelConfirmed,
+    ApprovalTimedOut,
+    CancellationConfirmed,
     Cancelled,
     Completed,
-    Decided,
+    DecisionMade,
     EngineRestarted,
-    ExecutionPeriodOver,
+    ExecutionTimedOut,
     Failed,
-    Happening,
     IntentRecorded,
-    LeaseLost,
-    RightLost,
-    SegmentSealed,
-    TimeLimitOver,
+    LeaseExpired,
+    PermissionRevoked,
+    SegmentRecorded,
+    TimeLimitExceeded,
+    Trigger,
     Withdrawn,
 )
-from sealyard.model.lifecycle import TABLE, admits, advance
-from sealyard.model.tasks import ENDED, Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
+from sealyard.model.tasks import FINAL_STATUSES, Result, ResultState, Task, TaskKind, TaskStatus
 
 S = TaskStatus
 RESULT = Result(state=ResultState.AVAILABLE)
@@ -50,10 +50,10 @@ RESULT = Result(state=ResultState.AVAILABLE)
 
 def ended(status: TaskStatus) -> Task:
     task = running()
-    happening: dict[TaskStatus, Happening] = {
+    happening: dict[TaskStatus, Trigger] = {
         S.DONE: Completed(fence=1, result=RESULT),
         S.FAILED: Failed(fence=1, reason="the disk is full", code="storage"),
-        S.CANCELLED: CancelConfirmed(by="USER:dev"),
+        S.CANCELLED: CancellationConfirmed(by="USER:dev"),
     }
     return after(task, happening[status])
 
@@ -102,23 +102,23 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
 ]
 
 
-def happenings(task: Task) -> dict[str, Happening]:
+def happenings(task: Task) -> dict[str, Trigger]:
     return {
         "submitted": SUBMITTED,
         "approved": approval(task),
         "rejected": rejection(task),
         "withdrawn": Withdrawn(by="USER:dev", reason="mistake"),
         "cancelled": Cancelled(by="USER:dev"),
-        "cancel confirmed": CancelConfirmed(by="USER:dev"),
-        "approval period over": ApprovalPeriodOver(),
-        "execution period over": ExecutionPeriodOver(),
-        "time limit over": TimeLimitOver(),
-        "right lost": RightLost(reason="USER:dev may not use gateway any more."),
+        "cancel confirmed": CancellationConfirmed(by="USER:dev"),
+        "approval period over": ApprovalTimedOut(),
+        "execution period over": ExecutionTimedOut(),
+        "time limit over": TimeLimitExceeded(),
+        "right lost": PermissionRevoked(reason="USER:dev may not use gateway any more."),
         "scheduled": SCHEDULED,
         "leased": lease(task),
-        "segment sealed": SegmentSealed(fence=task.fence, index=0),
+        "segment sealed": SegmentRecorded(fence=task.fence, index=0),
         "intent recorded": IntentRecorded(fence=task.fence, sha256="cc" * 32),
-        "lease lost": LeaseLost(fence=task.fence),
+        "lease lost": LeaseExpired(fence=task.fence),
         "engine restarted": EngineRestarted(time_limit_at=LATER),
         "completed": Completed(fence=task.fence, result=RESULT),
         "failed": Failed(fence=task.fence, reason="no", code="worker"),
@@ -137,16 +137,16 @@ def test_whatever_else_happens_is_refused(status: TaskStatus) -> None:
     task = AT[status]()
     allowed = {name for at, name, _ in CELLS if at is status}
     for name, happening in happenings(task).items():
-        assert admits(task, type(happening)) is (name in allowed), name
+        assert accepts(task, type(happening)) is (name in allowed), name
         if name not in allowed:
-            with pytest.raises(TransitionError) as caught:
+            with pytest.raises(InvalidTransitionError) as caught:
                 after(task, happening)
             assert caught.value.advice
 
 
 def test_every_happening_has_a_place_in_the_table() -> None:
-    assert set(TABLE) == {type(each) for each in happenings(package()).values()}
-    assert not {status for statuses in TABLE.values() for status in statuses} & ENDED
+    assert set(TRANSITIONS) == {type(each) for each in happenings(package()).values()}
+    assert not {status for statuses in TRANSITIONS.values() for status in statuses} & FINAL_STATUSES
 
 
 def test_a_task_that_needs_no_approval_is_scheduled_at_once() -> None:
@@ -161,14 +161,14 @@ def test_advance_leaves_its_input_as_it_was() -> None:
         task = AT[status]()
         before = msgspec.json.encode(task)
         for happening in happenings(task).values():
-            if admits(task, type(happening)):
+            if accepts(task, type(happening)):
                 assert advance(task, happening, NOW) is not task
             assert msgspec.json.encode(task) == before
 
 
 def test_history_tells_each_status_once_with_what_it_was_for() -> None:
     task = running()
-    lost = after(task, LeaseLost(fence=1))
+    lost = after(task, LeaseExpired(fence=1))
     assert [each.status for each in lost.history] == [
         S.CREATED,
         S.WAITING,
@@ -210,20 +210,20 @@ def test_an_end_says_why(name: str, at: object, code: str) -> None:
 @pytest.mark.parametrize("verdict", [approval, rejection])
 def test_nobody_decides_on_a_task_of_their_own(verdict: object) -> None:
     task = waiting(by="USER:dev")
-    with pytest.raises(NotAllowedError, match="of their own"):
+    with pytest.raises(PermissionDeniedError, match="of their own"):
         after(task, verdict(task, "USER:dev"))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("by", ["CLIENT:ci", "GROUP:owners"])
 def test_only_persons_decide(by: str) -> None:
     task = waiting()
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         after(task, approval(task, by))
 
 
 def test_a_client_does_not_approve_what_it_asked_for() -> None:
     task = waiting(by="CLIENT:ci")
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         after(task, approval(task, "CLIENT:ci"))
 
 
@@ -247,7 +247,7 @@ def test_a_person_decides_once() -> None:
 def test_a_decision_about_other_contents_is_refused() -> None:
     task = waiting()
     with pytest.raises(ConflictError, match="other contents"):
-        after(task, Decided(decision=decision(task, digest="00" * 32)))
+        after(task, DecisionMade(decision=decision(task, digest="00" * 32)))
 
 
 def test_one_rejection_ends_the_task_whoever_approved_before() -> None:
@@ -273,35 +273,35 @@ def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
 @pytest.mark.parametrize("fence", [0, 2, 3])
 def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
     task = scheduled()
-    with pytest.raises(TransitionError):
+    with pytest.raises(InvalidTransitionError):
         after(task, msgspec.structs.replace(lease(task), fence=fence))
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        SegmentSealed(fence=1, index=0),
+        SegmentRecorded(fence=1, index=0),
         IntentRecorded(fence=1, sha256="cc" * 32),
-        LeaseLost(fence=1),
+        LeaseExpired(fence=1),
         Completed(fence=1, result=RESULT),
         Failed(fence=1, reason="no", code="worker"),
     ],
 )
-def test_what_a_worker_says_under_an_old_fence_is_refused(said: Happening) -> None:
-    task = after(running(), LeaseLost(fence=1))
+def test_what_a_worker_says_under_an_old_fence_is_refused(said: Trigger) -> None:
+    task = after(running(), LeaseExpired(fence=1))
     task = after(task, lease(task))
     assert task.fence == 2
-    with pytest.raises(TransitionError, match="too late"):
+    with pytest.raises(InvalidTransitionError, match="too late"):
         after(task, said)
 
 
 def test_the_third_lost_worker_fails_the_task() -> None:
     task = running()
     for losses in (1, 2):
-        task = after(task, LeaseLost(fence=task.fence))
+        task = after(task, LeaseExpired(fence=task.fence))
         assert (task.status, task.losses) == (S.SCHEDULED, losses)
         task = after(task, lease(task))
-    task = after(task, LeaseLost(fence=task.fence))
+    task = after(task, LeaseExpired(fence=task.fence))
     assert task.status is S.FAILED
     assert task.reason == "The worker died 3 times on this task."
 
@@ -316,7 +316,7 @@ def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> Non
 
 
 def test_the_time_limit_runs_over_all_attempts() -> None:
-    task = after(running(), LeaseLost(fence=1))
+    task = after(running(), LeaseExpired(fence=1))
     again = after(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
     assert again.time_limit_at == LATER
 
@@ -325,12 +325,12 @@ def test_the_time_limit_runs_over_all_attempts() -> None:
 
 
 def test_a_second_intent_is_about_the_same_bytes() -> None:
-    task = after(running(), IntentRecorded(fence=1, sha256="cc" * 32), LeaseLost(fence=1))
+    task = after(running(), IntentRecorded(fence=1, sha256="cc" * 32), LeaseExpired(fence=1))
     task = after(task, lease(task))
     again = after(task, IntentRecorded(fence=2, sha256="cc" * 32))
     assert again.intent is not None
     assert again.intent.fence == 2
-    with pytest.raises(TransitionError, match="not sign twice"):
+    with pytest.raises(InvalidTransitionError, match="not sign twice"):
         after(task, IntentRecorded(fence=2, sha256="dd" * 32))
 
 
@@ -350,22 +350,22 @@ def test_sub_tasks_follow_the_work() -> None:
     assert statuses(scheduled()) == [S.SCHEDULED] * 3
     task = running()
     assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
-    task = after(task, SegmentSealed(fence=1, index=1))
+    task = after(task, SegmentRecorded(fence=1, index=1))
     assert statuses(task) == [S.RUNNING, S.DONE, S.SCHEDULED]
-    task = after(task, SegmentSealed(fence=1, index=0), IntentRecorded(fence=1, sha256="cc" * 32))
+    task = after(task, SegmentRecorded(fence=1, index=0), IntentRecorded(fence=1, sha256="cc" * 32))
     assert statuses(task) == [S.DONE, S.DONE, S.RUNNING]
-    assert statuses(after(task, LeaseLost(fence=1))) == [S.DONE, S.DONE, S.SCHEDULED]
+    assert statuses(after(task, LeaseExpired(fence=1))) == [S.DONE, S.DONE, S.SCHEDULED]
     assert statuses(after(task, Completed(fence=1, result=RESULT))) == [S.DONE] * 3
 
 
-@pytest.mark.parametrize("status", sorted(ENDED))
+@pytest.mark.parametrize("status", sorted(FINAL_STATUSES))
 def test_sub_tasks_end_with_their_parent(status: TaskStatus) -> None:
     assert statuses(ended(status)) == [status] * 3
 
 
 @pytest.mark.parametrize("index", [2, 3, -1])
 def test_a_sealed_segment_never_ends_the_signing(index: int) -> None:
-    task = after(running(), SegmentSealed(fence=1, index=index))
+    task = after(running(), SegmentRecorded(fence=1, index=index))
     assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
 
 

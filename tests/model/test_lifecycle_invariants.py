@@ -9,7 +9,7 @@ import pytest
 from task_maker import NOW, SCHEDULED, after, approved, lease, package, running, scheduled, waiting
 
 from sealyard.model.errors import InvariantError
-from sealyard.model.happenings import Cancelled, IntentRecorded, LeaseLost, Withdrawn
+from sealyard.model.happenings import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
 from sealyard.model.lifecycle import check_change, check_key_use, transition_error
 from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
 
@@ -85,8 +85,12 @@ def test_check_key_use_of_running_task_passes() -> None:
         (intended, 1, "dd" * 32),
         (running, 1, SHA256),
         (scheduled, 0, SHA256),
-        (lambda: after(intended(), LeaseLost(fence=1)), 1, SHA256),
-        (lambda: after(after(intended(), LeaseLost(fence=1)), lease(after(intended(), LeaseLost(fence=1)))), 2, SHA256),
+        (lambda: after(intended(), LeaseExpired(fence=1)), 1, SHA256),
+        (
+            lambda: after(after(intended(), LeaseExpired(fence=1)), lease(after(intended(), LeaseExpired(fence=1)))),
+            2,
+            SHA256,
+        ),
     ],
     ids=["other token", "other input", "no intent", "not running", "lease lost", "intent of an earlier lease"],
 )

@@ -9,26 +9,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from task_maker import LATER, NOW, SCHEDULED, SUBMITTED, approval, lease, package, rejection
 
-from sealyard.model.approval import counting_approvers
-from sealyard.model.errors import ConflictError, NotAllowedError
+from sealyard.model.approval import valid_approvers
+from sealyard.model.errors import ConflictError, PermissionDeniedError
 from sealyard.model.happenings import (
-    ApprovalPeriodOver,
-    CancelConfirmed,
+    ApprovalTimedOut,
+    CancellationConfirmed,
     Cancelled,
     Completed,
-    Decided,
+    DecisionMade,
     EngineRestarted,
-    ExecutionPeriodOver,
+    ExecutionTimedOut,
     Failed,
-    Happening,
     IntentRecorded,
-    LeaseLost,
-    RightLost,
-    SegmentSealed,
-    TimeLimitOver,
+    LeaseExpired,
+    PermissionRevoked,
+    SegmentRecorded,
+    TimeLimitExceeded,
+    Trigger,
     Withdrawn,
 )
-from sealyard.model.lifecycle import MOST_LOSSES, advance, check_change
+from sealyard.model.lifecycle import MAX_LEASE_LOSSES, advance, check_change
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 
 S = TaskStatus
@@ -67,12 +67,12 @@ class Life(RuleBasedStateMachine):
         self.now = NOW
         self.signed: set[str] = set()
 
-    def happens(self, happening: Happening) -> None:
+    def happens(self, happening: Trigger) -> None:
         before = self.task
         self.now += timedelta(seconds=1)
         try:
             self.task = advance(before, happening, self.now)
-        except (ConflictError, NotAllowedError):
+        except (ConflictError, PermissionDeniedError):
             assert self.task is before
             return
         check_change(before, self.task)
@@ -96,7 +96,7 @@ class Life(RuleBasedStateMachine):
     @rule(by=people)
     def approve_something_else(self, by: str) -> None:
         other = approval(self.task, by).decision
-        self.happens(Decided(decision=type(other)(by=by, verdict=other.verdict, at=NOW, digest="00")))
+        self.happens(DecisionMade(decision=type(other)(by=by, verdict=other.verdict, at=NOW, digest="00")))
 
     @rule()
     def schedule(self) -> None:
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 4), late=stale)
     def seal(self, index: int, late: int) -> None:
-        self.happens(SegmentSealed(fence=self.task.fence - late, index=index))
+        self.happens(SegmentRecorded(fence=self.task.fence - late, index=index))
 
     @rule(sha256=st.sampled_from(BYTES), late=stale)
     def intend(self, sha256: str, late: int) -> None:
@@ -116,7 +116,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(late=stale)
     def lose(self, late: int) -> None:
-        self.happens(LeaseLost(fence=self.task.fence - late))
+        self.happens(LeaseExpired(fence=self.task.fence - late))
 
     @rule()
     def restart(self) -> None:
@@ -135,20 +135,20 @@ class Life(RuleBasedStateMachine):
             [
                 Withdrawn(by="USER:dev", reason="mistake"),
                 Cancelled(by="USER:dev"),
-                CancelConfirmed(by="USER:dev"),
-                ApprovalPeriodOver(),
-                ExecutionPeriodOver(),
-                RightLost(reason="gone"),
-                TimeLimitOver(),
+                CancellationConfirmed(by="USER:dev"),
+                ApprovalTimedOut(),
+                ExecutionTimedOut(),
+                PermissionRevoked(reason="gone"),
+                TimeLimitExceeded(),
             ]
         )
     )
-    def end(self, happening: Happening) -> None:
+    def end(self, happening: Trigger) -> None:
         self.happens(happening)
 
     @invariant()
     def work_begins_with_a_quorum_that_leaves_the_requester_out(self) -> None:
-        counting = counting_approvers(self.task, self.task.approvals)
+        counting = valid_approvers(self.task, self.task.approvals)
         assert all(each.startswith("USER:") for each in counting)
         assert self.task.trial or self.task.created_by not in counting
         if {S.APPROVED, S.SCHEDULED, S.RUNNING} & {each.status for each in self.task.history}:
@@ -185,7 +185,7 @@ class Life(RuleBasedStateMachine):
         if self.task.status in (S.FAILED, S.CANCELLED):
             assert self.task.reason
             assert self.task.reason_code
-        assert self.task.losses <= MOST_LOSSES
+        assert self.task.losses <= MAX_LEASE_LOSSES
         assert self.task.status is self.task.history[-1].status
 
 

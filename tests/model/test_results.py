@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import ConflictError, ResultGoneError
-from sealyard.model.results import as_at, link_end, renewed, state_at
+from sealyard.model.results import link_expiry, refreshed, state_at, with_new_link
 from sealyard.model.tasks import Result, ResultState
 
 DONE = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -35,17 +35,17 @@ AVAILABLE, EXPIRED, GONE = ResultState.AVAILABLE, ResultState.EXPIRED, ResultSta
 )
 def test_the_state_follows_the_clock_whether_recorded_or_not(now: datetime, state: ResultState) -> None:
     assert state_at(RESULT, now) is state
-    assert as_at(RESULT, now).state is state
+    assert refreshed(RESULT, now).state is state
 
 
 def test_a_link_that_leads_nowhere_is_not_shown() -> None:
-    assert as_at(RESULT, EXPIRES - MOMENT).link == "sealyard:x"
-    assert as_at(RESULT, EXPIRES).link is None
-    assert as_at(RESULT, KEPT).link is None
+    assert refreshed(RESULT, EXPIRES - MOMENT).link == "sealyard:x"
+    assert refreshed(RESULT, EXPIRES).link is None
+    assert refreshed(RESULT, KEPT).link is None
 
 
 def test_a_removed_artifact_stays_gone() -> None:
-    gone = as_at(RESULT, KEPT)
+    gone = refreshed(RESULT, KEPT)
     assert state_at(gone, DONE) is GONE
 
 
@@ -54,21 +54,21 @@ def test_a_signature_never_expires() -> None:
 
 
 def test_an_expired_result_is_there_again_behind_a_new_link() -> None:
-    fresh = renewed(as_at(RESULT, EXPIRES), "sealyard:y", EXPIRES + timedelta(hours=1), EXPIRES)
+    fresh = with_new_link(refreshed(RESULT, EXPIRES), "sealyard:y", EXPIRES + timedelta(hours=1), EXPIRES)
     assert (fresh.state, fresh.link, fresh.expires_at) == (AVAILABLE, "sealyard:y", EXPIRES + timedelta(hours=1))
     assert fresh.kept_until == KEPT
 
 
 def test_what_is_gone_cannot_be_renewed() -> None:
     with pytest.raises(ResultGoneError):
-        renewed(RESULT, "sealyard:y", KEPT + timedelta(hours=1), KEPT)
+        with_new_link(RESULT, "sealyard:y", KEPT + timedelta(hours=1), KEPT)
     with pytest.raises(ResultGoneError):
-        renewed(as_at(RESULT, KEPT), "sealyard:y", EXPIRES, DONE)
+        with_new_link(refreshed(RESULT, KEPT), "sealyard:y", EXPIRES, DONE)
 
 
 def test_a_signature_cannot_be_renewed() -> None:
     with pytest.raises(ConflictError):
-        renewed(SIGNATURE, "sealyard:y", EXPIRES, DONE)
+        with_new_link(SIGNATURE, "sealyard:y", EXPIRES, DONE)
 
 
 seconds = st.integers(0, 90 * 24 * 3600).map(lambda number: timedelta(seconds=number))
@@ -77,9 +77,9 @@ seconds = st.integers(0, 90 * 24 * 3600).map(lambda number: timedelta(seconds=nu
 @given(seconds, seconds)
 def test_a_link_never_outlives_its_artifact(when: timedelta, length: timedelta) -> None:
     now = DONE + when
-    assert link_end(now, int(length.total_seconds()), KEPT) <= KEPT
+    assert link_expiry(now, int(length.total_seconds()), KEPT) <= KEPT
     try:
-        fresh = renewed(RESULT, "sealyard:y", now + length, now)
+        fresh = with_new_link(RESULT, "sealyard:y", now + length, now)
     except ResultGoneError:
         assert now >= KEPT
         return

@@ -6,41 +6,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.safe_text import safe_lines, safe_text
+from sealyard.model.safe_text import escape_multiline, escape_text
 
 any_text = st.text() | st.text(st.characters(categories=["Cc", "Cf", "Cs", "Co", "Zs", "Zl", "Zp", "Cn"]))
 
 
 @given(any_text)
 def test_what_comes_out_is_printable(text: str) -> None:
-    assert safe_text(text).isprintable()
+    assert escape_text(text).isprintable()
 
 
 @given(any_text)
 def test_what_comes_out_can_be_written_as_utf_8(text: str) -> None:
-    assert safe_text(text).encode().decode() == safe_text(text)
+    assert escape_text(text).encode().decode() == escape_text(text)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"])))
 def test_printable_text_stays_as_it_is(text: str) -> None:
-    assert safe_text(text) == text
+    assert escape_text(text) == text
 
 
 @given(any_text)
 def test_what_is_safe_already_stays_as_it_is(text: str) -> None:
-    assert safe_text(safe_text(text)) == safe_text(text)
+    assert escape_text(escape_text(text)) == escape_text(text)
 
 
 @given(any_text, st.integers(1, 40))
 def test_a_limit_is_kept(text: str, limit: int) -> None:
-    cut = safe_text(text, limit)
+    cut = escape_text(text, limit)
     assert len(cut) <= limit
-    assert cut == safe_text(text) or (cut.endswith("…") and safe_text(text).startswith(cut[:-1]))
+    assert cut == escape_text(text) or (cut.endswith("…") and escape_text(text).startswith(cut[:-1]))
 
 
 @given(any_text)
 def test_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
-    lines = safe_lines(text).split("\n")
+    lines = escape_multiline(text).split("\n")
     assert len(lines) == text.count("\n") + 1
     assert all(line.isprintable() for line in lines)
 
@@ -63,7 +63,7 @@ def test_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
     ],
 )
 def test_control_and_bidi_characters_become_escapes_and_markup_stays(text: str, shown: str) -> None:
-    assert safe_text(text) == shown
+    assert escape_text(text) == shown
 
 
 class Unread(str):
@@ -74,4 +74,4 @@ class Unread(str):
 
 
 def test_with_a_limit_the_rest_of_a_long_text_costs_nothing() -> None:
-    assert safe_text(Unread("x" * 10_000), 5) == "xxxx…"
+    assert escape_text(Unread("x" * 10_000), 5) == "xxxx…"

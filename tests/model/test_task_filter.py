@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_maker import file, package, waiting
 
-from sealyard.model.requests import TaskFilter, TaskNames
+from sealyard.model.requests import TaskFilter, TaskSearchFields
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
 
 
@@ -71,7 +71,7 @@ def test_a_text_is_found_in_the_names_alone_where_it_is_found_in_the_whole_task(
     task = msgspec.structs.replace(
         waiting(), name=first, inputs=tuple(file(each) for each in inputs), metadata=(file(last),)
     )
-    read = msgspec.json.decode(msgspec.json.encode(task), type=TaskNames)
+    read = msgspec.json.decode(msgspec.json.encode(task), type=TaskSearchFields)
     for each in (text, "\n".join(names)[begin:end], text.swapcase()):
         filters = TaskFilter(text=each)
         assert filters.finds_text(read) == filters.matches(task)

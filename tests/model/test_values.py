@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 
 import sealyard.model
-from sealyard.model.algorithms import KeyKind, KeyPurpose
-from sealyard.model.jobs import Ask, FromWorker, ImportKey, ToWorker, Unlock
+from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.jobs import FromWorker, ImportKey, KeyRequest, OpenKeyStore, ToWorker
 from sealyard.model.requests import KeyImport
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 SECRET = "correct horse battery staple"
 
@@ -25,7 +25,7 @@ for module in pkgutil.iter_modules(sealyard.model.__path__):
     importlib.import_module(f"sealyard.model.{module.name}")
 
 
-def kinds(base: type[Value] = Value) -> list[type[Value]]:
+def kinds(base: type[FrozenStruct] = FrozenStruct) -> list[type[FrozenStruct]]:
     return [each for child in base.__subclasses__() for each in (child, *kinds(child))]
 
 
@@ -35,7 +35,7 @@ VALUES = sorted(
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda each: each.__name__)
-def test_a_value_is_frozen_and_camel_case(kind: type[Value]) -> None:
+def test_a_value_is_frozen_and_camel_case(kind: type[FrozenStruct]) -> None:
     assert kind.__struct_config__.frozen
     for field in msgspec.structs.fields(kind):
         assert re.fullmatch(r"[a-z][a-zA-Z0-9]*", field.encode_name)
@@ -44,28 +44,28 @@ def test_a_value_is_frozen_and_camel_case(kind: type[Value]) -> None:
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda each: each.__name__)
-def test_a_value_takes_its_fields_by_name_only(kind: type[Value]) -> None:
+def test_a_value_takes_its_fields_by_name_only(kind: type[FrozenStruct]) -> None:
     count = len(msgspec.structs.fields(kind))
     with pytest.raises(TypeError):
         kind(*range(count or 1))
 
 
-def secrets() -> list[Value]:
-    unlock = Unlock(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase=SECRET)
+def secrets() -> list[FrozenStruct]:
+    unlock = OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase=SECRET)
     taken = ImportKey(
         uri="local:a",
         path="/a.p12",
-        kind=KeyKind.ED25519,
+        kind=KeyType.ED25519,
         purpose=KeyPurpose.DATA,
         created_by="USER:a",
         password=SECRET,
     )
-    asked = KeyImport(uri="local:a", path="/a.p12", kind=KeyKind.ED25519, password=SECRET)
-    return [unlock, taken, asked, Ask(number=1, question=taken)]
+    asked = KeyImport(uri="local:a", path="/a.p12", kind=KeyType.ED25519, password=SECRET)
+    return [unlock, taken, asked, KeyRequest(number=1, question=taken)]
 
 
 @pytest.mark.parametrize("value", secrets(), ids=lambda each: type(each).__name__)
-def test_no_secret_is_shown_however_it_is_printed(value: Value) -> None:
+def test_no_secret_is_shown_however_it_is_printed(value: FrozenStruct) -> None:
     shown = StringIO()
     Console(file=shown, width=200).print(value, [value])
     for text in (repr(value), str(value), f"{value}", pformat(value), repr([value]), shown.getvalue()):
@@ -73,7 +73,7 @@ def test_no_secret_is_shown_however_it_is_printed(value: Value) -> None:
         assert type(value).__name__ in text
 
 
-def messages(union: Any) -> list[type[Value]]:
+def messages(union: Any) -> list[type[FrozenStruct]]:
     return list(union.__args__)
 
 
@@ -84,5 +84,5 @@ def test_every_message_of_a_pipe_is_known_by_its_tag(direction: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [each for each in secrets() if not isinstance(each, KeyImport | ImportKey)])
-def test_a_message_with_a_secret_arrives_whole(value: Value) -> None:
+def test_a_message_with_a_secret_arrives_whole(value: FrozenStruct) -> None:
     assert msgspec.json.decode(msgspec.json.encode(value), type=ToWorker) == value

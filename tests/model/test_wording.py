@@ -9,15 +9,15 @@ import pytest
 from task_maker import decision, waiting
 
 from sealyard.model.errors import UsageError
-from sealyard.model.tasks import Origin
+from sealyard.model.tasks import DecisionOrigin
 from sealyard.model.wording import (
-    decided_by,
-    duration_text,
-    exact_size_text,
-    left_text,
+    format_decider,
+    format_duration,
+    format_size,
+    format_size_exact,
+    format_time,
+    format_time_left,
     parse_duration,
-    size_text,
-    time_text,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -25,12 +25,12 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def test_sizes_have_the_unit_that_fits() -> None:
     sizes = (0, 1023, 1024, 1536 * 1024, 3 << 30, 5 << 40)
-    assert [size_text(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
-    assert size_text((1 << 20) - 1) == "1.0 MiB"
+    assert [format_size(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
+    assert format_size((1 << 20) - 1) == "1.0 MiB"
 
 
 def test_an_exact_size_says_bytes_only_where_that_says_more() -> None:
-    assert [exact_size_text(each) for each in (95, 1024, 1_500_000)] == [
+    assert [format_size_exact(each) for each in (95, 1024, 1_500_000)] == [
         "95 B",
         "1.0 KiB (1,024 bytes)",
         "1.4 MiB (1,500,000 bytes)",
@@ -38,18 +38,18 @@ def test_an_exact_size_says_bytes_only_where_that_says_more() -> None:
 
 
 def test_a_span_has_its_two_largest_units() -> None:
-    assert [duration_text(each) for each in (0, 59, 3600, 3661, 90_061)] == ["0s", "59s", "1h", "1h 1m", "1d 1h"]
+    assert [format_duration(each) for each in (0, 59, 3600, 3661, 90_061)] == ["0s", "59s", "1h", "1h 1m", "1d 1h"]
 
 
 def test_a_moment_says_how_far_away_it_is_or_that_it_is_over() -> None:
-    assert left_text(None, NOW) == ""
-    assert left_text(NOW + timedelta(minutes=5), NOW).endswith("(5m left)")
-    assert left_text(NOW, NOW) == f"{time_text(NOW)} (over)"
+    assert format_time_left(None, NOW) == ""
+    assert format_time_left(NOW + timedelta(minutes=5), NOW).endswith("(5m left)")
+    assert format_time_left(NOW, NOW) == f"{format_time(NOW)} (over)"
 
 
 @pytest.mark.parametrize("text", ["30d", "23h", "1h 30m", "0s", "2d 3h"])
 def test_a_span_that_was_written_is_read_as_the_same(text: str) -> None:
-    assert duration_text(parse_duration(text)) == text
+    assert format_duration(parse_duration(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1.5h", "-3d", "h", "3 h x", "٣h"])
@@ -62,13 +62,13 @@ def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
     ("origin", "one_time_password", "words"),
     [
         (None, False, "USER:anna"),
-        (Origin.MACHINE, False, "USER:anna (a machine client)"),
-        (Origin.TERMINAL, False, "USER:anna (at a terminal)"),
-        (Origin.TERMINAL, True, "USER:anna (at a terminal, with one-time password)"),
+        (DecisionOrigin.MACHINE, False, "USER:anna (a machine client)"),
+        (DecisionOrigin.TERMINAL, False, "USER:anna (at a terminal)"),
+        (DecisionOrigin.TERMINAL, True, "USER:anna (at a terminal, with one-time password)"),
     ],
 )
 def test_who_decided_is_told_with_what_is_recorded_of_how(
-    origin: Origin | None, one_time_password: bool, words: str
+    origin: DecisionOrigin | None, one_time_password: bool, words: str
 ) -> None:
     made = decision(waiting(), "USER:anna")
-    assert decided_by(msgspec.structs.replace(made, origin=origin, one_time_password=one_time_password)) == words
+    assert format_decider(msgspec.structs.replace(made, origin=origin, one_time_password=one_time_password)) == words

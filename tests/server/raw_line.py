@@ -10,9 +10,9 @@ from typing import Any
 
 from litestar import Litestar, Request, get, put
 
-from sealyard.server.bounded_protocol import BoundedProtocol
-from sealyard.server.certificate import Certificate
-from sealyard.server.serving import Listener, listen_on, network_listener
+from sealyard.server.bounded_protocol import LimitedHttpProtocol
+from sealyard.server.certificate import TlsCertificate
+from sealyard.server.serving import UvicornListener, bind, network_listener
 
 WITHIN = 10.0
 """Seconds for what has to happen soon."""
@@ -54,7 +54,7 @@ class Served:
         self.release = asyncio.Event()
         self.lost = asyncio.Event()
         self.port = 0
-        self.listener: Listener
+        self.listener: UvicornListener
         self._lines: list[Line] = []
 
     async def line(self, tls: ssl.SSLContext | None = None) -> Line:
@@ -73,8 +73,8 @@ class Served:
             while [each._unparsed for each in self.connections()] != [count]:
                 await asyncio.sleep(0)
 
-    def connections(self) -> list[BoundedProtocol]:
-        return [each for each in self.listener.server_state.connections if isinstance(each, BoundedProtocol)]
+    def connections(self) -> list[LimitedHttpProtocol]:
+        return [each for each in self.listener.server_state.connections if isinstance(each, LimitedHttpProtocol)]
 
     def close(self) -> None:
         for each in self._lines:
@@ -82,11 +82,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(certificate: Certificate | None = None) -> AsyncIterator[Served]:
+async def served(certificate: TlsCertificate | None = None) -> AsyncIterator[Served]:
     made = Served()
     app = Litestar(_handlers(made), logging_config=None)
     made.listener = network_listener(app, certificate=certificate, proxies="")
-    sock = listen_on("127.0.0.1", 0)
+    sock = bind("127.0.0.1", 0)
     made.port = sock.getsockname()[1]
     running = asyncio.create_task(made.listener.serve([sock]))
     try:

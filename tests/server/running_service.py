@@ -13,7 +13,7 @@ from yard import Yard, opened
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.local_socket import SOCKET
 from sealyard.model.errors import SealyardError
-from sealyard.server.service import Service
+from sealyard.server.service import Server
 from sealyard.server.settings import ServerSettings
 from sealyard.storage.lock import WorkspaceLock
 
@@ -23,7 +23,7 @@ ANY_PORT = "127.0.0.1:0"
 class Served(Yard):
     """A service that runs, with the helpers of the yard."""
 
-    def __init__(self, service: Service, engines: dict[str, EmbeddedClient]) -> None:
+    def __init__(self, service: Server, engines: dict[str, EmbeddedClient]) -> None:
         super().__init__(engines)
         self.service = service
         self.base = service.address
@@ -34,7 +34,7 @@ async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncItera
     """Stopped at the end, where a test has not done so."""
     folders = folder if isinstance(folder, dict) else {"yard": folder}
     engines = {name: await opened(each) for name, each in folders.items()}
-    made = await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
+    made = await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
     served = Served(made, engines)
     try:
         yield served
@@ -47,7 +47,7 @@ async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncItera
 async def refused(folder: Path, **settings: Any) -> SealyardError:
     """Why it does not start; nothing is left of the try."""
     with pytest.raises(SealyardError) as caught:
-        await Service.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await opened(folder)})
+        await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await opened(folder)})
     assert WorkspaceLock.holder(folder / "lock") is None
     assert not (folder / SOCKET).exists()
     return caught.value

@@ -12,18 +12,18 @@ from raw_line import REQUEST, WITHIN, Line, Served, served
 from self_signed import made_pair
 
 from sealyard.server import admission, serving
-from sealyard.server.admission import DESCRIPTORS_EACH, MOST_CONNECTIONS, places
-from sealyard.server.certificate import Certificate
+from sealyard.server.admission import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
+from sealyard.server.certificate import TlsCertificate
 
 pytestmark = pytest.mark.anyio
 
 UNLIMITED = resource.RLIM_INFINITY
-WANTED = MOST_CONNECTIONS * DESCRIPTORS_EACH
+WANTED = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(admission, "MAX_CONNECTIONS", 3)
 
 
 async def asked(line: Line) -> int:
@@ -70,7 +70,7 @@ async def test_who_never_ends_a_tls_handshake_takes_a_place_and_not_for_ever(
     monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", 1.0)
     certificate, key = made_pair(tmp_path, "server")
     trusting = ssl.create_default_context(cafile=str(certificate))
-    async with served(Certificate(str(certificate), str(key))) as server:
+    async with served(TlsCertificate(str(certificate), str(key))) as server:
         silent = [await server.line() for _ in range(3)]
         assert await (await server.line()).rest() == b""
         for each in silent:
@@ -81,20 +81,20 @@ async def test_who_never_ends_a_tls_handshake_takes_a_place_and_not_for_ever(
 @pytest.mark.parametrize(
     ("limits", "raised_to", "found"),
     [
-        ((1024, 524288), WANTED, MOST_CONNECTIONS),
-        ((1024, UNLIMITED), WANTED, MOST_CONNECTIONS),
-        ((524288, 524288), None, MOST_CONNECTIONS),
-        ((UNLIMITED, UNLIMITED), None, MOST_CONNECTIONS),
-        ((256, 1024), 1024, 1024 // DESCRIPTORS_EACH),
-        ((1024, 1024), None, 1024 // DESCRIPTORS_EACH),
+        ((1024, 524288), WANTED, MAX_CONNECTIONS),
+        ((1024, UNLIMITED), WANTED, MAX_CONNECTIONS),
+        ((524288, 524288), None, MAX_CONNECTIONS),
+        ((UNLIMITED, UNLIMITED), None, MAX_CONNECTIONS),
+        ((256, 1024), 1024, 1024 // DESCRIPTORS_PER_CONNECTION),
+        ((1024, 1024), None, 1024 // DESCRIPTORS_PER_CONNECTION),
     ],
 )
 def test_there_are_no_more_places_than_descriptors_for_them(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised_to: int | None, found: int
 ) -> None:
-    monkeypatch.setattr(admission, "MOST_CONNECTIONS", MOST_CONNECTIONS)
+    monkeypatch.setattr(admission, "MAX_CONNECTIONS", MAX_CONNECTIONS)
     asked_for: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked_for.append(limits))
-    assert places() == found
+    assert connection_limit() == found
     assert asked_for == ([] if raised_to is None else [(raised_to, limits[1])])

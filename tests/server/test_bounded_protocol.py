@@ -10,7 +10,7 @@ import pytest
 from raw_line import REQUEST, WITHIN, Served, served
 
 from sealyard.server import bounded_protocol
-from sealyard.server.bounded_protocol import LONGEST_HEAD, MOST_FIELDS
+from sealyard.server.bounded_protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def server() -> AsyncIterator[Served]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines of a moment."""
-    monkeypatch.setattr(bounded_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(bounded_protocol, "HEAD_TIMEOUT", 0.2)
 
 
 # ---- how large
@@ -40,9 +40,9 @@ def padded(size: int, head: bytes = HEAD) -> bytes:
 
 
 async def test_a_head_as_large_as_allowed_is_served_however_it_is_cut(server: Served) -> None:
-    head = padded(LONGEST_HEAD)
+    head = padded(MAX_HEAD_BYTES)
     line = await server.line()
-    for at in range(0, LONGEST_HEAD, 1000):
+    for at in range(0, MAX_HEAD_BYTES, 1000):
         await server.heard(at)
         await line.send(head[at : at + 1000])
     assert (await line.answer())[0] == 200
@@ -52,7 +52,7 @@ async def test_a_head_as_large_as_allowed_is_served_however_it_is_cut(server: Se
 
 async def test_a_head_that_is_too_large_is_refused_while_it_comes_in_many_pieces(server: Served) -> None:
     line = await server.line()
-    for count in range(1, LONGEST_HEAD // 1000 + 1):
+    for count in range(1, MAX_HEAD_BYTES // 1000 + 1):
         await line.send(HEAD + b"X: ".ljust(1000 - len(HEAD), b"x") if count == 1 else b"x" * 1000)
         await server.heard(count * 1000)
     await line.send(b"x" * 1000)
@@ -62,12 +62,12 @@ async def test_a_head_that_is_too_large_is_refused_while_it_comes_in_many_pieces
 @pytest.mark.parametrize(
     "head",
     [
-        pytest.param(padded(2 * LONGEST_HEAD), id="whole"),
+        pytest.param(padded(2 * MAX_HEAD_BYTES), id="whole"),
         pytest.param(HEAD + b"X: " + b"x" * 8 * MIB, id="a value without an end"),
         pytest.param(HEAD + b"x" * 8 * MIB, id="a name without an end"),
         pytest.param(b"GET /" + b"x" * 8 * MIB, id="a path without an end"),
         pytest.param(b"\r\n" * MIB, id="nothing but ends of lines"),
-        pytest.param(HEAD + b"a:\r\n" * (MOST_FIELDS + 1), id="many tiny fields"),
+        pytest.param(HEAD + b"a:\r\n" * (MAX_HEADER_FIELDS + 1), id="many tiny fields"),
         pytest.param(HEAD + b"a:\r\n" * 500_000, id="very many tiny fields"),
     ],
 )
@@ -89,13 +89,13 @@ async def test_the_second_head_on_a_line_is_measured_too_and_the_body_before_it_
     for _ in range(3):
         await line.send(b"PUT /size HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MIB + bytes(MIB))
         assert (await line.answer())[::2] == (200, str(MIB).encode())
-    await line.send(padded(LONGEST_HEAD + 100))
+    await line.send(padded(MAX_HEAD_BYTES + 100))
     assert (await line.answer())[0] == 431
 
 
 async def test_a_large_head_takes_nothing_from_the_body_behind_it(server: Served) -> None:
     line = await server.line()
-    await line.send(padded(LONGEST_HEAD, b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"))
+    await line.send(padded(MAX_HEAD_BYTES, b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"))
     async with asyncio.timeout(WITHIN):
         while not server.listener.server_state.tasks:
             await asyncio.sleep(0)
@@ -107,7 +107,7 @@ async def test_a_large_head_takes_nothing_from_the_body_behind_it(server: Served
 
 async def test_many_fields_within_the_limits_are_served(server: Served) -> None:
     line = await server.line()
-    await line.send(HEAD + b"a: b\r\n" * (MOST_FIELDS - 1) + b"\r\n")
+    await line.send(HEAD + b"a: b\r\n" * (MAX_HEADER_FIELDS - 1) + b"\r\n")
     assert (await line.answer())[0] == 200
 
 
@@ -125,7 +125,7 @@ async def test_a_trailer_that_is_too_large_ends_the_line(server: Served, trailer
 async def test_a_refusal_is_never_written_into_an_answer_that_is_under_way(server: Served) -> None:
     line = await server.line()
     await line.send(b"GET /held HTTP/1.1\r\n\r\n")
-    sending = asyncio.create_task(line.send(padded(2 * LONGEST_HEAD)))
+    sending = asyncio.create_task(line.send(padded(2 * MAX_HEAD_BYTES)))
     assert await line.rest() == b""
     await asyncio.gather(sending, return_exceptions=True)
 
@@ -147,7 +147,7 @@ async def test_half_a_head_is_closed(server: Served, soon: None, half: bytes) ->
 async def test_byte_after_byte_does_not_put_the_deadline_off(
     server: Served, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "LONGEST_HEAD", 1 << 40)
+    monkeypatch.setattr(bounded_protocol, "MAX_HEAD_BYTES", 1 << 40)
     line = await server.line()
     await line.send(HEAD + b"X: ")
 
@@ -258,7 +258,7 @@ async def test_requests_that_are_sent_ahead_are_all_answered_in_their_order(serv
 async def test_of_too_many_requests_that_are_sent_ahead_the_last_answer_ends_the_line(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "MOST_WAITING", 3)
+    monkeypatch.setattr(bounded_protocol, "MAX_PIPELINED", 3)
     line = await server.line()
     await line.send(b"GET /held HTTP/1.1\r\n\r\n" * 10)
     server.release.set()

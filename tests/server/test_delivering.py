@@ -13,7 +13,7 @@ from task_maker import NOW, package
 
 from sealyard.model.errors import ConflictError, ResultExpiredError
 from sealyard.model.tasks import Result, ResultState, Task
-from sealyard.server.delivering import RangeError, Wanted, deliver
+from sealyard.server.delivering import RangeError, RangeHeaders, file_response
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +21,8 @@ ETAG = '"abc"'
 CONTENT = bytes(range(256)) * 8
 
 
-def wanted(text: str | None, if_range: str | None = None) -> Wanted:
-    return Wanted(text, if_range, None)
+def wanted(text: str | None, if_range: str | None = None) -> RangeHeaders:
+    return RangeHeaders(text, if_range, None)
 
 
 @given(first=st.integers(0, 3000), last=st.integers(0, 3000), size=st.integers(1, 2500))
@@ -102,10 +102,10 @@ async def body(stream: object) -> bytes:
 
 async def test_that_the_last_byte_has_gone_is_said_once_and_not_before_and_from_where_on() -> None:
     reading = Reading()
-    part = await deliver(done_task(), wanted("bytes=0-9"), reading.read, reading.note)
+    part = await file_response(done_task(), wanted("bytes=0-9"), reading.read, reading.note)
     assert await body(part) == CONTENT[:10]
     assert reading.sent == []
-    end = await deliver(done_task(), wanted("bytes=10-"), reading.read, reading.note)
+    end = await file_response(done_task(), wanted("bytes=10-"), reading.read, reading.note)
     assert await body(end) == CONTENT[10:]
     assert reading.sent == [10]
 
@@ -114,21 +114,21 @@ async def test_what_keeps_a_result_back_is_raised_before_anything_is_answered() 
     for error in (ResultExpiredError("over"), ConflictError("not yet")):
         reading = Reading(error)
         with pytest.raises(type(error)):
-            await deliver(done_task(), wanted(None), reading.read, reading.note)
+            await file_response(done_task(), wanted(None), reading.read, reading.note)
 
 
 async def test_a_file_name_cannot_write_headers() -> None:
     reading = Reading()
-    stream = await deliver(done_task(), wanted(None), reading.read, reading.note)
+    stream = await file_response(done_task(), wanted(None), reading.read, reading.note)
     assert stream.headers["Content-Disposition"] == 'attachment; filename="pack___age.se-1"'
 
 
 async def test_who_has_the_result_already_is_told_so_but_not_of_a_link_that_has_ended() -> None:
-    have = Wanted(None, None, ETAG)
+    have = RangeHeaders(None, None, ETAG)
     reading = Reading()
-    unchanged = await deliver(done_task(), have, reading.read, reading.note)
+    unchanged = await file_response(done_task(), have, reading.read, reading.note)
     assert unchanged.status_code == 304
     assert await body(unchanged) == b""
     assert reading.sent == []
     with pytest.raises(ResultExpiredError):
-        await deliver(done_task(), have, Reading(ResultExpiredError("over")).read, reading.note)
+        await file_response(done_task(), have, Reading(ResultExpiredError("over")).read, reading.note)

@@ -15,13 +15,13 @@ import msgspec
 import pytest
 from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, Yard, serving
 
-from sealyard.client.http.sse import Comment, ServerSentEvent, parsed
+from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
 from sealyard.engine import events as broadcasting
 from sealyard.model.errors import AuthenticationError
-from sealyard.model.events import TaskProgress, WorkspaceChanged
+from sealyard.model.events import TaskProgressed, WorkspaceChanged
 from sealyard.server.caller import Caller
 from sealyard.server.routes import events as routes
-from sealyard.server.routes.events import written
+from sealyard.server.routes.events import format_sse
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ class Listening:
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
-        self._items = parsed(answer.aiter_raw())
+        self._items = parse_events(answer.aiter_raw())
         self.begins = 0
 
     async def begin(self) -> None:
@@ -124,7 +124,7 @@ async def test_nobody_hears_of_what_is_not_for_them(yard: Yard) -> None:
 
 
 async def test_whoever_missed_too_much_is_told_of_a_gap(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcasting, "WAITING", 2)
+    monkeypatch.setattr(broadcasting, "QUEUE_SIZE", 2)
     dev = await yard.calls(DEV)
     for _ in range(3):
         await asked(dev)
@@ -136,19 +136,19 @@ async def test_whoever_missed_too_much_is_told_of_a_gap(yard: Yard, monkeypatch:
 
 
 def test_progress_has_no_id_to_go_on_behind() -> None:
-    progress = TaskProgress(cursor=7, task_id="a", bytes_done=1, bytes_total=2, seconds_left=None)
-    assert written(progress).startswith("event: TaskProgress\ndata: {")
-    assert written(progress).endswith("}\n\n")
+    progress = TaskProgressed(cursor=7, task_id="a", bytes_done=1, bytes_total=2, seconds_left=None)
+    assert format_sse(progress).startswith("event: TaskProgress\ndata: {")
+    assert format_sse(progress).endswith("}\n\n")
 
 
 async def test_while_all_is_quiet_there_is_a_beat(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.05)
     async with listening(await yard.calls(DEV)) as heard:
         assert [await heard.next() for _ in range(3)] == [Comment(text="beat")] * 3
 
 
 async def test_the_stream_ends_when_the_token_is_revoked(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
     calls, admin = await yard.calls(DEV), yard.engine.as_subject(ADMIN)
     async with listening(calls) as heard:
         for token in await yard.engine.as_subject(DEV).tokens():
@@ -158,7 +158,7 @@ async def test_the_stream_ends_when_the_token_is_revoked(yard: Yard, monkeypatch
 
 
 async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
 
     class Busy:
         async def events(self, after: int) -> AsyncIterator[WorkspaceChanged]:
@@ -173,7 +173,7 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
     nothing = cast(Any, None)
     caller = Caller(tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), largest_body=0, check=revoked)
     async with asyncio.timeout(DONE_WITHIN):
-        told = [each async for each in routes.told(caller, 0)]
+        told = [each async for each in routes.stream_events(caller, 0)]
     assert len(told) > 2
 
 

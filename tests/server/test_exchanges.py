@@ -15,8 +15,8 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from sealyard.server.caller import Caller
-from sealyard.server.exchanges import UNMATCHED, Exchange, Observed, current_request
-from sealyard.server.serving import listen_on, network_listener
+from sealyard.server.exchanges import UNMATCHED_PATH, RequestLogMiddleware, RequestRecord, current_request
+from sealyard.server.serving import bind, network_listener
 
 pytestmark = pytest.mark.anyio
 
@@ -68,11 +68,11 @@ HANDLERS = [thing, put, parts, fault, own_id]
 
 
 class Watched:
-    def __init__(self, base: str, seen: list[Exchange]) -> None:
+    def __init__(self, base: str, seen: list[RequestRecord]) -> None:
         self.calls = httpx.AsyncClient(base_url=base)
         self.seen = seen
 
-    async def last(self, count: int = 1) -> Exchange:
+    async def last(self, count: int = 1) -> RequestRecord:
         """Told when the answer is out, which may be a moment after it came in."""
         async with asyncio.timeout(10):
             while len(self.seen) < count:
@@ -83,10 +83,10 @@ class Watched:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[Watched]:
-    seen: list[Exchange] = []
-    app = Observed(Litestar(HANDLERS, logging_config=None), seen.append)
+    seen: list[RequestRecord] = []
+    app = RequestLogMiddleware(Litestar(HANDLERS, logging_config=None), seen.append)
     listener = network_listener(app, certificate=None, proxies="")
-    sock = listen_on("127.0.0.1", 0)
+    sock = bind("127.0.0.1", 0)
     running = asyncio.create_task(listener.serve([sock]))
     found = Watched(f"http://127.0.0.1:{sock.getsockname()[1]}", seen)
     try:
@@ -137,7 +137,7 @@ async def test_paths_that_lead_nowhere_have_one_template_and_are_harmless(path: 
     async with watched() as server:
         await server.calls.get(path)
         told = await server.last()
-    assert (told.template, told.status) == (UNMATCHED, 404)
+    assert (told.template, told.status) == (UNMATCHED_PATH, 404)
     assert told.path.isprintable()
     assert len(told.path) <= 300
 
@@ -175,14 +175,14 @@ async def test_an_id_of_a_proxy_in_front_is_kept_where_it_is_one(given: str, kep
 
 
 async def test_what_breaks_before_any_answer_is_told_and_goes_on_breaking() -> None:
-    seen: list[Exchange] = []
+    seen: list[RequestRecord] = []
 
     async def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
     scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
     with pytest.raises(RuntimeError, match="broken"):
-        await Observed(cast(Any, broken), seen.append)(scope, cast(Any, None), cast(Any, None))
+        await RequestLogMiddleware(cast(Any, broken), seen.append)(scope, cast(Any, None), cast(Any, None))
     assert seen[0].status == 0
 
 
@@ -192,8 +192,8 @@ async def test_what_is_no_http_passes_by() -> None:
     async def app(scope: object, *_: object) -> None:
         passed.append(scope)
 
-    seen: list[Exchange] = []
+    seen: list[RequestRecord] = []
     scope: Any = {"type": "lifespan"}
-    await Observed(cast(Any, app), seen.append)(scope, cast(Any, None), cast(Any, None))
+    await RequestLogMiddleware(cast(Any, app), seen.append)(scope, cast(Any, None), cast(Any, None))
     assert passed == [scope]
     assert not seen

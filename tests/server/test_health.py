@@ -51,7 +51,7 @@ async def test_one_tenant_that_is_not_ready_makes_the_server_unready(folder: Pat
 
 
 async def test_an_engine_that_does_not_answer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(health, "TIMEOUT", 0.0)
     async with serving({"acme": folder}) as yard:
         answer = await yard.raw().get("/readyz")
         assert answer.status_code == 503
@@ -66,4 +66,4 @@ async def test_whoever_asks_all_the_time_costs_one_check_a_minute(folder: Path) 
             assert (await calls.get("/readyz")).status_code == 200
         assert first._last is not None
         assert (await first.health()) is first._last
-        assert readiness.PERIOD.total_seconds() == 60
+        assert readiness.CACHE_SECONDS.total_seconds() == 60

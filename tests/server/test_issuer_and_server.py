@@ -13,10 +13,10 @@ from real_issuer import AUDIENCE, RealIssuer, real_issuer
 from yard import ADMIN, DEV, GATEWAY, opened
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.roles import ISSUER
+from sealyard.engine.roles import OIDC_AUTHOR
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange, AuditFilter
-from sealyard.server.service import Service
+from sealyard.model.audit import AuditAction, AuditFilter
+from sealyard.server.service import Server
 from sealyard.server.settings import OidcSettings, ServerSettings
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ def issuer() -> Iterator[RealIssuer]:
 class Served:
     """The only tenant of a service that believes the issuer."""
 
-    def __init__(self, service: Service, issuer: RealIssuer, calls: httpx.AsyncClient) -> None:
+    def __init__(self, service: Server, issuer: RealIssuer, calls: httpx.AsyncClient) -> None:
         ((_, host),) = service.tenants
         self.admin: EmbeddedClient = host.client(ADMIN)
         self._issuer = issuer
@@ -49,7 +49,7 @@ class Served:
 async def served(folder: Path, issuer: RealIssuer, **more: Any) -> AsyncIterator[Served]:
     oidc = OidcSettings(issuer=issuer.url, audience=AUDIENCE)
     settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **more)
-    service = await Service.open(settings, {"acme": await opened(folder)})
+    service = await Server.open(settings, {"acme": await opened(folder)})
     try:
         async with httpx.AsyncClient(base_url=service.address) as calls:
             yield Served(service, issuer, calls)
@@ -70,7 +70,7 @@ async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme:
     known = await acme.asked("deviceConfig", roles=["devs"])
     without = await acme.asked("deviceConfig", roles=[])
     elsewhere = await acme.asked("deviceConfig", aud="elsewhere")
-    audit = await acme.admin.audit(AuditFilter(author=ISSUER))
+    audit = await acme.admin.audit(AuditFilter(author=OIDC_AUTHOR))
     assert (known.status_code, [each["name"] for each in known.json()]) == (200, [GATEWAY])
     assert (without.status_code, without.json()) == (200, [])
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (401, "unauthenticated")
@@ -94,9 +94,9 @@ async def test_whether_a_tenant_is_there_is_learned_by_nobody_whom_it_does_not_k
     }
     assert {status for status, _ in said} == {401}
     assert len(said) == 1
-    refused = await acme.admin.audit(AuditFilter(change=AuditChange.REFUSED))
+    refused = await acme.admin.audit(AuditFilter(change=AuditAction.REFUSED))
     assert [(each.author, each.resource) for each in refused.entries] == [
-        (ISSUER, "SUBJECT:USER:anna"),
+        (OIDC_AUTHOR, "SUBJECT:USER:anna"),
         ("USER:berta", "SUBJECT:USER:berta"),
     ]
 

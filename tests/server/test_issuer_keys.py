@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from sealyard.model.errors import AuthenticationError, ConnectionLostError
-from sealyard.server.issuer_keys import MOST_KEYS, IssuerKeys, is_safe
+from sealyard.model.errors import AuthenticationError, ServerUnreachableError
+from sealyard.server.issuer_keys import MOST_KEYS, JwksCache, is_secure_url
 
 pytestmark = pytest.mark.anyio
 
@@ -26,17 +26,17 @@ class Still:
         raise AssertionError("nothing here sleeps")
 
 
-def keys_of(documents: dict[str, Any]) -> IssuerKeys:
+def keys_of(documents: dict[str, Any]) -> JwksCache:
     async def fetch(url: str) -> bytes:
         if url not in documents:
-            raise ConnectionLostError("Nobody is there.")
+            raise ServerUnreachableError("Nobody is there.")
         found = documents[url]
         return found if isinstance(found, bytes) else msgspec.json.encode(found)
 
-    return IssuerKeys(ISSUER, "", fetch, Still())
+    return JwksCache(ISSUER, "", fetch, Still())
 
 
-def publishing(*keys: Any) -> IssuerKeys:
+def publishing(*keys: Any) -> JwksCache:
     discovery = {"issuer": ISSUER, "jwks_uri": "https://issuer.example/keys"}
     return keys_of(
         {f"{ISSUER}/.well-known/openid-configuration": discovery, "https://issuer.example/keys": {"keys": list(keys)}}
@@ -116,4 +116,4 @@ async def test_keys_are_not_fetched_from_where_they_could_be_changed_on_the_way(
 
 @pytest.mark.parametrize("url", ["http://[", "http://", "https://", "http://10.0.0.1", "http://localhost.example"])
 def test_what_is_not_safe_is_told(url: str) -> None:
-    assert not is_safe(url)
+    assert not is_secure_url(url)

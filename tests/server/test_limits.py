@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sealyard.model.errors import TooManyRequestsError
 from sealyard.server import limits as limits_module
-from sealyard.server.limits import BURST_SECONDS, Limits
+from sealyard.server.limits import BURST_SECONDS, TokenBucketLimiter
 
 
 class Steady:
@@ -21,7 +21,7 @@ class Steady:
         return self.seconds
 
 
-def passed(limits: Limits, who: str, times: int) -> int:
+def passed(limits: TokenBucketLimiter, who: str, times: int) -> int:
     """How many of so many requests at once pass."""
     count = 0
     for _ in range(times):
@@ -34,12 +34,12 @@ def passed(limits: Limits, who: str, times: int) -> int:
 
 
 def test_a_burst_passes_and_no_more() -> None:
-    assert passed(Limits(60, Steady()), "anna", 100) == BURST_SECONDS
+    assert passed(TokenBucketLimiter(60, Steady()), "anna", 100) == BURST_SECONDS
 
 
 def test_it_fills_again_as_time_goes_by() -> None:
     clock = Steady()
-    limits = Limits(60, clock)
+    limits = TokenBucketLimiter(60, clock)
     passed(limits, "anna", 100)
     clock.seconds += 3
     assert passed(limits, "anna", 100) == 3
@@ -48,14 +48,14 @@ def test_it_fills_again_as_time_goes_by() -> None:
 
 
 def test_one_is_not_held_up_by_another() -> None:
-    limits = Limits(60, Steady())
+    limits = TokenBucketLimiter(60, Steady())
     passed(limits, "anna", 100)
     assert passed(limits, "berta", 1) == 1
 
 
 def test_a_refusal_says_when_to_come_again_and_that_is_true() -> None:
     clock = Steady()
-    limits = Limits(6, clock)
+    limits = TokenBucketLimiter(6, clock)
     limits.take("anna")
     with pytest.raises(TooManyRequestsError) as refused:
         limits.take("anna")
@@ -67,20 +67,20 @@ def test_a_refusal_says_when_to_come_again_and_that_is_true() -> None:
 
 
 def test_at_least_one_request_passes_however_slow_the_rate() -> None:
-    assert passed(Limits(1, Steady()), "anna", 10) == 1
+    assert passed(TokenBucketLimiter(1, Steady()), "anna", 10) == 1
 
 
 def test_being_refused_does_not_push_the_next_time_away() -> None:
     clock = Steady()
-    limits = Limits(60, clock)
+    limits = TokenBucketLimiter(60, clock)
     passed(limits, "anna", 10_000)
     clock.seconds += 1.01
     assert passed(limits, "anna", 10) == 1
 
 
 def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits_module, "MOST_BUCKETS", 3)
-    limits = Limits(60, Steady())
+    monkeypatch.setattr(limits_module, "MAX_BUCKETS", 3)
+    limits = TokenBucketLimiter(60, Steady())
     passed(limits, "anna", 100)
     for stranger in range(100):
         limits.take(f"stranger {stranger}")
@@ -91,7 +91,7 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.lists(st.floats(0, 100), max_size=60), st.floats(1, 10_000))
 def test_over_any_time_no_more_pass_than_the_rate_and_one_burst_allow(pauses: list[float], per_minute: float) -> None:
     clock = Steady()
-    limits = Limits(per_minute, clock)
+    limits = TokenBucketLimiter(per_minute, clock)
     count = 0
     for pause in pauses:
         clock.seconds += pause

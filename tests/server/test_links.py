@@ -13,8 +13,8 @@ from both_ways import LateClock
 from forms import FORM_TYPE, Field, form
 from yard import ADMIN, DEV, GATEWAY, STRANGER, Yard, serving, until
 
-from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter
-from sealyard.server.limits import Limits
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
+from sealyard.server.limits import TokenBucketLimiter
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ async def test_a_link_needs_no_token_and_is_audited(yard: Yard, done: httpx.Resp
     assert hashlib.sha256(answer.content).hexdigest() == result["sha256"]
     assert answer.headers["ETag"] == f'"{result["sha256"]}"'
     assert answer.headers["Content-Length"] == str(result["size"])
-    match = AuditFilter(resource=f"TASK:{done.json()['id']}", change=AuditChange.DOWNLOADED)
+    match = AuditFilter(resource=f"TASK:{done.json()['id']}", change=AuditAction.DOWNLOADED)
 
     async def audited() -> list[str]:
         return [each.author for each in (await yard.engine.as_subject(ADMIN).audit(match)).entries]
@@ -92,7 +92,7 @@ async def test_what_was_sent_in_part_is_not_recorded_as_the_whole(yard: Yard, do
     last = {"Range": "bytes=-1"}
     assert len((await yard.raw().get(done.json()["downloadUrl"], headers=last)).content) == 1
     assert len((await dev.get(f"/api/v1/task/{task_id}/download", headers=last)).content) == 1
-    match = AuditFilter(resource=f"TASK:{task_id}", change=AuditChange.DOWNLOADED)
+    match = AuditFilter(resource=f"TASK:{task_id}", change=AuditAction.DOWNLOADED)
 
     async def audited() -> list[AuditEntry]:
         found = (await yard.engine.as_subject(ADMIN).audit(match)).entries
@@ -107,7 +107,7 @@ async def test_what_was_sent_in_part_is_not_recorded_as_the_whole(yard: Yard, do
 async def test_a_link_is_followed_only_so_often_whoever_does_and_others_do_not_pay(
     yard: Yard, done: httpx.Response, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Limits(6, lambda: 0.0)
+    limits = TokenBucketLimiter(6, lambda: 0.0)
     monkeypatch.setattr(yard.identity, "_limits", limits)
     link, calls = done.json()["downloadUrl"], yard.raw()
     forged = [(await calls.get(link[:-8] + "00000000")).status_code for _ in range(3)]

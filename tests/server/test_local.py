@@ -19,9 +19,9 @@ from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.local_socket import SOCKET
-from sealyard.model.errors import NotAllowedError, UsageError
-from sealyard.server.identity import account_name, local_subject
-from sealyard.server.local import LocalServer, listen_in
+from sealyard.model.errors import PermissionDeniedError, UsageError
+from sealyard.server.identity import account_name, subject_for_uid
+from sealyard.server.local import LocalSocketServer, bind_socket
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ def open_folder(founded: Path) -> Iterator[Path]:
 @asynccontextmanager
 async def listening(folder: Path, group: str = "") -> AsyncIterator[EmbeddedClient]:
     engine = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
-    server = LocalServer(engine.host, group=group)
+    server = LocalSocketServer(engine.host, group=group)
     try:
         await server.start()
         yield engine
@@ -85,30 +85,30 @@ def mode(path: Path) -> int:
 
 
 def test_the_user_of_the_process_is_whom_it_says() -> None:
-    assert local_subject("USER:anna", os.getuid()) == "USER:anna"
-    assert local_subject("CLIENT:ci", os.getuid()) == "CLIENT:ci"
+    assert subject_for_uid("USER:anna", os.getuid()) == "USER:anna"
+    assert subject_for_uid("CLIENT:ci", os.getuid()) == "CLIENT:ci"
 
 
 @pytest.mark.parametrize("named", [None, ""])
 def test_the_user_of_the_process_must_say_who_asks(named: str | None) -> None:
     with pytest.raises(UsageError, match="not said who asks"):
-        local_subject(named, os.getuid())
+        subject_for_uid(named, os.getuid())
 
 
 def test_another_user_is_the_account_and_nobody_else() -> None:
     other = next(each for each in pwd.getpwall() if each.pw_uid != os.getuid())
     own = f"USER:{other.pw_name}"
-    assert local_subject(None, other.pw_uid) == own
-    assert local_subject(own, other.pw_uid) == own
+    assert subject_for_uid(None, other.pw_uid) == own
+    assert subject_for_uid(own, other.pw_uid) == own
     for pretended in ("USER:admin", f"CLIENT:{other.pw_name}", f"GROUP:{other.pw_name}"):
-        with pytest.raises(NotAllowedError, match=own):
-            local_subject(pretended, other.pw_uid)
+        with pytest.raises(PermissionDeniedError, match=own):
+            subject_for_uid(pretended, other.pw_uid)
 
 
 def test_an_account_without_a_name_goes_by_its_number() -> None:
     unknown = next(each for each in range(70_000, 80_000) if each not in {known.pw_uid for known in pwd.getpwall()})
     assert account_name(unknown) == str(unknown)
-    assert local_subject(None, unknown) == f"USER:{unknown}"
+    assert subject_for_uid(None, unknown) == f"USER:{unknown}"
 
 
 async def test_at_the_socket_the_own_user_is_believed_and_others_do_not_get_there(folder: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_member_of_the_group_is_the_own_account_and_reads_nothing_else(o
 
 def test_a_group_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="no group no-such-group"):
-        listen_in(folder, "no-such-group")
+        bind_socket(folder, "no-such-group")
     assert not (folder / SOCKET).exists()
 
 
@@ -166,7 +166,7 @@ def test_a_group_of_which_one_is_no_member_is_refused(folder: Path, monkeypatch:
     monkeypatch.setattr(os, "chown", refused)
     before = mode(folder)
     with pytest.raises(UsageError, match=f"no member of the group {GROUP}"):
-        listen_in(folder, GROUP)
+        bind_socket(folder, GROUP)
     assert not (folder / SOCKET).exists()
     assert mode(folder) == before
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.client import log as program_log
-from sealyard.client.log import HIDDEN, hide
-from sealyard.server.exchanges import Exchange, current_request
-from sealyard.server.logs import JsonLines, log_exchange, log_to_stderr
+from sealyard.client.log import HIDDEN, register_secret
+from sealyard.server.exchanges import RequestRecord, current_request
+from sealyard.server.logs import JsonFormatter, configure_logging, log_request
 
-EXCHANGE = Exchange(
+EXCHANGE = RequestRecord(
     id="r1",
     method="GET",
     template="/api/v1/task/{task_id}",
@@ -54,7 +54,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     monkeypatch.setattr(sys, "stderr", stream)
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
-    log_to_stderr("json")
+    configure_logging("json")
     yield lambda: [json.loads(each) for each in stream.getvalue().splitlines()]
     root.handlers[:] = before
     root.setLevel(level)
@@ -68,7 +68,7 @@ def test_a_line_says_when_how_bad_who_and_what(lines: Written) -> None:
 
 
 def test_a_request_has_its_fields(lines: Written) -> None:
-    log_exchange(EXCHANGE)
+    log_request(EXCHANGE)
     (line,) = lines()
     assert {name: line[name] for name in line if name not in ("time", "logger")} == {
         "level": "INFO",
@@ -99,15 +99,15 @@ def test_what_is_logged_during_a_request_names_it(lines: Written) -> None:
 def test_what_the_server_failed_at_is_an_error_and_what_is_so_for_the_moment_a_warning(
     lines: Written, status: int, level: str
 ) -> None:
-    log_exchange(msgspec.structs.replace(EXCHANGE, status=status))
+    log_request(msgspec.structs.replace(EXCHANGE, status=status))
     assert lines()[0]["level"] == level
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_being_watched_is_worth_a_line_only_where_something_is_wrong(lines: Written, path: str) -> None:
-    log_exchange(msgspec.structs.replace(EXCHANGE, path=path))
+    log_request(msgspec.structs.replace(EXCHANGE, path=path))
     assert not lines()
-    log_exchange(msgspec.structs.replace(EXCHANGE, path=path, status=503))
+    log_request(msgspec.structs.replace(EXCHANGE, path=path, status=503))
     assert lines()[0]["path"] == path
 
 
@@ -120,7 +120,7 @@ def test_no_secret_is_in_message_argument_trace_or_field(lines: Written, secret:
         raise ValueError(secret)
     except ValueError:
         log.exception("failed")
-    log_exchange(msgspec.structs.replace(EXCHANGE, path=secret, subject=secret))
+    log_request(msgspec.structs.replace(EXCHANGE, path=secret, subject=secret))
     told = lines()
     assert len(told) == 4
     assert "canary" not in json.dumps(told)
@@ -128,7 +128,7 @@ def test_no_secret_is_in_message_argument_trace_or_field(lines: Written, secret:
 
 
 def test_a_known_passphrase_is_kept_out(lines: Written) -> None:
-    hide('quo"te\\ größe')
+    register_secret('quo"te\\ größe')
     logging.getLogger("sealyard.test").info('unlocking with quo"te\\ größe now')
     assert lines()[0]["message"] == f"unlocking with {HIDDEN} now"
 
@@ -136,7 +136,7 @@ def test_a_known_passphrase_is_kept_out(lines: Written) -> None:
 @given(st.text())
 def test_whatever_is_logged_stays_one_line_of_ascii(text: str) -> None:
     record = logging.makeLogRecord({"msg": "%s", "args": (text,), "name": text})
-    line = JsonLines().format(record)
+    line = JsonFormatter().format(record)
     assert line.isascii()
     assert line.isprintable()
     assert isinstance(json.loads(line), dict)
@@ -144,13 +144,13 @@ def test_whatever_is_logged_stays_one_line_of_ascii(text: str) -> None:
 
 def test_text_that_is_no_unicode_is_logged() -> None:
     # Past the handlers of the test runner, which cannot take it.
-    line = JsonLines().format(logging.makeLogRecord({"msg": "name %s", "args": ("\udcff.bin",)}))
+    line = JsonFormatter().format(logging.makeLogRecord({"msg": "name %s", "args": ("\udcff.bin",)}))
     assert "name \\udcff.bin" in line
 
 
 def test_for_a_terminal_it_is_text_without_secrets(monkeypatch: pytest.MonkeyPatch, lines: Written) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    log_to_stderr("text")
+    configure_logging("text")
     logging.getLogger("sealyard.test").info("passphrase=canary")
     assert stream.getvalue().endswith(f"INFO sealyard.test: passphrase={HIDDEN}\n")

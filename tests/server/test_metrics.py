@@ -11,15 +11,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from yard import ADMIN, DEV, opened
 
 from sealyard.model.credentials import TokenRequest
-from sealyard.model.figures import Figures
+from sealyard.model.figures import WorkspaceStats
 from sealyard.model.tasks import TaskStatus
 from sealyard.server import metrics as metrics_module
-from sealyard.server.exchanges import Exchange
-from sealyard.server.metrics import Metrics, metrics_call
-from sealyard.server.service import Service
+from sealyard.server.exchanges import RequestRecord
+from sealyard.server.metrics import Metrics, metrics_handler
+from sealyard.server.service import Server
 from sealyard.server.settings import ServerSettings
 
-EXCHANGE = Exchange(
+EXCHANGE = RequestRecord(
     id="r1",
     method="GET",
     template="/api/v1/task/{task_id}",
@@ -32,14 +32,16 @@ EXCHANGE = Exchange(
     tenant="acme",
     subject="USER:anna",
 )
-FIGURES = Figures(
+FIGURES = WorkspaceStats(
     tasks={**dict.fromkeys(TaskStatus, 0), TaskStatus.WAITING: 7},
     queued=3,
     workers=2,
     webhooks_waiting=5,
     webhooks_dead=1,
 )
-NONE_OF_ANY = Figures(tasks=dict.fromkeys(TaskStatus, 0), queued=0, workers=0, webhooks_waiting=0, webhooks_dead=0)
+NONE_OF_ANY = WorkspaceStats(
+    tasks=dict.fromkeys(TaskStatus, 0), queued=0, workers=0, webhooks_waiting=0, webhooks_dead=0
+)
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -141,7 +143,7 @@ def test_two_servers_in_a_process_do_not_count_into_each_other() -> None:
 async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
 
-    service = await Service.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await opened(folder)})
+    service = await Server.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await opened(folder)})
     try:
         (host,) = (host for _, host in service.tenants)
         token = await host.client(ADMIN).create_token(TokenRequest(name="test", subject=DEV))
@@ -182,7 +184,7 @@ async def test_what_a_proxy_on_this_machine_passes_on_is_not_from_this_machine(a
     import httpx
     from litestar import Litestar
 
-    app = Litestar([metrics_call(Metrics(), (), anywhere=anywhere)], openapi_config=None, logging_config=None)
+    app = Litestar([metrics_handler(Metrics(), (), anywhere=anywhere)], openapi_config=None, logging_config=None)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as calls:
         own = (await calls.get("/metrics")).status_code

@@ -12,15 +12,15 @@ from forms import BOUNDARY, FORM_TYPE, Field, form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealyard.model.errors import InputError, TooLargeError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import InvalidInputError, TooLargeError
+from sealyard.model.safe_text import escape_text
 from sealyard.server.multipart import (
     LONGEST_BOUNDARY,
     LONGEST_HEADER,
-    LONGEST_TEXT,
-    MOST_PARTS,
+    MAX_PARTS,
+    MAX_TEXT_BYTES,
     FilePart,
-    form_parts,
+    iter_parts,
 )
 
 names = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%\\', exclude_categories=["Cc"]), min_size=1)
@@ -39,7 +39,7 @@ async def pieces(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
 
 async def read(body: AsyncIterator[bytes], content_type: str = FORM_TYPE) -> list[Field]:
     found = []
-    async for part in form_parts(content_type, body):
+    async for part in iter_parts(content_type, body):
         if isinstance(part, FilePart):
             content = b"".join([each async for each in part.content])
             found.append(Field(part.name, content, part.file_name))
@@ -91,15 +91,15 @@ def _parts_or_error(body: bytes, cuts: list[int], content_type: str = FORM_TYPE)
     refused = ""
     try:
         parsed(body, *cuts, content_type=content_type)
-    except (InputError, TooLargeError) as error:
+    except (InvalidInputError, TooLargeError) as error:
         refused = error.message
-    assert refused == safe_text(refused)
+    assert refused == escape_text(refused)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
 def test_a_form_that_breaks_off_is_refused(kept: float) -> None:
     body = form([Field("name", b"a name"), Field("inputFiles", b"firmware" * 100, "f.bin")])
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         parsed(body[: int(len(body) * kept)])
 
 
@@ -114,24 +114,24 @@ def test_a_form_that_breaks_off_is_refused(kept: float) -> None:
     ],
 )
 def test_what_is_no_form_with_a_boundary_is_refused(content_type: str) -> None:
-    with pytest.raises(InputError, match="no form"):
+    with pytest.raises(InvalidInputError, match="no form"):
         parsed(form([Field("name", b"a")]), content_type=content_type)
 
 
 def test_a_body_that_does_not_begin_with_its_boundary_is_refused_however_it_is_cut() -> None:
     body = b"preamble\r\n" + form([Field("name", b"a")])
     for cuts in ([], [3], list(range(len(body)))):
-        with pytest.raises(InputError, match="begin with its boundary"):
+        with pytest.raises(InvalidInputError, match="begin with its boundary"):
             parsed(body, *cuts)
 
 
 def test_limits_are_kept() -> None:
-    exactly = [Field("name", b"x" * LONGEST_TEXT)]
+    exactly = [Field("name", b"x" * MAX_TEXT_BYTES)]
     assert parsed(form(exactly)) == exactly
-    many = [Field("inputIds", b"x")] * MOST_PARTS
-    assert len(parsed(form(many))) == MOST_PARTS
+    many = [Field("inputIds", b"x")] * MAX_PARTS
+    assert len(parsed(form(many))) == MAX_PARTS
     too_large = [
-        form([Field("name", b"x" * (LONGEST_TEXT + 1))]),
+        form([Field("name", b"x" * (MAX_TEXT_BYTES + 1))]),
         form([*many, Field("inputIds", b"x")]),
         form([Field("n" * LONGEST_HEADER, b"x")]),
         f"--{BOUNDARY}\r\n".encode() + b"X-Many: 1\r\n" * 10,
@@ -143,7 +143,7 @@ def test_limits_are_kept() -> None:
 
 
 def test_a_text_that_is_no_utf_8_is_refused() -> None:
-    with pytest.raises(InputError, match="UTF-8"):
+    with pytest.raises(InvalidInputError, match="UTF-8"):
         parsed(form([Field("name", b"\xff\xfe")]))
 
 
@@ -151,7 +151,7 @@ def test_a_file_that_is_not_read_is_passed_over() -> None:
     async def names_of() -> list[str]:
         sent = form([Field("first", b"x" * 100_000, "f"), Field("name", b"a"), Field("last", b"y", "g")])
         found = []
-        async for part in form_parts(FORM_TYPE, pieces(sent, list(range(0, len(sent), 900)))):
+        async for part in iter_parts(FORM_TYPE, pieces(sent, list(range(0, len(sent), 900)))):
             found.append(part.name)
             if isinstance(part, FilePart) and part.name == "first":
                 await anext(part.content)
@@ -172,7 +172,7 @@ def test_a_large_file_is_never_held() -> None:
 
     async def length() -> int:
         found = 0
-        async for part in form_parts(FORM_TYPE, large()):
+        async for part in iter_parts(FORM_TYPE, large()):
             assert isinstance(part, FilePart)
             async for each in part.content:
                 found += len(each)

@@ -18,11 +18,11 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from real_issuer import AUDIENCE, RealIssuer, real_issuer
 
-from sealyard.client.connection import get_bytes
-from sealyard.model.credentials import Account
-from sealyard.model.errors import AuthenticationError, ConnectionLostError, UsageError
-from sealyard.server.issuer_keys import AGAIN, OLD
-from sealyard.server.oidc import LONGEST_TOKEN, Claims, Issuer
+from sealyard.client.connection import fetch_document
+from sealyard.model.credentials import IssuerAccount
+from sealyard.model.errors import AuthenticationError, ServerUnreachableError, UsageError
+from sealyard.server.issuer_keys import MAX_AGE, MIN_REFRESH_INTERVAL
+from sealyard.server.oidc import LONGEST_TOKEN, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
 
 pytestmark = pytest.mark.anyio
@@ -59,16 +59,16 @@ def clock() -> Moved:
 
 
 @pytest.fixture
-def ours(issuer: RealIssuer, clock: Moved) -> Issuer:
+def ours(issuer: RealIssuer, clock: Moved) -> OidcVerifier:
     return believing(issuer, clock)
 
 
-def believing(issuer: RealIssuer, clock: Moved | None = None, **more: Any) -> Issuer:
+def believing(issuer: RealIssuer, clock: Moved | None = None, **more: Any) -> OidcVerifier:
     named = OidcSettings(**{"issuer": issuer.url, "audience": AUDIENCE, **more})
-    return Issuer(named, get_bytes, clock or Moved())
+    return OidcVerifier(named, fetch_document, clock or Moved())
 
 
-async def refused(ours: Issuer, token: str) -> str:
+async def refused(ours: OidcVerifier, token: str) -> str:
     """The words of the refusal, which never hold the token."""
     with pytest.raises(AuthenticationError) as error:
         await ours.verify(token)
@@ -94,13 +94,13 @@ def encoded(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("key", ["rsa", "ec", "okp"])
 async def test_a_good_token_says_who_asks_with_which_roles_and_until_when(
-    issuer: RealIssuer, ours: Issuer, key: str
+    issuer: RealIssuer, ours: OidcVerifier, key: str
 ) -> None:
     expires = int(datetime.now(UTC).timestamp()) + 300
     token = issuer.token(key=key, roles=["devs", "owners"], exp=expires)
-    assert await ours.verify(token) == Claims(
+    assert await ours.verify(token) == OidcClaims(
         subject="USER:anna",
-        account=Account(issuer=issuer.url, sub="5d0c6a0e"),
+        account=IssuerAccount(issuer=issuer.url, sub="5d0c6a0e"),
         roles=("devs", "owners"),
         machine=False,
         expires_at=datetime.fromtimestamp(expires, UTC),
@@ -108,11 +108,11 @@ async def test_a_good_token_says_who_asks_with_which_roles_and_until_when(
 
 
 @pytest.mark.parametrize("typ", ["JWT", "at+jwt", "application/at+JWT", None])
-async def test_the_types_of_access_tokens_are_taken(issuer: RealIssuer, ours: Issuer, typ: str | None) -> None:
+async def test_the_types_of_access_tokens_are_taken(issuer: RealIssuer, ours: OidcVerifier, typ: str | None) -> None:
     assert (await ours.verify(issuer.token(header={"typ": typ}))).subject == "USER:anna"
 
 
-async def test_an_audience_among_several_is_enough(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_an_audience_among_several_is_enough(issuer: RealIssuer, ours: OidcVerifier) -> None:
     assert await ours.verify(issuer.token(aud=["other", AUDIENCE]))
 
 
@@ -126,7 +126,7 @@ async def test_an_audience_among_several_is_enough(issuer: RealIssuer, ours: Iss
     ],
 )
 async def test_a_client_that_speaks_for_itself_is_a_machine(
-    issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]
+    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
     assert (found.subject, found.machine) == ("CLIENT:ci", True)
@@ -160,14 +160,16 @@ async def test_a_machine_without_a_name_is_refused_rather_than_taken_for_a_perso
 
 
 @pytest.mark.parametrize("claims", [{"idtyp": "user"}, {"gty": "password"}, {"sub": "other@clients"}])
-async def test_what_marks_people_makes_no_machine(issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]) -> None:
+async def test_what_marks_people_makes_no_machine(
+    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
+) -> None:
     found = await ours.verify(issuer.token(**claims))
     assert (found.subject, found.machine) == ("USER:anna", False)
 
 
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"azp": "web"}, {"client_id": "web", "azp": "web"}])
 async def test_a_person_stays_one_whatever_client_it_came_through(
-    issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]
+    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
     assert (found.subject, found.machine) == ("USER:anna", False)
@@ -175,7 +177,7 @@ async def test_a_person_stays_one_whatever_client_it_came_through(
 
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"sub": "anna"}, {}])
 async def test_without_the_claim_that_names_people_nobody_comes_under_another_name(
-    issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]
+    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     words = await refused(ours, issuer.token(**{"preferred_username": None, **claims}))
     assert "preferred_username" in words
@@ -184,14 +186,14 @@ async def test_without_the_claim_that_names_people_nobody_comes_under_another_na
 @pytest.mark.parametrize("sub", [None, "", 7, ["a1"], "x" * 256, "änna", "a\n1"])
 @pytest.mark.parametrize("claims", [{}, {"preferred_username": "service-account-web"}])
 async def test_a_token_that_does_not_say_whose_it_is_for_good_is_refused(
-    issuer: RealIssuer, ours: Issuer, sub: object, claims: dict[str, Any]
+    issuer: RealIssuer, ours: OidcVerifier, sub: object, claims: dict[str, Any]
 ) -> None:
     assert "sub" in await refused(ours, issuer.token(sub=sub, **claims))
 
 
 @pytest.mark.parametrize("sub", ["a1", "A1", "auth0|5f7c", "x" * 255, "a b"])
-async def test_an_account_is_taken_as_it_is(issuer: RealIssuer, ours: Issuer, sub: str) -> None:
-    assert (await ours.verify(issuer.token(sub=sub))).account == Account(issuer=issuer.url, sub=sub)
+async def test_an_account_is_taken_as_it_is(issuer: RealIssuer, ours: OidcVerifier, sub: str) -> None:
+    assert (await ours.verify(issuer.token(sub=sub))).account == IssuerAccount(issuer=issuer.url, sub=sub)
 
 
 async def test_the_claim_that_names_people_can_be_chosen(issuer: RealIssuer) -> None:
@@ -203,12 +205,12 @@ async def test_the_claim_that_names_people_can_be_chosen(issuer: RealIssuer) -> 
     "name", ["", "a b", "änna", "anna\u200b", "a:b", "GROUP:devs", "x" * 65, ".anna", "anna/..", " anna", 7, ["anna"]]
 )
 async def test_a_name_that_no_subject_can_have_is_refused_and_not_made_to_fit(
-    issuer: RealIssuer, ours: Issuer, name: object
+    issuer: RealIssuer, ours: OidcVerifier, name: object
 ) -> None:
     await refused(ours, issuer.token(preferred_username=name))
 
 
-async def test_names_are_taken_as_they_are(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_names_are_taken_as_they_are(issuer: RealIssuer, ours: OidcVerifier) -> None:
     names = ["anna", "Anna", "ANNA", "anna@factory.example", "anna+1", "a-n_n.a"]
     found = [(await ours.verify(issuer.token(preferred_username=each))).subject for each in names]
     assert found == [f"USER:{each}" for each in names]
@@ -232,7 +234,7 @@ async def test_roles_are_found_where_they_are(issuer: RealIssuer, path: str, cla
 
 
 @pytest.mark.parametrize("claims", [{"roles": None}, {"roles": []}, {"roles": None, "realm_access": {"roles": ["a"]}}])
-async def test_no_roles_are_no_roles(issuer: RealIssuer, ours: Issuer, claims: dict[str, Any]) -> None:
+async def test_no_roles_are_no_roles(issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]) -> None:
     assert (await ours.verify(issuer.token(**claims))).roles == ()
 
 
@@ -243,7 +245,7 @@ async def test_a_path_that_leads_nowhere_is_no_roles(issuer: RealIssuer, path: s
 
 
 @pytest.mark.parametrize("roles", [{"devs": True}, 7, True, ["devs", 7], [["devs"]]])
-async def test_roles_that_are_no_names_are_refused(issuer: RealIssuer, ours: Issuer, roles: object) -> None:
+async def test_roles_that_are_no_names_are_refused(issuer: RealIssuer, ours: OidcVerifier, roles: object) -> None:
     assert "roles" in await refused(ours, issuer.token(roles=roles))
 
 
@@ -279,12 +281,12 @@ async def test_where_groups_are_named_for_roles_others_count_for_nothing(issuer:
     ],
 )
 async def test_a_token_for_elsewhere_or_another_time_is_refused(
-    issuer: RealIssuer, ours: Issuer, claims: dict[str, Any], words: str
+    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any], words: str
 ) -> None:
     assert words in await refused(ours, issuer.token(**claims))
 
 
-async def test_clocks_may_differ_a_little_and_no_more(issuer: RealIssuer, ours: Issuer, clock: Moved) -> None:
+async def test_clocks_may_differ_a_little_and_no_more(issuer: RealIssuer, ours: OidcVerifier, clock: Moved) -> None:
     now = datetime.now(UTC).timestamp()
     token = issuer.token(exp=int(now) + 60, nbf=int(now) - 60, iat=None)
     for seconds, fine in ((-120, False), (-80, True), (80, True), (120, False)):
@@ -299,7 +301,7 @@ async def test_clocks_may_differ_a_little_and_no_more(issuer: RealIssuer, ours: 
     "header", [{"typ": "ID"}, {"typ": "logout+jwt"}, {"kid": None}, {"cty": "JWT", "typ": "secevent+jwt"}]
 )
 async def test_what_is_no_access_token_by_its_header_is_refused(
-    issuer: RealIssuer, ours: Issuer, header: dict[str, Any]
+    issuer: RealIssuer, ours: OidcVerifier, header: dict[str, Any]
 ) -> None:
     await refused(ours, issuer.token(header=header))
 
@@ -313,13 +315,13 @@ async def test_an_algorithm_that_is_not_allowed_is_not_believed(issuer: RealIssu
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", ""])
 @pytest.mark.parametrize("kid", ["rsa-1", None])
 async def test_a_token_without_a_signature_is_never_believed(
-    issuer: RealIssuer, ours: Issuer, alg: str, kid: str | None
+    issuer: RealIssuer, ours: OidcVerifier, alg: str, kid: str | None
 ) -> None:
     header = {"alg": alg, "typ": "JWT"} | ({"kid": kid} if kid else {})
     await refused(ours, by_hand(header, issuer.claims()))
 
 
-async def test_a_public_key_is_no_shared_secret(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_a_public_key_is_no_shared_secret(issuer: RealIssuer, ours: OidcVerifier) -> None:
     (published,) = [each for each in issuer.keys if each["kid"] == "rsa-1"]
     key = RSAKey.import_key(published)
     for secret in (key.as_pem(), key.as_der(), msgspec.json.encode(published), published["n"].encode(), b""):
@@ -327,7 +329,7 @@ async def test_a_public_key_is_no_shared_secret(issuer: RealIssuer, ours: Issuer
         assert "not believed" in await refused(ours, token)
 
 
-async def test_a_key_that_comes_with_the_token_is_not_believed(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_a_key_that_comes_with_the_token_is_not_believed(issuer: RealIssuer, ours: OidcVerifier) -> None:
     mine = RSAKey.generate_key(2048)
     header = {"alg": "RS256", "kid": "rsa-1", "jwk": mine.as_dict(private=False), "jku": "https://mine.example/keys"}
     token = jwt.encode(header, issuer.claims(), mine, algorithms=["RS256"])
@@ -336,12 +338,12 @@ async def test_a_key_that_comes_with_the_token_is_not_believed(issuer: RealIssue
 
 @pytest.mark.parametrize("extension", [{"crit": ["kid"]}, {"crit": ["typ", "kid"]}, {"b64": True}], ids=str)
 async def test_extensions_that_must_be_understood_are_refused_though_well_signed(
-    issuer: RealIssuer, ours: Issuer, extension: dict[str, Any]
+    issuer: RealIssuer, ours: OidcVerifier, extension: dict[str, Any]
 ) -> None:
     assert "can be read" in await refused(ours, issuer.token(header=extension))
 
 
-async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: OidcVerifier) -> None:
     header, _, signature = issuer.token().split(".")
     forged = encoded(msgspec.json.encode(issuer.claims(preferred_username="admin"))).decode()
     await refused(ours, f"{header}.{forged}.{signature}")
@@ -350,13 +352,13 @@ async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: Issuer)
     await refused(ours, ".".join([*good[:2], ""]))
 
 
-async def test_a_huge_token_is_refused_before_it_is_read(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_a_huge_token_is_refused_before_it_is_read(issuer: RealIssuer, ours: OidcVerifier) -> None:
     await refused(ours, issuer.token(more="x" * LONGEST_TOKEN))
     await refused(ours, by_hand({"alg": "RS256", "kid": "k" * 8000}, issuer.claims()))
     assert issuer.asked == 0
 
 
-async def test_deep_nesting_is_refused(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_deep_nesting_is_refused(issuer: RealIssuer, ours: OidcVerifier) -> None:
     deep = b"[" * 5000 + b"]" * 5000
     head = encoded(msgspec.json.encode({"alg": "RS256", "kid": "rsa-1"}))
     await refused(ours, b".".join([encoded(deep), encoded(b"{}"), b"AAAA"]).decode())
@@ -367,11 +369,11 @@ async def test_deep_nesting_is_refused(issuer: RealIssuer, ours: Issuer) -> None
 @given(st.one_of(st.text(max_size=200), st.lists(st.binary(max_size=60), max_size=4)))
 def test_garbage_is_refused_and_nothing_else_happens(garbage: str | list[bytes]) -> None:
     async def fetch(url: str) -> bytes:
-        raise ConnectionLostError("Nobody is there.")
+        raise ServerUnreachableError("Nobody is there.")
 
     token = garbage if isinstance(garbage, str) else b".".join(map(encoded, garbage)).decode()
     named = OidcSettings(issuer="https://issuer.example", audience=AUDIENCE)
-    asyncio.run(_refused_quietly(Issuer(named, fetch, Moved()), token))
+    asyncio.run(_refused_quietly(OidcVerifier(named, fetch, Moved()), token))
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -383,13 +385,13 @@ def test_garbage_is_refused_and_nothing_else_happens(garbage: str | list[bytes])
 )
 def test_odd_headers_are_refused_and_nothing_else_happens(header: dict[str, Any]) -> None:
     async def fetch(url: str) -> bytes:
-        raise ConnectionLostError("Nobody is there.")
+        raise ServerUnreachableError("Nobody is there.")
 
     named = OidcSettings(issuer="https://issuer.example", audience=AUDIENCE)
-    asyncio.run(_refused_quietly(Issuer(named, fetch, Moved()), by_hand({"alg": "RS256", **header}, {})))
+    asyncio.run(_refused_quietly(OidcVerifier(named, fetch, Moved()), by_hand({"alg": "RS256", **header}, {})))
 
 
-async def _refused_quietly(ours: Issuer, token: str) -> None:
+async def _refused_quietly(ours: OidcVerifier, token: str) -> None:
     with pytest.raises(AuthenticationError):
         await ours.verify(token)
 
@@ -397,33 +399,37 @@ async def _refused_quietly(ours: Issuer, token: str) -> None:
 # ---- the issuer's keys
 
 
-async def test_keys_are_fetched_once_and_kept(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_keys_are_fetched_once_and_kept(issuer: RealIssuer, ours: OidcVerifier) -> None:
     for _ in range(20):
         assert await ours.verify(issuer.token())
     assert issuer.asked == 1
 
 
-async def test_many_who_come_first_together_share_one_fetch(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_many_who_come_first_together_share_one_fetch(issuer: RealIssuer, ours: OidcVerifier) -> None:
     await asyncio.gather(*(ours.verify(issuer.token()) for _ in range(20)))
     assert issuer.asked == 1
 
 
-async def test_a_rotated_key_is_found_and_the_old_one_dropped(issuer: RealIssuer, ours: Issuer, clock: Moved) -> None:
+async def test_a_rotated_key_is_found_and_the_old_one_dropped(
+    issuer: RealIssuer, ours: OidcVerifier, clock: Moved
+) -> None:
     old = issuer.token()
     await ours.verify(old)
     issuer.told(rotate=True)
-    clock.by = AGAIN + timedelta(seconds=1)
+    clock.by = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     assert (await ours.verify(issuer.token())).subject == "USER:anna"
     assert issuer.asked == 2
     assert "none that its issuer publishes" in await refused(ours, old)
 
 
-async def test_unknown_keys_are_no_way_to_keep_the_issuer_busy(issuer: RealIssuer, ours: Issuer, clock: Moved) -> None:
+async def test_unknown_keys_are_no_way_to_keep_the_issuer_busy(
+    issuer: RealIssuer, ours: OidcVerifier, clock: Moved
+) -> None:
     await ours.verify(issuer.token())
     for number in range(50):
         await refused(ours, issuer.token(header={"kid": f"unknown {number}"}))
     assert issuer.asked == 1
-    clock.by = AGAIN + timedelta(seconds=1)
+    clock.by = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     for number in range(50):
         await refused(ours, issuer.token(header={"kid": f"unknown {number}"}))
     assert issuer.asked == 2
@@ -434,25 +440,27 @@ async def test_while_the_issuer_is_away_known_keys_work_and_others_are_told_so(c
         ours = believing(issuer, clock)
         known, stranger = issuer.token(exp=4102444800), issuer.token(header={"kid": "other"})
         await ours.verify(known)
-    for later in (AGAIN, OLD, 2 * OLD):
+    for later in (MIN_REFRESH_INTERVAL, MAX_AGE, 2 * MAX_AGE):
         clock.by = later + timedelta(seconds=1)
         assert await ours.verify(known)
         assert "cannot be reached" in await refused(ours, stranger)
 
 
-async def test_an_issuer_that_comes_back_is_believed_again(issuer: RealIssuer, ours: Issuer, clock: Moved) -> None:
+async def test_an_issuer_that_comes_back_is_believed_again(
+    issuer: RealIssuer, ours: OidcVerifier, clock: Moved
+) -> None:
     issuer.told(status=500)
     assert "cannot be reached" in await refused(ours, issuer.token())
     issuer.told(status=200)
-    clock.by = AGAIN + timedelta(seconds=1)
+    clock.by = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     assert await ours.verify(issuer.token())
 
 
-async def test_a_withdrawn_key_is_not_believed_for_ever(issuer: RealIssuer, ours: Issuer, clock: Moved) -> None:
+async def test_a_withdrawn_key_is_not_believed_for_ever(issuer: RealIssuer, ours: OidcVerifier, clock: Moved) -> None:
     old = issuer.token(exp=4102444800)
     await ours.verify(old)
     issuer.told(rotate=True)
-    clock.by = OLD + timedelta(seconds=1)
+    clock.by = MAX_AGE + timedelta(seconds=1)
     await ours.verify(old)
     async with asyncio.timeout(10):
         while issuer.asked < 2 or (await _outcome(ours, old)) is None:
@@ -460,7 +468,7 @@ async def test_a_withdrawn_key_is_not_believed_for_ever(issuer: RealIssuer, ours
     assert "none that its issuer publishes" in await refused(ours, old)
 
 
-async def _outcome(ours: Issuer, token: str) -> AuthenticationError | None:
+async def _outcome(ours: OidcVerifier, token: str) -> AuthenticationError | None:
     try:
         await ours.verify(token)
     except AuthenticationError as error:
@@ -468,7 +476,7 @@ async def _outcome(ours: Issuer, token: str) -> AuthenticationError | None:
     return None
 
 
-async def test_a_discovery_document_of_another_issuer_is_not_believed(issuer: RealIssuer, ours: Issuer) -> None:
+async def test_a_discovery_document_of_another_issuer_is_not_believed(issuer: RealIssuer, ours: OidcVerifier) -> None:
     issuer.told(named="https://elsewhere.example")
     await refused(ours, issuer.token())
     assert issuer.asked == 0
@@ -504,9 +512,9 @@ async def test_where_the_keys_are_can_be_configured(issuer: RealIssuer) -> None:
 def test_settings_that_let_in_too_much_are_refused(odd: dict[str, str]) -> None:
     named = OidcSettings(**{"issuer": "https://issuer.example", "audience": AUDIENCE, **odd})  # type: ignore[arg-type]
     with pytest.raises(UsageError):
-        Issuer(named)
+        OidcVerifier(named)
 
 
 @pytest.mark.parametrize("issuer_url", ["http://127.0.0.1:80", "http://localhost", "http://[::1]:8080/realm"])
 def test_plain_http_is_taken_on_this_machine(issuer_url: str) -> None:
-    assert Issuer(OidcSettings(issuer=issuer_url, audience=AUDIENCE))
+    assert OidcVerifier(OidcSettings(issuer=issuer_url, audience=AUDIENCE))

@@ -53,7 +53,7 @@ async def test_what_strangers_may_ask_for_as_often_as_they_like_is_made_once(
 ) -> None:
     async with serving({"yard": folder}) as yard:
         first = [(await yard.raw().get(path)).content for path in ("/docs", "/openapi.json")]
-        monkeypatch.delattr(documents, "document")
+        monkeypatch.delattr(documents, "build_document")
         assert [(await yard.raw().get(path)).content for path in ("/docs", "/openapi.json")] == first
 
 

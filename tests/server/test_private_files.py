@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from yard import ADMIN, GATEWAY, serving
 
-from sealyard.model.workspace import Places
-from sealyard.server.private_files import private_folder, write_private
+from sealyard.model.workspace import WorkspacePaths
+from sealyard.server.private_files import temporary_private_dir, write_private_file
 
 pytestmark = pytest.mark.anyio
 
@@ -28,14 +28,14 @@ async def test_a_key_that_was_brought_in_or_taken_out_lies_nowhere_in_plain_text
         exported = await calls.post(f"/api/v1/deviceConfig/{GATEWAY}/keyExport", json={"confirmed": True})
         assert len(exported.content) == 32
         assert not lying_about(folder)
-        assert not list(Places(folder).passing.iterdir())
+        assert not list(WorkspacePaths(folder).passing.iterdir())
 
 
 async def test_a_key_that_a_crash_left_on_its_way_is_gone_with_the_next_start(folder: Path) -> None:
-    places = Places(folder)
-    with private_folder(places) as passing:
+    places = WorkspacePaths(folder)
+    with temporary_private_dir(places) as passing:
         left = places.passing / "left by a crash"
-        write_private(passing / "key", KEY)
+        write_private_file(passing / "key", KEY)
         passing.rename(left)
     assert lying_about(folder)
     async with serving({"yard": folder}):

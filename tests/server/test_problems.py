@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sealyard.model.errors import (
-    ErrorValue,
+    ErrorInfo,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
     TooManyRequestsError,
-    error_from,
+    error_from_info,
 )
-from sealyard.server.problems import STATUS, headers_of, problem_of
+from sealyard.server.problems import STATUS, headers_of, to_problem
 
 OURS = {
     "internal",
@@ -34,7 +34,7 @@ def test_every_error_of_the_family_has_a_status_of_its_own_or_is_a_fault_of_ours
 
 
 def test_an_expired_link_says_that_it_can_be_renewed_and_a_removed_one_that_it_cannot() -> None:
-    expired, gone = problem_of(ResultExpiredError("over")), problem_of(ResultGoneError("gone"))
+    expired, gone = to_problem(ResultExpiredError("over")), to_problem(ResultGoneError("gone"))
     assert (expired.status, expired.renewable) == (410, True)
     assert (gone.status, gone.renewable) == (410, False)
     assert expired.type != gone.type
@@ -43,19 +43,19 @@ def test_an_expired_link_says_that_it_can_be_renewed_and_a_removed_one_that_it_c
 def test_too_many_requests_say_when_to_come_again() -> None:
     error = TooManyRequestsError("often", retry_after=2.4)
     assert headers_of(error) == {"Retry-After": "2"}
-    assert problem_of(error).retry_after == 2.4
+    assert to_problem(error).retry_after == 2.4
 
 
 def test_a_problem_becomes_the_same_error_again() -> None:
     for code in STATUS:
-        problem = problem_of(_made(code))
-        again = error_from(_value(problem.code, problem.detail, problem.advice))
+        problem = to_problem(_made(code))
+        again = error_from_info(_value(problem.code, problem.detail, problem.advice))
         assert (again.message, again.advice) == ("what happened", "what to do")
 
 
 def _made(code: str) -> SealyardError:
-    return error_from(_value(code, "what happened", "what to do"))
+    return error_from_info(_value(code, "what happened", "what to do"))
 
 
-def _value(code: str, message: str, advice: str) -> ErrorValue:
-    return ErrorValue(code=code, message=message, advice=advice)
+def _value(code: str, message: str, advice: str) -> ErrorInfo:
+    return ErrorInfo(code=code, message=message, advice=advice)

@@ -10,7 +10,7 @@ import pytest
 from rough_line import RoughLine
 from yard import ADMIN, DEV, GATEWAY, serving
 
-from sealyard.client.connection import Connection, Place
+from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.http.client import HttpClient
 from sealyard.engine.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest
@@ -33,7 +33,7 @@ async def test_what_goes_up_and_down_a_broken_line_is_byte_equal_and_was_resumed
         down = RoughLine(port, cuts=CUTS, first=2 * MIB, last=8 * MIB, seed=2)
         token = await yard.token(DEV)
         async with up.listening() as url:
-            client = HttpClient(Connection(Place(url=url, token=token)), SystemClock())
+            client = HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
             file = await client.upload(path)
             task = await client.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
             await client.close()
@@ -44,7 +44,7 @@ async def test_what_goes_up_and_down_a_broken_line_is_byte_equal_and_was_resumed
         assert ended.status is TaskStatus.DONE
         assert ended.result is not None
         async with down.listening() as url:
-            client = HttpClient(Connection(Place(url=url, token=token)), SystemClock())
+            client = HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
             digest = hashlib.sha256()
             async for chunk in client.download(task.id):
                 digest.update(chunk)

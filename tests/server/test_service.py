@@ -15,11 +15,11 @@ from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.local_socket import SOCKET
-from sealyard.client.sharing import attached
+from sealyard.client.sharing import connect_to_holder
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
-from sealyard.server.serving import is_loopback, parse_address, require_guarded
+from sealyard.server.serving import is_loopback, parse_address, require_tls_or_loopback
 from sealyard.server.settings import ServerSettings
 from sealyard.storage.lock import WorkspaceLock
 
@@ -45,14 +45,14 @@ def test_it_listens_on_this_machine_only_unless_something_else_is_said() -> None
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "seal.example"])
 def test_plain_http_to_other_machines_wants_tls_or_a_proxy(host: str) -> None:
     with pytest.raises(UsageError, match="in the clear"):
-        require_guarded(host, tls=False, behind_proxy=False)
-    require_guarded(host, tls=True, behind_proxy=False)
-    require_guarded(host, tls=False, behind_proxy=True)
+        require_tls_or_loopback(host, tls=False, behind_proxy=False)
+    require_tls_or_loopback(host, tls=True, behind_proxy=False)
+    require_tls_or_loopback(host, tls=False, behind_proxy=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.7.6", "::1", "localhost"])
 def test_plain_http_to_this_machine_wants_nothing(host: str) -> None:
-    require_guarded(host, tls=False, behind_proxy=False)
+    require_tls_or_loopback(host, tls=False, behind_proxy=False)
 
 
 @pytest.mark.parametrize("text", ["", "127.0.0.1", ":80", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "a:٣"])
@@ -98,7 +98,7 @@ async def test_tenants_share_a_server_and_nothing_else(folder: Path, tmp_path: P
         assert crossed.json() == nowhere.json()
         # At a workspace's own socket there is one tenant only, whatever is said.
         for place, name in ((folder, "yard"), (tmp_path / "other", "other")):
-            client = attached(place, DEV)
+            client = connect_to_holder(place, DEV)
             assert (await client.workspace()).name == name
             await client.close()
 
@@ -184,7 +184,7 @@ async def test_whoever_is_in_a_hurry_waits_for_nothing_and_all_is_in_order_all_t
 async def test_an_upload_under_way_is_cut_and_goes_on_at_the_next_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard.server.serving.CUT_SECONDS", 1)
+    monkeypatch.setattr("sealyard.server.serving.ABORT_TIMEOUT", 1)
     content = os.urandom(2 * MIB)
     path = "/api/v1/upload/0123456789abcdef"
     async with service(folder) as served:

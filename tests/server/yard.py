@@ -12,18 +12,18 @@ from typing import Any
 import httpx
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.server.app import build_app
-from sealyard.server.identity import Identity, Verify
-from sealyard.server.limits import Limits
-from sealyard.server.serving import listen_on, network_listener
-from sealyard.server.tenants import Tenants
+from sealyard.server.identity import Authenticator, VerifyToken
+from sealyard.server.limits import TokenBucketLimiter
+from sealyard.server.serving import bind, network_listener
+from sealyard.server.tenants import TenantRegistry
 
 PASSPHRASE = "only for this test"
 ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
@@ -43,8 +43,8 @@ LARGEST_UPLOAD = 256 * 1024 * 1024
 
 async def found(folder: Path, name: str = "yard") -> None:
     """People, and a configuration that dev and ci use, and owner and second approve for."""
-    await found_workspace(
-        Places(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    await create_workspace(
+        WorkspacePaths(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
     admin = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
@@ -69,9 +69,9 @@ class Yard:
 
     def __init__(self, engines: dict[str, EmbeddedClient]) -> None:
         self.engines = engines
-        self.tenants = Tenants({name: each.host for name, each in engines.items()})
+        self.tenants = TenantRegistry({name: each.host for name, each in engines.items()})
         self.base = ""
-        self.identity: Identity
+        self.identity: Authenticator
         self._clients: list[httpx.AsyncClient] = []
 
     @property
@@ -104,7 +104,7 @@ async def serving(
     *,
     clock: Clock | None = None,
     requests_per_minute: float = 1_000_000,
-    verify: Verify | None = None,
+    verify: VerifyToken | None = None,
     largest_upload: int = LARGEST_UPLOAD,
     proxies: str = "",
 ) -> AsyncIterator[Yard]:
@@ -113,9 +113,9 @@ async def serving(
         for name, folder in folders.items()
     }
     yard = Yard(engines)
-    yard.identity = Identity(yard.tenants, Limits(requests_per_minute), verify, largest_upload)
+    yard.identity = Authenticator(yard.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
     listener = network_listener(build_app(yard.tenants, yard.identity), certificate=None, proxies=proxies)
-    sock = listen_on("127.0.0.1", 0)
+    sock = bind("127.0.0.1", 0)
     yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
     running = asyncio.create_task(listener.serve([sock]))
     try:

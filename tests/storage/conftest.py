@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from storage_help import INDEXES, Disk, Open
 
-from sealyard.storage.documents import TinyDocuments
+from sealyard.storage.documents import TinyDocumentStore
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_store(folder: Path) -> Iterator[Open]:
-    opened: list[TinyDocuments] = []
+    opened: list[TinyDocumentStore] = []
 
-    def open_one(*, write: bool = True, at: Path = folder) -> TinyDocuments:
-        opened.append(TinyDocuments.open(at, INDEXES, write=write))
+    def open_one(*, write: bool = True, at: Path = folder) -> TinyDocumentStore:
+        opened.append(TinyDocumentStore.open(at, INDEXES, write=write))
         return opened[-1]
 
     yield open_one

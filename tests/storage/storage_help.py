@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from sealyard.storage import disk
-from sealyard.storage.documents import TinyDocuments
+from sealyard.storage.documents import TinyDocumentStore
 
 INDEXES = {"tasks": ("status", "configId", "createdBy", "kind")}
 
 OPERATIONS = ("create", "write_all", "sync", "cut", "rename", "sync_folder", "remove")
 
-Open = Callable[..., TinyDocuments]
+Open = Callable[..., TinyDocumentStore]
 
 
 class Disk:
@@ -71,5 +71,5 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def documents(store: TinyDocuments) -> dict[str, dict[str, dict[str, Any]]]:
+def documents(store: TinyDocumentStore) -> dict[str, dict[str, dict[str, Any]]]:
     return {table: dict(store.all(table)) for table in store.tables if store.count(table)}

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_help import Disk
 
-from sealyard.model.errors import InputError, NotFoundError, ResultGoneError, StorageError, UsageError
+from sealyard.model.errors import InvalidInputError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.storage import ingest
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
 
@@ -25,7 +25,7 @@ CHUNK = 4096
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "CHUNK", CHUNK)
+    monkeypatch.setattr(ingest, "CHUNK_BYTES", CHUNK)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_what_is_no_file_with_content_is_refused_by_a_name_that_is_safe_to_show(
 ) -> None:
     path = tmp_path / "odd\x1b[31m\u202ename"
     make(path)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InvalidInputError) as refused:
         store.ingest(path)
     assert refused.value.message.startswith("odd\\x1b[31m\\u202ename ")
     assert message in refused.value.message
@@ -140,13 +140,13 @@ def test_what_is_no_file_with_content_is_refused_by_a_name_that_is_safe_to_show(
 
 
 def test_a_device_is_refused_unopened(store: ArtifactStore) -> None:
-    with pytest.raises(InputError, match="null is not a regular file"):
+    with pytest.raises(InvalidInputError, match="null is not a regular file"):
         store.ingest(Path("/dev/null"))
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800"])
 def test_a_name_no_file_can_have_is_refused(tmp_path: Path, store: ArtifactStore, name: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         store.ingest(tmp_path / name)
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_may_not_be_read_is_refused(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(InputError, match=r"firmware\.bin may not be read"):
+    with pytest.raises(InvalidInputError, match=r"firmware\.bin may not be read"):
         store.ingest(source)
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_fails_while_it_is_read_is_refused(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "readv", refuse)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InvalidInputError, match="cannot be read"):
         store.ingest(source)
     assert files(tmp_path) == []
 
@@ -215,21 +215,21 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
             change(source)
         done.append(length)
 
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         store.ingest(source, progress)
     assert files(tmp_path) == []
 
 
 def test_a_wrong_digest_is_refused_and_a_right_one_is_not(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     right = sha256(source.read_bytes())
-    with pytest.raises(InputError, match=f"its SHA-256 is {right}"):
+    with pytest.raises(InvalidInputError, match=f"its SHA-256 is {right}"):
         store.ingest(source, expected_sha256="0" * 64)
     assert files(tmp_path) == []
     assert store.ingest(source, expected_sha256=right.upper()).sha256 == right
 
 
 def test_no_content_is_no_input(store: ArtifactStore) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InvalidInputError):
         store.ingest_bytes(b"")
 
 

@@ -12,7 +12,7 @@ from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError
 from sealyard.storage import committer, outbox
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.journal import Journal, Position, Tables
 
 STEPS = range(1, 20)
@@ -37,15 +37,19 @@ def acknowledged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def filled(store: TinyDocuments) -> TinyDocuments:
-    store.submit(Unit(puts=(("tasks", "a", {"n": 1}), ("tasks", "b", {})), audit=({"seq": 1}, {"seq": 2}))).result()
+def filled(store: TinyDocumentStore) -> TinyDocumentStore:
     store.submit(
-        Unit(puts=(("tasks", "a", {"n": 2}),), removes=(("tasks", "b"),), audit=({"seq": 3},), events=({"cursor": 7},))
+        WriteBatch(puts=(("tasks", "a", {"n": 1}), ("tasks", "b", {})), audit=({"seq": 1}, {"seq": 2}))
+    ).result()
+    store.submit(
+        WriteBatch(
+            puts=(("tasks", "a", {"n": 2}),), removes=(("tasks", "b"),), audit=({"seq": 3},), events=({"cursor": 7},)
+        )
     ).result()
     return store
 
 
-def seqs(store: TinyDocuments) -> list[Any]:
+def seqs(store: TinyDocumentStore) -> list[Any]:
     return [entry["seq"] for entry in store.pending_audit()]
 
 
@@ -57,7 +61,7 @@ def test_a_compacted_store_has_the_same_documents_and_only_what_has_not_moved(fo
         assert seqs(each) == [3]
         assert each.recent_events() == [{"cursor": 7}]
     assert sorted(path.name for path in folder.iterdir()) == ["journal-2.log", "snapshot-2.log"]
-    store.submit(Unit(puts=(("tasks", "c", {}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "c", {}),))).result()
     store.compact(audit_moved_to=3)
     store.close()
     again = open_store()
@@ -69,7 +73,7 @@ def test_a_compacted_store_has_the_same_documents_and_only_what_has_not_moved(fo
 def test_what_is_committed_during_a_compaction_is_carried_into_the_new_generation(open_store: Open) -> None:
     store = filled(open_store())
     store.compact(audit_moved_to=2)
-    store.submit(Unit(puts=(("tasks", "after", {}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "after", {}),))).result()
     store.close()
     again = open_store()
     assert documents(again) == {"tasks": {"a": {"n": 2}, "meanwhile": {}, "after": {}}}
@@ -92,7 +96,7 @@ def test_power_lost_at_any_step_leaves_one_whole_generation(
     assert found["tasks"].pop("a") == {"n": 2}
     assert set(acknowledged) <= set(found["tasks"]) <= {"meanwhile"}
     assert 3 in seqs(again)
-    again.submit(Unit(puts=(("tasks", "after", {}),))).result()
+    again.submit(WriteBatch(puts=(("tasks", "after", {}),))).result()
     again.close()
     assert set(documents(open_store())["tasks"]) == {"a", *found["tasks"], "after"}
 
@@ -109,7 +113,7 @@ def test_a_disk_that_refuses_any_one_step_costs_nothing(
     except StorageError:
         assert seqs(store) in ([1, 2, 3], [3])
     failing_disk.heal()
-    store.submit(Unit(puts=(("tasks", "after", {}),), audit=({"seq": 4},))).result()
+    store.submit(WriteBatch(puts=(("tasks", "after", {}),), audit=({"seq": 4},))).result()
     assert documents(store) == {"tasks": {"a": {"n": 2}, "after": {}}}
     store.close()
     again = open_store()
@@ -133,9 +137,9 @@ def test_what_still_waits_for_the_disk_is_not_in_the_snapshot(
 ) -> None:
     """A unit that is only in memory, and then fails, must not come back through a compaction."""
     store = filled(open_store())
-    monkeypatch.setattr(committer.Committer, "_run", lambda self: None)
-    still = TinyDocuments.open(folder, {}, write=True)
-    still.submit(Unit(puts=(("tasks", "a", {"n": 3}), ("tasks", "waiting", {}))))
+    monkeypatch.setattr(committer.GroupCommitter, "_run", lambda self: None)
+    still = TinyDocumentStore.open(folder, {}, write=True)
+    still.submit(WriteBatch(puts=(("tasks", "a", {"n": 3}), ("tasks", "waiting", {}))))
     still.compact(audit_moved_to=0)
     assert documents(open_store(write=False)) == documents(store)
     assert still.count("tasks") == 2
@@ -144,20 +148,20 @@ def test_what_still_waits_for_the_disk_is_not_in_the_snapshot(
 def test_a_large_journal_wants_compaction_and_a_compacted_one_does_not(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer, "COMPACT_FROM", 2000)
+    monkeypatch.setattr(committer, "MIN_COMPACTION_SIZE", 2000)
     store = open_store()
     assert not store.wants_compaction
     for n in range(40):
-        store.submit(Unit(puts=(("tasks", "a", {"text": "x" * 50, "n": n}),))).result()
+        store.submit(WriteBatch(puts=(("tasks", "a", {"text": "x" * 50, "n": n}),))).result()
     assert store.wants_compaction
     store.compact(0)
     assert not store.wants_compaction
 
 
 def test_events_are_kept_up_to_a_bound(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "EVENTS_KEPT", 5)
+    monkeypatch.setattr(outbox, "MAX_EVENTS", 5)
     store = open_store()
-    store.submit(Unit(events=tuple({"cursor": n} for n in range(8)))).result()
+    store.submit(WriteBatch(events=tuple({"cursor": n} for n in range(8)))).result()
     assert [event["cursor"] for event in store.recent_events()] == [3, 4, 5, 6, 7]
     store.compact(0)
     store.close()

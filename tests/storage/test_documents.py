@@ -13,10 +13,10 @@ from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
-from sealyard.storage.documents import DocumentStore, Page, TinyDocuments, Unit
-from sealyard.storage.index import TableIndex, cursor_of
+from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, WriteBatch
+from sealyard.storage.index import TableIndex, encode_cursor
 from sealyard.storage.journal import load
-from sealyard.storage.memory import Memory
+from sealyard.storage.memory import InMemoryTables
 
 
 def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:
@@ -29,7 +29,7 @@ def ids(page: Page) -> list[str]:
 
 def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
     store: DocumentStore = open_store()
-    store.submit(Unit(puts=(task(1),), removes=(("tasks", "none"),))).result()
+    store.submit(WriteBatch(puts=(task(1),), removes=(("tasks", "none"),))).result()
     assert store.get("tasks", "t-1") == task(1)[2]
     assert store.get("tasks", "t-2") is None
     assert store.get("none", "t-1") is None
@@ -42,7 +42,9 @@ def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
 
 def test_documents_handed_out_are_copies(open_store: Open) -> None:
     store = open_store()
-    store.submit(Unit(puts=(("acl", "a", {"rules": [1]}),), audit=({"seq": 1},), events=({"cursor": 1},))).result()
+    store.submit(
+        WriteBatch(puts=(("acl", "a", {"rules": [1]}),), audit=({"seq": 1},), events=({"cursor": 1},))
+    ).result()
     handed = [store.get("acl", "a"), next(store.all("acl"))[1], store.page("acl", filters={}, limit=1).documents[0][1]]
     for document in handed:
         assert document is not None
@@ -61,7 +63,7 @@ CHANGES = st.lists(st.tuples(st.text("ab0", min_size=1, max_size=3), st.booleans
 def test_ids_are_found_by_their_beginning_and_follow_each_change(
     first: set[str], changes: list[tuple[str, bool]], prefix: str
 ) -> None:
-    memory = Memory({}, {"tasks": dict.fromkeys(first, b"{}")})
+    memory = InMemoryTables({}, {"tasks": dict.fromkeys(first, b"{}")})
     for identity, stays in changes:
         inverse = memory.apply([("tasks", identity, b"{}" if stays else None)])
         there = memory.ids("tasks", prefix)
@@ -74,15 +76,15 @@ def test_ids_are_found_by_their_beginning_and_follow_each_change(
 
 def test_all_gives_the_documents_as_they_were_at_the_call(open_store: Open) -> None:
     store = open_store()
-    store.submit(Unit(puts=(task(1), task(2)))).result()
+    store.submit(WriteBatch(puts=(task(1), task(2)))).result()
     found = store.all("tasks")
-    store.submit(Unit(puts=(task(3),), removes=(("tasks", "t-2"),)))
+    store.submit(WriteBatch(puts=(task(3),), removes=(("tasks", "t-2"),)))
     assert [identity for identity, _ in found] == ["t-1", "t-2"]
 
 
 def test_pages_follow_each_other_newest_first_or_oldest_first(open_store: Open) -> None:
     store = open_store()
-    store.submit(Unit(puts=tuple(task(n) for n in (3, 1, 2, 5, 4)))).result()
+    store.submit(WriteBatch(puts=tuple(task(n) for n in (3, 1, 2, 5, 4)))).result()
     first = store.page("tasks", filters={}, limit=2)
     assert (ids(first), first.total) == (["t-5", "t-4"], 5)
     second = store.page("tasks", filters={}, after=first.next, limit=2)
@@ -96,16 +98,16 @@ def test_pages_follow_each_other_newest_first_or_oldest_first(open_store: Open) 
 
 def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_store: Open) -> None:
     store = open_store()
-    store.submit(Unit(puts=tuple(task(n) for n in range(5)))).result()
+    store.submit(WriteBatch(puts=tuple(task(n) for n in range(5)))).result()
     cursor = store.page("tasks", filters={}, limit=2).next
-    store.submit(Unit(puts=(task(9),), removes=(("tasks", "t-3"),))).result()
+    store.submit(WriteBatch(puts=(task(9),), removes=(("tasks", "t-3"),))).result()
     assert ids(store.page("tasks", filters={}, after=cursor, limit=2)) == ["t-2", "t-1"]
 
 
 def test_whole_seconds_sort_before_their_fractions(open_store: Open) -> None:
     store = open_store()
     times = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:01.000001Z", "2026-01-01T00:00:02Z"]
-    store.submit(Unit(puts=tuple(("tasks", str(n), {"createdAt": at}) for n, at in enumerate(times)))).result()
+    store.submit(WriteBatch(puts=tuple(("tasks", str(n), {"createdAt": at}) for n, at in enumerate(times)))).result()
     assert ids(store.page("tasks", filters={}, newest_first=False, limit=9)) == ["0", "1", "2"]
 
 
@@ -136,7 +138,7 @@ steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | listed), max_s
 def test_pages_are_what_sorting_and_filtering_everything_would_give(
     before: list[Any], after: list[Any], filters: dict[str, str], newest_first: bool, limit: int
 ) -> None:
-    memory = Memory({"t": FIELDS})
+    memory = InMemoryTables({"t": FIELDS})
     expected: dict[str, dict[str, Any]] = {}
 
     def apply(all_steps: list[Any]) -> list[Any]:
@@ -156,7 +158,7 @@ def test_pages_are_what_sorting_and_filtering_everything_would_give(
             found += [identity for _, identity in page]
             if not more:
                 return found
-            cursor = cursor_of(page[-1])
+            cursor = encode_cursor(page[-1])
 
     def in_order(documents: dict[str, dict[str, Any]]) -> list[str]:
         hits = [(d.get("createdAt", ""), i) for i, d in documents.items() if filters.items() <= d.items()]
@@ -180,7 +182,7 @@ def test_an_encoded_page_is_the_same_page_and_can_be_continued_behind_each_docum
     open_store: Open, newest_first: bool
 ) -> None:
     store = open_store()
-    store.submit(Unit(puts=tuple(task(number) for number in range(5)))).result()
+    store.submit(WriteBatch(puts=tuple(task(number) for number in range(5)))).result()
 
     def ids(after: str | None, limit: int = 9) -> list[str]:
         page = store.page("tasks", filters={}, newest_first=newest_first, after=after, limit=limit)
@@ -201,12 +203,14 @@ def test_an_encoded_page_is_the_same_page_and_can_be_continued_behind_each_docum
 
 def test_a_reader_sees_what_was_there_and_follows(open_store: Open) -> None:
     writer = open_store()
-    writer.submit(Unit(puts=(task(1),), audit=({"seq": 1},))).result()
+    writer.submit(WriteBatch(puts=(task(1),), audit=({"seq": 1},))).result()
     reader = open_store(write=False)
     assert documents(reader) == documents(writer)
     assert reader.refresh() is False
     assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-1"]
-    writer.submit(Unit(puts=(task(2),), removes=(("tasks", "t-1"),), audit=({"seq": 2},), events=({"c": 1},))).result()
+    writer.submit(
+        WriteBatch(puts=(task(2),), removes=(("tasks", "t-1"),), audit=({"seq": 2},), events=({"c": 1},))
+    ).result()
     assert reader.refresh() is True
     assert documents(reader) == documents(writer)
     assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-2"]
@@ -218,7 +222,7 @@ def test_a_reader_follows_through_compactions(open_store: Open) -> None:
     writer = open_store()
     reader = open_store(write=False)
     for n in range(4):
-        writer.submit(Unit(puts=(task(n),), events=({"c": n},))).result()
+        writer.submit(WriteBatch(puts=(task(n),), events=({"c": n},))).result()
         writer.compact(0)
         if n != 1:  # one compaction goes by unseen
             assert reader.refresh() is True
@@ -229,8 +233,8 @@ def test_a_reader_follows_through_compactions(open_store: Open) -> None:
 
 def test_an_unfinished_frame_is_not_there_yet_for_a_reader(folder: Path, open_store: Open) -> None:
     writer = open_store()
-    writer.submit(Unit(puts=(task(1),))).result()
-    writer.submit(Unit(puts=(task(2),))).result()
+    writer.submit(WriteBatch(puts=(task(1),))).result()
+    writer.submit(WriteBatch(puts=(task(2),))).result()
     writer.close()
     journal = folder / "journal-1.log"
     whole = journal.read_bytes()
@@ -250,7 +254,7 @@ def test_a_reader_forgets_a_frame_that_was_taken_back(
 ) -> None:
     """It read the frame between the write and the sync, and the sync failed."""
     writer = open_store()
-    writer.submit(Unit(puts=(task(1),))).result()
+    writer.submit(WriteBatch(puts=(task(1),))).result()
     reader = open_store(write=False)
     seen: list[bool] = []
 
@@ -261,12 +265,12 @@ def test_a_reader_forgets_a_frame_that_was_taken_back(
     failing_disk.error = refuse
     failing_disk.fail("sync")
     with pytest.raises(StorageError):
-        writer.submit(Unit(puts=(task(2, text="long " * 20),))).result()
+        writer.submit(WriteBatch(puts=(task(2, text="long " * 20),))).result()
     assert seen == [True]
     assert reader.count("tasks") == 2
     assert reader.refresh() is True
     assert documents(reader) == documents(writer)
-    writer.submit(Unit(puts=(task(3),))).result()
+    writer.submit(WriteBatch(puts=(task(3),))).result()
     assert reader.refresh() is True
     assert documents(reader) == documents(writer)
 
@@ -275,7 +279,7 @@ def test_a_reader_opens_while_a_compaction_takes_the_files_away(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = open_store()
-    writer.submit(Unit(puts=(task(1),))).result()
+    writer.submit(WriteBatch(puts=(task(1),))).result()
     attempts: list[int] = []
 
     def too_late(folder: Path) -> Any:
@@ -290,21 +294,21 @@ def test_a_reader_opens_while_a_compaction_takes_the_files_away(
 
 def test_a_store_opened_for_writing_twice_in_turn_keeps_everything(open_store: Open) -> None:
     for n in range(5):
-        store: TinyDocuments = open_store()
+        store: TinyDocumentStore = open_store()
         assert store.count("tasks") == n
-        store.submit(Unit(puts=(task(n),))).result()
+        store.submit(WriteBatch(puts=(task(n),))).result()
         store.close()
 
 
 def test_a_list_is_filtered_by_a_field_inside_another(folder: Path) -> None:
-    store = TinyDocuments.open(folder, {"t": ("state", "inner.state")}, write=True)
+    store = TinyDocumentStore.open(folder, {"t": ("state", "inner.state")}, write=True)
     for identity, inner in (("a", {"state": "on"}), ("b", {"state": "off"}), ("c", {}), ("d", None), ("e", "on")):
         document = {"createdAt": "2026-01-01T00:00:00Z", "state": "up", "inner": inner}
-        store.submit(Unit(puts=(("t", identity, document),))).result()
+        store.submit(WriteBatch(puts=(("t", identity, document),))).result()
     assert [each for each, _ in store.page("t", filters={"inner.state": "on"}, limit=9).documents] == ["a"]
     assert store.count("t", {"state": "up"}) == 5
     assert store.count("t", {"state": "up", "inner.state": "off"}) == 1
-    store.submit(Unit(puts=(("t", "a", {"createdAt": "", "inner": {"state": "off"}}),))).result()
+    store.submit(WriteBatch(puts=(("t", "a", {"createdAt": "", "inner": {"state": "off"}}),))).result()
     assert store.count("t", {"inner.state": "on"}) == 0
     assert store.count("t", {"inner.state": "off"}) == 2
     store.close()

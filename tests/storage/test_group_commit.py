@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from storage_help import Open, documents
 
-from sealyard.model.errors import InputError, StorageError
+from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.storage import disk
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
 
 class Gate:
@@ -52,8 +52,8 @@ def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable
         each.open()
 
 
-def put(name: str, **document: Any) -> Unit:
-    return Unit(puts=(("tasks", name, document),))
+def put(name: str, **document: Any) -> WriteBatch:
+    return WriteBatch(puts=(("tasks", name, document),))
 
 
 def test_a_change_is_seen_at_once_and_durable_when_its_future_is_done(
@@ -93,13 +93,13 @@ def test_units_that_wait_share_one_write_and_are_answered_in_order(
 
 def test_a_failed_write_takes_back_all_that_wait_and_nothing_else(open_store: Open, gate: Callable[[], Gate]) -> None:
     store = open_store()
-    store.submit(Unit(puts=(("tasks", "a", {"n": 0}), ("tasks", "b", {})), audit=({"seq": 1},))).result()
+    store.submit(WriteBatch(puts=(("tasks", "a", {"n": 0}), ("tasks", "b", {})), audit=({"seq": 1},))).result()
     before = documents(store)
     shut = gate()
     failed = [store.submit(put("a", n=1))]
     assert shut.reached.wait(10)
-    failed.append(store.submit(Unit(puts=(("tasks", "a", {"n": 2}),), removes=(("tasks", "b"),))))
-    failed.append(store.submit(Unit(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
+    failed.append(store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}),), removes=(("tasks", "b"),))))
+    failed.append(store.submit(WriteBatch(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
     shut.open(OSError(errno.EIO, "Input/output error"))
     for future in failed:
         with pytest.raises(StorageError, match="refused the change"):
@@ -172,20 +172,20 @@ def test_closing_commits_what_waits_and_then_takes_no_more(open_store: Open) -> 
 )
 def test_what_is_no_json_is_refused_and_changes_nothing(open_store: Open, document: dict[str, Any]) -> None:
     store = open_store()
-    with pytest.raises(InputError, match="cannot be stored"):
-        store.submit(Unit(puts=(("tasks", "good", {}), ("tasks", "bad", document))))
+    with pytest.raises(InvalidInputError, match="cannot be stored"):
+        store.submit(WriteBatch(puts=(("tasks", "good", {}), ("tasks", "bad", document))))
     assert documents(store) == {}
 
 
 def test_an_audit_entry_without_a_number_is_refused(open_store: Open) -> None:
-    with pytest.raises(InputError):
-        open_store().submit(Unit(audit=({"what": "?"},)))
+    with pytest.raises(InvalidInputError):
+        open_store().submit(WriteBatch(audit=({"what": "?"},)))
 
 
 def test_a_reader_cannot_submit(open_store: Open) -> None:
     open_store()
-    reader: TinyDocuments = open_store(write=False)
+    reader: TinyDocumentStore = open_store(write=False)
     with pytest.raises(StorageError, match="reading only"):
-        reader.submit(Unit())
+        reader.submit(WriteBatch())
     with pytest.raises(StorageError, match="reading only"):
         reader.compact(0)

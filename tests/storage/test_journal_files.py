@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_help import Disk, Open, contents, documents
 
-from sealyard.model.errors import StorageError, StoreDamagedError, WorkspaceError
-from sealyard.storage.documents import TinyDocuments, Unit
-from sealyard.storage.frames import Frame, line
+from sealyard.model.errors import StorageError, StoreCorruptedError, WorkspaceError
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.frames import Frame, encode_frame
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 content = st.dictionaries(names, st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9))
 places = st.tuples(st.sampled_from(["tasks", "acl"]), st.sampled_from("abcdef"))
 units = st.builds(
-    Unit,
+    WriteBatch,
     puts=st.lists(st.tuples(places, content), max_size=3).map(
         lambda found: tuple((*place, document) for place, document in found)
     ),
@@ -29,9 +29,9 @@ units = st.builds(
 )
 
 
-def commit_all(folder: Path, work: list[Unit]) -> list[tuple[Any, Any]]:
+def commit_all(folder: Path, work: list[WriteBatch]) -> list[tuple[Any, Any]]:
     """Documents and audit entries after none, one, two, … of the units."""
-    store = TinyDocuments.open(folder, {}, write=True)
+    store = TinyDocumentStore.open(folder, {}, write=True)
     states = [(documents(store), store.pending_audit())]
     for unit in work:
         store.submit(unit).result()
@@ -41,7 +41,7 @@ def commit_all(folder: Path, work: list[Unit]) -> list[tuple[Any, Any]]:
 
 
 def state(folder: Path) -> tuple[Any, Any]:
-    store = TinyDocuments.open(folder, {}, write=True)
+    store = TinyDocumentStore.open(folder, {}, write=True)
     try:
         return documents(store), store.pending_audit()
     finally:
@@ -51,7 +51,7 @@ def state(folder: Path) -> tuple[Any, Any]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(work=st.lists(units, max_size=6), data=st.data())
 def test_a_journal_cut_anywhere_reopens_as_a_prefix_of_what_was_committed(
-    tmp_path_factory: pytest.TempPathFactory, work: list[Unit], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, work: list[WriteBatch], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
     states = commit_all(folder, work)
@@ -71,7 +71,7 @@ def test_a_journal_cut_anywhere_reopens_as_a_prefix_of_what_was_committed(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(work=st.lists(units, min_size=1, max_size=6), data=st.data())
 def test_a_flipped_byte_is_reported_with_nothing_changed_or_tears_the_last_frame_only(
-    tmp_path_factory: pytest.TempPathFactory, work: list[Unit], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, work: list[WriteBatch], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("flip")
     states = commit_all(folder, work)
@@ -83,7 +83,7 @@ def test_a_flipped_byte_is_reported_with_nothing_changed_or_tears_the_last_frame
     last = whole[:-1].rfind(b"\n") + 1
 
     if at < last:
-        with pytest.raises(StoreDamagedError, match=r"journal-1\.log at byte \d+"):
+        with pytest.raises(StoreCorruptedError, match=r"journal-1\.log at byte \d+"):
             state(folder)
         assert contents(folder) == before
     else:
@@ -93,7 +93,7 @@ def test_a_flipped_byte_is_reported_with_nothing_changed_or_tears_the_last_frame
 @pytest.mark.parametrize("at", [0, 5, 40, 150, -1])
 def test_a_flipped_byte_in_a_snapshot_is_reported_with_nothing_changed(folder: Path, open_store: Open, at: int) -> None:
     store = open_store()
-    store.submit(Unit(puts=tuple(("tasks", str(n), {"n": n}) for n in range(5)))).result()
+    store.submit(WriteBatch(puts=tuple(("tasks", str(n), {"n": n}) for n in range(5)))).result()
     store.compact(0)
     store.close()
     snapshot = folder / "snapshot-2.log"
@@ -101,25 +101,25 @@ def test_a_flipped_byte_in_a_snapshot_is_reported_with_nothing_changed(folder: P
     damaged[at] ^= 1
     snapshot.write_bytes(damaged)
     before = contents(folder)
-    with pytest.raises(StoreDamagedError, match=r"snapshot-2\.log at byte"):
+    with pytest.raises(StoreCorruptedError, match=r"snapshot-2\.log at byte"):
         open_store()
     assert contents(folder) == before
 
 
 def test_a_snapshot_that_lost_its_end_is_reported(folder: Path, open_store: Open) -> None:
     store = open_store()
-    store.submit(Unit(puts=tuple(("tasks", str(n), {"n": n}) for n in range(5)))).result()
+    store.submit(WriteBatch(puts=tuple(("tasks", str(n), {"n": n}) for n in range(5)))).result()
     store.compact(0)
     store.close()
     snapshot = folder / "snapshot-2.log"
     snapshot.write_bytes(b"".join(snapshot.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(StoreDamagedError, match="5 documents expected, 4 found"):
+    with pytest.raises(StoreCorruptedError, match="5 documents expected, 4 found"):
         open_store()
 
 
 def test_torn_bytes_are_kept_aside_and_named(folder: Path, open_store: Open) -> None:
     store = open_store()
-    store.submit(Unit(puts=(("tasks", "a", {}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "a", {}),))).result()
     assert store.torn is None
     store.close()
     with (folder / "journal-1.log").open("ab") as file:
@@ -128,7 +128,7 @@ def test_torn_bytes_are_kept_aside_and_named(folder: Path, open_store: Open) -> 
     assert again.torn is not None
     assert again.torn.parent == folder
     assert again.torn.read_bytes() == b'12345678 {"seq":2,"uni'
-    again.submit(Unit(puts=(("tasks", "b", {}),))).result()
+    again.submit(WriteBatch(puts=(("tasks", "b", {}),))).result()
     again.close()
     assert documents(open_store()) == {"tasks": {"a": {}, "b": {}}}
 
@@ -136,13 +136,13 @@ def test_torn_bytes_are_kept_aside_and_named(folder: Path, open_store: Open) -> 
 def test_a_journal_without_its_first_frame_is_damaged(folder: Path, open_store: Open) -> None:
     open_store().close()
     (folder / "journal-1.log").write_bytes(b"")
-    with pytest.raises(StoreDamagedError, match=r"journal-1\.log at byte 0"):
+    with pytest.raises(StoreCorruptedError, match=r"journal-1\.log at byte 0"):
         open_store()
 
 
 def test_a_newer_format_is_refused_and_not_called_damage(folder: Path, open_store: Open) -> None:
     open_store().close()
-    (folder / "snapshot-1.log").write_bytes(line(Frame(0, format=2, generation=1)))
+    (folder / "snapshot-1.log").write_bytes(encode_frame(Frame(0, format=2, generation=1)))
     with pytest.raises(WorkspaceError, match="format 2"):
         open_store()
 
@@ -164,14 +164,14 @@ def test_a_refused_write_leaves_the_last_good_state_and_a_usable_store(
     folder: Path, open_store: Open, failing_disk: Disk, operation: str
 ) -> None:
     store = open_store()
-    store.submit(Unit(puts=(("tasks", "a", {"n": 1}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
     before = contents(folder)
     failing_disk.fail(operation)
     with pytest.raises(StorageError, match="no room for the change"):
-        store.submit(Unit(puts=(("tasks", "a", {"n": 2}), ("tasks", "b", {})))).result()
+        store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}), ("tasks", "b", {})))).result()
     assert documents(store) == {"tasks": {"a": {"n": 1}}}
     assert contents(folder) == before
-    store.submit(Unit(puts=(("tasks", "c", {}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "c", {}),))).result()
     store.close()
     assert documents(open_store()) == {"tasks": {"a": {"n": 1}, "c": {}}}
 
@@ -183,8 +183,8 @@ def test_partial_bytes_that_cannot_be_cut_at_once_are_cut_before_the_next_commit
     failing_disk.fail("write_all", "cut", times=3)
     for _ in range(2):
         with pytest.raises(StorageError):
-            store.submit(Unit(puts=(("tasks", "lost", {}),))).result()
-    store.submit(Unit(puts=(("tasks", "a", {}),))).result()
+            store.submit(WriteBatch(puts=(("tasks", "lost", {}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "a", {}),))).result()
     store.close()
     assert documents(open_store()) == {"tasks": {"a": {}}}
     assert not list(folder.glob("torn-*"))
@@ -193,13 +193,13 @@ def test_partial_bytes_that_cannot_be_cut_at_once_are_cut_before_the_next_commit
 def test_a_full_disk_is_survived(folder: Path, open_store: Open) -> None:
     """The kernel itself refuses: a write goes through in part, then fails."""
     store = open_store()
-    store.submit(Unit(puts=(("tasks", "a", {}),))).result()
+    store.submit(WriteBatch(puts=(("tasks", "a", {}),))).result()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "journal-1.log").stat().st_size + 1000, hard))
     try:
         with pytest.raises(StorageError):
-            store.submit(Unit(puts=(("tasks", "large", {"text": "x" * 5000}),))).result()
-        store.submit(Unit(puts=(("tasks", "small", {}),))).result()
+            store.submit(WriteBatch(puts=(("tasks", "large", {"text": "x" * 5000}),))).result()
+        store.submit(WriteBatch(puts=(("tasks", "small", {}),))).result()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert documents(store) == {"tasks": {"a": {}, "small": {}}}

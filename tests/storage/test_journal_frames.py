@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.errors import StoreDamagedError
-from sealyard.storage.frames import Frame, FrameReader, line, unit_line
+from sealyard.model.errors import StoreCorruptedError
+from sealyard.storage.frames import Frame, FrameReader, encode_batches, encode_frame
 
 PATH = Path("journal-1.log")
 UNITS = [b'{"puts":[["t","a",{"n":1}]]}', b'{"removes":[["t","b"]]}']
@@ -23,14 +23,14 @@ def read(data: bytes, seq: int = 1) -> tuple[list[Frame], int]:
 
 
 def test_a_line_can_be_checked_with_zlib_and_json_alone() -> None:
-    text = unit_line(7, UNITS)
+    text = encode_batches(7, UNITS)
     assert text[:9] == b"%08x " % zlib.crc32(text[9:-1])
     assert json.loads(text[9:]) == {"seq": 7, "units": [json.loads(unit) for unit in UNITS]}
     assert text.count(b"\n") == 1
 
 
 def test_frames_are_read_in_order_to_the_end() -> None:
-    data = unit_line(1, UNITS[:1]) + unit_line(2, UNITS)
+    data = encode_batches(1, UNITS[:1]) + encode_batches(2, UNITS)
     frames, end = read(data)
     assert [frame.seq for frame in frames] == [1, 2]
     assert [len(frame.units) for frame in frames] == [1, 2]
@@ -38,37 +38,37 @@ def test_frames_are_read_in_order_to_the_end() -> None:
 
 
 def test_an_unfinished_line_is_left_behind_the_end() -> None:
-    first = unit_line(1, UNITS)
-    frames, end = read(first + unit_line(2, UNITS)[:-1])
+    first = encode_batches(1, UNITS)
+    frames, end = read(first + encode_batches(2, UNITS)[:-1])
     assert len(frames) == 1
     assert end == len(first)
 
 
 def test_a_missing_frame_is_damage_at_its_offset() -> None:
-    first = unit_line(1, UNITS)
-    with pytest.raises(StoreDamagedError, match=rf"journal-1\.log at byte {len(first)}: frame 2 is missing"):
-        read(first + unit_line(3, UNITS))
+    first = encode_batches(1, UNITS)
+    with pytest.raises(StoreCorruptedError, match=rf"journal-1\.log at byte {len(first)}: frame 2 is missing"):
+        read(first + encode_batches(3, UNITS))
 
 
 def test_a_repeated_frame_is_damage() -> None:
-    with pytest.raises(StoreDamagedError, match="frame 2 is missing, 1 is in its place"):
-        read(unit_line(1, UNITS) * 2)
+    with pytest.raises(StoreCorruptedError, match="frame 2 is missing, 1 is in its place"):
+        read(encode_batches(1, UNITS) * 2)
 
 
 def test_a_lost_line_feed_between_two_frames_is_damage_and_no_torn_tail() -> None:
-    first = unit_line(1, UNITS)
-    with pytest.raises(StoreDamagedError, match="byte 0"):
-        read(first[:-1] + b"#" + unit_line(2, UNITS))
+    first = encode_batches(1, UNITS)
+    with pytest.raises(StoreCorruptedError, match="byte 0"):
+        read(first[:-1] + b"#" + encode_batches(2, UNITS))
 
 
 def test_an_upper_case_checksum_does_not_check() -> None:
-    text = next(text for text in (unit_line(1, [b"{}"] * n) for n in range(9)) if text[:8] != text[:8].upper())
+    text = next(text for text in (encode_batches(1, [b"{}"] * n) for n in range(9)) if text[:8] != text[:8].upper())
     assert read(text[:8].upper() + text[8:]) == ([], 0)
 
 
 def test_text_in_a_document_cannot_pass_for_a_frame() -> None:
-    inner = unit_line(2, []).decode()
-    torn = line({"seq": 1, "units": [{"puts": [["t", "a", {"text": inner}]]}]})[:-20]
+    inner = encode_batches(2, []).decode()
+    torn = encode_frame({"seq": 1, "units": [{"puts": [["t", "a", {"text": inner}]]}]})[:-20]
     assert read(torn) == ([], 0)
 
 

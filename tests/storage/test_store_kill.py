@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import killed_at_exit
 
-from sealyard.storage.documents import TinyDocuments
+from sealyard.storage.documents import TinyDocumentStore
 
 WRITE = """
 import sys, threading
@@ -54,7 +54,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         # The last line may itself be cut short by the kill.
         acknowledged = [acknowledged, *rest[:-1]][-1]
 
-        store = TinyDocuments.open(folder, {}, write=True)
+        store = TinyDocumentStore.open(folder, {}, write=True)
         left, right = dict(store.all("left")), dict(store.all("right"))
         seqs = [entry["seq"] for entry in store.pending_audit()]
         store.close()

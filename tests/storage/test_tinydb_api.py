@@ -16,25 +16,25 @@ from tinydb.table import Document, Table
 from tinydb.version import __version__ as tinydb_version
 
 from sealyard.model.errors import StorageError
-from sealyard.storage.documents import TinyDocuments, Unit
-from sealyard.storage.tables import JournalDatabase, JournalStorage, JournalTable, TextIdDatabase
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.tables import JournalDatabase, JournalStorage, JournalTable, StringIdDatabase
 
 
 @pytest.fixture
-def core(folder: Path) -> Iterator[TinyDocuments]:
-    store = TinyDocuments.open(folder, {}, write=True)
+def core(folder: Path) -> Iterator[TinyDocumentStore]:
+    store = TinyDocumentStore.open(folder, {}, write=True)
     yield store
     store.close()
 
 
 @pytest.fixture
-def db(core: TinyDocuments) -> JournalDatabase:
+def db(core: TinyDocumentStore) -> JournalDatabase:
     return JournalDatabase(core)
 
 
 def reopened(folder: Path) -> JournalDatabase:
     """The database as another process would read it."""
-    return JournalDatabase(TinyDocuments.open(folder, {}, write=False))
+    return JournalDatabase(TinyDocumentStore.open(folder, {}, write=False))
 
 
 @pytest.fixture
@@ -192,8 +192,8 @@ def test_a_change_the_disk_refuses_did_not_happen(failing_disk: Disk, filled: Jo
     assert filled.all() == before
 
 
-def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocuments) -> None:
-    table = TextIdDatabase(core).table("tasks")
+def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocumentStore) -> None:
+    table = StringIdDatabase(core).table("tasks")
     assert table.insert(Document({"n": 1}, doc_id="t-1")) == "t-1"  # type: ignore[arg-type,comparison-overlap]
     many = [Document({"n": n}, doc_id=f"t-{n}") for n in (2, 3)]  # type: ignore[arg-type]
     assert table.insert_multiple(many) == ["t-2", "t-3"]  # type: ignore[comparison-overlap]
@@ -206,12 +206,12 @@ def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocuments) -> N
     assert table.contains(doc_id="t-5")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="id of its own"):
         table.insert({"n": 9})
-    again = TextIdDatabase(TinyDocuments.open(folder, {}, write=False)).table("tasks")
+    again = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
     assert again.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
 
 
-def test_the_engine_and_tinydb_see_the_same_documents(core: TinyDocuments) -> None:
-    core.submit(Unit(puts=(("tasks", "t-1", {"n": 1}),))).result()
+def test_the_engine_and_tinydb_see_the_same_documents(core: TinyDocumentStore) -> None:
+    core.submit(WriteBatch(puts=(("tasks", "t-1", {"n": 1}),))).result()
     assert core.database.table("tasks").search(where("n") == 1) == [{"n": 1}]
     core.database.table("tasks").update({"n": 2})
     assert core.get("tasks", "t-1") == {"n": 2}
@@ -227,7 +227,7 @@ class Untouchable(JournalStorage):
         raise AssertionError("TinyDB writes the whole database")
 
 
-def test_tinydb_does_everything_through_the_two_methods_that_are_replaced(core: TinyDocuments) -> None:
+def test_tinydb_does_everything_through_the_two_methods_that_are_replaced(core: TinyDocumentStore) -> None:
     table = JournalTable(Untouchable(core), "t")
     table.insert({"n": 1})
     table.insert_multiple([{"n": 2}, {"n": 3}])

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_help import Disk
 
-from sealyard.model.errors import ConflictError, InputError, NotFoundError, StorageError
+from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.storage import disk as real_disk
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.upload_file import UploadFile
-from sealyard.storage.uploads import UploadFolder, UploadRecord
+from sealyard.storage.uploads import UploadDir, UploadRecord
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -31,7 +31,7 @@ class Yard:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.artifacts = FileArtifacts(root)
-        self.folder = UploadFolder(root / "uploads")
+        self.folder = UploadDir(root / "uploads")
         self.folder.records()
 
     def new(self, size: int | None = len(CONTENT), expected: str | None = None) -> UploadFile:
@@ -49,7 +49,7 @@ class Yard:
 
     def again(self) -> UploadFile:
         """As the next engine finds it."""
-        (record,) = UploadFolder(self.root / "uploads").records()
+        (record,) = UploadDir(self.root / "uploads").records()
         return UploadFile(self.folder, record, self.adopt)
 
     def adopt(self, record: UploadRecord, content: Path) -> None:
@@ -198,7 +198,7 @@ def test_writers_racing_for_one_upload_never_interleave(yard: Yard) -> None:
 def test_another_digest_is_refused_and_leaves_nothing(yard: Yard, size: int | None) -> None:
     file = yard.new(size, expected="0" * 64)
     turn = file.begin(0)
-    with pytest.raises(InputError, match=f"its SHA-256 is {SHA256}"):
+    with pytest.raises(InvalidInputError, match=f"its SHA-256 is {SHA256}"):
         _write_whole(file, turn)
     assert file.gone
     assert yard.left() == []
@@ -208,7 +208,7 @@ def test_another_digest_is_refused_and_leaves_nothing(yard: Yard, size: int | No
 def test_too_many_bytes_are_refused_and_leave_nothing_however_they_come(yard: Yard, batch: int) -> None:
     file = yard.new(len(CONTENT) - 1)
     turn = file.begin(0)
-    with pytest.raises(InputError, match=r"longer than the 10,239 bytes"):
+    with pytest.raises(InvalidInputError, match=r"longer than the 10,239 bytes"):
         _write(file, turn, batch)
     file.end(turn)
     assert file.gone
@@ -217,7 +217,7 @@ def test_too_many_bytes_are_refused_and_leave_nothing_however_they_come(yard: Ya
 
 def test_no_bytes_are_refused_and_leave_nothing(yard: Yard) -> None:
     file = yard.new(None)
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InvalidInputError, match="empty"):
         file.finish(file.begin(0))
     assert yard.left() == []
 
@@ -227,7 +227,7 @@ def test_content_whose_size_is_not_said_ends_where_it_is_finished_and_is_not_kep
     turn = file.begin(0)
     file.write(turn, CONTENT)
     assert file.record.sha256 is None
-    assert UploadFolder(yard.root / "uploads").records() == ()
+    assert UploadDir(yard.root / "uploads").records() == ()
     assert yard.left() == []
     file.drop()
     again = yard.new(None)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.model.errors import StorageError, WorkspaceHeldError
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.model.errors import StorageError, WorkspaceLockedError
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.lock import WorkspaceLock
 
 HOLD = """
@@ -45,7 +45,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_writer_is_refused_and_told_who_and_a_reader_is_not(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
-    with pytest.raises(WorkspaceHeldError) as refused:
+    with pytest.raises(WorkspaceLockedError) as refused:
         WorkspaceLock.acquire(tmp_path / "lock", "another thing")
     assert f"process {holder.pid} on " in refused.value.message
     assert "packaging gateway\\x1b[31m" in refused.value.message
@@ -55,7 +55,7 @@ def test_a_second_writer_is_refused_and_told_who_and_a_reader_is_not(
     assert found is not None
     assert found.pid == holder.pid
 
-    reader = TinyDocuments.open(tmp_path / "store", {}, write=False)
+    reader = TinyDocumentStore.open(tmp_path / "store", {}, write=False)
     assert reader.get("tasks", "a") == {"n": 1}
 
 
@@ -64,19 +64,19 @@ def test_a_killed_holder_is_no_obstacle(tmp_path: Path, holder: subprocess.Popen
     holder.wait(10)
     assert WorkspaceLock.holder(tmp_path / "lock") is None
     with WorkspaceLock.acquire(tmp_path / "lock", "recovery"):
-        store = TinyDocuments.open(tmp_path / "store", {}, write=True)
-        store.submit(Unit(puts=(("tasks", "b", {}),))).result()
+        store = TinyDocumentStore.open(tmp_path / "store", {}, write=True)
+        store.submit(WriteBatch(puts=(("tasks", "b", {}),))).result()
         store.close()
 
 
 def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = WorkspaceLock.acquire(path, "one")
-    with pytest.raises(WorkspaceHeldError, match="one"):
+    with pytest.raises(WorkspaceLockedError, match="one"):
         WorkspaceLock.acquire(path, "two")
     first.release()
     first.release()
-    with WorkspaceLock.acquire(path, "two"), pytest.raises(WorkspaceHeldError, match="two"):
+    with WorkspaceLock.acquire(path, "two"), pytest.raises(WorkspaceLockedError, match="two"):
         WorkspaceLock.acquire(path, "three")
     assert WorkspaceLock.holder(path) is None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -94,7 +94,7 @@ def test_a_holder_that_cannot_be_named_still_holds(tmp_path: Path, content: byte
     path = tmp_path / "lock"
     with WorkspaceLock.acquire(path, "one"):
         path.write_bytes(content)
-        with pytest.raises(WorkspaceHeldError, match="Another process"):
+        with pytest.raises(WorkspaceLockedError, match="Another process"):
             WorkspaceLock.acquire(path, "two")
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.profiles import Profile, add_profile, read_profiles, users_file
-from sealyard.client.server_tokens import keep_token
+from sealyard.client.profiles import Profile, add_profile, read_profiles, user_profiles_path
+from sealyard.client.server_tokens import save_token
 from sealyard.client.settings import Settings
-from sealyard.client.workspaces import found
+from sealyard.client.workspaces import create_workspace
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, StorageError, UsageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui import front
@@ -111,20 +111,22 @@ def test_a_first_start_leads_through_the_questions_into_a_workspace_of_ones_own(
     terminal.types("q")
     assert terminal.ends() == 0
     assert PASSPHRASE.encode() not in terminal.written
-    assert read_profiles(users_file()).current == "workspace"
+    assert read_profiles(user_profiles_path()).current == "workspace"
 
 
 def test_who_only_looks_in_leaves_with_nothing_made(terminal: Terminal) -> None:
     terminal.shows("Quit")
     terminal.types("q")
     assert terminal.ends() == 0
-    assert not users_file().exists()
+    assert not user_profiles_path().exists()
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     place = tmp_path / "yard"
-    asyncio.run(found(place, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE))
+    asyncio.run(
+        create_workspace(place, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE)
+    )
     return place
 
 
@@ -172,7 +174,7 @@ WRONG = KeyStoreLockedError("The passphrase of the key store is wrong.", "Try ag
 
 
 def profile_of(workspace: Path) -> Profile:
-    return read_profiles(users_file()).profiles[0]
+    return read_profiles(user_profiles_path()).profiles[0]
 
 
 def test_a_passphrase_is_asked_for_three_times_at_most(
@@ -249,7 +251,7 @@ def test_two_passphrases_that_differ_go_back_to_the_questions(tmp_path: Path, mo
 def test_the_demo_opens_as_its_developer_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     from sealyard.client import demo
 
-    monkeypatch.setattr(demo, "populated_demo", demo.found_demo)
+    monkeypatch.setattr(demo, "create_populated_demo", demo.create_demo)
     runs = Runs(0)
     monkeypatch.setattr(front, "run", runs)
     welcomes(monkeypatch, OpenDemo())
@@ -262,7 +264,7 @@ def test_the_demo_opens_as_its_developer_and_leaves_nothing_behind(monkeypatch: 
 def test_the_log_of_a_demo_is_there_when_the_demo_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     from sealyard.client import demo
 
-    monkeypatch.setattr(demo, "populated_demo", demo.found_demo)
+    monkeypatch.setattr(demo, "create_populated_demo", demo.create_demo)
     runs = Runs(1)
     monkeypatch.setattr(front, "run", runs)
     welcomes(monkeypatch, OpenDemo())
@@ -280,7 +282,7 @@ SERVER = "https://seal.example:8443"
 
 def at(server: str, name: str, **more: str) -> Profile:
     profile = Profile(name=name, identity=f"USER:{name}", server=server, **more)
-    add_profile(users_file(), profile, current=True)
+    add_profile(user_profiles_path(), profile, current=True)
     return profile
 
 
@@ -344,7 +346,7 @@ def test_the_passphrase_that_a_token_lies_under_is_asked_for_three_times_at_most
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     monkeypatch.setattr("sealyard.keys.master.os_keyring_available", lambda: False)
     profile = at(SERVER, "dev")
-    keep_token(profile, "sy_token", {}, lambda: PASSPHRASE)
+    save_token(profile, "sy_token", {}, lambda: PASSPHRASE)
     answers = ["wrong", PASSPHRASE, "a", "b", "c", "d"]
     monkeypatch.setattr(front, "ask", lambda _: answers.pop(0))
     assert front.main() == 0

@@ -23,8 +23,8 @@ from textual.widgets import Input, Static, TextArea
 from tui_world import ADMINISTRATOR, NOW, RIGHTS, World, WorldConnection, audit_entries, device, result, task
 
 from sealyard.client.settings import Settings
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import StorageError, WorkspaceHeldError
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import StorageError, WorkspaceLockedError
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.look.keymap import MOTIONS
@@ -174,7 +174,7 @@ async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace
     world: World,
 ) -> None:
     world.read_only = True
-    world.held = WorkspaceHeldError("Another process holds the workspace for writing.", "It is \x1b[31m pid 7.")
+    world.held = WorkspaceLockedError("Another process holds the workspace for writing.", "It is \x1b[31m pid 7.")
     async with at(world, "dashboard", size=(80, 24)) as (app, pilot):
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
@@ -319,7 +319,7 @@ def test_status_is_told_apart_without_colour() -> None:
     badges = [status_badge(each).plain for each in TaskStatus]
     assert all(each.value in badge for each, badge in zip(TaskStatus, badges, strict=True))
     assert len({badge.split()[0] for badge in badges}) == len(TaskStatus), "each has a sign of its own too"
-    assert all(each.value in change_badge(each).plain for each in AuditChange)
+    assert all(each.value in change_badge(each).plain for each in AuditAction)
     for state in ResultState:
         assert state.value in result_badge(result(state), NOW).plain
 

@@ -16,7 +16,7 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from tui_world import NOW, World, WorldConnection, sha
 
-from sealyard.client.download_events import Checked, Downloaded, DownloadProgress, Outcome
+from sealyard.client.download_events import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.client.settings import Settings
 from sealyard.model.errors import ResultExpiredError, StorageError
 from sealyard.model.workspace import KeyStore
@@ -267,21 +267,21 @@ async def _verify(_: SealyardApp, pilot: Pilot[None]) -> None:
 
 
 async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
-    file = Downloaded(
+    file = DownloadedFile(
         task_id="t-done",
         path="/srv/results/gateway-1.4.2.se-1",
         size=1_114_700,
         sha256=sha("container"),
-        checked=Checked.SIGNATURE,
+        checked=VerifiedBy.SIGNATURE,
         at=NOW,
     )
     app.downloads.folder = Path("/srv/results")
     expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
     app.downloads.known.update(
         {
-            "t-done": Outcome(task_id="t-done", name="gateway 1.4.2", downloaded=file),
+            "t-done": DownloadResult(task_id="t-done", name="gateway 1.4.2", downloaded=file),
             "t-1": DownloadProgress(task_id="t-1", name="sensor 3.0", bytes_done=43, bytes_total=100),
-            "t-expired": Outcome(task_id="t-expired", name="gateway 1.4.1", error=expired),
+            "t-expired": DownloadResult(task_id="t-expired", name="gateway 1.4.1", error=expired),
         }
     )
     await dialog_opens(pilot, "L")
@@ -365,7 +365,7 @@ async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:
 async def test_the_first_start_looks_as_it_was_approved(
     size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(welcome_app, "best_key_store", lambda: KeyStore.PASSPHRASE)
+    monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)
     app = WelcomeApp(Preferences(Settings()))
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(pilot, lambda: "Make a workspace" in text_of(app))  # type: ignore[arg-type]

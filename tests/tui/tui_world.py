@@ -12,41 +12,41 @@ from typing import Any
 
 import msgspec
 
-from sealyard.client.link import Link
+from sealyard.client.link import ConnectionStatus
 from sealyard.client.profiles import Profile
-from sealyard.client.protocol import Progress
+from sealyard.client.protocol import ProgressCallback
 from sealyard.model.access import AclRule, Action, Membership, Subject
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.approval import approval_digest, quorum_reached
-from sealyard.model.audit import FIRST_PREVIOUS, AuditChange, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.approval import approval_digest, has_quorum
+from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, AuditFilter, AuditReport
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
-    OneTimePasswordEnrolment,
-    OneTimePasswordState,
+    OtpEnrollment,
+    OtpStatus,
     TokenRequest,
 )
-from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
+from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import (
-    ConfirmationNeededError,
+    ConfirmationRequiredError,
     ConflictError,
-    ConnectionLostError,
-    InputError,
-    NotAllowedError,
+    InvalidInputError,
     NotFoundError,
     OneTimePasswordError,
+    PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
-    WorkspaceHeldError,
+    ServerUnreachableError,
+    WorkspaceLockedError,
 )
-from sealyard.model.events import DurableEvent, Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
+from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
-    Access,
+    AccessControlList,
+    ApprovalReview,
     AuditPage,
-    Decidable,
     DeviceRequest,
     DeviceUpdate,
     EncryptionRequest,
@@ -60,11 +60,11 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import (
     Decision,
+    DecisionOrigin,
     InputFile,
-    Live,
-    Origin,
     Result,
     ResultState,
+    RunProgress,
     StatusChange,
     Subtask,
     Task,
@@ -72,11 +72,11 @@ from sealyard.model.tasks import (
     TaskStatus,
     Verdict,
 )
-from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
+from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 from sealyard_tui.session.connections import OnLink, OnTrouble
 from sealyard_tui.session.messages import Way
 
-LOST = ConnectionLostError("seal.example does not answer.", "See that the server runs and the network leads there.")
+LOST = ServerUnreachableError("seal.example does not answer.", "See that the server runs and the network leads there.")
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 RELEASE = b'{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}'
 DEVELOPER, OWNER, AUDITOR, ADMINISTRATOR = "USER:developer", "USER:owner", "USER:auditor", "USER:administrator"
@@ -108,8 +108,8 @@ def file(name: str, size: int = 4096) -> InputFile:
     return InputFile(name=name, size=size, sha256=sha(name))
 
 
-def device(config_id: str = "gw", name: str = "gateway", version: int = 2, **changes: Any) -> DeviceConfiguration:
-    made = DeviceConfiguration(
+def device(config_id: str = "gw", name: str = "gateway", version: int = 2, **changes: Any) -> DeviceConfig:
+    made = DeviceConfig(
         id=config_id,
         version=version,
         name=name,
@@ -199,7 +199,7 @@ def usual_tasks() -> list[Task]:
             name="gateway 1.4.3",
             created_at=at(6),
             approvals=APPROVED,
-            live=Live(bytes_done=400_000, bytes_total=1_000_000, seconds_left=42.0),
+            live=RunProgress(bytes_done=400_000, bytes_total=1_000_000, seconds_left=42.0),
         ),
         task(
             "t-queued",
@@ -207,7 +207,7 @@ def usual_tasks() -> list[Task]:
             name="gateway 1.4.3 beta",
             created_at=at(7),
             approvals=APPROVED,
-            live=Live(queue_place=2),
+            live=RunProgress(queue_place=2),
         ),
         task("t-done", TaskStatus.DONE, name="gateway 1.4.2", created_at=at(90), approvals=APPROVED, result=result()),
         task(
@@ -261,12 +261,12 @@ def audit_entries(count: int) -> list[AuditEntry]:
     """``count`` entries that look like those of a workspace in use."""
     kinds = itertools.cycle(
         (
-            (DEVELOPER, AuditChange.CREATED, "package asked for"),
-            (OWNER, AuditChange.APPROVED, "approved by USER:owner"),
-            ("SYSTEM:engine", AuditChange.STATUS_CHANGED, "APPROVED to SCHEDULED"),
-            ("SYSTEM:engine", AuditChange.KEY_USED, "signature over the header"),
-            (DEVELOPER, AuditChange.DOWNLOADED, "gateway-release.se-1"),
-            (DEVELOPER, AuditChange.REFUSED, "Nobody decides on a task of their own."),
+            (DEVELOPER, AuditAction.CREATED, "package asked for"),
+            (OWNER, AuditAction.APPROVED, "approved by USER:owner"),
+            ("SYSTEM:engine", AuditAction.STATUS_CHANGED, "APPROVED to SCHEDULED"),
+            ("SYSTEM:engine", AuditAction.KEY_USED, "signature over the header"),
+            (DEVELOPER, AuditAction.DOWNLOADED, "gateway-release.se-1"),
+            (DEVELOPER, AuditAction.REFUSED, "Nobody decides on a task of their own."),
         )
     )
     return [
@@ -277,9 +277,9 @@ def audit_entries(count: int) -> list[AuditEntry]:
             change=change,
             resource=f"TASK:{sha(str(seq // 6))[:12]}",
             message=message,
-            new_value={"sha256": sha(str(seq))} if change is AuditChange.KEY_USED else None,
-            code="not-allowed" if change is AuditChange.REFUSED else "",
-            previous=FIRST_PREVIOUS if seq == 0 else sha(str(seq - 1)),
+            new_value={"sha256": sha(str(seq))} if change is AuditAction.KEY_USED else None,
+            code="not-allowed" if change is AuditAction.REFUSED else "",
+            previous=GENESIS_HASH if seq == 0 else sha(str(seq - 1)),
         )
         for seq, (author, change, message) in zip(range(count), kinds, strict=False)
     ]
@@ -291,7 +291,7 @@ class World:
     def __init__(self) -> None:
         self.now = NOW
         self.tasks: dict[str, Task] = {each.id: each for each in usual_tasks()}
-        self.devices: dict[str, list[DeviceConfiguration]] = {
+        self.devices: dict[str, list[DeviceConfig]] = {
             "gw": [device(version=1), device()],
             "sensor": [device("sensor", "sensor", 1, description="", warnings=())],
         }
@@ -328,13 +328,13 @@ class World:
         """What was asked of the client that changes something, by name and arguments."""
         self.fail: dict[str, SealyardError] = {}
         """By method: the error it raises instead."""
-        self.lost: ConnectionLostError | None = None
+        self.lost: ServerUnreachableError | None = None
         """While the line is lost: what every call comes to."""
         self.hold: dict[str, asyncio.Event] = {}
         """By method: waits for this before it answers."""
         self.by_token: dict[str, Task] = {}
         self.read_only = False
-        self.held: WorkspaceHeldError | None = None
+        self.held: WorkspaceLockedError | None = None
         self.demo = True
         self.four_eyes = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
         self._cursor = 0
@@ -363,7 +363,7 @@ class World:
 
     def progress(self, task_id: str, done: int, total: int, seconds_left: float | None = None) -> None:
         self._tell(
-            TaskProgress(
+            TaskProgressed(
                 cursor=self._cursor, task_id=task_id, bytes_done=done, bytes_total=total, seconds_left=seconds_left
             )
         )
@@ -377,7 +377,7 @@ class World:
         return len(self._listeners)
 
     def _tell(self, event: Event) -> None:
-        if not isinstance(event, TaskProgress | Gap):
+        if not isinstance(event, TaskProgressed | EventsMissed):
             self._told.append(event)
         for each in self._listeners:
             each.put_nowait(event)
@@ -419,20 +419,20 @@ class WorldClient:
     # ---- tasks
 
     async def upload(
-        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+        self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
         await self._meet("upload", path, changes=True)
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{path.name} cannot be read ({error.strerror}).", "Check the file.") from error
+            raise InvalidInputError(f"{path.name} cannot be read ({error.strerror}).", "Check the file.") from error
         if not content:
-            raise InputError(f"{path.name} is empty.", "Choose a file with content.")
+            raise InvalidInputError(f"{path.name} is empty.", "Choose a file with content.")
         digest = hashlib.sha256(content).hexdigest()
         if progress is not None:
             progress(len(content), len(content))
         if expected_sha256 is not None and expected_sha256 != digest:
-            raise InputError(f"{path.name} has another SHA-256 than expected.", "Check the file.")
+            raise InvalidInputError(f"{path.name} has another SHA-256 than expected.", "Check the file.")
         self.world.files[digest] = content
         return InputFile(name=path.name, size=len(content), sha256=digest)
 
@@ -502,11 +502,11 @@ class WorldClient:
             waiting_for_me=sum(not self._hindrance(each) for each in tasks),
         )
 
-    async def decidable(self, task_id: str) -> Decidable:
+    async def decidable(self, task_id: str) -> ApprovalReview:
         found = await self.task(task_id)
         versions = self.world.devices[found.config_id]
         newest = versions[-1].version
-        return Decidable(
+        return ApprovalReview(
             task=found,
             configuration=next(each for each in versions if each.version == found.config_version),
             hindrance=self._hindrance(found),
@@ -522,13 +522,13 @@ class WorldClient:
         reason: str = "",
         *,
         digest: str | None = None,
-        origin: Origin = Origin.MACHINE,
+        origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
         await self._meet("decide", task_id, verdict, reason, digest, changes=True)
         found = await self.task(task_id)
         if hindrance := self._hindrance(found):
-            raise NotAllowedError(hindrance)
+            raise PermissionDeniedError(hindrance)
         if digest is not None and digest != found.approval_digest:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
         checked = verdict is Verdict.APPROVED and self.world.policy.one_time_password_needed
@@ -543,7 +543,7 @@ class WorldClient:
         made = msgspec.structs.replace(found, approvals=(*found.approvals, decided), reason=reason)
         if verdict is Verdict.REJECTED:
             made = msgspec.structs.replace(made, status=TaskStatus.CANCELLED)
-        elif quorum_reached(made):
+        elif has_quorum(made):
             made = msgspec.structs.replace(made, status=TaskStatus.SCHEDULED)
         self.world.put(made)
         return made
@@ -606,18 +606,18 @@ class WorldClient:
 
     # ---- administration
 
-    async def devices(self) -> tuple[DeviceConfiguration, ...]:
+    async def devices(self) -> tuple[DeviceConfig, ...]:
         await self._meet("devices")
         return tuple(versions[-1] for versions in self.world.devices.values())
 
-    async def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
+    async def device(self, config: str, version: int | None = None) -> DeviceConfig:
         await self._meet("device", config, version)
         for versions in self.world.devices.values():
             if config in (versions[-1].id, versions[-1].name):
                 return versions[-1] if version is None else versions[version - 1]
         raise NotFoundError(f"There is no device configuration {config}.")
 
-    async def create_device(self, request: DeviceRequest) -> DeviceConfiguration:
+    async def create_device(self, request: DeviceRequest) -> DeviceConfig:
         await self._meet("create_device", request, changes=True)
         made = device(
             request.name,
@@ -633,7 +633,7 @@ class WorldClient:
         self.world.changed(f"DEVICE_CONFIG:{made.id}")
         return made
 
-    async def update_device(self, request: DeviceUpdate) -> DeviceConfiguration:
+    async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
         await self._meet("update_device", request, changes=True)
         newest = await self.device(request.config)
         changes = {
@@ -653,7 +653,7 @@ class WorldClient:
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
         await self._meet("export_device_key", config, path, confirmed, changes=True)
         if not confirmed:
-            raise ConfirmationNeededError("The key leaves the key store.")
+            raise ConfirmationRequiredError("The key leaves the key store.")
         path.write_bytes(bytes(32))
         return path
 
@@ -661,8 +661,8 @@ class WorldClient:
         await self._meet("keys")
         version = KeyVersion(version=1, created_at=NOW - timedelta(days=20), origin="generated", fingerprint=sha("k"))
         return (
-            KeyInfo(uri="local:gateway-encryption", kind=KeyKind.AES_256, purpose=KeyPurpose.BOTH, versions=(version,)),
-            KeyInfo(uri="local:gateway-signing", kind=KeyKind.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,)),
+            KeyInfo(uri="local:gateway-encryption", kind=KeyType.AES_256, purpose=KeyPurpose.BOTH, versions=(version,)),
+            KeyInfo(uri="local:gateway-signing", kind=KeyType.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,)),
         )
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
@@ -673,10 +673,12 @@ class WorldClient:
         await self._meet("rotate_key", uri, changes=True)
         return (await self.keys())[0]
 
-    async def access(self) -> Access:
+    async def access(self) -> AccessControlList:
         await self._meet("access")
         world = self.world
-        return Access(subjects=tuple(world.subjects), memberships=tuple(world.memberships), rules=tuple(world.rules))
+        return AccessControlList(
+            subjects=tuple(world.subjects), memberships=tuple(world.memberships), rules=tuple(world.rules)
+        )
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         await self._meet("add_subject", subject, display_name, changes=True)
@@ -712,9 +714,9 @@ class WorldClient:
         await self._meet("remove_rule", rule_id, confirmed, changes=True)
         found = next(each for each in self.world.rules if each.id == rule_id)
         if found.permanent:
-            raise NotAllowedError("The initial administrator's rules stay.")
+            raise PermissionDeniedError("The initial administrator's rules stay.")
         if found.action is Action.APPROVE and not confirmed:
-            raise ConfirmationNeededError("Then nobody could approve for gateway.", "Confirm to do it all the same.")
+            raise ConfirmationRequiredError("Then nobody could approve for gateway.", "Confirm to do it all the same.")
         self.world.rules.remove(found)
         self.world.changed("ACL")
 
@@ -734,7 +736,7 @@ class WorldClient:
         await self._meet("webhooks")
         return tuple(self.world.webhooks)
 
-    async def add_webhook(self, request: WebhookRequest) -> NewWebhook:
+    async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook:
         await self._meet("add_webhook", request, changes=True)
         made = Webhook(
             id=f"h{len(self.world.webhooks)}",
@@ -745,7 +747,7 @@ class WorldClient:
         )
         self.world.webhooks.append(made)
         self.world.changed(f"WEBHOOK:{made.id}")
-        return NewWebhook(webhook=made, secret="whsec_" + "A" * 43 + "=")
+        return IssuedWebhook(webhook=made, secret="whsec_" + "A" * 43 + "=")
 
     async def remove_webhook(self, webhook_id: str) -> None:
         await self._meet("remove_webhook", webhook_id, changes=True)
@@ -765,7 +767,9 @@ class WorldClient:
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
         await self._meet("audit", filters, below)
         if ("RESOURCE_TYPE:AUDIT_LOG", Action.VIEW) not in self.world.rights.get(self.subject, ()):
-            raise NotAllowedError("You may not look at the audit log.", "Ask an administrator for VIEW on AUDIT_LOG.")
+            raise PermissionDeniedError(
+                "You may not look at the audit log.", "Ask an administrator for VIEW on AUDIT_LOG."
+            )
         found = []
         for entry in reversed(self.world.entries[: below if below is not None else None]):
             if filters.matches(entry):
@@ -774,7 +778,9 @@ class WorldClient:
                     return AuditPage(entries=tuple(found), next=entry.seq)
         return AuditPage(entries=tuple(found))
 
-    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+    async def verify_audit(
+        self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+    ) -> AuditReport:
         await self._meet("verify_audit", checkpoint)
         size = len(self.world.entries)
         for done in (size // 2, size):
@@ -821,13 +827,13 @@ class WorldClient:
             for each in self.world.tokens
         ]
 
-    async def one_time_password(self) -> OneTimePasswordState:
+    async def one_time_password(self) -> OtpStatus:
         await self._meet("one_time_password")
-        return OneTimePasswordState(subject=self.subject, enrolled=self.subject in self.world.enrolled)
+        return OtpStatus(subject=self.subject, enrolled=self.subject in self.world.enrolled)
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OneTimePasswordEnrolment:
+    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
         await self._meet("enrol_one_time_password", changes=True)
-        return OneTimePasswordEnrolment(subject=self.subject, secret="AAAA", uri="otpauth://totp/Sealyard:owner")
+        return OtpEnrollment(subject=self.subject, secret="AAAA", uri="otpauth://totp/Sealyard:owner")
 
     async def confirm_one_time_password(self, password: str) -> None:
         await self._meet("confirm_one_time_password", changes=True)
@@ -913,14 +919,14 @@ class WorldConnection:
         """The line is lost now; the last answer came six seconds before. Whoever asks waits in vain."""
         now = self.world.now
         self.world.lost = LOST
-        self.tell(Link(last_answer_at=now - timedelta(seconds=6), reconnecting_since=now))
+        self.tell(ConnectionStatus(last_answer_at=now - timedelta(seconds=6), reconnecting_since=now))
 
     def find(self, way: Way | None = None) -> None:
         """It is there again, perhaps as another ``way``."""
         self.world.lost = None
         self.way = way or self.way
-        self.tell(Link(last_answer_at=self.world.now))
+        self.tell(ConnectionStatus(last_answer_at=self.world.now))
 
-    def tell(self, link: Link) -> None:
+    def tell(self, link: ConnectionStatus) -> None:
         assert self._on_link is not None
         self._on_link(link)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from worker_house import CIPHER, House
 
-from sealyard.containers.se1 import SE1
-from sealyard.containers.se1_header import read_header
+from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1_header import parse_header
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import SealyardError
 from sealyard.model.jobs import Job
-from sealyard.worker.keyroom import KeyRoom
+from sealyard.worker.keyroom import KeyService
 
 SCRIPT = """
 import os, shutil, sys
@@ -74,7 +74,7 @@ class Attack:
         for container in self._signed_containers(job):
             self._require_contents(container, firmware, metadata)
         for header in self.signed:
-            assert read_header(io.BytesIO(header)).metadata == b"".join(metadata)
+            assert parse_header(io.BytesIO(header)).metadata == b"".join(metadata)
 
     def require_no_signature_of(self, job: Job, message: bytes) -> None:
         """No file of the workspace holds a signature of ``message``, raw or in Base64."""
@@ -90,21 +90,21 @@ class Attack:
         assert job.certificate is not None
         for path in files_below(self._house.root):
             content = path.read_bytes()
-            for match in re.finditer(SE1.magic, content):
+            for match in re.finditer(SE1Format.magic, content):
                 container = content[match.start() :]
                 try:
-                    SE1().check_signature(io.BytesIO(container), job.certificate.encode())
+                    SE1Format().check_signature(io.BytesIO(container), job.certificate.encode())
                 except SealyardError:
                     continue
                 yield container
 
     def _require_contents(self, container: bytes, firmware: tuple[bytes, ...], metadata: tuple[bytes, ...]) -> None:
-        assert read_header(io.BytesIO(container)).metadata == b"".join(metadata)
+        assert parse_header(io.BytesIO(container)).metadata == b"".join(metadata)
         certificate = self._house.keys["both"].current.certificate
         assert certificate is not None
-        cipher = asyncio.run(KeyRoom(self._house.unlock).cipher(CIPHER))
+        cipher = asyncio.run(KeyService(self._house.unlock).cipher(CIPHER))
         with tempfile.TemporaryDirectory() as folder:
-            opened = SE1().open(io.BytesIO(container), certificate.encode(), cipher, Path(folder))
+            opened = SE1Format().open(io.BytesIO(container), certificate.encode(), cipher, Path(folder))
             segments = tuple(path.read_bytes() for path in opened if path.name.startswith("segment"))
         assert segments == firmware
 

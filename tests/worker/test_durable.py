@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from sealyard.worker import durable
-from sealyard.worker.durable import written_early
+from sealyard.worker.durable import background_fsync
 
 LIMIT = 10.0
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "EARLY_SECONDS", 0.001)
+    monkeypatch.setattr(durable, "FSYNC_INTERVAL", 0.001)
 
 
 def test_what_is_written_is_synced_before_the_work_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = threading.Event()
     monkeypatch.setattr(os, "fdatasync", lambda _: synced.set())
-    with (tmp_path / "file").open("wb") as file, written_early(file):
+    with (tmp_path / "file").open("wb") as file, background_fsync(file):
         assert synced.wait(LIMIT)
 
 
@@ -35,11 +35,11 @@ def test_an_error_of_an_early_sync_is_not_lost(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.EIO, "the disk fails")
 
     monkeypatch.setattr(os, "fdatasync", refuse)
-    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="the disk fails"), written_early(file):
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="the disk fails"), background_fsync(file):
         assert failed.wait(LIMIT)
 
 
 def test_an_error_of_the_work_itself_comes_first(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file, pytest.raises(ZeroDivisionError), written_early(file):
+    with (tmp_path / "file").open("wb") as file, pytest.raises(ZeroDivisionError), background_fsync(file):
         raise ZeroDivisionError
     assert not [each for each in threading.enumerate() if each.name == "written-early"]

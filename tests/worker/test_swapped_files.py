@@ -14,7 +14,16 @@ from attacks import Attack
 from worker_house import House, WorkerProcess, again
 
 from sealyard.model.errors import IntegrityError
-from sealyard.model.jobs import Broken, Finished, IntentAsked, Job, Permit, RecordedSegment, Run, Sealed
+from sealyard.model.jobs import (
+    Job,
+    JobFailed,
+    JobFinished,
+    RecordedSegment,
+    RunJob,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    SigningPermitted,
+)
 from sealyard.model.tasks import InputFile
 
 Start = Callable[..., WorkerProcess]
@@ -48,8 +57,8 @@ def stored(house: House, file: InputFile) -> Path:
     return house.artifacts.input_path(file.sha256)
 
 
-def require_refused(end: Finished | Broken | object, name: str) -> None:
-    assert isinstance(end, Broken), end
+def require_refused(end: JobFinished | JobFailed | object, name: str) -> None:
+    assert isinstance(end, JobFailed), end
     assert end.error.code == IntegrityError.code
     assert name in end.error.message
     assert "othing was signed" in end.error.message
@@ -133,7 +142,7 @@ def test_input_swapped_during_packaging_is_never_signed(
     unapproved = other(path.read_bytes())
     worker = start("-c", attack.script(f"packaging.{step}", **{moment: write(path, unapproved)})).unlocked(house)
     end = worker.end(job)
-    if isinstance(end, Broken):
+    if isinstance(end, JobFailed):
         require_refused(end, swapped.name)
         assert attack.signed == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
@@ -147,7 +156,7 @@ def test_segment_swapped_during_packaging_is_never_signed(
     flip = f"os.pwrite(os.open({str(house.work(job.task, 'container'))!r}, os.O_RDWR), b'swapped!', 5000)"
     end = start("-c", attack.script(f"packaging.{step}", before=flip)).unlocked(house).end(job)
     if step in SIGNED_STEPS or step == "_seal":
-        assert isinstance(end, Finished | Broken)
+        assert isinstance(end, JobFinished | JobFailed)
     else:
         require_refused(end, "segment 0")
         assert attack.signed == []
@@ -159,7 +168,7 @@ def test_segment_of_encryption_task_swapped_during_the_run_is_refused(
     job = house.encryption(FIRMWARE[0])
     flip = f"os.pwrite(os.open({str(house.work(job.task, 'encrypted'))!r}, os.O_RDWR), b'swapped!', 5000)"
     end = start("-c", attack.script("encrypting._seal", after=flip)).unlocked(house).end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
 
@@ -167,11 +176,11 @@ def test_stored_message_swapped_while_the_worker_asks_is_not_signed(house: House
     """The bytes that were verified are signed, not the file."""
     job = house.signing_of_stored(MESSAGE)
     worker = start("-c", attack.script()).unlocked(house)
-    worker.send(Run(job=job))
-    worker.next(IntentAsked)
+    worker.send(RunJob(job=job))
+    worker.next(SigningPermissionRequested)
     stored(house, job.task.inputs[0]).write_bytes(MESSAGE.swapcase())
-    worker.send(Permit(task_id=job.task.id, fence=job.task.fence))
-    worker.next(Finished)
+    worker.send(SigningPermitted(task_id=job.task.id, fence=job.task.fence))
+    worker.next(JobFinished)
     assert attack.signed == [MESSAGE]
 
 
@@ -249,7 +258,7 @@ def test_hard_link_to_the_container_never_holds_an_unapproved_signature(
     container, link = house.work(job.task, "container"), house.places.artifacts / "hidden"
     script = attack.script(f"packaging.{step}", before=f"Path({str(link)!r}).hardlink_to({str(container)!r})")
     end = start("-c", script).unlocked(house).end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "hard link" in end.error.message
     if step not in SIGNED_STEPS:
@@ -266,7 +275,7 @@ def test_symbolic_link_in_the_work_folder_is_not_followed(
     outside.write_bytes(b"not ours")
     house.work(job.task, name).symlink_to(outside)
     end = start("-c", attack.script()).unlocked(house).end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "symbolic link" in end.error.message
     assert outside.read_bytes() == b"not ours"
@@ -280,7 +289,7 @@ def test_work_folder_that_is_a_symbolic_link_is_refused(house: House, worker: Wo
     house.artifacts.work_path(job.task.id).rmdir()
     (house.places.artifacts / "work" / job.task.id).symlink_to(outside)
     end = worker.end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert list(outside.iterdir()) == []
 
@@ -297,7 +306,7 @@ def test_input_that_is_a_link_is_refused(
     path.rename(moved)
     make_link(moved, path)
     end = start("-c", attack.script()).unlocked(house).end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert attack.signed == []
 
@@ -308,7 +317,7 @@ def test_input_that_is_a_fifo_is_refused(house: House, worker: WorkerProcess) ->
     path.unlink()
     os.mkfifo(path)
     end = worker.end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
 
@@ -320,23 +329,25 @@ def with_input(job: Job, **changes: object) -> Job:
     return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, inputs=(file,)))
 
 
-def claiming(job: Job, sealed: Sealed) -> Sealed:
+def claiming(job: Job, sealed: SegmentEncrypted) -> SegmentEncrypted:
     """The record, with the digest of the input that was approved."""
     segment: RecordedSegment = sealed.segment
     approved = job.task.inputs[segment.index].sha256
     return msgspec.structs.replace(sealed, segment=msgspec.structs.replace(segment, plaintext_sha256=approved))
 
 
-def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[Sealed], IntentAsked]:
-    worker.send(Run(job=job))
-    intent = worker.next(IntentAsked)
+def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
+    worker.send(RunJob(job=job))
+    intent = worker.next(SigningPermissionRequested)
     worker.process.kill()
     worker.process.wait()
-    return worker.heard_of(Sealed), intent
+    return worker.heard_of(SegmentEncrypted), intent
 
 
-def run_until_crash(worker: WorkerProcess, house: House, job: Job) -> tuple[list[Sealed], IntentAsked | None]:
+def run_until_crash(
+    worker: WorkerProcess, house: House, job: Job
+) -> tuple[list[SegmentEncrypted], SigningPermissionRequested | None]:
     """What the engine has recorded when the worker ends itself in the middle of the job."""
     worker.unlocked(house).run_until_exit(job)
-    intents = worker.heard_of(IntentAsked)
-    return worker.heard_of(Sealed), intents[0] if intents else None
+    intents = worker.heard_of(SigningPermissionRequested)
+    return worker.heard_of(SegmentEncrypted), intents[0] if intents else None

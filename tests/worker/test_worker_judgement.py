@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from worker_house import APPROVER, REQUESTER, House, WorkerProcess, approved
 
-from sealyard.containers.se1 import SE1
+from sealyard.containers.se1 import SE1Format
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import SigningAlgorithm
-from sealyard.model.errors import KeyRefusedError, NotAllowedError
-from sealyard.model.jobs import Broken, Finished, IntentAsked, Job
+from sealyard.model.errors import InvalidKeyError, PermissionDeniedError
+from sealyard.model.jobs import Job, JobFailed, JobFinished, SigningPermissionRequested
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 DIGEST = hashlib.sha256(b"something").digest()
@@ -24,9 +24,9 @@ DIGEST = hashlib.sha256(b"something").digest()
 def refused(worker: WorkerProcess, job: Job, code: str) -> str:
     """The words of the refusal; the worker has not even asked for leave to sign."""
     end = worker.end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == code
-    assert not worker.heard_of(IntentAsked)
+    assert not worker.heard_of(SigningPermissionRequested)
     return end.error.message
 
 
@@ -45,46 +45,46 @@ def test_too_few_approvals_are_refused_before_a_key_is_touched(
 ) -> None:
     job = approved(house.package(b"firmware", approvals_required=2), *approvers)
     shutil.rmtree(house.places.keys / "local")
-    assert "lacks approvals" in refused(worker, job, NotAllowedError.code)
+    assert "lacks approvals" in refused(worker, job, PermissionDeniedError.code)
     assert not list((house.places.artifacts / "work").iterdir())
 
 
 def test_approvals_of_something_else_do_not_count(house: House, worker: WorkerProcess) -> None:
     job = approved(house.signing(b"message"), APPROVER, digest="00" * 32)
-    refused(worker, job, NotAllowedError.code)
+    refused(worker, job, PermissionDeniedError.code)
 
 
 def test_inputs_changed_after_the_approval_are_refused(house: House, worker: WorkerProcess) -> None:
     job = house.package(b"approved firmware")
     other = msgspec.structs.replace(job.task, inputs=(house.store(b"other firmware"),))
     shutil.rmtree(house.places.keys / "local")
-    assert "other contents" in refused(worker, msgspec.structs.replace(job, task=other), NotAllowedError.code)
+    assert "other contents" in refused(worker, msgspec.structs.replace(job, task=other), PermissionDeniedError.code)
 
 
 def test_a_requester_does_not_become_another_by_changing_the_task(house: House, worker: WorkerProcess) -> None:
     job = approved(house.signing(b"message"), REQUESTER)
     other = msgspec.structs.replace(job.task, created_by="USER:somebody")
-    refused(worker, msgspec.structs.replace(job, task=other), NotAllowedError.code)
+    refused(worker, msgspec.structs.replace(job, task=other), PermissionDeniedError.code)
 
 
 def test_a_key_for_data_packs_nothing(house: House, worker: WorkerProcess) -> None:
-    assert "for data" in refused(worker, house.package(b"firmware", key="data"), KeyRefusedError.code)
+    assert "for data" in refused(worker, house.package(b"firmware", key="data"), InvalidKeyError.code)
 
 
 def test_a_key_for_packages_signs_no_data(house: House, worker: WorkerProcess) -> None:
-    assert "for packages" in refused(worker, house.signing(b"message", key="packages"), KeyRefusedError.code)
+    assert "for packages" in refused(worker, house.signing(b"message", key="packages"), InvalidKeyError.code)
 
 
 def test_a_message_that_begins_like_a_container_is_refused(house: House, worker: WorkerProcess) -> None:
-    message = SE1.magic + b" and more"
+    message = SE1Format.magic + b" and more"
     for key in ("both", "data"):
-        assert "begins like" in refused(worker, house.signing(message, key=key), KeyRefusedError.code)
+        assert "begins like" in refused(worker, house.signing(message, key=key), InvalidKeyError.code)
 
 
 def test_a_bare_digest_wants_a_key_for_data_only(house: House, worker: WorkerProcess) -> None:
-    assert "bare digest" in refused(worker, house.signing(DIGEST, "rsa-both", PSS), KeyRefusedError.code)
+    assert "bare digest" in refused(worker, house.signing(DIGEST, "rsa-both", PSS), InvalidKeyError.code)
     end = worker.end(house.signing(DIGEST, "rsa-data", PSS))
-    assert isinstance(end, Finished)
+    assert isinstance(end, JobFinished)
     assert end.signature is not None
     certificate = house.keys["rsa-data"].current.certificate
     assert certificate is not None
@@ -98,5 +98,5 @@ def test_a_signature_that_does_not_fit_the_certificate_on_record_is_not_released
     job = house.signing(b"message", key="both")
     other = msgspec.structs.replace(job, certificate=house.keys["data"].current.certificate)
     end = worker.end(other)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert "does not verify" in end.error.message

@@ -14,9 +14,20 @@ from pathlib import Path
 from processes import killed_at_exit
 from worker_house import PASSPHRASE, House, WorkerProcess
 
-from sealyard.jobs.lines import line
+from sealyard.jobs.lines import encode_line
 from sealyard.model.errors import KeyStoreLockedError
-from sealyard.model.jobs import Answer, Ask, AuditPublicKey, Beat, Finished, IntentAsked, NotReady, Permit, Run, Unlock
+from sealyard.model.jobs import (
+    AuditPublicKey,
+    Heartbeat,
+    JobFinished,
+    KeyRequest,
+    KeyResponse,
+    OpenKeyStore,
+    RunJob,
+    SigningPermissionRequested,
+    SigningPermitted,
+    WorkerStartFailed,
+)
 
 LEAVE_SECONDS = 1.0
 START_SECONDS = 20.0
@@ -57,20 +68,20 @@ def test_an_idle_worker_leaves_when_its_pipe_closes(worker: WorkerProcess) -> No
 
 def test_a_worker_leaves_in_the_middle_of_a_large_job_and_signs_nothing(house: House, worker: WorkerProcess) -> None:
     job = house.package(LARGE)
-    worker.send(Run(job=job))
-    worker.next(Beat)
+    worker.send(RunJob(job=job))
+    worker.next(Heartbeat)
     worker.hang_up()
     assert worker.process.wait(LEAVE_SECONDS) == 0
     assert house.intents == []
-    assert not worker.heard_of(IntentAsked)
+    assert not worker.heard_of(SigningPermissionRequested)
 
 
 def test_a_worker_that_asked_for_leave_signs_nothing_once_its_pipe_is_closed(
     house: House, worker: WorkerProcess
 ) -> None:
     job = house.package(b"firmware")
-    worker.send(Run(job=job))
-    worker.next(IntentAsked)
+    worker.send(RunJob(job=job))
+    worker.next(SigningPermissionRequested)
     worker.hang_up()
     assert worker.process.wait(LEAVE_SECONDS) == 0
     assert house.intents == []
@@ -84,7 +95,7 @@ def test_a_worker_that_cannot_be_heard_leaves(house: House) -> None:
         os.close(write)
         os.close(read)
         assert process.stdin is not None
-        process.stdin.write(line(house.unlock))
+        process.stdin.write(encode_line(house.unlock))
         process.stdin.flush()
         assert process.wait(START_SECONDS) == 0
 
@@ -98,28 +109,28 @@ def test_a_worker_that_is_told_nonsense_leaves(worker: WorkerProcess) -> None:
 
 def test_an_interrupt_of_the_terminal_does_not_reach_it(house: House, worker: WorkerProcess) -> None:
     worker.process.send_signal(signal.SIGINT)
-    assert isinstance(worker.end(house.package(b"firmware")), Finished)
+    assert isinstance(worker.end(house.package(b"firmware")), JobFinished)
 
 
 def test_it_stays_alive_and_says_why_not_when_the_passphrase_is_wrong(house: House, start: Start) -> None:
     worker = start()
-    worker.send(Unlock(workspace=str(house.root), workspace_id="w1", key_store="passphrase", passphrase="wrong"))
-    assert worker.next(NotReady).error.code == KeyStoreLockedError.code
+    worker.send(OpenKeyStore(workspace=str(house.root), workspace_id="w1", key_store="passphrase", passphrase="wrong"))
+    assert worker.next(WorkerStartFailed).error.code == KeyStoreLockedError.code
 
 
 def test_no_socket_is_ever_made(house: House, start: Start) -> None:
     worker = start("-c", HEARS_SOCKETS).unlocked(house)
-    assert isinstance(worker.end(house.package(b"firmware")), Finished)
-    assert isinstance(worker.end(house.signing(b"message")), Finished)
-    assert isinstance(worker.end(house.encryption(b"firmware")), Finished)
-    worker.send(Ask(number=1, question=AuditPublicKey()))
-    assert worker.next(Answer).text
+    assert isinstance(worker.end(house.package(b"firmware")), JobFinished)
+    assert isinstance(worker.end(house.signing(b"message")), JobFinished)
+    assert isinstance(worker.end(house.encryption(b"firmware")), JobFinished)
+    worker.send(KeyRequest(number=1, question=AuditPublicKey()))
+    assert worker.next(KeyResponse).text
     assert "a socket" not in house.places.worker_log.read_text()
 
 
 def test_no_network_socket_is_open_while_a_job_runs(house: House, worker: WorkerProcess) -> None:
-    worker.send(Run(job=house.package(b"firmware")))
-    worker.next(IntentAsked)
+    worker.send(RunJob(job=house.package(b"firmware")))
+    worker.next(SigningPermissionRequested)
     proc = Path(f"/proc/{worker.process.pid}")
     links = [str(each.readlink()) for each in (proc / "fd").iterdir()]
     sockets = {each.removeprefix("socket:[").removesuffix("]") for each in links if each.startswith("socket:")}
@@ -129,7 +140,7 @@ def test_no_network_socket_is_open_while_a_job_runs(house: House, worker: Worker
 
 
 def test_the_passphrase_is_in_no_place_where_others_could_read_it(house: House, worker: WorkerProcess) -> None:
-    assert isinstance(worker.end(house.package(b"firmware")), Finished)
+    assert isinstance(worker.end(house.package(b"firmware")), JobFinished)
     proc = Path(f"/proc/{worker.process.pid}")
     for place in (proc / "environ", proc / "cmdline", house.places.worker_log):
         assert PASSPHRASE.encode() not in place.read_bytes()
@@ -138,7 +149,7 @@ def test_the_passphrase_is_in_no_place_where_others_could_read_it(house: House, 
 def test_a_garbled_passphrase_line_does_not_end_in_the_log(house: House, start: Start) -> None:
     worker = start()
     assert worker.process.stdin is not None
-    worker.process.stdin.write(line(house.unlock).replace(b'"workspaceId":"w1"', b'"workspaceId":1'))
+    worker.process.stdin.write(encode_line(house.unlock).replace(b'"workspaceId":"w1"', b'"workspaceId":1'))
     worker.process.stdin.flush()
     worker.process.wait(START_SECONDS)
     assert "ValidationError" in house.places.worker_log.read_text()
@@ -147,7 +158,7 @@ def test_a_garbled_passphrase_line_does_not_end_in_the_log(house: House, start: 
 
 def test_what_a_library_prints_goes_to_the_log_and_not_between_the_messages(house: House, start: Start) -> None:
     worker = start("-c", PRINTS).unlocked(house)
-    assert isinstance(worker.end(house.signing(b"message")), Finished)
+    assert isinstance(worker.end(house.signing(b"message")), JobFinished)
     log = house.places.worker_log.read_text()
     assert "a library prints" in log
     assert "a child prints" in log
@@ -158,8 +169,8 @@ def test_progress_is_told_at_most_ten_times_a_second_and_in_the_end_all_of_it(
 ) -> None:
     job = house.package(LARGE, LARGE[: 32 * 1024 * 1024 + 5])
     began = time.monotonic()
-    assert isinstance(worker.end(job), Finished)
-    beats = worker.heard_of(Beat)
+    assert isinstance(worker.end(job), JobFinished)
+    beats = worker.heard_of(Heartbeat)
     assert len(beats) <= 10 * (time.monotonic() - began) + 2
     assert [each.done for each in beats] == sorted(each.done for each in beats)
     assert all(each.done <= each.total == 2 * job.task.total_bytes for each in beats)
@@ -168,11 +179,11 @@ def test_progress_is_told_at_most_ten_times_a_second_and_in_the_end_all_of_it(
 
 def test_a_job_without_progress_is_spoken_of_every_second(house: House, worker: WorkerProcess) -> None:
     job = house.package(b"firmware")
-    worker.send(Run(job=job))
-    worker.next(IntentAsked)
+    worker.send(RunJob(job=job))
+    worker.next(SigningPermissionRequested)
     for _ in range(3):
-        worker.next(Beat)
+        worker.next(Heartbeat)
     waiting = worker.beat_times()[-3:]
     assert all(later - earlier < 2 for earlier, later in pairwise(waiting))
-    worker.send(Permit(task_id=job.task.id, fence=job.task.fence))
-    worker.next(Finished)
+    worker.send(SigningPermitted(task_id=job.task.id, fence=job.task.fence))
+    worker.next(JobFinished)

@@ -12,26 +12,26 @@ import pytest
 from worker_house import CIPHER, NOW, House, WorkerProcess
 
 from sealyard.crypto.catalogue import SIGNATURES
-from sealyard.crypto.certificates import self_signed_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.probe import PREFIX
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.crypto.streams import CipherStream
 from sealyard.keys.local import LocalSigner
-from sealyard.keys.material import generate_material
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.keys.material import generate_key
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.devices import SigningKey
-from sealyard.model.errors import KeyRefusedError
-from sealyard.model.jobs import Answer, Ask, Broken, ProveEncryptionKey, ProveSigningKey, Question
-from sealyard.worker.proving import prove_cipher, prove_signer
+from sealyard.model.errors import InvalidKeyError
+from sealyard.model.jobs import JobFailed, KeyCommand, KeyRequest, KeyResponse, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.worker.proving import probe_cipher, probe_signer
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 
 
 @cache
-def private_key(kind: KeyKind) -> PrivateKey:
+def private_key(kind: KeyType) -> PrivateKey:
     """One of each kind for all tests: making one takes long."""
-    made = generate_material(kind)
+    made = generate_key(kind)
     assert not isinstance(made, bytes)
     return made
 
@@ -54,7 +54,7 @@ class Forgetful:
 
     def __init__(self, algorithm: EncryptionAlgorithm) -> None:
         self.algorithm = algorithm
-        self._first, self._second = (RawContentCipher(algorithm, bytes([number]) * 16) for number in (1, 2))
+        self._first, self._second = (AesCipher(algorithm, bytes([number]) * 16) for number in (1, 2))
 
     def encryptor(self, iv: bytes) -> CipherStream:
         return self._first.encryptor(iv)
@@ -63,33 +63,33 @@ class Forgetful:
         return self._second.decryptor(iv)
 
 
-def prove(house: House, key: str, algorithm: SigningAlgorithm, *, on_record: str = "", version: int = 1) -> Question:
+def prove(house: House, key: str, algorithm: SigningAlgorithm, *, on_record: str = "", version: int = 1) -> KeyCommand:
     certificate = house.keys[on_record or key].current.certificate
     assert certificate is not None
     signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=version)
-    return ProveSigningKey(key=signing, certificate=certificate)
+    return ProbeSigningKey(key=signing, certificate=certificate)
 
 
-def answered(worker: WorkerProcess, question: Question) -> Answer:
-    worker.send(Ask(number=1, question=question))
-    return worker.next(Answer)
+def answered(worker: WorkerProcess, question: KeyCommand) -> KeyResponse:
+    worker.send(KeyRequest(number=1, question=question))
+    return worker.next(KeyResponse)
 
 
 def test_every_key_is_proven_whatever_it_is_for_and_nothing_leaves(house: House, worker: WorkerProcess) -> None:
     questions = [
         *(prove(house, each, SigningAlgorithm.ED25519) for each in ("both", "packages", "data")),
         *(prove(house, each, PSS) for each in ("rsa-both", "rsa-data")),
-        ProveEncryptionKey(key=CIPHER),
+        ProbeEncryptionKey(key=CIPHER),
     ]
     for question in questions:
-        assert answered(worker, question) == Answer(number=1)
+        assert answered(worker, question) == KeyResponse(number=1)
     assert not house.intents
 
 
 def test_a_key_that_is_not_the_one_on_record_is_told(house: House, worker: WorkerProcess) -> None:
     answer = answered(worker, prove(house, "both", SigningAlgorithm.ED25519, on_record="data"))
     assert answer.error is not None
-    assert answer.error.code == KeyRefusedError.code
+    assert answer.error.code == InvalidKeyError.code
     assert "does not verify" in answer.error.message
 
 
@@ -102,7 +102,7 @@ def test_a_version_that_is_not_there_is_told(house: House, worker: WorkerProcess
 def test_a_key_whose_files_are_gone_is_told(house: House, worker: WorkerProcess, kind: str) -> None:
     shutil.rmtree(house.places.keys / "local")
     question = (
-        ProveEncryptionKey(key=CIPHER) if kind == "encryption" else prove(house, "both", SigningAlgorithm.ED25519)
+        ProbeEncryptionKey(key=CIPHER) if kind == "encryption" else prove(house, "both", SigningAlgorithm.ED25519)
     )
     answer = answered(worker, question)
     assert answer.error is not None
@@ -111,23 +111,23 @@ def test_a_key_whose_files_are_gone_is_told(house: House, worker: WorkerProcess,
 def test_a_signing_task_never_signs_what_begins_like_a_probe(house: House, worker: WorkerProcess) -> None:
     for key in ("both", "data"):
         end = worker.end(house.signing(PREFIX + b"w1\n" + bytes(32), key=key))
-        assert isinstance(end, Broken)
-        assert end.error.code == KeyRefusedError.code
+        assert isinstance(end, JobFailed)
+        assert end.error.code == InvalidKeyError.code
         assert "readiness probe" in end.error.message
 
 
 def test_nobody_who_asks_has_a_say_in_what_is_signed() -> None:
-    assert {each.name for each in msgspec.structs.fields(ProveSigningKey)} == {"key", "certificate"}
+    assert {each.name for each in msgspec.structs.fields(ProbeSigningKey)} == {"key", "certificate"}
     assert {each.name for each in msgspec.structs.fields(SigningKey)} == {"algorithm", "uri", "version", "description"}
 
 
 @pytest.mark.parametrize("algorithm", list(SigningAlgorithm), ids=str)
 def test_what_is_signed_is_a_fresh_probe_as_the_algorithm_takes_it(algorithm: SigningAlgorithm) -> None:
     private = private_key(SIGNATURES[algorithm].default_key_kind)
-    certificate = self_signed_certificate(private, "probe", NOW).decode()
+    certificate = create_self_signed(private, "probe", NOW).decode()
     signer = Watched(LocalSigner(private, algorithm))
     for _ in range(2):
-        asyncio.run(prove_signer(signer, algorithm, certificate, "w1"))
+        asyncio.run(probe_signer(signer, algorithm, certificate, "w1"))
     first, second = signer.given
     assert first != second
     takes_message = SIGNATURES[algorithm].input == "MESSAGE"
@@ -137,18 +137,18 @@ def test_what_is_signed_is_a_fresh_probe_as_the_algorithm_takes_it(algorithm: Si
 
 @pytest.mark.parametrize("signature", [b"", bytes(64), bytes(1000)])
 def test_a_signer_that_answers_anything_else_proves_nothing(signature: bytes) -> None:
-    private = private_key(KeyKind.ED25519)
-    certificate = self_signed_certificate(private, "probe", NOW).decode()
+    private = private_key(KeyType.ED25519)
+    certificate = create_self_signed(private, "probe", NOW).decode()
     signer = Watched(LocalSigner(private, SigningAlgorithm.ED25519), instead=signature)
-    with pytest.raises(KeyRefusedError, match="does not verify"):
-        asyncio.run(prove_signer(signer, SigningAlgorithm.ED25519, certificate, "w1"))
+    with pytest.raises(InvalidKeyError, match="does not verify"):
+        asyncio.run(probe_signer(signer, SigningAlgorithm.ED25519, certificate, "w1"))
 
 
 @pytest.mark.parametrize("algorithm", list(EncryptionAlgorithm), ids=str)
 def test_a_content_key_is_proven_by_a_block_there_and_back(algorithm: EncryptionAlgorithm) -> None:
-    asyncio.run(prove_cipher(RawContentCipher(algorithm, bytes(32 if "256" in algorithm else 16))))
+    asyncio.run(probe_cipher(AesCipher(algorithm, bytes(32 if "256" in algorithm else 16))))
 
 
 def test_a_cipher_that_does_not_decrypt_what_it_encrypts_proves_nothing() -> None:
-    with pytest.raises(KeyRefusedError, match="does not decrypt"):
-        asyncio.run(prove_cipher(Forgetful(EncryptionAlgorithm.AES128_CTR_NO_PAD)))
+    with pytest.raises(InvalidKeyError, match="does not decrypt"):
+        asyncio.run(probe_cipher(Forgetful(EncryptionAlgorithm.AES128_CTR_NO_PAD)))

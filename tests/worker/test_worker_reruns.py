@@ -12,16 +12,27 @@ import pytest
 from worker_house import NOW, House, WorkerProcess, again
 
 from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
-from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Permit, Run, Sealed, Stop, Stopped
+from sealyard.model.jobs import (
+    Heartbeat,
+    Job,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    RunJob,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    SigningPermitted,
+    StopJob,
+)
 from sealyard.model.tasks import Intent
 
 CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 
 
-def until_intent(worker: WorkerProcess, job: Job) -> tuple[list[Sealed], IntentAsked]:
-    worker.send(Run(job=job))
-    intent = worker.next(IntentAsked)
-    return [each for each in worker.heard_of(Sealed) if each.fence == job.task.fence], intent
+def until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
+    worker.send(RunJob(job=job))
+    intent = worker.next(SigningPermissionRequested)
+    return [each for each in worker.heard_of(SegmentEncrypted) if each.fence == job.task.fence], intent
 
 
 def flip(path: Path, offset: int) -> None:
@@ -43,9 +54,9 @@ def test_segments_and_header_of_a_dead_worker_are_used_again(
     assert sorted(each.segment.index for each in sealed) == [0, 1]
     worker.process.kill()
     end = second.end(again(job, sealed=sealed, intent=intent))
-    assert isinstance(end, Finished)
-    assert second.heard_of(Sealed) == []
-    assert [each.sha256 for each in second.heard_of(IntentAsked)] == [intent.sha256]
+    assert isinstance(end, JobFinished)
+    assert second.heard_of(SegmentEncrypted) == []
+    assert [each.sha256 for each in second.heard_of(SigningPermissionRequested)] == [intent.sha256]
     assert intent.header is not None
     header = base64.b64decode(intent.header)
     container = house.work(job.task, "container").read_bytes()
@@ -58,9 +69,9 @@ def test_a_signature_that_was_lost_is_made_again_over_the_same_bytes(
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, intent = until_intent(worker, job)
-    worker.send(Permit(task_id=job.task.id, fence=job.task.fence))
-    worker.next(Finished)
-    assert isinstance(second.end(again(job, sealed=sealed, intent=intent)), Finished)
+    worker.send(SigningPermitted(task_id=job.task.id, fence=job.task.fence))
+    worker.next(JobFinished)
+    assert isinstance(second.end(again(job, sealed=sealed, intent=intent)), JobFinished)
     assert [(each["fence"], each["sha256"]) for each in house.intents] == [(1, intent.sha256), (2, intent.sha256)]
 
 
@@ -71,8 +82,8 @@ def test_a_segment_that_was_not_recorded_is_sealed_anew(
     sealed, _ = until_intent(worker, job)
     worker.process.kill()
     [first] = [each for each in sealed if each.segment.index == 0]
-    assert isinstance(second.end(again(job, sealed=[first])), Finished)
-    assert [each.segment.index for each in second.heard_of(Sealed)] == [1]
+    assert isinstance(second.end(again(job, sealed=[first])), JobFinished)
+    assert [each.segment.index for each in second.heard_of(SegmentEncrypted)] == [1]
 
 
 def test_a_recorded_segment_that_changed_is_sealed_anew_before_any_intent(
@@ -82,8 +93,8 @@ def test_a_recorded_segment_that_changed_is_sealed_anew_before_any_intent(
     sealed, _ = until_intent(worker, job)
     worker.process.kill()
     flip(house.work(job.task, "container"), -100)
-    assert isinstance(second.end(again(job, sealed=sealed)), Finished)
-    assert [each.segment.index for each in second.heard_of(Sealed)] == [1]
+    assert isinstance(second.end(again(job, sealed=sealed)), JobFinished)
+    assert [each.segment.index for each in second.heard_of(SegmentEncrypted)] == [1]
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -96,7 +107,7 @@ def test_a_recorded_segment_that_changed_after_the_intent_breaks_the_task(
     assert intent.header is not None
     flip(house.work(job.task, "container"), len(base64.b64decode(intent.header)) if index == 0 else -100)
     end = second.end(again(job, sealed=sealed, intent=intent))
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "changed on disk after the package's header was recorded" in end.error.message
     assert house.intents == []
@@ -110,7 +121,7 @@ def test_a_container_that_is_gone_after_the_intent_breaks_the_task(
     worker.process.kill()
     house.work(job.task, "container").unlink()
     end = second.end(again(job, sealed=sealed, intent=intent))
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
 
@@ -119,7 +130,7 @@ def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: House, w
     intent = Intent(sha256=hashlib.sha256(b"another").hexdigest(), fence=1, at=NOW)
     task = msgspec.structs.replace(job.task, fence=2, intent=intent)
     end = worker.end(msgspec.structs.replace(job, task=task))
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == WorkerError.code
     assert house.intents == []
 
@@ -132,7 +143,7 @@ def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: House, w
     house.places.intents.write_text(other)
     task = msgspec.structs.replace(job.task, fence=2, intent=Intent(sha256=sha256, fence=1, at=NOW))
     end = worker.end(msgspec.structs.replace(job, task=task))
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     assert end.error.code == ConflictError.code
     assert house.places.intents.read_text() == other
 
@@ -140,24 +151,24 @@ def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: House, w
 def test_a_permit_under_an_old_fence_is_none(house: House, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
     task = msgspec.structs.replace(job.task, fence=2)
-    worker.send(Run(job=msgspec.structs.replace(job, task=task)))
-    worker.next(IntentAsked)
-    worker.send(Permit(task_id=task.id, fence=1))
-    worker.send(Stop(task_id=task.id))
-    assert worker.next(Stopped).fence == 2
+    worker.send(RunJob(job=msgspec.structs.replace(job, task=task)))
+    worker.next(SigningPermissionRequested)
+    worker.send(SigningPermitted(task_id=task.id, fence=1))
+    worker.send(StopJob(task_id=task.id))
+    assert worker.next(JobStopped).fence == 2
     assert house.intents == []
 
 
 def test_a_job_is_stopped_in_the_middle_and_the_worker_goes_on(house: House, worker: WorkerProcess) -> None:
     job = house.package(bytes(192 * 1024 * 1024))
-    worker.send(Run(job=job))
-    worker.next(Beat)
-    worker.send(Stop(task_id=job.task.id))
-    assert worker.next(Stopped).task_id == job.task.id
+    worker.send(RunJob(job=job))
+    worker.next(Heartbeat)
+    worker.send(StopJob(task_id=job.task.id))
+    assert worker.next(JobStopped).task_id == job.task.id
     assert house.intents == []
-    assert isinstance(worker.end(house.signing(b"message")), Finished)
+    assert isinstance(worker.end(house.signing(b"message")), JobFinished)
 
 
 def test_stopping_what_is_not_there_does_nothing(house: House, worker: WorkerProcess) -> None:
-    worker.send(Stop(task_id="t0"))
-    assert isinstance(worker.end(house.signing(b"message")), Finished)
+    worker.send(StopJob(task_id="t0"))
+    assert isinstance(worker.end(house.signing(b"message")), JobFinished)

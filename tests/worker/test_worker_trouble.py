@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pytest
 from worker_house import House, WorkerProcess
 
-from sealyard.model.errors import KeyStoreDamagedError, NotFoundError, StorageError
-from sealyard.model.jobs import Broken, Finished, Job
+from sealyard.model.errors import KeyStoreCorruptedError, NotFoundError, StorageError
+from sealyard.model.jobs import Job, JobFailed, JobFinished
 
 Start = Callable[..., WorkerProcess]
 
 
-def broken(worker: WorkerProcess, job: Job) -> Broken:
+def broken(worker: WorkerProcess, job: Job) -> JobFailed:
     end = worker.end(job)
-    assert isinstance(end, Broken)
+    assert isinstance(end, JobFailed)
     return end
 
 
@@ -31,7 +31,7 @@ def test_a_full_disk_breaks_the_job_and_publishes_nothing(
     assert end.error.advice
     assert house.intents == []
     assert not list((house.places.artifacts / "results").iterdir())
-    assert isinstance(worker.end(house.signing(b"message")), Finished), "the worker goes on"
+    assert isinstance(worker.end(house.signing(b"message")), JobFinished), "the worker goes on"
 
 
 def test_without_room_for_the_intent_nothing_is_signed(house: House, start: Start) -> None:
@@ -40,7 +40,7 @@ def test_without_room_for_the_intent_nothing_is_signed(house: House, start: Star
     house.places.intents.write_bytes(earlier * (1020 // len(earlier)))
     worker = start(shell="ulimit -f 1").unlocked(house)
     assert broken(worker, house.signing(b"message")).error.code == StorageError.code
-    assert isinstance(start().unlocked(house).end(house.signing(b"message")), Finished)
+    assert isinstance(start().unlocked(house).end(house.signing(b"message")), JobFinished)
     whole = [each for each in house.places.intents.read_bytes().splitlines() if each.endswith(b"}")]
     assert len(whole) == 1020 // len(earlier) + 1, "half a line harms none that follows"
 
@@ -52,7 +52,7 @@ def test_a_damaged_key_file_is_named(house: House, worker: WorkerProcess, name: 
     content[-1] ^= 1
     path.write_bytes(content)
     end = broken(worker, house.package(b"firmware"))
-    assert end.error.code == KeyStoreDamagedError.code
+    assert end.error.code == KeyStoreCorruptedError.code
     assert name in end.error.message
 
 

@@ -18,31 +18,31 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sealyard.jobs.lines import from_worker, line
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.jobs.lines import decode_report, encode_line
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
 from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.jobs import (
-    Beat,
-    Broken,
-    Finished,
     FromWorker,
     GenerateKey,
-    IntentAsked,
+    Heartbeat,
     Job,
-    Permit,
-    Ready,
-    Run,
-    Sealed,
-    Stopped,
-    Unlock,
-    Work,
+    JobCheckpoint,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    OpenKeyStore,
+    RunJob,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    SigningPermitted,
+    WorkerReady,
 )
 from sealyard.model.keys import KeyInfo
 from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.worker.keyroom import KeyRoom
+from sealyard.worker.keyroom import KeyService
 
 T = TypeVar("T")
 
@@ -50,12 +50,12 @@ NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 PASSPHRASE = "a passphrase nobody may see"
 REQUESTER, APPROVER = "USER:dev", "USER:owner"
 KEYS = {
-    "content": (KeyKind.AES_256, KeyPurpose.BOTH),
-    "both": (KeyKind.ED25519, KeyPurpose.BOTH),
-    "packages": (KeyKind.ED25519, KeyPurpose.PACKAGE),
-    "data": (KeyKind.ED25519, KeyPurpose.DATA),
-    "rsa-both": (KeyKind.RSA_3072, KeyPurpose.BOTH),
-    "rsa-data": (KeyKind.RSA_3072, KeyPurpose.DATA),
+    "content": (KeyType.AES_256, KeyPurpose.BOTH),
+    "both": (KeyType.ED25519, KeyPurpose.BOTH),
+    "packages": (KeyType.ED25519, KeyPurpose.PACKAGE),
+    "data": (KeyType.ED25519, KeyPurpose.DATA),
+    "rsa-both": (KeyType.RSA_3072, KeyPurpose.BOTH),
+    "rsa-data": (KeyType.RSA_3072, KeyPurpose.DATA),
 }
 CIPHER = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="local:content", version=1)
 ANSWER_SECONDS = 30.0
@@ -66,13 +66,15 @@ class House:
 
     def __init__(self, root: Path, keys: dict[str, KeyInfo]) -> None:
         self.root = root
-        self.places = Places(root)
+        self.places = WorkspacePaths(root)
         self.artifacts = FileArtifacts(self.places.artifacts)
         self.keys = keys
 
     @property
-    def unlock(self) -> Unlock:
-        return Unlock(workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE)
+    def unlock(self) -> OpenKeyStore:
+        return OpenKeyStore(
+            workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        )
 
     @property
     def intents(self) -> list[dict[str, Any]]:
@@ -129,7 +131,7 @@ class House:
             **more,
         )
         task = msgspec.structs.replace(task, approval_digest=approval_digest(task))
-        job = Job(task=task, work=Work(task_id=task.id))
+        job = Job(task=task, work=JobCheckpoint(task_id=task.id))
         if task.signing_key is not None:
             key = self.keys[task.signing_key.uri.removeprefix("local:")]
             job = msgspec.structs.replace(job, certificate=key.current.certificate, signing_kind=key.kind)
@@ -138,11 +140,11 @@ class House:
 
 def found(root: Path) -> dict[str, KeyInfo]:
     """Makes a key store with ``KEYS`` in ``root``; what is known of each."""
-    unlock = Unlock(
+    unlock = OpenKeyStore(
         workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
     )
     (root / "keys").mkdir(parents=True)
-    room = KeyRoom(unlock)
+    room = KeyService(unlock)
 
     async def make() -> dict[str, KeyInfo]:
         keys = {}
@@ -166,7 +168,9 @@ def approved(job: Job, *by: str, digest: str = "") -> Job:
     return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, approvals=decisions))
 
 
-def again(job: Job, *, sealed: Sequence[Sealed] = (), intent: IntentAsked | None = None) -> Job:
+def again(
+    job: Job, *, sealed: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
+) -> Job:
     """The same task for the next worker, with what the engine has recorded of the attempt before."""
     task = msgspec.structs.replace(job.task, fence=job.task.fence + 1)
     work = msgspec.structs.replace(job.work, sealed=tuple(each.segment for each in sealed))
@@ -199,12 +203,12 @@ class WorkerProcess:
 
     def unlocked(self, house: House) -> WorkerProcess:
         self.send(house.unlock)
-        assert self.next(Ready).pid
+        assert self.next(WorkerReady).pid
         return self
 
     def send(self, message: Any) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(line(message))
+        self.process.stdin.write(encode_line(message))
         self.process.stdin.flush()
 
     def next(self, kind: type[T]) -> T:
@@ -213,32 +217,32 @@ class WorkerProcess:
             message = self._messages.get(timeout=ANSWER_SECONDS)
             if isinstance(message, kind):
                 return message
-            assert not isinstance(message, Finished | Broken | Stopped | None), message
+            assert not isinstance(message, JobFinished | JobFailed | JobStopped | None), message
 
-    def end(self, job: Job) -> Finished | Broken | Stopped:
+    def end(self, job: Job) -> JobFinished | JobFailed | JobStopped:
         """Runs the job and gives every leave it asks for."""
-        self.send(Run(job=job))
+        self.send(RunJob(job=job))
         while True:
             message = self._messages.get(timeout=ANSWER_SECONDS)
             assert message is not None, "the worker ended"
-            if isinstance(message, IntentAsked):
-                self.send(Permit(task_id=message.task_id, fence=message.fence))
-            if isinstance(message, Finished | Broken | Stopped):
+            if isinstance(message, SigningPermissionRequested):
+                self.send(SigningPermitted(task_id=message.task_id, fence=message.fence))
+            if isinstance(message, JobFinished | JobFailed | JobStopped):
                 return message
 
     def run_until_exit(self, job: Job) -> None:
         """Run the job, giving every permission it asks for, until the process ends."""
-        self.send(Run(job=job))
+        self.send(RunJob(job=job))
         while (message := self._messages.get(timeout=ANSWER_SECONDS)) is not None:
-            assert not isinstance(message, Finished | Broken | Stopped), message
-            if isinstance(message, IntentAsked):
-                self.send(Permit(task_id=message.task_id, fence=message.fence))
+            assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
+            if isinstance(message, SigningPermissionRequested):
+                self.send(SigningPermitted(task_id=message.task_id, fence=message.fence))
 
     def heard_of(self, kind: type[T]) -> list[T]:
         return [each for _, each in self.heard if isinstance(each, kind)]
 
     def beat_times(self) -> list[float]:
-        return [at for at, each in self.heard if isinstance(each, Beat)]
+        return [at for at, each in self.heard if isinstance(each, Heartbeat)]
 
     def hang_up(self) -> None:
         assert self.process.stdin is not None
@@ -253,7 +257,7 @@ class WorkerProcess:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for text in lines:
-                message = from_worker.decode(text)
+                message = decode_report.decode(text)
                 self.heard.append((time.monotonic(), message))
                 self._messages.put(message)
         self._messages.put(None)

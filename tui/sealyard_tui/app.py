@@ -23,13 +23,13 @@ from textual.signal import Signal
 from textual.widgets import Input
 from textual.worker import Worker
 
-from sealyard.client.log import log_file
+from sealyard.client.log import current_log_file
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.settings import Settings
-from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, roles_of, type_resource
-from sealyard.model.errors import ConnectionLostError, KeyStoreLockedError, SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, roles_for, subject_kind
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui.look.look import Look
 from sealyard_tui.look.preferences import Preferences
@@ -53,7 +53,7 @@ SWITCH_SECONDS = 0.01
 
 
 def _the_log() -> str:
-    return safe_text(str(log_file() or "the log"))
+    return escape_text(str(current_log_file() or "the log"))
 
 
 def utc_now() -> datetime:
@@ -243,7 +243,7 @@ class SealyardApp(App[None]):
         try:
             await work
         except SealyardError as error:
-            lost = isinstance(error, ConnectionLostError) or self.standing.engine is EngineState.RECONNECTING
+            lost = isinstance(error, ServerUnreachableError) or self.standing.engine is EngineState.RECONNECTING
             if not (reading and lost):
                 self.show_error(error)
         except Exception as error:
@@ -279,7 +279,7 @@ class SealyardApp(App[None]):
             return
         if why:
             title = "No line to the workspace" if event.state is EngineState.RECONNECTING else ""
-            self.notify(safe_text(why), title=title, severity="warning", markup=False)
+            self.notify(escape_text(why), title=title, severity="warning", markup=False)
         if event.state in (EngineState.READY, EngineState.READ_ONLY):
             self.begin(self, self._arrive(), group="arrive", reading=True)
 
@@ -303,7 +303,7 @@ class SealyardApp(App[None]):
         self.stand(
             msgspec.structs.replace(
                 self.standing,
-                roles=roles_of(info.rights),
+                roles=roles_for(info.rights),
                 rights=info.rights,
                 workspace=info.name,
                 workspace_id=info.id,
@@ -351,9 +351,9 @@ class SealyardApp(App[None]):
 
         At a server one is only who one has a token of.
         """
-        if not self.standing.host and self.standing.may(Action.VIEW, type_resource(ResourceType.ACL)):
+        if not self.standing.host and self.standing.may(Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await (await self.session.client()).access()
-            self.session.meet(each.id for each in access.subjects if kind_of(each.id) is SubjectKind.USER)
+            self.session.meet(each.id for each in access.subjects if subject_kind(each.id) is SubjectKind.USER)
         known = self.session.everybody
         choices = [(each.name, f"{each.name}  {each.identity}") for each in known]
         picked = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
@@ -398,7 +398,7 @@ class SealyardApp(App[None]):
         if self.settings.bell:
             self.bell()
         if self.settings.desktop_notice and self._driver is not None:
-            said = safe_text(text, 120).replace(";", ",")
+            said = escape_text(text, 120).replace(";", ",")
             self._driver.write(f"\x1b]9;Sealyard: {said}\x07\x1b]777;notify;Sealyard;{said}\x07")
 
     # ---- keys

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 from sealyard.client.log import log_to_file
 from sealyard.client.profiles import (
     Profile,
-    anything_chosen,
-    own_profiles,
+    has_selection,
     profiles_of,
     read_profiles,
     resolve,
-    users_file,
+    user_profiles_path,
+    workspace_profiles,
 )
-from sealyard.client.settings import Settings, read_settings, settings_file
-from sealyard.client.workspaces import found, new_passphrase, passphrase_for
+from sealyard.client.settings import Settings, load_settings, settings_path
+from sealyard.client.workspaces import create_workspace, new_passphrase, passphrase_for
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
     from sealyard_tui.screens.welcome.welcome_app import NewWorkspace
@@ -46,8 +46,8 @@ def main() -> int:
     """The exit code: 0 after quitting, 128 + n after signal n, 1 after a fault; errors of the family are raised."""
     gc.set_threshold(YOUNG_OBJECTS)
     sys.setswitchinterval(SWITCH_SECONDS)
-    settings = read_settings(settings_file())
-    if not anything_chosen(os.environ):
+    settings = load_settings(settings_path())
+    if not has_selection(os.environ):
         return welcome(settings)
     profile = resolve(None, None, os.environ)
     return open_server(profile, settings) if profile.server else open_workspace(profile, settings)
@@ -78,12 +78,14 @@ def welcome(settings: Settings) -> int:
 
 
 def make_workspace(wanted: NewWorkspace) -> tuple[Profile, str | None]:
-    """Its administrator's profile, and the passphrase that it was made with. Raises what :func:`found` raises."""
+    """Its administrator's profile, and the passphrase that it was made with. Raises what :func:`create_workspace`
+    raises.
+    """
     passphrase = None
     if wanted.key_store is KeyStore.PASSPHRASE:
         passphrase = new_passphrase(os.environ, ask_new_passphrase)
     say("Making the workspace…")
-    making = found(
+    making = create_workspace(
         wanted.folder,
         name=wanted.name,
         administrator=wanted.administrator,
@@ -96,12 +98,12 @@ def make_workspace(wanted: NewWorkspace) -> tuple[Profile, str | None]:
 def open_demo(settings: Settings) -> int:
     from platformdirs import user_state_path
 
-    from sealyard.client.demo import populated_demo, throw_away
+    from sealyard.client.demo import create_populated_demo, temporary_dir
 
     say("Making a demo workspace…")
-    with throw_away() as root:
-        place = asyncio.run(populated_demo(root))
-        profile = own_profiles(place.folder).named("developer")
+    with temporary_dir() as root:
+        place = asyncio.run(create_populated_demo(root))
+        profile = workspace_profiles(place.folder).named("developer")
         assert profile is not None
         # The folder goes when the application ends; what went wrong in it is to be read afterwards.
         return run(profile, place.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
@@ -163,14 +165,14 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
 
 def open_server(profile: Profile, settings: Settings) -> int:
     """Raises :class:`AuthenticationError` where there is no token, :class:`KeyStoreLockedError` as for a workspace."""
-    from sealyard.client.server_tokens import token_of
+    from sealyard.client.server_tokens import load_token
 
     def once(prompt: Prompt) -> int:
         # Read before Textual: the token may lie under a passphrase. Those of others lie under the same one.
-        tokens = {profile: token_of(profile, os.environ, prompt)}
+        tokens = {profile: load_token(profile, os.environ, prompt)}
 
         def found_token(asked: Profile) -> str:
-            return tokens.get(asked) or token_of(asked, os.environ, lambda: prompt.said)
+            return tokens.get(asked) or load_token(asked, os.environ, lambda: prompt.said)
 
         return run_at_server(profile, found_token, settings)
 
@@ -199,7 +201,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
 
     folder = Path(profile.workspace)
     connection = WorkspaceConnection(folder, passphrase, read_only=settings.read_only, group=settings.socket_group)
-    log = log or Places(folder).root / "logs" / "application.log"
+    log = log or WorkspacePaths(folder).root / "logs" / "application.log"
     return run_on(connection, profile, profiles_of(folder), settings, log)
 
 
@@ -209,7 +211,7 @@ def run_at_server(profile: Profile, found_token: Callable[[Profile], str], setti
     from sealyard_tui.session.connections import ServerConnection
 
     connection = ServerConnection(profile.server, found_token, read_only=settings.read_only)
-    profiles = tuple(each for each in read_profiles(users_file()).profiles if each.server == profile.server)
+    profiles = tuple(each for each in read_profiles(user_profiles_path()).profiles if each.server == profile.server)
     return run_on(connection, profile, profiles, settings, user_state_path("sealyard") / "application.log")
 
 

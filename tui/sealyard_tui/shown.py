@@ -8,9 +8,9 @@ from pathlib import Path
 
 from textual.content import Content
 
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
-from sealyard.model.wording import duration_text
+from sealyard.model.wording import format_duration
 
 _STATUS: dict[TaskStatus, tuple[str, str]] = {
     TaskStatus.CREATED: ("○", "$text-muted"),
@@ -35,7 +35,7 @@ ENDING_SOON = 3600
 
 def plain(text: str, limit: int = 0) -> Content:
     """Foreign text: what does not print is shown as an escape, and nothing in it is markup."""
-    return Content(safe_text(text, limit))
+    return Content(escape_text(text, limit))
 
 
 def status_sign(status: TaskStatus) -> tuple[str, str]:
@@ -71,7 +71,7 @@ def result_badge(result: Result | None, now: datetime) -> Content:
 
 def short_duration(seconds: float) -> str:
     """The largest unit only: ``5d``, ``3h``, ``40s``."""
-    return duration_text(int(seconds)).split(" ")[0]
+    return format_duration(int(seconds)).split(" ")[0]
 
 
 def age(moment: datetime, now: datetime) -> str:
@@ -96,14 +96,14 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 
 def task_title(task: Task) -> str:
     """Safe text: the task's name, else its first file's, else its id."""
-    return safe_text(task.name or (task.inputs[0].name if task.inputs else task.id))
+    return escape_text(task.name or (task.inputs[0].name if task.inputs else task.id))
 
 
 def path_text(path: Path) -> str:
     """Safe text, and with ``~`` for one's home folder: it can be typed where paths are read."""
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     text = str(path)
-    return safe_text(f"~{text.removeprefix(home)}" if path.is_relative_to(home) and home != "/" else text)
+    return escape_text(f"~{text.removeprefix(home)}" if path.is_relative_to(home) and home != "/" else text)
 
 
 def fields(pairs: list[tuple[str, Content | str]], *, width: int = 0) -> Content:

@@ -21,8 +21,8 @@ from functools import lru_cache
 from hashlib import sha256
 
 from sealyard.model.audit import Checkpoint
-from sealyard.model.errors import AuditError
-from sealyard.model.value import Value
+from sealyard.model.errors import AuditVerificationError
+from sealyard.model.value import FrozenStruct
 
 _ED25519 = b"\x01"
 _SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
@@ -31,7 +31,7 @@ _TEXT = re.compile(r"(?P<origin>[!-*,-~]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<ro
 _SIGNATURE = re.compile(r"— (?P<name>[^\s+\x00-\x1f]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
 
 
-class NoteSignature(Value, frozen=True, kw_only=True):
+class NoteSignature(FrozenStruct, frozen=True, kw_only=True):
     """One signature line: ``key_id`` is the first 4 bytes of a hash over name and key."""
 
     name: str
@@ -39,18 +39,18 @@ class NoteSignature(Value, frozen=True, kw_only=True):
     signature: bytes
 
 
-def note_text(checkpoint: Checkpoint) -> bytes:
+def checkpoint_body(checkpoint: Checkpoint) -> bytes:
     """The bytes that are signed."""
     root = base64.b64encode(bytes.fromhex(checkpoint.root)).decode()
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
 
-def signed_note(checkpoint: Checkpoint, public_key: bytes, signature: bytes) -> str:
-    """The note of a finished Ed25519 ``signature`` over :func:`note_text`; ``public_key`` is PEM.
+def format_note(checkpoint: Checkpoint, public_key: bytes, signature: bytes) -> str:
+    """The note of a finished Ed25519 ``signature`` over :func:`checkpoint_body`; ``public_key`` is PEM.
 
-    Raises :class:`AuditError` where the signature does not verify: none leaves unchecked.
+    Raises :class:`AuditVerificationError` where the signature does not verify: none leaves unchecked.
     """
-    text = note_text(checkpoint)
+    text = checkpoint_body(checkpoint)
     signed = base64.b64encode(key_id(checkpoint.origin, public_key) + signature).decode()
     note = f"{text.decode()}\n— {checkpoint.origin} {signed}\n"
     verify_note(note, public_key)
@@ -58,25 +58,27 @@ def signed_note(checkpoint: Checkpoint, public_key: bytes, signature: bytes) -> 
 
 
 def parse_note(note: str) -> tuple[Checkpoint, tuple[NoteSignature, ...]]:
-    """Reads a note without checking its signatures. Raises :class:`AuditError`."""
+    """Reads a note without checking its signatures. Raises :class:`AuditVerificationError`."""
     text, gap, lines = note.rpartition("\n\n")
     found = _TEXT.fullmatch(text + "\n") if gap and len(note) <= _NOTE_LIMIT else None
     if found is None or not lines.endswith("\n"):
-        raise AuditError("This is not a checkpoint of an audit log.")
-    checkpoint = Checkpoint(origin=found["origin"], size=int(found["size"]), root=_unbase64(found["root"]).hex())
+        raise AuditVerificationError("This is not a checkpoint of an audit log.")
+    checkpoint = Checkpoint(
+        origin=found["origin"], size=int(found["size"]), root=_strict_b64decode(found["root"]).hex()
+    )
     return checkpoint, tuple(_parse_signature(line) for line in lines[:-1].split("\n"))
 
 
 def verify_note(note: str, public_key: bytes) -> Checkpoint:
     """The checkpoint, once the signature of ``public_key`` (PEM, Ed25519) over it is found good.
 
-    Signatures of other keys (witnesses) are passed over. Raises :class:`AuditError`.
+    Signatures of other keys (witnesses) are passed over. Raises :class:`AuditVerificationError`.
     """
     checkpoint, signatures = parse_note(note)
     wanted = key_id(checkpoint.origin, public_key)
     ours = [each for each in signatures if each.name == checkpoint.origin and each.key_id == wanted]
     if not ours:
-        raise AuditError(f"The checkpoint of size {checkpoint.size} is not signed by the audit key.")
+        raise AuditVerificationError(f"The checkpoint of size {checkpoint.size} is not signed by the audit key.")
     for each in ours:
         _check_signature(checkpoint, each.signature, public_key)
     return checkpoint
@@ -92,9 +94,9 @@ def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(_raw_key(public_key)).verify(signature, note_text(checkpoint))
+        Ed25519PublicKey.from_public_bytes(_raw_key(public_key)).verify(signature, checkpoint_body(checkpoint))
     except InvalidSignature as error:
-        raise AuditError(f"The signature of the checkpoint of size {checkpoint.size} is wrong.") from error
+        raise AuditVerificationError(f"The signature of the checkpoint of size {checkpoint.size} is wrong.") from error
 
 
 def key_fingerprint(public_key: bytes) -> str:
@@ -111,26 +113,26 @@ def _raw_key(public_key: bytes) -> bytes:
     try:
         key = load_pem_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise AuditError("The audit key cannot be read: it is no public key in PEM.") from error
+        raise AuditVerificationError("The audit key cannot be read: it is no public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise AuditError("The audit key is not an Ed25519 key.")
+        raise AuditVerificationError("The audit key is not an Ed25519 key.")
     return key.public_bytes_raw()
 
 
 def _parse_signature(line: str) -> NoteSignature:
     found = _SIGNATURE.fullmatch(line)
     if found is None:
-        raise AuditError("A checkpoint has a signature line that is none.")
-    data = _unbase64(found["signature"])
+        raise AuditVerificationError("A checkpoint has a signature line that is none.")
+    data = _strict_b64decode(found["signature"])
     return NoteSignature(name=found["name"], key_id=data[:4], signature=data[4:])
 
 
-def _unbase64(text: str) -> bytes:
+def _strict_b64decode(text: str) -> bytes:
     """Strictly: the one standard encoding of its bytes, so that no two texts mean the same checkpoint."""
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise AuditError("A checkpoint has a field that is not Base64.") from error
+        raise AuditVerificationError("A checkpoint has a field that is not Base64.") from error
     if base64.b64encode(data).decode() != text:
-        raise AuditError("A checkpoint has a field that is not Base64 as it is written.")
+        raise AuditVerificationError("A checkpoint has a field that is not Base64 as it is written.")
     return data

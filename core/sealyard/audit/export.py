@@ -10,19 +10,19 @@ import msgspec
 
 from sealyard.audit.canonical import encode_entry
 from sealyard.model.audit import AuditEntry
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 _HEADINGS = ("seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous")
 _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
-def as_jsonl(entries: Iterable[AuditEntry]) -> Iterator[str]:
+def export_jsonl(entries: Iterable[AuditEntry]) -> Iterator[str]:
     """One RFC 8785 line an entry, byte for byte as stored: foreign text is exact, so print it to no terminal."""
     for entry in entries:
         yield encode_entry(entry).decode() + "\n"
 
 
-def as_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
+def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
     """RFC 4180 lines under a heading, every field quoted.
 
     What does not print is escaped, and a field that a spreadsheet would take for a formula begins with an
@@ -48,10 +48,10 @@ def as_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
 
 def _row(fields: Iterable[str]) -> str:
     sink = io.StringIO()
-    csv.writer(sink, quoting=csv.QUOTE_ALL).writerow([_harmless(field) for field in fields])
+    csv.writer(sink, quoting=csv.QUOTE_ALL).writerow([_neutralize(field) for field in fields])
     return sink.getvalue()
 
 
-def _harmless(field: str) -> str:
-    shown = safe_text(field)
+def _neutralize(field: str) -> str:
+    shown = escape_text(field)
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA_STARTS) else shown

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sealyard.audit.canonical import decode_entry
-from sealyard.model.errors import AuditError
+from sealyard.model.errors import AuditVerificationError
 
 SEGMENT_ENTRIES = 65_536
 NOTE_LINES = 5
@@ -34,11 +34,11 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def segment_paths(folder: Path) -> list[Path]:
-    """All segments in order. Raises :class:`AuditError` where one is missing."""
+    """All segments in order. Raises :class:`AuditVerificationError` where one is missing."""
     found = sorted(folder.glob("segment-*.jsonl"))
     for number, path in enumerate(found):
         if path != segment_path(folder, number):
-            raise AuditError(f"The audit log has no {segment_path(folder, number).name}, but {path.name}.")
+            raise AuditVerificationError(f"The audit log has no {segment_path(folder, number).name}, but {path.name}.")
     return found
 
 
@@ -67,7 +67,7 @@ def read_lines_backward(path: Path, end: int) -> Iterator[bytes]:
             yield tail[:-1]
 
 
-def whole_end(path: Path) -> int:
+def last_line_end(path: Path) -> int:
     """The offset behind the last line feed."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
@@ -83,7 +83,7 @@ def whole_end(path: Path) -> int:
 
 def offset_of(path: Path, seq: int) -> int:
     """Where the first entry from ``seq`` on begins, by bisection: about 25 short reads in a full segment."""
-    low, high = 0, whole_end(path)
+    low, high = 0, last_line_end(path)
     with path.open("rb") as file:
         while low < high:
             middle = (low + high) // 2
@@ -99,14 +99,14 @@ def offset_of(path: Path, seq: int) -> int:
 def last_line(folder: Path) -> tuple[Path, bytes] | None:
     """The newest whole line and the segment it lies in; None for an empty log."""
     for path in reversed(segment_paths(folder)):
-        line = next(read_lines_backward(path, whole_end(path)), None)
+        line = next(read_lines_backward(path, last_line_end(path)), None)
         if line is not None:
             return path, line
     return None
 
 
 def read_notes(folder: Path) -> Iterator[str]:
-    """The checkpoints as they were signed, oldest first. Raises :class:`AuditError` where they are none."""
+    """The checkpoints as they were signed, oldest first. Raises :class:`AuditVerificationError` where they are none."""
     path = folder / CHECKPOINTS
     if not path.exists():
         return
@@ -118,10 +118,10 @@ def read_notes(folder: Path) -> Iterator[str]:
             block = []
     if any(_SIGNATURE_MARK in line for line in block):
         # Not what a crash leaves: a note is whole once its last line is.
-        raise AuditError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
+        raise AuditVerificationError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
 
 
-def last_note(folder: Path) -> str | None:
+def latest_checkpoint_note(folder: Path) -> str | None:
     """The newest checkpoint; None where nothing is sealed yet."""
     path = folder / CHECKPOINTS
     if not path.exists():
@@ -133,7 +133,7 @@ def last_note(folder: Path) -> str | None:
 
 def notes_end(path: Path) -> int:
     """The offset behind the last whole note, which is behind its signature line."""
-    end = whole_end(path)
+    end = last_line_end(path)
     for line in read_lines_backward(path, end):
         if line.startswith(_SIGNATURE_MARK):
             return end
@@ -144,14 +144,14 @@ def notes_end(path: Path) -> int:
 def append_durably(path: Path, offset: int, data: bytes) -> None:
     """Writes ``data`` at the end of the file, which must be ``offset``, and syncs it.
 
-    Raises :class:`AuditError` where the file ends elsewhere, :class:`OSError` where the disk refuses;
+    Raises :class:`AuditVerificationError` where the file ends elsewhere, :class:`OSError` where the disk refuses;
     then nothing of ``data`` stays.
     """
     created = not path.exists()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         if os.fstat(handle).st_size != offset:
-            raise AuditError(f"{path.name} was changed by somebody else while it was open.")
+            raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")
         try:
             _write_all(handle, data)
             os.fsync(handle)
@@ -164,7 +164,7 @@ def append_durably(path: Path, offset: int, data: bytes) -> None:
         sync_folder(path.parent)
 
 
-def cut_to(path: Path, end: int) -> None:
+def truncate(path: Path, end: int) -> None:
     """Removes what a crash left behind the last whole line or note."""
     if not path.exists() or path.stat().st_size == end:
         return
@@ -201,4 +201,4 @@ def _note(block: list[bytes]) -> str:
     try:
         return b"".join(block).decode()
     except UnicodeDecodeError as error:
-        raise AuditError(f"{CHECKPOINTS} holds something that is not text.") from error
+        raise AuditVerificationError(f"{CHECKPOINTS} holds something that is not text.") from error

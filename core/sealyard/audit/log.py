@@ -17,28 +17,28 @@ from sealyard.audit.files import (
     PUBLIC_KEY,
     SEGMENT_ENTRIES,
     append_durably,
-    cut_to,
+    last_line_end,
     notes_end,
     read_lines,
     segment_path,
     segment_paths,
-    whole_end,
+    truncate,
 )
 from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from sealyard.audit.reader import AuditReader
-from sealyard.model.audit import FIRST_PREVIOUS, AuditChange, AuditEntry, Checkpoint
-from sealyard.model.errors import AuditError, StorageError
-from sealyard.model.value import Value
+from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
+from sealyard.model.errors import AuditVerificationError, StorageError
+from sealyard.model.value import FrozenStruct
 
 
-class Head(Value, frozen=True, kw_only=True):
+class LogHead(FrozenStruct, frozen=True, kw_only=True):
     """Where the next entry goes: its number, and the leaf hash (hex) of the entry before it."""
 
     next_seq: int
     previous: str
 
 
-class _Segment(Value, frozen=True, kw_only=True):
+class _Segment(FrozenStruct, frozen=True, kw_only=True):
     """The segment that is appended to; ``length`` in bytes."""
 
     number: int = 0
@@ -58,7 +58,7 @@ class AuditLog(AuditReader):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._tree = Frontier()
-        self._stored = Head(next_seq=0, previous=FIRST_PREVIOUS)
+        self._stored = LogHead(next_seq=0, previous=GENESIS_HASH)
         self._head = self._stored
         self._segment = _Segment()
         self._sealed = 0
@@ -69,8 +69,8 @@ class AuditLog(AuditReader):
     def open(cls, folder: Path) -> Self:
         """Opens the log for writing; makes an empty one in an empty folder.
 
-        What a crash left half written at the end is cut. Raises :class:`AuditError` where the entries are not
-        those that the newest checkpoint seals: nothing may be added to such a log.
+        What a crash left half written at the end is cut. Raises :class:`AuditVerificationError` where the entries are
+        not those that the newest checkpoint seals: nothing may be added to such a log.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = cls(folder)
@@ -78,7 +78,7 @@ class AuditLog(AuditReader):
         return log
 
     @property
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         return self._head
 
     @property
@@ -103,7 +103,7 @@ class AuditLog(AuditReader):
         *,
         timestamp: datetime,
         author: str,
-        change: AuditChange,
+        change: AuditAction,
         resource: str,
         message: str,
         new_value: dict[str, Any] | None = None,
@@ -111,7 +111,7 @@ class AuditLog(AuditReader):
     ) -> AuditEntry:
         """The next entry, to be committed with the unit of work and stored after it; nothing is written.
 
-        ``timestamp`` has a time zone. Raises :class:`InputError` for what cannot be written as JSON; the head
+        ``timestamp`` has a time zone. Raises :class:`InvalidInputError` for what cannot be written as JSON; the head
         has not moved then.
         """
         entry = AuditEntry(
@@ -125,19 +125,19 @@ class AuditLog(AuditReader):
             code=code,
             previous=self._head.previous,
         )
-        self._head = _behind(entry.seq, encode_entry(entry))
+        self._head = _head_after(entry.seq, encode_entry(entry))
         return entry
 
-    def reset_head(self, head: Head) -> None:
+    def reset_head(self, head: LogHead) -> None:
         """Takes back what was drafted since ``head`` was read: its unit of work was not committed."""
         if not self._stored.next_seq <= head.next_seq <= self._head.next_seq:
-            raise AuditError("Entries that are stored, or were never drafted, cannot be taken back.")
+            raise AuditVerificationError("Entries that are stored, or were never drafted, cannot be taken back.")
         self._head = head
 
     def store(self, entries: Iterable[AuditEntry]) -> None:
         """Appends those entries that are not stored yet, in order, and syncs them.
 
-        Raises :class:`AuditError` for a gap or an entry that does not follow the one before, and
+        Raises :class:`AuditVerificationError` for a gap or an entry that does not follow the one before, and
         :class:`StorageError` where the disk refuses; what came before is stored then.
         """
         waiting = [entry for entry in entries if entry.seq >= self.size]
@@ -156,13 +156,13 @@ class AuditLog(AuditReader):
         return Checkpoint(origin=origin, size=self.size, root=self.root)
 
     def add_checkpoint(self, note: str) -> None:
-        """Keeps the signed note of a :meth:`checkpoint`. Raises :class:`AuditError` where it is of none.
+        """Keeps the signed note of a :meth:`checkpoint`. Raises :class:`AuditVerificationError` where it is of none.
 
         Its signature was checked where it was made, in the worker, and is checked by ``verify``.
         """
         checkpoint, _ = parse_note(note)
         if self._roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._sealed:
-            raise AuditError(f"No checkpoint of size {checkpoint.size} was asked for.")
+            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was asked for.")
         data = note.encode()
         self._write(self.folder / CHECKPOINTS, self._notes_length, data)
         self._notes_length += len(data)
@@ -170,12 +170,14 @@ class AuditLog(AuditReader):
         self._roots = {size: root for size, root in self._roots.items() if size > checkpoint.size}
 
     def pin_key(self, public_key: bytes) -> None:
-        """Writes the audit key (PEM) beside the log. Raises :class:`AuditError` where there is another one."""
+        """Writes the audit key (PEM) beside the log. Raises :class:`AuditVerificationError` where there is another
+        one.
+        """
         path = self.folder / PUBLIC_KEY
         if not path.exists():
             self._write(path, 0, public_key)
         elif path.read_bytes() != public_key:
-            raise AuditError(
+            raise AuditVerificationError(
                 f"{PUBLIC_KEY} is not the key this workspace seals its audit log with.",
                 "Look with `sealyard audit verify` at who changed the folder before anything is added.",
             )
@@ -190,22 +192,22 @@ class AuditLog(AuditReader):
                 if self._tree.size == self._sealed:
                     sealed_root = self._tree.root()
             entries = self._tree.size - before
-            self._segment = _Segment(number=number, entries=entries, length=whole_end(path))
+            self._segment = _Segment(number=number, entries=entries, length=last_line_end(path))
             if entries:
-                self._stored = self._head = _behind(self._tree.size - 1, line)
+                self._stored = self._head = _head_after(self._tree.size - 1, line)
         if checkpoint is not None and sealed_root.hex() != checkpoint.root:
-            raise AuditError(
+            raise AuditVerificationError(
                 f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
                 "`sealyard audit verify` names the first one that does not fit.",
             )
-        cut_to(segment_path(self.folder, self._segment.number), self._segment.length)
+        truncate(segment_path(self.folder, self._segment.number), self._segment.length)
 
     def _open_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
         self._notes_length = notes_end(path)
-        cut_to(path, self._notes_length)
+        truncate(path, self._notes_length)
         checkpoint = self.last_checkpoint()
         self._sealed = 0 if checkpoint is None else checkpoint.size
         return checkpoint
@@ -215,10 +217,10 @@ class AuditLog(AuditReader):
         stored = self._stored
         for entry in entries:
             if (entry.seq, entry.previous) != (stored.next_seq, stored.previous):
-                raise AuditError(f"Entry {entry.seq} does not follow the {stored.next_seq} entries stored.")
+                raise AuditVerificationError(f"Entry {entry.seq} does not follow the {stored.next_seq} entries stored.")
             line = encode_entry(entry)
             lines.append(line)
-            stored = _behind(entry.seq, line)
+            stored = _head_after(entry.seq, line)
         segment = self._segment
         data = b"".join(line + b"\n" for line in lines)
         self._write(segment_path(self.folder, segment.number), segment.length, data)
@@ -238,5 +240,5 @@ class AuditLog(AuditReader):
             ) from error
 
 
-def _behind(seq: int, line: bytes) -> Head:
-    return Head(next_seq=seq + 1, previous=leaf_hash(line).hex())
+def _head_after(seq: int, line: bytes) -> LogHead:
+    return LogHead(next_seq=seq + 1, previous=leaf_hash(line).hex())

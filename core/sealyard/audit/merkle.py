@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from sealyard.model.errors import AuditError
+from sealyard.model.errors import AuditVerificationError
 
 EMPTY_ROOT = sha256(b"").digest()
 
@@ -51,7 +51,7 @@ class Frontier:
         return root
 
 
-def root_of(leaves: Sequence[bytes]) -> bytes:
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
     tree = Frontier()
     for leaf in leaves:
         tree.append(leaf)
@@ -59,33 +59,35 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves). Raises :class:`AuditError` where there is no such leaf."""
+    """PATH(index, leaves). Raises :class:`AuditVerificationError` where there is no such leaf."""
     if not 0 <= index < len(leaves):
-        raise AuditError(f"There is no entry {index} in a log of {len(leaves)}.")
+        raise AuditVerificationError(f"There is no entry {index} in a log of {len(leaves)}.")
     if len(leaves) == 1:
         return []
     split = _split(len(leaves))
     left, right = leaves[:split], leaves[split:]
     if index < split:
-        return [*inclusion_proof(left, index), root_of(right)]
-    return [*inclusion_proof(right, index - split), root_of(left)]
+        return [*inclusion_proof(left, index), merkle_root(right)]
+    return [*inclusion_proof(right, index - split), merkle_root(left)]
 
 
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
-    """PROOF(size, leaves): that the first ``size`` leaves made the older tree. Raises :class:`AuditError`."""
+    """PROOF(size, leaves): that the first ``size`` leaves made the older tree. Raises
+    :class:`AuditVerificationError`.
+    """
     if not 0 < size <= len(leaves):
-        raise AuditError(f"A log of {len(leaves)} entries cannot be shown to go on from one of {size}.")
+        raise AuditVerificationError(f"A log of {len(leaves)} entries cannot be shown to go on from one of {size}.")
     return _subproof(leaves, size, whole=True)
 
 
 def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
     if size == len(leaves):
-        return [] if whole else [root_of(leaves)]
+        return [] if whole else [merkle_root(leaves)]
     split = _split(len(leaves))
     left, right = leaves[:split], leaves[split:]
     if size <= split:
-        return [*_subproof(left, size, whole=whole), root_of(right)]
-    return [*_subproof(right, size - split, whole=False), root_of(left)]
+        return [*_subproof(left, size, whole=whole), merkle_root(right)]
+    return [*_subproof(right, size - split, whole=False), merkle_root(left)]
 
 
 def _split(count: int) -> int:
@@ -94,13 +96,15 @@ def _split(count: int) -> int:
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Checks that ``leaf`` is number ``index`` of the ``size`` leaves under ``root``; else :class:`AuditError`."""
+    """Checks that ``leaf`` is number ``index`` of the ``size`` leaves under ``root``; else
+    :class:`AuditVerificationError`.
+    """
     if not 0 <= index < size:
-        raise AuditError(f"There is no entry {index} in a log of {size}.")
+        raise AuditVerificationError(f"There is no entry {index} in a log of {size}.")
     node, last, current = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
-            raise AuditError("The inclusion proof is too long.")
+            raise AuditVerificationError("The inclusion proof is too long.")
         if node & 1 or node == last:
             current = node_hash(sibling, current)
             while not node & 1 and node:
@@ -109,29 +113,29 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
             current = node_hash(current, sibling)
         node, last = node >> 1, last >> 1
     if last != 0:
-        raise AuditError("The inclusion proof is too short.")
+        raise AuditVerificationError("The inclusion proof is too short.")
     if current != root:
-        raise AuditError("The inclusion proof leads to another root.")
+        raise AuditVerificationError("The inclusion proof leads to another root.")
 
 
 def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> None:
-    """Checks that the log of ``size`` begins with the log of ``old_size``; else :class:`AuditError`."""
+    """Checks that the log of ``size`` begins with the log of ``old_size``; else :class:`AuditVerificationError`."""
     if not 0 < old_size <= size:
-        raise AuditError(f"A log of {size} entries cannot go on from one of {old_size}.")
+        raise AuditVerificationError(f"A log of {size} entries cannot go on from one of {old_size}.")
     if old_size == size:
         if proof or old_root != root:
-            raise AuditError("Two logs of the same size have different roots, or a proof too many.")
+            raise AuditVerificationError("Two logs of the same size have different roots, or a proof too many.")
         return
     path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
     if not path:
-        raise AuditError("The consistency proof is too short.")
+        raise AuditVerificationError("The consistency proof is too short.")
     node, last = old_size - 1, size - 1
     while node & 1:
         node, last = node >> 1, last >> 1
     old = new = path[0]
     for sibling in path[1:]:
         if last == 0:
-            raise AuditError("The consistency proof is too long.")
+            raise AuditVerificationError("The consistency proof is too long.")
         if node & 1 or node == last:
             old, new = node_hash(sibling, old), node_hash(sibling, new)
             while not node & 1 and node:
@@ -140,6 +144,8 @@ def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, p
             new = node_hash(new, sibling)
         node, last = node >> 1, last >> 1
     if last != 0:
-        raise AuditError("The consistency proof is too short.")
+        raise AuditVerificationError("The consistency proof is too short.")
     if old != old_root or new != root:
-        raise AuditError("The consistency proof leads to other roots: one log does not go on from the other.")
+        raise AuditVerificationError(
+            "The consistency proof leads to other roots: one log does not go on from the other."
+        )

@@ -10,22 +10,22 @@ from sealyard.audit.canonical import decode_entry
 from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.files import (
     last_line,
-    last_note,
+    last_line_end,
+    latest_checkpoint_note,
     offset_of,
     read_lines,
     read_lines_backward,
     segment_paths,
-    whole_end,
 )
 from sealyard.model.audit import AuditEntry, AuditFilter, Checkpoint
 
-EVERYTHING = AuditFilter()
+MATCH_ALL = AuditFilter()
 
 
 class AuditReader:
-    """A log as it lies on disk. Every method raises :class:`AuditError` where a file is damaged.
+    """A log as it lies on disk. Every method raises :class:`AuditVerificationError` where a file is damaged.
 
-    Reading checks nothing but that lines are entries; :func:`sealyard.audit.verify.verify` checks the rest.
+    Reading checks nothing but that lines are entries; :func:`sealyard.audit.verify.verify_log` checks the rest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ class AuditReader:
 
     def last_note(self) -> str | None:
         """The newest checkpoint as text, to be kept outside; None where nothing is sealed yet."""
-        return last_note(self.folder)
+        return latest_checkpoint_note(self.folder)
 
     def last_checkpoint(self) -> Checkpoint | None:
         note = self.last_note()
@@ -57,7 +57,7 @@ class AuditReader:
 
     def entries(
         self,
-        match: AuditFilter = EVERYTHING,
+        match: AuditFilter = MATCH_ALL,
         *,
         newest_first: bool = True,
         after: int | None = None,
@@ -71,13 +71,13 @@ class AuditReader:
         walk = self._newest_first(after) if newest_first else self._oldest_first(after)
         return list(islice((entry for entry in walk if match.matches(entry)), limit))
 
-    def all_entries(self, match: AuditFilter = EVERYTHING) -> Iterator[AuditEntry]:
+    def all_entries(self, match: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
         """Every entry that ``match``, the oldest first."""
         return (entry for entry in self._oldest_first(None) if match.matches(entry))
 
     def _newest_first(self, after: int | None) -> Iterator[AuditEntry]:
         for path in reversed(segment_paths(self.folder)):
-            end = whole_end(path) if after is None else offset_of(path, after)
+            end = last_line_end(path) if after is None else offset_of(path, after)
             for line in read_lines_backward(path, end):
                 yield decode_entry(line, path.name)
 

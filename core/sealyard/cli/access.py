@@ -6,15 +6,15 @@ import argparse
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command, duration, group, one_of, switch
+from sealyard.cli.arguments import Commands, choice, command, duration, group, on_off
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields, table
+from sealyard.cli.text import format_fields, format_table
 from sealyard.model.access import Action, parse_subject
 from sealyard.model.policy import Policy
-from sealyard.model.requests import Access
+from sealyard.model.requests import AccessControlList
 from sealyard.model.tasks import TaskKind
-from sealyard.model.wording import duration_text
+from sealyard.model.wording import format_duration
 
 _POLICY_FIELDS = (
     "approval_needed",
@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
     adding = command(family, "add", _add_rule, "Allows somebody something.")
     adding.add_argument("subject", metavar="SUBJECT")
     adding.add_argument("resource", metavar="RESOURCE", help="DEVICE_CONFIG:<name or id> or RESOURCE_TYPE:<type>")
-    adding.add_argument("action", metavar="ACTION", type=one_of(Action), help=", ".join(Action))
+    adding.add_argument("action", metavar="ACTION", type=choice(Action), help=", ".join(Action))
     adding.add_argument("--yes", action="store_true", help=YES)
     removing = command(family, "remove", _remove_rule, "Takes a rule away.")
     removing.add_argument("rule", metavar="RULE", help="its id: sealyard acl list")
@@ -59,7 +59,11 @@ def add(commands: Commands) -> None:
     command(family, "show", _policy, "Shows the policy.")
     setting = command(family, "set", _set_policy, "Changes what is given; the rest stays.")
     setting.add_argument(
-        "--approval", dest="approval_needed", metavar="KINDS", type=_kinds, help="such as packaging,signing; or none"
+        "--approval",
+        dest="approval_needed",
+        metavar="KINDS",
+        type=_parse_kinds,
+        help="such as packaging,signing; or none",
     )
     setting.add_argument("--approval-period", metavar="TIME", type=duration, help="how long a task waits for people")
     setting.add_argument(
@@ -67,13 +71,13 @@ def add(commands: Commands) -> None:
     )
     setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long it may run")
     setting.add_argument(
-        "--self-approval-trial", metavar="on|off", type=switch, help="in a demo workspace: requesters approve alone"
+        "--self-approval-trial", metavar="on|off", type=on_off, help="in a demo workspace: requesters approve alone"
     )
     setting.add_argument(
         "--one-time-password",
         dest="one_time_password_needed",
         metavar="on|off",
-        type=switch,
+        type=on_off,
         help="whether each approval wants one: sealyard otp enrol",
     )
 
@@ -86,15 +90,15 @@ async def _subjects(ctx: Context) -> int:
         for each in access.subjects
     ]
     rows = [(each["id"], each["displayName"], ", ".join(each["groups"])) for each in shown]
-    ctx.out.result(shown, table(("ID", "NAME", "GROUPS"), rows, "There is nobody."))
+    ctx.out.result(shown, format_table(("ID", "NAME", "GROUPS"), rows, "There is nobody."))
     return ExitCode.DONE
 
 
-def _groups(access: Access, subject: str) -> list[str]:
+def _groups(access: AccessControlList, subject: str) -> list[str]:
     return [each.group for each in access.memberships if each.member == subject]
 
 
-def _members(access: Access, subject: str) -> list[str]:
+def _members(access: AccessControlList, subject: str) -> list[str]:
     return [each.member for each in access.memberships if each.group == subject]
 
 
@@ -129,7 +133,7 @@ async def _rules(ctx: Context) -> int:
     async with ctx.reader() as client:
         rules = (await client.access()).rules
     rows = [(each.id, each.subject, each.action, each.resource, "stays" if each.permanent else "") for each in rules]
-    ctx.out.result(rules, table(("ID", "SUBJECT", "ACTION", "RESOURCE", ""), rows, "There are no rules."))
+    ctx.out.result(rules, format_table(("ID", "SUBJECT", "ACTION", "RESOURCE", ""), rows, "There are no rules."))
     return ExitCode.DONE
 
 
@@ -168,12 +172,12 @@ async def _set_policy(ctx: Context) -> int:
 
 def _policy_lines(policy: Policy) -> list[str]:
     return list(
-        fields(
+        format_fields(
             (
                 ("approval needed for", ", ".join(policy.approval_needed) or "nothing"),
-                ("approval period", duration_text(policy.approval_period)),
-                ("execution period", duration_text(policy.execution_period)),
-                ("time limit", duration_text(policy.time_limit)),
+                ("approval period", format_duration(policy.approval_period)),
+                ("execution period", format_duration(policy.execution_period)),
+                ("time limit", format_duration(policy.time_limit)),
                 ("self-approval trial", "on: results are not to be released" if policy.self_approval_trial else "off"),
                 ("one-time password", "on: each approval wants one" if policy.one_time_password_needed else "off"),
             )
@@ -181,7 +185,7 @@ def _policy_lines(policy: Policy) -> list[str]:
     )
 
 
-def _kinds(text: str) -> tuple[TaskKind, ...]:
+def _parse_kinds(text: str) -> tuple[TaskKind, ...]:
     if text in ("", "none"):
         return ()
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from sealyard.cli import exit_codes
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.wording import parse_duration
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{safe_text(message)}.", f"See `{self.prog} --help`.")
+        raise UsageError(f"{escape_text(message)}.", f"See `{self.prog} --help`.")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -59,7 +59,7 @@ def group(commands: Commands, name: str, about: str) -> Commands:
     return parser.add_subparsers(metavar="COMMAND", required=True, dest="subcommand")
 
 
-def one_of(values: type[E]) -> Callable[[str], E]:
+def choice(values: type[E]) -> Callable[[str], E]:
     """The type of an argument that takes one of some names."""
 
     def convert(text: str) -> E:
@@ -115,7 +115,7 @@ def seconds(text: str) -> float:
     return value
 
 
-def moment(text: str) -> datetime:
+def timestamp(text: str) -> datetime:
     """ISO 8601; in local time where no offset is given."""
     try:
         return datetime.fromisoformat(text).astimezone()
@@ -123,7 +123,7 @@ def moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2030-12-31 or 2030-12-31T18:00") from None
 
 
-def switch(text: str) -> bool:
+def on_off(text: str) -> bool:
     if text not in ("on", "off"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither on nor off")
     return text == "on"

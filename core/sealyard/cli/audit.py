@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from sealyard.cli.arguments import Commands, command, group, moment, one_of
+from sealyard.cli.arguments import Commands, choice, command, group, timestamp
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields, table
-from sealyard.files.private import create_private
-from sealyard.model.audit import AuditChange, AuditFilter, AuditReport
-from sealyard.model.errors import InputError, UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import time_text
+from sealyard.cli.text import format_fields, format_table
+from sealyard.files.private import create_private_file
+from sealyard.model.audit import AuditAction, AuditFilter, AuditReport
+from sealyard.model.errors import InvalidInputError, UsageError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_time
 
 
 def add(commands: Commands) -> None:
@@ -23,9 +23,9 @@ def add(commands: Commands) -> None:
     listing.add_argument("--type", metavar="TYPE", default="", help="of resource: TASK, KEY, ACL, …")
     listing.add_argument("--resource", metavar="R", default="", help="such as TASK:<id>")
     listing.add_argument("--author", metavar="SUBJECT", default="")
-    listing.add_argument("--change", metavar="CHANGE", type=one_of(AuditChange))
-    listing.add_argument("--since", metavar="TIME", type=moment)
-    listing.add_argument("--until", metavar="TIME", type=moment, help="not included")
+    listing.add_argument("--change", metavar="CHANGE", type=choice(AuditAction))
+    listing.add_argument("--since", metavar="TIME", type=timestamp)
+    listing.add_argument("--until", metavar="TIME", type=timestamp, help="not included")
     listing.add_argument("--text", metavar="T", default="", help="anywhere in an entry")
     listing.add_argument("--limit", metavar="N", type=int, default=100, help="at most 1000")
     listing.add_argument("--below", metavar="SEQ", type=int, help="only entries before this one")
@@ -52,10 +52,10 @@ async def _list(ctx: Context) -> int:
     async with ctx.reader() as client:
         page = await client.audit(filters, below=args.below, limit=args.limit)
     rows = [
-        (each.seq, time_text(each.timestamp), each.author, each.change, each.resource, each.message)
+        (each.seq, format_time(each.timestamp), each.author, each.change, each.resource, each.message)
         for each in page.entries
     ]
-    ctx.out.result(page, table(("SEQ", "TIME", "BY", "CHANGE", "RESOURCE", "MESSAGE"), rows, "No such entries."))
+    ctx.out.result(page, format_table(("SEQ", "TIME", "BY", "CHANGE", "RESOURCE", "MESSAGE"), rows, "No such entries."))
     if page.next is not None:
         ctx.out.note(f"Older ones: --below {page.next}")
     return ExitCode.DONE
@@ -65,13 +65,13 @@ async def _verify(ctx: Context) -> int:
     checkpoint = _read(ctx.args.checkpoint) if ctx.args.checkpoint is not None else None
     async with ctx.reader() as client:
         report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.entries("checked"))
-    ctx.out.result(report, report_lines(report))
+    ctx.out.result(report, format_report(report))
     return ExitCode.DONE
 
 
-def report_lines(report: AuditReport) -> list[str]:
+def format_report(report: AuditReport) -> list[str]:
     return list(
-        fields(
+        format_fields(
             (
                 ("log", f"{report.origin}, everything fits"),
                 ("entries", report.size),
@@ -104,11 +104,13 @@ async def _export(ctx: Context) -> int:
 
 
 def _new_file(path: Path) -> TextIO:
-    return os.fdopen(create_private(path), "w", encoding="utf-8", newline="")
+    return os.fdopen(create_private_file(path), "w", encoding="utf-8", newline="")
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{safe_text(str(path))} is no checkpoint that can be read.", "Name its file.") from error
+        raise InvalidInputError(
+            f"{escape_text(str(path))} is no checkpoint that can be read.", "Name its file."
+        ) from error

@@ -23,7 +23,7 @@ from sealyard.cli import (
 )
 from sealyard.cli.arguments import CommandParser
 
-GROUPS = (
+COMMAND_MODULES = (
     workspace,
     serve,
     login,
@@ -51,6 +51,6 @@ def build_parser() -> CommandParser:
         parents=[front.application_parser()],
     )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for each in GROUPS:
+    for each in COMMAND_MODULES:
         each.add(commands)
     return parser

@@ -9,9 +9,9 @@ import msgspec
 from sealyard.cli.arguments import Commands, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import table
-from sealyard.client.settings import setting_keys, settings_file, settings_in_force, settings_schema, value_at
-from sealyard.client.settings_example import example
+from sealyard.cli.text import format_table
+from sealyard.client.settings import effective_settings, setting_keys, settings_path, settings_schema, value_at
+from sealyard.client.settings_example import render_example
 
 
 def add(commands: Commands) -> None:
@@ -24,25 +24,25 @@ def add(commands: Commands) -> None:
 
 
 def _path(ctx: Context) -> int:
-    path = settings_file()
+    path = settings_path()
     ctx.out.result({"path": str(path), "exists": path.is_file()}, (str(path),))
     return ExitCode.DONE
 
 
 def _show(ctx: Context) -> int:
-    found = settings_in_force(settings_file())
+    found = effective_settings(settings_path())
     shown = [
         {"key": key, "value": msgspec.to_builtins(value_at(found.settings, key)), "origin": found.origins[key]}
         for key in setting_keys()
     ]
     rows = [(each["key"], json.dumps(each["value"], ensure_ascii=False), each["origin"]) for each in shown]
-    lines = (f"The file is {found.path}.", "", *table(("KEY", "VALUE", "FROM"), rows, ""))
+    lines = (f"The file is {found.path}.", "", *format_table(("KEY", "VALUE", "FROM"), rows, ""))
     ctx.out.result({"path": found.path, "settings": shown}, lines)
     return ExitCode.DONE
 
 
 def _check(ctx: Context) -> int:
-    found = settings_in_force(settings_file())
+    found = effective_settings(settings_path())
     ctx.out.result({"path": found.path, "ok": True}, (f"{found.path}: nothing is wrong.",))
     return ExitCode.DONE
 
@@ -54,6 +54,6 @@ def _schema(ctx: Context) -> int:
 
 
 def _example(ctx: Context) -> int:
-    text = example()
+    text = render_example()
     ctx.out.result({"toml": text}, text.splitlines())
     return ExitCode.DONE

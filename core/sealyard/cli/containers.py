@@ -11,10 +11,10 @@ import msgspec
 from sealyard.cli.arguments import Commands, command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields
-from sealyard.model.errors import ContainerError, InputError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import size_text, time_text
+from sealyard.cli.text import format_fields
+from sealyard.model.errors import ContainerError, InvalidInputError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_size, format_time
 
 if TYPE_CHECKING:
     from sealyard.containers.format import ContainerFormat, Verification
@@ -39,20 +39,20 @@ def add(commands: Commands) -> None:
 def _verify(ctx: Context) -> int:
     args = ctx.args
     certificate = _small_file(args.certificate)
-    with _opened(args.container) as source:
+    with _open_file(args.container) as source:
         found = _verified(ctx, source, certificate)
     ctx.out.result(found, _lines(found))
     return ExitCode.DONE
 
 
 def _open(ctx: Context) -> int:
-    from sealyard.crypto.ciphers import RawContentCipher
+    from sealyard.crypto.ciphers import AesCipher
 
     args = ctx.args
     certificate, key = _small_file(args.certificate), _key(_small_file(args.key))
-    with _opened(args.container) as source:
+    with _open_file(args.container) as source:
         form = _format_of(source)
-        cipher = RawContentCipher(form.encryption_of(source), key)
+        cipher = AesCipher(form.encryption_of(source), key)
         found = _verified(ctx, source, certificate)
         paths = form.open(
             source,
@@ -74,35 +74,38 @@ def _verified(ctx: Context, source: BinaryIO, certificate: bytes) -> Verificatio
 
 
 def _format_of(source: BinaryIO) -> ContainerFormat:
-    from sealyard.containers.registry import begins_like_container, container_format
+    from sealyard.containers.registry import get_format, sniff_format
 
     source.seek(0)
-    name = begins_like_container(source.read(_LONGEST_MAGIC))
+    name = sniff_format(source.read(_LONGEST_MAGIC))
     source.seek(0)
     if name is None:
         raise ContainerError(
             "This does not begin like a container of any known format.", "Is it the right file?", part="header"
         )
-    return container_format(name)
+    return get_format(name)
 
 
 def _lines(found: Verification) -> list[str]:
-    lines = fields(
+    lines = format_fields(
         (
             ("container", f"{found.format}, verifies"),
             ("signed by", f"{found.certificate_subject}, {found.signing}"),
-            ("certificate", f"{time_text(found.certificate_not_before)} to {time_text(found.certificate_not_after)}"),
+            (
+                "certificate",
+                f"{format_time(found.certificate_not_before)} to {format_time(found.certificate_not_after)}",
+            ),
             ("encryption", found.encryption),
             ("segments", ", ".join(f"{each.length} bytes" for each in found.segments)),
             ("metadata", f"{found.metadata_length} bytes"),
-            ("size", f"{size_text(found.size)} ({found.size} bytes)"),
+            ("size", f"{format_size(found.size)} ({found.size} bytes)"),
             ("sha256", found.sha256),
         )
     )
     return [*lines, *(f"warning: {each}" for each in found.warnings)]
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
@@ -117,8 +120,10 @@ def _small_file(path: Path) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{safe_text(str(path))} cannot be read: {error.strerror}.", "Check its path and rights.")
+def _unreadable(path: Path, error: OSError) -> InvalidInputError:
+    return InvalidInputError(
+        f"{escape_text(str(path))} cannot be read: {error.strerror}.", "Check its path and rights."
+    )
 
 
 def _key(data: bytes) -> bytes:

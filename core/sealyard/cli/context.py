@@ -16,16 +16,16 @@ from sealyard.client.log import log_to_file
 from sealyard.client.profiles import Profile, resolve
 from sealyard.client.workspaces import passphrase_for
 from sealyard.model.errors import UsageError
-from sealyard.model.events import TaskProgress
-from sealyard.model.safe_text import safe_text
-from sealyard.model.workspace import Places
+from sealyard.model.events import TaskProgressed
+from sealyard.model.safe_text import escape_text
+from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
     from sealyard.client.protocol import Client
 
 
-HOLDER_SECONDS = 2.0
+LOCK_TIMEOUT = 2.0
 """For how long a holder is waited for that lets nobody in: it is starting, stopping, or a command like this one."""
 
 
@@ -47,7 +47,7 @@ class Context:
         """Raises :class:`UsageError` where the workspace is on a server."""
         if self.profile.server:
             raise UsageError(
-                f"The profile {safe_text(self.profile.name)} is of a server; this works on this machine only.",
+                f"The profile {escape_text(self.profile.name)} is of a server; this works on this machine only.",
                 "Name a workspace with --workspace or --profile.",
             )
         return Path(self.profile.workspace)
@@ -94,7 +94,7 @@ class Context:
                 on_trouble=lambda error: self.out.note(f"warning: {error}"),
             )
             stack.push_async_callback(shared.close)
-            await shared.join(patience=HOLDER_SECONDS)
+            await shared.join(patience=LOCK_TIMEOUT)
             if shared.attached and not finish:
                 self._tell_holder()
             self._engine = shared.engine
@@ -103,10 +103,10 @@ class Context:
                 await self._finish(self._engine.idle(), self._engine)
 
     def _tell_holder(self) -> None:
-        from sealyard.storage.lock import WorkspaceLock, held_by
+        from sealyard.storage.lock import WorkspaceLock, lock_error
 
-        holder = WorkspaceLock.holder(Places(self.folder).lock)
-        self.out.note(f"{held_by(holder).message} This one takes over when that goes.")
+        holder = WorkspaceLock.holder(WorkspacePaths(self.folder).lock)
+        self.out.note(f"{lock_error(holder).message} This one takes over when that goes.")
 
     async def settle(self, client: Client, task_id: str) -> None:
         """Waits until no task is queued or running, on a server until this one needs no worker; shows how it goes."""
@@ -116,26 +116,26 @@ class Context:
             await self._finish(client.wait(task_id, settled=True), client, task_id)
 
     def _server_client(self) -> Client:
-        from sealyard.client.server_tokens import token_of
-        from sealyard.client.servers import server_client
+        from sealyard.client.server_tokens import load_token
+        from sealyard.client.servers import connect_to_server
 
-        token = token_of(self.profile, os.environ, ask_passphrase if at_terminal() else None)
-        return server_client(self.profile, token)
+        token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
+        return connect_to_server(self.profile, token)
 
     async def _open_reader(self) -> Client:
         """By its files; by its socket where only that is open to one, as to the group it is shared with."""
-        if not os.access(Places(self.folder).store, os.R_OK):
-            from sealyard.client.sharing import attached
+        if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
+            from sealyard.client.sharing import connect_to_holder
 
-            return attached(self.folder, self.profile.identity)
+            return connect_to_holder(self.folder, self.profile.identity)
         from sealyard.client.embedded import EmbeddedClient
 
         return await EmbeddedClient.open_reader(self.folder, self.profile.identity)
 
     def _unlock(self, *, ask: bool) -> str | None:
         """For who is about to hold the workspace. ``ask``: whether a person may be; not in the middle of a command."""
-        passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if ask and at_terminal() else None)
-        log_to_file(Places(self.folder).engine_log)
+        passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if ask and is_interactive() else None)
+        log_to_file(WorkspacePaths(self.folder).engine_log)
         return passphrase
 
     async def _finish(self, work: Awaitable[object], client: Client, task_id: str | None = None) -> None:
@@ -161,13 +161,13 @@ class Context:
         loop = asyncio.get_running_loop()
         started = loop.time()
         async for event in client.events():
-            if isinstance(event, TaskProgress) and task_id in (None, event.task_id):
+            if isinstance(event, TaskProgressed) and task_id in (None, event.task_id):
                 last[event.task_id] = event.bytes_done
                 rate = sum(last.values()) / max(loop.time() - started, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.seconds_left)
 
 
-def at_terminal() -> bool:
+def is_interactive() -> bool:
     """Whether a person can be asked: never through a pipe."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 

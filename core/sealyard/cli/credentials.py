@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from sealyard.cli import one_time_password
 from sealyard.cli.arguments import Commands, command, duration, group
-from sealyard.cli.context import Context, at_terminal
+from sealyard.cli.context import Context, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields, table
+from sealyard.cli.text import format_fields, format_table
 from sealyard.model.access import parse_subject
-from sealyard.model.credentials import AccessToken, OneTimePasswordEnrolment, TokenRequest
-from sealyard.model.wording import left_text, time_text
+from sealyard.model.credentials import AccessToken, OtpEnrollment, TokenRequest
+from sealyard.model.wording import format_time, format_time_left
 
 QR_COLOURS, NO_COLOURS = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
 """White on black whatever the terminal's own are: a code with its colours swapped is not read everywhere."""
@@ -40,8 +40,8 @@ def add(commands: Commands) -> None:
     revoking.add_argument("token", metavar="ID", help="sealyard token list")
 
     family = group(commands, "otp", "One-time passwords for approvals, from an authenticator.")
-    enrolling = command(family, "enrol", _enrol, "Enrols an authenticator: by a QR code, or by hand.")
-    one_time_password.option(enrolling)
+    enrolling = command(family, "enrol", _enroll, "Enrols an authenticator: by a QR code, or by hand.")
+    one_time_password.add_otp_option(enrolling)
     confirming = command(family, "confirm", _confirm, "Ends an enrolment with a first one-time password.")
     confirming.add_argument("code", metavar="CODE")
     command(family, "status", _status, "Tells whether you are enrolled.")
@@ -58,7 +58,7 @@ async def _create(ctx: Context) -> int:
     async with ctx.writer("token create", work=False) as client:
         issued = await client.create_token(request)
     token = issued.token
-    until = time_text(token.expires_at)
+    until = format_time(token.expires_at)
     ctx.out.note(f"Token {token.id} of {token.subject}, until {until}. It is shown this once: keep it safe.")
     ctx.out.result(issued, (issued.secret,))
     return ExitCode.DONE
@@ -74,20 +74,20 @@ async def _tokens(ctx: Context) -> int:
             each.name,
             each.subject,
             "machine" if each.machine else "",
-            time_text(each.created_at),
-            _state(each, now),
+            format_time(each.created_at),
+            _token_status(each, now),
         )
         for each in tokens
     )
     heads = ("ID", "NAME", "SUBJECT", "", "CREATED", "STATE")
-    ctx.out.result(tokens, table(heads, rows, "There are no tokens."))
+    ctx.out.result(tokens, format_table(heads, rows, "There are no tokens."))
     return ExitCode.DONE
 
 
-def _state(token: AccessToken, now: datetime) -> str:
+def _token_status(token: AccessToken, now: datetime) -> str:
     if token.revoked_at is not None:
-        return f"revoked {time_text(token.revoked_at)}"
-    return f"until {left_text(token.expires_at, now)}"
+        return f"revoked {format_time(token.revoked_at)}"
+    return f"until {format_time_left(token.expires_at, now)}"
 
 
 async def _revoke(ctx: Context) -> int:
@@ -100,27 +100,27 @@ async def _revoke(ctx: Context) -> int:
 # ---- one-time passwords
 
 
-async def _enrol(ctx: Context) -> int:
-    by_person = at_terminal() and sys.stdout.isatty() and not ctx.out.as_json
-    current = one_time_password.given(ctx)
+async def _enroll(ctx: Context) -> int:
+    by_person = is_interactive() and sys.stdout.isatty() and not ctx.out.as_json
+    current = one_time_password.otp_from_options(ctx)
     async with ctx.writer("otp enrol", work=False) as client:
         if by_person and current is None and (await client.one_time_password()).enrolled:
-            current = one_time_password.ask("One-time password of the authenticator you have: ")
+            current = one_time_password.prompt_otp("One-time password of the authenticator you have: ")
         enrolment = await client.enrol_one_time_password(current)
         if not by_person:
             ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Confirm it: sealyard otp confirm CODE"))
             return ExitCode.DONE
         print("\n".join(_qr_lines(enrolment.uri)))
         ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Scan it with an authenticator."))
-        await client.confirm_one_time_password(one_time_password.ask("The one-time password that it shows: "))
+        await client.confirm_one_time_password(one_time_password.prompt_otp("The one-time password that it shows: "))
     ctx.out.step("You are enrolled.")
     return ExitCode.DONE
 
 
-def _enrolment_lines(enrolment: OneTimePasswordEnrolment) -> Iterator[str]:
+def _enrolment_lines(enrolment: OtpEnrollment) -> Iterator[str]:
     secret = enrolment.secret
     by_four = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
-    return fields((("uri", enrolment.uri), ("secret", by_four)))
+    return format_fields((("uri", enrolment.uri), ("secret", by_four)))
 
 
 def _qr_lines(text: str) -> list[str]:
@@ -144,7 +144,9 @@ async def _status(ctx: Context) -> int:
         state = await client.one_time_password()
     lines = ["You are enrolled." if state.enrolled else "You are not enrolled: sealyard otp enrol"]
     if state.locked_until is not None:
-        lines.append(f"Too many were wrong: none is taken until {left_text(state.locked_until, datetime.now(UTC))}.")
+        lines.append(
+            f"Too many were wrong: none is taken until {format_time_left(state.locked_until, datetime.now(UTC))}."
+        )
     ctx.out.result(state, lines)
     return ExitCode.DONE
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sealyard.cli import one_time_password
 from sealyard.cli.arguments import Commands, command, task_id
-from sealyard.cli.context import Context, at_terminal
-from sealyard.cli.exit_codes import ExitCode, code_of_task
-from sealyard.cli.task_view import task_lines
-from sealyard.model.tasks import Origin, Task, Verdict
+from sealyard.cli.context import Context, is_interactive
+from sealyard.cli.exit_codes import ExitCode, exit_code_for_task
+from sealyard.cli.task_view import format_task
+from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 
 def add(commands: Commands) -> None:
@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     task_id(approving)
     approving.add_argument("--reason", metavar="R", default="")
     approving.add_argument("--digest", metavar="SHA256", help="refuse unless this is the approval digest `show` told")
-    one_time_password.option(approving)
+    one_time_password.add_otp_option(approving)
     approving.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
 
     for name, handler, about in (
@@ -46,8 +46,8 @@ async def _approve(ctx: Context) -> int:
         if wait:
             await ctx.settle(client, task.id)
         task = await client.task(task.id)
-    ctx.out.result(task, task_lines(task))
-    return code_of_task(task)
+    ctx.out.result(task, format_task(task))
+    return exit_code_for_task(task)
 
 
 async def _one_time_password(ctx: Context) -> str | None:
@@ -55,16 +55,16 @@ async def _one_time_password(ctx: Context) -> str | None:
 
     Asked for before the workspace is held: nobody else has to wait while somebody looks for a telephone.
     """
-    given = one_time_password.given(ctx)
-    if given is not None or not at_terminal():
+    given = one_time_password.otp_from_options(ctx)
+    if given is not None or not is_interactive():
         return given
     async with ctx.reader() as client:
         policy = await client.policy()
-    return one_time_password.ask() if policy.one_time_password_needed else None
+    return one_time_password.prompt_otp() if policy.one_time_password_needed else None
 
 
-def _origin() -> Origin:
-    return Origin.TERMINAL if at_terminal() else Origin.MACHINE
+def _origin() -> DecisionOrigin:
+    return DecisionOrigin.TERMINAL if is_interactive() else DecisionOrigin.MACHINE
 
 
 # The following start no work: what is to be stopped must not be under way before it is.
@@ -72,19 +72,19 @@ def _origin() -> Origin:
 
 async def _reject(ctx: Context) -> int:
     async with ctx.writer("reject", work=False) as client:
-        return _done(ctx, await client.decide(ctx.args.id, Verdict.REJECTED, ctx.args.reason, origin=_origin()))
+        return _print_result(ctx, await client.decide(ctx.args.id, Verdict.REJECTED, ctx.args.reason, origin=_origin()))
 
 
 async def _withdraw(ctx: Context) -> int:
     async with ctx.writer("withdraw", work=False) as client:
-        return _done(ctx, await client.withdraw(ctx.args.id, ctx.args.reason))
+        return _print_result(ctx, await client.withdraw(ctx.args.id, ctx.args.reason))
 
 
 async def _cancel(ctx: Context) -> int:
     async with ctx.writer("cancel", work=False) as client:
-        return _done(ctx, await client.cancel(ctx.args.id))
+        return _print_result(ctx, await client.cancel(ctx.args.id))
 
 
-def _done(ctx: Context, task: Task) -> int:
-    ctx.out.result(task, task_lines(task))
+def _print_result(ctx: Context, task: Task) -> int:
+    ctx.out.result(task, format_task(task))
     return ExitCode.DONE

@@ -21,19 +21,19 @@ from sealyard.client.demo import (
     DEVELOPER,
     GATEWAY,
     OWNER,
-    DemoPlace,
-    found_demo,
-    populated_demo,
-    throw_away,
+    DemoWorkspace,
+    create_demo,
+    create_populated_demo,
+    temporary_dir,
 )
 from sealyard.client.log import log_to_file
 from sealyard.client.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.keys.passphrase import VARIABLE as PASSPHRASE_VARIABLE
-from sealyard.model.errors import NotAllowedError, SealyardError, TaskFailedError
+from sealyard.model.errors import PermissionDeniedError, SealyardError, TaskFailedError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.model.wording import size_text
-from sealyard.model.workspace import Places
+from sealyard.model.wording import format_size
+from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
@@ -44,49 +44,49 @@ def run(ctx: Context) -> int:
     headless = ctx.args.headless
     if not headless:
         ctx.out.note("Making a demo workspace…")
-    with throw_away(keep=ctx.args.keep) as root:
-        place = asyncio.run(_made(root, populated=not headless))
-        code = _headless(ctx, root, place) if headless else _application(ctx, place)
+    with temporary_dir(keep=ctx.args.keep) as root:
+        place = asyncio.run(_create(root, populated=not headless))
+        code = _run_headless(ctx, root, place) if headless else _run_application(ctx, place)
         if ctx.args.keep:
             ctx.out.note(f"Kept: {root}. Its key store closed with this process; reading still works.")
     return code
 
 
-async def _made(root: Path, *, populated: bool) -> DemoPlace:
+async def _create(root: Path, *, populated: bool) -> DemoWorkspace:
     if populated:
-        return await populated_demo(root)
-    place = await found_demo(root)
-    log_to_file(Places(place.folder).engine_log)
+        return await create_populated_demo(root)
+    place = await create_demo(root)
+    log_to_file(WorkspacePaths(place.folder).engine_log)
     return place
 
 
-def _application(ctx: Context, place: DemoPlace) -> int:
+def _run_application(ctx: Context, place: DemoWorkspace) -> int:
     """The application reads its workspace, who one is and the passphrase from this process's environment."""
     os.environ[WORKSPACE_VARIABLE] = str(place.folder)
     os.environ[PROFILE_VARIABLE] = "developer"
     os.environ[PASSPHRASE_VARIABLE] = place.passphrase
-    return front.run_front(ctx.args)
+    return front.launch_app(ctx.args)
 
 
 # ---- the whole line
 
 
-def _headless(ctx: Context, root: Path, place: DemoPlace) -> int:
+def _run_headless(ctx: Context, root: Path, place: DemoWorkspace) -> int:
     try:
-        asyncio.run(_Line(ctx, root, place).run())
+        asyncio.run(_DemoRun(ctx, root, place).run())
     except SealyardError as error:
         ctx.out.error(error)
         return ExitCode.FAILED
     return ExitCode.DONE
 
 
-class _Line:
+class _DemoRun:
     """One walk from files on disk to a container that is opened and compared with them.
 
     A step that does not come out as promised raises :class:`TaskFailedError` or what went wrong.
     """
 
-    def __init__(self, ctx: Context, root: Path, place: DemoPlace) -> None:
+    def __init__(self, ctx: Context, root: Path, place: DemoWorkspace) -> None:
         self._ctx = ctx
         self._root = root
         self._place = place
@@ -126,15 +126,15 @@ class _Line:
         request = PackageRequest(config=GATEWAY, firmware=tuple(firmware), metadata=(metadata,), name="demo 1.0.0")
         created = await developer.create_package(request)
         task = await developer.task(created.id)
-        _promise(task.status is TaskStatus.WAITING, f"The task is {task.status}, not waiting for approval.")
-        files = ", ".join(f"{each.name} ({size_text(each.size)})" for each in (*firmware, metadata))
+        _check(task.status is TaskStatus.WAITING, f"The task is {task.status}, not waiting for approval.")
+        files = ", ".join(f"{each.name} ({format_size(each.size)})" for each in (*firmware, metadata))
         self._step(f"created    task {task.id} by {DEVELOPER}: {files}; {task.status}")
         return task
 
     async def _refuse_self_approval(self, developer: EmbeddedClient, task: Task) -> None:
         try:
             await developer.decide(task.id, Verdict.APPROVED)
-        except NotAllowedError as refusal:
+        except PermissionDeniedError as refusal:
             self._step(f"refused    {DEVELOPER} approving: {refusal.message}")
             return
         raise TaskFailedError("The developer could approve a task of their own.")
@@ -145,9 +145,9 @@ class _Line:
         self._step(f"approved   by {OWNER}, for the digest {task.approval_digest[:16]}…")
         done = await owner.wait(task.id, within=300)
         seconds = time.monotonic() - started
-        _promise(done.status is TaskStatus.DONE, f"The task is {done.status}: {done.reason}")
+        _check(done.status is TaskStatus.DONE, f"The task is {done.status}: {done.reason}")
         assert done.result is not None
-        rate = size_text(int(done.total_bytes / seconds))
+        rate = format_size(int(done.total_bytes / seconds))
         self._step(
             f"done       encrypted, signed, packed and checked in {seconds:.2f} s ({rate}/s):"
             f" {done.result.size} bytes, sha256 {done.result.sha256}"
@@ -155,13 +155,13 @@ class _Line:
         return done
 
     async def _download(self, developer: EmbeddedClient, task: Task) -> Path:
-        from sealyard.cli.fetching import downloaded_text
-        from sealyard.client.download_state import DownloadState
-        from sealyard.client.downloads import Downloads
+        from sealyard.cli.fetching import format_download
+        from sealyard.client.download_state import DownloadHistory
+        from sealyard.client.downloads import Downloader
 
-        downloads = Downloads(developer, self._place.downloads, DownloadState(self._root / "downloads.json"))
+        downloads = Downloader(developer, self._place.downloads, DownloadHistory(self._root / "downloads.json"))
         found = await downloads.fetch(task.id)
-        self._step(f"downloaded {downloaded_text(found)}")
+        self._step(f"downloaded {format_download(found)}")
         return Path(found.path)
 
     async def _export_key(self, administrator: EmbeddedClient) -> bytes:
@@ -172,26 +172,26 @@ class _Line:
         return key
 
     def _verify(self, container: Path, certificate: bytes) -> None:
-        from sealyard.containers.registry import container_format
+        from sealyard.containers.registry import get_format
 
         with container.open("rb") as source:
-            found = container_format("se-1").verify(source, certificate)
+            found = get_format("se-1").verify(source, certificate)
         self._step(
             f"verified   {found.signing} by {found.certificate_subject}; {len(found.segments)} segments,"
             f" {found.metadata_length} bytes of metadata"
         )
 
     def _open_and_compare(self, container: Path, certificate: bytes, key: bytes) -> None:
-        from sealyard.containers.registry import container_format
-        from sealyard.crypto.ciphers import RawContentCipher
+        from sealyard.containers.registry import get_format
+        from sealyard.crypto.ciphers import AesCipher
 
         with container.open("rb") as source:
-            form = container_format("se-1")
-            cipher = RawContentCipher(form.encryption_of(source), key)
+            form = get_format("se-1")
+            cipher = AesCipher(form.encryption_of(source), key)
             opened = form.open(source, certificate, cipher, self._root / "opened")
         for before, after in zip((*self._firmware, self._metadata), opened, strict=True):
             same = before.stat().st_size == after.stat().st_size and before.read_bytes() == after.read_bytes()
-            _promise(same, f"{after.name} is not {before.name}.")
+            _check(same, f"{after.name} is not {before.name}.")
             self._step(f"compared   {after.name} is {before.name}, all {after.stat().st_size} bytes")
 
     async def _verify_audit(self) -> None:
@@ -203,7 +203,7 @@ class _Line:
             report = await auditor.verify_audit()
         finally:
             await auditor.close()
-        _promise(report.unsealed == 0, f"{report.unsealed} audit entries are not sealed.")
+        _check(report.unsealed == 0, f"{report.unsealed} audit entries are not sealed.")
         self._step(f"audit      {report.size} entries fit together, the first {report.sealed_size} sealed")
 
     def _step(self, text: str) -> None:
@@ -224,6 +224,6 @@ def _metadata() -> str:
     return json.dumps(made, indent=2) + "\n"
 
 
-def _promise(kept: bool, otherwise: str) -> None:
+def _check(kept: bool, otherwise: str) -> None:
     if not kept:
         raise TaskFailedError(otherwise)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from sealyard.cli.arguments import Commands, command, duration, group, one_of
-from sealyard.cli.context import Context, ask_passphrase, at_terminal
+from sealyard.cli.arguments import Commands, choice, command, duration, group
+from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields, table
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.devices import DEFAULT_FORMAT, DEFAULT_LINK_SECONDS, DEFAULT_RETENTION_SECONDS, DeviceConfiguration
-from sealyard.model.errors import InputError
+from sealyard.cli.text import format_fields, format_table
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.devices import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
+from sealyard.model.errors import InvalidInputError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import duration_text, time_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_duration, format_time
 
 _LONGEST_PASSWORD = 4096
 _PURPOSES = f"what the signing key may sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
@@ -40,9 +40,9 @@ def add(commands: Commands) -> None:
     importing = command(family, "import", _import, "Takes in a key: PEM, PKCS#12, raw or hexadecimal AES.")
     importing.add_argument("uri", metavar="URI", help="its name from now on: local:gateway-sign")
     importing.add_argument("--file", metavar="F", type=Path, required=True)
-    importing.add_argument("--kind", metavar="KIND", type=one_of(KeyKind), required=True, help=", ".join(KeyKind))
+    importing.add_argument("--kind", metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType))
     importing.add_argument(
-        "--purpose", metavar="PURPOSE", type=one_of(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
     )
     importing.add_argument("--certificate", metavar="C", type=Path, help="its certificate (PEM or DER)")
     importing.add_argument("--password-file", metavar="P", type=Path, help="the first line is the key file's password")
@@ -55,12 +55,12 @@ def _add_create(family: Commands) -> None:
     making.add_argument(
         "--encryption",
         metavar="ALG",
-        type=one_of(EncryptionAlgorithm),
+        type=choice(EncryptionAlgorithm),
         required=True,
         help=", ".join(EncryptionAlgorithm),
     )
     making.add_argument(
-        "--signing", metavar="ALG", type=one_of(SigningAlgorithm), required=True, help=", ".join(SigningAlgorithm)
+        "--signing", metavar="ALG", type=choice(SigningAlgorithm), required=True, help=", ".join(SigningAlgorithm)
     )
     making.add_argument("--use", metavar="SUBJECT", nargs="+", action="extend", default=[], help="who may ask")
     making.add_argument(
@@ -68,10 +68,10 @@ def _add_create(family: Commands) -> None:
     )
     making.add_argument("--approvals", metavar="N", type=int, default=1, help="how many must approve")
     making.add_argument("--format", default=DEFAULT_FORMAT, help="the container format")
-    making.add_argument("--link-time", metavar="TIME", type=duration, default=DEFAULT_LINK_SECONDS)
+    making.add_argument("--link-time", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL)
     making.add_argument("--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS)
     making.add_argument(
-        "--purpose", metavar="PURPOSE", type=one_of(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
     )
     making.add_argument("--encryption-key", metavar="URI", help=_NAMED)
     making.add_argument("--signing-key", metavar="URI", help=_NAMED)
@@ -142,7 +142,7 @@ async def _list(ctx: Context) -> int:
         for each in devices
     ]
     heads = ("NAME", "VERSION", "ENCRYPTION", "SIGNING", "APPROVALS", "ID")
-    ctx.out.result(devices, table(heads, rows, "There are no device configurations that you may see."))
+    ctx.out.result(devices, format_table(heads, rows, "There are no device configurations that you may see."))
     return ExitCode.DONE
 
 
@@ -153,23 +153,23 @@ async def _show(ctx: Context) -> int:
     return ExitCode.DONE
 
 
-def _print_device(ctx: Context, device: DeviceConfiguration) -> None:
-    ctx.out.result(device, device_lines(device))
+def _print_device(ctx: Context, device: DeviceConfig) -> None:
+    ctx.out.result(device, format_device(device))
 
 
-def device_lines(device: DeviceConfiguration) -> list[str]:
-    lines = fields(
+def format_device(device: DeviceConfig) -> list[str]:
+    lines = format_fields(
         (
             ("name", device.name),
             ("id", device.id),
-            ("version", f"{device.version}, by {device.created_by} at {time_text(device.created_at)}"),
+            ("version", f"{device.version}, by {device.created_by} at {format_time(device.created_at)}"),
             ("description", device.description),
             ("encryption", f"{device.encryption.algorithm} with {device.encryption.uri} v{device.encryption.version}"),
             ("signing", f"{device.signing.algorithm} with {device.signing.uri} v{device.signing.version}"),
             ("format", device.format),
             ("approvals", device.approvals_required),
-            ("link time", duration_text(device.link_seconds)),
-            ("retention", duration_text(device.retention_seconds)),
+            ("link time", format_duration(device.link_seconds)),
+            ("retention", format_duration(device.retention_seconds)),
         )
     )
     return [*lines, *(f"warning: {each}" for each in device.warnings)]
@@ -202,16 +202,18 @@ async def _keys(ctx: Context) -> int:
         keys = await client.keys()
         warnings = (await client.workspace()).warnings
     rows = [
-        (each.uri, each.kind, each.purpose, each.current.version, each.current.origin, _ends(each)) for each in keys
+        (each.uri, each.kind, each.purpose, each.current.version, each.current.origin, _expiry(each)) for each in keys
     ]
-    ctx.out.result(keys, table(("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE ENDS"), rows, "No keys."))
+    ctx.out.result(
+        keys, format_table(("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE ENDS"), rows, "No keys.")
+    )
     for warning in warnings:
         ctx.out.note(f"warning: {warning}")
     return ExitCode.DONE
 
 
-def _ends(key: KeyInfo) -> str:
-    return time_text(key.current.certificate_ends_at)
+def _expiry(key: KeyInfo) -> str:
+    return format_time(key.current.certificate_ends_at)
 
 
 async def _import(ctx: Context) -> int:
@@ -246,8 +248,8 @@ def _password(password_file: Path | None, key_file: Path) -> str | None:
     """Never from the command line, where others could read it."""
     if password_file is not None:
         return _first_line(password_file)
-    if at_terminal() and _looks_encrypted(key_file):
-        return ask_passphrase(f"Password of {safe_text(key_file.name)}: ") or None
+    if is_interactive() and _looks_encrypted(key_file):
+        return ask_passphrase(f"Password of {escape_text(key_file.name)}: ") or None
     return None
 
 
@@ -256,8 +258,8 @@ def _first_line(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.readline(_LONGEST_PASSWORD).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"The password file {safe_text(str(path))} cannot be read.", "It is a text file with the password."
+        raise InvalidInputError(
+            f"The password file {escape_text(str(path))} cannot be read.", "It is a text file with the password."
         ) from error
 
 

@@ -6,18 +6,18 @@ from enum import IntEnum
 
 from sealyard.model.errors import (
     AuthenticationError,
-    ConfirmationNeededError,
-    ConnectionLostError,
+    ConfirmationRequiredError,
     KeyStoreLockedError,
-    NotAllowedError,
     NotFoundError,
     OneTimePasswordError,
+    PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
-    StillWaitingError,
+    ServerUnreachableError,
     UsageError,
-    WorkspaceHeldError,
+    WaitTimeoutError,
+    WorkspaceLockedError,
 )
 from sealyard.model.tasks import Task, TaskStatus
 
@@ -55,24 +55,24 @@ exit codes:
 
 _CODES: dict[type[SealyardError], ExitCode] = {
     UsageError: ExitCode.USAGE,
-    ConfirmationNeededError: ExitCode.USAGE,
-    NotAllowedError: ExitCode.NOT_ALLOWED,
+    ConfirmationRequiredError: ExitCode.USAGE,
+    PermissionDeniedError: ExitCode.NOT_ALLOWED,
     AuthenticationError: ExitCode.NOT_ALLOWED,
     OneTimePasswordError: ExitCode.NOT_ALLOWED,
     NotFoundError: ExitCode.NOT_FOUND,
-    StillWaitingError: ExitCode.STILL_WAITING,
-    WorkspaceHeldError: ExitCode.WORKSPACE_HELD,
+    WaitTimeoutError: ExitCode.STILL_WAITING,
+    WorkspaceLockedError: ExitCode.WORKSPACE_HELD,
     KeyStoreLockedError: ExitCode.KEY_STORE_LOCKED,
     ResultExpiredError: ExitCode.RESULT_EXPIRED,
     ResultGoneError: ExitCode.RESULT_GONE,
-    ConnectionLostError: ExitCode.NO_ANSWER,
+    ServerUnreachableError: ExitCode.NO_ANSWER,
 }
 
 
-def code_of_error(error: SealyardError) -> ExitCode:
+def exit_code_for_error(error: SealyardError) -> ExitCode:
     return _CODES.get(type(error), ExitCode.FAILED)
 
 
-def code_of_task(task: Task) -> ExitCode:
+def exit_code_for_task(task: Task) -> ExitCode:
     """A task that waits for people or a worker is no failure."""
     return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.DONE

@@ -12,19 +12,19 @@ from sealyard.cli.context import Context
 from sealyard.client.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
 
-GROUP = "sealyard.front"
+ENTRY_POINT_GROUP = "sealyard.front"
 SCREENS = ("dashboard", "upload", "approvals", "audit", "devices", "access")
 
 
 def application_parser() -> CommandParser:
     """Of `sealyard` without a command."""
     parser = CommandParser(prog="sealyard", add_help=False, parents=[global_options()])
-    parser.set_defaults(handler=start)
-    add_options(parser)
+    parser.set_defaults(handler=start_app)
+    add_app_options(parser)
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_app_options(parser: argparse.ArgumentParser) -> None:
     """What only the application understands; without defaults, as the global options are."""
     options = parser.add_argument_group("options of the application")
     nothing = argparse.SUPPRESS
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(application=True)
 
 
-def require_use(args: argparse.Namespace) -> None:
+def reject_app_options(args: argparse.Namespace) -> None:
     """Raises :class:`UsageError` where an option of the application stands before something else."""
     if args.application and not getattr(args, "headless", False):
         return
@@ -46,14 +46,14 @@ def require_use(args: argparse.Namespace) -> None:
         raise UsageError(f"--{given.replace('_', '-')} is an option of the application alone.", "Leave it out.")
 
 
-def start(ctx: Context) -> int:
+def start_app(ctx: Context) -> int:
     """`sealyard` without a command: the application learns workspace and profile from the environment."""
     require_terminal()
     if (workspace := getattr(ctx.args, "workspace", None)) is not None:
         os.environ[WORKSPACE_VARIABLE] = str(workspace.absolute())
     if (profile := getattr(ctx.args, "profile", None)) is not None:
         os.environ[PROFILE_VARIABLE] = profile
-    return run_front(ctx.args)
+    return launch_app(ctx.args)
 
 
 def require_terminal() -> None:
@@ -66,13 +66,13 @@ def require_terminal() -> None:
         )
 
 
-def run_front(args: argparse.Namespace) -> int:
+def launch_app(args: argparse.Namespace) -> int:
     """The options reach the application as its settings do.
 
     Raises :class:`NotFoundError` where no application is installed.
     """
     os.environ.update(_settings(args))
-    for found in entry_points(group=GROUP):
+    for found in entry_points(group=ENTRY_POINT_GROUP):
         return int(found.load()())
     raise NotFoundError("No application is installed.", "`sealyard --help` shows what works without one.")
 

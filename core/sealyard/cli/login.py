@@ -10,18 +10,18 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sealyard.cli.arguments import Commands, command
-from sealyard.cli.context import Context, ask_passphrase, at_terminal
+from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.profile_commands import require_name
+from sealyard.cli.profile_commands import validate_name
 from sealyard.client import profiles, server_tokens
-from sealyard.client.log import hide
+from sealyard.client.log import register_secret
 from sealyard.client.profiles import Profile
-from sealyard.client.servers import parse_server, server_client
-from sealyard.model.errors import InputError, KeyStoreLockedError, NotFoundError, UsageError
+from sealyard.client.servers import connect_to_server, parse_server_url
+from sealyard.model.errors import InvalidInputError, KeyStoreLockedError, NotFoundError, UsageError
 from sealyard.model.requests import WorkspaceInfo
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds: whoever logs in looks on."""
 _LONGEST_TOKEN = 16384
 
@@ -39,15 +39,15 @@ def add(commands: Commands) -> None:
 async def _login(ctx: Context) -> int:
     args = ctx.args
     if args.name is not None:
-        require_name(args.name)
+        validate_name(args.name)
     ca = str(args.ca.absolute()) if args.ca else ""
-    asked = Profile(name="", identity="", server=parse_server(args.server), tenant=args.tenant, ca=ca)
+    asked = Profile(name="", identity="", server=parse_server_url(args.server), tenant=args.tenant, ca=ca)
     token = _token(asked.server)
-    hide(token)
-    info = await _asked_for(asked, token)
+    register_secret(token)
+    info = await _verify_token(asked, token)
     profile = _named(msgspec.structs.replace(asked, identity=info.subject), args.name)
-    _keep(ctx, profile, token)
-    profiles.add_profile(profiles.users_file(), profile, current=True)
+    _save_token(ctx, profile, token)
+    profiles.add_profile(profiles.user_profiles_path(), profile, current=True)
     value = {**msgspec.to_builtins(profile), "workspaceName": info.name}
     lines = (
         f"You are {profile.identity} in {info.name} at {profile.place}.",
@@ -57,9 +57,9 @@ async def _login(ctx: Context) -> int:
     return ExitCode.DONE
 
 
-async def _asked_for(profile: Profile, token: str) -> WorkspaceInfo:
+async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
     """Whom the server takes the token's bearer for."""
-    client = server_client(profile, token, patience=PATIENCE)
+    client = connect_to_server(profile, token, patience=TIMEOUT)
     try:
         return await client.workspace()
     finally:
@@ -67,17 +67,17 @@ async def _asked_for(profile: Profile, token: str) -> WorkspaceInfo:
 
 
 def _named(profile: Profile, name: str | None) -> Profile:
-    file = profiles.read_profiles(profiles.users_file())
+    file = profiles.read_profiles(profiles.user_profiles_path())
     wanted = urlsplit(profile.server).hostname or ""
     same = (profile.server, profile.tenant, profile.identity)
     free = file.free_name(wanted, lambda taken: (taken.server, taken.tenant, taken.identity) == same)
     return msgspec.structs.replace(profile, name=name or free)
 
 
-def _keep(ctx: Context, profile: Profile, token: str) -> None:
+def _save_token(ctx: Context, profile: Profile, token: str) -> None:
     """A token of the environment is there anyway: where it cannot be kept, that is no failure."""
     try:
-        server_tokens.keep_token(profile, token, os.environ, ask_passphrase if at_terminal() else None)
+        server_tokens.save_token(profile, token, os.environ, ask_passphrase if is_interactive() else None)
     except KeyStoreLockedError as error:
         if not os.environ.get(server_tokens.TOKEN_VARIABLE):
             raise
@@ -86,7 +86,7 @@ def _keep(ctx: Context, profile: Profile, token: str) -> None:
 
 def _token(server: str) -> str:
     """Never from the command line, where others could read it."""
-    token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _said(server)
+    token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _prompt(server)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(
             "What was given is no token.",
@@ -95,24 +95,24 @@ def _token(server: str) -> str:
     return token
 
 
-def _said(server: str) -> str:
+def _prompt(server: str) -> str:
     if sys.stdin.isatty():
-        return ask_passphrase(f"Token for {safe_text(server)}: ").strip()
+        return ask_passphrase(f"Token for {escape_text(server)}: ").strip()
     try:
         return sys.stdin.readline(_LONGEST_TOKEN).strip()
     except UnicodeDecodeError:
-        raise InputError("What was piped in is no text.", "Pipe the token in, and nothing else.") from None
+        raise InvalidInputError("What was piped in is no text.", "Pipe the token in, and nothing else.") from None
 
 
 def _logout(ctx: Context) -> int:
-    file = profiles.read_profiles(profiles.users_file())
+    file = profiles.read_profiles(profiles.user_profiles_path())
     name = ctx.args.name or getattr(ctx.args, "profile", None) or file.current
     profile = file.named(name)
     if profile is None or not profile.server:
         raise NotFoundError(
-            f"There is no profile {safe_text(name)!r} of a server.", "`sealyard profile list` names them."
+            f"There is no profile {escape_text(name)!r} of a server.", "`sealyard profile list` names them."
         )
-    server_tokens.forget_token(profile, os.environ, ask_passphrase if at_terminal() else None)
-    profiles.write_profiles(profiles.users_file(), file.without(profile))
+    server_tokens.delete_token(profile, os.environ, ask_passphrase if is_interactive() else None)
+    profiles.write_profiles(profiles.user_profiles_path(), file.without(profile))
     ctx.out.result(profile, (f"The token for {profile.place} is forgotten, and the profile {profile.name}.",))
     return ExitCode.DONE

@@ -15,8 +15,8 @@ from typing import Any
 from sealyard.cli import front
 from sealyard.cli.arguments import require_text
 from sealyard.cli.context import Context
-from sealyard.cli.exit_codes import ExitCode, code_of_error
-from sealyard.cli.output import Output, harmless
+from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
+from sealyard.cli.output import Output, escape_unencodable
 from sealyard.client.log import redact
 from sealyard.model.errors import SealyardError, UsageError
 
@@ -25,14 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the answer is its exit code (:mod:`sealyard.cli.exit_codes`)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger().addHandler(logging.NullHandler())
-    harmless(sys.stdout)
-    harmless(sys.stderr)
+    escape_unencodable(sys.stdout)
+    escape_unencodable(sys.stderr)
     out = Output(as_json="--json" in arguments)
     try:
         code = _run(arguments, out)
         sys.stdout.flush()
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _detach_stdout()
         return ExitCode.PIPE_CLOSED
     return code
 
@@ -41,7 +41,7 @@ def _run(arguments: Sequence[str], out: Output) -> int:
     try:
         args = _parsed(arguments)
         require_text(args)
-        front.require_use(args)
+        front.reject_app_options(args)
         outcome = args.handler(Context(args, out))
         return _awaited(outcome) if isinstance(outcome, Coroutine) else int(outcome)
     except SystemExit as leaving:  # --help
@@ -51,11 +51,11 @@ def _run(arguments: Sequence[str], out: Output) -> int:
         return ExitCode.INTERRUPTED
     except SealyardError as error:
         out.error(error)
-        return code_of_error(error)
+        return exit_code_for_error(error)
     except BrokenPipeError:
         raise
     except Exception:
-        out.error(_unexpected())
+        out.error(_report_crash())
         return ExitCode.FAILED
 
 
@@ -80,7 +80,7 @@ def _awaited(work: Coroutine[Any, Any, int]) -> int:
     return asyncio.run(work)
 
 
-def _unexpected() -> SealyardError:
+def _report_crash() -> SealyardError:
     """A fault of ours: the details go to a file, a line to the person."""
     from platformdirs import user_log_path
 
@@ -97,7 +97,7 @@ def _append(path: Path, text: str) -> None:
         file.write(text + "\n")
 
 
-def _let_go_of_stdout() -> None:
+def _detach_stdout() -> None:
     """Whoever read us has left; the interpreter must not complain about it at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

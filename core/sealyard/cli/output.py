@@ -11,7 +11,7 @@ import msgspec
 
 from sealyard.cli.progress import ProgressLine
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_lines, safe_text
+from sealyard.model.safe_text import escape_multiline, escape_text
 
 
 class Output:
@@ -29,34 +29,34 @@ class Output:
             print(json.dumps(msgspec.to_builtins(value), indent=2))
             return
         for line in lines:
-            print(safe_text(line))
+            print(escape_text(line))
 
     def step(self, text: str) -> None:
         """A line of something that goes on, for people only."""
         self.progress.clear()
         if not self.as_json:
-            print(safe_text(text), flush=True)
+            print(escape_text(text), flush=True)
 
     def document(self, text: str) -> None:
         """A piece of a text with a format of its own: as it is for a file or a pipe, harmless on a terminal."""
         self.progress.clear()
-        sys.stdout.write(safe_lines(text) if sys.stdout.isatty() else text)
+        sys.stdout.write(escape_multiline(text) if sys.stdout.isatty() else text)
 
     def note(self, text: str) -> None:
         """Something worth knowing beside the outcome."""
         self.progress.clear()
-        print(safe_text(text), file=sys.stderr, flush=True)
+        print(escape_text(text), file=sys.stderr, flush=True)
 
     def error(self, error: SealyardError) -> None:
         self.progress.clear()
-        print(f"sealyard: {safe_text(error.message)}", file=sys.stderr)
+        print(f"sealyard: {escape_text(error.message)}", file=sys.stderr)
         if error.advice:
-            print(f"  {safe_text(error.advice)}", file=sys.stderr)
+            print(f"  {escape_text(error.advice)}", file=sys.stderr)
         if self.as_json:
             self.result({"error": error.to_value()}, ())
 
 
-def harmless(stream: TextIO) -> None:
+def escape_unencodable(stream: TextIO) -> None:
     """Characters that the terminal's encoding lacks are escaped rather than an error."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:

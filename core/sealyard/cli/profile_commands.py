@@ -12,13 +12,13 @@ import msgspec
 from sealyard.cli.arguments import Commands, command, folder, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import table
+from sealyard.cli.text import format_table
 from sealyard.client import profiles
 from sealyard.client.profiles import Profile, ProfileFile
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.workspace import Places
+from sealyard.model.safe_text import escape_text
+from sealyard.model.workspace import WorkspacePaths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -37,27 +37,27 @@ def add(commands: Commands) -> None:
 
 def _list(ctx: Context) -> int:
     place = _workspace(ctx)
-    current = profiles.read_profiles(profiles.users_file()).current
+    current = profiles.read_profiles(profiles.user_profiles_path()).current
     shown = [
         {**msgspec.to_builtins(each), "current": each.name == current, "inWorkspace": False}
-        for each in profiles.read_profiles(profiles.users_file()).profiles
+        for each in profiles.read_profiles(profiles.user_profiles_path()).profiles
     ]
     if place is not None:
-        own = profiles.own_profiles(place)
+        own = profiles.workspace_profiles(place)
         shown += [
             {**msgspec.to_builtins(each), "current": each.name == own.current, "inWorkspace": True}
             for each in own.profiles
         ]
-    rows = [("*" if each["current"] else "", each["name"], each["identity"], _place(each)) for each in shown]
-    ctx.out.result(shown, table(("", "NAME", "IDENTITY", "WORKSPACE OR SERVER"), rows, "There are no profiles."))
+    rows = [("*" if each["current"] else "", each["name"], each["identity"], _location(each)) for each in shown]
+    ctx.out.result(shown, format_table(("", "NAME", "IDENTITY", "WORKSPACE OR SERVER"), rows, "There are no profiles."))
     return ExitCode.DONE
 
 
-def _place(shown: dict[str, Any]) -> str:
+def _location(shown: dict[str, Any]) -> str:
     return msgspec.convert(shown, Profile).place
 
 
-def require_name(name: str) -> None:
+def validate_name(name: str) -> None:
     """Raises :class:`UsageError` for what no profile can be called."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a profile.", "Take letters, digits, '.', '_' and '-'.")
@@ -65,7 +65,7 @@ def require_name(name: str) -> None:
 
 def _add(ctx: Context) -> int:
     args = ctx.args
-    require_name(args.name)
+    validate_name(args.name)
     place = _workspace(ctx) or ctx.folder
     profiles.require_workspace(place)
     profile = Profile(
@@ -74,7 +74,9 @@ def _add(ctx: Context) -> int:
         workspace="" if args.in_workspace else str(place),
         downloads=str(args.downloads.absolute()) if args.downloads else "",
     )
-    profiles.add_profile(Places(place).profiles if args.in_workspace else profiles.users_file(), profile)
+    profiles.add_profile(
+        WorkspacePaths(place).profiles if args.in_workspace else profiles.user_profiles_path(), profile
+    )
     said = f"{profile.name}: {profile.identity} in {place}"
     ctx.out.result(msgspec.structs.replace(profile, workspace=str(place)), (said,))
     return ExitCode.DONE
@@ -83,17 +85,17 @@ def _add(ctx: Context) -> int:
 def _use(ctx: Context) -> int:
     """Of a person's own profiles; with --workspace of that workspace's, if it has one of the name."""
     place = getattr(ctx.args, "workspace", None)
-    path = profiles.users_file()
-    if place is not None and profiles.own_profiles(place.absolute()).named(ctx.args.name):
-        path = Places(place).profiles
+    path = profiles.user_profiles_path()
+    if place is not None and profiles.workspace_profiles(place.absolute()).named(ctx.args.name):
+        path = WorkspacePaths(place).profiles
     file = profiles.read_profiles(path)
     found = file.named(ctx.args.name)
     if found is None:
-        raise NotFoundError(f"There is no profile {safe_text(ctx.args.name)}.", "`sealyard profile list` names them.")
+        raise NotFoundError(f"There is no profile {escape_text(ctx.args.name)}.", "`sealyard profile list` names them.")
     profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=found.name))
     ctx.out.result(found, (f"From now on you are {found.identity} in {found.place or place}.",))
     return ExitCode.DONE
 
 
 def _workspace(ctx: Context) -> Path | None:
-    return profiles.chosen_workspace(getattr(ctx.args, "workspace", None), os.environ)
+    return profiles.selected_workspace(getattr(ctx.args, "workspace", None), os.environ)

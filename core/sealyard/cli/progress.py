@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import duration_text, size_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_duration, format_size
 
 
 class ProgressLine:
@@ -55,11 +55,11 @@ class ProgressLine:
         """``rate`` in bytes a second."""
         if not self.live:
             return
-        parts = [f"{safe_text(label, 40)}: {size_text(done)} of {size_text(total)}"]
+        parts = [f"{escape_text(label, 40)}: {format_size(done)} of {format_size(total)}"]
         if rate:
-            parts.append(f"{size_text(int(rate))}/s")
+            parts.append(f"{format_size(int(rate))}/s")
         if seconds_left is not None:
-            parts.append(f"{duration_text(max(1, round(seconds_left)))} left")
+            parts.append(f"{format_duration(max(1, round(seconds_left)))} left")
         self._write(", ".join(parts))
 
     def _write(self, text: str) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from sealyard.cli import fetching
 from sealyard.cli.arguments import Commands, command, task_id
 from sealyard.cli.context import Context
-from sealyard.cli.exit_codes import ExitCode, code_of_error
-from sealyard.cli.task_view import task_lines
-from sealyard.model.errors import SealyardError, UsageError, error_from
+from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
+from sealyard.cli.task_view import format_task
+from sealyard.model.errors import SealyardError, UsageError, error_from_info
 
 if TYPE_CHECKING:
-    from sealyard.client.downloads import DownloadEvent, Downloads, Outcome
+    from sealyard.client.downloads import Downloader, DownloadEvent, DownloadResult
     from sealyard.client.protocol import Client
 
 
@@ -31,16 +31,16 @@ async def _download(ctx: Context) -> int:
     if bool(args.ids) == args.all:
         raise UsageError("Name tasks, or say --all.", "sealyard tasks --status DONE --mine")
     async with ctx.writer("download") as client:
-        downloads = await fetching.downloads_into(ctx, client, args.out or ctx.downloads)
-        outcomes = await _all(ctx, downloads) if args.all else await _named(ctx, client, downloads)
-    errors = [error_from(each.error) for each in outcomes if each.error is not None]
+        downloads = await fetching.make_downloader(ctx, client, args.out or ctx.downloads)
+        outcomes = await _all(ctx, downloads) if args.all else await _download_ids(ctx, client, downloads)
+    errors = [error_from_info(each.error) for each in outcomes if each.error is not None]
     if len(args.ids) == 1 and errors:
         raise errors[0]
     ctx.out.result(outcomes, _lines(outcomes))
-    return code_of_error(errors[0]) if errors else ExitCode.DONE
+    return exit_code_for_error(errors[0]) if errors else ExitCode.DONE
 
 
-async def _all(ctx: Context, downloads: Downloads) -> tuple[Outcome, ...]:
+async def _all(ctx: Context, downloads: Downloader) -> tuple[DownloadResult, ...]:
     from sealyard.client.downloads import DownloadProgress
 
     def show(event: DownloadEvent) -> None:
@@ -50,25 +50,25 @@ async def _all(ctx: Context, downloads: Downloads) -> tuple[Outcome, ...]:
     return await downloads.fetch_all(show)
 
 
-async def _named(ctx: Context, client: Client, downloads: Downloads) -> tuple[Outcome, ...]:
-    from sealyard.client.downloads import Outcome
+async def _download_ids(ctx: Context, client: Client, downloads: Downloader) -> tuple[DownloadResult, ...]:
+    from sealyard.client.downloads import DownloadResult
 
     outcomes = []
     for each in ctx.args.ids:
         try:
             task = await client.task(each)
             found = await downloads.fetch(task.id, progress=ctx.out.progress.of(task.name))
-            outcomes.append(Outcome(task_id=task.id, name=task.name, downloaded=found))
+            outcomes.append(DownloadResult(task_id=task.id, name=task.name, downloaded=found))
         except SealyardError as error:
-            outcomes.append(Outcome(task_id=each, name="", error=error.to_value()))
+            outcomes.append(DownloadResult(task_id=each, name="", error=error.to_value()))
     return tuple(outcomes)
 
 
-def _lines(outcomes: Iterable[Outcome]) -> list[str]:
+def _lines(outcomes: Iterable[DownloadResult]) -> list[str]:
     lines = []
     for each in outcomes:
         if each.downloaded is not None:
-            lines.append(f"{each.task_id}  {fetching.downloaded_text(each.downloaded)}")
+            lines.append(f"{each.task_id}  {fetching.format_download(each.downloaded)}")
             lines += [f"  warning: {warning}" for warning in each.downloaded.warnings]
         if each.error is not None:
             lines.append(f"{each.task_id}  {each.error.message} {each.error.advice}".rstrip())
@@ -78,5 +78,5 @@ def _lines(outcomes: Iterable[Outcome]) -> list[str]:
 async def _renew(ctx: Context) -> int:
     async with ctx.writer("renew") as client:
         task = await client.renew(ctx.args.id)
-    ctx.out.result(task, task_lines(task))
+    ctx.out.result(task, format_task(task))
     return ExitCode.DONE

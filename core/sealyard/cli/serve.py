@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sealyard.cli.arguments import Commands, command, duration
-from sealyard.cli.context import Context, ask_passphrase, at_terminal
+from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.client.profiles import chosen_workspace
-from sealyard.client.workspaces import passphrase_for, workspace_file
-from sealyard.model.access import SYSTEM
+from sealyard.client.profiles import selected_workspace
+from sealyard.client.workspaces import load_workspace_metadata, passphrase_for
+from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
@@ -65,22 +65,22 @@ async def _serve(ctx: Context) -> int:
     import asyncio
     import importlib
 
-    from sealyard.cli.signals import has_terminal, stopping
+    from sealyard.cli.signals import has_terminal, stop_event
 
     settings = _settings(ctx)
     tenants = _tenants(ctx, settings)
     # A terminal that hangs up is gone; without one it is how a service is told to look at its files again.
     may_hang_up = has_terminal()
-    stop = stopping(hang_up=may_hang_up)
+    stop = stop_event(hang_up=may_hang_up)
     # The first workers unlock their keys while the server is loaded: each takes a second.
     loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.service"))
-    engines = await _opened(tenants)
+    engines = await _open_engines(tenants)
     await loading
-    from sealyard.server.logs import log_to_stderr
-    from sealyard.server.service import Service
+    from sealyard.server.logs import configure_logging
+    from sealyard.server.service import Server
 
-    log_to_stderr(settings.log)
-    service = await Service.open(settings, engines)
+    configure_logging(settings.log)
+    service = await Server.open(settings, engines)
     if not may_hang_up:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.renew_certificate)
     address_file = ctx.args.address_file
@@ -109,7 +109,8 @@ def _write_address(path: Path, address: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"The address file {safe_text(str(path))} cannot be written: {safe_text(error.strerror or str(error))}.",
+            f"The address file {escape_text(str(path))} cannot be written:"
+            f" {escape_text(error.strerror or str(error))}.",
             "Choose another file (--address-file).",
         ) from error
 
@@ -121,14 +122,14 @@ def _remove_address(path: Path, address: str) -> None:
             path.unlink()
 
 
-async def _opened(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EmbeddedClient]:
+async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EmbeddedClient]:
     """By tenant. Where one stays closed, none is left open."""
     from sealyard.client.embedded import EmbeddedClient
 
     engines: dict[str, EmbeddedClient] = {}
     try:
         for name, (folder, passphrase) in tenants.items():
-            engines[name] = await EmbeddedClient.open(folder, SYSTEM, purpose="serve", passphrase=passphrase)
+            engines[name] = await EmbeddedClient.open(folder, SYSTEM_SUBJECT, purpose="serve", passphrase=passphrase)
     except BaseException:
         for each in engines.values():
             await each.close()
@@ -137,19 +138,19 @@ async def _opened(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, E
 
 
 def _example(ctx: Context) -> int:
-    from sealyard.client.settings_example import as_toml
+    from sealyard.client.settings_example import render_toml
     from sealyard.server.settings import ServerSettings
 
-    ctx.out.document(as_toml(ServerSettings(), _EXAMPLE_HEAD))
+    ctx.out.document(render_toml(ServerSettings(), _EXAMPLE_HEAD))
     return ExitCode.DONE
 
 
 def _settings(ctx: Context) -> ServerSettings:
     """The file's, under those of the options."""
-    from sealyard.server.settings import ServerSettings, read_server_settings
+    from sealyard.server.settings import ServerSettings, load_server_settings
 
     args = ctx.args
-    settings = read_server_settings(args.config) if args.config else ServerSettings()
+    settings = load_server_settings(args.config) if args.config else ServerSettings()
     given = {
         "listen": args.listen,
         "tls_certificate": args.tls_certificate,
@@ -159,12 +160,12 @@ def _settings(ctx: Context) -> ServerSettings:
         "socket_group": args.socket_group,
         "log": args.log,
         "stop_seconds": args.stop_within,
-        "tenants": _named(args.tenant) if args.tenant else None,
+        "tenants": _parse_tenants(args.tenant) if args.tenant else None,
     }
     return msgspec.structs.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
-def _named(pairs: list[str]) -> dict[str, str]:
+def _parse_tenants(pairs: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in pairs:
         name, equals, folder = each.partition("=")
@@ -181,16 +182,18 @@ def _tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, st
     named = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
     if not named:
         folder = _folder(ctx)
-        named = {workspace_file(folder).name: folder}
+        named = {load_workspace_metadata(folder).name: folder}
     return {name: (folder, _passphrase(name, folder)) for name, folder in named.items()}
 
 
 def _passphrase(tenant: str, folder: Path) -> str | None:
-    ask = partial(ask_passphrase, f"Passphrase of {safe_text(tenant, 60)}'s key store: ") if at_terminal() else None
+    ask = (
+        partial(ask_passphrase, f"Passphrase of {escape_text(tenant, 60)}'s key store: ") if is_interactive() else None
+    )
     return passphrase_for(folder, os.environ, ask, tenant=tenant)
 
 
 def _folder(ctx: Context) -> Path:
     """The workspace that is named, else that of the profile: who one is in it does not matter to who serves it."""
-    place = chosen_workspace(getattr(ctx.args, "workspace", None), os.environ)
+    place = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
     return place if place is not None and not getattr(ctx.args, "profile", None) else ctx.folder

@@ -7,7 +7,7 @@ import os
 import signal
 
 
-def stopping(*, hang_up: bool = True) -> asyncio.Event:
+def stop_event(*, hang_up: bool = True) -> asyncio.Event:
     """Set by SIGINT or SIGTERM, which from now on do nothing else.
 
     By SIGHUP too, unless ``hang_up`` is False, or it was to be ignored from the start (``nohup``).

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sealyard.cli import fetching, waiting
-from sealyard.cli.arguments import Commands, command, one_of, seconds, task_id
+from sealyard.cli.arguments import Commands, choice, command, seconds, task_id
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.task_view import decidable_lines, readable, task_table
-from sealyard.model.errors import InputError, UsageError
+from sealyard.cli.task_view import format_review, format_tasks, printable
+from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 
 if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
-LONGEST_MESSAGE = 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
 _PAGE = 500
 
 
@@ -54,8 +54,8 @@ def add(commands: Commands) -> None:
     _common(signing)
 
     listing = command(commands, "tasks", _tasks, "Lists tasks, newest first.")
-    listing.add_argument("--status", metavar="STATUS", type=one_of(TaskStatus))
-    listing.add_argument("--kind", metavar="KIND", type=one_of(TaskKind))
+    listing.add_argument("--status", metavar="STATUS", type=choice(TaskStatus))
+    listing.add_argument("--kind", metavar="KIND", type=choice(TaskKind))
     listing.add_argument("--device", metavar="D")
     listing.add_argument("--mine", action="store_true", help="that I asked for")
     listing.add_argument("--waiting", action="store_true", help="that wait for my decision")
@@ -85,21 +85,21 @@ async def _package(ctx: Context) -> int:
             "Give one --sha256 for each --firmware, in the same order.",
         )
     async with ctx.writer("package") as client:
-        task = await _ask_for_package(ctx, client)
+        task = await _create_package(ctx, client)
         await ctx.settle(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await fetching.fetch(ctx, client, task, args.out)
-            return waiting.ended(ctx, task)
+            await fetching.download(ctx, client, task, args.out)
+            return waiting.report_result(ctx, task)
     if args.wait and not task.status.ended:
         ctx.out.note(f"Task {task.id} is {task.status}; approvers see it with: sealyard show {task.id}")
-        return await waiting.follow(ctx, task.id)
+        return await waiting.wait_and_report(ctx, task.id)
     if args.out is not None and not task.status.ended:
         ctx.out.note(f"Not there yet. Later: sealyard download {task.id} --out DIR")
-    return waiting.ended(ctx, task)
+    return waiting.report_result(ctx, task)
 
 
-async def _ask_for_package(ctx: Context, client: Client) -> Task:
+async def _create_package(ctx: Context, client: Client) -> Task:
     args = ctx.args
     digests: Sequence[str | None] = args.sha256 or [None] * len(args.firmware)
     wanted = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
@@ -142,8 +142,8 @@ async def _encrypt(ctx: Context) -> int:
             await ctx.settle(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await fetching.fetch(ctx, client, task, args.out)
-    return waiting.ended(ctx, task)
+            await fetching.download(ctx, client, task, args.out)
+    return waiting.report_result(ctx, task)
 
 
 async def _sign(ctx: Context) -> int:
@@ -162,7 +162,7 @@ async def _sign(ctx: Context) -> int:
         task = await client.create_signing(request)
         await ctx.settle(client, task.id)
         task = await client.task(task.id)
-    return waiting.ended(ctx, task)
+    return waiting.report_result(ctx, task)
 
 
 async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
@@ -175,10 +175,10 @@ def _message(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             # One byte more than is signed: what is too long is refused, never cut.
-            return file.read(LONGEST_MESSAGE + 1)
+            return file.read(MAX_MESSAGE_BYTES + 1)
     except OSError as error:
-        raise InputError(
-            f"{safe_text(str(path))} cannot be read: {error.strerror}.", "Name a readable file."
+        raise InvalidInputError(
+            f"{escape_text(str(path))} cannot be read: {error.strerror}.", "Name a readable file."
         ) from error
 
 
@@ -212,7 +212,7 @@ async def _tasks(ctx: Context) -> int:
             found += page.tasks
             if (after := page.next) is None:
                 break
-    ctx.out.result(found, task_table(found))
+    ctx.out.result(found, format_tasks(found))
     if after is not None:
         ctx.out.note(f"There are more than these {len(found)}: --limit")
     return ExitCode.DONE
@@ -225,9 +225,9 @@ async def _show(ctx: Context) -> int:
         **msgspec.to_builtins(seen.task),
         "configuration": msgspec.to_builtins(seen.configuration),
         "hindrance": seen.hindrance,
-        "metadataBeginnings": [{"name": name, "beginning": readable(beginning)} for name, beginning in seen.metadata],
+        "metadataBeginnings": [{"name": name, "beginning": printable(beginning)} for name, beginning in seen.metadata],
         "previous": msgspec.to_builtins(seen.previous),
         "newerVersion": seen.newer_version,
     }
-    ctx.out.result(value, decidable_lines(seen))
+    ctx.out.result(value, format_review(seen))
     return ExitCode.DONE

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
-WIDEST_CELL = 60
+MAX_CELL_WIDTH = 60
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
+def format_table(heads: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
     """Lines with columns as wide as they need to be; ``empty`` is said where there are no rows."""
-    cells = [[safe_text(str(cell), WIDEST_CELL) for cell in row] for row in rows]
+    cells = [[escape_text(str(cell), MAX_CELL_WIDTH) for cell in row] for row in rows]
     if not cells:
         yield empty
         return
@@ -20,7 +20,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], empty: str) ->
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
+def format_fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
     """Lines of a name and what it is; what is empty is left out."""
     shown = [(name, str(value)) for name, value in pairs if value not in ("", None, ())]
     width = max((len(name) for name, _ in shown), default=0)

@@ -9,9 +9,9 @@ import msgspec
 from sealyard.cli import fetching
 from sealyard.cli.arguments import Commands, command, seconds, task_id
 from sealyard.cli.context import Context
-from sealyard.cli.exit_codes import code_of_error, code_of_task
-from sealyard.cli.task_view import task_lines
-from sealyard.model.errors import StillWaitingError
+from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
+from sealyard.cli.task_view import format_task
+from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.tasks import Task, TaskStatus
 
 
@@ -23,10 +23,10 @@ def add(commands: Commands) -> None:
 
 
 async def _wait(ctx: Context) -> int:
-    return await follow(ctx, ctx.args.id)
+    return await wait_and_report(ctx, ctx.args.id)
 
 
-async def follow(ctx: Context, task_id: str) -> int:
+async def wait_and_report(ctx: Context, task_id: str) -> int:
     """Goes by ``--timeout`` and ``--out``."""
     import asyncio
 
@@ -35,22 +35,22 @@ async def follow(ctx: Context, task_id: str) -> int:
     async with ctx.reader() as client:
         try:
             task = await client.wait(task_id, within=ctx.args.timeout)
-        except StillWaitingError as error:
+        except WaitTimeoutError as error:
             return _still_waiting(ctx, await client.task(task_id), error)
     if ctx.args.out is not None and task.status is TaskStatus.DONE:
-        async with fetching.writer_when_free(ctx, until) as writer:
-            await fetching.fetch(ctx, writer, task, ctx.args.out)
-    return ended(ctx, task)
+        async with fetching.wait_for_writer(ctx, until) as writer:
+            await fetching.download(ctx, writer, task, ctx.args.out)
+    return report_result(ctx, task)
 
 
-def ended(ctx: Context, task: Task) -> int:
-    ctx.out.result(task, task_lines(task))
-    return code_of_task(task)
+def report_result(ctx: Context, task: Task) -> int:
+    ctx.out.result(task, format_task(task))
+    return exit_code_for_task(task)
 
 
-def _still_waiting(ctx: Context, task: Task, error: StillWaitingError) -> int:
+def _still_waiting(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
     """The task as it stands is the outcome, for its id is what one needs to go on; the error is in it."""
     value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_value())}
     ctx.out.note(str(error))
-    ctx.out.result(value, task_lines(task))
-    return code_of_error(error)
+    ctx.out.result(value, format_task(task))
+    return exit_code_for_error(error)

@@ -24,29 +24,29 @@ def add(commands: Commands) -> None:
 async def _watch(ctx: Context) -> int:
     import asyncio
 
-    from sealyard.cli.signals import stopping
-    from sealyard.client.download_state import DownloadState, state_file
-    from sealyard.client.watching import Rule, WatchFolder, watch_state_file
+    from sealyard.cli.signals import stop_event
+    from sealyard.client.download_state import DownloadHistory, default_history_path
+    from sealyard.client.watching import DropAction, FolderWatcher, watch_state_file
 
     seen: list[WatchEvent] = []
 
     def tell(event: WatchEvent) -> None:
         if ctx.out.as_json:
             seen.append(event)
-        ctx.out.step(_words(event))
+        ctx.out.step(_format_event(event))
 
-    stop = stopping()
+    stop = stop_event()
     async with ctx.writer("watch", finish=False) as client:
         info = await client.workspace()
-        folder = WatchFolder(
+        folder = FolderWatcher(
             client,
             ctx.args.folder,
             ctx.args.device,
             tell,
             state=watch_state_file(info.id, info.subject, ctx.args.folder),
             downloads=ctx.downloads,
-            downloaded=DownloadState(state_file(info.id, info.subject)),
-            rule=Rule.SUBMIT if ctx.args.submit else Rule.OFFER,
+            downloaded=DownloadHistory(default_history_path(info.id, info.subject)),
+            rule=DropAction.SUBMIT if ctx.args.submit else DropAction.OFFER,
         )
         ctx.out.step(f"Watching {ctx.args.folder} for {ctx.args.device}; Ctrl-C ends it.")
         watching = asyncio.create_task(folder.run())
@@ -61,14 +61,14 @@ async def _watch(ctx: Context) -> int:
     return ExitCode.DONE
 
 
-def _words(event: WatchEvent) -> str:
-    from sealyard.client.watching import Offer, Postponed, Refused
+def _format_event(event: WatchEvent) -> str:
+    from sealyard.client.watching import DropDeferred, DropRejected, PackageProposal
 
-    if isinstance(event, Offer):
+    if isinstance(event, PackageProposal):
         return f"{event.name} could be packed: {_command(event.device, event.firmware, event.metadata)}"
-    if isinstance(event, Refused):
+    if isinstance(event, DropRejected):
         return f"{event.name}: {event.error.message} {event.error.advice}"
-    if isinstance(event, Postponed):
+    if isinstance(event, DropDeferred):
         return f"{event.name}: {event.error.message} It is tried again in {event.retry_in:.0f} s."
     return f"{event.offer.name} is task {event.task.id}, {event.task.status}"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sealyard.cli.arguments import Commands, command, group, one_of
+from sealyard.cli.arguments import Commands, choice, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import table
-from sealyard.model.webhooks import HookEvent, WebhookRequest
-from sealyard.model.wording import time_text
+from sealyard.cli.text import format_table
+from sealyard.model.webhooks import WebhookEvent, WebhookRequest
+from sealyard.model.wording import format_time
 
 
 def add(commands: Commands) -> None:
@@ -18,15 +18,15 @@ def add(commands: Commands) -> None:
         "--event",
         dest="events",
         metavar="EVENT",
-        type=one_of(HookEvent),
+        type=choice(WebhookEvent),
         action="append",
         default=[],
-        help="only of this, may be given again: " + ", ".join(HookEvent),
+        help="only of this, may be given again: " + ", ".join(WebhookEvent),
     )
     command(family, "list", _list, "Lists them, and how they are doing.")
     removing = command(family, "remove", _remove, "Removes one, with all it was still to be told.")
     removing.add_argument("id", metavar="ID")
-    dead = command(family, "dead", _dead, "Lists what was given up.")
+    dead = command(family, "dead", _dead_letters, "Lists what was given up.")
     dead.add_argument("id", metavar="ID", nargs="?", help="of this webhook only")
     again = command(family, "redeliver", _redeliver, "Takes up again what was given up.")
     again.add_argument("letter", metavar="LETTER", help="its id: sealyard webhook dead")
@@ -49,7 +49,7 @@ async def _list(ctx: Context) -> int:
         (each.id, each.url, ", ".join(each.events) or "all", each.waiting, each.dead_letters, each.failing)
         for each in webhooks
     ]
-    ctx.out.result(webhooks, table(heads, rows, "There are no webhooks."))
+    ctx.out.result(webhooks, format_table(heads, rows, "There are no webhooks."))
     return ExitCode.DONE
 
 
@@ -60,15 +60,16 @@ async def _remove(ctx: Context) -> int:
     return ExitCode.DONE
 
 
-async def _dead(ctx: Context) -> int:
+async def _dead_letters(ctx: Context) -> int:
     async with ctx.reader() as client:
         ids = [ctx.args.id] if ctx.args.id else [each.id for each in await client.webhooks()]
         letters = [letter for each in ids for letter in await client.dead_letters(each)]
     heads = ("LETTER", "EVENT", "TASK", "TRIES", "GIVEN UP", "ERROR")
     rows = [
-        (each.id, each.event, each.task_id, each.attempts, time_text(each.given_up_at), each.error) for each in letters
+        (each.id, each.event, each.task_id, each.attempts, format_time(each.given_up_at), each.error)
+        for each in letters
     ]
-    ctx.out.result(letters, table(heads, rows, "Nothing was given up."))
+    ctx.out.result(letters, format_table(heads, rows, "Nothing was given up."))
     return ExitCode.DONE
 
 

@@ -8,14 +8,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sealyard.cli import front
-from sealyard.cli.arguments import Commands, command, one_of
-from sealyard.cli.context import Context, ask_passphrase, at_terminal
+from sealyard.cli.arguments import Commands, choice, command
+from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import fields
+from sealyard.cli.text import format_fields
 from sealyard.client import profiles, workspaces
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import SealyardError, UsageError
-from sealyard.model.wording import time_text
+from sealyard.model.wording import format_time
 from sealyard.model.workspace import KeyStore
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sealyard.model.events import TaskChanged
     from sealyard.model.tasks import TaskStatus
 
-GOODBYE_SECONDS = 2.0
+SHUTDOWN_TIMEOUT = 2.0
 """For what has happened and was not said yet, once it is to stop."""
 
 
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     init.add_argument(
         "--key-store",
         metavar="KIND",
-        type=one_of(KeyStore),
+        type=choice(KeyStore),
         help=f"where the master key lies: {', '.join(KeyStore)}; by default the keyring where there is one",
     )
 
@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
     )
     demo.add_argument("--headless", action="store_true", help="run the whole line here, step by step")
     demo.add_argument("--keep", action="store_true", help="leave the folder where it is")
-    front.add_options(demo)
+    front.add_app_options(demo)
 
     command(commands, "worker", _worker, "Runs a crypto worker on this machine; the engine starts its own.")
 
@@ -54,15 +54,18 @@ def add(commands: Commands) -> None:
 
 
 async def _init(ctx: Context) -> int:
-    folder = profiles.chosen_workspace(getattr(ctx.args, "workspace", None), os.environ) or workspaces.usual_place()
+    folder = (
+        profiles.selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
+        or workspaces.default_workspace_path()
+    )
     name = ctx.args.name or folder.name
-    administrator = parse_subject(ctx.args.administrator or workspaces.own_name())
-    key_store = ctx.args.key_store or workspaces.best_key_store()
+    administrator = parse_subject(ctx.args.administrator or workspaces.current_user_name())
+    key_store = ctx.args.key_store or workspaces.detect_key_store()
     passphrase = _new_passphrase() if key_store is KeyStore.PASSPHRASE else None
-    profile = await workspaces.found(
+    profile = await workspaces.create_workspace(
         folder, name=name, administrator=administrator, key_store=key_store, passphrase=passphrase
     )
-    lines = fields(
+    lines = format_fields(
         (
             ("workspace", f"{name} in {folder}"),
             ("administrator", administrator),
@@ -71,7 +74,7 @@ async def _init(ctx: Context) -> int:
         )
     )
     ctx.out.result(
-        {**_builtins(workspaces.workspace_file(folder)), "place": str(folder), "profile": profile.name}, lines
+        {**_builtins(workspaces.load_workspace_metadata(folder)), "place": str(folder), "profile": profile.name}, lines
     )
     return ExitCode.DONE
 
@@ -84,7 +87,7 @@ def _builtins(value: object) -> dict[str, object]:
 
 
 def _new_passphrase() -> str:
-    return workspaces.new_passphrase(os.environ, _ask_twice if at_terminal() else None)
+    return workspaces.new_passphrase(os.environ, _ask_twice if is_interactive() else None)
 
 
 def _ask_twice() -> str:
@@ -100,12 +103,12 @@ def _ask_twice() -> str:
 async def _run(ctx: Context) -> int:
     import asyncio
 
-    from sealyard.cli.signals import stopping
+    from sealyard.cli.signals import stop_event
 
     folder = ctx.folder
-    stop = stopping()
+    stop = stop_event()
     async with ctx.writer("run", finish=False) as client:
-        told = _Told(ctx, await client.cursor())
+        told = _TaskReporter(ctx, await client.cursor())
         ctx.out.step(f"Working in {folder} as {ctx.profile.identity}; Ctrl-C ends it.")
         telling = asyncio.create_task(told.follow(client))
         waiting = asyncio.create_task(stop.wait())
@@ -114,7 +117,7 @@ async def _run(ctx: Context) -> int:
         if telling.done():
             await telling
         with contextlib.suppress(TimeoutError, SealyardError):
-            async with asyncio.timeout(GOODBYE_SECONDS):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await told.reach(await client.cursor())
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
@@ -123,7 +126,7 @@ async def _run(ctx: Context) -> int:
     return ExitCode.DONE
 
 
-class _Told:
+class _TaskReporter:
     """Says what happens to tasks, line by line, and remembers how they ended."""
 
     def __init__(self, ctx: Context, cursor: int) -> None:
@@ -135,10 +138,10 @@ class _Told:
         self.ended: dict[str, TaskStatus] = {}
 
     async def follow(self, client: Client) -> None:
-        from sealyard.model.events import TaskChanged, TaskProgress
+        from sealyard.model.events import TaskChanged, TaskProgressed
 
         async for event in client.events(self._cursor):
-            if isinstance(event, TaskProgress):
+            if isinstance(event, TaskProgressed):
                 progress = self._ctx.out.progress
                 progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.seconds_left)
                 continue
@@ -156,7 +159,7 @@ class _Told:
     def _say(self, event: TaskChanged) -> None:
         state = f", {event.result_state}" if event.result_state else ""
         words = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
-        self._ctx.out.step(f"{time_text(event.at)}  {words}")
+        self._ctx.out.step(f"{format_time(event.at)}  {words}")
         if event.status.ended:
             self.ended[event.task_id] = event.status
 

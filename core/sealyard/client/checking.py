@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from sealyard.model.algorithms import SigningAlgorithm
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.devices import DeviceConfig
 
-NamedSize = tuple[str, int]
+FileSize = tuple[str, int]
 """A file's name and its size in bytes."""
 
 
 def check_package(
-    configuration: DeviceConfiguration, firmware: tuple[NamedSize, ...], metadata: tuple[NamedSize, ...] = ()
+    configuration: DeviceConfig, firmware: tuple[FileSize, ...], metadata: tuple[FileSize, ...] = ()
 ) -> tuple[str, ...]:
     """What the configuration's format warns of, for a person to read; the first call loads the installed formats.
 
     Raises :class:`FormatLimitError` where the format cannot hold it, :class:`NotFoundError` for an unknown format.
     """
-    from sealyard.containers.format import PackageShape
-    from sealyard.containers.registry import container_format
+    from sealyard.containers.format import PackageLayout
+    from sealyard.containers.registry import get_format
     from sealyard.crypto.catalogue import SIGNATURES
 
-    shape = PackageShape(
+    shape = PackageLayout(
         encryption=configuration.encryption.algorithm,
         signing=configuration.signing.algorithm,
         # The engine knows the very key and judges it; how much fits does not hang on it.
@@ -28,17 +28,17 @@ def check_package(
         firmware=firmware,
         metadata=metadata,
     )
-    return container_format(configuration.format).check(shape)
+    return get_format(configuration.format).check(shape)
 
 
 def check_message(algorithm: SigningAlgorithm, size: int) -> None:
-    """Raises :class:`InputError` where no signing task takes a message of ``size`` bytes."""
+    """Raises :class:`InvalidInputError` where no signing task takes a message of ``size`` bytes."""
     from sealyard.crypto.catalogue import check_message_size
 
     check_message_size(algorithm, size)
 
 
-def signs_digests(algorithm: SigningAlgorithm) -> bool:
+def signs_digest(algorithm: SigningAlgorithm) -> bool:
     """Whether a signing task hands in a finished SHA-256 of 32 bytes instead of the message."""
     from sealyard.crypto.catalogue import SIGNATURES, SigningInput
 

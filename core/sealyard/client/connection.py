@@ -15,12 +15,12 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from sealyard.model.errors import ConnectionLostError, InputError, Reach
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.errors import DeliveryCertainty, InvalidInputError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 API = "/api/v1"
-KEPT_ALIVE_SECONDS = 4.0
+KEEPALIVE_SECONDS = 4.0
 """Shorter than servers keep an idle connection, so that they do not close one just as it is used again."""
 
 MOST_ANSWERED = 4096
@@ -30,7 +30,7 @@ MOST_ANSWERED = 4096
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-class Limits(Value, frozen=True, kw_only=True):
+class Timeouts(FrozenStruct, frozen=True, kw_only=True):
     """In seconds. ``connect``: until somebody listens. ``answer``: from the request to its answer.
 
     ``transfer``: between two pieces of a body, in either direction. ``waiting``: until one of at most ``connections``
@@ -44,7 +44,7 @@ class Limits(Value, frozen=True, kw_only=True):
     connections: int = 20
 
 
-class Place(SecretValue, frozen=True, kw_only=True):
+class Endpoint(SecretStruct, frozen=True, kw_only=True):
     """Which server, and what is said of who asks.
 
     ``url``: such as ``https://seal.example:8443``; with ``socket`` the Unix socket of that path is spoken to instead,
@@ -64,7 +64,7 @@ class Place(SecretValue, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return safe_text(self.called or self.socket or self.url)
+        return escape_text(self.called or self.socket or self.url)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Place(SecretValue, frozen=True, kw_only=True):
         return {"User-Agent": "sealyard", **{name: value for name, value in said.items() if value}}
 
 
-class Call(SecretValue, frozen=True, kw_only=True):
+class Request(SecretStruct, frozen=True, kw_only=True):
     """One request. ``path`` begins below :data:`API`; ``answerWithin`` (seconds) is for what takes its time."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("method", "path")
@@ -89,7 +89,7 @@ class Call(SecretValue, frozen=True, kw_only=True):
     answer_within: float | None = None
 
 
-class Answer(SecretValue, frozen=True, kw_only=True):
+class Response(SecretStruct, frozen=True, kw_only=True):
     """Whatever the ``status``; names of headers in lower case."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("status",)
@@ -99,7 +99,7 @@ class Answer(SecretValue, frozen=True, kw_only=True):
     body: bytes
 
 
-class Stream:
+class ResponseStream:
     """An answer whose body comes bit by bit."""
 
     def __init__(self, response: httpx.Response) -> None:
@@ -111,28 +111,28 @@ class Stream:
         """As they come, or gathered to ``size`` bytes."""
         return self._response.aiter_raw(size)
 
-    async def whole(self) -> Answer:
-        return Answer(status=self.status, headers=self.headers, body=await self._response.aread())
+    async def whole(self) -> Response:
+        return Response(status=self.status, headers=self.headers, body=await self._response.aread())
 
 
 class Connection:
-    """Connections to one place. Raises :class:`ConnectionLostError`, and judges no status."""
+    """Connections to one place. Raises :class:`ServerUnreachableError`, and judges no status."""
 
-    def __init__(self, place: Place, limits: Limits | None = None) -> None:
+    def __init__(self, place: Endpoint, limits: Timeouts | None = None) -> None:
         self.place = place
-        self._limits = limits or Limits()
+        self._limits = limits or Timeouts()
         # A connection works on the event loop that it was made on only.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: Request) -> Response:
         async with self._sent(call, call.answer_within or self._limits.answer) as response:
-            return await Stream(response).whole()
+            return await ResponseStream(response).whole()
 
     @contextlib.asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[Stream]:
+    async def stream(self, call: Request) -> AsyncIterator[ResponseStream]:
         """What breaks while the body is read is raised as what breaks before."""
         async with self._sent(call, self._limits.transfer) as response:
-            yield Stream(response)
+            yield ResponseStream(response)
 
     async def close(self) -> None:
         """Those of this event loop; those of others end with their loops."""
@@ -141,7 +141,7 @@ class Connection:
             await client.aclose()
 
     @contextlib.asynccontextmanager
-    async def _sent(self, call: Call, read: float) -> AsyncIterator[httpx.Response]:
+    async def _sent(self, call: Request, read: float) -> AsyncIterator[httpx.Response]:
         limits = self._limits
         timeout = httpx.Timeout(connect=limits.connect, read=read, write=limits.transfer, pool=limits.waiting)
         try:
@@ -155,7 +155,7 @@ class Connection:
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _lost(error, self.place) from error
+            raise _unreachable(error, self.place) from error
 
     def _client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -166,7 +166,7 @@ class Connection:
 
     def _made(self) -> httpx.AsyncClient:
         place, trust = self.place, _trust(self.place)
-        pool = httpx.Limits(max_connections=self._limits.connections, keepalive_expiry=KEPT_ALIVE_SECONDS)
+        pool = httpx.Limits(max_connections=self._limits.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
             base_url=f"{'http://localhost' if place.socket else place.url}{API}",
             headers=place.headers,
@@ -178,7 +178,7 @@ class Connection:
         )
 
 
-def _trust(place: Place) -> ssl.SSLContext:
+def _trust(place: Endpoint) -> ssl.SSLContext:
     """The system's authorities and the place's own; nobody where no TLS is spoken."""
     if place.socket or not place.url.startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -192,43 +192,45 @@ def _trust_too(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(
-            f"{safe_text(str(path))} is no file of certificates that can be read.", "Name one in PEM: --ca FILE."
+        raise InvalidInputError(
+            f"{escape_text(str(path))} is no file of certificates that can be read.", "Name one in PEM: --ca FILE."
         ) from error
 
 
-def _lost(error: Exception, place: Place) -> ConnectionLostError:
-    if isinstance(error, httpx.ConnectError) and _distrust(error):
-        return ConnectionLostError(
-            f"The certificate of {place.name} is not trusted ({safe_text(_distrust(error))}).",
+def _unreachable(error: Exception, place: Endpoint) -> ServerUnreachableError:
+    if isinstance(error, httpx.ConnectError) and _tls_failure(error):
+        return ServerUnreachableError(
+            f"The certificate of {place.name} is not trusted ({escape_text(_tls_failure(error))}).",
             "See that it is the right server; name the authority that vouches for it: sealyard login --ca FILE.",
-            reach=Reach.UNTRUSTED,
+            reach=DeliveryCertainty.UNTRUSTED,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
-        return ConnectionLostError(
+        return ServerUnreachableError(
             f"{place.name} does not answer{_reason(error)}.",
             "Whoever opens the workspace next lets others in again."
             if place.socket
             else "See that the server runs and that the network leads there.",
-            reach=Reach.NOBODY,
+            reach=DeliveryCertainty.NOBODY,
         )
     if isinstance(error, httpx.PoolTimeout):
-        return ConnectionLostError(f"Too much is asked of {place.name} at once.", "Try again.", reach=Reach.BUSY)
+        return ServerUnreachableError(
+            f"Too much is asked of {place.name} at once.", "Try again.", reach=DeliveryCertainty.BUSY
+        )
     if isinstance(error, httpx.TimeoutException):
-        return ConnectionLostError(
+        return ServerUnreachableError(
             f"{place.name} did not answer in time.",
             "The process that holds the workspace is busy, or hangs; the file `lock` beside the socket names it."
             if place.socket
             else "Try again.",
         )
-    return ConnectionLostError(f"The connection with {place.name} broke{_reason(error)}.", "Try again.")
+    return ServerUnreachableError(f"The connection with {place.name} broke{_reason(error)}.", "Try again.")
 
 
 def _reason(error: Exception) -> str:
-    return f" ({safe_text(str(error), 200)})" if str(error) else ""
+    return f" ({escape_text(str(error), 200)})" if str(error) else ""
 
 
-def _distrust(error: BaseException | None) -> str:
+def _tls_failure(error: BaseException | None) -> str:
     """What was wrong with the certificate; empty where it was not that."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -240,7 +242,7 @@ def _distrust(error: BaseException | None) -> str:
 # ---- to an address that was checked before
 
 
-class PinnedAnswer(Value, frozen=True, kw_only=True):
+class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
     """``retryAfter`` as it was sent (RFC 9110 §10.2.3), empty where it was not; ``body``: its first bytes, raw."""
 
     status: int
@@ -257,11 +259,11 @@ async def post_pinned(
     connect_seconds: float = 5.0,
     answer_seconds: float = 15.0,
     trust: ssl.SSLContext | None = None,
-) -> PinnedAnswer:
+) -> PinnedResponse:
     """POSTs to the very IP ``address``; ``url`` names host, certificate and path, and is not resolved again.
 
     Neither redirects nor proxies are followed. ``trust``: whom to believe certificates, the usual ones where
-    it is None. Raises :class:`ConnectionLostError`, which does not repeat the URL.
+    it is None. Raises :class:`ServerUnreachableError`, which does not repeat the URL.
     """
     timeout = httpx.Timeout(answer_seconds, connect=connect_seconds)
     client = httpx.AsyncClient(verify=trust or _usual_trust(), timeout=timeout, trust_env=False, follow_redirects=False)
@@ -271,10 +273,10 @@ async def post_pinned(
             response = await client.send(_pinned(client, url, address, headers, body), stream=True)
             start = await _beginning(response)
     except (TimeoutError, httpx.TimeoutException):
-        raise ConnectionLostError("It did not answer in time.") from None
+        raise ServerUnreachableError("It did not answer in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectionLostError(f"It cannot be reached ({safe_text(str(error), 200)}).") from None
-    return PinnedAnswer(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
+        raise ServerUnreachableError(f"It cannot be reached ({escape_text(str(error), 200)}).") from None
+    return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
 
 
 def _pinned(
@@ -300,22 +302,22 @@ async def _beginning(response: httpx.Response) -> bytes:
     return start[:MOST_ANSWERED]
 
 
-async def get_bytes(url: str, *, within: float = 5.0, most: int = 1024 * 1024) -> bytes:
+async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 1024) -> bytes:
     """The body of a document at ``url``, of at most ``most`` bytes, within so many seconds.
 
-    Redirects are not followed: they could lead out of TLS. Raises :class:`ConnectionLostError` for any other answer.
+    Redirects are not followed: they could lead out of TLS. Raises :class:`ServerUnreachableError` for any other answer.
     """
     try:
         async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
             if response.status_code != HTTPStatus.OK:
-                raise ConnectionLostError(f"{safe_text(url)} answers {response.status_code}.")
+                raise ServerUnreachableError(f"{escape_text(url)} answers {response.status_code}.")
             body = await _within(response, most)
     except (TimeoutError, httpx.TimeoutException):
-        raise ConnectionLostError(f"{safe_text(url)} did not answer in time.") from None
+        raise ServerUnreachableError(f"{escape_text(url)} did not answer in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectionLostError(f"{safe_text(url)} cannot be reached{_reason(error)}.") from None
+        raise ServerUnreachableError(f"{escape_text(url)} cannot be reached{_reason(error)}.") from None
     if body is None:
-        raise ConnectionLostError(f"{safe_text(url)} answers with more than {most} bytes.")
+        raise ServerUnreachableError(f"{escape_text(url)} answers with more than {most} bytes.")
     return body
 
 

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from sealyard.client.log import hide, log_to_file
+from sealyard.client.log import log_to_file, register_secret
 from sealyard.client.profiles import Profile, ProfileFile, write_profiles
-from sealyard.model.access import Action, ResourceType, type_resource
+from sealyard.model.access import Action, ResourceType, resource_type_uri
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import (
     DeviceRequest,
@@ -26,8 +26,8 @@ from sealyard.model.requests import (
     SigningRequest,
 )
 from sealyard.model.tasks import InputFile, Task, Verdict
-from sealyard.model.value import SecretValue
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.value import SecretStruct
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
@@ -40,11 +40,11 @@ GATEWAY = "demo-gateway"
 SENSOR = "demo-sensor"
 
 DAY = 24 * 3600
-PIECE = 96 * 1024
+SAMPLE_BYTES = 96 * 1024
 """Bytes of a firmware file of the demo."""
 
 
-class DemoPlace(SecretValue, frozen=True, kw_only=True):
+class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
     """Where the demo is: its workspace, the passphrase of its key store, and where its results go."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("folder", "downloads")
@@ -55,7 +55,7 @@ class DemoPlace(SecretValue, frozen=True, kw_only=True):
 
 
 @contextlib.contextmanager
-def throw_away(*, keep: bool = False) -> Iterator[Path]:
+def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
     """A folder that is gone afterwards, unless ``keep``."""
     root = Path(tempfile.mkdtemp(prefix="sealyard-demo-"))
     try:
@@ -65,15 +65,15 @@ def throw_away(*, keep: bool = False) -> Iterator[Path]:
             shutil.rmtree(root, ignore_errors=True)
 
 
-async def found_demo(root: Path) -> DemoPlace:
+async def create_demo(root: Path) -> DemoWorkspace:
     """A demo workspace in ``root``, under a random passphrase, with four people and one configuration."""
     from sealyard.client.embedded import EmbeddedClient
-    from sealyard.engine.founding import found_workspace
+    from sealyard.engine.founding import create_workspace
 
-    place = DemoPlace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
-    hide(place.passphrase)
-    places = Places(place.folder)
-    await found_workspace(
+    place = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
+    register_secret(place.passphrase)
+    places = WorkspacePaths(place.folder)
+    await create_workspace(
         places,
         name="demo",
         administrator=ADMINISTRATOR,
@@ -93,7 +93,7 @@ async def found_demo(root: Path) -> DemoPlace:
         await client.add_subject(DEVELOPER, "Dana Developer")
         await client.add_subject(OWNER, "Olga Owner")
         await client.add_subject(AUDITOR, "Aki Auditor")
-        await client.add_rule(AUDITOR, type_resource(ResourceType.AUDIT_LOG), Action.VIEW)
+        await client.add_rule(AUDITOR, resource_type_uri(ResourceType.AUDIT_LOG), Action.VIEW)
         await client.create_device(
             DeviceRequest(
                 name=GATEWAY,
@@ -109,12 +109,12 @@ async def found_demo(root: Path) -> DemoPlace:
     return place
 
 
-async def populated_demo(root: Path) -> DemoPlace:
+async def create_populated_demo(root: Path) -> DemoWorkspace:
     """A demo workspace with something to look at; nobody holds it afterwards."""
     from sealyard.client.embedded import EmbeddedClient
 
-    place = await found_demo(root)
-    log_to_file(Places(place.folder).engine_log)
+    place = await create_demo(root)
+    log_to_file(WorkspacePaths(place.folder).engine_log)
     client = await EmbeddedClient.open(place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase)
     try:
         await populate(client)
@@ -129,10 +129,10 @@ async def populate(client: EmbeddedClient) -> None:
     The sensor's links end after a second, so one result has expired soon; another one's retention is over then.
     """
     with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
-        await _Story(client, Path(folder)).tell()
+        await _DemoData(client, Path(folder)).tell()
 
 
-class _Story:
+class _DemoData:
     """What the people of the demo did before it is looked at."""
 
     def __init__(self, client: EmbeddedClient, folder: Path) -> None:
@@ -203,7 +203,7 @@ class _Story:
         from sealyard.storage.artifacts import FileArtifacts
 
         task = await self._package(GATEWAY, "gateway", "1.3.9")
-        artifacts = FileArtifacts(Places(Path((await self._developer.workspace()).place)).artifacts)
+        artifacts = FileArtifacts(WorkspacePaths(Path((await self._developer.workspace()).place)).artifacts)
         for each in task.inputs:
             await asyncio.to_thread(artifacts.drop_input, each.sha256)
         return await self._approved(task)
@@ -220,5 +220,5 @@ def _pieces() -> Iterator[bytes]:
     assert library is not None
     assert library.origin is not None
     with Path(library.origin).open("rb") as source:
-        while piece := source.read(PIECE):
+        while piece := source.read(SAMPLE_BYTES):
             yield piece

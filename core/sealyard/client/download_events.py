@@ -6,30 +6,30 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
-from sealyard.model.errors import ErrorValue
-from sealyard.model.value import Value
+from sealyard.model.errors import ErrorInfo
+from sealyard.model.value import FrozenStruct
 
 
-class Checked(StrEnum):
+class VerifiedBy(StrEnum):
     """How a download was judged: a container by its signature (and its digest), anything else by its digest."""
 
     SIGNATURE = "signature"
     DIGEST = "digest"
 
 
-class Downloaded(Value, frozen=True, kw_only=True):
+class DownloadedFile(FrozenStruct, frozen=True, kw_only=True):
     """A result in the download folder; ``size`` in bytes, ``sha256`` in hex. ``warnings`` are for a person."""
 
     task_id: str
     path: str
     size: int
     sha256: str
-    checked: Checked
+    checked: VerifiedBy
     at: datetime
     warnings: tuple[str, ...] = ()
 
 
-class DownloadProgress(Value, frozen=True, kw_only=True, tag=True):
+class DownloadProgress(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Bytes; at most ten times a second for each task, and once at the end."""
 
     task_id: str
@@ -38,7 +38,7 @@ class DownloadProgress(Value, frozen=True, kw_only=True, tag=True):
     bytes_total: int
 
 
-class Outcome(Value, frozen=True, kw_only=True, tag=True):
+class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """What came of fetching one task: either ``downloaded`` or ``error``.
 
     ``retryIn``: seconds until it is tried again by itself; None where it is not.
@@ -46,21 +46,21 @@ class Outcome(Value, frozen=True, kw_only=True, tag=True):
 
     task_id: str
     name: str
-    downloaded: Downloaded | None = None
-    error: ErrorValue | None = None
+    downloaded: DownloadedFile | None = None
+    error: ErrorInfo | None = None
     retry_in: float | None = None
 
 
-class Interrupted(Value, frozen=True, kw_only=True, tag=True):
+class DownloadsInterrupted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The connection to the engine broke; it is tried again in ``retryIn`` seconds.
 
     ``retryIn`` is None where nothing comes down by itself any more.
     """
 
-    error: ErrorValue
+    error: ErrorInfo
     retry_in: float | None
 
 
-DownloadEvent = DownloadProgress | Outcome | Interrupted
-OnDownload = Callable[[DownloadEvent], None]
+DownloadEvent = DownloadProgress | DownloadResult | DownloadsInterrupted
+DownloadCallback = Callable[[DownloadEvent], None]
 """Called on the loop that runs the download; must not block."""

@@ -7,36 +7,37 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.download_events import Downloaded
+from sealyard.client.download_events import DownloadedFile
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.model.tasks import Result, ResultState
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class _Told(Value, frozen=True, kw_only=True):
+class _ReportedLoss(FrozenStruct, frozen=True, kw_only=True):
     """A person was told that this link had ended, or that its artifact is gone."""
 
     state: ResultState
     expires_at: datetime | None
 
 
-class _Marks(Value, frozen=True, kw_only=True):
+class _HistoryFile(FrozenStruct, frozen=True, kw_only=True):
     """By task id."""
 
-    downloaded: dict[str, Downloaded] = msgspec.field(default_factory=dict)
-    told: dict[str, _Told] = msgspec.field(default_factory=dict)
+    downloaded: dict[str, DownloadedFile] = msgspec.field(default_factory=dict)
+    told: dict[str, _ReportedLoss] = msgspec.field(default_factory=dict)
 
 
-class DownloadState:
+class DownloadHistory:
     """The marks of one subject in one workspace, in a JSON file that several processes may share."""
 
     def __init__(self, path: Path) -> None:
-        """``path``: as :func:`state_file` says, or elsewhere; made with the first mark. Raises :class:`StorageError`.
+        """``path``: as :func:`default_history_path` says, or elsewhere; made with the first mark. Raises
+        :class:`StorageError`.
 
         A damaged file is set aside and begun anew: then tasks are looked at again, and a file that lies in the
         download folder already is recognised there.
         """
-        self._file = StateFile(path, _Marks())
+        self._file = StateFile(path, _HistoryFile())
         self._marks = self._file.read()
 
     @property
@@ -48,7 +49,7 @@ class DownloadState:
         """Takes in what other processes marked."""
         self._marks = self._file.read()
 
-    def downloaded(self, task_id: str) -> Downloaded | None:
+    def downloaded(self, task_id: str) -> DownloadedFile | None:
         return self._marks.downloaded.get(task_id)
 
     def digests_of_size(self, size: int) -> frozenset[str]:
@@ -64,23 +65,23 @@ class DownloadState:
             return True
         return result.state is ResultState.GONE and told.state is not ResultState.GONE
 
-    def mark_downloaded(self, downloaded: Downloaded) -> None:
+    def mark_downloaded(self, downloaded: DownloadedFile) -> None:
         """Raises :class:`StorageError`."""
 
-        def step(marks: _Marks) -> _Marks:
+        def step(marks: _HistoryFile) -> _HistoryFile:
             told = {task_id: each for task_id, each in marks.told.items() if task_id != downloaded.task_id}
-            return _Marks(downloaded={**marks.downloaded, downloaded.task_id: downloaded}, told=told)
+            return _HistoryFile(downloaded={**marks.downloaded, downloaded.task_id: downloaded}, told=told)
 
         self._marks = self._file.change(step)
 
     def mark_told(self, task_id: str, state: ResultState, expires_at: datetime | None) -> None:
         """That the link with this end is over was told; a renewed link is another. Raises :class:`StorageError`."""
-        told = _Told(state=state, expires_at=expires_at)
+        told = _ReportedLoss(state=state, expires_at=expires_at)
         self._marks = self._file.change(
             lambda marks: msgspec.structs.replace(marks, told={**marks.told, task_id: told})
         )
 
 
-def state_file(workspace_id: str, subject: str) -> Path:
+def default_history_path(workspace_id: str, subject: str) -> Path:
     """Where the marks of this subject lie by default (platformdirs' ``user_state_dir``)."""
     return state_path("downloads", workspace_id, subject)

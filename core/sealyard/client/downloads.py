@@ -8,20 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sealyard.client.download_events import (
-    Checked,
-    Downloaded,
+    DownloadCallback,
+    DownloadedFile,
     DownloadEvent,
     DownloadProgress,
-    Interrupted,
-    OnDownload,
-    Outcome,
+    DownloadResult,
+    DownloadsInterrupted,
+    VerifiedBy,
 )
-from sealyard.client.download_state import DownloadState, state_file
-from sealyard.client.following import follow
-from sealyard.client.local_files import Part, absolute_folder, find_same, folder_error, local_name, part_name
-from sealyard.client.off_loop import GoOn, off_loop
-from sealyard.client.protocol import Client, Progress
-from sealyard.client.shared_work import SharedWork, Telling
+from sealyard.client.download_state import DownloadHistory, default_history_path
+from sealyard.client.following import follow_finished_tasks
+from sealyard.client.local_files import (
+    PartialFile,
+    find_identical,
+    folder_error,
+    part_name,
+    resolve_dir,
+    safe_file_name,
+)
+from sealyard.client.off_loop import CheckCancelled, run_cancellable
+from sealyard.client.protocol import Client, ProgressCallback
+from sealyard.client.shared_work import CoalescedCalls, ThrottledProgress
 from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
@@ -37,17 +44,17 @@ from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
 
 __all__ = [
-    "Checked",
+    "DownloadCallback",
     "DownloadEvent",
+    "DownloadHistory",
     "DownloadProgress",
-    "DownloadState",
-    "Downloaded",
-    "Downloads",
-    "Interrupted",
-    "OnDownload",
-    "Outcome",
-    "local_name",
-    "state_file",
+    "DownloadResult",
+    "DownloadedFile",
+    "Downloader",
+    "DownloadsInterrupted",
+    "VerifiedBy",
+    "default_history_path",
+    "safe_file_name",
 ]
 
 PAGE = 500
@@ -55,19 +62,21 @@ LOCK_SECONDS = 0.2
 """Between two looks whether another process has let go of a part."""
 
 
-class Downloads:
+class Downloader:
     """The results of one subject, on their way into one folder."""
 
-    def __init__(self, client: Client, folder: Path, state: DownloadState, *, clock: Clock | None = None) -> None:
+    def __init__(self, client: Client, folder: Path, state: DownloadHistory, *, clock: Clock | None = None) -> None:
         """Raises :class:`UsageError` where the folder's name is not valid Unicode."""
         self._client = client
-        self._folder = absolute_folder(folder)
+        self._folder = resolve_dir(folder)
         self._state = state
         self._clock = clock or SystemClock()
-        self._running: SharedWork[Downloaded] = SharedWork()
+        self._running: CoalescedCalls[DownloadedFile] = CoalescedCalls()
         self._subject = ""
 
-    async def fetch(self, task_id: str, *, progress: Progress | None = None, again: bool = False) -> Downloaded:
+    async def fetch(
+        self, task_id: str, *, progress: ProgressCallback | None = None, again: bool = False
+    ) -> DownloadedFile:
         """The result of a DONE task. One that lies there already is not transferred anew, unless ``again``.
 
         An interrupted transfer is taken up where it ended. Two calls for the same task share one transfer.
@@ -95,11 +104,11 @@ class Downloads:
             if after is None:
                 return tuple(reversed(found))
 
-    async def fetch_all(self, on_event: OnDownload | None = None) -> tuple[Outcome, ...]:
+    async def fetch_all(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
         """Each pending one, oldest first; what fails is in the outcomes and keeps none from the others."""
         return tuple([await self._outcome(task, on_event or _unheard, None) for task in await self.pending()])
 
-    async def run(self, on_event: OnDownload) -> None:
+    async def run(self, on_event: DownloadCallback) -> None:
         """Fetches what is pending, then each task of mine as it is DONE or renewed.
 
         Ends when cancelled, or when the engine ends its events; a broken connection is made again.
@@ -109,11 +118,11 @@ class Downloads:
             try:
                 task = await self._client.task(task_id)
             except SealyardError as error:
-                on_event(Outcome(task_id=task_id, name=task_id, error=error.to_value(), retry_in=retry_in))
+                on_event(DownloadResult(task_id=task_id, name=task_id, error=error.to_value(), retry_in=retry_in))
                 return False
             return not self._wants(task) or (await self._outcome(task, on_event, retry_in)).retry_in is None
 
-        await follow(self._client, self.pending, self._concerns, attempt, on_event, self._clock)
+        await follow_finished_tasks(self._client, self.pending, self._concerns, attempt, on_event, self._clock)
 
     # ---- which
 
@@ -131,21 +140,21 @@ class Downloads:
         done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
         return done and event.created_by == self._subject and self._state.downloaded(event.task_id) is None
 
-    async def _outcome(self, task: Task, on_event: OnDownload, retry_in: float | None) -> Outcome:
+    async def _outcome(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
         def tell(done: int, total: int) -> None:
             on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
             downloaded = await self._fetch_or_note(task, tell)
-            outcome = Outcome(task_id=task.id, name=task.name, downloaded=downloaded)
+            outcome = DownloadResult(task_id=task.id, name=task.name, downloaded=downloaded)
         except SealyardError as error:
             over = isinstance(error, ResultExpiredError | ResultGoneError)
             pause = None if over else retry_in
-            outcome = Outcome(task_id=task.id, name=task.name, error=error.to_value(), retry_in=pause)
+            outcome = DownloadResult(task_id=task.id, name=task.name, error=error.to_value(), retry_in=pause)
         on_event(outcome)
         return outcome
 
-    async def _fetch_or_note(self, task: Task, tell: Progress) -> Downloaded:
+    async def _fetch_or_note(self, task: Task, tell: ProgressCallback) -> DownloadedFile:
         """What is over is noted, so that it is told once."""
         try:
             return await self.fetch(task.id, progress=tell)
@@ -157,7 +166,7 @@ class Downloads:
 
     # ---- one
 
-    async def _fetch(self, task: Task, again: bool, tell: Telling) -> Downloaded:
+    async def _fetch(self, task: Task, again: bool, tell: ThrottledProgress) -> DownloadedFile:
         size, sha256, name = _artifact(task)
         part = await self._part(self._folder / part_name(name, task.id))
         try:
@@ -168,12 +177,12 @@ class Downloads:
                 return recorded
             checked, warnings = await self._judge(task, part, same)
             same = same or await self._same(name, size, sha256)
-            path = same or await off_loop(lambda _: part.place(name))
+            path = same or await run_cancellable(lambda _: part.place(name))
             if same is not None:
                 part.remove()
             tell.end(size)
             await self._client.downloaded(task.id)
-            downloaded = Downloaded(
+            downloaded = DownloadedFile(
                 task_id=task.id,
                 path=str(path),
                 size=size,
@@ -187,35 +196,35 @@ class Downloads:
         finally:
             part.close()
 
-    async def _part(self, path: Path) -> Part:
-        while (part := Part.hold(path)) is None:
+    async def _part(self, path: Path) -> PartialFile:
+        while (part := PartialFile.hold(path)) is None:
             await self._clock.sleep(LOCK_SECONDS)
         return part
 
     async def _same(self, name: str, size: int, sha256: str) -> Path | None:
-        return await off_loop(lambda go_on: find_same(self._folder, name, size, sha256, go_on))
+        return await run_cancellable(lambda go_on: find_identical(self._folder, name, size, sha256, go_on))
 
-    def _recorded(self, task_id: str, path: Path) -> Downloaded | None:
+    def _recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
         self._state.refresh()
         recorded = self._state.downloaded(task_id)
         return recorded if recorded is not None and recorded.path == str(path) else None
 
-    async def _transfer(self, task_id: str, part: Part, size: int, sha256: str, tell: Telling) -> None:
+    async def _transfer(self, task_id: str, part: PartialFile, size: int, sha256: str, tell: ThrottledProgress) -> None:
         digest = hashlib.sha256()
 
-        def add(chunk: bytes) -> Callable[[GoOn], None]:
-            def work(_: GoOn) -> None:
+        def add(chunk: bytes) -> Callable[[CheckCancelled], None]:
+            def work(_: CheckCancelled) -> None:
                 part.append(chunk)
                 digest.update(chunk)
 
             return work
 
-        done = await off_loop(lambda go_on: part.hash_into(digest, size, go_on))
+        done = await run_cancellable(lambda go_on: part.hash_into(digest, size, go_on))
         async for chunk in self._client.download(task_id, offset=done):
             done += len(chunk)
             if done > size:
                 break
-            await off_loop(add(chunk))
+            await run_cancellable(add(chunk))
             tell(done, size)
         if done < size:
             raise DownloadError(
@@ -229,21 +238,21 @@ class Downloads:
                 "It was removed. Download it again; if that does not help, tell who runs the engine.",
             )
 
-    async def _judge(self, task: Task, part: Part, same: Path | None) -> tuple[Checked, tuple[str, ...]]:
+    async def _judge(self, task: Task, part: PartialFile, same: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
         """A container that came down and whose signature does not hold is removed."""
         if task.kind is not TaskKind.PACKAGING:
-            return Checked.DIGEST, ()
+            return VerifiedBy.DIGEST, ()
         certificate = await self._client.certificate(task.id)
         path = same or part.path
         try:
-            warnings = await off_loop(lambda go_on: _verify(task.format, path, certificate, go_on))
+            warnings = await run_cancellable(lambda go_on: _verify(task.format, path, certificate, go_on))
         except ContainerError:
             part.remove()
             raise
         except OSError as error:
             # Somebody may have tidied it away: that is no reason to end the other downloads too.
             raise folder_error(error, path.parent) from error
-        return Checked.SIGNATURE, warnings
+        return VerifiedBy.SIGNATURE, warnings
 
 
 def _artifact(task: Task) -> tuple[int, str, str]:
@@ -254,15 +263,15 @@ def _artifact(task: Task) -> tuple[int, str, str]:
         raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
     if result.sha256 is None or result.size is None:
         raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return result.size, result.sha256, local_name(result.file_name, task.id)
+    return result.size, result.sha256, safe_file_name(result.file_name, task.id)
 
 
-def _verify(format_name: str, path: Path, certificate: str, go_on: GoOn) -> tuple[str, ...]:
+def _verify(format_name: str, path: Path, certificate: str, go_on: CheckCancelled) -> tuple[str, ...]:
     # The readers bring cryptography with them: loaded when the first container has come.
-    from sealyard.containers.registry import container_format
+    from sealyard.containers.registry import get_format
 
     with path.open("rb") as file:
-        return container_format(format_name).verify(file, certificate.encode(), progress=go_on).warnings
+        return get_format(format_name).verify(file, certificate.encode(), progress=go_on).warnings
 
 
 def _unheard(_: DownloadEvent) -> None:

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine, open_engine, open_reader
-from sealyard.files.threads import begun, to_its_end
+from sealyard.files.threads import submit, wait_uninterrupted
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
-    OneTimePasswordEnrolment,
-    OneTimePasswordState,
-    ShownToken,
+    OtpEnrollment,
+    OtpStatus,
+    PresentedToken,
     TokenRequest,
 )
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import StillWaitingError
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
-    Access,
+    AccessControlList,
+    ApprovalReview,
     AuditPage,
-    Decidable,
     DeviceRequest,
     DeviceUpdate,
     EncryptionRequest,
@@ -43,18 +43,18 @@ from sealyard.model.requests import (
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import InputFile, Origin, Task, TaskStatus, Verdict
-from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
-from sealyard.model.workspace import Places
+from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
+from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
+from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.host import Host
+    from sealyard.client.host import EngineHandle
 
 T = TypeVar("T")
 
-FOUR_EYES = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
+EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
 PROGRESS_SECONDS = 0.1
-GATHER_SECONDS = 0.01
+EVENT_BATCH_SECONDS = 0.01
 """Between two crossings of events to the caller's loop; a single event after a quiet while crosses at once."""
 
 Progress = Callable[[int, int], None]
@@ -68,8 +68,8 @@ class EmbeddedClient:
         engine: Engine,
         thread: LoopThread,
         subject: str,
-        four_eyes: str = FOUR_EYES,
-        shown: ShownToken | None = None,
+        four_eyes: str = EMBEDDED_TRUST_NOTE,
+        shown: PresentedToken | None = None,
     ) -> None:
         """``fourEyes``: what they mean to who asks. ``shown``: the token asked with, where the caller is elsewhere."""
         self._engine = engine
@@ -93,7 +93,7 @@ class EmbeddedClient:
     ) -> EmbeddedClient:
         """As the workspace's only writer; see :func:`sealyard.engine.engine.open_engine` for what is raised."""
         opening = open_engine(
-            Places(folder.absolute()),
+            WorkspacePaths(folder.absolute()),
             purpose=purpose,
             passphrase=passphrase,
             work=work,
@@ -106,7 +106,7 @@ class EmbeddedClient:
     @classmethod
     async def open_reader(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
         """Beside whoever holds the workspace: looks, and changes nothing."""
-        return await cls._opened(open_reader(Places(folder.absolute()), clock=clock), subject)
+        return await cls._opened(open_reader(WorkspacePaths(folder.absolute()), clock=clock), subject)
 
     @classmethod
     async def _opened(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
@@ -115,7 +115,7 @@ class EmbeddedClient:
         try:
             return cls(await asyncio.shield(opened), thread, subject)
         except BaseException:
-            await _closed_again(opened, thread)
+            await _close_abandoned(opened, thread)
             raise
 
     def as_subject(self, subject: str) -> EmbeddedClient:
@@ -129,11 +129,11 @@ class EmbeddedClient:
             await asyncio.to_thread(self._thread.stop)
 
     @property
-    def host(self) -> Host:
+    def host(self) -> EngineHandle:
         """The same engine, for whoever serves it to others."""
-        from sealyard.client.host import Host
+        from sealyard.client.host import EngineHandle
 
-        return Host(self._engine, self._thread)
+        return EngineHandle(self._engine, self._thread)
 
     async def idle(self) -> None:
         """Returns when no task is queued or running any more."""
@@ -149,7 +149,7 @@ class EmbeddedClient:
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
     ) -> InputFile:
-        told = _Throttle(path, progress).add if progress is not None else None
+        told = ThrottledProgress(path, progress).add if progress is not None else None
         return await self._perform("INPUT", self._engine.inputs.take(path, expected_sha256, told))
 
     async def discard(self, files: tuple[InputFile, ...]) -> None:
@@ -180,7 +180,7 @@ class EmbeddedClient:
     async def counts(self) -> TaskCounts:
         return await self._look("TASK", lambda: self._engine.views.counts(self._subject))
 
-    async def decidable(self, task_id: str) -> Decidable:
+    async def decidable(self, task_id: str) -> ApprovalReview:
         return await self._look(f"TASK:{task_id}", lambda: self._engine.decisions.decidable(self._subject, task_id))
 
     async def decide(
@@ -190,7 +190,7 @@ class EmbeddedClient:
         reason: str = "",
         *,
         digest: str | None = None,
-        origin: Origin = Origin.MACHINE,
+        origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
         deciding = self._engine.decisions.decide(
@@ -210,7 +210,7 @@ class EmbeddedClient:
             async with asyncio.timeout(within):
                 return await self._until(task, settled)
         except TimeoutError:
-            raise StillWaitingError(
+            raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
@@ -254,18 +254,18 @@ class EmbeddedClient:
 
     # ---- administration
 
-    async def devices(self) -> tuple[DeviceConfiguration, ...]:
+    async def devices(self) -> tuple[DeviceConfig, ...]:
         return await self._look("DEVICE_CONFIG", lambda: self._engine.devices.seen_by(self._subject))
 
-    async def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
+    async def device(self, config: str, version: int | None = None) -> DeviceConfig:
         about = f"DEVICE_CONFIG:{config}"
         return await self._look(about, lambda: self._engine.devices.one(self._subject, config, version))
 
-    async def create_device(self, request: DeviceRequest) -> DeviceConfiguration:
+    async def create_device(self, request: DeviceRequest) -> DeviceConfig:
         about = f"DEVICE_CONFIG:{request.name}"
         return await self._perform(about, self._engine.devices.create(self._subject, request))
 
-    async def update_device(self, request: DeviceUpdate) -> DeviceConfiguration:
+    async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
         about = f"DEVICE_CONFIG:{request.config}"
         return await self._perform(about, self._engine.devices.update(self._subject, request))
 
@@ -286,7 +286,7 @@ class EmbeddedClient:
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._perform(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
-    async def access(self) -> Access:
+    async def access(self) -> AccessControlList:
         return await self._look("ACL", lambda: self._engine.administration.access(self._subject))
 
     async def own_subjects(self) -> tuple[str, ...]:
@@ -329,7 +329,7 @@ class EmbeddedClient:
     async def webhooks(self) -> tuple[Webhook, ...]:
         return await self._look("WEBHOOK", lambda: self._engine.webhooks.all(self._subject))
 
-    async def add_webhook(self, request: WebhookRequest) -> NewWebhook:
+    async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook:
         return await self._perform("WEBHOOK", self._engine.webhooks.add(self._subject, request))
 
     async def remove_webhook(self, webhook_id: str) -> None:
@@ -368,10 +368,10 @@ class EmbeddedClient:
     async def revoke_token(self, token_id: str) -> None:
         await self._perform(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
 
-    async def one_time_password(self) -> OneTimePasswordState:
+    async def one_time_password(self) -> OtpStatus:
         return await self._look("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OneTimePasswordEnrolment:
+    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
         enrolling = self._engine.one_time_passwords.enrol(self._subject, current)
         return await self._perform(f"SUBJECT:{self._subject}", enrolling)
 
@@ -395,7 +395,7 @@ class EmbeddedClient:
             async for batch in self._engine.events.batches(after):
                 heard = (self._engine.views.heard(self._subject, each) for each in batch)
                 yield tuple(each for each in heard if each is not None)
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.sleep(EVENT_BATCH_SECONDS)
 
         async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
             async for batch in batches:
@@ -433,21 +433,21 @@ class EmbeddedClient:
         return await self._thread.call(self._engine.look(self._subject, about, look()))
 
 
-async def _closed_again(opened: asyncio.Future[Engine], thread: LoopThread) -> None:
+async def _close_abandoned(opened: asyncio.Future[Engine], thread: LoopThread) -> None:
     """An opening that nobody waits for any more goes to its end, however often this is cancelled: else its threads
     would go on writing without the lock, or keep it.
     """
-    await to_its_end(opened)
+    await wait_uninterrupted(opened)
     if not opened.cancelled() and opened.exception() is None:
-        await to_its_end(thread.begin(opened.result().close()))
-    await to_its_end(begun(thread.stop))
+        await wait_uninterrupted(thread.begin(opened.result().close()))
+    await wait_uninterrupted(submit(thread.stop))
 
 
 async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
 
-class _Throttle:
+class ThrottledProgress:
     """Counts bytes and tells of them ten times a second, and when the file is whole."""
 
     def __init__(self, path: Path, progress: Progress) -> None:

@@ -5,41 +5,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sealyard.client.download_events import Interrupted, OnDownload
+from sealyard.client.download_events import DownloadCallback, DownloadsInterrupted
 from sealyard.client.protocol import Client
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
-from sealyard.model.events import Gap, TaskChanged
+from sealyard.model.events import EventsMissed, TaskChanged
 from sealyard.model.tasks import Task
 
 RECONNECT_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0)
 """Then a failing download rests until the next catching up."""
 
-AT_ONCE = 2
+MAX_PARALLEL_DOWNLOADS = 2
 """Downloads that run side by side."""
 
 Pending = Callable[[], Awaitable[tuple[Task, ...]]]
 
-Concerns = Callable[[TaskChanged], bool]
+IsRelevant = Callable[[TaskChanged], bool]
 
 Attempt = Callable[[str, float | None], Awaitable[bool]]
 """Tries one task; False: try again in the seconds given."""
 
 
-async def follow(
-    client: Client, pending: Pending, concerns: Concerns, attempt: Attempt, on_event: OnDownload, clock: Clock
+async def follow_finished_tasks(
+    client: Client, pending: Pending, concerns: IsRelevant, attempt: Attempt, on_event: DownloadCallback, clock: Clock
 ) -> None:
     """Attempts what is pending, then each task whose event ``concerns``; returns when the events end."""
     async with asyncio.TaskGroup() as group:
-        attempts = _Attempts(group, attempt, clock)
+        attempts = _RetryingAttempts(group, attempt, clock)
         try:
-            await _Following(client, pending, concerns, attempts, on_event, clock).run()
+            await _EventFollower(client, pending, concerns, attempts, on_event, clock).run()
         finally:
             attempts.stop()
 
 
-class _Attempts:
+class _RetryingAttempts:
     """One for each task at a time, few at once; those that fail are made again, ever later, then given up."""
 
     def __init__(self, group: asyncio.TaskGroup, attempt: Attempt, clock: Clock) -> None:
@@ -48,7 +48,7 @@ class _Attempts:
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stirred: set[str] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_PARALLEL_DOWNLOADS)
 
     def start(self, task_id: str) -> None:
         if task_id in self._running:
@@ -78,14 +78,14 @@ class _Attempts:
             return await self._attempt(task_id, pause)
 
 
-class _Following:
+class _EventFollower:
     def __init__(
         self,
         client: Client,
         pending: Pending,
-        concerns: Concerns,
-        attempts: _Attempts,
-        on_event: OnDownload,
+        concerns: IsRelevant,
+        attempts: _RetryingAttempts,
+        on_event: DownloadCallback,
         clock: Clock,
     ) -> None:
         self._client = client
@@ -104,7 +104,7 @@ class _Following:
             except SealyardError as error:
                 pause = RECONNECT_SECONDS[min(self._failures, len(RECONNECT_SECONDS) - 1)]
                 self._failures += 1
-                self._on_event(Interrupted(error=error.to_value(), retry_in=pause))
+                self._on_event(DownloadsInterrupted(error=error.to_value(), retry_in=pause))
                 await self._clock.sleep(pause)
 
     async def _listen(self) -> None:
@@ -113,7 +113,7 @@ class _Following:
         async for event in self._client.events(self._cursor):
             self._failures = 0
             self._cursor = max(self._cursor, event.cursor)
-            if isinstance(event, Gap):
+            if isinstance(event, EventsMissed):
                 await self._catch_up()
             elif isinstance(event, TaskChanged) and self._concerns(event):
                 self._attempts.start(event.task_id)

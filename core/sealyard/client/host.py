@@ -6,18 +6,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from sealyard.client.embedded import FOUR_EYES, EmbeddedClient
+from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
 from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
-from sealyard.model.credentials import AccessToken, Account, ShownToken
-from sealyard.model.errors import InputError
+from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
+from sealyard.model.errors import InvalidInputError
 from sealyard.model.tasks import InputFile, Task
-from sealyard.model.uploads import Upload
+from sealyard.model.uploads import UploadStatus
 
 T = TypeVar("T")
 
 
-class Host:
+class EngineHandle:
     """Not a client: rights are judged for a subject, and here nobody has said yet who asks."""
 
     def __init__(self, engine: Engine, thread: LoopThread) -> None:
@@ -28,7 +28,9 @@ class Host:
     def folder(self) -> Path:
         return self.engine.places.root
 
-    def client(self, subject: str, four_eyes: str = FOUR_EYES, shown: ShownToken | None = None) -> EmbeddedClient:
+    def client(
+        self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, shown: PresentedToken | None = None
+    ) -> EmbeddedClient:
         """The engine as this subject meets it. Not to be closed: the engine is the host's."""
         return EmbeddedClient(self.engine, self._thread, subject, four_eyes, shown)
 
@@ -44,29 +46,29 @@ class Host:
 
         return await self.call(found())
 
-    # ---- uploads: see :class:`sealyard.engine.uploads.Uploads` for what each raises
+    # ---- uploads: see :class:`sealyard.engine.uploads.UploadService` for what each raises
 
     async def begin_upload(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
-    ) -> Upload:
+    ) -> UploadStatus:
         beginning = self.engine.uploads.begin(subject, upload_id, name, size, expected_sha256)
         return await self.call(self.engine.perform(subject, "INPUT", beginning))
 
-    async def upload(self, subject: str, upload_id: str) -> Upload:
-        async def state() -> Upload:
+    async def upload(self, subject: str, upload_id: str) -> UploadStatus:
+        async def state() -> UploadStatus:
             return self.engine.uploads.state(subject, upload_id)
 
         return await self.call(state())
 
-    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
         """On the caller's loop: only a file that is refused, for it is audited, crosses to the engine's."""
         try:
             return await self.engine.uploads.receive(subject, upload_id, offset, chunks)
-        except InputError as error:
+        except InvalidInputError as error:
             await self.refuse_input(subject, error)
             raise
 
-    async def refuse_input(self, subject: str, error: InputError) -> None:
+    async def refuse_input(self, subject: str, error: InvalidInputError) -> None:
         """Writes into the audit log that a file was not taken."""
         await self.call(self.engine.auditing.record_refusal(subject, "INPUT", error))
 
@@ -87,7 +89,7 @@ class Host:
 
     # ---- people
 
-    async def arrive(self, subject: str, roles: tuple[str, ...], account: Account) -> None:
+    async def arrive(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
         """Somebody whom an issuer vouches for, with the roles that it says."""
         await self.call(self.engine.roles.arrive(subject, roles, account))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from sealyard.client.host import Host
+from sealyard.client.host import EngineHandle
 from sealyard.model.errors import NotFoundError
 
-GROUP = "sealyard.hosting"
+ENTRY_POINT_GROUP = "sealyard.hosting"
 
 
-class Hosting(Protocol):
+class LocalServer(Protocol):
     """An engine reachable by others of this machine, and its webhooks, from :meth:`start` to :meth:`stop`.
 
     :meth:`start` raises :class:`StorageError` where nobody can reach it; the webhooks are sent all the same.
@@ -21,12 +21,12 @@ class Hosting(Protocol):
     async def stop(self) -> None: ...
 
 
-def hosting(host: Host, group: str = "") -> Hosting:
+def load_local_server(host: EngineHandle, group: str = "") -> LocalServer:
     """``group``: of this machine, whose members may come too. Loads the server: not for a thread that must not wait.
 
     Raises :class:`NotFoundError` where none is installed.
     """
-    for found in entry_points(group=GROUP):
-        made: Hosting = found.load()(host, group=group)
+    for found in entry_points(group=ENTRY_POINT_GROUP):
+        made: LocalServer = found.load()(host, group=group)
         return made
     raise NotFoundError("No server is installed.", "Install Sealyard whole.")

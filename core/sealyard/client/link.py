@@ -8,10 +8,10 @@ from datetime import datetime
 import msgspec
 
 from sealyard.model.clock import Clock
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class Link(Value, frozen=True, kw_only=True):
+class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
     """``reconnectingSince``: when the first of the latest failures was, None while all is well."""
 
     last_answer_at: datetime | None = None
@@ -23,28 +23,30 @@ class Link(Value, frozen=True, kw_only=True):
         return self.last_answer_at is not None and self.reconnecting_since is None
 
 
-class LinkWatch:
-    """Keeps the :class:`Link` up to date. ``on_change`` is told when it is lost and when it is there again."""
+class ConnectionMonitor:
+    """Keeps the :class:`ConnectionStatus` up to date. ``on_change`` is told when it is lost and when it is there
+    again.
+    """
 
     def __init__(self, clock: Clock) -> None:
-        self.link = Link()
-        self.on_change: Callable[[Link], None] = _unheard
+        self.link = ConnectionStatus()
+        self.on_change: Callable[[ConnectionStatus], None] = _unheard
         self._clock = clock
 
     def answered(self) -> None:
         """The server was just heard of."""
-        self._become(Link(last_answer_at=self._clock.now()))
+        self._become(ConnectionStatus(last_answer_at=self._clock.now()))
 
     def failed(self) -> None:
         """A try just failed."""
         since = self.link.reconnecting_since or self._clock.now()
         self._become(msgspec.structs.replace(self.link, reconnecting_since=since))
 
-    def _become(self, link: Link) -> None:
+    def _become(self, link: ConnectionStatus) -> None:
         before, self.link = self.link, link
         if (before.connected, before.reconnecting_since) != (link.connected, link.reconnecting_since):
             self.on_change(link)
 
 
-def _unheard(_: Link) -> None:
+def _unheard(_: ConnectionStatus) -> None:
     return None

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from sealyard.client.off_loop import GoOn
+from sealyard.client.off_loop import CheckCancelled
 from sealyard.model.errors import StorageError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.storage import disk
 
 LONGEST_NAME = 160
@@ -28,7 +28,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com",
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def local_name(file_name: str, task_id: str) -> str:
+def safe_file_name(file_name: str, task_id: str) -> str:
     """A name for a file of that (foreign) name, harmless in any folder: not hidden, no path, nothing unprintable.
 
     Names that Windows reserves and names of parts are changed too; an empty one becomes ``task-<id>``.
@@ -41,14 +41,14 @@ def part_name(name: str, task_id: str) -> str:
     return f"{name}.{_plain(task_id, LONGEST_ID)}.part"
 
 
-def absolute_folder(folder: Path) -> Path:
+def resolve_dir(folder: Path) -> Path:
     """Raises :class:`UsageError` where its name is not valid Unicode: it could be neither shown nor noted."""
     absolute = folder.absolute()
     try:
         str(absolute).encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"The name of the folder {safe_text(str(folder))} is not valid Unicode.", "Choose another folder."
+            f"The name of the folder {escape_text(str(folder))} is not valid Unicode.", "Choose another folder."
         ) from error
     return absolute
 
@@ -56,13 +56,15 @@ def absolute_folder(folder: Path) -> Path:
 def folder_error(error: OSError, folder: Path) -> StorageError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return disk.storage_error(error, "the download")
-    reason = safe_text(error.strerror or str(error))
-    return StorageError(f"The folder {safe_text(str(folder))} cannot be written ({reason}).", "Choose another folder.")
+    reason = escape_text(error.strerror or str(error))
+    return StorageError(
+        f"The folder {escape_text(str(folder))} cannot be written ({reason}).", "Choose another folder."
+    )
 
 
-def find_same(folder: Path, name: str, size: int, sha256: str, go_on: GoOn) -> Path | None:
+def find_identical(folder: Path, name: str, size: int, sha256: str, go_on: CheckCancelled) -> Path | None:
     """The file of this name, or of this name with a number, that holds exactly this content."""
-    for path in _numbered(folder, name):
+    for path in _numbered_names(folder, name):
         if not os.path.lexists(path):
             return None
         if _sha256(path, size, go_on) == sha256:
@@ -70,15 +72,15 @@ def find_same(folder: Path, name: str, size: int, sha256: str, go_on: GoOn) -> P
     return None
 
 
-def write_new(folder: Path, name: str, content: bytes) -> Path:
+def write_unique(folder: Path, name: str, content: bytes) -> Path:
     """A new file (mode 0600) of this name, or of this name with a number where it is taken; durable on return.
 
     A file that holds exactly this already is left as it is, and named. Raises :class:`StorageError`.
     """
     digest = hashlib.sha256(content).hexdigest()
     try:
-        disk.make_private(folder)
-        for path in _numbered(folder, name):
+        disk.make_private_dir(folder)
+        for path in _numbered_names(folder, name):
             if _sha256(path, len(content), lambda _: None) == digest:
                 return path
             with suppress(FileExistsError):
@@ -87,10 +89,10 @@ def write_new(folder: Path, name: str, content: bytes) -> Path:
                 return path
     except OSError as error:
         raise folder_error(error, folder) from error
-    raise StorageError(f"There are too many files named {safe_text(name)}.", "Clear the folder, or choose another.")
+    raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the folder, or choose another.")
 
 
-class Part:
+class PartialFile:
     """A file on its way down (mode 0600), held by one process at a time through a lock on the part itself."""
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -99,16 +101,16 @@ class Part:
         self._fd = fd
 
     @classmethod
-    def hold(cls, path: Path) -> Part | None:
+    def hold(cls, path: Path) -> PartialFile | None:
         """Opens or makes the part; None while another one holds it. Raises :class:`StorageError`."""
         try:
-            disk.make_private(path.parent)
+            disk.make_private_dir(path.parent)
             return cls._hold(path)
         except OSError as error:
             raise folder_error(error, path.parent) from error
 
     @classmethod
-    def _hold(cls, path: Path) -> Part | None:
+    def _hold(cls, path: Path) -> PartialFile | None:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
@@ -125,12 +127,12 @@ class Part:
             # Whoever held it has given it its final name meanwhile.
             os.close(fd)
 
-    def hash_into(self, digest: hashlib._Hash, size: int, go_on: GoOn) -> int:
+    def hash_into(self, digest: hashlib._Hash, size: int, go_on: CheckCancelled) -> int:
         """Feeds what is there already; its length. What is longer than ``size`` is no part of it: emptied."""
         try:
             length = os.fstat(self._fd).st_size
             if length > size:
-                disk.cut(self._fd, 0)
+                disk.truncate(self._fd, 0)
                 return 0
             os.lseek(self._fd, 0, os.SEEK_SET)
             while chunk := os.read(self._fd, CHUNK):
@@ -151,17 +153,17 @@ class Part:
         folder = self.path.parent
         try:
             os.fsync(self._fd)
-            for target in _numbered(folder, name):
+            for target in _numbered_names(folder, name):
                 with suppress(FileExistsError):
-                    rename_to_new(self.path, target)
+                    rename_exclusive(self.path, target)
                     disk.sync_folder(folder)
                     return target
         except OSError as error:
             raise folder_error(error, folder) from error
-        raise StorageError(f"There are too many files named {safe_text(name)}.", "Clear the download folder.")
+        raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the download folder.")
 
     def remove(self) -> None:
-        disk.remove(self.path)
+        disk.remove_quietly(self.path)
 
     def close(self) -> None:
         """Lets go of it; an empty one is removed."""
@@ -190,14 +192,14 @@ def _cut(name: str, longest: int) -> str:
     return stem + suffix
 
 
-def _numbered(folder: Path, name: str) -> Iterator[Path]:
+def _numbered_names(folder: Path, name: str) -> Iterator[Path]:
     yield folder / name
     path = Path(name)
     for number in range(2, 10_000):
         yield folder / f"{path.stem} ({number}){path.suffix}"
 
 
-def _sha256(path: Path, size: int, go_on: GoOn) -> str | None:
+def _sha256(path: Path, size: int, go_on: CheckCancelled) -> str | None:
     """None for what is no readable file of that size."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -220,7 +222,7 @@ def _write_exclusive(path: Path, content: bytes) -> None:
         disk.write_all(fd, content)
         os.fsync(fd)
     except OSError:
-        disk.remove(path)
+        disk.remove_quietly(path)
         raise
     finally:
         os.close(fd)
@@ -234,7 +236,7 @@ def _is_at(fd: int, path: Path) -> bool:
     return os.path.samestat(os.fstat(fd), found)
 
 
-def rename_to_new(source: Path, target: Path) -> None:
+def rename_exclusive(source: Path, target: Path) -> None:
     """Raises :class:`FileExistsError` rather than replacing ``target``."""
     try:
         os.link(source, target)

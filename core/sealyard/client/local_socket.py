@@ -15,13 +15,13 @@ SOCKET = "socket"
 LONGEST_PATH = 100
 """Bytes of a path that fit into a socket's address everywhere."""
 
-ANSWERS_WITHIN = 5.0
+RESPONSE_TIMEOUT = 5.0
 """Seconds in which a process that listens should say that it lives; one that does not hangs, or was stopped."""
 
 _ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-def lasting_path(folder: Path) -> str:
+def socket_path(folder: Path) -> str:
     """The socket's path, as it fits into an address for as long as this process lives.
 
     Through a descriptor of the folder (Linux) where the path itself is too long.
@@ -37,20 +37,20 @@ def _folder_descriptor(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def listened_to(folder: Path) -> bool:
+def is_listening(folder: Path) -> bool:
     """Whether there is somebody at all, awake or not. What a process that is gone left there is nobody."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(ANSWERS_WITHIN)
-        sock.connect(lasting_path(folder))
+        sock.settimeout(RESPONSE_TIMEOUT)
+        sock.connect(socket_path(folder))
         return True
     return False
 
 
-async def answers(folder: Path) -> bool:
+async def is_responsive(folder: Path) -> bool:
     """Whether somebody listens there, and is awake."""
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(ANSWERS_WITHIN):
-            return await _alive(lasting_path(folder))
+        async with asyncio.timeout(RESPONSE_TIMEOUT):
+            return await _alive(socket_path(folder))
     return False
 
 

@@ -11,7 +11,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from sealyard.model.errors import StorageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 HIDDEN = "***"
 LARGEST_BYTES = 2 * 1024 * 1024
@@ -39,7 +39,7 @@ _PATTERNS = (
 )
 
 
-def hide(secret: str) -> None:
+def register_secret(secret: str) -> None:
     """From now on ``secret`` is kept out of the log, as it is and as it is written inside quotes."""
     if len(secret) >= _SHORTEST_SECRET:
         _SECRETS.update((secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]))
@@ -58,10 +58,10 @@ def log_to_file(path: Path) -> None:
     """All that is logged goes there (folder 0700, file 0600) and nowhere else. Raises :class:`StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = _PrivateFile(path, maxBytes=LARGEST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+        handler = _PrivateRotatingFileHandler(path, maxBytes=LARGEST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"The log {safe_text(str(path))} cannot be written: {error.strerror}.") from error
-    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        raise StorageError(f"The log {escape_text(str(path))} cannot be written: {error.strerror}.") from error
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
         root.removeHandler(old)
@@ -70,20 +70,20 @@ def log_to_file(path: Path) -> None:
     root.setLevel(logging.INFO)
 
 
-def log_file() -> Path | None:
+def current_log_file() -> Path | None:
     """Where :func:`log_to_file` put it last."""
-    files = [each for each in logging.getLogger().handlers if isinstance(each, _PrivateFile)]
+    files = [each for each in logging.getLogger().handlers if isinstance(each, _PrivateRotatingFileHandler)]
     return Path(files[0].baseFilename) if files else None
 
 
-class Redacting(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Works on the finished text, so message, arguments and traceback are all seen to."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
 
-class _PrivateFile(RotatingFileHandler):
+class _PrivateRotatingFileHandler(RotatingFileHandler):
     def _open(self) -> io.TextIOWrapper:
         """Mode 0600 for each file that a rotation begins."""
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from sealyard.files.threads import begun, to_its_end
+from sealyard.files.threads import submit, wait_uninterrupted
 
 T = TypeVar("T")
 
-GoOn = Callable[[int], None]
+CheckCancelled = Callable[[int], None]
 """To be called now and then, with the bytes just done; raises once the work is not wanted any more."""
 
 
@@ -20,7 +20,7 @@ class _CancelledError(Exception):
     pass
 
 
-async def off_loop(work: Callable[[GoOn], T]) -> T:
+async def run_cancellable(work: Callable[[CheckCancelled], T]) -> T:
     """What ``work`` returns. A cancellation, and any further one, goes on only when the thread let go of its files."""
     unwanted = threading.Event()
 
@@ -28,11 +28,11 @@ async def off_loop(work: Callable[[GoOn], T]) -> T:
         if unwanted.is_set():
             raise _CancelledError
 
-    running = begun(partial(work, go_on))
+    running = submit(partial(work, go_on))
     try:
         await asyncio.wait({running})
     except asyncio.CancelledError:
         unwanted.set()
-        await to_its_end(running)
+        await wait_uninterrupted(running)
         raise
     return running.result()

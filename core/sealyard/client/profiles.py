@@ -14,15 +14,15 @@ from pathlib import Path
 import msgspec
 
 from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
-from sealyard.model.workspace import Places
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
+from sealyard.model.workspace import WorkspacePaths
 
 WORKSPACE_VARIABLE = "SEALYARD_WORKSPACE"
 PROFILE_VARIABLE = "SEALYARD_PROFILE"
 
 
-class Profile(Value, frozen=True, kw_only=True):
+class Profile(FrozenStruct, frozen=True, kw_only=True):
     """``workspace``: the folder, empty in a workspace's own file. ``downloads``: where results go, if said.
 
     ``server``: its base URL, where the workspace is on one; with ``tenant`` where it has several, and ``ca``, a file
@@ -43,7 +43,7 @@ class Profile(Value, frozen=True, kw_only=True):
         return " ".join(each for each in (self.server, self.tenant) if each) or self.workspace
 
 
-class ProfileFile(Value, frozen=True, kw_only=True):
+class ProfileFile(FrozenStruct, frozen=True, kw_only=True):
     """The contents of a file of profiles, and which of them is meant where none is named."""
 
     profiles: tuple[Profile, ...] = ()
@@ -74,7 +74,7 @@ class ProfileFile(Value, frozen=True, kw_only=True):
         return free
 
 
-def users_file() -> Path:
+def user_profiles_path() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("sealyard") / "profiles.json"
@@ -88,7 +88,7 @@ def read_profiles(path: Path) -> ProfileFile:
         return ProfileFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise WorkspaceError(
-            f"{safe_text(str(path))} cannot be read: {safe_text(str(error))}.", "Mend it, or move it away."
+            f"{escape_text(str(path))} cannot be read: {escape_text(str(error))}.", "Mend it, or move it away."
         ) from error
 
 
@@ -102,16 +102,16 @@ def write_profiles(path: Path, file: ProfileFile) -> None:
             target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"{safe_text(str(path))} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"{escape_text(str(path))} cannot be written: {error.strerror}.") from error
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
     write_profiles(path, read_profiles(path).having(profile, current=current))
 
 
-def own_profiles(place: Path) -> ProfileFile:
+def workspace_profiles(place: Path) -> ProfileFile:
     """The profiles of a workspace, told where they are; no file of others leads to a server, with a token of mine."""
-    file = read_profiles(Places(place).profiles)
+    file = read_profiles(WorkspacePaths(place).profiles)
     profiles = tuple(msgspec.structs.replace(each, workspace=str(place), server="") for each in file.profiles)
     return msgspec.structs.replace(file, profiles=profiles)
 
@@ -119,21 +119,21 @@ def own_profiles(place: Path) -> ProfileFile:
 def profiles_of(folder: Path) -> tuple[Profile, ...]:
     """Every profile that leads to the workspace in ``folder``: its own ones, then the person's, each told where."""
     place = folder.absolute()
-    mine = (each for each in read_profiles(users_file()).profiles if Path(each.workspace) == place)
-    return (*own_profiles(place).profiles, *mine)
+    mine = (each for each in read_profiles(user_profiles_path()).profiles if Path(each.workspace) == place)
+    return (*workspace_profiles(place).profiles, *mine)
 
 
-def chosen_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path | None:
+def selected_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The folder that is named outright: by the option, else by the environment."""
     named = workspace or (Path(found) if (found := environ.get(WORKSPACE_VARIABLE)) else None)
     return named.absolute() if named is not None else None
 
 
-def anything_chosen(environ: Mapping[str, str]) -> bool:
+def has_selection(environ: Mapping[str, str]) -> bool:
     """Whether anything says which workspace is meant, even one that is not there."""
-    if chosen_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
+    if selected_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
         return True
-    file = read_profiles(users_file())
+    file = read_profiles(user_profiles_path())
     return file.named(file.current) is not None
 
 
@@ -150,7 +150,7 @@ def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]
 
 
 def _chosen(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
-    place = chosen_workspace(workspace, environ)
+    place = selected_workspace(workspace, environ)
     wanted = name or environ.get(PROFILE_VARIABLE)
     if wanted is not None:
         return _named(wanted, place, strict=workspace is not None)
@@ -160,22 +160,24 @@ def _chosen(workspace: Path | None, name: str | None, environ: Mapping[str, str]
 def require_workspace(place: Path) -> None:
     """Raises :class:`NotFoundError`. What else keeps it from being read is told by whoever opens it."""
     with contextlib.suppress(PermissionError):
-        if not Places(place).file.is_file():
+        if not WorkspacePaths(place).file.is_file():
             raise NotFoundError(
-                f"There is no workspace in {safe_text(str(place))}.",
+                f"There is no workspace in {escape_text(str(place))}.",
                 "Make one with `sealyard init`, or name another with --workspace or --profile.",
             )
 
 
 def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
-    if place is not None and (own := own_profiles(place).named(name)) is not None:
+    if place is not None and (own := workspace_profiles(place).named(name)) is not None:
         return own
-    found = read_profiles(users_file()).named(name)
+    found = read_profiles(user_profiles_path()).named(name)
     if found is None:
-        raise NotFoundError(f"There is no profile {safe_text(name)}.", "`sealyard profile list` names those there are.")
+        raise NotFoundError(
+            f"There is no profile {escape_text(name)}.", "`sealyard profile list` names those there are."
+        )
     if strict and place is not None and Path(found.workspace) != place:
         raise UsageError(
-            f"The profile {safe_text(name)} is for {safe_text(found.place)}, not {safe_text(str(place))}.",
+            f"The profile {escape_text(name)} is for {escape_text(found.place)}, not {escape_text(str(place))}.",
             "Leave --workspace out, or add a profile for that workspace.",
         )
     return found
@@ -184,7 +186,7 @@ def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
 def _in_workspace(place: Path) -> Profile:
     """The person's current profile where it is of this workspace, then the workspace's own, then the only one."""
     require_workspace(place)
-    file, own = read_profiles(users_file()), own_profiles(place)
+    file, own = read_profiles(user_profiles_path()), workspace_profiles(place)
     mine = [each for each in file.profiles if Path(each.workspace) == place]
     current = next((each for each in mine if each.name == file.current), None) or own.named(own.current)
     if current is not None:
@@ -195,13 +197,13 @@ def _in_workspace(place: Path) -> Profile:
         names = ", ".join(each.name for each in mine)
         raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
     raise NotFoundError(
-        f"No profile says who you are in {safe_text(str(place))}.",
+        f"No profile says who you are in {escape_text(str(place))}.",
         "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     )
 
 
 def _current() -> Profile:
-    file = read_profiles(users_file())
+    file = read_profiles(user_profiles_path())
     found = file.named(file.current)
     if found is None:
         raise NotFoundError(

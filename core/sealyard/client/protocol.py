@@ -17,18 +17,18 @@ from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
-    OneTimePasswordEnrolment,
-    OneTimePasswordState,
+    OtpEnrollment,
+    OtpStatus,
     TokenRequest,
 )
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.devices import DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
-    Access,
+    AccessControlList,
+    ApprovalReview,
     AuditPage,
-    Decidable,
     DeviceRequest,
     DeviceUpdate,
     EncryptionRequest,
@@ -40,10 +40,10 @@ from sealyard.model.requests import (
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import InputFile, Origin, Task, Verdict
-from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
+from sealyard.model.tasks import DecisionOrigin, InputFile, Task, Verdict
+from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Told bytes done and bytes in all, at most ten times a second, and once at the end; from any thread."""
 
 
@@ -51,9 +51,11 @@ class TaskClient(Protocol):
     """Asking for tasks, following and deciding on them."""
 
     async def upload(
-        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+        self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        """Hands a file in: hashed once, kept by its digest. Raises :class:`InputError`, :class:`StorageError`."""
+        """Hands a file in: hashed once, kept by its digest. Raises :class:`InvalidInputError`,
+        :class:`StorageError`.
+        """
         ...
 
     async def discard(self, files: tuple[InputFile, ...]) -> None:
@@ -76,7 +78,7 @@ class TaskClient(Protocol):
         """How many tasks this subject sees: exact, and cheap however many there are."""
         ...
 
-    async def decidable(self, task_id: str) -> Decidable: ...
+    async def decidable(self, task_id: str) -> ApprovalReview: ...
     async def decide(
         self,
         task_id: str,
@@ -84,7 +86,7 @@ class TaskClient(Protocol):
         reason: str = "",
         *,
         digest: str | None = None,
-        origin: Origin = Origin.MACHINE,
+        origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
         """``digest``: the approval digest that was seen; refused where the task's is another.
@@ -98,7 +100,7 @@ class TaskClient(Protocol):
     async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
         """The task once it has ended; with ``settled`` also once it waits for people.
 
-        Raises :class:`StillWaitingError` when ``within`` (seconds) is over.
+        Raises :class:`WaitTimeoutError` when ``within`` (seconds) is over.
         """
         ...
 
@@ -126,13 +128,13 @@ class ResultClient(Protocol):
 class AdministrationClient(Protocol):
     """Device configurations, keys, people, rules and the policy."""
 
-    async def devices(self) -> tuple[DeviceConfiguration, ...]:
+    async def devices(self) -> tuple[DeviceConfig, ...]:
         """The newest version of each configuration this subject may see."""
         ...
 
-    async def device(self, config: str, version: int | None = None) -> DeviceConfiguration: ...
-    async def create_device(self, request: DeviceRequest) -> DeviceConfiguration: ...
-    async def update_device(self, request: DeviceUpdate) -> DeviceConfiguration: ...
+    async def device(self, config: str, version: int | None = None) -> DeviceConfig: ...
+    async def create_device(self, request: DeviceRequest) -> DeviceConfig: ...
+    async def update_device(self, request: DeviceUpdate) -> DeviceConfig: ...
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
         """Name and PEM of each signing certificate of the configuration."""
         ...
@@ -147,7 +149,7 @@ class AdministrationClient(Protocol):
         """Makes the next version; every configuration that uses the key gets a new version of its own."""
         ...
 
-    async def access(self) -> Access: ...
+    async def access(self) -> AccessControlList: ...
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
     async def unbind_subject(self, subject: str) -> None:
         """Lets go of the issuer's account that it is bound to; its tokens end.
@@ -159,11 +161,11 @@ class AdministrationClient(Protocol):
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership: ...
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None: ...
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
-        """Like every change here, raises :class:`ConfirmationNeededError` where a quorum would break."""
+        """Like every change here, raises :class:`ConfirmationRequiredError` where a quorum would break."""
         ...
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        """The initial administrator's rules stay: :class:`NotAllowedError`."""
+        """The initial administrator's rules stay: :class:`PermissionDeniedError`."""
         ...
 
     async def policy(self) -> Policy: ...
@@ -172,8 +174,12 @@ class AdministrationClient(Protocol):
 
 class AuditClient(Protocol):
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage: ...
-    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
-        """Recomputes everything; ``checkpoint`` is a signed note kept elsewhere. Raises :class:`AuditError`."""
+    async def verify_audit(
+        self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+    ) -> AuditReport:
+        """Recomputes everything; ``checkpoint`` is a signed note kept elsewhere. Raises
+        :class:`AuditVerificationError`.
+        """
         ...
 
     def export_audit(self, kind: str) -> AsyncIterator[str]:
@@ -191,7 +197,7 @@ class CredentialClient(Protocol):
     async def create_token(self, request: TokenRequest) -> IssuedToken:
         """Through a token of ours, none of one's own lasts longer than it, but for whoever may add subjects.
 
-        Through an issuer's token, none for oneself at all. Raises :class:`NotAllowedError`.
+        Through an issuer's token, none for oneself at all. Raises :class:`PermissionDeniedError`.
         """
         ...
 
@@ -199,11 +205,11 @@ class CredentialClient(Protocol):
         """One's own, or anybody's for whoever may add subjects. A token that was revoked stays so."""
         ...
 
-    async def one_time_password(self) -> OneTimePasswordState:
+    async def one_time_password(self) -> OtpStatus:
         """One's own."""
         ...
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OneTimePasswordEnrolment:
+    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
         """Begins it; it counts once confirmed. Who is enrolled already gives a ``current`` password."""
         ...
 
@@ -220,7 +226,7 @@ class WebhookClient(Protocol):
     """Those outside who are told of results and approvals; for whoever may update the policy."""
 
     async def webhooks(self) -> tuple[Webhook, ...]: ...
-    async def add_webhook(self, request: WebhookRequest) -> NewWebhook: ...
+    async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook: ...
     async def remove_webhook(self, webhook_id: str) -> None: ...
     async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
         """Oldest first."""
@@ -241,7 +247,9 @@ class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Creden
         ...
 
     def events(self, after: int | None = None) -> AsyncIterator[Event]:
-        """Events from the cursor ``after`` on (None: from now), bounded, with a :class:`Gap` where some are missing."""
+        """Events from the cursor ``after`` on (None: from now), bounded, with a :class:`EventsMissed` where some are
+        missing.
+        """
         ...
 
     async def close(self) -> None: ...

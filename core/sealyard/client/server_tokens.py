@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.client.log import hide
+from sealyard.client.log import register_secret
 from sealyard.client.profiles import Profile
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.errors import AuthenticationError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -22,7 +22,7 @@ Ask = Callable[[], str] | None
 """Asks for the passphrase of our own file; only where a person sits at a terminal."""
 
 
-def token_of(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
+def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
     """The environment's token, else the one that is kept.
 
     Raises :class:`AuthenticationError` where there is none, :class:`KeyStoreLockedError`.
@@ -30,31 +30,31 @@ def token_of(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
     token = environ.get(TOKEN_VARIABLE) or _kept(_user(profile), environ, ask)
     if not token:
         raise AuthenticationError(
-            f"There is no token for {safe_text(profile.place)} on this machine.",
-            f"sealyard login {safe_text(profile.server)}, or set {TOKEN_VARIABLE}.",
+            f"There is no token for {escape_text(profile.place)} on this machine.",
+            f"sealyard login {escape_text(profile.server)}, or set {TOKEN_VARIABLE}.",
         )
-    hide(token)
+    register_secret(token)
     return token
 
 
-def keep_token(profile: Profile, token: str, environ: Mapping[str, str], ask: Ask) -> None:
+def save_token(profile: Profile, token: str, environ: Mapping[str, str], ask: Ask) -> None:
     """In the place of an older one. Raises :class:`KeyStoreLockedError`."""
-    from sealyard.keys.master import os_keyring_available, with_os_keyring
+    from sealyard.keys.master import call_os_keyring, os_keyring_available
 
     user = _user(profile)
     if os_keyring_available():
-        with_os_keyring(lambda keyring: keyring.set_password(SERVICE, user, token))
+        call_os_keyring(lambda keyring: keyring.set_password(SERVICE, user, token))
     else:
         _file(environ, ask).set_password(SERVICE, user, token)
 
 
-def forget_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> None:
+def delete_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> None:
     """Wherever it is kept, if it is. Raises :class:`KeyStoreLockedError`."""
-    from sealyard.keys.master import os_keyring_available, with_os_keyring
+    from sealyard.keys.master import call_os_keyring, os_keyring_available
 
     user = _user(profile)
     if os_keyring_available():
-        with_os_keyring(lambda keyring: _drop(keyring, user))
+        call_os_keyring(lambda keyring: _drop(keyring, user))
     if tokens_file().exists():
         _drop(_file(environ, ask), user)
 
@@ -66,9 +66,9 @@ def tokens_file() -> Path:
 
 
 def _kept(user: str, environ: Mapping[str, str], ask: Ask) -> str | None:
-    from sealyard.keys.master import os_keyring_available, with_os_keyring
+    from sealyard.keys.master import call_os_keyring, os_keyring_available
 
-    found = with_os_keyring(lambda keyring: keyring.get_password(SERVICE, user)) if os_keyring_available() else None
+    found = call_os_keyring(lambda keyring: keyring.get_password(SERVICE, user)) if os_keyring_available() else None
     if found is None and tokens_file().exists():
         found = _file(environ, ask).get_password(SERVICE, user)
     return found
@@ -78,7 +78,7 @@ def _file(environ: Mapping[str, str], ask: Ask) -> KeyringBackend:
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
     passphrase = find_passphrase(environ, ask)
-    hide(passphrase)
+    register_secret(passphrase)
     return EncryptedFileKeyring(tokens_file(), passphrase)
 
 

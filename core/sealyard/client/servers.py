@@ -6,42 +6,42 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from sealyard.client.log import hide
+from sealyard.client.log import register_secret
 from sealyard.client.profiles import Profile
 from sealyard.engine.clock import SystemClock
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
     from sealyard.client.http.client import HttpClient
 
-PATIENCE = 60.0
+RETRY_TIMEOUT = 60.0
 """Seconds over which one call is tried."""
 
 
-def parse_server(text: str) -> str:
+def parse_server_url(text: str) -> str:
     """The base URL, without a slash at its end; https where no scheme is named.
 
     Raises :class:`UsageError`, also for plain http to another machine: the token could be read on its way.
     """
     split = _split(text if "://" in text else f"https://{text}")
     if split is None or split.scheme not in ("https", "http"):
-        raise UsageError(f"{safe_text(text, 100)!r} is no address of a server.", "Write https://seal.example:8443.")
+        raise UsageError(f"{escape_text(text, 100)!r} is no address of a server.", "Write https://seal.example:8443.")
     if split.scheme == "http" and not _loopback(split.hostname or ""):
         raise UsageError(
-            f"{safe_text(text, 100)} is not encrypted: a token could be read on its way there.",
+            f"{escape_text(text, 100)} is not encrypted: a token could be read on its way there.",
             "Take https; http is for a server on this machine only.",
         )
     return f"{split.scheme}://{split.netloc}{split.path.rstrip('/').removesuffix('/api/v1')}"
 
 
-def server_client(profile: Profile, token: str, *, patience: float = PATIENCE) -> HttpClient:
+def connect_to_server(profile: Profile, token: str, *, patience: float = RETRY_TIMEOUT) -> HttpClient:
     """The client of a server's profile; nothing is asked yet. Raises :class:`UsageError` for a bad address."""
-    from sealyard.client.connection import Connection, Place
+    from sealyard.client.connection import Connection, Endpoint
     from sealyard.client.http.client import HttpClient
 
-    hide(token)
-    place = Place(url=parse_server(profile.server), ca=profile.ca, token=token, tenant=profile.tenant)
+    register_secret(token)
+    place = Endpoint(url=parse_server_url(profile.server), ca=profile.ca, token=token, tenant=profile.tenant)
     return HttpClient(Connection(place), SystemClock(), patience=patience)
 
 

@@ -18,30 +18,30 @@ from sealyard.client.settings_values import (
     NO_COLOR_THEME,
     Animations,
     Settings,
-    WatchSettings,
+    WatchFolderSettings,
     editor_command,
     no_color,
-    settings_file,
+    settings_path,
     settings_schema,
 )
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 __all__ = [
     "CONFIG_VARIABLE",
     "NO_COLOR_THEME",
+    "EffectiveSettings",
     "Settings",
-    "SettingsInForce",
-    "WatchSettings",
+    "WatchFolderSettings",
     "convert",
     "editor_command",
+    "effective_settings",
+    "load_settings",
     "no_color",
-    "read_settings",
     "read_toml",
     "setting_keys",
-    "settings_file",
-    "settings_in_force",
+    "settings_path",
     "settings_schema",
     "value_at",
 ]
@@ -52,10 +52,10 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 _LONGEST = 60
 _LARGE = 10**9
 
-S = TypeVar("S", bound=Value)
+S = TypeVar("S", bound=FrozenStruct)
 
 
-class SettingsInForce(Value, frozen=True, kw_only=True):
+class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
     """``origins``: for each key (``watch.folder``) ``default``, ``file`` or the variable that set it."""
 
     settings: Settings
@@ -63,21 +63,21 @@ class SettingsInForce(Value, frozen=True, kw_only=True):
     origins: dict[str, str]
 
 
-def read_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """The file's settings under those of the environment. Without the file, the defaults.
 
     Raises :class:`UsageError`; also where the file is missing that `SEALYARD_CONFIG` names.
     """
-    return settings_in_force(path, environ).settings
+    return effective_settings(path, environ).settings
 
 
-def settings_in_force(path: Path, environ: Mapping[str, str] = os.environ) -> SettingsInForce:
-    """Like :func:`read_settings`, with where each value comes from."""
+def effective_settings(path: Path, environ: Mapping[str, str] = os.environ) -> EffectiveSettings:
+    """Like :func:`load_settings`, with where each value comes from."""
     table = read_toml(path, must_exist=bool(environ.get(CONFIG_VARIABLE)))
     settings = convert(table, Settings, str(path))
     origins = {key: FILE if _has(table, key) else DEFAULT for key in setting_keys()}
     overrides, variables = _overrides(environ)
-    return SettingsInForce(settings=_laid_over(settings, overrides), path=str(path), origins={**origins, **variables})
+    return EffectiveSettings(settings=_merge(settings, overrides), path=str(path), origins={**origins, **variables})
 
 
 def setting_keys() -> tuple[str, ...]:
@@ -110,12 +110,12 @@ def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
         raise UsageError(f"{_shown(path)} is no TOML: nested too deeply.", "Mend it, or move it away.") from error
     except ValueError as error:
         raise UsageError(
-            f"{_shown(path)} is no TOML: {safe_text(str(error), 200)}.",
+            f"{_shown(path)} is no TOML: {escape_text(str(error), 200)}.",
             "Mend the line, or move the file away; `sealyard config example` shows a whole one.",
         ) from error
     except OSError as error:
         raise UsageError(
-            f"{_shown(path)} cannot be read: {safe_text(error.strerror or '')}.", "Mend it, or move it away."
+            f"{_shown(path)} cannot be read: {escape_text(error.strerror or '')}.", "Mend it, or move it away."
         ) from error
 
 
@@ -125,7 +125,9 @@ def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
     _check(table, types, "", source)
     missing = next((each.name for each in msgspec.structs.fields(kind) if each.required and each.name not in table), "")
     if missing:
-        raise UsageError(f"{safe_text(source)}: {missing} is missing.", f"Add {missing}: {_expected(types[missing])}.")
+        raise UsageError(
+            f"{escape_text(source)}: {missing} is missing.", f"Add {missing}: {_expected(types[missing])}."
+        )
     return msgspec.convert(table, kind)
 
 
@@ -135,17 +137,17 @@ def _check(table: Mapping[str, Any], types: Mapping[str, inspect.Type], prefix: 
         below = {each: kind for each, kind in types.items() if each.startswith(f"{key}.")}
         if below and "." not in name:
             if not isinstance(value, dict):
-                raise _wrong(source, key, "a table", value)
+                raise _invalid_value(source, key, "a table", value)
             _check(value, below, f"{key}.", source)
             continue
         if key not in types or "." in name:
             raise _unknown(source, key, types)
         if not _fits(value, types[key]):
-            raise _wrong(source, key, _expected(types[key]), value)
+            raise _invalid_value(source, key, _expected(types[key]), value)
 
 
 @cache
-def _types(kind: type[Value], prefix: str = "") -> dict[str, inspect.Type]:
+def _types(kind: type[FrozenStruct], prefix: str = "") -> dict[str, inspect.Type]:
     """The type of each key, tables taken apart."""
     types: dict[str, inspect.Type] = {}
     for field in msgspec.structs.fields(kind):
@@ -235,7 +237,7 @@ def _from_text(variable: str, text: str, kind: inspect.Type) -> object:
             value = _number(text)
     if not _fits(value, kind) or not _is_unicode(text):
         expected = "1 or 0" if isinstance(kind, inspect.BoolType) else _expected(kind)
-        raise UsageError(f"{variable} is {_said(text)}; expected is {expected}.", "Mend or unset it.")
+        raise UsageError(f"{variable} is {_repr(text)}; expected is {expected}.", "Mend or unset it.")
     return value
 
 
@@ -254,7 +256,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _laid_over(settings: Settings, overrides: Mapping[str, object]) -> Settings:
+def _merge(settings: Settings, overrides: Mapping[str, object]) -> Settings:
     table = msgspec.to_builtins(settings)
     for key, value in overrides.items():
         *tables, name = key.split(".")
@@ -278,7 +280,7 @@ def _has(table: Mapping[str, Any], key: str) -> bool:
 
 
 def _unknown(source: str, key: str, known: Iterable[str]) -> UsageError:
-    message = f"{safe_text(source)}: there is no key '{safe_text(key, _LONGEST)}'."
+    message = f"{escape_text(source)}: there is no key '{escape_text(key, _LONGEST)}'."
     meant = _nearest(key, tuple(known))
     if meant == key:
         return UsageError(message, f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
@@ -297,30 +299,30 @@ def _snake_case(key: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key[:_LONGEST]).replace("-", "_").lower()
 
 
-def _wrong(source: str, key: str, expected: str, value: object) -> UsageError:
+def _invalid_value(source: str, key: str, expected: str, value: object) -> UsageError:
     return UsageError(
-        f"{safe_text(source)}: {key} is {_said(value)}; expected is {expected}.",
+        f"{escape_text(source)}: {key} is {_repr(value)}; expected is {expected}.",
         "`sealyard config example` shows all keys with their defaults.",
     )
 
 
-def _said(value: object) -> str:
+def _repr(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
         case str():
-            return f"'{safe_text(value, _LONGEST)}'"
+            return f"'{escape_text(value, _LONGEST)}'"
         case float():
             return str(value)
         case int():
             return str(value) if abs(value) < _LARGE else "a large number"
         case dict():
             odd = next((name for name, each in value.items() if not _is_text(each)), None)
-            return "a table" if odd is None else f"a table in which {safe_text(odd, _LONGEST)} is none"
+            return "a table" if odd is None else f"a table in which {escape_text(odd, _LONGEST)} is none"
         case list():
             return "a list"
     return "a time"
 
 
 def _shown(path: Path) -> str:
-    return safe_text(str(path))
+    return escape_text(str(path))

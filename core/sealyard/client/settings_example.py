@@ -7,7 +7,7 @@ import json
 import msgspec
 
 from sealyard.client.settings_values import Settings
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 _HEAD = """\
 # Settings of Sealyard. Every key is here with its default; what you leave out keeps it.
@@ -15,23 +15,23 @@ _HEAD = """\
 """
 
 
-def example() -> str:
+def render_example() -> str:
     """A TOML text that reads as the defaults."""
-    return as_toml(Settings(), _HEAD)
+    return render_toml(Settings(), _HEAD)
 
 
-def as_toml(settings: Value, head: str) -> str:
+def render_toml(settings: FrozenStruct, head: str) -> str:
     """Every key with its value and, from its description, what it is for; ``head``: comment lines."""
     return f"{head}\n" + "\n".join(_lines(settings, ""))
 
 
-def _lines(settings: Value, table: str) -> list[str]:
+def _lines(settings: FrozenStruct, table: str) -> list[str]:
     lines: list[str] = []
     tables: list[str] = []
     for field in msgspec.structs.fields(settings):
         about = f"# {field.type.__metadata__[0].description}"
         value = getattr(settings, field.name)
-        if isinstance(value, Value):
+        if isinstance(value, FrozenStruct):
             tables += [about, f"[{table}{field.name}]", *_lines(value, f"{table}{field.name}.")]
         elif isinstance(value, dict):
             tables += [about, f"[{table}{field.name}]", ""]

@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from sealyard.client.watch_events import Rule
+from sealyard.client.watch_events import DropAction
 from sealyard.model.errors import UsageError
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 CONFIG_VARIABLE = "SEALYARD_CONFIG"
 NO_COLOR_THEME = "ansi-dark"
@@ -27,18 +27,18 @@ Animations = Literal["none", "basic", "full"]
 FirstScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
 
 
-class WatchSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """A folder whose files become packages; see :mod:`sealyard.client.watch_rules`."""
 
     folder: Annotated[str, Meta(description="Files dropped here become packages. Empty: no folder is watched.")] = ""
     device: Annotated[str, Meta(description="The device configuration they are packed for.")] = ""
-    rule: Annotated[Rule, Meta(description="offer: a person is asked. submit: the task is created at once.")] = (
-        Rule.OFFER
+    rule: Annotated[DropAction, Meta(description="offer: a person is asked. submit: the task is created at once.")] = (
+        DropAction.OFFER
     )
     polling: Annotated[bool, Meta(description="For network folders, where the system tells of no changes.")] = False
 
 
-class Settings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """All of it, with the defaults. Field names are the keys of the file, snake_case there too."""
 
     theme: Annotated[str, Meta(description="A theme of ours, of Textual's, or one in themes/ beside this file.")] = (
@@ -63,13 +63,13 @@ class Settings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
     refresh_seconds: Annotated[
         float, Meta(ge=0.2, le=3600, description="How often ages and times left are shown anew.")
     ] = 1.0
-    watch: Annotated[WatchSettings, Meta(description="The watch folder.")] = WatchSettings()
+    watch: Annotated[WatchFolderSettings, Meta(description="The watch folder.")] = WatchFolderSettings()
     keys: Annotated[
         dict[str, str], Meta(description='Keys by action; `?` in the application names them: "app.help" = "f1,?"')
     ] = msgspec.field(default_factory=dict)
 
 
-def settings_file(environ: Mapping[str, str] = os.environ) -> Path:
+def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
     """The file that `SEALYARD_CONFIG` names, or the one in the configuration folder (XDG)."""
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named).absolute()

@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from sealyard.client.protocol import Progress
+from sealyard.client.protocol import ProgressCallback
 
 T = TypeVar("T")
 
 PROGRESS_SECONDS = 0.1
 
 
-class Telling:
+class ThrottledProgress:
     """Tells all listeners of bytes done: at most ten times a second, and at the end."""
 
     def __init__(self) -> None:
-        self.listeners: list[Progress] = []
+        self.listeners: list[ProgressCallback] = []
         self._told = 0.0
 
     def __call__(self, done: int, total: int) -> None:
@@ -36,19 +36,21 @@ class Telling:
 
 
 class _Running(Generic[T]):
-    def __init__(self, work: asyncio.Task[T], tell: Telling) -> None:
+    def __init__(self, work: asyncio.Task[T], tell: ThrottledProgress) -> None:
         self.work = work
         self.tell = tell
         self.waiting = 0
 
 
-class SharedWork(Generic[T]):
+class CoalescedCalls(Generic[T]):
     """By key, on one event loop. The work is cancelled when nobody waits for it any more."""
 
     def __init__(self) -> None:
         self._running: dict[str, _Running[T]] = {}
 
-    async def join(self, key: str, begin: Callable[[Telling], Coroutine[Any, Any, T]], progress: Progress | None) -> T:
+    async def join(
+        self, key: str, begin: Callable[[ThrottledProgress], Coroutine[Any, Any, T]], progress: ProgressCallback | None
+    ) -> T:
         """Waits for the work that runs under this key, or begins it."""
         running = self._running.get(key) or self._begin(key, begin)
         if progress is not None:
@@ -63,8 +65,8 @@ class SharedWork(Generic[T]):
                 running.work.cancel()
                 await asyncio.wait({running.work})
 
-    def _begin(self, key: str, begin: Callable[[Telling], Coroutine[Any, Any, T]]) -> _Running[T]:
-        tell = Telling()
+    def _begin(self, key: str, begin: Callable[[ThrottledProgress], Coroutine[Any, Any, T]]) -> _Running[T]:
+        tell = ThrottledProgress()
         running = _Running(asyncio.create_task(begin(tell)), tell)
         running.work.add_done_callback(lambda _: self._forget(key, running))
         self._running[key] = running

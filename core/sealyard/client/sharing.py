@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.local_socket import SOCKET, answers, lasting_path, listened_to
+from sealyard.client.local_socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.engine.clock import SystemClock
-from sealyard.model.errors import ConnectionLostError, Reach, SealyardError, StorageError, WorkspaceHeldError
-from sealyard.model.workspace import Places
-from sealyard.storage.lock import WorkspaceLock, held_by
+from sealyard.model.errors import (
+    DeliveryCertainty,
+    SealyardError,
+    ServerUnreachableError,
+    StorageError,
+    WorkspaceLockedError,
+)
+from sealyard.model.workspace import WorkspacePaths
+from sealyard.storage.lock import WorkspaceLock, lock_error
 
 if TYPE_CHECKING:
-    from sealyard.client.hosting import Hosting
-    from sealyard.client.http.calls import Recover
+    from sealyard.client.hosting import LocalServer
+    from sealyard.client.http.calls import RecoverCallback
     from sealyard.client.http.client import HttpClient
 
-LOOK_AGAIN_SECONDS = 0.1
+POLL_INTERVAL = 0.1
 """Between two looks whether the holder listens, or is gone."""
 
 HOLDER_SECONDS = 5.0
@@ -33,10 +39,10 @@ HOLDER_SECONDS = 5.0
 STARTING_SECONDS = 20.0
 """The same for one that lets others in as soon as it is ready."""
 
-STAYING = frozenset({"application", "run", "serve", "watch"})
+LISTENING_PURPOSES = frozenset({"application", "run", "serve", "watch"})
 """The purposes of those who do."""
 
-Unlock = Callable[[], str | None]
+PassphraseProvider = Callable[[], str | None]
 """Says what opens the key store: only called where nobody holds the workspace. May ask a person at the first joining,
 but not of who takes the workspace over from somebody else."""
 
@@ -49,7 +55,7 @@ class SharedWorkspace:
     def __init__(
         self,
         folder: Path,
-        unlock: Unlock,
+        unlock: PassphraseProvider,
         *,
         purpose: str,
         listen: bool = True,
@@ -73,7 +79,7 @@ class SharedWorkspace:
         self._on_take_over = on_take_over or _unheard
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EmbeddedClient | None = None
-        self._hosting: Hosting | None = None
+        self._hosting: LocalServer | None = None
         self._clients: list[HttpClient] = []
         self._joining = asyncio.Lock()
         self._recovering: asyncio.Task[None] | None = None
@@ -94,28 +100,28 @@ class SharedWorkspace:
     async def join(self, *, patience: float = HOLDER_SECONDS) -> None:
         """Attaches to the holder, or holds it. Raises what keeps a workspace closed.
 
-        :class:`WorkspaceHeldError`: a holder that lets nobody in, or hangs, does not go within ``patience`` seconds.
+        :class:`WorkspaceLockedError`: a holder that lets nobody in, or hangs, does not go within ``patience`` seconds.
         """
         async with self._joining:
             loop = asyncio.get_running_loop()
             limit = loop.time() + patience
             starting = loop.time() + max(patience, STARTING_SECONDS)
-            while not await answers(self._folder):
+            while not await is_responsive(self._folder):
                 try:
                     await self._hold()
                     return
-                except WorkspaceHeldError:
+                except WorkspaceLockedError:
                     if loop.time() >= (starting if self._will_let_in() else limit):
                         raise
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(POLL_INTERVAL)
             self._attached = True
 
     def _will_let_in(self) -> bool:
         """It does not listen yet; one that listens and does not answer hangs."""
-        if listened_to(self._folder):
+        if is_listening(self._folder):
             return False
-        holder = WorkspaceLock.holder(Places(self._folder).lock)
-        return holder is not None and holder.purpose in STAYING
+        holder = WorkspaceLock.holder(WorkspacePaths(self._folder).lock)
+        return holder is not None and holder.purpose in LISTENING_PURPOSES
 
     async def let_in(self) -> None:
         """Lets others attach, where this process holds the workspace. Raises :class:`UsageError` for the group."""
@@ -127,7 +133,7 @@ class SharedWorkspace:
         """Of who joined."""
         if self._engine is not None and not self._attached:
             return self._engine.as_subject(subject)
-        client = attached(self._folder, subject, self._recover)
+        client = connect_to_holder(self._folder, subject, self._recover)
         self._clients.append(client)
         return client
 
@@ -161,7 +167,7 @@ class SharedWorkspace:
     async def _taken_over(self) -> None:
         try:
             await self.join()
-        except WorkspaceHeldError:
+        except WorkspaceLockedError:
             # Somebody else has it already, and will listen, or go.
             raise
         except SealyardError as error:
@@ -172,8 +178,8 @@ class SharedWorkspace:
     async def _hold(self) -> None:
         self._require_open()
         # Before anything is asked of a person in vain.
-        if (holder := WorkspaceLock.holder(Places(self._folder).lock)) is not None:
-            raise held_by(holder)
+        if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
+            raise lock_error(holder)
         passphrase = self._unlock()
         engine = await EmbeddedClient.open(
             self._folder, "", purpose=self._purpose, passphrase=passphrase, work=self._work
@@ -194,7 +200,9 @@ class SharedWorkspace:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise ConnectionLostError("This share of the workspace is closed.", "Open it again.", reach=Reach.NOBODY)
+            raise ServerUnreachableError(
+                "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOBODY
+            )
 
     async def _let_in_if_possible(self, engine: EmbeddedClient) -> None:
         """Where no socket can be, the workspace is held for this process alone; its webhooks are sent."""
@@ -224,10 +232,10 @@ class SharedWorkspace:
             raise
         self._hosting = made
 
-    async def _made(self, engine: EmbeddedClient) -> Hosting:
-        from sealyard.client.hosting import hosting
+    async def _made(self, engine: EmbeddedClient) -> LocalServer:
+        from sealyard.client.hosting import load_local_server
 
-        return await asyncio.to_thread(hosting, engine.host, self._group)
+        return await asyncio.to_thread(load_local_server, engine.host, self._group)
 
 
 def _unheard() -> None:
@@ -238,10 +246,10 @@ def _log_trouble(error: SealyardError) -> None:
     log.warning("%s", error)
 
 
-def attached(folder: Path, subject: str, recover: Recover | None = None) -> HttpClient:
+def connect_to_holder(folder: Path, subject: str, recover: RecoverCallback | None = None) -> HttpClient:
     """A client of whoever holds the workspace. ``recover``: what to do once nobody does."""
-    from sealyard.client.connection import Connection, Place
+    from sealyard.client.connection import Connection, Endpoint
     from sealyard.client.http.client import HttpClient
 
-    place = Place(socket=lasting_path(folder), called=str(folder / SOCKET), subject=subject)
+    place = Endpoint(socket=socket_path(folder), called=str(folder / SOCKET), subject=subject)
     return HttpClient(Connection(place), SystemClock(), recover=recover)

@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard.storage import disk
 
-T = TypeVar("T", bound=Value)
+T = TypeVar("T", bound=FrozenStruct)
 
 
 def state_path(kind: str, *key: str) -> Path:
@@ -49,7 +49,7 @@ class StateFile(Generic[T]):
     def change(self, step: Callable[[T], T]) -> T:
         """Reads, changes and writes, with no other process in between. Raises :class:`StorageError`."""
         try:
-            disk.make_private(self.path.parent)
+            disk.make_private_dir(self.path.parent)
             with self._locked():
                 changed = step(self._load_or_begin_anew())
                 self._store(changed)
@@ -73,7 +73,7 @@ class StateFile(Generic[T]):
 
     def _store(self, value: T) -> None:
         fresh = self.path.with_name(f"{self.path.name}.new")
-        fd = disk.create(fresh)
+        fd = disk.create_private_file(fresh)
         try:
             disk.write_all(fd, msgspec.json.encode(value))
             disk.sync(fd)
@@ -85,7 +85,7 @@ class StateFile(Generic[T]):
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """A file beside it is locked, for the file itself is replaced. Held for one small write only."""
-        fd = disk.create(self.path.with_name(f"{self.path.name}.lock"))
+        fd = disk.create_private_file(self.path.with_name(f"{self.path.name}.lock"))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

@@ -9,12 +9,12 @@ from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
 
 
-def on_thread(client: Client, thread: LoopThread) -> Client:
+def proxy_to_thread(client: Client, thread: LoopThread) -> Client:
     """The same client, for callers on any loop; progress is told on ``thread``."""
-    return cast(Client, _Threaded(client, thread))
+    return cast(Client, _ThreadProxy(client, thread))
 
 
-class _Threaded:
+class _ThreadProxy:
     """Every method of a client either answers once or brings one thing after the other."""
 
     def __init__(self, client: Client, thread: LoopThread) -> None:

@@ -7,37 +7,37 @@ from enum import StrEnum
 
 from sealyard.model.errors import (
     ConflictError,
-    ErrorValue,
+    ErrorInfo,
     FormatLimitError,
-    InputError,
-    KeyRefusedError,
-    NotAllowedError,
+    InvalidInputError,
+    InvalidKeyError,
     NotFoundError,
+    PermissionDeniedError,
     UsageError,
 )
 from sealyard.model.tasks import Task
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
-REFUSALS = (
-    InputError,
+PERMANENT_ERRORS = (
+    InvalidInputError,
     UsageError,
-    NotAllowedError,
+    PermissionDeniedError,
     NotFoundError,
     ConflictError,
     FormatLimitError,
-    KeyRefusedError,
+    InvalidKeyError,
 )
 """What the dropped files, or who drops them, are refused for; other errors may pass by themselves."""
 
 
-class Rule(StrEnum):
+class DropAction(StrEnum):
     """What becomes of a drop that is ready."""
 
     OFFER = "offer"
     SUBMIT = "submit"
 
 
-class Offer(Value, frozen=True, kw_only=True, tag=True):
+class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """One package that could be made. Paths are absolute; ``name``: of the file or sub-folder that was dropped."""
 
     name: str
@@ -48,30 +48,30 @@ class Offer(Value, frozen=True, kw_only=True, tag=True):
     metadata: tuple[str, ...] = ()
 
 
-class Submitted(Value, frozen=True, kw_only=True, tag=True):
+class DropSubmitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was made of what was dropped."""
 
-    offer: Offer
+    offer: PackageProposal
     task: Task
 
 
-class Refused(Value, frozen=True, kw_only=True, tag=True):
+class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """What was dropped cannot become a package; it is not tried again until it changes, or the watch starts anew."""
 
     name: str
     path: str
-    error: ErrorValue
+    error: ErrorInfo
 
 
-class Postponed(Value, frozen=True, kw_only=True, tag=True):
+class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Not the fault of what was dropped (disk, connection, lock): it is tried again in ``retryIn`` seconds."""
 
     name: str
     path: str
-    error: ErrorValue
+    error: ErrorInfo
     retry_in: float
 
 
-WatchEvent = Offer | Submitted | Refused | Postponed
-OnWatch = Callable[[WatchEvent], None]
+WatchEvent = PackageProposal | DropSubmitted | DropRejected | DropDeferred
+WatchCallback = Callable[[WatchEvent], None]
 """Called on the loop that runs the watch; must not block."""

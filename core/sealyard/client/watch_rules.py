@@ -20,17 +20,17 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.off_loop import GoOn
-from sealyard.model.errors import InputError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.client.off_loop import CheckCancelled
+from sealyard.model.errors import InvalidInputError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 METADATA = "metadata"
 TEMPORARY = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
 CHUNK = 4 << 20
 
 
-class Drop(Value, frozen=True, kw_only=True):
+class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
     """What was dropped under one name. ``firmware`` and ``metadata`` are absolute paths, in order.
 
     ``fingerprint`` changes with any name, size or time of change in it; ``mistake``: why it cannot be a package.
@@ -45,19 +45,19 @@ class Drop(Value, frozen=True, kw_only=True):
     mistake: str = ""
 
 
-def drops(folder: Path) -> tuple[Drop, ...]:
-    """All that lie in ``folder``, by name. Raises :class:`InputError` where it cannot be read."""
+def scan(folder: Path) -> tuple[DroppedEntry, ...]:
+    """All that lie in ``folder``, by name. Raises :class:`InvalidInputError` where it cannot be read."""
     try:
         entries = _entries(folder)
     except OSError as error:
-        raise InputError(
-            f"The watch folder {safe_text(str(folder))} cannot be read ({safe_text(error.strerror or '')}).",
+        raise InvalidInputError(
+            f"The watch folder {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
             "See that it is there and may be read.",
         ) from error
     return tuple(drop for entry in entries if (drop := _drop(entry)) is not None)
 
 
-def holds_closed_folders(folder: Path, go_on: GoOn) -> bool:
+def has_unreadable_dirs(folder: Path, go_on: CheckCancelled) -> bool:
     """Whether there is a folder in it, however deep, or itself, that cannot be read."""
     closed: list[OSError] = []
     for _ in os.walk(folder, onerror=closed.append):
@@ -70,16 +70,16 @@ def content_digest(drop_name: str, firmware: tuple[tuple[str, str], ...], metada
     return hashlib.sha256(msgspec.json.encode((drop_name, firmware, metadata))).hexdigest()
 
 
-def digest_of(drop: Drop, go_on: GoOn) -> str:
+def entry_digest(drop: DroppedEntry, go_on: CheckCancelled) -> str:
     """The :func:`content_digest` of what lies there now. Raises ``OSError``."""
 
     def named(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((Path(path).name, sha256_of(path, go_on)) for path in paths)
+        return tuple((Path(path).name, sha256_file(path, go_on)) for path in paths)
 
     return content_digest(drop.name, named(drop.firmware), named(drop.metadata))
 
 
-def _drop(entry: os.DirEntry[str]) -> Drop | None:
+def _drop(entry: os.DirEntry[str]) -> DroppedEntry | None:
     """None for what is left alone, or vanishes at this moment."""
     if _temporary(entry.name):
         return None
@@ -97,10 +97,10 @@ def _drop(entry: os.DirEntry[str]) -> Drop | None:
     return None
 
 
-def _closed_drop(entry: os.DirEntry[str], error: OSError) -> Drop:
+def _closed_drop(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
     """Not even its size and time may be known: the same reason is told once."""
-    reason = safe_text(error.strerror or str(error))
-    return Drop(
+    reason = escape_text(error.strerror or str(error))
+    return DroppedEntry(
         name=_shown(entry.name),
         path=_shown(entry.path),
         fingerprint=hashlib.sha256(msgspec.json.encode((_shown(entry.path), reason))).hexdigest(),
@@ -109,27 +109,29 @@ def _closed_drop(entry: os.DirEntry[str], error: OSError) -> Drop:
     )
 
 
-def _file_drop(entry: os.DirEntry[str]) -> Drop:
+def _file_drop(entry: os.DirEntry[str]) -> DroppedEntry:
     size = entry.stat().st_size
-    return Drop(
+    return DroppedEntry(
         name=_shown(entry.name),
         path=_shown(entry.path),
         fingerprint=_fingerprint([entry]),
         ready=size > 0,
         firmware=(entry.path,),
-        mistake=_odd_name([entry]),
+        mistake=_has_invalid_name([entry]),
     )
 
 
-def _folder_drop(entry: os.DirEntry[str]) -> Drop:
+def _folder_drop(entry: os.DirEntry[str]) -> DroppedEntry:
     inside = _entries(Path(entry.path))
     metadata = [each for each in inside if each.name == METADATA and each.is_dir(follow_symlinks=False)]
     firmware = [each for each in inside if each not in metadata]
     described = [each for folder in metadata for each in _entries(Path(folder.path))]
     every = [*firmware, *described]
-    mistake = _odd_name([entry, *every]) or next((words for each in every if (words := _no_file(each))), "")
+    mistake = _has_invalid_name([entry, *every]) or next(
+        (words for each in every if (words := _not_a_file_error(each))), ""
+    )
     whole = all(not _temporary(each.name) and each.stat(follow_symlinks=False).st_size > 0 for each in every)
-    return Drop(
+    return DroppedEntry(
         name=_shown(entry.name),
         path=_shown(entry.path),
         fingerprint=_fingerprint(every),
@@ -149,16 +151,16 @@ def _temporary(name: str) -> bool:
     return name.lower().endswith(TEMPORARY)
 
 
-def _no_file(entry: os.DirEntry[str]) -> str:
+def _not_a_file_error(entry: os.DirEntry[str]) -> str:
     if entry.is_file(follow_symlinks=False):
         return ""
     kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
     return f"{_shown(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
 
 
-def _odd_name(entries: list[os.DirEntry[str]]) -> str:
+def _has_invalid_name(entries: list[os.DirEntry[str]]) -> str:
     odd = next((each.name for each in entries if _shown(each.name) != each.name), None)
-    return f"The name {safe_text(_shown(odd))} is not valid Unicode." if odd is not None else ""
+    return f"The name {escape_text(_shown(odd))} is not valid Unicode." if odd is not None else ""
 
 
 def _shown(name: str) -> str:
@@ -174,7 +176,7 @@ def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
     return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()
 
 
-def sha256_of(path: str, go_on: GoOn) -> str:
+def sha256_file(path: str, go_on: CheckCancelled) -> str:
     """In hex. Raises ``OSError``."""
     digest = hashlib.sha256()
     for chunk in _chunks(path):

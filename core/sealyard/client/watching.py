@@ -17,54 +17,61 @@ from typing import Any
 
 import msgspec
 
-from sealyard.client.download_state import DownloadState
-from sealyard.client.local_files import absolute_folder
-from sealyard.client.off_loop import off_loop
+from sealyard.client.download_state import DownloadHistory
+from sealyard.client.local_files import resolve_dir
+from sealyard.client.off_loop import run_cancellable
 from sealyard.client.protocol import Client
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.watch_events import (
-    REFUSALS,
-    Offer,
-    OnWatch,
-    Postponed,
-    Refused,
-    Rule,
-    Submitted,
+    PERMANENT_ERRORS,
+    DropAction,
+    DropDeferred,
+    DropRejected,
+    DropSubmitted,
+    PackageProposal,
+    WatchCallback,
     WatchEvent,
 )
-from sealyard.client.watch_rules import Drop, content_digest, digest_of, drops, holds_closed_folders, sha256_of
+from sealyard.client.watch_rules import (
+    DroppedEntry,
+    content_digest,
+    entry_digest,
+    has_unreadable_dirs,
+    scan,
+    sha256_file,
+)
 from sealyard.engine.clock import SystemClock
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
-    InputError,
+    InvalidInputError,
     SealyardError,
     UsageError,
 )
 from sealyard.model.requests import PackageRequest
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 __all__ = [
-    "Offer",
-    "OnWatch",
-    "Postponed",
-    "Refused",
-    "Rule",
-    "Submitted",
+    "DropAction",
+    "DropDeferred",
+    "DropRejected",
+    "DropSubmitted",
+    "FolderWatcher",
+    "PackageProposal",
+    "WatchCallback",
     "WatchEvent",
-    "WatchFolder",
     "watch_state_file",
 ]
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
 STEP_MILLISECONDS = 200
-LOOK_SECONDS = 2.0
+POLL_INTERVAL = 2.0
 """Between two looks where the system does not tell of changes."""
 
 
-class _Taken(Value, frozen=True, kw_only=True):
+class _Processed(FrozenStruct, frozen=True, kw_only=True):
     """``taskId`` is None for an offer that was dismissed."""
 
     fingerprint: str
@@ -72,13 +79,13 @@ class _Taken(Value, frozen=True, kw_only=True):
     task_id: str | None
 
 
-class _Memory(Value, frozen=True, kw_only=True):
+class _WatchState(FrozenStruct, frozen=True, kw_only=True):
     """By configuration id and name of the drop."""
 
-    taken: dict[str, _Taken] = msgspec.field(default_factory=dict)
+    taken: dict[str, _Processed] = msgspec.field(default_factory=dict)
 
 
-class _Waiting(Value, frozen=True, kw_only=True):
+class _Waiting(FrozenStruct, frozen=True, kw_only=True):
     """Looked at again at ``due``; ``pause`` (seconds) is the next one, should it fail then."""
 
     fingerprint: str
@@ -86,7 +93,7 @@ class _Waiting(Value, frozen=True, kw_only=True):
     pause: float = FIRST_PAUSE
 
 
-class WatchFolder:
+class FolderWatcher:
     """Watches one folder for one device configuration."""
 
     def __init__(
@@ -94,12 +101,12 @@ class WatchFolder:
         client: Client,
         folder: Path,
         device: str,
-        on_event: OnWatch,
+        on_event: WatchCallback,
         *,
         state: Path,
         downloads: Path | None = None,
-        downloaded: DownloadState | None = None,
-        rule: Rule = Rule.OFFER,
+        downloaded: DownloadHistory | None = None,
+        rule: DropAction = DropAction.OFFER,
         settle: float = 2.0,
         force_polling: bool = False,
         clock: Clock | None = None,
@@ -112,13 +119,13 @@ class WatchFolder:
         :class:`StorageError`.
         """
         self._client = client
-        self._folder = absolute_folder(folder)
+        self._folder = resolve_dir(folder)
         if downloads is not None:
-            _require_apart(self._folder, downloads)
+            _require_separate_dirs(self._folder, downloads)
         self._downloaded = downloaded
         self._device = device
         self._on_event = on_event
-        self._file = StateFile(state, _Memory())
+        self._file = StateFile(state, _WatchState())
         self._memory = self._file.read()
         self._rule = rule
         self._settle = settle
@@ -136,8 +143,8 @@ class WatchFolder:
     async def run(self) -> None:
         """Takes what is there and what comes, until cancelled.
 
-        Raises :class:`InputError` where the folder is not there (any more) or cannot be watched,
-        :class:`NotFoundError` or :class:`NotAllowedError` for the device configuration.
+        Raises :class:`InvalidInputError` where the folder is not there (any more) or cannot be watched,
+        :class:`NotFoundError` or :class:`PermissionDeniedError` for the device configuration.
         """
         await self._config()
         stirred = asyncio.Event()
@@ -153,7 +160,7 @@ class WatchFolder:
 
     async def look(self) -> float | None:
         """Takes what is ready now. Seconds until something else may be; None where nothing waits."""
-        found = await off_loop(lambda _: drops(self._folder))
+        found = await run_cancellable(lambda _: scan(self._folder))
         names = {drop.name for drop in found}
         self._waiting = {name: each for name, each in self._waiting.items() if name in names}
         self._answered = {name: each for name, each in self._answered.items() if name in names}
@@ -164,10 +171,11 @@ class WatchFolder:
         due = min(each.due for each in self._waiting.values())
         return max(0.0, (due - self._clock.now()).total_seconds())
 
-    async def submit(self, offer: Offer) -> Task:
+    async def submit(self, offer: PackageProposal) -> Task:
         """Makes the task of an offer; one, however often it is asked.
 
-        Raises :class:`InputError` where the files changed since the offer, and what uploading and creating raise.
+        Raises :class:`InvalidInputError` where the files changed since the offer, and what uploading and creating
+        raise.
         """
         uploaded: list[InputFile] = []
         try:
@@ -191,14 +199,16 @@ class WatchFolder:
         await self._remember(offer, digest, task.id)
         return task
 
-    async def dismiss(self, offer: Offer) -> None:
-        """The offer is not made again until the files change. Raises :class:`InputError`, :class:`StorageError`."""
+    async def dismiss(self, offer: PackageProposal) -> None:
+        """The offer is not made again until the files change. Raises :class:`InvalidInputError`,
+        :class:`StorageError`.
+        """
         drop = await self._require_unchanged(offer)
         await self._remember(offer, await self._digest(drop), None)
 
     # ---- one drop
 
-    async def _consider(self, drop: Drop) -> None:
+    async def _consider(self, drop: DroppedEntry) -> None:
         taken = self._memory.taken.get(f"{await self._config()}/{drop.name}")
         if self._answered.get(drop.name) == drop.fingerprint or (taken and taken.fingerprint == drop.fingerprint):
             self._waiting.pop(drop.name, None)
@@ -212,30 +222,32 @@ class WatchFolder:
         elif self._clock.now() >= waiting.due:
             await self._take(drop, taken, waiting)
 
-    async def _take(self, drop: Drop, taken: _Taken | None, waiting: _Waiting) -> None:
+    async def _take(self, drop: DroppedEntry, taken: _Processed | None, waiting: _Waiting) -> None:
         try:
             event = await self._answer(drop, taken)
-        except REFUSALS as error:
+        except PERMANENT_ERRORS as error:
             if await self._now(drop.name) != drop:
                 self._wait(drop, self._settle)
                 return
-            event = Refused(name=drop.name, path=drop.path, error=error.to_value())
+            event = DropRejected(name=drop.name, path=drop.path, error=error.to_value())
         except SealyardError as error:
             self._wait(drop, waiting.pause, then=min(2 * waiting.pause, LONGEST_PAUSE))
-            self._on_event(Postponed(name=drop.name, path=drop.path, error=error.to_value(), retry_in=waiting.pause))
+            self._on_event(DropDeferred(name=drop.name, path=drop.path, error=error.to_value(), retry_in=waiting.pause))
             return
         self._waiting.pop(drop.name, None)
         self._answered[drop.name] = drop.fingerprint
         if event is not None:
             self._on_event(event)
 
-    async def _answer(self, drop: Drop, taken: _Taken | None) -> WatchEvent | None:
+    async def _answer(self, drop: DroppedEntry, taken: _Processed | None) -> WatchEvent | None:
         """None for content that was taken before and only touched since, and for a result that was downloaded."""
         if drop.mistake:
-            raise InputError(f"{drop.name} cannot become a package. {drop.mistake}", "Put it right in the folder.")
+            raise InvalidInputError(
+                f"{drop.name} cannot become a package. {drop.mistake}", "Put it right in the folder."
+            )
         if await self._is_result(drop):
             return None
-        offer = Offer(
+        offer = PackageProposal(
             name=drop.name,
             path=drop.path,
             device=await self._config(),
@@ -246,45 +258,45 @@ class WatchFolder:
         if taken is not None and await self._digest(drop) == taken.digest:
             await self._remember(offer, taken.digest, taken.task_id)
             return None
-        if self._rule is Rule.OFFER:
+        if self._rule is DropAction.OFFER:
             return offer
-        return Submitted(offer=offer, task=await self.submit(offer))
+        return DropSubmitted(offer=offer, task=await self.submit(offer))
 
-    def _wait(self, drop: Drop, seconds: float, *, then: float = FIRST_PAUSE) -> None:
+    def _wait(self, drop: DroppedEntry, seconds: float, *, then: float = FIRST_PAUSE) -> None:
         due = self._clock.now() + timedelta(seconds=seconds)
         self._waiting[drop.name] = _Waiting(fingerprint=drop.fingerprint, due=due, pause=then)
 
-    async def _is_result(self, drop: Drop) -> bool:
+    async def _is_result(self, drop: DroppedEntry) -> bool:
         if self._downloaded is None or len(drop.firmware) != 1 or drop.metadata:
             return False
         path = drop.firmware[0]
         await asyncio.to_thread(self._downloaded.refresh)
         try:
             known = self._downloaded.digests_of_size(Path(path).stat().st_size)
-            return bool(known) and await off_loop(lambda go_on: sha256_of(path, go_on)) in known
+            return bool(known) and await run_cancellable(lambda go_on: sha256_file(path, go_on)) in known
         except OSError as error:
             raise _unreadable(drop, error) from error
 
-    async def _digest(self, drop: Drop) -> str:
+    async def _digest(self, drop: DroppedEntry) -> str:
         try:
-            return await off_loop(lambda go_on: digest_of(drop, go_on))
+            return await run_cancellable(lambda go_on: entry_digest(drop, go_on))
         except OSError as error:
             raise _unreadable(drop, error) from error
 
-    async def _now(self, name: str) -> Drop | None:
-        found = await off_loop(lambda _: drops(self._folder))
+    async def _now(self, name: str) -> DroppedEntry | None:
+        found = await run_cancellable(lambda _: scan(self._folder))
         return next((drop for drop in found if drop.name == name), None)
 
-    async def _require_unchanged(self, offer: Offer) -> Drop:
+    async def _require_unchanged(self, offer: PackageProposal) -> DroppedEntry:
         drop = await self._now(offer.name)
         if drop is None or drop.fingerprint != offer.fingerprint:
-            raise InputError(f"{offer.name} changed since it was offered.", "Wait for the new offer.")
+            raise InvalidInputError(f"{offer.name} changed since it was offered.", "Wait for the new offer.")
         return drop
 
-    async def _remember(self, offer: Offer, digest: str, task_id: str | None) -> None:
-        taken = _Taken(fingerprint=offer.fingerprint, digest=digest, task_id=task_id)
+    async def _remember(self, offer: PackageProposal, digest: str, task_id: str | None) -> None:
+        taken = _Processed(fingerprint=offer.fingerprint, digest=digest, task_id=task_id)
         self._memory = await asyncio.to_thread(
-            self._file.change, lambda memory: _Memory(taken={**memory.taken, f"{offer.device}/{offer.name}": taken})
+            self._file.change, lambda memory: _WatchState(taken={**memory.taken, f"{offer.device}/{offer.name}": taken})
         )
 
     async def _config(self) -> str:
@@ -293,7 +305,7 @@ class WatchFolder:
             self._config_id = (await self._client.device(self._device)).id
         return self._config_id
 
-    def _token(self, offer: Offer, digest: str) -> str:
+    def _token(self, offer: PackageProposal, digest: str) -> str:
         parts = ("watch", str(self._folder), offer.device, digest)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
@@ -305,12 +317,12 @@ class WatchFolder:
             try:
                 await self._hear(stirred)
             except (OSError, RuntimeError, ExceptionGroup) as error:  # its own errors are RuntimeErrors
-                if not await off_loop(lambda go_on: holds_closed_folders(self._folder, go_on)):
-                    raise InputError(
+                if not await run_cancellable(lambda go_on: has_unreadable_dirs(self._folder, go_on)):
+                    raise InvalidInputError(
                         f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
                         "See that the folder is there; where the system cannot tell of changes, watch by polling.",
                     ) from error
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(POLL_INTERVAL)
             stirred.set()
 
     async def _hear(self, stirred: asyncio.Event) -> None:
@@ -344,11 +356,11 @@ def watch_state_file(workspace_id: str, subject: str, folder: Path) -> Path:
     return state_path("watch", workspace_id, subject, str(folder.absolute()))
 
 
-def _require_apart(folder: Path, downloads: Path) -> None:
+def _require_separate_dirs(folder: Path, downloads: Path) -> None:
     arriving, watched = downloads.resolve(), folder.resolve()
     if watched in (arriving, *arriving.parents):
         raise UsageError(
-            f"Results are downloaded into {safe_text(str(folder))}; watched, they would be packed again.",
+            f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
             "Watch another folder, or download elsewhere.",
         )
 
@@ -360,8 +372,8 @@ def _innermost(error: Exception) -> Exception:
     return error
 
 
-def _unreadable(drop: Drop, error: OSError) -> InputError:
-    return InputError(f"{drop.name} cannot be read ({error.strerror}).", "Check the file.")
+def _unreadable(drop: DroppedEntry, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"{drop.name} cannot be read ({error.strerror}).", "Check the file.")
 
 
 def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:

@@ -6,17 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sealyard.client.log import hide
-from sealyard.client.profiles import Profile, add_profile, read_profiles, users_file
-from sealyard.engine.workspace import read_workspace
+from sealyard.client.log import register_secret
+from sealyard.client.profiles import Profile, add_profile, read_profiles, user_profiles_path
+from sealyard.engine.workspace import load_metadata
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.access import parse_subject
-from sealyard.model.workspace import KeyStore, Places, WorkspaceFile
+from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 
 
-def workspace_file(folder: Path) -> WorkspaceFile:
+def load_workspace_metadata(folder: Path) -> WorkspaceMetadata:
     """What the workspace says of itself. Raises :class:`WorkspaceError` where there is none that can be read."""
-    return read_workspace(Places(folder))
+    return load_metadata(WorkspacePaths(folder))
 
 
 def passphrase_for(
@@ -27,10 +27,10 @@ def passphrase_for(
     ``tenant``: its name where a server has several. ``ask`` only where a person sits at a terminal. Raises
     :class:`WorkspaceError`, and :class:`KeyStoreLockedError` where nobody says the passphrase.
     """
-    if workspace_file(folder).key_store is not KeyStore.PASSPHRASE:
+    if load_workspace_metadata(folder).key_store is not KeyStore.PASSPHRASE:
         return None
     passphrase = find_passphrase(environ, ask, tenant)
-    hide(passphrase)
+    register_secret(passphrase)
     return passphrase
 
 
@@ -40,45 +40,47 @@ def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) ->
     Raises :class:`KeyStoreLockedError` where nobody says one.
     """
     passphrase = find_passphrase(environ, ask)
-    hide(passphrase)
+    register_secret(passphrase)
     return passphrase
 
 
-async def found(
+async def create_workspace(
     folder: Path, *, name: str, administrator: str, key_store: KeyStore, passphrase: str | None = None
 ) -> Profile:
     """A new workspace, and the person's profile of its administrator, made current.
 
     Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError`, :class:`KeyStoreLockedError`.
     """
-    from sealyard.engine.founding import found_workspace
+    from sealyard.engine.founding import create_workspace
 
     place = folder.absolute()
     identity = parse_subject(administrator)
     if passphrase is not None:
-        hide(passphrase)
-    await found_workspace(Places(place), name=name, administrator=identity, key_store=key_store, passphrase=passphrase)
-    free = read_profiles(users_file()).free_name(name, lambda taken: taken.workspace == str(place))
+        register_secret(passphrase)
+    await create_workspace(
+        WorkspacePaths(place), name=name, administrator=identity, key_store=key_store, passphrase=passphrase
+    )
+    free = read_profiles(user_profiles_path()).free_name(name, lambda taken: taken.workspace == str(place))
     profile = Profile(name=free, identity=identity, workspace=str(place))
-    add_profile(users_file(), profile, current=True)
+    add_profile(user_profiles_path(), profile, current=True)
     return profile
 
 
-def best_key_store() -> KeyStore:
+def detect_key_store() -> KeyStore:
     """The OS keyring where there is one. Asking for it may block for up to five seconds."""
     from sealyard.keys.master import os_keyring_available
 
     return KeyStore.OS_KEYRING if os_keyring_available() else KeyStore.PASSPHRASE
 
 
-def usual_place() -> Path:
+def default_workspace_path() -> Path:
     """Where a person's workspace lies when nothing else is said (XDG)."""
     from platformdirs import user_data_path
 
     return user_data_path("sealyard") / "workspace"
 
 
-def own_name() -> str:
+def current_user_name() -> str:
     """The account's name, as a subject may be called."""
     import getpass
 

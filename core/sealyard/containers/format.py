@@ -8,24 +8,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
-from sealyard.crypto.pipeline import Drain, Progress
+from sealyard.crypto.pipeline import Consumer, Progress
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.jobs import RecordedSegment, SealedSegment
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class PackageShape(Value, frozen=True, kw_only=True):
+class PackageLayout(FrozenStruct, frozen=True, kw_only=True):
     """All of a package that decides how its container is laid out: names and sizes (bytes), no contents."""
 
     encryption: EncryptionAlgorithm
     signing: SigningAlgorithm
-    signing_key_kind: KeyKind
+    signing_key_kind: KeyType
     firmware: tuple[tuple[str, int], ...]  # name and size, in order
     metadata: tuple[tuple[str, int], ...]
 
 
-class Verification(Value, frozen=True, kw_only=True):
+class Verification(FrozenStruct, frozen=True, kw_only=True):
     """What a strict reader found: who signed, with what, and what the container holds."""
 
     format: str
@@ -52,13 +52,13 @@ class ContainerFormat(Protocol):
     name: ClassVar[str]
     magic: ClassVar[bytes]
 
-    def check(self, shape: PackageShape) -> tuple[str, ...]:
+    def check(self, shape: PackageLayout) -> tuple[str, ...]:
         """Warnings a person should see; raises :class:`FormatLimitError` where the format cannot hold it."""
         ...
 
     def seal(
         self,
-        shape: PackageShape,
+        shape: PackageLayout,
         index: int,
         source: BinaryIO,
         target: BinaryIO,
@@ -68,12 +68,12 @@ class ContainerFormat(Protocol):
         """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
         ...
 
-    def sealed_as(self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+    def sealed_as(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
         """Whether ``target`` still holds exactly this segment, so that a rerun may keep it."""
         ...
 
     def header(
-        self, shape: PackageShape, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, shape: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
         """The bytes the signature is made over."""
         ...
@@ -83,7 +83,7 @@ class ContainerFormat(Protocol):
         header: bytes,
         source: BinaryIO,
         cipher: ContentCipher,
-        contents: Sequence[Drain],
+        contents: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
         """Check a container that has no header and signature yet against the header that is to be signed.
@@ -95,7 +95,7 @@ class ContainerFormat(Protocol):
         """
         ...
 
-    def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
+    def finish(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Puts header and signature in and cuts the file where the container ends."""
         ...
 
@@ -132,7 +132,7 @@ class ContainerFormat(Protocol):
     ) -> tuple[Path, ...]:
         """Verifies, then decrypts into the folder ``target``; files get their names only when all are whole.
 
-        Raises :class:`KeyRefusedError` where ``cipher`` is for another algorithm, :class:`InputError` where a
+        Raises :class:`InvalidKeyError` where ``cipher`` is for another algorithm, :class:`InvalidInputError` where a
         file of that name is already there.
         """
         ...

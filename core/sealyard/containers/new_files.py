@@ -10,17 +10,17 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from sealyard.containers import ustar
-from sealyard.model.errors import InputError, StorageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import InvalidInputError, StorageError
+from sealyard.model.safe_text import escape_text
 
 _LONGEST_NAME = 255
 """Bytes in a file name on the usual file systems."""
 
 
-class NewFiles:
+class ExclusiveFileSet:
     """Creates files under temporary names (mode 0600); ``keep`` gives them their own.
 
-    Leaving the context removes what was not kept. Raises :class:`InputError` where a name is taken,
+    Leaving the context removes what was not kept. Raises :class:`InvalidInputError` where a name is taken,
     :class:`StorageError` where the folder cannot be written.
     """
 
@@ -33,7 +33,7 @@ class NewFiles:
     def __enter__(self) -> Self:
         for name in self._names:
             if os.path.lexists(self._folder / name):
-                raise _taken(name)
+                raise _already_exists(name)
         return self
 
     def __exit__(
@@ -64,7 +64,7 @@ class NewFiles:
             for path in kept:
                 path.unlink(missing_ok=True)
             if isinstance(error, FileExistsError):
-                raise _taken(name) from error
+                raise _already_exists(name) from error
             raise StorageError(f"{name} cannot be written: {error.strerror}.", "Choose another folder.") from error
         return tuple(kept)
 
@@ -72,7 +72,7 @@ class NewFiles:
         return self._folder / f".{self._names.index(name)}{self._suffix}"
 
 
-def file_names(metadata: bytes, split: bool) -> tuple[tuple[str, bytes], ...]:
+def metadata_file_names(metadata: bytes, split: bool) -> tuple[tuple[str, bytes], ...]:
     """Names and contents of the files that metadata becomes.
 
     Without ``split``, or where it is no bundle, ``metadata.bin``. A bundle's files keep their names where these
@@ -80,7 +80,7 @@ def file_names(metadata: bytes, split: bool) -> tuple[tuple[str, bytes], ...]:
     """
     if not metadata:
         return ()
-    if not split or not ustar.is_bundle(metadata):
+    if not split or not ustar.is_archive(metadata):
         return (("metadata.bin", metadata),)
     files = ustar.unpack(metadata)
     folded = [name.casefold() for name, _ in files]
@@ -96,7 +96,7 @@ def file_names(metadata: bytes, split: bool) -> tuple[tuple[str, bytes], ...]:
 def _safe(name: str) -> bool:
     """No path, nothing hidden, nothing that does not print, and no name that we give ourselves."""
     return (
-        safe_text(name) == name
+        escape_text(name) == name
         and 0 < len(name.encode()) <= _LONGEST_NAME
         and not name.startswith((".", "segment-", "metadata-"))
         and not set(name) & set('/\\:*?"<>|')
@@ -104,5 +104,5 @@ def _safe(name: str) -> bool:
     )
 
 
-def _taken(name: str) -> InputError:
-    return InputError(f"There is already a {safe_text(name)}.", "Choose an empty folder, or move it away.")
+def _already_exists(name: str) -> InvalidInputError:
+    return InvalidInputError(f"There is already a {escape_text(name)}.", "Choose an empty folder, or move it away.")

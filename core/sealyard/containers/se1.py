@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from sealyard.containers import ustar
-from sealyard.containers.format import PackageShape, Verification
+from sealyard.containers.format import PackageLayout, Verification
 from sealyard.containers.se1_header import (
     MAGIC,
     MAX_METADATA,
@@ -21,18 +21,18 @@ from sealyard.containers.se1_header import (
     MAX_SEGMENTS,
     encode_header,
     header_length,
-    read_header,
+    parse_header,
 )
 from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
-from sealyard.crypto.pipeline import Drain, Progress, write_all
-from sealyard.crypto.segments import read_segment, seal_segment
+from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm
-from sealyard.model.errors import FormatLimitError, InputError, KeyRefusedError
+from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
 from sealyard.model.jobs import RecordedSegment, SealedSegment
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
-_SEE_SE2 = "The format se-2 will hold more."
+_SE2_HINT = "The format se-2 will hold more."
 
 
 def _utc_now() -> datetime:
@@ -43,7 +43,7 @@ def _nothing(_: int) -> None:
     return None
 
 
-class SE1:
+class SE1Format:
     """A :class:`~sealyard.containers.format.ContainerFormat`. ``now`` judges the validity of certificates."""
 
     name: ClassVar[str] = "se-1"
@@ -52,8 +52,8 @@ class SE1:
     def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
 
-    def check(self, shape: PackageShape) -> tuple[str, ...]:
-        """Also raises :class:`KeyRefusedError` where the signing key does not fit its algorithm."""
+    def check(self, shape: PackageLayout) -> tuple[str, ...]:
+        """Also raises :class:`InvalidKeyError` where the signing key does not fit its algorithm."""
         _check_signing_key(shape)
         _check_segments(shape)
         _check_metadata(shape)
@@ -61,7 +61,7 @@ class SE1:
 
     def seal(
         self,
-        shape: PackageShape,
+        shape: PackageLayout,
         index: int,
         source: BinaryIO,
         target: BinaryIO,
@@ -72,12 +72,12 @@ class SE1:
         _check_cipher(shape, cipher)
         _, size = shape.firmware[index]
         target.seek(_offset(shape, index))
-        made = seal_segment(source, size, target, cipher, progress)
+        made = encrypt_segment(source, size, target, cipher, progress)
         return RecordedSegment(
             index=index, length=made.length, sha256=made.sha256, plaintext_sha256=made.plaintext_sha256
         )
 
-    def sealed_as(self, shape: PackageShape, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+    def sealed_as(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
         """``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(shape, segment.index):
             return False
@@ -85,20 +85,20 @@ class SE1:
         target.seek(_offset(shape, segment.index))
         try:
             read_segment(target, segment.length, [digest.update], progress)
-        except InputError:
+        except InvalidInputError:
             return False
         return digest.hexdigest() == segment.sha256
 
     def header(
-        self, shape: PackageShape, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, shape: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        """Raises :class:`InputError` where segments or metadata are not those of the shape."""
+        """Raises :class:`InvalidInputError` where segments or metadata are not those of the shape."""
         self.check(shape)
         expected = [(index, _segment_length(shape, index)) for index in range(len(shape.firmware))]
         if [(segment.index, segment.length) for segment in segments] != expected:
-            raise InputError("The sealed segments are not those of this package.")
+            raise InvalidInputError("The sealed segments are not those of this package.")
         if tuple((name, len(content)) for name, content in metadata) != shape.metadata:
-            raise InputError("The metadata files are not those of this package.", "Upload them again.")
+            raise InvalidInputError("The metadata files are not those of this package.", "Upload them again.")
         return encode_header(shape.encryption, shape.signing, segments, _joined(metadata))
 
     def check_contents(
@@ -106,7 +106,7 @@ class SE1:
         header: bytes,
         source: BinaryIO,
         cipher: ContentCipher,
-        contents: Sequence[Drain],
+        contents: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
         """``progress`` counts the bytes of the segments."""
@@ -114,7 +114,7 @@ class SE1:
 
         return check_contents(header, source, cipher, contents, progress)
 
-    def finish(self, shape: PackageShape, target: BinaryIO, header: bytes, signature: bytes) -> None:
+    def finish(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Flushes ``target`` but does not sync it."""
         target.seek(0)
         write_all(target, memoryview(header))
@@ -124,20 +124,20 @@ class SE1:
         target.flush()
 
     def encryption_of(self, source: BinaryIO) -> EncryptionAlgorithm:
-        return read_header(source).encryption
+        return parse_header(source).encryption
 
     def check_signature(self, source: BinaryIO, certificate: bytes) -> None:
-        from sealyard.containers.se1_reader import Reader
+        from sealyard.containers.se1_reader import SE1Reader
 
-        Reader(source, certificate, self._now(), strict=False)
+        SE1Reader(source, certificate, self._now(), strict=False)
 
     def verify(
         self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
     ) -> Verification:
         """``progress`` counts the bytes of the segments."""
-        from sealyard.containers.se1_reader import Reader
+        from sealyard.containers.se1_reader import SE1Reader
 
-        return Reader(source, certificate, self._now(), strict=strict).verify(progress or _nothing)
+        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _nothing)
 
     def open(
         self,
@@ -151,9 +151,9 @@ class SE1:
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
         """``progress`` counts the bytes of the segments twice: they are verified, then decrypted."""
-        from sealyard.containers.se1_reader import Reader
+        from sealyard.containers.se1_reader import SE1Reader
 
-        reader = Reader(source, certificate, self._now(), strict=strict)
+        reader = SE1Reader(source, certificate, self._now(), strict=strict)
         return reader.open(cipher, target, split_metadata, progress or _nothing)
 
     def digests(
@@ -165,22 +165,22 @@ class SE1:
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
         """``progress`` counts the bytes of the segments."""
-        from sealyard.containers.se1_reader import Reader
+        from sealyard.containers.se1_reader import SE1Reader
 
-        return Reader(source, certificate, self._now(), strict=False).digests(cipher, sizes, progress or _nothing)
+        return SE1Reader(source, certificate, self._now(), strict=False).digests(cipher, sizes, progress or _nothing)
 
 
-def _segment_length(shape: PackageShape, index: int) -> int:
+def _segment_length(shape: PackageLayout, index: int) -> int:
     _, size = shape.firmware[index]
     return encrypted_length(shape.encryption, size) + CIPHERS[shape.encryption].iv_length
 
 
-def _offset(shape: PackageShape, index: int) -> int:
+def _offset(shape: PackageLayout, index: int) -> int:
     before = sum(_segment_length(shape, earlier) for earlier in range(index))
     return header_length(len(shape.firmware), _metadata_length(shape)) + before
 
 
-def _metadata_length(shape: PackageShape) -> int:
+def _metadata_length(shape: PackageLayout) -> int:
     if len(shape.metadata) > 1:
         return ustar.packed_size(shape.metadata)
     return sum(size for _, size in shape.metadata)
@@ -192,38 +192,38 @@ def _joined(metadata: Sequence[tuple[str, bytes]]) -> bytes:
     return b"".join(content for _, content in metadata)
 
 
-def _check_signing_key(shape: PackageShape) -> None:
+def _check_signing_key(shape: PackageLayout) -> None:
     accepted = SIGNATURES[shape.signing].key_kinds
     if shape.signing_key_kind not in accepted:
-        raise KeyRefusedError(
+        raise InvalidKeyError(
             f"{shape.signing} does not take a key of the kind {shape.signing_key_kind}.",
             f"It takes {' or '.join(accepted)}.",
         )
 
 
-def _check_cipher(shape: PackageShape, cipher: ContentCipher) -> None:
+def _check_cipher(shape: PackageLayout, cipher: ContentCipher) -> None:
     if cipher.algorithm != shape.encryption:
-        raise KeyRefusedError(f"The key is for {cipher.algorithm}; the package wants {shape.encryption}.")
+        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package wants {shape.encryption}.")
 
 
-def _check_segments(shape: PackageShape) -> None:
+def _check_segments(shape: PackageLayout) -> None:
     count = len(shape.firmware)
     if not count:
         raise FormatLimitError("A package needs a firmware file.", "Add one.")
     if count > MAX_SEGMENTS:
-        raise FormatLimitError(f"se-1 holds at most {MAX_SEGMENTS} files; these are {count}.", _SEE_SE2)
+        raise FormatLimitError(f"se-1 holds at most {MAX_SEGMENTS} files; these are {count}.", _SE2_HINT)
     for index, (name, size) in enumerate(shape.firmware):
         if size < 1:
-            raise FormatLimitError(f"{safe_text(name)} is empty.", "Leave it out.")
+            raise FormatLimitError(f"{escape_text(name)} is empty.", "Leave it out.")
         if _segment_length(shape, index) > MAX_SEGMENT_LENGTH:
             raise FormatLimitError(
-                f"{safe_text(name)} has {size} bytes; with padding and IV, se-1 holds at most"
+                f"{escape_text(name)} has {size} bytes; with padding and IV, se-1 holds at most"
                 f" {MAX_SEGMENT_LENGTH} a file.",
-                _SEE_SE2,
+                _SE2_HINT,
             )
 
 
-def _check_metadata(shape: PackageShape) -> None:
+def _check_metadata(shape: PackageLayout) -> None:
     length = _metadata_length(shape)
     if shape.metadata and not length:
         raise FormatLimitError("The metadata file is empty, which se-1 cannot tell from no metadata.", "Leave it out.")
@@ -231,15 +231,15 @@ def _check_metadata(shape: PackageShape) -> None:
         raise FormatLimitError(
             f"The metadata has {length} bytes{' as a bundle' if len(shape.metadata) > 1 else ''};"
             f" se-1 holds at most {MAX_METADATA}.",
-            _SEE_SE2,
+            _SE2_HINT,
         )
 
 
-def _padding_warnings(shape: PackageShape) -> tuple[str, ...]:
+def _padding_warnings(shape: PackageLayout) -> tuple[str, ...]:
     if CIPHERS[shape.encryption].padding is not Padding.ZERO:
         return ()
     return tuple(
-        f"{safe_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {shape.encryption} adds"
+        f"{escape_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {shape.encryption} adds"
         f" {-size % BLOCK_LENGTH} zero bytes that stay when the container is opened."
         for name, size in shape.firmware
         if size % BLOCK_LENGTH

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from sealyard.crypto.catalogue import CIPHERS, SHA256_LENGTH, SIGNATURES, CipherSpec
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError
 from sealyard.model.jobs import SealedSegment
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 MAGIC = b"Bosch_SE"
 PACKAGING_VERSION = 1
@@ -23,10 +23,10 @@ MAX_METADATA = 0xFFFF
 MAX_SEGMENT_LENGTH = 0xFFFF_FFFF
 
 _FIXED = struct.Struct("<8sBHHHB")
-_FETCH_AGAIN = "It was cut or changed on its way; fetch it again."
+_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 
 
-class Header(Value, frozen=True, kw_only=True):
+class Header(FrozenStruct, frozen=True, kw_only=True):
     """What a header says, and ``raw``, the very bytes the signature is made over."""
 
     encryption: EncryptionAlgorithm
@@ -65,7 +65,7 @@ def encode_header(
     return fixed + lengths + hashes + metadata
 
 
-def read_header(source: BinaryIO) -> Header:
+def parse_header(source: BinaryIO) -> Header:
     """Parses the header from the start of ``source``. Raises :class:`ContainerError`; nothing is verified yet."""
     source.seek(0)
     fixed = _read(source, _FIXED.size, "header")
@@ -73,12 +73,12 @@ def read_header(source: BinaryIO) -> Header:
     if magic != MAGIC:
         raise ContainerError("This is no se-1 container.", "Look whether it is the right file.", part="header")
     if version != PACKAGING_VERSION:
-        raise _refused(f"The packaging version is {version}; se-1 has version {PACKAGING_VERSION}.")
+        raise _malformed(f"The packaging version is {version}; se-1 has version {PACKAGING_VERSION}.")
     cipher = _cipher(cipher_number)
     if signature_number not in {spec.number for spec in SIGNATURES.values()}:
-        raise _refused(f"The signature number {signature_number} is unknown.")
+        raise _malformed(f"The signature number {signature_number} is unknown.")
     if count == 0:
-        raise _refused("The container has no segments.")
+        raise _malformed("The container has no segments.")
     table = _read(source, header_length(count, 0) - _FIXED.size, "header")
     segments = _segments(table, count)
     for segment in segments:
@@ -93,7 +93,7 @@ def read_header(source: BinaryIO) -> Header:
     )
 
 
-def signing_algorithm(signature_number: int, kind: KeyKind) -> SigningAlgorithm | None:
+def signing_algorithm(signature_number: int, kind: KeyType) -> SigningAlgorithm | None:
     """The algorithm that a signature number means for a key of this kind; None where they do not fit.
 
     Where two algorithms have the same bytes (RSA_3072 and SHA256_RSA_3072_PSS) it is the first.
@@ -108,7 +108,7 @@ def _cipher(number: int) -> CipherSpec:
     for spec in CIPHERS.values():
         if spec.number == number:
             return spec
-    raise _refused(f"The encryption number {number} is unknown.")
+    raise _malformed(f"The encryption number {number} is unknown.")
 
 
 def _segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
@@ -127,15 +127,15 @@ def _check_length(segment: SealedSegment, cipher: CipherSpec) -> None:
         problem = f"Segment {segment.index} has {segment.length} bytes, no multiple of {cipher.block_multiple}."
     else:
         return
-    raise ContainerError(problem, _FETCH_AGAIN, part=f"segment {segment.index}")
+    raise ContainerError(problem, _CORRUPTED_HINT, part=f"segment {segment.index}")
 
 
 def _read(source: BinaryIO, length: int, part: str) -> bytes:
     data = source.read(length)
     if len(data) != length:
-        raise ContainerError(f"The file ends within the {part}.", _FETCH_AGAIN, part=part)
+        raise ContainerError(f"The file ends within the {part}.", _CORRUPTED_HINT, part=part)
     return data
 
 
-def _refused(problem: str) -> ContainerError:
-    return ContainerError(problem, _FETCH_AGAIN, part="header")
+def _malformed(problem: str) -> ContainerError:
+    return ContainerError(problem, _CORRUPTED_HINT, part="header")

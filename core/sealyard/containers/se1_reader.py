@@ -11,31 +11,31 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sealyard.containers.format import Verification
-from sealyard.containers.new_files import NewFiles, file_names
-from sealyard.containers.se1_header import Header, read_header, signing_algorithm
+from sealyard.containers.new_files import ExclusiveFileSet, metadata_file_names
+from sealyard.containers.se1_header import Header, parse_header, signing_algorithm
 from sealyard.crypto.catalogue import (
     CIPHERS,
     SIGNATURE_LENGTHS,
     SIGNATURES,
     Padding,
     SigningInput,
-    container_input,
+    signing_input,
 )
 from sealyard.crypto.certificates import Certificate, load_certificate
 from sealyard.crypto.digests import PrefixHash
-from sealyard.crypto.pipeline import Drain, Progress, write_all
-from sealyard.crypto.segments import read_segment, unseal_segment
+from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.segments import decrypt_segment, read_segment
 from sealyard.crypto.signatures import verify
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.algorithms import KeyKind, SigningAlgorithm
-from sealyard.model.errors import ContainerError, KeyRefusedError
+from sealyard.model.algorithms import KeyType, SigningAlgorithm
+from sealyard.model.errors import ContainerError, InvalidKeyError
 from sealyard.model.jobs import SealedSegment
 
 _FETCH_AGAIN = "It was cut or changed on its way; fetch it again."
 _LONGEST_SIGNATURE = max(SIGNATURE_LENGTHS.values())
 
 
-class Reader:
+class SE1Reader:
     """One container against one certificate.
 
     Making one checks structure, certificate and signature; segments are not read before that. Raises
@@ -45,7 +45,7 @@ class Reader:
     def __init__(self, source: BinaryIO, certificate: bytes, now: datetime, *, strict: bool) -> None:
         self._source = source
         self._size = source.seek(0, 2)
-        self._header = read_header(source)
+        self._header = parse_header(source)
         self._check_segments_fit()
         self._certificate = _load(certificate)
         self._signing = _signing_algorithm(self._header, self._certificate)
@@ -85,9 +85,9 @@ class Reader:
     def open(self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress) -> tuple[Path, ...]:
         self._check_cipher(cipher)
         segments = self._header.segments
-        metadata = file_names(self._header.metadata, split_metadata)
+        metadata = metadata_file_names(self._header.metadata, split_metadata)
         names = [*(f"segment-{segment.index}.bin" for segment in segments), *(name for name, _ in metadata)]
-        with NewFiles(folder, names) as files:
+        with ExclusiveFileSet(folder, names) as files:
             self.verify(progress)
             self._source.seek(len(self._header.raw))
             for segment in segments:
@@ -131,7 +131,7 @@ class Reader:
 
     def _check_cipher(self, cipher: ContentCipher) -> None:
         if cipher.algorithm != self._header.encryption:
-            raise KeyRefusedError(
+            raise InvalidKeyError(
                 f"The key is for {cipher.algorithm}; the container is encrypted with {self._header.encryption}.",
                 "Choose the key the container was made with.",
             )
@@ -158,7 +158,7 @@ class Reader:
     def _check_signature(self) -> None:
         raw = self._header.raw
         prehashed = SIGNATURES[self._signing].input is SigningInput.SHA256_DIGEST
-        data = container_input(self._signing, raw)
+        data = signing_input(self._signing, raw)
         key = self._certificate.public_key
         if not verify(key, self._signing, data, self._signature, prehashed=prehashed):
             raise ContainerError(
@@ -169,10 +169,10 @@ class Reader:
 
 
 def check_contents(
-    header: bytes, source: BinaryIO, cipher: ContentCipher, contents: Sequence[Drain], progress: Progress
+    header: bytes, source: BinaryIO, cipher: ContentCipher, contents: Sequence[Consumer], progress: Progress
 ) -> hashlib._Hash:
     """See :meth:`sealyard.containers.format.ContainerFormat.check_contents`."""
-    parsed = read_header(io.BytesIO(header))
+    parsed = parse_header(io.BytesIO(header))
     whole = hashlib.sha256(header)
     source.seek(len(header))
     for segment, content in zip(parsed.segments, contents, strict=True):
@@ -184,8 +184,8 @@ def unseal(
     source: BinaryIO,
     segment: SealedSegment,
     cipher: ContentCipher,
-    sink: Drain,
-    witnesses: Sequence[Drain],
+    sink: Consumer,
+    witnesses: Sequence[Consumer],
     progress: Progress,
 ) -> None:
     """Decrypt the next segment of ``source`` into ``sink``, and check its hash.
@@ -194,7 +194,7 @@ def unseal(
     """
     digest = hashlib.sha256()
     try:
-        unseal_segment(source, segment.length, cipher, sink, [*witnesses, digest.update], progress)
+        decrypt_segment(source, segment.length, cipher, sink, [*witnesses, digest.update], progress)
     except ContainerError as error:
         _check_hash(segment, digest.hexdigest())
         raise ContainerError(error.message, error.advice, part=_part(segment)) from error
@@ -217,7 +217,7 @@ def _check_hash(segment: SealedSegment, found: str) -> None:
 def _load(certificate: bytes) -> Certificate:
     try:
         return load_certificate(certificate)
-    except KeyRefusedError as error:
+    except InvalidKeyError as error:
         raise ContainerError(error.message, error.advice, part="certificate") from error
 
 
@@ -233,9 +233,9 @@ def _signing_algorithm(header: Header, certificate: Certificate) -> SigningAlgor
     return found
 
 
-def _signature_length(kind: KeyKind, found: bytes) -> int:
+def _signature_length(kind: KeyType, found: bytes) -> int:
     """An ECDSA signature (a DER sequence of less than 128 bytes) tells its length in its second byte."""
-    if kind is not KeyKind.EC_P256:
+    if kind is not KeyType.EC_P256:
         return SIGNATURE_LENGTHS[kind]
     return 2 + (found[1] if len(found) > 1 else 0)
 

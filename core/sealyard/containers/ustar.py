@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from sealyard.model.errors import ContainerError, InputError
+from sealyard.model.errors import ContainerError, InvalidInputError
 
 BLOCK = 512
 _NAMES = "names.json"
@@ -25,7 +25,7 @@ def packed_size(files: Sequence[tuple[str, int]]) -> int:
 
 
 def pack(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """Raises :class:`InputError` for a name that is no Unicode text."""
+    """Raises :class:`InvalidInputError` for a name that is no Unicode text."""
     names = _encoded_names([name for name, _ in files])
     members = [(_NAMES, names), *((f"{index:03}", content) for index, (_, content) in enumerate(files))]
     return b"".join(_member(name, content) for name, content in members) + _END
@@ -38,7 +38,7 @@ def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
         names = msgspec.json.decode(contents[0], type=list[str])
         files = tuple(zip(names, contents[1:], strict=True))
         same = pack(files) == data
-    except (ValueError, IndexError, InputError):
+    except (ValueError, IndexError, InvalidInputError):
         same = False
     if not same:
         raise ContainerError(
@@ -49,7 +49,7 @@ def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
     return files
 
 
-def is_bundle(data: bytes) -> bool:
+def is_archive(data: bytes) -> bool:
     """Whether :func:`unpack` takes ``data``."""
     try:
         unpack(data)
@@ -105,4 +105,4 @@ def _encoded_names(names: Sequence[str]) -> bytes:
     try:
         return msgspec.json.encode(names)
     except UnicodeEncodeError as error:
-        raise InputError("A metadata file's name is no Unicode text.", "Rename it and try again.") from error
+        raise InvalidInputError("A metadata file's name is no Unicode text.", "Rename it and try again.") from error

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, SigningAlgorithm
-from sealyard.model.errors import InputError
-from sealyard.model.value import Value
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.errors import InvalidInputError
+from sealyard.model.value import FrozenStruct
 
 BLOCK_LENGTH = 16
 """Bytes in one block of AES, and in each IV."""
@@ -22,11 +22,11 @@ SHA256_LENGTH = 32
 MESSAGE_LIMIT = 1024 * 1024
 """The longest message, in bytes, that a signing task takes."""
 
-SYMMETRIC_KEY_LENGTHS: Mapping[KeyKind, int] = MappingProxyType({KeyKind.AES_128: 16, KeyKind.AES_256: 32})
+SYMMETRIC_KEY_LENGTHS: Mapping[KeyType, int] = MappingProxyType({KeyType.AES_128: 16, KeyType.AES_256: 32})
 """Bytes in a key of each symmetric kind."""
 
-SIGNATURE_LENGTHS: Mapping[KeyKind, int] = MappingProxyType(
-    {KeyKind.RSA_2048: 256, KeyKind.RSA_3072: 384, KeyKind.RSA_4096: 512, KeyKind.ED25519: 64}
+SIGNATURE_LENGTHS: Mapping[KeyType, int] = MappingProxyType(
+    {KeyType.RSA_2048: 256, KeyType.RSA_3072: 384, KeyType.RSA_4096: 512, KeyType.ED25519: 64}
 )
 """Bytes in a signature by each kind of key; EC_P256 is missing, for the length of its DER varies."""
 
@@ -81,12 +81,12 @@ class SignatureEncoding(StrEnum):
     DER = "DER"
 
 
-class CipherSpec(Value, frozen=True, kw_only=True):
+class CipherSpec(FrozenStruct, frozen=True, kw_only=True):
     """One encryption algorithm; ``number`` is its ``ec`` in se-1, lengths are in bytes."""
 
     algorithm: EncryptionAlgorithm
     number: int
-    key_kind: KeyKind
+    key_kind: KeyType
     mode: CipherMode
     padding: Padding
     iv_length: int
@@ -94,12 +94,12 @@ class CipherSpec(Value, frozen=True, kw_only=True):
     caveats: tuple[str, ...]
 
 
-class SignatureSpec(Value, frozen=True, kw_only=True):
+class SignatureSpec(FrozenStruct, frozen=True, kw_only=True):
     """One signature algorithm; ``number`` is its ``sc`` in se-1, shared by algorithms that differ in key size."""
 
     algorithm: SigningAlgorithm
     number: int
-    key_kinds: tuple[KeyKind, ...]  # the first is the one to generate
+    key_kinds: tuple[KeyType, ...]  # the first is the one to generate
     scheme: SignatureScheme
     hash: HashName | None  # None: the scheme hashes by itself
     input: SigningInput
@@ -107,7 +107,7 @@ class SignatureSpec(Value, frozen=True, kw_only=True):
     caveats: tuple[str, ...]
 
     @property
-    def default_key_kind(self) -> KeyKind:
+    def default_key_kind(self) -> KeyType:
         return self.key_kinds[0]
 
 
@@ -128,7 +128,7 @@ def _cipher(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, paddi
     return CipherSpec(
         algorithm=algorithm,
         number=number,
-        key_kind=KeyKind.AES_256 if algorithm.startswith("AES256") else KeyKind.AES_128,
+        key_kind=KeyType.AES_256 if algorithm.startswith("AES256") else KeyType.AES_128,
         mode=mode,
         padding=padding,
         iv_length=0 if mode is CipherMode.ECB else BLOCK_LENGTH,
@@ -140,7 +140,7 @@ def _cipher(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, paddi
 def _signature(
     algorithm: SigningAlgorithm,
     number: int,
-    key_kinds: tuple[KeyKind, ...],
+    key_kinds: tuple[KeyType, ...],
     scheme: SignatureScheme,
     hash_name: HashName | None,
     *caveats: str,
@@ -174,8 +174,8 @@ def _ciphers() -> Mapping[EncryptionAlgorithm, CipherSpec]:
 def _signatures() -> Mapping[SigningAlgorithm, SignatureSpec]:
     names, schemes = SigningAlgorithm, SignatureScheme
     sha256, sha512, digest = HashName.SHA256, HashName.SHA512, SigningInput.SHA256_DIGEST
-    rsa_2048, rsa_3072, rsa_4096 = (KeyKind.RSA_2048,), (KeyKind.RSA_3072,), (KeyKind.RSA_4096,)
-    long_rsa, p256, ed25519 = rsa_3072 + rsa_4096, (KeyKind.EC_P256,), (KeyKind.ED25519,)
+    rsa_2048, rsa_3072, rsa_4096 = (KeyType.RSA_2048,), (KeyType.RSA_3072,), (KeyType.RSA_4096,)
+    long_rsa, p256, ed25519 = rsa_3072 + rsa_4096, (KeyType.EC_P256,), (KeyType.ED25519,)
     specs = (
         _signature(names.RSA_3072, 4, rsa_3072, schemes.PSS, sha256),
         _signature(names.RSA_4096, 5, rsa_4096, schemes.PSS, sha256),
@@ -210,7 +210,7 @@ def encrypted_length(algorithm: EncryptionAlgorithm, plain_size: int) -> int:
             return plain_size
 
 
-def container_input(algorithm: SigningAlgorithm, header: bytes) -> bytes:
+def signing_input(algorithm: SigningAlgorithm, header: bytes) -> bytes:
     """What a :class:`~sealyard.keys.provider.Signer` is given to sign a container's ``header``."""
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
         return hashlib.sha256(header).digest()
@@ -218,23 +218,23 @@ def container_input(algorithm: SigningAlgorithm, header: bytes) -> bytes:
 
 
 def check_signing_input(algorithm: SigningAlgorithm, data: bytes) -> None:
-    """Raises :class:`InputError` where ``data`` is not what a signing task takes for ``algorithm``."""
+    """Raises :class:`InvalidInputError` where ``data`` is not what a signing task takes for ``algorithm``."""
     check_message_size(algorithm, len(data))
 
 
 def check_message_size(algorithm: SigningAlgorithm, size: int) -> None:
-    """Raises :class:`InputError` where a signing task takes nothing of ``size`` bytes for ``algorithm``."""
+    """Raises :class:`InvalidInputError` where a signing task takes nothing of ``size`` bytes for ``algorithm``."""
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
         if size != SHA256_LENGTH:
-            raise InputError(
+            raise InvalidInputError(
                 f"{algorithm} signs a finished SHA-256 of exactly {SHA256_LENGTH} bytes; these are {size}.",
                 "Hash the message first, and hand in the 32 bytes, not their hexadecimal text.",
             )
         return
     if not size:
-        raise InputError("There is nothing to sign.", "Hand in a message of at least one byte.")
+        raise InvalidInputError("There is nothing to sign.", "Hand in a message of at least one byte.")
     if size > MESSAGE_LIMIT:
-        raise InputError(
+        raise InvalidInputError(
             f"The message has {size} bytes; a signing task takes at most {MESSAGE_LIMIT}.",
             "Sign a package instead, or an algorithm that takes a digest.",
         )

@@ -12,20 +12,20 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from sealyard.crypto.signatures import key_kind_of
-from sealyard.model.algorithms import KeyKind
-from sealyard.model.errors import KeyRefusedError
-from sealyard.model.value import Value
+from sealyard.crypto.signatures import key_type_of
+from sealyard.model.algorithms import KeyType
+from sealyard.model.errors import InvalidKeyError
+from sealyard.model.value import FrozenStruct
 
 COMMON_NAME_LIMIT = 64
 """Characters in a common name (RFC 5280, ``ub-common-name``)."""
 
 
-class Certificate(Value, frozen=True, kw_only=True):
+class Certificate(FrozenStruct, frozen=True, kw_only=True):
     """What a verifier needs of a certificate. ``subject`` is its common name, or the whole name without one."""
 
     public_key: PublicKeyTypes
-    kind: KeyKind
+    kind: KeyType
     subject: str
     not_before: datetime  # UTC
     not_after: datetime  # UTC
@@ -35,7 +35,7 @@ class Certificate(Value, frozen=True, kw_only=True):
 def load_certificate(data: bytes) -> Certificate:
     """Reads a certificate in PEM (the first one, where there are several) or DER.
 
-    Raises :class:`KeyRefusedError` where it is none, or its key is of no kind of the catalogue.
+    Raises :class:`InvalidKeyError` where it is none, or its key is of no kind of the catalogue.
     """
     try:
         found = _parse(data)
@@ -43,12 +43,12 @@ def load_certificate(data: bytes) -> Certificate:
         subject = _name(found.subject)
         not_before, not_after = found.not_valid_before_utc, found.not_valid_after_utc
     except Exception as error:  # the parser raises more kinds than it documents
-        raise KeyRefusedError(
+        raise InvalidKeyError(
             "This is no X.509 certificate.", "Give a certificate in PEM or DER, not a bare public key."
         ) from error
     return Certificate(
         public_key=public_key,
-        kind=key_kind_of(public_key),
+        kind=key_type_of(public_key),
         subject=subject,
         not_before=not_before,
         not_after=not_after,
@@ -56,16 +56,16 @@ def load_certificate(data: bytes) -> Certificate:
     )
 
 
-def self_signed_certificate(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
+def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
     """A certificate, in PEM, for the key by the key itself, valid for ``years`` from ``now`` (aware).
 
     It begins a day earlier, for clocks of devices run slow.
 
-    Raises :class:`KeyRefusedError` where the key is of no kind of the catalogue or the name has not 1 to 64
+    Raises :class:`InvalidKeyError` where the key is of no kind of the catalogue or the name has not 1 to 64
     characters.
     """
     public_key = private_key.public_key()
-    key_kind_of(public_key)
+    key_type_of(public_key)
     if not isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise AssertionError("the kind was checked")
     name = _common_name(common_name)
@@ -86,7 +86,7 @@ def self_signed_certificate(private_key: PrivateKeyTypes, common_name: str, now:
     return builder.sign(private_key, algorithm).public_bytes(Encoding.PEM)
 
 
-def fingerprint_of(public_key: PublicKeyTypes) -> str:
+def compute_fingerprint(public_key: PublicKeyTypes) -> str:
     """SHA-256, in hex, of the DER SubjectPublicKeyInfo."""
     return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
@@ -117,7 +117,7 @@ def _name(name: x509.Name) -> str:
 
 def _common_name(text: str) -> x509.Name:
     if not 1 <= len(text) <= COMMON_NAME_LIMIT:
-        raise KeyRefusedError(
+        raise InvalidKeyError(
             f"A certificate's common name has 1 to {COMMON_NAME_LIMIT} characters; this one has {len(text)}.",
             "Choose a shorter name.",
         )

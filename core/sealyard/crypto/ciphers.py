@@ -16,13 +16,13 @@ from sealyard.crypto.catalogue import (
 )
 from sealyard.crypto.streams import CipherStream
 from sealyard.model.algorithms import EncryptionAlgorithm
-from sealyard.model.errors import ContainerError, KeyRefusedError
+from sealyard.model.errors import ContainerError, InvalidKeyError
 
 
-class RawContentCipher:
+class AesCipher:
     """AES (FIPS 197) in the modes of NIST SP 800-38A, with the padding the algorithm names.
 
-    Raises :class:`KeyRefusedError` where the key has not the algorithm's length. An IV is 16 bytes (CTR: the
+    Raises :class:`InvalidKeyError` where the key has not the algorithm's length. An IV is 16 bytes (CTR: the
     first counter block, big-endian), ECB takes ``b""``; anything else is a :class:`ContainerError`.
     """
 
@@ -30,7 +30,7 @@ class RawContentCipher:
         self._spec = CIPHERS[algorithm]
         wanted = SYMMETRIC_KEY_LENGTHS[self._spec.key_kind]
         if len(key) != wanted:
-            raise KeyRefusedError(
+            raise InvalidKeyError(
                 f"{algorithm} needs a key of {wanted} bytes; this one has {len(key)}.",
                 f"Choose a key of the kind {self._spec.key_kind}.",
             )

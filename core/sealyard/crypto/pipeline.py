@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from itertools import cycle
 from typing import BinaryIO
 
-from sealyard.model.errors import InputError, StorageError
+from sealyard.model.errors import InvalidInputError, StorageError
 
 CHUNK = 2 * 1024 * 1024
 """Bytes in a piece. With 3 buffers, measured, 2 to 4 MiB keep two cores busiest; 1 MiB loses to thread changes."""
@@ -19,11 +19,11 @@ BUFFERS = 3
 Progress = Callable[[int], None]
 """Told how many more bytes are done; may raise to stop the work."""
 
-Drain = Callable[[memoryview], object]
+Consumer = Callable[[memoryview], object]
 """Takes a piece in a thread of the pipeline's own; must be done with it on return."""
 
 
-def pump(fill: Callable[[memoryview], int], drains: Sequence[Drain], buffer_length: int) -> None:
+def pump(fill: Callable[[memoryview], int], drains: Sequence[Consumer], buffer_length: int) -> None:
     """Fills buffers in the calling thread while every drain empties earlier ones in a thread of its own.
 
     ``fill`` says how many bytes it put in, 0 at the end. Each drain sees all pieces in order. An
@@ -54,7 +54,7 @@ def _wait(drained: Sequence[Future[object]]) -> None:
 class ExactReader:
     """Reads exactly ``length`` bytes of ``source``, and tells ``progress`` of each piece.
 
-    Raises :class:`InputError` where the source ends before.
+    Raises :class:`InvalidInputError` where the source ends before.
     """
 
     def __init__(self, source: BinaryIO, length: int, progress: Progress) -> None:
@@ -69,7 +69,9 @@ class ExactReader:
         while got < wanted:
             count = self._source.readinto(buffer[got:wanted])  # type: ignore[attr-defined]
             if not count:
-                raise InputError(f"The file ends {self._left - got} bytes early.", "It was changed while it was read.")
+                raise InvalidInputError(
+                    f"The file ends {self._left - got} bytes early.", "It was changed while it was read."
+                )
             got += count
         self._left -= got
         if got:

@@ -18,5 +18,5 @@ def probe_message(workspace_id: str) -> bytes:
     return PREFIX + workspace_id.encode() + b"\n" + secrets.token_bytes(NONCE_LENGTH)
 
 
-def begins_like_probe(message: bytes) -> bool:
+def is_probe(message: bytes) -> bool:
     return message.startswith(PREFIX)

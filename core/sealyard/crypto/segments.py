@@ -13,9 +13,9 @@ from typing import BinaryIO, NamedTuple
 
 from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
-from sealyard.crypto.pipeline import CHUNK, Drain, ExactReader, Progress, pump, write_all
+from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_all
 from sealyard.crypto.streams import CipherStream, ContentCipher
-from sealyard.model.errors import InputError
+from sealyard.model.errors import InvalidInputError
 
 
 class SegmentDigests(NamedTuple):
@@ -26,7 +26,7 @@ class SegmentDigests(NamedTuple):
     plaintext_sha256: str
 
 
-def seal_segment(
+def encrypt_segment(
     source: BinaryIO, size: int, target: BinaryIO, cipher: ContentCipher, progress: Progress
 ) -> SegmentDigests:
     """Encrypts ``source`` under a fresh random IV (CTR: first counter block) into ``target``.
@@ -34,7 +34,7 @@ def seal_segment(
     The plaintext is hashed as it is read: the digest is that of the bytes that were encrypted. ``target`` is
     flushed; making it durable is the caller's business.
 
-    Raises :class:`InputError` where ``source`` has not exactly ``size`` more bytes.
+    Raises :class:`InvalidInputError` where ``source`` has not exactly ``size`` more bytes.
     """
     iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
     stream = cipher.encryptor(iv)
@@ -53,7 +53,7 @@ def seal_segment(
         pump(fill, [digest.update, write], piece_length + BLOCK_LENGTH)
         plaintext_sha256 = plaintext.hexdigest()
     if source.read(1):
-        raise InputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
+        raise InvalidInputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
     rest = memoryview(stream.finalize() + iv)
     digest.update(rest)
     write(rest)
@@ -61,12 +61,12 @@ def seal_segment(
     return SegmentDigests(written, digest.hexdigest(), plaintext_sha256)
 
 
-def unseal_segment(
+def decrypt_segment(
     source: BinaryIO,
     length: int,
     cipher: ContentCipher,
-    sink: Drain,
-    witnesses: Sequence[Drain],
+    sink: Consumer,
+    witnesses: Sequence[Consumer],
     progress: Progress,
 ) -> None:
     """Decrypts the segment of ``length`` bytes into ``sink``; each of ``witnesses`` sees all bytes of the segment.
@@ -90,7 +90,7 @@ def unseal_segment(
     sink(memoryview(stream.finalize()))
 
 
-def read_segment(source: BinaryIO, length: int, witnesses: Sequence[Drain], progress: Progress) -> None:
+def read_segment(source: BinaryIO, length: int, witnesses: Sequence[Consumer], progress: Progress) -> None:
     """Shows ``length`` bytes of ``source`` to each of ``witnesses``."""
     pump(ExactReader(source, length, progress).read_into, witnesses, min(CHUNK, length))
 
@@ -113,7 +113,7 @@ def _encrypting(
     return fill
 
 
-def _decrypting(stream: CipherStream, sink: Drain, piece_length: int) -> Drain:
+def _decrypting(stream: CipherStream, sink: Consumer, piece_length: int) -> Consumer:
     plaintext = memoryview(bytearray(piece_length + BLOCK_LENGTH))
 
     def drain(piece: memoryview) -> None:

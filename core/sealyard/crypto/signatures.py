@@ -20,34 +20,34 @@ from sealyard.crypto.catalogue import (
     SignatureScheme,
     SignatureSpec,
 )
-from sealyard.model.algorithms import KeyKind, SigningAlgorithm
-from sealyard.model.errors import InputError, KeyRefusedError
+from sealyard.model.algorithms import KeyType, SigningAlgorithm
+from sealyard.model.errors import InvalidInputError, InvalidKeyError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
-_RSA_KINDS = {2048: KeyKind.RSA_2048, 3072: KeyKind.RSA_3072, 4096: KeyKind.RSA_4096}
+_RSA_KINDS = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
 _HASHES: dict[HashName, hashes.HashAlgorithm] = {
     HashName.SHA256: hashes.SHA256(),
     HashName.SHA512: hashes.SHA512(),
 }
 
 
-def key_kind_of(public_key: PublicKeyTypes) -> KeyKind:
-    """Raises :class:`KeyRefusedError` for a kind or size that no algorithm of the catalogue takes."""
+def key_type_of(public_key: PublicKeyTypes) -> KeyType:
+    """Raises :class:`InvalidKeyError` for a kind or size that no algorithm of the catalogue takes."""
     match public_key:
         case rsa.RSAPublicKey() if public_key.key_size in _RSA_KINDS:
             return _RSA_KINDS[public_key.key_size]
         case rsa.RSAPublicKey():
             found = f"an RSA key of {public_key.key_size} bits"
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1()):
-            return KeyKind.EC_P256
+            return KeyType.EC_P256
         case ec.EllipticCurvePublicKey():
             found = f"an EC key on the curve {public_key.curve.name}"
         case ed25519.Ed25519PublicKey():
-            return KeyKind.ED25519
+            return KeyType.ED25519
         case _:
             found = "a key of another kind"
-    raise KeyRefusedError(
+    raise InvalidKeyError(
         f"This is {found}.", "RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519 can be used."
     )
 
@@ -57,7 +57,7 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
 
     With ``prehashed``, ``data`` is the finished digest of the message (32 bytes for SHA-256, 64 for SHA-512).
 
-    Raises :class:`KeyRefusedError` where the key does not fit the algorithm, :class:`InputError` where a
+    Raises :class:`InvalidKeyError` where the key does not fit the algorithm, :class:`InvalidInputError` where a
     digest has the wrong length or Ed25519 is asked to sign one.
     """
     spec = SIGNATURES[algorithm]
@@ -68,7 +68,7 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
         case ec.EllipticCurvePrivateKey():
             return private_key.sign(data, ec.ECDSA(_hash(spec, data, prehashed)))
         case ed25519.Ed25519PrivateKey():
-            _refuse_digest(spec, prehashed)
+            _reject_prehashed(spec, prehashed)
             return private_key.sign(data)
         case _:
             raise AssertionError("the key was checked")
@@ -84,7 +84,7 @@ def verify(
     """
     spec = SIGNATURES[algorithm]
     kind = _check_key(spec, public_key)
-    if not _well_encoded(spec, kind, signature):
+    if not _has_valid_encoding(spec, kind, signature):
         return False
     try:
         match public_key:
@@ -93,24 +93,24 @@ def verify(
             case ec.EllipticCurvePublicKey():
                 public_key.verify(signature, data, ec.ECDSA(_hash(spec, data, prehashed)))
             case ed25519.Ed25519PublicKey():
-                _refuse_digest(spec, prehashed)
+                _reject_prehashed(spec, prehashed)
                 public_key.verify(signature, data)
     except InvalidSignature:
         return False
     return True
 
 
-def _check_key(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyKind:
-    kind = key_kind_of(public_key)
+def _check_key(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyType:
+    kind = key_type_of(public_key)
     if kind not in spec.key_kinds:
-        raise KeyRefusedError(
+        raise InvalidKeyError(
             f"{spec.algorithm} does not take a key of the kind {kind}.",
             f"It takes {' or '.join(spec.key_kinds)}.",
         )
     return kind
 
 
-def _well_encoded(spec: SignatureSpec, kind: KeyKind, signature: bytes) -> bool:
+def _has_valid_encoding(spec: SignatureSpec, kind: KeyType, signature: bytes) -> bool:
     if spec.encoding is SignatureEncoding.RAW:
         return len(signature) == SIGNATURE_LENGTHS[kind]
     try:
@@ -130,7 +130,9 @@ def _hash(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgor
     if not prehashed:
         return algorithm
     if len(data) != algorithm.digest_size:
-        raise InputError(f"{spec.algorithm} takes a digest of {algorithm.digest_size} bytes; this one has {len(data)}.")
+        raise InvalidInputError(
+            f"{spec.algorithm} takes a digest of {algorithm.digest_size} bytes; this one has {len(data)}."
+        )
     return Prehashed(algorithm)
 
 
@@ -140,6 +142,6 @@ def _hash_name(spec: SignatureSpec) -> HashName:
     return spec.hash
 
 
-def _refuse_digest(spec: SignatureSpec, prehashed: bool) -> None:
+def _reject_prehashed(spec: SignatureSpec, prehashed: bool) -> None:
     if prehashed:
-        raise InputError(f"{spec.algorithm} signs the message itself, never its digest.")
+        raise InvalidInputError(f"{spec.algorithm} signs the message itself, never its digest.")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 DIGITS = 6
 STEP_SECONDS = 30
-DRIFT = 1
+ALLOWED_DRIFT_STEPS = 1
 """Steps that a clock may be off, each way (RFC 6238, section 5.2)."""
 
 SECRET_BYTES = 20
@@ -28,7 +28,7 @@ def matching_steps(secret: bytes, password: str, now: datetime) -> Iterator[int]
     """The steps around ``now`` whose password it is, oldest first: RFC 6238 calls a step T."""
     totp = _totp(secret)
     current = int(now.timestamp()) // STEP_SECONDS
-    for step in range(current - DRIFT, current + DRIFT + 1):
+    for step in range(current - ALLOWED_DRIFT_STEPS, current + ALLOWED_DRIFT_STEPS + 1):
         if bytes_eq(totp.generate(step * STEP_SECONDS), password.encode()):
             yield step
 

@@ -6,30 +6,36 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sealyard.engine.devices import Devices
+from sealyard.engine.devices import DeviceConfigs
 from sealyard.engine.ids import new_id
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import AccessMap, Rights
-from sealyard.engine.tables import MEMBERSHIPS, POLICY, RULES, SUBJECTS, THE_POLICY
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import EffectivePermissions, Permissions
+from sealyard.engine.tables import MEMBERSHIPS, POLICY, POLICY_ID, RULES, SUBJECTS
 from sealyard.model.access import (
-    MEANINGFUL,
+    ACTIONS_BY_RESOURCE_TYPE,
     AclRule,
     Action,
     Membership,
     ResourceType,
     Subject,
     SubjectKind,
-    kind_of,
     parse_subject,
-    type_of,
-    type_resource,
+    resource_type_of,
+    resource_type_uri,
+    subject_kind,
 )
-from sealyard.model.audit import AuditChange
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import ConfirmationNeededError, ConflictError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.audit import AuditAction
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import (
+    ConfirmationRequiredError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from sealyard.model.policy import Policy
-from sealyard.model.requests import Access
-from sealyard.model.safe_text import safe_text
+from sealyard.model.requests import AccessControlList
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
 
 ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
@@ -47,22 +53,22 @@ ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
 )
 """What the one who makes a workspace may do: administer everything; to use and to approve wants rules of its own."""
 
-LONGEST_PERIOD = 3650 * 24 * 3600
-TOO_FEW = "Its configuration has too few approvers now."
+MAX_PERIOD = 3650 * 24 * 3600
+QUORUM_LOST_WARNING = "Its configuration has too few approvers now."
 
 
-class Administration:
+class AccessAdministration:
     """A change that would leave a configuration without a possible quorum wants confirmation."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, devices: Devices, *, demo: bool) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, devices: DeviceConfigs, *, demo: bool) -> None:
         self._ledger = ledger
         self._rights = rights
         self._devices = devices
         self._demo = demo
 
-    def access(self, subject: str) -> Access:
+    def access(self, subject: str) -> AccessControlList:
         self._rights.require_type(subject, Action.VIEW, ResourceType.ACL)
-        return Access(
+        return AccessControlList(
             subjects=tuple(sorted(self._ledger.all(SUBJECTS), key=lambda each: each.id)),
             memberships=tuple(sorted(self._ledger.all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
             rules=tuple(sorted(self._ledger.all(RULES), key=lambda each: (each.subject, each.resource, each.action))),
@@ -75,7 +81,7 @@ class Administration:
     def own_device_rules(self, subject: str) -> tuple[AclRule, ...]:
         """The rules about device configurations that hold for the subject, through groups too."""
         circle = self._rights.now.circle(subject)
-        about = (f"{ResourceType.DEVICE_CONFIG}:", type_resource(ResourceType.DEVICE_CONFIG))
+        about = (f"{ResourceType.DEVICE_CONFIG}:", resource_type_uri(ResourceType.DEVICE_CONFIG))
         own = (each for each in self._ledger.all(RULES) if each.subject in circle and each.resource.startswith(about))
         return tuple(sorted(own, key=lambda each: (each.resource, each.action, each.subject)))
 
@@ -92,7 +98,7 @@ class Administration:
     async def add_member(self, subject: str, group: str, member: str, *, confirmed: bool = False) -> Membership:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         group, member = self._known(group), self._known(member)
-        if kind_of(group) is not SubjectKind.GROUP:
+        if subject_kind(group) is not SubjectKind.GROUP:
             raise UsageError(f"{group} is no group.", "Write GROUP:name.")
         if member in self._rights.now.circle(group):
             raise ConflictError(f"{group} is inside {member} already: groups cannot be inside each other.")
@@ -103,19 +109,19 @@ class Administration:
         )
         draft = self.weighed(memberships=(*self._ledger.all(MEMBERSHIPS), made), confirmed=confirmed)
         draft.put(MEMBERSHIPS, made.id, made)
-        await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
+        await self._change_access(draft, subject, AuditAction.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
         return made
 
     async def remove_member(self, subject: str, group: str, member: str, *, confirmed: bool) -> None:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         found = self._membership(parse_subject(group), parse_subject(member))
         if found is None:
-            raise NotFoundError(f"{safe_text(member, 80)} is not in {safe_text(group, 80)}.")
+            raise NotFoundError(f"{escape_text(member, 80)} is not in {escape_text(group, 80)}.")
         others = [each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id]
         draft = self.weighed(memberships=others, confirmed=confirmed)
         draft.remove(MEMBERSHIPS, found.id)
         message = f"{found.member} is in {found.group} no more"
-        await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{found.id}", message)
+        await self._change_access(draft, subject, AuditAction.DELETED, f"ACL:{found.id}", message)
 
     async def add_rule(
         self, subject: str, for_whom: str, resource: str, action: Action, *, confirmed: bool = False
@@ -123,8 +129,8 @@ class Administration:
         self._rights.require_type(subject, Action.CREATE, ResourceType.ACL)
         for_whom = self._known(for_whom)
         resource = self._resource(resource)
-        if action not in MEANINGFUL[type_of(resource)]:
-            allowed = ", ".join(sorted(MEANINGFUL[type_of(resource)]))
+        if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
+            allowed = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
             raise UsageError(f"{action} means nothing on {resource}.", f"Possible are {allowed}.")
         if any(
             (each.subject, each.resource, each.action) == (for_whom, resource, action)
@@ -142,21 +148,21 @@ class Administration:
         draft = self.weighed(rules=(*self._ledger.all(RULES), rule), confirmed=confirmed)
         draft.put(RULES, rule.id, rule)
         message = f"{rule.subject} may {rule.action} {rule.resource}"
-        await self._change_access(draft, subject, AuditChange.CREATED, f"ACL:{rule.id}", message, rule)
+        await self._change_access(draft, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
         return rule
 
     async def remove_rule(self, subject: str, rule_id: str, *, confirmed: bool) -> None:
         self._rights.require_type(subject, Action.DELETE, ResourceType.ACL)
         rule = self._ledger.find(RULES, rule_id)
         if rule is None:
-            raise NotFoundError(f"There is no rule {safe_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
+            raise NotFoundError(f"There is no rule {escape_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
         if rule.permanent:
-            raise NotAllowedError("The initial administrator's rules stay.", "Add rules beside them instead.")
+            raise PermissionDeniedError("The initial administrator's rules stay.", "Add rules beside them instead.")
         others = [each for each in self._ledger.all(RULES) if each.id != rule_id]
         draft = self.weighed(rules=others, confirmed=confirmed)
         draft.remove(RULES, rule_id)
         message = f"{rule.subject} may {rule.action} {rule.resource} no more"
-        await self._change_access(draft, subject, AuditChange.DELETED, f"ACL:{rule.id}", message, rule)
+        await self._change_access(draft, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
 
     def policy(self) -> Policy:
         return self._ledger.policy()
@@ -164,18 +170,20 @@ class Administration:
     async def set_policy(self, subject: str, policy: Policy) -> Policy:
         self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
         if policy.self_approval_trial and not self._demo:
-            raise NotAllowedError("Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo")
+            raise PermissionDeniedError(
+                "Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo"
+            )
         for seconds in (policy.approval_period, policy.execution_period, policy.time_limit):
-            if not 1 <= seconds <= LONGEST_PERIOD:
+            if not 1 <= seconds <= MAX_PERIOD:
                 raise UsageError("A period is at least a second and at most ten years.")
         draft = self._ledger.draft()
-        draft.put(POLICY, THE_POLICY, policy)
-        draft.audit(subject, AuditChange.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
+        draft.put(POLICY, POLICY_ID, policy)
+        draft.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
         draft.tell("POLICY:workspace")
         await draft.commit()
         return policy
 
-    def found(self, draft: Draft, administrator: str) -> None:
+    def found(self, draft: UnitOfWork, administrator: str) -> None:
         """Puts the first person of a new workspace, with rules that stay, into the draft."""
         self.put_subject(draft, administrator, administrator, "")
         for kind, action in ADMINISTRATOR_RIGHTS:
@@ -190,10 +198,10 @@ class Administration:
             )
             draft.put(RULES, rule.id, rule)
 
-    def put_subject(self, draft: Draft, author: str, added: str, display_name: str) -> Subject:
+    def put_subject(self, draft: UnitOfWork, author: str, added: str, display_name: str) -> Subject:
         made = Subject(id=added, created_by=author, created_at=self._ledger.clock.now(), display_name=display_name)
         draft.put(SUBJECTS, added, made)
-        draft.audit(author, AuditChange.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(made))
+        draft.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(made))
         draft.tell(f"SUBJECT:{added}")
         return made
 
@@ -204,11 +212,11 @@ class Administration:
         memberships: Iterable[Membership] | None = None,
         rules: Iterable[AclRule] | None = None,
         newcomers: Iterable[str] = (),
-    ) -> Draft:
+    ) -> UnitOfWork:
         """The beginning of a draft that changes access: tasks that wait are marked where it leaves a configuration
-        with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationNeededError`.
+        with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationRequiredError`.
         """
-        access = AccessMap(
+        access = EffectivePermissions(
             (*newcomers, *(each.id for each in self._ledger.all(SUBJECTS))),
             self._ledger.all(MEMBERSHIPS) if memberships is None else memberships,
             self._ledger.all(RULES) if rules is None else rules,
@@ -216,10 +224,10 @@ class Administration:
         before = set(self._devices.broken_quorums(self._rights.now))
         after = set(self._devices.broken_quorums(access))
         if after - before and not confirmed:
-            raise _unconfirmed(after - before)
+            raise _confirmation_required(after - before)
         draft = self._ledger.draft()
         for device in after - before:
-            self._mark_waiting(draft, device, TOO_FEW)
+            self._mark_waiting(draft, device, QUORUM_LOST_WARNING)
         for device in before - after:
             self._mark_waiting(draft, device, "")
         return draft
@@ -227,7 +235,13 @@ class Administration:
     # ---- parts
 
     async def _change_access(
-        self, draft: Draft, subject: str, change: AuditChange, resource: str, message: str, rule: AclRule | None = None
+        self,
+        draft: UnitOfWork,
+        subject: str,
+        change: AuditAction,
+        resource: str,
+        message: str,
+        rule: AclRule | None = None,
     ) -> None:
         draft.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
         draft.tell(resource)
@@ -241,7 +255,7 @@ class Administration:
 
     def _resource(self, text: str) -> str:
         """A device configuration may be named instead of numbered."""
-        kind = type_of(text)
+        kind = resource_type_of(text)
         if kind is ResourceType.DEVICE_CONFIG and not text.startswith("RESOURCE_TYPE:"):
             return f"{kind}:{self._ledger.device(text.partition(':')[2]).id}"
         return text
@@ -251,13 +265,13 @@ class Administration:
             (each for each in self._ledger.all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
         )
 
-    def _mark_waiting(self, draft: Draft, device: DeviceConfiguration, attention: str) -> None:
+    def _mark_waiting(self, draft: UnitOfWork, device: DeviceConfig, attention: str) -> None:
         for task in self._ledger.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
             draft.change_task(task.id, attention=attention)
 
 
-def _unconfirmed(broken: Iterable[DeviceConfiguration]) -> ConfirmationNeededError:
+def _confirmation_required(broken: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
     names = ", ".join(sorted(each.name for each in broken))
-    return ConfirmationNeededError(
+    return ConfirmationRequiredError(
         f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
     )

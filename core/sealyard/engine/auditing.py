@@ -8,37 +8,37 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.audit.export import as_csv, as_jsonl
+from sealyard.audit.export import export_csv, export_jsonl
 from sealyard.audit.reader import AuditReader
-from sealyard.audit.verify import verify
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.rights import Rights
+from sealyard.audit.verify import verify_log
+from sealyard.engine.ledger import Repository
+from sealyard.engine.rights import Permissions
 from sealyard.model.access import Action, ResourceType
-from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
-from sealyard.model.errors import NotAllowedError, NotFoundError, SealyardError, UsageError
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, UsageError
 from sealyard.model.requests import AuditPage
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
-LONGEST_PAGE = 1000
-LONGEST_ABOUT = 200
+MAX_PAGE_SIZE = 1000
+MAX_RESOURCE_LENGTH = 200
 LONGEST_MESSAGE = 1000
 """Characters of what was refused, which anybody can make as long as a request may be, and which stay for ever."""
 
-EXPORTS = {"jsonl": as_jsonl, "csv": as_csv}
+EXPORTS = {"jsonl": export_jsonl, "csv": export_csv}
 
 
-class Auditing:
+class AuditService:
     """Reads the log's files, and from the journal those entries that are committed and not yet moved there."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, folder: Path) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, folder: Path) -> None:
         self._ledger = ledger
         self._rights = rights
         self._folder = folder
 
     async def page(self, subject: str, match: AuditFilter, below: int | None, limit: int) -> AuditPage:
         self._require(subject)
-        if not 1 <= limit <= LONGEST_PAGE:
-            raise UsageError(f"A page has 1 to {LONGEST_PAGE} entries.")
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise UsageError(f"A page has 1 to {MAX_PAGE_SIZE} entries.")
         entries = await asyncio.to_thread(self._newest, match, below, limit)
         return AuditPage(entries=entries, next=entries[-1].seq if len(entries) == limit else None)
 
@@ -53,7 +53,7 @@ class Auditing:
             if progress is not None:
                 progress(done, size)
 
-        report = await asyncio.to_thread(verify, self._folder, checkpoint=checkpoint, progress=told)
+        report = await asyncio.to_thread(verify_log, self._folder, checkpoint=checkpoint, progress=told)
         told(size)
         waiting = self._waiting(report.size)
         return msgspec.structs.replace(report, size=report.size + len(waiting))
@@ -77,12 +77,12 @@ class Auditing:
 
     async def record_refusal(self, subject: str, about: str, error: SealyardError) -> None:
         """Durable before the refusal is answered."""
-        refused = isinstance(error, NotAllowedError) or (isinstance(error, NotFoundError) and error.refused)
+        refused = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.refused)
         draft = self._ledger.draft()
-        change = AuditChange.REFUSED if refused else AuditChange.FAILED
-        message = safe_text(error.message, LONGEST_MESSAGE)
-        about = safe_text(about, LONGEST_ABOUT)
-        draft.audit(safe_text(subject, LONGEST_ABOUT), change, about, message, None, error.code)
+        change = AuditAction.REFUSED if refused else AuditAction.FAILED
+        message = escape_text(error.message, LONGEST_MESSAGE)
+        about = escape_text(about, MAX_RESOURCE_LENGTH)
+        draft.audit(escape_text(subject, MAX_RESOURCE_LENGTH), change, about, message, None, error.code)
         await draft.commit()
 
     def _require(self, subject: str) -> None:

@@ -8,37 +8,37 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sealyard.containers.format import PackageShape
-from sealyard.containers.lookalikes import refuse_lookalike
-from sealyard.containers.registry import container_format
+from sealyard.containers.format import PackageLayout
+from sealyard.containers.lookalikes import reject_lookalike
+from sealyard.containers.registry import get_format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.engine.ids import new_id
-from sealyard.engine.inputs import Inputs, require_short
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.onward import Onward
-from sealyard.engine.rights import Rights
-from sealyard.engine.tables import KEYS, TASKS, TOKENS, Token
+from sealyard.engine.inputs import InputStore, check_name_length
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.onward import AutoTransitions
+from sealyard.engine.rights import Permissions
+from sealyard.engine.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.model.access import Action
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.approval import approval_digest
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.canonical import canonical_json
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import ConflictError, InputError, KeyRefusedError, SealyardError, UsageError
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, SealyardError, UsageError
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 LONGEST_CONTENT_TYPE = 1000
-LONGEST_INLINE = 4096
+MAX_INLINE_BYTES = 4096
 """Signing inputs up to this many bytes are kept in the task itself."""
 
 
-class Creation:
+class TaskCreation:
     """The three ways to make a task. A client token makes each of them idempotent."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, inputs: Inputs, onward: Onward) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, inputs: InputStore, onward: AutoTransitions) -> None:
         self._ledger = ledger
         self._rights = rights
         self._inputs = inputs
@@ -49,12 +49,12 @@ class Creation:
         if earlier := await self._earlier(subject, request.client_token, request):
             return earlier
         self._inputs.require((*request.firmware, *request.metadata))
-        warnings = container_format(device.format).check(self._shape(device, request))
+        warnings = get_format(device.format).check(self._shape(device, request))
         task = self._task(
             subject,
             TaskKind.PACKAGING,
             device,
-            name=request.name or _joined(request.firmware),
+            name=request.name or _join_names(request.firmware),
             inputs=request.firmware,
             metadata=request.metadata,
             content_type=request.content_type,
@@ -105,7 +105,7 @@ class Creation:
 
     # ---- checks
 
-    def _device(self, subject: str, config: str) -> DeviceConfiguration:
+    def _device(self, subject: str, config: str) -> DeviceConfig:
         device = self._ledger.device(config)
         self._rights.require_device(subject, Action.USE, device.id, config)
         return device
@@ -127,16 +127,16 @@ class Creation:
         await self._ledger.durable()
         return self._ledger.task(found.task_id)
 
-    def _signing_key_kind(self, device: DeviceConfiguration) -> KeyKind:
+    def _signing_key_kind(self, device: DeviceConfig) -> KeyType:
         key = self._ledger.find(KEYS, device.signing.uri)
         if key is None:
-            raise KeyRefusedError(f"The signing key {device.signing.uri} is not on record.")
+            raise InvalidKeyError(f"The signing key {device.signing.uri} is not on record.")
         return key.kind
 
-    def _shape(self, device: DeviceConfiguration, request: PackageRequest) -> PackageShape:
+    def _shape(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
         if not request.firmware:
-            raise InputError("A package needs at least one firmware file.", "Name it with --firmware.")
-        return PackageShape(
+            raise InvalidInputError("A package needs at least one firmware file.", "Name it with --firmware.")
+        return PackageLayout(
             encryption=device.encryption.algorithm,
             signing=device.signing.algorithm,
             signing_key_kind=self._signing_key_kind(device),
@@ -144,7 +144,7 @@ class Creation:
             metadata=tuple((each.name, each.size) for each in request.metadata),
         )
 
-    def _check_message(self, device: DeviceConfiguration, request: SigningRequest) -> None:
+    def _check_message(self, device: DeviceConfig, request: SigningRequest) -> None:
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         if request.is_digest and not takes_digest:
@@ -153,18 +153,18 @@ class Creation:
         key = self._ledger.find(KEYS, device.signing.uri)
         purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
         if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
-            raise KeyRefusedError(
-                f"The signing key of {device.name} is for {_purpose_words(purpose)}; this wants a key for data"
+            raise InvalidKeyError(
+                f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this wants a key for data"
                 + (" only: nobody can see what stands behind a bare digest." if takes_digest else "."),
                 "Use a configuration made with --purpose data.",
             )
         if not takes_digest:
-            refuse_lookalike(request.message)
+            reject_lookalike(request.message)
 
     async def _message_file(self, request: SigningRequest) -> InputFile:
         name = request.file_name or ("digest" if request.is_digest else "message")
-        require_short(name)
-        if len(request.message) > LONGEST_INLINE:
+        check_name_length(name)
+        if len(request.message) > MAX_INLINE_BYTES:
             return await self._inputs.take_bytes(name, request.message)
         return InputFile(
             name=name,
@@ -179,7 +179,7 @@ class Creation:
         self,
         subject: str,
         kind: TaskKind,
-        device: DeviceConfiguration,
+        device: DeviceConfig,
         *,
         name: str,
         content_type: str,
@@ -189,12 +189,14 @@ class Creation:
     ) -> Task:
         now = self._ledger.clock.now()
         policy = self._ledger.policy()
-        if len(name) > LONGEST_NAME:
-            raise UsageError(f"A task's name has at most {LONGEST_NAME} characters.", "Choose a shorter one (--name).")
+        if len(name) > MAX_NAME_LENGTH:
+            raise UsageError(
+                f"A task's name has at most {MAX_NAME_LENGTH} characters.", "Choose a shorter one (--name)."
+            )
         if len(content_type) > LONGEST_CONTENT_TYPE:
             raise UsageError(f"A content type has at most {LONGEST_CONTENT_TYPE} characters.", "Write a shorter one.")
         for each in (*inputs, *metadata):
-            require_short(each.name)
+            check_name_length(each.name)
         task = Task(
             id=self._free_id(),
             kind=kind,
@@ -241,7 +243,7 @@ class Creation:
             answered = advance(task, self._onward.submission(), self._ledger.clock.now())
         draft = self._ledger.draft()
         if task.client_token is not None:
-            token = Token(task_id=task.id, request=_digest(request))
+            token = StoredClientToken(task_id=task.id, request=_digest(request))
             draft.put(TOKENS, f"{task.created_by} {task.client_token}", token)
         _audit_created(draft, task)
         draft.create_task(answered)
@@ -260,19 +262,19 @@ def _digest(request: msgspec.Struct) -> str:
     return hashlib.sha256(canonical_json(request)).hexdigest()
 
 
-def _joined(files: Iterable[InputFile]) -> str:
+def _join_names(files: Iterable[InputFile]) -> str:
     names = ", ".join(each.name for each in files)
-    return names if len(names) <= LONGEST_NAME else names[: LONGEST_NAME - 1] + "…"
+    return names if len(names) <= MAX_NAME_LENGTH else names[: MAX_NAME_LENGTH - 1] + "…"
 
 
-def _purpose_words(purpose: KeyPurpose) -> str:
+def _describe_purpose(purpose: KeyPurpose) -> str:
     return {KeyPurpose.PACKAGE: "packages", KeyPurpose.DATA: "data", KeyPurpose.BOTH: "packages and data"}[purpose]
 
 
-def _audit_created(draft: Draft, task: Task) -> None:
+def _audit_created(draft: UnitOfWork, task: Task) -> None:
     draft.audit(
         task.created_by,
-        AuditChange.CREATED,
+        AuditAction.CREATED,
         f"TASK:{task.id}",
         f"{task.kind} task {task.name!r} for {task.config_name} version {task.config_version}",
         {

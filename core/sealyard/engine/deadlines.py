@@ -7,10 +7,10 @@ import heapq
 from datetime import datetime, timedelta
 
 from sealyard.model.clock import Clock
-from sealyard.model.happenings import ApprovalPeriodOver, ExecutionPeriodOver, Happening, TimeLimitOver
+from sealyard.model.happenings import ApprovalTimedOut, ExecutionTimedOut, TimeLimitExceeded, Trigger
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 
-LEFT_BEHIND = timedelta(seconds=5)
+STUCK_AFTER = timedelta(seconds=5)
 """How long a task may stand in a status that the next frame should have ended."""
 
 
@@ -20,7 +20,7 @@ def next_deadline(task: Task) -> datetime | None:
         case TaskStatus.WAITING:
             return task.approval_expires_at
         case TaskStatus.CREATED | TaskStatus.APPROVED:
-            return task.updated_at + LEFT_BEHIND
+            return task.updated_at + STUCK_AFTER
         case TaskStatus.SCHEDULED:
             return task.time_limit_at or task.execution_expires_at
         case TaskStatus.RUNNING:
@@ -32,23 +32,23 @@ def next_deadline(task: Task) -> datetime | None:
     return None
 
 
-def overdue(task: Task, now: datetime) -> Happening | None:
+def expired_deadline(task: Task, now: datetime) -> Trigger | None:
     """The period of the task that is over at ``now``, if one is."""
     match task.status:
-        case TaskStatus.WAITING if _over(task.approval_expires_at, now):
-            return ApprovalPeriodOver()
+        case TaskStatus.WAITING if _has_passed(task.approval_expires_at, now):
+            return ApprovalTimedOut()
         case TaskStatus.SCHEDULED | TaskStatus.RUNNING if task.time_limit_at is not None:
-            return TimeLimitOver() if now >= task.time_limit_at else None
-        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _over(task.execution_expires_at, now):
-            return ExecutionPeriodOver()
+            return TimeLimitExceeded() if now >= task.time_limit_at else None
+        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _has_passed(task.execution_expires_at, now):
+            return ExecutionTimedOut()
     return None
 
 
-def _over(deadline: datetime | None, now: datetime) -> bool:
+def _has_passed(deadline: datetime | None, now: datetime) -> bool:
     return deadline is not None and now >= deadline
 
 
-class Deadlines:
+class DeadlineQueue:
     """Tasks by their next deadline. A task that moved on is looked at once too often, never too late."""
 
     def __init__(self, clock: Clock) -> None:

@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from sealyard.engine.deadlines import overdue
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.one_time_passwords import OneTimePasswords
-from sealyard.engine.onward import Onward
-from sealyard.engine.rights import Rights
+from sealyard.engine.deadlines import expired_deadline
+from sealyard.engine.ledger import Repository
+from sealyard.engine.one_time_passwords import OtpService
+from sealyard.engine.onward import AutoTransitions
+from sealyard.engine.rights import Permissions
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
-from sealyard.engine.views import Views
+from sealyard.engine.views import TaskQueries
 from sealyard.files.hashing import file_sha256
 from sealyard.model.access import Action
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import ConflictError, IntegrityError, NotAllowedError, UsageError
-from sealyard.model.happenings import Cancelled, Decided, Withdrawn
-from sealyard.model.requests import Decidable
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Decision, InputFile, Origin, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError, UsageError
+from sealyard.model.happenings import Cancelled, DecisionMade, Withdrawn
+from sealyard.model.requests import ApprovalReview
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Decision, DecisionOrigin, InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard.storage.artifacts import ArtifactStore
 
-LONGEST_REASON = 2000
+MAX_REASON_LENGTH = 2000
 PREVIEW_BYTES = 65536
 """Of each metadata file: all that se-1 takes."""
 
@@ -40,18 +40,18 @@ class ReviewedContents(NamedTuple):
     changed: tuple[str, ...]
 
 
-class Decisions:
+class TaskDecisions:
     """Rights are judged here, when the decision is made, and by the scheduler again when the key is used."""
 
     def __init__(
         self,
-        ledger: Ledger,
-        rights: Rights,
-        views: Views,
+        ledger: Repository,
+        rights: Permissions,
+        views: TaskQueries,
         scheduler: Scheduler,
-        onward: Onward,
+        onward: AutoTransitions,
         artifacts: ArtifactStore,
-        one_time_passwords: OneTimePasswords,
+        one_time_passwords: OtpService,
     ) -> None:
         self._ledger = ledger
         self._rights = rights
@@ -61,7 +61,7 @@ class Decisions:
         self._artifacts = artifacts
         self._one_time_passwords = one_time_passwords
 
-    def decidable(self, subject: str, task_id: str) -> Decidable:
+    def decidable(self, subject: str, task_id: str) -> ApprovalReview:
         """All an approver must see before a decision."""
         task = self._views.task(subject, task_id)
         newest = self._ledger.device(task.config_id)
@@ -69,7 +69,7 @@ class Decisions:
         hindrance = self._views.hindrance(subject, task)
         if not hindrance and (changed := contents.changed):
             hindrance = str(_changed(changed))
-        return Decidable(
+        return ApprovalReview(
             task=task,
             configuration=self._ledger.device(task.config_id, task.config_version),
             hindrance=hindrance,
@@ -85,7 +85,7 @@ class Decisions:
         verdict: Verdict,
         reason: str,
         digest: str | None,
-        origin: Origin = Origin.MACHINE,
+        origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
         """See :meth:`sealyard.client.protocol.TaskClient.decide`. A rejection wants no one-time password."""
@@ -96,7 +96,7 @@ class Decisions:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
         stored = self._ledger.task(task.id)
         now = self._ledger.clock.now()
-        if overdue(stored, now) is not None:
+        if expired_deadline(stored, now) is not None:
             raise ConflictError("The approval period is over.", "Ask again with a new task.")
         checked = verdict is Verdict.APPROVED and self._ledger.policy().one_time_password_needed
         decision = Decision(
@@ -111,13 +111,13 @@ class Decisions:
         if verdict is Verdict.APPROVED and (changed := self._contents(stored).changed):
             raise _changed(changed)
         draft = self._ledger.draft()
-        decided = draft.advance(task.id, Decided(decision=decision))
+        decided = draft.advance(task.id, DecisionMade(decision=decision))
         if checked:
-            _require_person(origin)
+            _require_human(origin)
             await self._one_time_passwords.spend(draft, subject, one_time_password)
         draft.audit(
             subject,
-            AuditChange(verdict.value),
+            AuditAction(verdict.value),
             f"TASK:{task.id}",
             reason or f"{verdict.value.lower()} by {subject}",
             {
@@ -140,15 +140,15 @@ class Decisions:
         reason = _checked_reason(reason, needed=True)
         draft = self._ledger.draft()
         withdrawn = draft.advance(task.id, Withdrawn(by=subject, reason=reason))
-        draft.audit(subject, AuditChange.WITHDRAWN, f"TASK:{task.id}", reason)
+        draft.audit(subject, AuditAction.WITHDRAWN, f"TASK:{task.id}", reason)
         await draft.commit()
         return withdrawn
 
     async def cancel(self, subject: str, task_id: str) -> Task:
         """Cancel a task for its requester or an approver.
 
-        A running task is cancelled when its worker has stopped. Raises :class:`TransitionError` if the task ended
-        in another way before that.
+        A running task is cancelled when its worker has stopped. Raises :class:`InvalidTransitionError` if the task
+        ended in another way before that.
         """
         task = self._views.task(subject, task_id)
         if subject != task.created_by:
@@ -157,13 +157,13 @@ class Decisions:
             return await self._scheduler.cancel(task.id, subject)
         draft = self._ledger.draft()
         cancelled = draft.advance(task.id, Cancelled(by=subject))
-        draft.audit(subject, AuditChange.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
+        draft.audit(subject, AuditAction.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
         await draft.commit()
         return cancelled
 
     def _require_requester(self, subject: str, task: Task) -> None:
         if subject != task.created_by:
-            raise NotAllowedError(
+            raise PermissionDeniedError(
                 f"Only {task.created_by} can withdraw this task.", "An approver can reject it with a reason."
             )
 
@@ -209,9 +209,9 @@ class Decisions:
             after = page.next
 
 
-def _require_person(origin: Origin) -> None:
-    if origin is not Origin.TERMINAL:
-        raise NotAllowedError(
+def _require_human(origin: DecisionOrigin) -> None:
+    if origin is not DecisionOrigin.TERMINAL:
+        raise PermissionDeniedError(
             "A machine client cannot approve where a one-time password is wanted.",
             "A person approves at a terminal (sealyard approve), or in the application.",
         )
@@ -221,8 +221,8 @@ def _checked_reason(reason: str, *, needed: bool) -> str:
     reason = reason.strip()
     if needed and not reason:
         raise UsageError("A reason is needed.", "Say why in a few words (--reason).")
-    if len(reason) > LONGEST_REASON:
-        raise UsageError(f"A reason has at most {LONGEST_REASON} characters.", "Say it shorter.")
+    if len(reason) > MAX_REASON_LENGTH:
+        raise UsageError(f"A reason has at most {MAX_REASON_LENGTH} characters.", "Say it shorter.")
     return reason
 
 
@@ -236,7 +236,7 @@ def _is_inline_intact(file: InputFile) -> bool:
 
 
 def _changed(names: Sequence[str]) -> IntegrityError:
-    listed = ", ".join(safe_text(name, 100) for name in names)
+    listed = ", ".join(escape_text(name, 100) for name in names)
     return IntegrityError(
         f"Changed on disk since the upload: {listed}. It cannot be approved.",
         "Reject the task, check which programs can write to the workspace, and upload the files again.",

@@ -6,33 +6,33 @@ import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.links import Links
+from sealyard.engine.ledger import Repository
+from sealyard.engine.links import DownloadLinks
 from sealyard.engine.tables import KEYS
-from sealyard.engine.views import Views
-from sealyard.model.audit import AuditChange
+from sealyard.engine.views import TaskQueries
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,
-    NotAllowedError,
     NotFoundError,
+    PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     UsageError,
 )
-from sealyard.model.results import renewed
+from sealyard.model.results import with_new_link
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
 CHUNK = 4 * 1024 * 1024
 
-LINK = "SYSTEM:link"
+LINK_BEARER = "SYSTEM:link"
 """The author of what is fetched by a link: whoever had it."""
 
 
-class Delivery:
+class ResultDelivery:
     """Whoever may see a task may have its result."""
 
-    def __init__(self, ledger: Ledger, views: Views, links: Links, artifacts: ArtifactStore) -> None:
+    def __init__(self, ledger: Repository, views: TaskQueries, links: DownloadLinks, artifacts: ArtifactStore) -> None:
         self._ledger = ledger
         self._views = views
         self._links = links
@@ -40,17 +40,17 @@ class Delivery:
 
     async def renew(self, subject: str, task_id: str) -> Task:
         task = self._views.task(subject, task_id)
-        result = _artifact(task)
+        result = _require_artifact(task)
         now = self._ledger.clock.now()
         device = self._ledger.device(task.config_id, task.config_version)
         expires_at = now + timedelta(seconds=device.link_seconds)
         if result.kept_until is not None:
             expires_at = min(expires_at, result.kept_until)
-        fresh = renewed(result, self._links.link(task.id, expires_at), expires_at, now)
+        fresh = with_new_link(result, self._links.link(task.id, expires_at), expires_at, now)
         draft = self._ledger.draft()
         draft.audit(
             subject,
-            AuditChange.RENEWED,
+            AuditAction.RENEWED,
             f"TASK:{task.id}",
             "the link was renewed",
             {"expiresAt": expires_at.isoformat()},
@@ -64,8 +64,8 @@ class Delivery:
         task = self._views.task(subject, task_id)
         if offset < 0:
             raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
-        if self._links.task_behind(_live_link(task), self._ledger.clock.now()) != task.id:
-            raise NotAllowedError("This link leads to another task's result.", "Ask the workspace for a new one.")
+        if self._links.task_behind(_require_valid_link(task), self._ledger.clock.now()) != task.id:
+            raise PermissionDeniedError("This link leads to another task's result.", "Ask the workspace for a new one.")
         async for chunk in self._read(task.id, offset):
             yield chunk
 
@@ -85,7 +85,7 @@ class Delivery:
     def behind_link(self, link: str) -> Task:
         """The task whose result a link leads to, for whoever has the link.
 
-        Raises :class:`NotAllowedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
+        Raises :class:`PermissionDeniedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
         """
         now = self._ledger.clock.now()
         try:
@@ -100,7 +100,7 @@ class Delivery:
 
     async def sent_by_link(self, link: str, offset: int) -> None:
         task = self._ledger.task(self._links.task_of(link))
-        await self._record(LINK, task, f"{_sent(offset)}, by its link", offset)
+        await self._record(LINK_BEARER, task, f"{_sent(offset)}, by its link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
         """The certificate (PEM) of the key version the task signs with."""
@@ -116,16 +116,16 @@ class Delivery:
     def _live(self, task_id: str) -> Task:
         """The task as it stands now; one whose artifact was removed says so, whatever its link says."""
         task = self._views.as_now(self._ledger.task(task_id))
-        if _artifact(task).state is ResultState.GONE:
-            _live_link(task)
+        if _require_artifact(task).state is ResultState.GONE:
+            _require_valid_link(task)
         return task
 
     async def _record(self, author: str, task: Task, message: str, offset: int = 0) -> None:
         """``offset``: where what was sent began; the digest is of the whole."""
-        result = _artifact(task)
+        result = _require_artifact(task)
         value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
         draft = self._ledger.draft()
-        draft.audit(author, AuditChange.DOWNLOADED, f"TASK:{task.id}", message, value)
+        draft.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
         await draft.commit()
 
 
@@ -133,7 +133,7 @@ def _sent(offset: int) -> str:
     return f"sent from byte {offset} to its last" if offset else "sent to its last byte"
 
 
-def _artifact(task: Task) -> Result:
+def _require_artifact(task: Task) -> Result:
     if task.result is None:
         words = f" {task.reason}" if task.reason else ""
         raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{words}", "Wait until it is DONE.")
@@ -142,8 +142,8 @@ def _artifact(task: Task) -> Result:
     return task.result
 
 
-def _live_link(task: Task) -> str:
-    result = _artifact(task)
+def _require_valid_link(task: Task) -> str:
+    result = _require_artifact(task)
     assert task.status is TaskStatus.DONE
     if result.state is ResultState.GONE:
         raise ResultGoneError(

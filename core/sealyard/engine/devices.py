@@ -7,46 +7,46 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.containers.registry import container_format
+from sealyard.containers.registry import get_format
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES
 from sealyard.engine.ids import new_id
-from sealyard.engine.keychain import Keychain
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import AccessMap, Rights
+from sealyard.engine.keychain import KeyRegistry
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import EffectivePermissions, Permissions
 from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
-from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject, type_resource
-from sealyard.model.approval import quorum_possible
-from sealyard.model.audit import AuditChange
-from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
-from sealyard.model.errors import ConflictError, KeyRefusedError, NotAllowedError, NotFoundError, UsageError
+from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject, resource_type_uri
+from sealyard.model.approval import can_reach_quorum
+from sealyard.model.audit import AuditAction
+from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, PermissionDeniedError, UsageError
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 
 LONGEST_PERIOD = timedelta(days=3650)
-BOTH_PURPOSES = (
+DUAL_USE_WARNING = (
     "The signing key serves packages and signing tasks alike; keys of one purpose each keep a signing task from"
     " ever being taken for a package."
 )
 
 
-class Devices:
+class DeviceConfigs:
     """What product owners set up."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, keychain: Keychain) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, keychain: KeyRegistry) -> None:
         self._ledger = ledger
         self._rights = rights
         self._keychain = keychain
 
-    def seen_by(self, subject: str) -> tuple[DeviceConfiguration, ...]:
+    def seen_by(self, subject: str) -> tuple[DeviceConfig, ...]:
         found = (each for each in self._ledger.all(DEVICES) if self._may_see(subject, each))
         return tuple(sorted(found, key=lambda each: each.name))
 
-    def one(self, subject: str, config: str, version: int | None = None) -> DeviceConfiguration:
+    def one(self, subject: str, config: str, version: int | None = None) -> DeviceConfig:
         newest = self._ledger.device(config)
         self._rights.require_device(subject, Action.VIEW, newest.id, config)
         return newest if version is None else self._ledger.device(newest.id, version)
 
-    async def create(self, subject: str, request: DeviceRequest) -> DeviceConfiguration:
+    async def create(self, subject: str, request: DeviceRequest) -> DeviceConfig:
         self._rights.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
         self._check(request)
         self._require_keys(subject, request)
@@ -58,7 +58,7 @@ class Devices:
         encryption = await self._encryption_key(draft, subject, request)
         signing = await self._signing_key(draft, subject, request)
         device = self._complete(
-            DeviceConfiguration(
+            DeviceConfig(
                 id=config_id,
                 version=1,
                 name=request.name,
@@ -75,12 +75,12 @@ class Devices:
             draft,
         )
         self._require_free_name(request.name)
-        self._put(draft, device, subject, AuditChange.CREATED)
+        self._put(draft, device, subject, AuditAction.CREATED)
         for rule in rules:
             draft.put(RULES, rule.id, rule)
             draft.audit(
                 subject,
-                AuditChange.CREATED,
+                AuditAction.CREATED,
                 f"ACL:{rule.id}",
                 f"{rule.subject} may {rule.action} {rule.resource}",
                 msgspec.to_builtins(rule),
@@ -88,7 +88,7 @@ class Devices:
         await draft.commit()
         return device
 
-    async def update(self, subject: str, request: DeviceUpdate) -> DeviceConfiguration:
+    async def update(self, subject: str, request: DeviceUpdate) -> DeviceConfig:
         """A new version; its keys go to their current versions."""
         device = self._ledger.device(request.config)
         self._rights.require_device(subject, Action.UPDATE, device.id, request.config)
@@ -99,7 +99,7 @@ class Devices:
         }
         fresh = msgspec.structs.replace(device, **changes)
         _check_terms(fresh.approvals_required, fresh.link_seconds, fresh.retention_seconds)
-        container_format(fresh.format)
+        get_format(fresh.format)
         self._check_quorum(device.id, device.name, fresh.approvals_required, ())
         draft = self._ledger.draft()
         fresh = self.next_version(draft, fresh, subject)
@@ -121,7 +121,7 @@ class Devices:
         self._rights.require_device(subject, Action.EXPORT, device.id, config)
         return await self._keychain.export(subject, device, path, confirmed=confirmed)
 
-    def next_version(self, draft: Draft, device: DeviceConfiguration, subject: str) -> DeviceConfiguration:
+    def next_version(self, draft: UnitOfWork, device: DeviceConfig, subject: str) -> DeviceConfig:
         """Puts the version after ``device`` into the draft, with the newest versions of its keys."""
         fresh = msgspec.structs.replace(
             device,
@@ -136,10 +136,10 @@ class Devices:
             created_at=self._ledger.clock.now(),
         )
         fresh = self._complete(fresh, draft)
-        self._put(draft, fresh, subject, AuditChange.UPDATED)
+        self._put(draft, fresh, subject, AuditAction.UPDATED)
         return fresh
 
-    def using(self, uri: str) -> tuple[DeviceConfiguration, ...]:
+    def using(self, uri: str) -> tuple[DeviceConfig, ...]:
         """The configurations whose newest version names the key."""
         return tuple(each for each in self._ledger.all(DEVICES) if uri in each.key_uris)
 
@@ -155,7 +155,7 @@ class Devices:
             found.append((f"{key.uri} v{key.version}", version.certificate))
         return tuple(found)
 
-    def broken_quorums(self, access: AccessMap) -> tuple[DeviceConfiguration, ...]:
+    def broken_quorums(self, access: EffectivePermissions) -> tuple[DeviceConfig, ...]:
         """The configurations that could not be approved for any more under ``access``."""
         return tuple(
             each for each in self._ledger.all(DEVICES) if not self._possible(access, each.id, each.approvals_required)
@@ -171,7 +171,7 @@ class Devices:
             )
         self._require_free_name(request.name)
         _check_terms(request.approvals_required, request.link_seconds, request.retention_seconds)
-        container_format(request.format)
+        get_format(request.format)
 
     def _require_keys(self, subject: str, request: DeviceRequest) -> None:
         """Of keys that are there, and before any other is made.
@@ -181,13 +181,13 @@ class Devices:
         """
         for uri in (request.encryption_key, request.signing_key):
             if uri is not None and not self._has_say(subject, key := self._keychain.known_to(subject, uri)):
-                raise NotAllowedError(
+                raise PermissionDeniedError(
                     f"{subject} may not name {key.uri} in a configuration.",
                     "Ask for the right to UPDATE keys, or every configuration that uses it; or have a new key made.",
                 )
 
     def _has_say(self, subject: str, key: KeyInfo) -> bool:
-        if self._rights.may(subject, Action.UPDATE, type_resource(ResourceType.KEY)):
+        if self._rights.may(subject, Action.UPDATE, resource_type_uri(ResourceType.KEY)):
             return True
         using = self.using(key.uri)
         if not using:
@@ -201,7 +201,7 @@ class Devices:
             )
 
     def _check_quorum(self, config_id: str, name: str, required: int, rules: tuple[AclRule, ...]) -> None:
-        access = AccessMap(
+        access = EffectivePermissions(
             (each.id for each in self._ledger.all(SUBJECTS)),
             self._ledger.all(MEMBERSHIPS),
             (*self._ledger.all(RULES), *rules),
@@ -213,10 +213,10 @@ class Devices:
                 "Name more approvers (--approve), or others than those who use it.",
             )
 
-    def _possible(self, access: AccessMap, config_id: str, required: int) -> bool:
+    def _possible(self, access: EffectivePermissions, config_id: str, required: int) -> bool:
         if self._ledger.policy().self_approval_trial:
             return len(access.approvers(config_id)) >= required
-        return quorum_possible(required, access.approvers(config_id), access.requesters(config_id))
+        return can_reach_quorum(required, access.approvers(config_id), access.requesters(config_id))
 
     # ---- parts
 
@@ -239,7 +239,7 @@ class Devices:
             for each, action in wanted
         )
 
-    async def _encryption_key(self, draft: Draft, subject: str, request: DeviceRequest) -> EncryptionKey:
+    async def _encryption_key(self, draft: UnitOfWork, subject: str, request: DeviceRequest) -> EncryptionKey:
         kind = CIPHERS[request.encryption].key_kind
         if request.encryption_key is None:
             name = f"{request.name}-encryption"
@@ -247,10 +247,10 @@ class Devices:
         else:
             key = self._keychain.known(request.encryption_key)
         if key.kind is not kind:
-            raise KeyRefusedError(f"{request.encryption} takes {kind}; {key.uri} is {key.kind}.")
+            raise InvalidKeyError(f"{request.encryption} takes {kind}; {key.uri} is {key.kind}.")
         return EncryptionKey(algorithm=request.encryption, uri=key.uri, version=key.current.version)
 
-    async def _signing_key(self, draft: Draft, subject: str, request: DeviceRequest) -> SigningKey:
+    async def _signing_key(self, draft: UnitOfWork, subject: str, request: DeviceRequest) -> SigningKey:
         spec = SIGNATURES[request.signing]
         if request.signing_key is None:
             name = f"{request.name}-signing"
@@ -258,27 +258,27 @@ class Devices:
         else:
             key = self._keychain.known(request.signing_key)
         if key.kind not in spec.key_kinds:
-            raise KeyRefusedError(f"{request.signing} takes {', '.join(spec.key_kinds)}; {key.uri} is {key.kind}.")
+            raise InvalidKeyError(f"{request.signing} takes {', '.join(spec.key_kinds)}; {key.uri} is {key.kind}.")
         return SigningKey(algorithm=request.signing, uri=key.uri, version=key.current.version)
 
-    def _complete(self, device: DeviceConfiguration, draft: Draft) -> DeviceConfiguration:
+    def _complete(self, device: DeviceConfig, draft: UnitOfWork) -> DeviceConfig:
         """With the warnings that a person should see beside it."""
         warnings = [*CIPHERS[device.encryption.algorithm].caveats, *SIGNATURES[device.signing.algorithm].caveats]
         if self._keychain.seen(draft, device.signing.uri).purpose == "both":
-            warnings.append(BOTH_PURPOSES)
+            warnings.append(DUAL_USE_WARNING)
         return msgspec.structs.replace(device, warnings=tuple(warnings))
 
-    def _current(self, draft: Draft, uri: str) -> int:
+    def _current(self, draft: UnitOfWork, uri: str) -> int:
         return self._keychain.seen(draft, uri).current.version
 
-    def _put(self, draft: Draft, device: DeviceConfiguration, subject: str, change: AuditChange) -> None:
+    def _put(self, draft: UnitOfWork, device: DeviceConfig, subject: str, change: AuditAction) -> None:
         draft.put(DEVICES, device.id, device)
         draft.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
         resource = device_resource(device.id)
         draft.audit(subject, change, resource, f"{device.name} version {device.version}", msgspec.to_builtins(device))
         draft.tell(resource)
 
-    def _may_see(self, subject: str, device: DeviceConfiguration) -> bool:
+    def _may_see(self, subject: str, device: DeviceConfig) -> bool:
         return self._rights.may(subject, Action.VIEW, device_resource(device.id))
 
 

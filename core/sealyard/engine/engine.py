@@ -13,57 +13,57 @@ from typing import Any, TypeVar
 import msgspec
 
 from sealyard.audit.log import AuditLog
-from sealyard.engine.administration import Administration
-from sealyard.engine.auditing import Auditing
-from sealyard.engine.bindings import Bindings
+from sealyard.engine.administration import AccessAdministration
+from sealyard.engine.auditing import AuditService
+from sealyard.engine.bindings import AccountLinks
 from sealyard.engine.clock import SystemClock
-from sealyard.engine.creation import Creation
-from sealyard.engine.deadlines import Deadlines
-from sealyard.engine.decisions import Decisions
-from sealyard.engine.delivery import Delivery
-from sealyard.engine.devices import Devices
-from sealyard.engine.events import Broadcaster
-from sealyard.engine.expiry import Expiry
-from sealyard.engine.hook_outbox import HookOutbox
-from sealyard.engine.inputs import Inputs
-from sealyard.engine.keychain import Keychain
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.links import Links
-from sealyard.engine.one_time_passwords import OneTimePasswords
-from sealyard.engine.onward import Onward
-from sealyard.engine.outcomes import Outcomes
-from sealyard.engine.pouring import in_thread
-from sealyard.engine.readiness import Readiness
+from sealyard.engine.creation import TaskCreation
+from sealyard.engine.deadlines import DeadlineQueue
+from sealyard.engine.decisions import TaskDecisions
+from sealyard.engine.delivery import ResultDelivery
+from sealyard.engine.devices import DeviceConfigs
+from sealyard.engine.events import EventBroadcaster
+from sealyard.engine.expiry import ExpiryLoop
+from sealyard.engine.hook_outbox import WebhookOutbox
+from sealyard.engine.inputs import InputStore
+from sealyard.engine.keychain import KeyRegistry
+from sealyard.engine.ledger import Repository
+from sealyard.engine.links import DownloadLinks
+from sealyard.engine.one_time_passwords import OtpService
+from sealyard.engine.onward import AutoTransitions
+from sealyard.engine.outcomes import ResultPublisher
+from sealyard.engine.pouring import run_uncancellable
+from sealyard.engine.readiness import HealthMonitor
 from sealyard.engine.recovery import Recovery
-from sealyard.engine.rights import Rights
-from sealyard.engine.roles import Roles
+from sealyard.engine.rights import Permissions
+from sealyard.engine.roles import RoleSync
 from sealyard.engine.scheduler import Scheduler
-from sealyard.engine.sealed_secrets import SealedSecrets
-from sealyard.engine.sealing import Sealing, take_over
+from sealyard.engine.sealed_secrets import SecretBox
+from sealyard.engine.sealing import CheckpointLoop, migrate_pending_entries
 from sealyard.engine.tables import INDEXES
-from sealyard.engine.tokens import Tokens
-from sealyard.engine.uploads import Uploads
-from sealyard.engine.views import Views
-from sealyard.engine.webhooks import Webhooks
-from sealyard.engine.workspace import read_workspace
+from sealyard.engine.tokens import AccessTokens
+from sealyard.engine.uploads import UploadService
+from sealyard.engine.views import TaskQueries
+from sealyard.engine.webhooks import WebhookRegistry
+from sealyard.engine.workspace import load_metadata
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipes import PipeBus
-from sealyard.model.access import SubjectKind, kind_of
+from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotAllowedError, NotFoundError, SealyardError, StorageError
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
-from sealyard.model.jobs import Unlock
-from sealyard.model.safe_text import safe_text
+from sealyard.model.jobs import OpenKeyStore
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
-from sealyard.model.workspace import Places, WorkspaceFile
+from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
-from sealyard.storage.documents import DocumentStore, TinyDocuments
+from sealyard.storage.documents import DocumentStore, TinyDocumentStore
 from sealyard.storage.lock import WorkspaceLock
-from sealyard.storage.uploads import UploadFolder
+from sealyard.storage.uploads import UploadDir
 
 T = TypeVar("T")
 
-FOLLOW_SECONDS = 0.2
+POLL_INTERVAL = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -76,49 +76,49 @@ class Engine:
 
     def __init__(
         self,
-        file: WorkspaceFile,
-        places: Places,
+        file: WorkspaceMetadata,
+        places: WorkspacePaths,
         store: DocumentStore,
         artifacts: ArtifactStore,
         bus: JobBus,
         clock: Clock,
         audit: AuditLog | None,
     ) -> None:
-        links = Links.open(file.id, places.link_key)
+        links = DownloadLinks.open(file.id, places.link_key)
         self.file = file
         self.places = places
         self.read_only = audit is None
         self.store = store
         self.bus = bus
-        self.events = Broadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
-        self.ledger = Ledger(store, audit, self.events, clock)
-        self.rights = Rights(self.ledger)
-        self.inputs = Inputs(artifacts, clock)
-        self.uploads = Uploads(UploadFolder(places.artifacts / "uploads"), artifacts, self.inputs, clock)
-        outcomes = Outcomes(self.ledger, links, artifacts)
+        self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
+        self.ledger = Repository(store, audit, self.events, clock)
+        self.rights = Permissions(self.ledger)
+        self.inputs = InputStore(artifacts, clock)
+        self.uploads = UploadService(UploadDir(places.artifacts / "uploads"), artifacts, self.inputs, clock)
+        outcomes = ResultPublisher(self.ledger, links, artifacts)
         self.scheduler = Scheduler(self.ledger, self.rights, bus, outcomes)
-        self.views = Views(self.ledger, self.rights, self.scheduler.live, recorded=audit is not None)
-        self.keychain = Keychain(self.ledger, self.rights, bus)
-        self.devices = Devices(self.ledger, self.rights, self.keychain)
-        self.administration = Administration(self.ledger, self.rights, self.devices, demo=file.demo)
-        self.auditing = Auditing(self.ledger, self.rights, places.audit)
-        self.readiness = Readiness(self.ledger, bus)
-        self.tokens = Tokens(self.ledger, self.rights)
-        self.bindings = Bindings(self.ledger, self.rights, self.tokens)
-        self.roles = Roles(self.ledger, self.rights, self.administration, self.auditing, self.bindings)
-        sealed = SealedSecrets(places.secrets_key)
-        self.hook_outbox = HookOutbox(self.ledger, sealed)
-        self.webhooks = Webhooks(self.ledger, self.rights, sealed, self.hook_outbox)
-        onward = Onward(self.ledger)
-        self.creation = Creation(self.ledger, self.rights, self.inputs, onward)
-        self.one_time_passwords = OneTimePasswords(self.ledger, self.rights, sealed, file.name)
-        self.decisions = Decisions(
+        self.views = TaskQueries(self.ledger, self.rights, self.scheduler.live, recorded=audit is not None)
+        self.keychain = KeyRegistry(self.ledger, self.rights, bus)
+        self.devices = DeviceConfigs(self.ledger, self.rights, self.keychain)
+        self.administration = AccessAdministration(self.ledger, self.rights, self.devices, demo=file.demo)
+        self.auditing = AuditService(self.ledger, self.rights, places.audit)
+        self.readiness = HealthMonitor(self.ledger, bus)
+        self.tokens = AccessTokens(self.ledger, self.rights)
+        self.bindings = AccountLinks(self.ledger, self.rights, self.tokens)
+        self.roles = RoleSync(self.ledger, self.rights, self.administration, self.auditing, self.bindings)
+        sealed = SecretBox(places.secrets_key)
+        self.hook_outbox = WebhookOutbox(self.ledger, sealed)
+        self.webhooks = WebhookRegistry(self.ledger, self.rights, sealed, self.hook_outbox)
+        onward = AutoTransitions(self.ledger)
+        self.creation = TaskCreation(self.ledger, self.rights, self.inputs, onward)
+        self.one_time_passwords = OtpService(self.ledger, self.rights, sealed, file.name)
+        self.decisions = TaskDecisions(
             self.ledger, self.rights, self.views, self.scheduler, onward, artifacts, self.one_time_passwords
         )
-        self.delivery = Delivery(self.ledger, self.views, links, artifacts)
+        self.delivery = ResultDelivery(self.ledger, self.views, links, artifacts)
         self._artifacts = artifacts
-        self._deadlines = Deadlines(clock)
-        self._expiry = Expiry(
+        self._deadlines = DeadlineQueue(clock)
+        self._expiry = ExpiryLoop(
             self.ledger, self._deadlines, self.scheduler, onward, self.inputs, self.uploads, artifacts
         )
         self._recovery = Recovery(
@@ -131,7 +131,7 @@ class Engine:
             onward,
             self.scheduler,
         )
-        self._sealing = Sealing(self.ledger, audit, bus, f"sealyard/{file.id}") if audit is not None else None
+        self._sealing = CheckpointLoop(self.ledger, audit, bus, f"sealyard/{file.id}") if audit is not None else None
         self._loops: list[asyncio.Task[None]] = []
         self._performing: set[asyncio.Task[Any]] = set()
         self._lock: WorkspaceLock | None = None
@@ -141,7 +141,7 @@ class Engine:
         assert self._sealing is not None
         self._lock = lock
         # A crash must leave no key lying about that was on its way to or from somebody.
-        await in_thread(partial(shutil.rmtree, self.places.passing, ignore_errors=True))
+        await run_uncancellable(partial(shutil.rmtree, self.places.passing, ignore_errors=True))
         await self._sealing.pin_key()
         self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow, self.hook_outbox.follow]
         await self._recovery.run()
@@ -150,7 +150,7 @@ class Engine:
             loops.append(self.scheduler.run())
         self._loops = [asyncio.create_task(each) for each in loops]
         for each in self._loops:
-            each.add_done_callback(_complain)
+            each.add_done_callback(_log_crash)
         self.ledger.committed.set()
 
     async def close(self) -> None:
@@ -160,7 +160,7 @@ class Engine:
             each.cancel()
         try:
             await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
-            await in_thread(self.uploads.close)
+            await run_uncancellable(self.uploads.close)
             await self._seal_last()
         finally:
             await self._let_go()
@@ -180,7 +180,7 @@ class Engine:
             await self.bus.close()
         finally:
             try:
-                await in_thread(self.store.close)
+                await run_uncancellable(self.store.close)
             finally:
                 if self._lock is not None:
                     self._lock.release()
@@ -205,19 +205,19 @@ class Engine:
                 await self.auditing.record_refusal(subject, about, error)
             raise
         finally:
-            _close_unused(use_case)
+            _close_unawaited(use_case)
 
     async def look(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
         """A use case that changes nothing: only a lack of rights is audited, where there is an engine to do it."""
         try:
             self._require_known(subject)
             return await use_case
-        except (NotAllowedError, NotFoundError) as error:
-            if not self.read_only and (isinstance(error, NotAllowedError) or error.refused):
+        except (PermissionDeniedError, NotFoundError) as error:
+            if not self.read_only and (isinstance(error, PermissionDeniedError) or error.refused):
                 await self.auditing.record_refusal(subject, about, error)
             raise
         finally:
-            _close_unused(use_case)
+            _close_unawaited(use_case)
 
     async def walk(self, subject: str, about: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Like :meth:`look`, for what is handed out piece by piece; what expired or is gone is audited too."""
@@ -235,7 +235,7 @@ class Engine:
         """For a reader: takes in, from now on, what the writer commits, and tells of it."""
         if not self._loops:
             following = asyncio.create_task(self._follow())
-            following.add_done_callback(_complain)
+            following.add_done_callback(_log_crash)
             self._loops.append(following)
 
     async def _follow(self) -> None:
@@ -249,7 +249,7 @@ class Engine:
                 if not troubled:
                     log.warning("what the writer commits cannot be read at present: %s", error)
                 troubled = True
-            await asyncio.sleep(FOLLOW_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def _take_in(self) -> None:
         if await asyncio.to_thread(self.store.refresh):
@@ -264,13 +264,13 @@ class Engine:
 
     def _require_known(self, subject: str) -> None:
         if not self.rights.knows(subject):
-            raise NotAllowedError(
-                f"{safe_text(subject, 80)} is not known in this workspace.",
-                f"An administrator can add it: sealyard subject add {safe_text(subject, 80)}",
+            raise PermissionDeniedError(
+                f"{escape_text(subject, 80)} is not known in this workspace.",
+                f"An administrator can add it: sealyard subject add {escape_text(subject, 80)}",
             )
-        if kind_of(subject) is SubjectKind.GROUP:
+        if subject_kind(subject) is SubjectKind.GROUP:
             # Else a person could ask as a group and approve as oneself.
-            raise NotAllowedError("A group does nothing itself.", "Act as one of its members.")
+            raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
 
     def _tidy(self, task: Task) -> None:
         """An ended task needs neither its inputs nor a place of work."""
@@ -284,7 +284,7 @@ class Engine:
 
 
 async def open_engine(
-    places: Places,
+    places: WorkspacePaths,
     *,
     purpose: str,
     passphrase: str | None = None,
@@ -295,22 +295,22 @@ async def open_engine(
 ) -> Engine:
     """The engine, running, as the workspace's only writer.
 
-    Not to be cancelled: half an opening leaves threads behind. Raises :class:`WorkspaceHeldError`,
-    :class:`KeyStoreLockedError`, :class:`StoreDamagedError` and what else keeps a workspace closed. ``create``: make
+    Not to be cancelled: half an opening leaves threads behind. Raises :class:`WorkspaceLockedError`,
+    :class:`KeyStoreLockedError`, :class:`StoreCorruptedError` and what else keeps a workspace closed. ``create``: make
     the master key, at the very first opening.
     """
-    file = read_workspace(places)
+    file = load_metadata(places)
     time = clock or SystemClock()
     lock = WorkspaceLock.acquire(places.lock, purpose)
     try:
-        store = await in_thread(partial(TinyDocuments.open, places.store, INDEXES, write=True))
+        store = await run_uncancellable(partial(TinyDocumentStore.open, places.store, INDEXES, write=True))
         try:
-            audit = await in_thread(partial(AuditLog.open, places.audit))
-            await in_thread(partial(take_over, store, audit))
+            audit = await run_uncancellable(partial(AuditLog.open, places.audit))
+            await run_uncancellable(partial(migrate_pending_entries, store, audit))
             bus = PipeBus(_unlock(places, file, passphrase, create), places.worker_log, time, workers)
             engine = Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, audit)
         except BaseException:
-            await in_thread(store.close)
+            await run_uncancellable(store.close)
             raise
     except BaseException:
         lock.release()
@@ -323,17 +323,17 @@ async def open_engine(
     return engine
 
 
-async def open_reader(places: Places, *, clock: Clock | None = None) -> Engine:
+async def open_reader(places: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
     """The engine's views without the right to write, beside whoever holds the workspace."""
-    file = read_workspace(places)
+    file = load_metadata(places)
     time = clock or SystemClock()
-    store = await asyncio.to_thread(TinyDocuments.open, places.store, INDEXES, write=False)
+    store = await asyncio.to_thread(TinyDocumentStore.open, places.store, INDEXES, write=False)
     bus = PipeBus(_unlock(places, file, None, create=False), places.worker_log, time)
     return Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, None)
 
 
-def _unlock(places: Places, file: WorkspaceFile, passphrase: str | None, create: bool) -> Unlock:
-    return Unlock(
+def _unlock(places: WorkspacePaths, file: WorkspaceMetadata, passphrase: str | None, create: bool) -> OpenKeyStore:
+    return OpenKeyStore(
         workspace=str(places.root),
         workspace_id=file.id,
         key_store=file.key_store,
@@ -342,12 +342,12 @@ def _unlock(places: Places, file: WorkspaceFile, passphrase: str | None, create:
     )
 
 
-def _complain(loop: asyncio.Task[None]) -> None:
+def _log_crash(loop: asyncio.Task[None]) -> None:
     if not loop.cancelled() and (error := loop.exception()) is not None:
         log.critical("a part of the engine has stopped", exc_info=error)
 
 
-def _close_unused(use_case: Awaitable[object]) -> None:
+def _close_unawaited(use_case: Awaitable[object]) -> None:
     """A refusal before the use case began must not leave a coroutine that was never awaited."""
     if asyncio.iscoroutine(use_case):
         use_case.close()

@@ -6,12 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 
-from sealyard.model.events import DurableEvent, Event, Gap
+from sealyard.model.events import DurableEvent, Event, EventsMissed
 
-KEPT = 10_000
+HISTORY_SIZE = 10_000
 """Durable events kept for those who catch up."""
 
-WAITING = 1_000
+QUEUE_SIZE = 1_000
 """Events that may wait for one listener."""
 
 
@@ -21,9 +21,9 @@ class _Listener:
         self.arrived = asyncio.Event()
 
     def put(self, event: Event) -> None:
-        if len(self.events) >= WAITING:
+        if len(self.events) >= QUEUE_SIZE:
             self.events.clear()
-            self.events.append(Gap(cursor=event.cursor))
+            self.events.append(EventsMissed(cursor=event.cursor))
         self.events.append(event)
         self.arrived.set()
 
@@ -33,11 +33,11 @@ class _Listener:
         return taken
 
 
-class Broadcaster:
+class EventBroadcaster:
     """Lives on the engine's loop."""
 
     def __init__(self, recent: Iterable[DurableEvent]) -> None:
-        self._recent: deque[DurableEvent] = deque(recent, KEPT)
+        self._recent: deque[DurableEvent] = deque(recent, HISTORY_SIZE)
         self._listeners: set[_Listener] = set()
         self._closed = False
         self.cursor = self._recent[-1].cursor if self._recent else 0
@@ -79,6 +79,6 @@ class Broadcaster:
         if after is None or after >= self.cursor:
             return []
         missed: list[Event] = [event for event in self._recent if event.cursor > after]
-        if len(missed) > WAITING or not missed or missed[0].cursor > after + 1:
-            return [Gap(cursor=self.cursor)]
+        if len(missed) > QUEUE_SIZE or not missed or missed[0].cursor > after + 1:
+            return [EventsMissed(cursor=self.cursor)]
         return missed

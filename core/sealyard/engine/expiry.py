@@ -7,17 +7,17 @@ from functools import partial
 
 import msgspec
 
-from sealyard.engine.deadlines import Deadlines, overdue
-from sealyard.engine.inputs import Inputs
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.onward import Onward
-from sealyard.engine.pouring import in_thread
+from sealyard.engine.deadlines import DeadlineQueue, expired_deadline
+from sealyard.engine.inputs import InputStore
+from sealyard.engine.ledger import Repository
+from sealyard.engine.onward import AutoTransitions
+from sealyard.engine.pouring import run_uncancellable
 from sealyard.engine.scheduler import Scheduler
-from sealyard.engine.uploads import Uploads
-from sealyard.model.access import SYSTEM
-from sealyard.model.audit import AuditChange
+from sealyard.engine.uploads import UploadService
+from sealyard.model.access import SYSTEM_SUBJECT
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError, SealyardError
-from sealyard.model.happenings import Happening
+from sealyard.model.happenings import Trigger
 from sealyard.model.results import state_at
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
@@ -27,17 +27,17 @@ RETRY_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-class Expiry:
+class ExpiryLoop:
     """One loop; nothing else in the engine watches the time."""
 
     def __init__(
         self,
-        ledger: Ledger,
-        deadlines: Deadlines,
+        ledger: Repository,
+        deadlines: DeadlineQueue,
         scheduler: Scheduler,
-        onward: Onward,
-        inputs: Inputs,
-        uploads: Uploads,
+        onward: AutoTransitions,
+        inputs: InputStore,
+        uploads: UploadService,
         artifacts: ArtifactStore,
     ) -> None:
         self._ledger = ledger
@@ -74,7 +74,7 @@ class Expiry:
     async def judge(self, task_id: str) -> None:
         """Do what is due now for one task."""
         task = self._ledger.task(task_id)
-        happening = overdue(task, self._ledger.clock.now())
+        happening = expired_deadline(task, self._ledger.clock.now())
         if happening is not None:
             await self._end(task, happening)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
@@ -84,7 +84,7 @@ class Expiry:
         else:
             self._deadlines.watch(task)
 
-    async def _end(self, task: Task, happening: Happening) -> None:
+    async def _end(self, task: Task, happening: Trigger) -> None:
         if task.status is TaskStatus.RUNNING:
             await self._scheduler.stop(task.id, happening)
             return
@@ -95,7 +95,7 @@ class Expiry:
     async def _age(self, task_id: str, state: ResultState) -> None:
         """Record that the task's link expired or its artifact's retention ended, and remove the artifact."""
         if state is ResultState.GONE:
-            await in_thread(partial(self._artifacts.remove_result, task_id))
+            await run_uncancellable(partial(self._artifacts.remove_result, task_id))
         task = self._ledger.task(task_id)
         if self._new_state(task) is not state:
             self._deadlines.watch(task)
@@ -103,9 +103,11 @@ class Expiry:
         assert task.result is not None
         draft = self._ledger.draft()
         if state is ResultState.GONE:
-            draft.audit(SYSTEM, AuditChange.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over")
+            draft.audit(
+                SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over"
+            )
         else:
-            draft.audit(SYSTEM, AuditChange.EXPIRED, f"TASK:{task_id}", "the link has expired")
+            draft.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "the link has expired")
         draft.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
         await draft.commit()
 

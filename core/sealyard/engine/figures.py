@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from sealyard.engine.engine import Engine
-from sealyard.engine.tables import DEAD_NOTICES, NOTICES, TASKS
-from sealyard.model.figures import Figures
+from sealyard.engine.tables import DEAD_LETTERS, OUTBOX, TASKS
+from sealyard.model.figures import WorkspaceStats
 from sealyard.model.tasks import TaskStatus
 
 
-async def figures_of(engine: Engine) -> Figures:
+async def collect_stats(engine: Engine) -> WorkspaceStats:
     """On the engine's loop."""
     store = engine.store
-    return Figures(
+    return WorkspaceStats(
         tasks={each: store.count(TASKS.name, {"status": each}) for each in TaskStatus},
         queued=engine.scheduler.queued,
         workers=len(engine.bus.pids),
-        webhooks_waiting=store.count(NOTICES.name),
-        webhooks_dead=store.count(DEAD_NOTICES.name),
+        webhooks_waiting=store.count(OUTBOX.name),
+        webhooks_dead=store.count(DEAD_LETTERS.name),
     )

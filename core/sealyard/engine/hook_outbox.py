@@ -9,30 +9,39 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.sealed_secrets import SealedSecrets
-from sealyard.engine.tables import DEAD_NOTICES, HOOKS, NOTICES, DeadNotice, Hook, Notice, Table, V
-from sealyard.model.access import SYSTEM
-from sealyard.model.audit import AuditChange
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.sealed_secrets import SecretBox
+from sealyard.engine.tables import (
+    DEAD_LETTERS,
+    OUTBOX,
+    WEBHOOKS,
+    OutboxMessage,
+    StoredDeadLetter,
+    StoredWebhook,
+    Table,
+    V,
+)
+from sealyard.model.access import SYSTEM_SUBJECT
+from sealyard.model.audit import AuditAction
 from sealyard.model.tasks import Task
-from sealyard.model.value import SecretValue
+from sealyard.model.value import SecretStruct
 from sealyard.model.webhooks import DeadLetter
 
 
-class Due(SecretValue, frozen=True, kw_only=True):
+class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
     """What is to be told now: where, and signed with which ``secret``."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("notice",)
 
-    notice: Notice
+    notice: OutboxMessage
     url: str
     secret: bytes
 
 
-class HookOutbox:
+class WebhookOutbox:
     """In order for each webhook, each for itself. What is told and not yet recorded as told is told again."""
 
-    def __init__(self, ledger: Ledger, sealed: SealedSecrets) -> None:
+    def __init__(self, ledger: Repository, sealed: SecretBox) -> None:
         self._ledger = ledger
         self._sealed = sealed
         self._changed = asyncio.Event()
@@ -41,75 +50,75 @@ class HookOutbox:
 
     async def strangers(self, known: frozenset[str]) -> frozenset[str]:
         """Waits until there are webhooks beside the known ones; their ids."""
-        while not (found := {each.webhook.id for each in self._ledger.all(HOOKS)} - known):
+        while not (found := {each.webhook.id for each in self._ledger.all(WEBHOOKS)} - known):
             await self._changed.wait()
         return frozenset(found)
 
-    async def due(self, webhook_id: str) -> Due | None:
+    async def due(self, webhook_id: str) -> PendingDelivery | None:
         """Waits until the webhook may be told of something; None once it is removed.
 
-        Raises :class:`KeyStoreDamagedError` where its secret cannot be opened.
+        Raises :class:`KeyStoreCorruptedError` where its secret cannot be opened.
         """
-        while (hook := self._ledger.find(HOOKS, webhook_id)) is not None:
+        while (hook := self._ledger.find(WEBHOOKS, webhook_id)) is not None:
             notice = self._next(webhook_id)
             if notice is not None and self._may_be_tried(notice):
-                return Due(
+                return PendingDelivery(
                     notice=notice,
                     url=hook.webhook.url,
-                    secret=self._sealed.open(hook.secret, secret_of(webhook_id)),
+                    secret=self._sealed.open(hook.secret, secret_context(webhook_id)),
                 )
             await self._change(before=notice.try_at if notice is not None else None)
         return None
 
-    async def delivered(self, notice: Notice) -> None:
+    async def delivered(self, notice: OutboxMessage) -> None:
         """Raises :class:`StorageError`, as the others do that record: then it is due again."""
-        hook = self._ledger.find(HOOKS, notice.webhook_id)
+        hook = self._ledger.find(WEBHOOKS, notice.webhook_id)
         if hook is None:
             return
         draft = self._ledger.draft()
         self._settle(draft, hook, notice, failing="")
         await draft.commit()
 
-    async def failed(self, notice: Notice, error: str, again_after: float) -> None:
+    async def failed(self, notice: OutboxMessage, error: str, again_after: float) -> None:
         """To be tried again after so many seconds."""
-        hook = self._ledger.find(HOOKS, notice.webhook_id)
+        hook = self._ledger.find(WEBHOOKS, notice.webhook_id)
         if hook is None:
             return
         try_at = self._ledger.clock.now() + timedelta(seconds=again_after)
         draft = self._ledger.draft()
         later = msgspec.structs.replace(notice, attempts=notice.attempts + 1, try_at=try_at)
-        draft.put(NOTICES, notice.id, later)
+        draft.put(OUTBOX, notice.id, later)
         webhook = msgspec.structs.replace(hook.webhook, failing=error)
-        draft.put(HOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
+        draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
         await draft.commit()
 
-    async def given_up(self, notice: Notice, error: str) -> None:
+    async def given_up(self, notice: OutboxMessage, error: str) -> None:
         """Makes it a dead letter; the next one is due."""
-        hook = self._ledger.find(HOOKS, notice.webhook_id)
+        hook = self._ledger.find(WEBHOOKS, notice.webhook_id)
         if hook is None:
             return
         letter = self._letter(notice, error)
         draft = self._ledger.draft()
         self._settle(draft, hook, notice, failing=error)
-        draft.put(DEAD_NOTICES, letter.id, DeadNotice(letter=letter, change=notice.change))
+        draft.put(DEAD_LETTERS, letter.id, StoredDeadLetter(letter=letter, change=notice.change))
         message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
-        draft.audit(SYSTEM, AuditChange.FAILED, webhook_resource(letter.webhook_id), message)
+        draft.audit(SYSTEM_SUBJECT, AuditAction.FAILED, webhook_resource(letter.webhook_id), message)
         draft.tell(webhook_resource(letter.webhook_id))
         await draft.commit()
 
     # ---- for who looks and changes
 
-    def waiting(self, webhook_id: str) -> list[Notice]:
-        return self._matching(NOTICES, _waiting_for(webhook_id))
+    def waiting(self, webhook_id: str) -> list[OutboxMessage]:
+        return self._matching(OUTBOX, _waiting_for(webhook_id))
 
-    def dead(self, webhook_id: str) -> list[DeadNotice]:
+    def dead(self, webhook_id: str) -> list[StoredDeadLetter]:
         """Oldest event first."""
-        return self._matching(DEAD_NOTICES, _dead_of(webhook_id))
+        return self._matching(DEAD_LETTERS, _dead_of(webhook_id))
 
     def counts(self, webhook_id: str) -> tuple[int, int]:
         """How many wait, and how many are dead."""
         store = self._ledger.store
-        return store.count(NOTICES.name, _waiting_for(webhook_id)), store.count(DEAD_NOTICES.name, _dead_of(webhook_id))
+        return store.count(OUTBOX.name, _waiting_for(webhook_id)), store.count(DEAD_LETTERS.name, _dead_of(webhook_id))
 
     def wake(self) -> None:
         """Whoever waits looks again."""
@@ -117,19 +126,19 @@ class HookOutbox:
         self._changed = asyncio.Event()
 
     def follow(self, _: Task) -> None:
-        if self._ledger.store.count(NOTICES.name):
+        if self._ledger.store.count(OUTBOX.name):
             self.wake()
 
     # ---- parts
 
-    def _next(self, webhook_id: str) -> Notice | None:
+    def _next(self, webhook_id: str) -> OutboxMessage | None:
         """Of those on the disk: what the disk refuses yet has not happened."""
-        for notice in self._matching(NOTICES, _waiting_for(webhook_id), limit=1):
+        for notice in self._matching(OUTBOX, _waiting_for(webhook_id), limit=1):
             if notice.change.cursor <= self._ledger.events.cursor:
                 return notice
         return None
 
-    def _may_be_tried(self, notice: Notice) -> bool:
+    def _may_be_tried(self, notice: OutboxMessage) -> bool:
         return notice.try_at is None or notice.try_at <= self._ledger.clock.now()
 
     async def _change(self, before: datetime | None) -> None:
@@ -148,13 +157,13 @@ class HookOutbox:
         if seconds > 0:
             await self._ledger.clock.sleep(seconds)
 
-    def _settle(self, draft: Draft, hook: Hook, notice: Notice, *, failing: str) -> None:
-        draft.remove(NOTICES, notice.id)
+    def _settle(self, draft: UnitOfWork, hook: StoredWebhook, notice: OutboxMessage, *, failing: str) -> None:
+        draft.remove(OUTBOX, notice.id)
         delivered = max(hook.webhook.delivered, notice.change.cursor)
         webhook = msgspec.structs.replace(hook.webhook, delivered=delivered, failing=failing)
-        draft.put(HOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
+        draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
 
-    def _letter(self, notice: Notice, error: str) -> DeadLetter:
+    def _letter(self, notice: OutboxMessage, error: str) -> DeadLetter:
         assert notice.change.news is not None
         return DeadLetter(
             id=notice.id,
@@ -175,7 +184,7 @@ class HookOutbox:
         return [msgspec.json.decode(each, type=table.type) for each in page.documents]
 
 
-def secret_of(webhook_id: str) -> str:
+def secret_context(webhook_id: str) -> str:
     """What a webhook's secret is sealed as."""
     return f"webhook {webhook_id}"
 

@@ -8,13 +8,13 @@ import secrets
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 10
 
-_BEGINNING = re.compile(f"[{ALPHABET}]{{1,{LENGTH}}}")
+_PREFIX = re.compile(f"[{ALPHABET}]{{1,{LENGTH}}}")
 
 
 def new_id() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
-def begins_id(text: str) -> bool:
+def is_id_prefix(text: str) -> bool:
     """Whether an id could begin so."""
-    return _BEGINNING.fullmatch(text) is not None
+    return _PREFIX.fullmatch(text) is not None

@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sealyard.model.clock import Clock
-from sealyard.model.errors import InputError, NotFoundError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import InvalidInputError, NotFoundError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
 LONGEST_FILE_NAME = 255
 """Characters; no usual file system takes more."""
 
-UNCLAIMED = timedelta(hours=24)
+UNCLAIMED_TTL = timedelta(hours=24)
 """How long an upload waits for a task."""
 
 
-class Inputs:
+class InputStore:
     """What is stored, what a task holds, and what was uploaded and not yet claimed.
 
     Lives on the engine's loop; :meth:`keep` and :meth:`let_go` may be called from any thread.
@@ -37,28 +37,32 @@ class Inputs:
         """When each upload came that no task has taken; the same content may be handed in by several at once."""
 
     async def take(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
-        """Hashes and stores a file. Raises :class:`InputError`, :class:`StorageError`."""
+        """Hashes and stores a file. Raises :class:`InvalidInputError`, :class:`StorageError`."""
         stored = await self._ingested(lambda: self._artifacts.ingest(path, progress, expected_sha256))
-        return InputFile(name=plain_name(path.name), size=stored.size, sha256=stored.sha256)
+        return InputFile(name=to_utf8_name(path.name), size=stored.size, sha256=stored.sha256)
 
     async def take_bytes(self, name: str, data: bytes) -> InputFile:
         stored = await self._ingested(lambda: self._artifacts.ingest_bytes(data))
-        return InputFile(name=plain_name(name), size=stored.size, sha256=stored.sha256)
+        return InputFile(name=to_utf8_name(name), size=stored.size, sha256=stored.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
-        """Raises :class:`InputError` where a file is not, or no longer, stored or of another size.
+        """Raises :class:`InvalidInputError` where a file is not, or no longer, stored or of another size.
 
         One that brings bytes of its own is refused: a worker would take those, an approver sees what is stored.
         """
         for file in files:
             if file.inline is not None:
-                raise InputError(f"{safe_text(file.name, 100)} does not name a stored file.", "Hand the file in first.")
+                raise InvalidInputError(
+                    f"{escape_text(file.name, 100)} does not name a stored file.", "Hand the file in first."
+                )
             try:
                 size = self._artifacts.input_path(file.sha256).stat().st_size
             except NotFoundError:
                 size = -1
             if size != file.size:
-                raise InputError(f"{safe_text(file.name, 100)} is not stored any more.", "Hand the file in again.")
+                raise InvalidInputError(
+                    f"{escape_text(file.name, 100)} is not stored any more.", "Hand the file in again."
+                )
 
     def hold(self, task: Task) -> tuple[str, ...]:
         """The task's inputs stay until :meth:`release`. The digests of those that waited for a task until now."""
@@ -100,7 +104,7 @@ class Inputs:
 
     def sweep(self) -> None:
         """Drops uploads that no task claimed in time."""
-        oldest = self._clock.now() - UNCLAIMED
+        oldest = self._clock.now() - UNCLAIMED_TTL
         with self._lock:
             late = [digest for digest, times in self._unclaimed.items() for since in times if since < oldest]
             for digest in late:
@@ -147,12 +151,12 @@ def _stored(task: Task) -> set[str]:
     return {each.sha256 for each in (*task.inputs, *task.metadata) if each.inline is None}
 
 
-def require_short(name: str) -> None:
-    """Raises :class:`InputError`."""
+def check_name_length(name: str) -> None:
+    """Raises :class:`InvalidInputError`."""
     if len(name) > LONGEST_FILE_NAME:
-        raise InputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
+        raise InvalidInputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
 
 
-def plain_name(name: str) -> str:
+def to_utf8_name(name: str) -> str:
     """A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON."""
     return name.encode("utf-8", "backslashreplace").decode()

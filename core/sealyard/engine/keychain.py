@@ -7,26 +7,26 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import Rights
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import DEVICES, KEYS
 from sealyard.jobs.bus import JobBus
-from sealyard.model.access import Action, ResourceType, device_resource, type_resource
-from sealyard.model.algorithms import KeyKind, KeyPurpose
-from sealyard.model.audit import AuditChange
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import ConfirmationNeededError, ConflictError, NotFoundError, WorkerError
+from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
+from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.audit import AuditAction
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import ConfirmationRequiredError, ConflictError, NotFoundError, WorkerError
 from sealyard.model.jobs import ExportKey, GenerateKey, ImportKey, RotateKey
-from sealyard.model.keys import KeyInfo, ending_soon, parse_key_uri
+from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
 from sealyard.model.requests import KeyImport
 
-MOST_NAMES = 100
+MAX_LISTED_NAMES = 100
 
 
-class Keychain:
+class KeyRegistry:
     """Everything about keys but their use."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, bus: JobBus) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, bus: JobBus) -> None:
         self._ledger = ledger
         self._rights = rights
         self._bus = bus
@@ -39,17 +39,17 @@ class Keychain:
         """Raises :class:`NotFoundError`."""
         found = self._ledger.find(KEYS, str(parse_key_uri(uri)))
         if found is None:
-            raise _no_key(uri)
+            raise _key_not_found(uri)
         return found
 
     def known_to(self, subject: str, uri: str) -> KeyInfo:
         """As :meth:`known`; to who may not know of it, it does not exist."""
         found = self.known(uri)
         if not self._may_know(subject, found):
-            raise _no_key(uri, refused=True)
+            raise _key_not_found(uri, refused=True)
         return found
 
-    def seen(self, draft: Draft, uri: str) -> KeyInfo:
+    def seen(self, draft: UnitOfWork, uri: str) -> KeyInfo:
         """The key as it will be once the draft is committed."""
         for table, identity, document in draft.puts:
             if (table, identity) == (KEYS.name, uri):
@@ -61,19 +61,19 @@ class Keychain:
         return tuple(
             f"The certificate of {each.uri} ends on {each.current.certificate_ends_at:%Y-%m-%d}: rotate the key."
             for each in self._ledger.all(KEYS)
-            if each.current in ending_soon(each, now) and self._may_know(subject, each)
+            if each.current in expiring_versions(each, now) and self._may_know(subject, each)
         )
 
     def _may_know(self, subject: str, key: KeyInfo) -> bool:
         """Who sees a configuration sees which keys it names."""
-        return self._rights.may(subject, Action.VIEW, type_resource(ResourceType.KEY)) or any(
+        return self._rights.may(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
             key.uri in each.key_uris and self._rights.may(subject, Action.VIEW, device_resource(each.id))
             for each in self._ledger.all(DEVICES)
         )
 
-    async def generate(self, draft: Draft, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+    async def generate(self, draft: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         """A new local key, recorded in the draft. A name left over from something unfinished is passed over."""
-        for number in range(1, MOST_NAMES):
+        for number in range(1, MAX_LISTED_NAMES):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
             if self._ledger.find(KEYS, uri) is not None:
                 continue
@@ -105,7 +105,7 @@ class Keychain:
         await draft.commit()
         return key
 
-    async def rotated(self, draft: Draft, subject: str, uri: str) -> KeyInfo:
+    async def rotated(self, draft: UnitOfWork, subject: str, uri: str) -> KeyInfo:
         """The key with its next version, recorded in the draft."""
         self._rights.require_type(subject, Action.UPDATE, ResourceType.KEY)
         answer = await self._bus.ask(RotateKey(uri=self.known(uri).uri))
@@ -118,7 +118,7 @@ class Keychain:
         draft.put(KEYS, fresh.uri, fresh)
         draft.audit(
             subject,
-            AuditChange.UPDATED,
+            AuditAction.UPDATED,
             f"KEY:{fresh.uri}",
             f"rotated to version {answer.version.version}",
             {"fingerprint": answer.version.fingerprint},
@@ -126,18 +126,18 @@ class Keychain:
         draft.tell(f"KEY:{fresh.uri}")
         return fresh
 
-    async def export(self, subject: str, device: DeviceConfiguration, path: Path, *, confirmed: bool) -> Path:
+    async def export(self, subject: str, device: DeviceConfig, path: Path, *, confirmed: bool) -> Path:
         """The symmetric key of a configuration, into a new file of mode 0600, audited before it leaves."""
         key = device.encryption
         if not confirmed:
-            raise ConfirmationNeededError(
+            raise ConfirmationRequiredError(
                 f"Whoever has {key.uri} version {key.version} can decrypt what was packed for {device.name}.",
                 "Confirm that it is meant to leave (--yes).",
             )
         draft = self._ledger.draft()
         draft.audit(
             subject,
-            AuditChange.EXPORTED,
+            AuditAction.EXPORTED,
             device_resource(device.id),
             f"the symmetric key {key.uri} version {key.version} is exported",
         )
@@ -145,14 +145,14 @@ class Keychain:
         await self._bus.ask(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
         return path
 
-    def _record(self, draft: Draft, key: KeyInfo | None, subject: str) -> KeyInfo:
+    def _record(self, draft: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
         if key is None:
             raise WorkerError("The crypto worker answered without a key.")
         key = msgspec.structs.replace(key, created_by=subject)
         draft.put(KEYS, key.uri, key)
         draft.audit(
             subject,
-            AuditChange.CREATED,
+            AuditAction.CREATED,
             f"KEY:{key.uri}",
             f"{key.kind}, {key.current.origin}, for {key.purpose}",
             {"fingerprint": key.current.fingerprint, "version": key.current.version},
@@ -161,5 +161,5 @@ class Keychain:
         return key
 
 
-def _no_key(uri: str, *, refused: bool = False) -> NotFoundError:
+def _key_not_found(uri: str, *, refused: bool = False) -> NotFoundError:
     return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=refused)

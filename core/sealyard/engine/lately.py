@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 from sealyard.model.clock import Clock
 
-AGAIN = timedelta(hours=1)
+REPEAT_AFTER = timedelta(hours=1)
 
-MOST = 10_000
+MAX_ENTRIES = 10_000
 """Remembered at the same time. What was told longest ago is forgotten first."""
 
 
-class Lately:
+class TTLCache:
     """Kept in memory only: after a restart all is told once more."""
 
     def __init__(self, clock: Clock) -> None:
@@ -23,11 +23,11 @@ class Lately:
     def has(self, what: Hashable) -> bool:
         """Whether it was told within the last hour."""
         told = self._told.get(what)
-        return told is not None and self._clock.now() - told < AGAIN
+        return told is not None and self._clock.now() - told < REPEAT_AFTER
 
     def note(self, what: Hashable) -> None:
         """It is told now."""
         self._told.pop(what, None)
         self._told[what] = self._clock.now()
-        if len(self._told) > MOST:
+        if len(self._told) > MAX_ENTRIES:
             del self._told[next(iter(self._told))]

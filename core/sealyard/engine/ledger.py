@@ -10,43 +10,43 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sealyard.audit.log import AuditLog, Head
-from sealyard.engine.events import Broadcaster
-from sealyard.engine.notices import notices_of
+from sealyard.audit.log import AuditLog, LogHead
+from sealyard.engine.events import EventBroadcaster
+from sealyard.engine.notices import messages_for
 from sealyard.engine.tables import (
     ACCESS_TABLES,
     DEVICE_VERSIONS,
     DEVICES,
-    HOOKS,
-    NOTICES,
+    OUTBOX,
     POLICY,
+    POLICY_ID,
     TASKS,
-    THE_POLICY,
-    Notice,
+    WEBHOOKS,
+    OutboxMessage,
     Table,
     V,
     version_id,
 )
-from sealyard.model.access import SYSTEM
-from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.access import SYSTEM_SUBJECT
+from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.clock import Clock
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import InputError, InvariantError, NotFoundError, StaleTaskError, StorageError
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import InvalidInputError, InvariantError, NotFoundError, StaleTaskError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
-from sealyard.model.happenings import Happening, IntentRecorded
+from sealyard.model.happenings import IntentRecorded, Trigger
 from sealyard.model.lifecycle import advance, check_change, check_key_use
-from sealyard.model.news import new_decision, news_of
+from sealyard.model.news import latest_decision, notification_for
 from sealyard.model.policy import Policy
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
-from sealyard.model.value import Value
-from sealyard.storage.documents import DocumentStore, Unit
+from sealyard.model.value import FrozenStruct
+from sealyard.storage.documents import DocumentStore, WriteBatch
 
 
-class Ledger:
+class Repository:
     """One for each open workspace, on the engine's loop. ``log`` is None where the workspace is only read."""
 
-    def __init__(self, store: DocumentStore, log: AuditLog | None, events: Broadcaster, clock: Clock) -> None:
+    def __init__(self, store: DocumentStore, log: AuditLog | None, events: EventBroadcaster, clock: Clock) -> None:
         self.store = store
         self.clock = clock
         self.events = events
@@ -56,7 +56,7 @@ class Ledger:
         self.followers: list[Callable[[Task], None]] = []
         """Told of every task that was put, once it is durable."""
         self._log = log
-        self._waiting: deque[tuple[Future[None], Head, int]] = deque()
+        self._waiting: deque[tuple[Future[None], LogHead, int]] = deque()
         self._cursor = events.cursor
         self._device_ids: dict[str, str] = {}
         self._settled = (log.head, events.cursor) if log is not None else None
@@ -87,11 +87,11 @@ class Ledger:
             if (after := page.next) is None:
                 return
 
-    def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
+    def device(self, config: str, version: int | None = None) -> DeviceConfig:
         """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""
         newest = self.find(DEVICES, config) or self._device_named(config)
         if newest is None:
-            raise no_device(config)
+            raise device_not_found(config)
         if version is None or version == newest.version:
             return newest
         found = self.find(DEVICE_VERSIONS, version_id(newest.id, version))
@@ -99,7 +99,7 @@ class Ledger:
             raise NotFoundError(f"{newest.name} has no version {version}.", f"The newest is {newest.version}.")
         return found
 
-    def _device_named(self, name: str) -> DeviceConfiguration | None:
+    def _device_named(self, name: str) -> DeviceConfig | None:
         """A name never moves to another configuration, so what was found once is looked up by its id."""
         known = self.find(DEVICES, self._device_ids.get(name, ""))
         if known is not None:
@@ -110,7 +110,7 @@ class Ledger:
         return found
 
     def policy(self) -> Policy:
-        return self.find(POLICY, THE_POLICY) or Policy()
+        return self.find(POLICY, POLICY_ID) or Policy()
 
     def changed_outside(self) -> None:
         """Another process has written, or a commit was taken back: what was derived is out of date."""
@@ -118,10 +118,10 @@ class Ledger:
 
     # ---- writing
 
-    def draft(self) -> Draft:
-        return Draft(self)
+    def draft(self) -> UnitOfWork:
+        return UnitOfWork(self)
 
-    async def commit(self, draft: Draft) -> None:
+    async def commit(self, draft: UnitOfWork) -> None:
         """Make all of the draft durable, or nothing. Readers see it at once.
 
         Raises :class:`StorageError`; :class:`StaleTaskError` if a task was changed since the draft read it;
@@ -136,7 +136,7 @@ class Ledger:
             try:
                 entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
                 events = tuple(self._numbered(event) for event in draft.events)
-                durable = self.store.submit(_unit(draft, entries, events, self._notices(events)))
+                durable = self.store.submit(_to_batch(draft, entries, events, self._notices(events)))
             except BaseException:
                 self._log.reset_head(head)
                 self._cursor = cursor
@@ -213,11 +213,11 @@ class Ledger:
             head, self._cursor = self._settled
             self._log.reset_head(head)
 
-    def _notices(self, events: tuple[DurableEvent, ...]) -> tuple[Notice, ...]:
+    def _notices(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
         """In the unit of the change itself: what a webhook is to be told of is never lost."""
         if not any(isinstance(each, TaskChanged) and each.news for each in events):
             return ()
-        return tuple(notices_of(events, [each.webhook for each in self.all(HOOKS)]))
+        return tuple(messages_for(events, [each.webhook for each in self.all(WEBHOOKS)]))
 
     def _numbered(self, event: DurableEvent) -> DurableEvent:
         self._cursor += 1
@@ -225,34 +225,37 @@ class Ledger:
 
 
 def no_task(task_id: str) -> NotFoundError:
-    return NotFoundError(f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are.")
+    return NotFoundError(f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are.")
 
 
-def no_device(named: str, *, refused: bool = False) -> NotFoundError:
+def device_not_found(named: str, *, refused: bool = False) -> NotFoundError:
     """The same words for one that is not there and for one that is not to be seen."""
     return NotFoundError(
-        f"There is no device configuration {safe_text(named, 80)}.",
+        f"There is no device configuration {escape_text(named, 80)}.",
         "`sealyard device list` names those there are.",
         refused=refused,
     )
 
 
-def _unit(
-    draft: Draft, entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...], notices: tuple[Notice, ...]
-) -> Unit:
-    return Unit(
-        puts=(*draft.puts, *((NOTICES.name, each.id, _encoded(each)) for each in notices)),
+def _to_batch(
+    draft: UnitOfWork,
+    entries: tuple[AuditEntry, ...],
+    events: tuple[DurableEvent, ...],
+    notices: tuple[OutboxMessage, ...],
+) -> WriteBatch:
+    return WriteBatch(
+        puts=(*draft.puts, *((OUTBOX.name, each.id, _encoded(each)) for each in notices)),
         removes=tuple(draft.removes),
         audit=tuple(_encoded(each) for each in entries),
         events=tuple(_encoded(each) for each in events),
     )
 
 
-def _encoded(value: Value) -> msgspec.Raw:
+def _encoded(value: FrozenStruct) -> msgspec.Raw:
     try:
         return msgspec.Raw(msgspec.json.encode(value))
     except UnicodeEncodeError as error:
-        raise InputError("A text holds what is no valid Unicode.", "Write it anew.") from error
+        raise InvalidInputError("A text holds what is no valid Unicode.", "Write it anew.") from error
 
 
 class _TaskSave(NamedTuple):
@@ -263,10 +266,10 @@ class _TaskSave(NamedTuple):
     after: Task
 
 
-class Draft:
+class UnitOfWork:
     """Collects changes, audit entries and events, and commits them together."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Repository) -> None:
         self.puts: list[tuple[str, str, msgspec.Raw]] = []
         self.removes: list[tuple[str, str]] = []
         self.events: list[DurableEvent] = []
@@ -302,10 +305,10 @@ class Draft:
         """Save a new task."""
         self._save_task(task.id, None, None, task)
 
-    def advance(self, task_id: str, happening: Happening) -> Task:
+    def advance(self, task_id: str, happening: Trigger) -> Task:
         """Apply a trigger to the task as it is stored now, and save the result.
 
-        Raises :class:`TransitionError` if the task's status does not admit the trigger, and what
+        Raises :class:`InvalidTransitionError` if the task's status does not admit the trigger, and what
         :func:`sealyard.model.lifecycle.advance` raises otherwise.
         """
         document, task = self._read_task(task_id)
@@ -326,8 +329,8 @@ class Draft:
         task = self.advance(task_id, intent)
         assert task.signing_key is not None
         self.audit(
-            SYSTEM,
-            AuditChange.KEY_USED,
+            SYSTEM_SUBJECT,
+            AuditAction.KEY_USED,
             f"TASK:{task_id}",
             "a signature that was lost is made again over the same bytes" if again else "the signing key is used",
             {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": intent.sha256},
@@ -371,8 +374,8 @@ class Draft:
                 config_id=task.config_id,
                 created_by=task.created_by,
                 result_state=task.result.state if task.result else None,
-                decision=new_decision(before, task),
-                news=news_of(before, task),
+                decision=latest_decision(before, task),
+                news=notification_for(before, task),
             )
         )
 
@@ -382,7 +385,7 @@ class Draft:
     def audit(
         self,
         author: str,
-        change: AuditChange,
+        change: AuditAction,
         resource: str,
         message: str,
         new_value: dict[str, Any] | None = None,
@@ -400,8 +403,8 @@ def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
     known = len(save.before.history) if save.before is not None else 1
     for change in task.history[known:]:
         yield _entry(
-            SYSTEM,
-            AuditChange.STATUS_CHANGED,
+            SYSTEM_SUBJECT,
+            AuditAction.STATUS_CHANGED,
             f"TASK:{task.id}",
             change.note or f"The task is {change.status}.",
             {"status": change.status.value},
@@ -410,7 +413,7 @@ def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
 
 
 def _entry(
-    author: str, change: AuditChange, resource: str, message: str, new_value: dict[str, Any] | None, code: str
+    author: str, change: AuditAction, resource: str, message: str, new_value: dict[str, Any] | None, code: str
 ) -> dict[str, Any]:
     return {
         "author": author,

@@ -13,13 +13,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sealyard.model.errors import NotAllowedError, ResultExpiredError
-from sealyard.storage.key_file import KEY_BYTES, make_key
+from sealyard.model.errors import PermissionDeniedError, ResultExpiredError
+from sealyard.storage.key_file import KEY_BYTES, create_random_key
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 
 
-class Links:
+class DownloadLinks:
     """Makes links and checks them."""
 
     def __init__(self, workspace_id: str, key: bytes) -> None:
@@ -27,13 +27,13 @@ class Links:
         self._key = key
 
     @classmethod
-    def open(cls, workspace_id: str, key_file: Path) -> Links:
+    def open(cls, workspace_id: str, key_file: Path) -> DownloadLinks:
         """Makes the key where there is none.
 
         Anew where it is not whole: everybody could sign under no key. Links from before end with it.
         """
         if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
-            make_key(key_file, "the key of links")
+            create_random_key(key_file, "the key of links")
         return cls(workspace_id, key_file.read_bytes())
 
     def link(self, task_id: str, expires_at: datetime) -> str:
@@ -43,7 +43,7 @@ class Links:
     def task_behind(self, link: str, now: datetime) -> str:
         """The task whose artifact ``link`` leads to.
 
-        Raises :class:`NotAllowedError` for a link that was not made here, :class:`ResultExpiredError`.
+        Raises :class:`PermissionDeniedError` for a link that was not made here, :class:`ResultExpiredError`.
         """
         found = self._made_here(link)
         if now >= datetime.fromtimestamp(int(found[4]), UTC):
@@ -51,7 +51,7 @@ class Links:
         return found[3]
 
     def task_of(self, link: str) -> str:
-        """The same for one whose time may be over. Raises :class:`NotAllowedError`."""
+        """The same for one whose time may be over. Raises :class:`PermissionDeniedError`."""
         return self._made_here(link)[3]
 
     def _made_here(self, link: str) -> re.Match[str]:
@@ -61,7 +61,7 @@ class Links:
             or found[2] != self._workspace_id
             or not hmac.compare_digest(self._signature(found[1]), found[5])
         ):
-            raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
         return found
 
     def _signature(self, text: str) -> str:

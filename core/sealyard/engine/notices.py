@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sealyard.engine.tables import Notice
+from sealyard.engine.tables import OutboxMessage
 from sealyard.model.events import DurableEvent, TaskChanged
 from sealyard.model.webhooks import Webhook
 
 
-def notices_of(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) -> Iterator[Notice]:
+def messages_for(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) -> Iterator[OutboxMessage]:
     """For numbered events."""
     for webhook in webhooks:
         for event in events:
             if isinstance(event, TaskChanged) and event.news and (not webhook.events or event.news in webhook.events):
-                yield Notice(id=_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
+                yield OutboxMessage(id=_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
 
 
 def _id(webhook_id: str, cursor: int) -> str:

@@ -11,57 +11,55 @@ from datetime import timedelta
 
 import msgspec
 
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import Rights
-from sealyard.engine.sealed_secrets import SealedSecrets
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import Permissions
+from sealyard.engine.sealed_secrets import SecretBox
 from sealyard.engine.tables import DEVICES, NO_STEP, ONE_TIME_PASSWORDS, StoredOneTimePassword
-from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of, parse_subject
-from sealyard.model.approval import quorum_possible
-from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import OneTimePasswordEnrolment, OneTimePasswordState
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import ConflictError, NotAllowedError, NotFoundError, OneTimePasswordError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import duration_text
+from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, parse_subject, subject_kind
+from sealyard.model.approval import can_reach_quorum
+from sealyard.model.audit import AuditAction
+from sealyard.model.credentials import OtpEnrollment, OtpStatus
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import ConflictError, NotFoundError, OneTimePasswordError, PermissionDeniedError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_duration
 
-MOST_WRONG = 5
-LOCK = timedelta(minutes=15)
+MAX_FAILURES = 5
+LOCKOUT = timedelta(minutes=15)
 LONGEST_WORKSPACE_NAME = 32
 """In the QR code, which must fit a terminal."""
 
 
-class OneTimePasswords:
+class OtpService:
     """``workspace``: its name, as authenticators show it beside the person's."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, sealed: SealedSecrets, workspace: str) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, sealed: SecretBox, workspace: str) -> None:
         self._ledger = ledger
         self._rights = rights
         self._sealed = sealed
         self._workspace = workspace
 
-    def state(self, subject: str) -> OneTimePasswordState:
+    def state(self, subject: str) -> OtpStatus:
         stored = self._stored(subject)
         until = stored.locked_until
         locked = until is not None and self._ledger.clock.now() < until
-        return OneTimePasswordState(
-            subject=subject, enrolled=stored.secret is not None, locked_until=until if locked else None
-        )
+        return OtpStatus(subject=subject, enrolled=stored.secret is not None, locked_until=until if locked else None)
 
-    async def enrol(self, subject: str, current: str | None) -> OneTimePasswordEnrolment:
+    async def enrol(self, subject: str, current: str | None) -> OtpEnrollment:
         """A new secret, which counts once :meth:`confirm` has a password made with it; until then the old one does."""
         from sealyard.crypto import totp
 
-        if kind_of(subject) is not SubjectKind.USER:
-            raise NotAllowedError("Only a person has one-time passwords.", "Enrol as a USER.")
+        if subject_kind(subject) is not SubjectKind.USER:
+            raise PermissionDeniedError("Only a person has one-time passwords.", "Enrol as a USER.")
         stored = self._stored(subject)
         if stored.secret is not None:
             step = await self._right_step(subject, stored, stored.secret, current, after=stored.last_step)
             stored = msgspec.structs.replace(stored, last_step=step, wrong=0)
         secret = totp.new_secret()
-        pending = msgspec.structs.replace(stored, pending=self._sealed.seal(secret, _about(subject)))
-        await self._commit(subject, subject, pending, AuditChange.CREATED, "begins to enrol for one-time passwords")
-        account = f"{subject.partition(':')[2]}@{safe_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
-        return OneTimePasswordEnrolment(
+        pending = msgspec.structs.replace(stored, pending=self._sealed.seal(secret, _subject_resource(subject)))
+        await self._commit(subject, subject, pending, AuditAction.CREATED, "begins to enrol for one-time passwords")
+        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
+        return OtpEnrollment(
             subject=subject, secret=totp.base32(secret), uri=totp.provisioning_uri(secret, account, "Sealyard")
         )
 
@@ -72,19 +70,21 @@ class OneTimePasswords:
             raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enrol")
         step = await self._right_step(subject, stored, stored.pending, password, after=NO_STEP)
         enrolled = msgspec.structs.replace(stored, secret=stored.pending, pending=None, last_step=step, wrong=0)
-        await self._commit(subject, subject, enrolled, AuditChange.UPDATED, "is enrolled for one-time passwords")
+        await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "is enrolled for one-time passwords")
 
     async def reset(self, subject: str, whose: str) -> None:
-        """Raises :class:`NotAllowedError`, also for one's own: that wants a current password, or somebody else."""
+        """Raises :class:`PermissionDeniedError`, also for one's own: that wants a current password, or somebody
+        else.
+        """
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         whose = parse_subject(whose)
         if whose == subject:
-            raise NotAllowedError("Nobody resets their own one-time password.", "Ask another administrator.")
+            raise PermissionDeniedError("Nobody resets their own one-time password.", "Ask another administrator.")
         if self._ledger.find(ONE_TIME_PASSWORDS, whose) is None:
             raise NotFoundError(f"{whose} has not enrolled for one-time passwords.", "There is nothing to reset.")
-        await self._commit(subject, whose, None, AuditChange.DELETED, "is not enrolled for one-time passwords any more")
+        await self._commit(subject, whose, None, AuditAction.DELETED, "is not enrolled for one-time passwords any more")
 
-    async def spend(self, draft: Draft, subject: str, password: str | None) -> None:
+    async def spend(self, draft: UnitOfWork, subject: str, password: str | None) -> None:
         """Takes a password together with what ``draft`` does: both are kept or neither.
 
         Nothing is awaited where it is right. Raises :class:`OneTimePasswordError`.
@@ -119,10 +119,10 @@ class OneTimePasswords:
     def _stored(self, subject: str) -> StoredOneTimePassword:
         return self._ledger.find(ONE_TIME_PASSWORDS, subject) or StoredOneTimePassword()
 
-    def _quorum_possible(self, device: DeviceConfiguration) -> bool:
+    def _quorum_possible(self, device: DeviceConfig) -> bool:
         access = self._rights.now
         enrolled = frozenset(each for each in access.approvers(device.id) if self._stored(each).secret is not None)
-        return quorum_possible(device.approvals_required, enrolled, access.requesters(device.id))
+        return can_reach_quorum(device.approvals_required, enrolled, access.requesters(device.id))
 
     async def _right_step(
         self, subject: str, stored: StoredOneTimePassword, sealed: str, password: str | None, *, after: int
@@ -132,7 +132,9 @@ class OneTimePasswords:
 
         self._require_open(stored)
         digits = _digits(password)
-        steps = list(totp.matching_steps(self._sealed.open(sealed, _about(subject)), digits, self._ledger.clock.now()))
+        steps = list(
+            totp.matching_steps(self._sealed.open(sealed, _subject_resource(subject)), digits, self._ledger.clock.now())
+        )
         fresh = [each for each in steps if each > after]
         if fresh:
             return fresh[0]
@@ -144,7 +146,7 @@ class OneTimePasswords:
         now = self._ledger.clock.now()
         if stored.locked_until is None or now >= stored.locked_until:
             return
-        left = duration_text(math.ceil((stored.locked_until - now).total_seconds()))
+        left = format_duration(math.ceil((stored.locked_until - now).total_seconds()))
         raise OneTimePasswordError(
             f"Too many one-time passwords were wrong: none is taken for {left}.",
             "Wait, or ask an administrator to reset it (sealyard otp reset).",
@@ -152,24 +154,24 @@ class OneTimePasswords:
 
     async def _count_wrong(self, subject: str, stored: StoredOneTimePassword, what: str) -> None:
         wrong = stored.wrong + 1
-        if wrong < MOST_WRONG:
+        if wrong < MAX_FAILURES:
             counted = msgspec.structs.replace(stored, wrong=wrong)
-            message = f"gives a one-time password that {what}, {wrong} of {MOST_WRONG}"
+            message = f"gives a one-time password that {what}, {wrong} of {MAX_FAILURES}"
         else:
-            until = self._ledger.clock.now() + LOCK
+            until = self._ledger.clock.now() + LOCKOUT
             counted = msgspec.structs.replace(stored, wrong=0, locked_until=until)
             message = f"gives a one-time password that {what}: none is taken until {until:%Y-%m-%d %H:%M:%S} UTC"
-        await self._commit(subject, subject, counted, AuditChange.REFUSED, message)
+        await self._commit(subject, subject, counted, AuditAction.REFUSED, message)
 
     async def _commit(
-        self, author: str, whose: str, stored: StoredOneTimePassword | None, change: AuditChange, message: str
+        self, author: str, whose: str, stored: StoredOneTimePassword | None, change: AuditAction, message: str
     ) -> None:
         draft = self._ledger.draft()
         if stored is None:
             draft.remove(ONE_TIME_PASSWORDS, whose)
         else:
             draft.put(ONE_TIME_PASSWORDS, whose, stored)
-        code = OneTimePasswordError.code if change is AuditChange.REFUSED else ""
+        code = OneTimePasswordError.code if change is AuditAction.REFUSED else ""
         draft.audit(author, change, f"SUBJECT:{whose}", f"{whose} {message}", None, code)
         draft.tell(f"SUBJECT:{whose}")
         await draft.commit()
@@ -185,5 +187,5 @@ def _digits(password: str | None) -> str:
     )
 
 
-def _about(subject: str) -> str:
+def _subject_resource(subject: str) -> str:
     return f"one-time passwords of {subject}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sealyard.engine.ledger import Ledger
+from sealyard.engine.ledger import Repository
 from sealyard.model.errors import StorageError
 from sealyard.model.happenings import Scheduled, Submitted
 from sealyard.model.tasks import Task, TaskStatus
@@ -13,14 +13,14 @@ from sealyard.model.tasks import Task, TaskStatus
 log = logging.getLogger(__name__)
 
 
-class Onward:
+class AutoTransitions:
     """Makes the transitions that follow automatically.
 
     Use cases call it after their own commit; recovery and the expiry loop call it for tasks that a crash left
     between the two commits.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Repository) -> None:
         self._ledger = ledger
 
     async def move(self, task_id: str) -> Task:

@@ -5,52 +5,52 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.links import Links
-from sealyard.engine.pouring import in_thread
+from sealyard.engine.ledger import Repository
+from sealyard.engine.links import DownloadLinks
+from sealyard.engine.pouring import run_uncancellable
 from sealyard.model.errors import StorageError
 from sealyard.model.happenings import Completed
-from sealyard.model.jobs import Finished
-from sealyard.model.results import link_end
+from sealyard.model.jobs import JobFinished
+from sealyard.model.results import link_expiry
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind
 from sealyard.storage.artifacts import ArtifactStore
 
-PRODUCTS = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
+OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
 """The name under which a worker leaves what it has made, in the task's work folder."""
 
 
-class Outcomes:
+class ResultPublisher:
     """Turns a worker's last report into a result."""
 
-    def __init__(self, ledger: Ledger, links: Links, artifacts: ArtifactStore) -> None:
+    def __init__(self, ledger: Repository, links: DownloadLinks, artifacts: ArtifactStore) -> None:
         self._ledger = ledger
         self._links = links
         self._artifacts = artifacts
 
-    async def completed(self, task: Task, report: Finished) -> Completed:
+    async def completed(self, task: Task, report: JobFinished) -> Completed:
         """The artifact is in its place before the task is DONE: a crash between leaves it to a rerun."""
         if task.kind is TaskKind.SIGNING:
             signed = Result(state=ResultState.AVAILABLE, signature=report.signature, trial=task.trial)
             return Completed(fence=task.fence, result=signed)
-        await in_thread(partial(self._publish, task, report))
+        await run_uncancellable(partial(self._publish, task, report))
         return Completed(fence=task.fence, result=self._result(task, report))
 
     def take_back(self, task: Task) -> None:
         """At start: a result whose task is not DONE goes back to where a rerun looks for it."""
-        if task.kind in PRODUCTS and self._artifacts.has_result(task.id):
-            self._artifacts.take_back_result(task.id, PRODUCTS[task.kind])
+        if task.kind in OUTPUT_NAMES and self._artifacts.has_result(task.id):
+            self._artifacts.take_back_result(task.id, OUTPUT_NAMES[task.kind])
 
-    def _publish(self, task: Task, report: Finished) -> None:
-        made = self._artifacts.work_path(task.id) / PRODUCTS[task.kind]
+    def _publish(self, task: Task, report: JobFinished) -> None:
+        made = self._artifacts.work_path(task.id) / OUTPUT_NAMES[task.kind]
         if not made.is_file() or made.stat().st_size != report.size:
             raise StorageError("The finished artifact is not there as the worker says.", "Check the disk.")
         self._artifacts.publish_result(task.id, made)
 
-    def _result(self, task: Task, report: Finished) -> Result:
+    def _result(self, task: Task, report: JobFinished) -> Result:
         now = self._ledger.clock.now()
         device = self._ledger.device(task.config_id, task.config_version)
         kept_until = now + timedelta(seconds=device.retention_seconds)
-        expires_at = link_end(now, device.link_seconds, kept_until)
+        expires_at = link_expiry(now, device.link_seconds, kept_until)
         return Result(
             state=ResultState.AVAILABLE,
             file_name=_file_name(task),

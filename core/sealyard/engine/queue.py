@@ -11,13 +11,13 @@ Lane = dict[str, int]
 """Task id to bytes, in order of arrival."""
 
 
-class Claim(Protocol):
+class ClaimWorker(Protocol):
     """:meth:`sealyard.jobs.bus.JobBus.claim`."""
 
     def __call__(self, task_id: str, size: int, *, spare: bool = False) -> bool: ...
 
 
-class Queue:
+class JobQueue:
     """What waits for a worker. ``is_large`` says which lane a number of bytes belongs to."""
 
     def __init__(self, is_large: Callable[[int], bool]) -> None:
@@ -38,7 +38,7 @@ class Queue:
             lane.pop(task_id, None)
         self._places = None
 
-    def take(self, claim: Claim) -> str | None:
+    def take(self, claim: ClaimWorker) -> str | None:
         """Takes the first task, small lane before large, that a place could be claimed for.
 
         While a large one waits, small ones keep out of its way: neither lane starves the other.
@@ -55,11 +55,11 @@ class Queue:
     def place(self, task_id: str) -> tuple[int, int] | None:
         """Place in the task's lane, from 1, and the bytes before it."""
         if self._places is None:
-            self._places = _places(self._lanes.values())
+            self._places = _positions(self._lanes.values())
         return self._places.get(task_id)
 
 
-def _places(lanes: Iterable[Lane]) -> dict[str, tuple[int, int]]:
+def _positions(lanes: Iterable[Lane]) -> dict[str, tuple[int, int]]:
     places = {}
     for lane in lanes:
         ahead = 0

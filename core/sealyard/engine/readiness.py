@@ -9,21 +9,21 @@ from datetime import timedelta
 
 import msgspec
 
-from sealyard.engine.ledger import Ledger
+from sealyard.engine.ledger import Repository
 from sealyard.engine.tables import DEVICES, KEYS
 from sealyard.jobs.bus import JobBus
 from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.errors import NotFoundError, SealyardError
-from sealyard.model.health import Check, Health
-from sealyard.model.jobs import AuditPublicKey, ProveEncryptionKey, ProveSigningKey
+from sealyard.model.health import Health, HealthCheck
+from sealyard.model.jobs import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 
-PERIOD = timedelta(seconds=60)
+CACHE_SECONDS = timedelta(seconds=60)
 """How long an answer holds."""
 
-PERIOD_OF_FAILURE = timedelta(seconds=5)
+FAILURE_CACHE_SECONDS = timedelta(seconds=5)
 """How long a bad one holds: whoever has mended something wants to see it."""
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 """After which an asker is answered, while the check goes on."""
 
 STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, ANSWER = "store", "worker", "encryption-key", "signing-key", "answer"
@@ -32,10 +32,10 @@ STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, ANSWER = "store", "worker", "encrypt
 log = logging.getLogger(__name__)
 
 
-class Readiness:
+class HealthMonitor:
     """One check at a time, shared by all who ask meanwhile, and remembered for a while."""
 
-    def __init__(self, ledger: Ledger, bus: JobBus) -> None:
+    def __init__(self, ledger: Repository, bus: JobBus) -> None:
         self._ledger = ledger
         self._bus = bus
         self._last: Health | None = None
@@ -48,13 +48,13 @@ class Readiness:
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check())
         checking = self._checking
-        await asyncio.wait({checking}, timeout=PATIENCE_SECONDS)
+        await asyncio.wait({checking}, timeout=TIMEOUT_SECONDS)
         return checking.result() if checking.done() else self._overdue()
 
     async def _check(self) -> Health:
         # An empty unit of work: a frame and a sync like any other, with nothing in it that anybody sees.
-        checks = [await _tried(STORE, "", self._ledger.draft().commit())]
-        checks.append(await _tried(WORKER, "", self._bus.ask(AuditPublicKey())))
+        checks = [await _run_check(STORE, "", self._ledger.draft().commit())]
+        checks.append(await _run_check(WORKER, "", self._bus.ask(AuditPublicKey())))
         if checks[-1].ok:
             checks += [await self._proven(key) for key in self._keys_in_use()]
         self._last = self._health(checks)
@@ -70,35 +70,35 @@ class Readiness:
                 keys[msgspec.structs.replace(key, description="")] = None
         return tuple(keys)
 
-    async def _proven(self, key: EncryptionKey | SigningKey) -> Check:
+    async def _proven(self, key: EncryptionKey | SigningKey) -> HealthCheck:
         about = f"{key.uri} version {key.version}, {key.algorithm}"
         if isinstance(key, EncryptionKey):
-            return await _tried(ENCRYPTION_KEY, about, self._bus.ask(ProveEncryptionKey(key=key)))
-        return await _tried(SIGNING_KEY, about, self._prove_signing(key))
+            return await _run_check(ENCRYPTION_KEY, about, self._bus.ask(ProbeEncryptionKey(key=key)))
+        return await _run_check(SIGNING_KEY, about, self._prove_signing(key))
 
     async def _prove_signing(self, key: SigningKey) -> None:
         known = self._ledger.find(KEYS, key.uri)
         version = known.at(key.version) if known is not None else None
         if version is None or version.certificate is None:
             raise NotFoundError("There is no certificate of the key on record.", "Rotate the key.")
-        await self._bus.ask(ProveSigningKey(key=key, certificate=version.certificate))
+        await self._bus.ask(ProbeSigningKey(key=key, certificate=version.certificate))
 
-    def _health(self, checks: Iterable[Check]) -> Health:
+    def _health(self, checks: Iterable[HealthCheck]) -> Health:
         made = tuple(checks)
         return Health(ready=all(each.ok for each in made), checks=made, at=self._ledger.clock.now())
 
     def _overdue(self) -> Health:
-        late = f"What is being tried has not answered within {PATIENCE_SECONDS:g} seconds."
-        return self._health([Check(name=ANSWER, ok=False, detail=late)])
+        late = f"What is being tried has not answered within {TIMEOUT_SECONDS:g} seconds."
+        return self._health([HealthCheck(name=ANSWER, ok=False, detail=late)])
 
 
 def _period(health: Health) -> timedelta:
-    return PERIOD if health.ready else PERIOD_OF_FAILURE
+    return CACHE_SECONDS if health.ready else FAILURE_CACHE_SECONDS
 
 
-async def _tried(name: str, about: str, trial: Awaitable[object]) -> Check:
+async def _run_check(name: str, about: str, trial: Awaitable[object]) -> HealthCheck:
     try:
         await trial
     except SealyardError as error:
-        return Check(name=name, ok=False, about=about, detail=str(error))
-    return Check(name=name, ok=True, about=about)
+        return HealthCheck(name=name, ok=False, about=about, detail=str(error))
+    return HealthCheck(name=name, ok=True, about=about)

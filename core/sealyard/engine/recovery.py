@@ -7,15 +7,15 @@ from functools import partial
 
 import msgspec
 
-from sealyard.engine.deadlines import Deadlines
-from sealyard.engine.inputs import Inputs
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.onward import Onward
-from sealyard.engine.outcomes import Outcomes
-from sealyard.engine.pouring import in_thread
+from sealyard.engine.deadlines import DeadlineQueue
+from sealyard.engine.inputs import InputStore
+from sealyard.engine.ledger import Repository
+from sealyard.engine.onward import AutoTransitions
+from sealyard.engine.outcomes import ResultPublisher
+from sealyard.engine.pouring import run_uncancellable
 from sealyard.engine.scheduler import Scheduler
 from sealyard.engine.tables import TASKS
-from sealyard.engine.uploads import Uploads
+from sealyard.engine.uploads import UploadService
 from sealyard.model.happenings import EngineRestarted
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
@@ -26,13 +26,13 @@ class Recovery:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Repository,
         artifacts: ArtifactStore,
-        inputs: Inputs,
-        uploads: Uploads,
-        outcomes: Outcomes,
-        deadlines: Deadlines,
-        onward: Onward,
+        inputs: InputStore,
+        uploads: UploadService,
+        outcomes: ResultPublisher,
+        deadlines: DeadlineQueue,
+        onward: AutoTransitions,
         scheduler: Scheduler,
     ) -> None:
         self._ledger = ledger
@@ -45,7 +45,7 @@ class Recovery:
         self._scheduler = scheduler
 
     async def run(self) -> None:
-        unfinished = await in_thread(self._take_stock)
+        unfinished = await run_uncancellable(self._take_stock)
         for task in sorted(unfinished, key=lambda each: (each.created_at, each.id)):
             await self._take_up(task)
 
@@ -54,7 +54,7 @@ class Recovery:
         unfinished = []
         for _, document in self._ledger.store.all(TASKS.name):
             status = TaskStatus(document["status"])
-            if status.ended and not _result_ages(document):
+            if status.ended and not _result_can_expire(document):
                 continue
             task = msgspec.convert(document, Task)
             self._deadlines.watch(task)
@@ -79,7 +79,7 @@ class Recovery:
             case TaskStatus.SCHEDULED:
                 self._scheduler.follow(task)
             case TaskStatus.RUNNING:
-                await in_thread(partial(self._outcomes.take_back, task))
+                await run_uncancellable(partial(self._outcomes.take_back, task))
                 await self._restart(task.id)
 
     async def _restart(self, task_id: str) -> None:
@@ -89,6 +89,6 @@ class Recovery:
         await draft.commit()
 
 
-def _result_ages(document: dict[str, object]) -> bool:
+def _result_can_expire(document: dict[str, object]) -> bool:
     result = document.get("result")
     return isinstance(result, dict) and result.get("keptUntil") is not None and result["state"] != ResultState.GONE

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sealyard.engine.ledger import Ledger, no_device
+from sealyard.engine.ledger import Repository, device_not_found
 from sealyard.engine.tables import MEMBERSHIPS, RULES, SUBJECTS
 from sealyard.model.access import (
     AclRule,
     Action,
     Membership,
+    Permission,
     ResourceType,
-    Right,
     SubjectKind,
     device_resource,
-    kind_of,
-    may,
-    type_resource,
+    is_allowed,
+    resource_type_uri,
+    subject_kind,
 )
-from sealyard.model.errors import NotAllowedError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import PermissionDeniedError
+from sealyard.model.safe_text import escape_text
 
 
-class AccessMap:
+class EffectivePermissions:
     """The rights that a set of rules and memberships gives. Pure; also made of rules that are only considered."""
 
     def __init__(self, subjects: Iterable[str], memberships: Iterable[Membership], rules: Iterable[AclRule]) -> None:
         self._groups: dict[str, set[str]] = {}
         for each in memberships:
             self._groups.setdefault(each.member, set()).add(each.group)
-        granted: dict[str, set[Right]] = {}
+        granted: dict[str, set[Permission]] = {}
         for rule in rules:
             granted.setdefault(rule.subject, set()).add((rule.resource, rule.action))
         self._rights = {
@@ -51,17 +51,19 @@ class AccessMap:
     def knows(self, subject: str) -> bool:
         return subject in self._rights
 
-    def of(self, subject: str) -> frozenset[Right]:
+    def of(self, subject: str) -> frozenset[Permission]:
         """All that the subject may do, through groups too."""
         return self._rights.get(subject, frozenset())
 
     def may(self, subject: str, action: Action, resource: str) -> bool:
-        return may(self.of(subject), action, resource)
+        return is_allowed(self.of(subject), action, resource)
 
     def holders(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
         """All subjects of ``kinds`` with the right."""
         wanted = frozenset(kinds)
-        return frozenset(each for each in self._rights if kind_of(each) in wanted and self.may(each, action, resource))
+        return frozenset(
+            each for each in self._rights if subject_kind(each) in wanted and self.may(each, action, resource)
+        )
 
     def approvers(self, config_id: str) -> frozenset[str]:
         """The persons whose approval can count for a configuration."""
@@ -71,18 +73,18 @@ class AccessMap:
         return self.holders(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
 
 
-class Rights:
+class Permissions:
     """The rights as the ledger has them now. If they cannot be read, the answer is no."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Repository) -> None:
         self._ledger = ledger
         self._generation = -1
-        self._map = AccessMap((), (), ())
+        self._map = EffectivePermissions((), (), ())
 
     @property
-    def now(self) -> AccessMap:
+    def now(self) -> EffectivePermissions:
         if self._generation != self._ledger.access_generation:
-            self._map = AccessMap(
+            self._map = EffectivePermissions(
                 (each.id for each in self._ledger.all(SUBJECTS)),
                 self._ledger.all(MEMBERSHIPS),
                 self._ledger.all(RULES),
@@ -96,7 +98,7 @@ class Rights:
         except Exception:
             return False
 
-    def of(self, subject: str) -> frozenset[Right]:
+    def of(self, subject: str) -> frozenset[Permission]:
         try:
             return self.now.of(subject)
         except Exception:
@@ -109,19 +111,19 @@ class Rights:
             return False
 
     def require(self, subject: str, action: Action, resource: str) -> None:
-        """Raises :class:`NotAllowedError`."""
+        """Raises :class:`PermissionDeniedError`."""
         if self.may(subject, action, resource):
             return
-        raise NotAllowedError(
-            f"{safe_text(subject, 80)} may not {action} {safe_text(resource, 80)}.",
+        raise PermissionDeniedError(
+            f"{escape_text(subject, 80)} may not {action} {escape_text(resource, 80)}.",
             "Ask an administrator for the right (`sealyard acl add`).",
         )
 
     def require_device(self, subject: str, action: Action, config_id: str, named: str | None = None) -> None:
         """To who may not even see it, it does not exist: :class:`NotFoundError`. ``named``: what was asked for."""
         if not self.may(subject, Action.VIEW, device_resource(config_id)):
-            raise no_device(named or config_id, refused=True)
+            raise device_not_found(named or config_id, refused=True)
         self.require(subject, action, device_resource(config_id))
 
     def require_type(self, subject: str, action: Action, kind: ResourceType) -> None:
-        self.require(subject, action, type_resource(kind))
+        self.require(subject, action, resource_type_uri(kind))

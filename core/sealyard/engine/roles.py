@@ -4,40 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sealyard.engine.administration import Administration
-from sealyard.engine.auditing import Auditing
-from sealyard.engine.bindings import Bindings, account_text
+from sealyard.engine.administration import AccessAdministration
+from sealyard.engine.auditing import AuditService
+from sealyard.engine.bindings import AccountLinks, format_account
 from sealyard.engine.ids import new_id
-from sealyard.engine.lately import Lately
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import Rights
+from sealyard.engine.lately import TTLCache
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import MEMBERSHIPS, SUBJECTS
-from sealyard.engine.tokens import refused_bearer
-from sealyard.model.access import Membership, SubjectKind, kind_of, parse_subject
-from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import Account
-from sealyard.model.errors import NotAllowedError, UsageError
+from sealyard.engine.tokens import invalid_token
+from sealyard.model.access import Membership, SubjectKind, parse_subject, subject_kind
+from sealyard.model.audit import AuditAction
+from sealyard.model.credentials import IssuerAccount
+from sealyard.model.errors import PermissionDeniedError, UsageError
 
-ISSUER = "SYSTEM:oidc"
+OIDC_AUTHOR = "SYSTEM:oidc"
 """The author of what a token's roles bring about."""
 
 
-class Roles:
+class RoleSync:
     """Keeps the memberships that roles make; one made by hand is never touched."""
 
     def __init__(
-        self, ledger: Ledger, rights: Rights, administration: Administration, auditing: Auditing, bindings: Bindings
+        self,
+        ledger: Repository,
+        rights: Permissions,
+        administration: AccessAdministration,
+        auditing: AuditService,
+        bindings: AccountLinks,
     ) -> None:
         self._ledger = ledger
         self._rights = rights
         self._administration = administration
         self._auditing = auditing
         self._bindings = bindings
-        self._refused = Lately(ledger.clock)
-        self._settled: dict[str, tuple[int, frozenset[str], Account]] = {}
+        self._refused = TTLCache(ledger.clock)
+        self._settled: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
         """By subject: the rules' generation, the groups and the account with which there was nothing left to do."""
 
-    async def arrive(self, subject: str, roles: Collection[str], account: Account) -> None:
+    async def arrive(self, subject: str, roles: Collection[str], account: IssuerAccount) -> None:
         """From now on ``subject`` is inside the groups its ``roles`` stand for, and inside no other by its roles.
 
         A role stands for the group of its name, if there is one. Someone unknown is added where at least one of its
@@ -46,12 +51,12 @@ class Roles:
 
         With its first arrival the subject is bound to ``account``: none of the two comes with another afterwards.
 
-        Raises :class:`UsageError` for what is neither a person nor a machine client, :class:`NotAllowedError` for
+        Raises :class:`UsageError` for what is neither a person nor a machine client, :class:`PermissionDeniedError` for
         somebody known here under another name, and :class:`AuthenticationError` for whoever is not known here, without
         a group or under somebody's name: in the words for a bad token, so that nobody else learns what is here.
         """
         subject = parse_subject(subject)
-        if kind_of(subject) is SubjectKind.GROUP:
+        if subject_kind(subject) is SubjectKind.GROUP:
             raise UsageError("A group does not arrive.", "Its members do.")
         named = frozenset(f"{SubjectKind.GROUP}:{each}" for each in roles)
         generation = self._ledger.access_generation
@@ -62,38 +67,40 @@ class Roles:
             await self._require_unbound(subject, bound, account)
         groups = {each for each in named if self._rights.knows(each)}
         if not groups and not self._rights.knows(subject):
-            await self._record(subject, subject, _unknown(subject), (account,))
-            raise refused_bearer()
+            await self._record(subject, subject, _unknown_error(subject), (account,))
+            raise invalid_token()
         if (draft := self._changes(subject, groups, account)) is not None:
             await draft.commit()
             return
         await self._ledger.durable()
         self._settled[subject] = (generation, named, account)
 
-    async def _require_unbound(self, subject: str, bound: Account | None, account: Account) -> None:
+    async def _require_unbound(self, subject: str, bound: IssuerAccount | None, account: IssuerAccount) -> None:
         """Awaits nothing where both are free: nobody else takes one of them meanwhile."""
         if (known_as := self._bindings.subject_of(account)) is not None:
-            error = _renamed(subject, known_as, account)
+            error = _renamed_error(subject, known_as, account)
             await self._record(known_as, known_as, error, (account, subject))
             raise error
         if bound is not None:
-            await self._record(ISSUER, subject, _taken(subject, bound, account), (account, subject))
-            raise refused_bearer()
+            await self._record(OIDC_AUTHOR, subject, _taken_error(subject, bound, account), (account, subject))
+            raise invalid_token()
 
-    async def _record(self, author: str, about: str, error: NotAllowedError, what: tuple[Account | str, ...]) -> None:
+    async def _record(
+        self, author: str, about: str, error: PermissionDeniedError, what: tuple[IssuerAccount | str, ...]
+    ) -> None:
         """With the advice: it is for the administrators, and they read it in the log. Not again for a while."""
         if self._refused.has(what):
             return
-        await self._auditing.record_refusal(author, f"SUBJECT:{about}", NotAllowedError(str(error)))
+        await self._auditing.record_refusal(author, f"SUBJECT:{about}", PermissionDeniedError(str(error)))
         self._refused.note(what)
 
-    def _changes(self, subject: str, groups: set[str], account: Account) -> Draft | None:
+    def _changes(self, subject: str, groups: set[str], account: IssuerAccount) -> UnitOfWork | None:
         memberships = tuple(self._ledger.all(MEMBERSHIPS))
         inside = {each.group for each in memberships if each.member == subject}
         ended = [
             each
             for each in memberships
-            if each.member == subject and each.created_by == ISSUER and each.group not in groups
+            if each.member == subject and each.created_by == OIDC_AUTHOR and each.group not in groups
         ]
         begun = [self._membership(subject, group) for group in sorted(groups - inside)]
         is_new = self._ledger.find(SUBJECTS, subject) is None
@@ -104,45 +111,45 @@ class Roles:
         newcomers = (subject,) if is_new else ()
         draft = self._administration.weighed(memberships=(*kept, *begun), newcomers=newcomers, confirmed=True)
         if is_new:
-            self._administration.put_subject(draft, ISSUER, subject, "")
+            self._administration.put_subject(draft, OIDC_AUTHOR, subject, "")
         if is_unbound:
-            self._bindings.bind(draft, ISSUER, subject, account)
+            self._bindings.bind(draft, OIDC_AUTHOR, subject, account)
         for each in begun:
             draft.put(MEMBERSHIPS, each.id, each)
-            _tell(draft, AuditChange.CREATED, each, f"{subject} is in {each.group}")
+            _audit_membership(draft, AuditAction.CREATED, each, f"{subject} is in {each.group}")
         for each in ended:
             draft.remove(MEMBERSHIPS, each.id)
-            _tell(draft, AuditChange.DELETED, each, f"{subject} is in {each.group} no more")
+            _audit_membership(draft, AuditAction.DELETED, each, f"{subject} is in {each.group} no more")
         return draft
 
     def _membership(self, subject: str, group: str) -> Membership:
         now = self._ledger.clock.now()
-        return Membership(id=new_id(), member=subject, group=group, created_by=ISSUER, created_at=now)
+        return Membership(id=new_id(), member=subject, group=group, created_by=OIDC_AUTHOR, created_at=now)
 
 
-def _unknown(subject: str) -> NotAllowedError:
-    return NotAllowedError(
+def _unknown_error(subject: str) -> PermissionDeniedError:
+    return PermissionDeniedError(
         f"{subject} is not known in this workspace, and none of its roles is a group here.",
         f"An administrator can add it (sealyard subject add {subject}), or a group named like one of its roles.",
     )
 
 
-def _renamed(subject: str, known_as: str, account: Account) -> NotAllowedError:
-    return NotAllowedError(
+def _renamed_error(subject: str, known_as: str, account: IssuerAccount) -> PermissionDeniedError:
+    return PermissionDeniedError(
         f"{known_as} comes as {subject} now, and nobody has two names here.",
-        f"Where the issuer ({account_text(account)}) renamed it for good, an administrator can let go of the old"
+        f"Where the issuer ({format_account(account)}) renamed it for good, an administrator can let go of the old"
         f" name: sealyard subject unbind {known_as}",
     )
 
 
-def _taken(subject: str, bound: Account, account: Account) -> NotAllowedError:
-    return NotAllowedError(
-        f"{account_text(account)} comes as {subject}, which is {account_text(bound)}.",
+def _taken_error(subject: str, bound: IssuerAccount, account: IssuerAccount) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"{format_account(account)} comes as {subject}, which is {format_account(bound)}.",
         f"Where it is to be {subject} from now on, an administrator can let go of the other:"
         f" sealyard subject unbind {subject}",
     )
 
 
-def _tell(draft: Draft, change: AuditChange, membership: Membership, message: str) -> None:
-    draft.audit(ISSUER, change, f"ACL:{membership.id}", message)
+def _audit_membership(draft: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
+    draft.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
     draft.tell(f"ACL:{membership.id}")

@@ -9,32 +9,42 @@ from datetime import timedelta
 
 import msgspec
 
-from sealyard.engine.deadlines import overdue
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.live import Pace
-from sealyard.engine.outcomes import Outcomes
-from sealyard.engine.queue import Queue
-from sealyard.engine.rights import Rights
-from sealyard.engine.tables import KEYS, WORK
-from sealyard.jobs.bus import LARGE_JOB, JobBus, Report
-from sealyard.model.access import SYSTEM, Action, device_resource
-from sealyard.model.approval import counting_approvers
-from sealyard.model.audit import AuditChange
-from sealyard.model.errors import IntegrityError, SealyardError, StorageError, TransitionError
-from sealyard.model.events import TaskProgress
+from sealyard.engine.deadlines import expired_deadline
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.live import ProgressEstimator
+from sealyard.engine.outcomes import ResultPublisher
+from sealyard.engine.queue import JobQueue
+from sealyard.engine.rights import Permissions
+from sealyard.engine.tables import CHECKPOINTS, KEYS
+from sealyard.jobs.bus import LARGE_JOB_BYTES, JobBus, Report
+from sealyard.model.access import SYSTEM_SUBJECT, Action, device_resource
+from sealyard.model.approval import valid_approvers
+from sealyard.model.audit import AuditAction
+from sealyard.model.errors import IntegrityError, InvalidTransitionError, SealyardError, StorageError
+from sealyard.model.events import TaskProgressed
 from sealyard.model.happenings import (
-    CancelConfirmed,
+    CancellationConfirmed,
     Failed,
-    Happening,
     IntentRecorded,
     Leased,
-    LeaseLost,
-    RightLost,
-    SegmentSealed,
+    LeaseExpired,
+    PermissionRevoked,
+    SegmentRecorded,
+    Trigger,
 )
-from sealyard.model.jobs import Beat, Broken, Finished, IntentAsked, Job, Sealed, Stopped, Work, WorkerLost
+from sealyard.model.jobs import (
+    Heartbeat,
+    Job,
+    JobCheckpoint,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    WorkerLost,
+)
 from sealyard.model.lifecycle import transition_error
-from sealyard.model.tasks import Live, Task, TaskStatus
+from sealyard.model.tasks import RunProgress, Task, TaskStatus
 
 RETRY_SECONDS = 1.0
 
@@ -47,15 +57,15 @@ class Scheduler:
     One coroutine an attempt; while a task is RUNNING nobody else changes it.
     """
 
-    def __init__(self, ledger: Ledger, rights: Rights, bus: JobBus, outcomes: Outcomes) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, bus: JobBus, outcomes: ResultPublisher) -> None:
         self._ledger = ledger
         self._rights = rights
         self._bus = bus
         self._outcomes = outcomes
-        self._queue = Queue(lambda size: size >= LARGE_JOB)
-        self._pace = Pace()
+        self._queue = JobQueue(lambda size: size >= LARGE_JOB_BYTES)
+        self._pace = ProgressEstimator()
         self._inboxes: dict[str, asyncio.Queue[Report]] = {}
-        self._stopping: dict[str, Happening] = {}
+        self._stopping: dict[str, Trigger] = {}
         self._attempts: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -74,7 +84,7 @@ class Scheduler:
             self._idle.clear()
         self._changed.set()
 
-    def live(self, task: Task) -> Live | None:
+    def live(self, task: Task) -> RunProgress | None:
         """Progress of a running task, place and estimate of a queued one."""
         if task.status is TaskStatus.RUNNING:
             return self._pace.of_running(task.id)
@@ -111,16 +121,16 @@ class Scheduler:
     async def cancel(self, task_id: str, by: str) -> Task:
         """Cancel a running task; returns when its worker has stopped or was fenced off.
 
-        Raises :class:`TransitionError` if the task ended in another way before that.
+        Raises :class:`InvalidTransitionError` if the task ended in another way before that.
         """
-        cancellation = CancelConfirmed(by=by)
+        cancellation = CancellationConfirmed(by=by)
         stopped = await self.stop(task_id, cancellation)
         task = self._ledger.task(task_id)
         if stopped is not cancellation or task.status is not TaskStatus.CANCELLED:
-            raise transition_error(task, CancelConfirmed)
+            raise transition_error(task, CancellationConfirmed)
         return task
 
-    async def stop(self, task_id: str, happening: Happening) -> Happening:
+    async def stop(self, task_id: str, happening: Trigger) -> Trigger:
         """Stop a running task and end it with a trigger; returns the trigger that stopped it, which may be an earlier
         one. A task whose worker finishes first ends with the worker's result.
         """
@@ -149,17 +159,17 @@ class Scheduler:
 
     async def _hear(self) -> None:
         async for report in self._bus.reports():
-            if isinstance(report, Beat):
+            if isinstance(report, Heartbeat):
                 self._beat(report)
             elif report.task_id in self._inboxes:
                 self._inboxes[report.task_id].put_nowait(report)
 
-    def _beat(self, beat: Beat) -> None:
+    def _beat(self, beat: Heartbeat) -> None:
         live = self._pace.beat(beat, asyncio.get_running_loop().time())
         if live is None:
             return
         self._ledger.events.publish(
-            TaskProgress(
+            TaskProgressed(
                 cursor=self._ledger.events.cursor,
                 task_id=beat.task_id,
                 bytes_done=live.bytes_done,
@@ -216,7 +226,7 @@ class Scheduler:
         except SealyardError as error:
             log.warning("task %s could not be given to its worker: %s", task_id, error)
             self._bus.release(task_id)
-            await self._advance(task_id, self._stopping.get(task_id, LeaseLost(fence=task.fence)))
+            await self._advance(task_id, self._stopping.get(task_id, LeaseExpired(fence=task.fence)))
             return
         if task_id in self._stopping:
             await self._bus.stop(task_id)
@@ -237,7 +247,7 @@ class Scheduler:
         if task.status is not TaskStatus.SCHEDULED:
             return None
         now = self._ledger.clock.now()
-        if happening := overdue(task, now) or self._right_lost(task):
+        if happening := expired_deadline(task, now) or self._right_lost(task):
             await self._ended(task_id, happening).commit()
             return None
         limit = now + timedelta(seconds=self._ledger.policy().time_limit)
@@ -263,30 +273,30 @@ class Scheduler:
             log.warning("a worker spoke of task %s under an old fence", task.id)
             return True
         match report:
-            case Sealed():
+            case SegmentEncrypted():
                 await self._commit_when_possible(lambda: self._with_segment(report))
                 return True
-            case IntentAsked():
+            case SigningPermissionRequested():
                 await self._intent(report)
                 return True
-            case Finished():
+            case JobFinished():
                 await self._finished(task, report)
-            case Broken():
+            case JobFailed():
                 failed = Failed(fence=task.fence, reason=_reason(report), code=report.error.code)
                 await self._advance(task.id, self._stopping.get(task.id, failed))
-            case Stopped() | WorkerLost():
-                await self._advance(task.id, self._stopping.get(task.id, LeaseLost(fence=task.fence)))
+            case JobStopped() | WorkerLost():
+                await self._advance(task.id, self._stopping.get(task.id, LeaseExpired(fence=task.fence)))
         return False
 
-    def _with_segment(self, report: Sealed) -> Draft:
+    def _with_segment(self, report: SegmentEncrypted) -> UnitOfWork:
         work = self._work(report.task_id)
         others = tuple(each for each in work.sealed if each.index != report.segment.index)
         draft = self._ledger.draft()
-        draft.put(WORK, work.task_id, msgspec.structs.replace(work, sealed=(*others, report.segment)))
-        draft.advance(report.task_id, SegmentSealed(fence=report.fence, index=report.segment.index))
+        draft.put(CHECKPOINTS, work.task_id, msgspec.structs.replace(work, sealed=(*others, report.segment)))
+        draft.advance(report.task_id, SegmentRecorded(fence=report.fence, index=report.segment.index))
         return draft
 
-    async def _intent(self, report: IntentAsked) -> None:
+    async def _intent(self, report: SigningPermissionRequested) -> None:
         """Permit the worker to use the key once the intent is durable, if permissions still allow it then."""
         await self._commit_when_possible(lambda: self._with_intent(report))
         task = self._ledger.task(report.task_id)
@@ -297,7 +307,7 @@ class Scheduler:
             return
         await self._bus.permit(task.id, report.fence)
 
-    def _with_intent(self, report: IntentAsked) -> Draft | None:
+    def _with_intent(self, report: SigningPermissionRequested) -> UnitOfWork | None:
         """None if the task is to be stopped instead."""
         task = self._ledger.task(report.task_id)
         draft = self._ledger.draft()
@@ -305,40 +315,40 @@ class Scheduler:
             self._stopping.setdefault(task.id, lost)
         try:
             draft.record_key_use(task.id, IntentRecorded(fence=report.fence, sha256=report.sha256))
-        except TransitionError as error:
+        except InvalidTransitionError as error:
             self._stopping.setdefault(task.id, Failed(fence=report.fence, reason=str(error), code=error.code))
         if task.id in self._stopping:
             return None
         if report.header is not None:
-            draft.put(WORK, task.id, msgspec.structs.replace(self._work(task.id), header=report.header))
+            draft.put(CHECKPOINTS, task.id, msgspec.structs.replace(self._work(task.id), header=report.header))
         return draft
 
-    def _work(self, task_id: str) -> Work:
-        return self._ledger.find(WORK, task_id) or Work(task_id=task_id)
+    def _work(self, task_id: str) -> JobCheckpoint:
+        return self._ledger.find(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
 
-    async def _finished(self, task: Task, report: Finished) -> None:
+    async def _finished(self, task: Task, report: JobFinished) -> None:
         try:
-            happening: Happening = await self._outcomes.completed(task, report)
+            happening: Trigger = await self._outcomes.completed(task, report)
         except SealyardError as error:
             happening = Failed(fence=report.fence, reason=str(error), code=error.code)
         await self._advance(task.id, happening)
 
-    async def _advance(self, task_id: str, happening: Happening) -> None:
+    async def _advance(self, task_id: str, happening: Trigger) -> None:
         await self._commit_when_possible(lambda: self._ended(task_id, happening))
 
-    def _ended(self, task_id: str, happening: Happening) -> Draft:
+    def _ended(self, task_id: str, happening: Trigger) -> UnitOfWork:
         draft = self._ledger.draft()
-        if isinstance(happening, CancelConfirmed):
+        if isinstance(happening, CancellationConfirmed):
             by = happening.by
-            draft.audit(by, AuditChange.CANCELLED, f"TASK:{task_id}", f"cancelled by {by}")
+            draft.audit(by, AuditAction.CANCELLED, f"TASK:{task_id}", f"cancelled by {by}")
         if isinstance(happening, Failed) and happening.code == IntegrityError.code:
             resource = f"TASK:{task_id}"
-            draft.audit(SYSTEM, AuditChange.CORRUPTED, resource, happening.reason, None, happening.code)
+            draft.audit(SYSTEM_SUBJECT, AuditAction.CORRUPTED, resource, happening.reason, None, happening.code)
         if draft.advance(task_id, happening).status.ended:
-            draft.remove(WORK, task_id)
+            draft.remove(CHECKPOINTS, task_id)
         return draft
 
-    async def _commit_when_possible(self, prepare: Callable[[], Draft | None]) -> None:
+    async def _commit_when_possible(self, prepare: Callable[[], UnitOfWork | None]) -> None:
         """Commit what ``prepare`` returns. If the disk is full, wait until there is space, and prepare it again.
 
         The task's time limit bounds the wait. ``prepare`` returns None if there is nothing to commit any more.
@@ -352,17 +362,17 @@ class Scheduler:
             else:
                 return
 
-    def _right_lost(self, task: Task) -> RightLost | None:
+    def _right_lost(self, task: Task) -> PermissionRevoked | None:
         """What right is lacking now. If rights cannot be read, they are lacking."""
         resource = device_resource(task.config_id)
         if not self._rights.may(task.created_by, Action.USE, resource):
-            return RightLost(reason=f"{task.created_by} may not use {task.config_name} any more.")
-        approvers = counting_approvers(task, task.approvals)
+            return PermissionRevoked(reason=f"{task.created_by} may not use {task.config_name} any more.")
+        approvers = valid_approvers(task, task.approvals)
         still = [each for each in approvers if self._rights.may(each, Action.APPROVE, resource)]
         if len(still) < task.approvals_required:
-            return RightLost(reason="Too few of those who approved may still approve.")
+            return PermissionRevoked(reason="Too few of those who approved may still approve.")
         return None
 
 
-def _reason(report: Broken) -> str:
+def _reason(report: JobFailed) -> str:
     return f"{report.error.message} {report.error.advice}".rstrip()

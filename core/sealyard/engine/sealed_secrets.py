@@ -11,30 +11,30 @@ import base64
 import secrets
 from pathlib import Path
 
-from sealyard.model.errors import KeyStoreDamagedError
-from sealyard.storage.key_file import KEY_BYTES, make_key
+from sealyard.model.errors import KeyStoreCorruptedError
+from sealyard.storage.key_file import KEY_BYTES, create_random_key
 
 NONCE_BYTES = 12
 
 
-class SealedSecrets:
+class SecretBox:
     """The key is made when the first secret is sealed, and is on the disk before anything under it."""
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
 
     def seal(self, secret: bytes, about: str) -> str:
-        """``about``: whose secret of what kind it is. Raises :class:`StorageError`, :class:`KeyStoreDamagedError`."""
+        """``about``: whose secret of what kind it is. Raises :class:`StorageError`, :class:`KeyStoreCorruptedError`."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         nonce = secrets.token_bytes(NONCE_BYTES)
         if not self._key_file.exists():
-            make_key(self._key_file, "the key of sealed secrets")
+            create_random_key(self._key_file, "the key of sealed secrets")
         sealed = AESGCM(self._key()).encrypt(nonce, secret, about.encode())
         return base64.b64encode(nonce + sealed).decode()
 
     def open(self, sealed: str, about: str) -> bytes:
-        """Raises :class:`KeyStoreDamagedError` where it was not sealed here, or not about this."""
+        """Raises :class:`KeyStoreCorruptedError` where it was not sealed here, or not about this."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -42,7 +42,7 @@ class SealedSecrets:
             data = base64.b64decode(sealed, validate=True)
             return AESGCM(self._key()).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], about.encode())
         except (InvalidTag, ValueError) as error:
-            raise KeyStoreDamagedError(
+            raise KeyStoreCorruptedError(
                 f"The sealed secret of {about} cannot be read.", "Remove it and make a new one."
             ) from error
 
@@ -50,13 +50,13 @@ class SealedSecrets:
         try:
             key = self._key_file.read_bytes()
         except OSError as error:
-            raise _damaged(error.strerror or "unreadable") from error
+            raise _corrupted(error.strerror or "unreadable") from error
         if len(key) != KEY_BYTES:
-            raise _damaged(f"it has {len(key)} bytes")
+            raise _corrupted(f"it has {len(key)} bytes")
         return key
 
 
-def _damaged(how: str) -> KeyStoreDamagedError:
-    return KeyStoreDamagedError(
+def _corrupted(how: str) -> KeyStoreCorruptedError:
+    return KeyStoreCorruptedError(
         f"The key of sealed secrets (keys/secrets) cannot be read: {how}.", "Restore it, or make the secrets anew."
     )

@@ -10,25 +10,25 @@ from functools import partial
 import msgspec
 
 from sealyard.audit.log import AuditLog
-from sealyard.engine.ledger import Ledger
-from sealyard.engine.pouring import in_thread
+from sealyard.engine.ledger import Repository
+from sealyard.engine.pouring import run_uncancellable
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import SealyardError, WorkerError
 from sealyard.model.jobs import AuditPublicKey, SignCheckpoint
 from sealyard.storage.documents import DocumentStore
 
-SEAL_SECONDS = 1.0
-SEAL_ENTRIES = 256
+CHECKPOINT_INTERVAL = 1.0
+CHECKPOINT_ENTRIES = 256
 RETRY_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
-class Sealing:
+class CheckpointLoop:
     """At most a second or 256 entries after a commit, and at start and stop."""
 
-    def __init__(self, ledger: Ledger, audit: AuditLog, bus: JobBus, origin: str) -> None:
+    def __init__(self, ledger: Repository, audit: AuditLog, bus: JobBus, origin: str) -> None:
         self._ledger = ledger
         self._audit = audit
         self._bus = bus
@@ -56,20 +56,20 @@ class Sealing:
                 answer = await self._bus.ask(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
                 if answer.text is None:
                     raise WorkerError("The crypto worker answered without a checkpoint.")
-                await in_thread(partial(self._audit.add_checkpoint, answer.text))
+                await run_uncancellable(partial(self._audit.add_checkpoint, answer.text))
             if self._ledger.store.wants_compaction:
-                await in_thread(partial(self._ledger.store.compact, self._audit.size - 1))
+                await run_uncancellable(partial(self._ledger.store.compact, self._audit.size - 1))
 
     async def pin_key(self) -> None:
         """Has the public half of the audit key beside the log."""
         answer = await self._bus.ask(AuditPublicKey())
         assert answer.text is not None
-        await in_thread(partial(self._audit.pin_key, answer.text.encode()))
+        await run_uncancellable(partial(self._audit.pin_key, answer.text.encode()))
 
     async def _a_moment(self) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + SEAL_SECONDS
-        while (left := until - loop.time()) > 0 and len(self._ledger.unmoved) < SEAL_ENTRIES:
+        until = loop.time() + CHECKPOINT_INTERVAL
+        while (left := until - loop.time()) > 0 and len(self._ledger.unmoved) < CHECKPOINT_ENTRIES:
             self._ledger.committed.clear()
             # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
@@ -83,12 +83,12 @@ class Sealing:
         self._ledger.unmoved = []
         try:
             # To its end: who seals next must not meet it.
-            await in_thread(partial(self._audit.store, entries))
+            await run_uncancellable(partial(self._audit.store, entries))
         except BaseException:
             self._ledger.unmoved = entries + self._ledger.unmoved
             raise
 
 
-def take_over(store: DocumentStore, audit: AuditLog) -> None:
+def migrate_pending_entries(store: DocumentStore, audit: AuditLog) -> None:
     """At start: moves what an earlier engine committed and did not move. Does nothing the second time."""
     audit.store(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())

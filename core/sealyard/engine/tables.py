@@ -7,34 +7,34 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from sealyard.model.access import AclRule, Membership, Subject
-from sealyard.model.credentials import AccessToken, Account
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.model.credentials import AccessToken, IssuerAccount
+from sealyard.model.devices import DeviceConfig
 from sealyard.model.events import TaskChanged
-from sealyard.model.jobs import Work
+from sealyard.model.jobs import JobCheckpoint
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard.model.webhooks import DeadLetter, Webhook
 
-V = TypeVar("V", bound=Value)
+V = TypeVar("V", bound=FrozenStruct)
 
 
-class Token(Value, frozen=True, kw_only=True):
+class StoredClientToken(FrozenStruct, frozen=True, kw_only=True):
     """A client token once used, by ``<subject> <token>``, and what came of it."""
 
     task_id: str
     request: str  # SHA-256 (hex) of what was asked for
 
 
-class Hook(Value, frozen=True, kw_only=True):
+class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
     """A webhook and its secret, sealed. How many wait or are dead is counted where it is shown."""
 
     webhook: Webhook
     secret: str
 
 
-class Notice(Value, frozen=True, kw_only=True):
+class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
     """A change that a webhook is to be told of; not again before ``tryAt``, after ``attempts`` that failed.
 
     ``id``: by it they are listed in their order. It stays the same however often it is sent.
@@ -47,25 +47,25 @@ class Notice(Value, frozen=True, kw_only=True):
     try_at: datetime | None = None
 
 
-class DeadNotice(Value, frozen=True, kw_only=True):
+class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
     """What was given up, with all it takes to be taken up again."""
 
     letter: DeadLetter
     change: TaskChanged
 
 
-class StoredAccessToken(Value, frozen=True, kw_only=True):
+class StoredAccessToken(FrozenStruct, frozen=True, kw_only=True):
     """A token by its id, and what it is recognised by: never the token itself."""
 
     token: AccessToken
     sha256: str  # hex, of the whole bearer token
 
 
-class Binding(Value, frozen=True, kw_only=True):
+class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
     """Which account of an issuer a subject is, by the subject."""
 
     subject: str
-    account: Account
+    account: IssuerAccount
     created_at: datetime
 
 
@@ -73,7 +73,7 @@ NO_STEP = -1
 """Before the first password was accepted."""
 
 
-class StoredOneTimePassword(Value, frozen=True, kw_only=True):
+class StoredOneTimePassword(FrozenStruct, frozen=True, kw_only=True):
     """A person's secret shared with an authenticator, by the person's subject.
 
     ``secret`` and ``pending`` (not confirmed yet) are sealed (:mod:`sealyard.engine.sealed_secrets`). ``lastStep``: the
@@ -96,32 +96,32 @@ class Table(Generic[V]):
 
 
 TASKS = Table("tasks", Task)
-WORK = Table("work", Work)
-TOKENS = Table("tokens", Token)
+CHECKPOINTS = Table("work", JobCheckpoint)
+TOKENS = Table("tokens", StoredClientToken)
 ACCESS_TOKENS = Table("accessTokens", StoredAccessToken)
 ONE_TIME_PASSWORDS = Table("oneTimePasswords", StoredOneTimePassword)
-DEVICES = Table("devices", DeviceConfiguration)
-DEVICE_VERSIONS = Table("deviceVersions", DeviceConfiguration)
+DEVICES = Table("devices", DeviceConfig)
+DEVICE_VERSIONS = Table("deviceVersions", DeviceConfig)
 KEYS = Table("keys", KeyInfo)
 SUBJECTS = Table("subjects", Subject)
 MEMBERSHIPS = Table("memberships", Membership)
 RULES = Table("rules", AclRule)
-BINDINGS = Table("bindings", Binding)
+ACCOUNT_LINKS = Table("bindings", StoredAccountLink)
 POLICY = Table("policy", Policy)
-HOOKS = Table("webhooks", Hook)
-NOTICES = Table("notices", Notice)
-DEAD_NOTICES = Table("deadNotices", DeadNotice)
+WEBHOOKS = Table("webhooks", StoredWebhook)
+OUTBOX = Table("notices", OutboxMessage)
+DEAD_LETTERS = Table("deadNotices", StoredDeadLetter)
 
-THE_POLICY = "policy"
+POLICY_ID = "policy"
 
 INDEXES = {
     TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
-    BINDINGS.name: ("account.issuer", "account.sub"),
-    NOTICES.name: ("webhookId",),
-    DEAD_NOTICES.name: ("letter.webhookId",),
+    ACCOUNT_LINKS.name: ("account.issuer", "account.sub"),
+    OUTBOX.name: ("webhookId",),
+    DEAD_LETTERS.name: ("letter.webhookId",),
 }
 
-ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name, BINDINGS.name})
+ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name, ACCOUNT_LINKS.name})
 
 
 def version_id(config_id: str, version: int) -> str:

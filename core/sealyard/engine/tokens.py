@@ -15,30 +15,30 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sealyard.engine.ids import new_id
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import Rights
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import ACCESS_TOKENS, StoredAccessToken
-from sealyard.model.access import Action, ResourceType, SubjectKind, kind_of, parse_subject, type_resource
-from sealyard.model.audit import AuditChange
-from sealyard.model.credentials import AccessToken, IssuedToken, ShownToken, TokenRequest
-from sealyard.model.errors import AuthenticationError, NotAllowedError, NotFoundError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.access import Action, ResourceType, SubjectKind, parse_subject, resource_type_uri, subject_kind
+from sealyard.model.audit import AuditAction
+from sealyard.model.credentials import AccessToken, IssuedToken, PresentedToken, TokenRequest
+from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.safe_text import escape_text
 
-SHORTEST_SECONDS = 60
-LONGEST_SECONDS = 365 * 24 * 3600
-USUAL_SECONDS = 90 * 24 * 3600
+MIN_TTL = 60
+MAX_TTL = 365 * 24 * 3600
+DEFAULT_TTL = 90 * 24 * 3600
 LONGEST_NAME = 80
 
 _BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
 
 
-class Tokens:
+class AccessTokens:
     """One's own are everybody's to make and to revoke; those of others want the right to add subjects.
 
     No token grows out of another that ends sooner: whoever has a stolen one would keep what it opens.
     """
 
-    def __init__(self, ledger: Ledger, rights: Rights) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions) -> None:
         self._ledger = ledger
         self._rights = rights
 
@@ -48,10 +48,10 @@ class Tokens:
         seen = [each for each in tokens if self._may_see(subject, each)]
         return tuple(sorted(seen, key=lambda each: (each.created_at, each.id), reverse=True))
 
-    async def create(self, subject: str, request: TokenRequest, shown: ShownToken | None = None) -> IssuedToken:
+    async def create(self, subject: str, request: TokenRequest, shown: PresentedToken | None = None) -> IssuedToken:
         """``shown``: what ``subject`` asks with; None at the workspace itself, whose owner is believed.
 
-        Raises :class:`UsageError`, :class:`NotAllowedError`, :class:`NotFoundError`.
+        Raises :class:`UsageError`, :class:`PermissionDeniedError`, :class:`NotFoundError`.
         """
         owner = parse_subject(request.subject) if request.subject is not None else subject
         self._require_owner(subject, owner)
@@ -63,14 +63,14 @@ class Tokens:
             subject=owner,
             created_by=subject,
             created_at=now,
-            expires_at=_end(now, request.seconds, latest),
-            machine=request.machine or kind_of(owner) is SubjectKind.CLIENT,
+            expires_at=_expiry(now, request.seconds, latest),
+            machine=request.machine or subject_kind(owner) is SubjectKind.CLIENT,
         )
         secret = f"sy_{token.id}_{secrets.token_hex(32)}"
         draft = self._ledger.draft()
         draft.put(ACCESS_TOKENS, token.id, StoredAccessToken(token=token, sha256=_hashed(secret)))
-        message = f"token {safe_text(token.name)} of {owner}"
-        draft.audit(subject, AuditChange.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
+        message = f"token {escape_text(token.name)} of {owner}"
+        draft.audit(subject, AuditAction.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
         draft.tell(f"TOKEN:{token.id}")
         await draft.commit()
         return IssuedToken(token=token, secret=secret)
@@ -80,7 +80,7 @@ class Tokens:
         stored = self._ledger.find(ACCESS_TOKENS, token_id)
         if stored is None or not self._may_see(subject, stored.token):
             raise NotFoundError(
-                f"There is no token {safe_text(token_id, 80)}.", "`sealyard token list` shows the tokens."
+                f"There is no token {escape_text(token_id, 80)}.", "`sealyard token list` shows the tokens."
             )
         if stored.token.revoked_at is not None:
             return
@@ -88,7 +88,7 @@ class Tokens:
         self._end(draft, subject, stored)
         await draft.commit()
 
-    def end_all(self, draft: Draft, author: str, owner: str) -> None:
+    def end_all(self, draft: UnitOfWork, author: str, owner: str) -> None:
         """Revokes what tokens ``owner`` has, together with what ``draft`` does."""
         for stored in self._ledger.all(ACCESS_TOKENS):
             if stored.token.subject == owner and stored.token.revoked_at is None:
@@ -102,17 +102,17 @@ class Tokens:
         parts = _BEARER.fullmatch(secret)
         stored = self._ledger.find(ACCESS_TOKENS, parts[1]) if parts is not None else None
         if stored is None or not hmac.compare_digest(_hashed(secret), stored.sha256):
-            raise refused_bearer()
+            raise invalid_token()
         token = stored.token
         if token.revoked_at is not None or self._ledger.clock.now() >= token.expires_at:
-            raise refused_bearer()
+            raise invalid_token()
         return token
 
-    def _end(self, draft: Draft, author: str, stored: StoredAccessToken) -> None:
+    def _end(self, draft: UnitOfWork, author: str, stored: StoredAccessToken) -> None:
         token = msgspec.structs.replace(stored.token, revoked_at=self._ledger.clock.now())
         draft.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=token))
-        message = f"token {safe_text(token.name)} of {token.subject} is revoked"
-        draft.audit(author, AuditChange.DELETED, f"TOKEN:{token.id}", message)
+        message = f"token {escape_text(token.name)} of {token.subject} is revoked"
+        draft.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
         draft.tell(f"TOKEN:{token.id}")
 
     def _require_owner(self, subject: str, owner: str) -> None:
@@ -121,15 +121,15 @@ class Tokens:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         if not self._rights.knows(owner):
             raise NotFoundError(f"There is no subject {owner}.", f"Add it first: sealyard subject add {owner}")
-        if kind_of(owner) is SubjectKind.GROUP:
+        if subject_kind(owner) is SubjectKind.GROUP:
             raise UsageError("A group has no tokens: it does nothing itself.", "Make one for each of its members.")
 
-    def _latest(self, subject: str, owner: str, shown: ShownToken | None) -> datetime | None:
+    def _latest(self, subject: str, owner: str, shown: PresentedToken | None) -> datetime | None:
         """When a new token has to end because the one that was shown does; None where that does not matter."""
         if shown is None or owner != subject:
             return None
         if shown.by_issuer:
-            raise NotAllowedError(
+            raise PermissionDeniedError(
                 "Who comes with an issuer's token makes no token for themselves: it would outlive the issuer's word.",
                 f"Ask an administrator for one: sealyard token create NAME --subject {subject}",
             )
@@ -139,7 +139,7 @@ class Tokens:
         return subject == token.subject or self._adds_subjects(subject)
 
     def _adds_subjects(self, subject: str) -> bool:
-        return self._rights.may(subject, Action.CREATE, type_resource(ResourceType.SUBJECT))
+        return self._rights.may(subject, Action.CREATE, resource_type_uri(ResourceType.SUBJECT))
 
 
 def _checked_name(name: str) -> str:
@@ -149,20 +149,20 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_span(seconds: int) -> timedelta:
-    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+def _validate_ttl(seconds: int) -> timedelta:
+    if not MIN_TTL <= seconds <= MAX_TTL:
         raise UsageError("A token lasts at least a minute and at most a year.", "Write 1h, 30d or 365d.")
     return timedelta(seconds=seconds)
 
 
-def _end(now: datetime, seconds: int | None, latest: datetime | None) -> datetime:
+def _expiry(now: datetime, seconds: int | None, latest: datetime | None) -> datetime:
     """Only a time that was asked for is refused; the usual one is shortened."""
-    end = now + _checked_span(USUAL_SECONDS if seconds is None else seconds)
+    end = now + _validate_ttl(DEFAULT_TTL if seconds is None else seconds)
     if latest is None or end <= latest:
         return end
     if seconds is None:
         return latest
-    raise NotAllowedError(
+    raise PermissionDeniedError(
         f"The token that you ask with ends at {latest:%Y-%m-%d %H:%M:%S} UTC: none that it makes for you lasts longer.",
         "Ask for one that ends by then, or give no time; an administrator can make one that lasts longer.",
     )
@@ -172,7 +172,7 @@ def _hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def refused_bearer() -> AuthenticationError:
+def invalid_token() -> AuthenticationError:
     """The same words whatever is wrong with a token, or with the place it is shown at."""
     return AuthenticationError(
         "The access token is not valid.",

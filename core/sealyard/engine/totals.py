@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sealyard.engine.rights import Rights
+from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import TASKS
-from sealyard.model.access import Action, ResourceType, device_of, type_resource
+from sealyard.model.access import Action, ResourceType, device_id_of, resource_type_uri
 from sealyard.storage.documents import DocumentStore
 
 
-class Totals:
+class _VisibleCounts:
     """What is seen: tasks of configurations one may view, and one's own."""
 
-    def __init__(self, store: DocumentStore, rights: Rights) -> None:
+    def __init__(self, store: DocumentStore, rights: Permissions) -> None:
         self._store = store
         self._rights = rights
 
     def of(self, subject: str, indexed: Mapping[str, str]) -> int:
         """How many of the tasks that ``subject`` sees match these indexed fields."""
         creator, config = indexed.get("createdBy"), indexed.get("configId")
-        if creator == subject or self._rights.may(subject, Action.VIEW, type_resource(ResourceType.DEVICE_CONFIG)):
+        if creator == subject or self._rights.may(subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)):
             return self._count(indexed)
-        viewed = {device_of(resource) for resource, _ in self._rights.of(subject)} - {""}
+        viewed = {device_id_of(resource) for resource, _ in self._rights.of(subject)} - {""}
         if config is not None:
             viewed &= {config}
         seen = self._of_each(viewed, indexed)

@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 
-from sealyard.engine.inputs import UNCLAIMED, Inputs, plain_name, require_short
-from sealyard.engine.pouring import in_thread, pour
+from sealyard.engine.inputs import UNCLAIMED_TTL, InputStore, check_name_length, to_utf8_name
+from sealyard.engine.pouring import run_uncancellable, write_stream
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ConflictError, InputError, NotFoundError, SealyardError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
-from sealyard.model.uploads import Upload
+from sealyard.model.uploads import UploadStatus
 from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.upload_file import UploadFile
-from sealyard.storage.uploads import UploadFolder, UploadRecord
+from sealyard.storage.uploads import UploadDir, UploadRecord
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -27,7 +27,7 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 log = logging.getLogger(__name__)
 
 
-class Uploads:
+class UploadService:
     """An upload belongs to the subject who began it; to others there is none: :class:`NotFoundError`.
 
     All of it is to be called on the engine's loop, but for :meth:`receive`, which belongs on the loop its chunks
@@ -35,7 +35,7 @@ class Uploads:
     same files twice; its content stays until a task has it, and then for as long as that task needs it.
     """
 
-    def __init__(self, folder: UploadFolder, artifacts: ArtifactStore, inputs: Inputs, clock: Clock) -> None:
+    def __init__(self, folder: UploadDir, artifacts: ArtifactStore, inputs: InputStore, clock: Clock) -> None:
         self._folder = folder
         self._artifacts = artifacts
         self._inputs = inputs
@@ -49,11 +49,12 @@ class Uploads:
 
     async def begin(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
-    ) -> Upload:
+    ) -> UploadStatus:
         """A new upload, or the one of this id as it stands: durable on return. ``upload_id`` None: one is made up.
 
         ``size`` (bytes) None: nobody will go on with it, :meth:`receive` takes it whole or not at all. Raises
-        :class:`UsageError`, :class:`InputError`, :class:`ConflictError` where the id stands for another file, and
+        :class:`UsageError`, :class:`InvalidInputError`, :class:`ConflictError` where the id stands for another file,
+        and
         :class:`StorageError` where it obviously does not fit on the disk.
         """
         record = self._record(subject, upload_id or secrets.token_urlsafe(16), name, size, expected_sha256)
@@ -61,35 +62,35 @@ class Uploads:
         _require_same(file.record, record)
         if file.record is record:
             await self._store(file)
-        return _view(file)
+        return _to_status(file)
 
-    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
         """Takes what comes from ``offset`` on; the upload is complete with its last byte. For any loop.
 
         Where the chunks break off, by whatever error, what came stays. Raises :class:`ConflictError` for another
-        offset than the upload's, and where a newer call for the same upload has taken over; :class:`InputError`,
+        offset than the upload's, and where a newer call for the same upload has taken over; :class:`InvalidInputError`,
         and nothing is left of the upload, for no bytes, too many, or others than were expected.
         """
         file = self._find(subject, upload_id)
         try:
-            turn = await in_thread(partial(file.begin, offset))
+            turn = await run_uncancellable(partial(file.begin, offset))
             try:
-                await pour(chunks, partial(file.write, turn), partial(file.make_durable, turn))
+                await write_stream(chunks, partial(file.write, turn), partial(file.make_durable, turn))
                 if file.record.size is None:
-                    await in_thread(partial(file.finish, turn))
+                    await run_uncancellable(partial(file.finish, turn))
             finally:
-                await in_thread(partial(file.end, turn))
+                await run_uncancellable(partial(file.end, turn))
         finally:
             if file.gone:
                 self._forget(file)
-        return _view(file)
+        return _to_status(file)
 
-    def state(self, subject: str, upload_id: str) -> Upload:
-        return _view(self._find(subject, upload_id))
+    def state(self, subject: str, upload_id: str) -> UploadStatus:
+        return _to_status(self._find(subject, upload_id))
 
     async def drop(self, subject: str, upload_id: str) -> None:
         """Also while it is received, and after a task has its content: the task keeps that."""
-        await in_thread(partial(self._drop, self._find(subject, upload_id)))
+        await run_uncancellable(partial(self._drop, self._find(subject, upload_id)))
 
     # ---- for tasks
 
@@ -98,7 +99,7 @@ class Uploads:
 
         Content that a task had and needs no more is not there any more: creating a task says so then.
         """
-        return tuple(_input(_view(self._find(subject, each))) for each in upload_ids)
+        return tuple(_input(_to_status(self._find(subject, each))) for each in upload_ids)
 
     async def claim(self, subject: str, upload_ids: Iterable[str]) -> None:
         """To be called once a task has the files: from now on their content stays for the task's sake alone.
@@ -110,7 +111,7 @@ class Uploads:
             if file is None:
                 continue
             try:
-                await in_thread(file.claim)
+                await run_uncancellable(file.claim)
             except SealyardError as error:
                 log.warning("the upload %s is remembered as unclaimed: %s", file.record.id, error)
             self._let_go(file)
@@ -130,7 +131,7 @@ class Uploads:
     async def sweep(self) -> None:
         """Drops what was begun 24 hours ago, whatever became of it."""
         for file in self._late():
-            await in_thread(partial(self._drop, file))
+            await run_uncancellable(partial(self._drop, file))
 
     def close(self) -> None:
         """Makes durable what came, and takes no more. Blocks."""
@@ -143,20 +144,22 @@ class Uploads:
     # ---- inside
 
     def _late(self) -> list[UploadFile]:
-        oldest = self._clock.now() - UNCLAIMED
+        oldest = self._clock.now() - UNCLAIMED_TTL
         return [each for each in list(self._files.values()) if each.record.created_at < oldest]
 
     def _record(
         self, subject: str, upload_id: str, name: str, size: int | None, expected_sha256: str | None
     ) -> UploadRecord:
         if not _ID.fullmatch(upload_id):
-            raise UsageError(f"{safe_text(upload_id, 80)} is no id for an upload.", "Take 16 to 64 of A-Z a-z 0-9 _ -.")
+            raise UsageError(
+                f"{escape_text(upload_id, 80)} is no id for an upload.", "Take 16 to 64 of A-Z a-z 0-9 _ -."
+            )
         if expected_sha256 is not None and not _SHA256.fullmatch(expected_sha256):
-            raise UsageError(f"{safe_text(expected_sha256, 80)} is no SHA-256 in hex.")
+            raise UsageError(f"{escape_text(expected_sha256, 80)} is no SHA-256 in hex.")
         if size is not None and size <= 0:
-            raise InputError("The upload is empty.", "Send a file with content.")
-        base = plain_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
-        require_short(base)
+            raise InvalidInputError("The upload is empty.", "Send a file with content.")
+        base = to_utf8_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
+        check_name_length(base)
         return UploadRecord(
             id=upload_id,
             owner=subject,
@@ -178,7 +181,7 @@ class Uploads:
     async def _store(self, file: UploadFile) -> None:
         try:
             self._artifacts.require_space(file.record.size or 0)
-            await in_thread(file.store)
+            await run_uncancellable(file.store)
         except SealyardError:
             self._drop(file)
             raise
@@ -196,7 +199,7 @@ class Uploads:
         file = self._files.get((subject, upload_id))
         if file is None or file.gone:
             raise NotFoundError(
-                f"There is no upload {safe_text(upload_id, 80)}.", "Uploads are kept for 24 hours; begin it again."
+                f"There is no upload {escape_text(upload_id, 80)}.", "Uploads are kept for 24 hours; begin it again."
             )
         return file
 
@@ -221,11 +224,11 @@ def _require_same(known: UploadRecord, asked: UploadRecord) -> None:
         raise ConflictError(f"The upload {known.id} is of another file.", "Choose another id.")
 
 
-def _view(file: UploadFile) -> Upload:
+def _to_status(file: UploadFile) -> UploadStatus:
     # In this order: all bytes are told of only once the record says that they are whole.
     offset, record = file.received, file.record
     complete = record.sha256 is not None
-    return Upload(
+    return UploadStatus(
         id=record.id,
         name=record.name,
         size=record.offset if complete else record.size,
@@ -235,7 +238,7 @@ def _view(file: UploadFile) -> Upload:
     )
 
 
-def _input(upload: Upload) -> InputFile:
+def _input(upload: UploadStatus) -> InputFile:
     if upload.sha256 is None:
         whole = f" of {upload.size:,}" if upload.size is not None else ""
         raise ConflictError(

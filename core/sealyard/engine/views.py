@@ -7,41 +7,43 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sealyard.engine.ids import begins_id
-from sealyard.engine.ledger import Ledger, no_device, no_task
-from sealyard.engine.rights import Rights
+from sealyard.engine.ids import is_id_prefix
+from sealyard.engine.ledger import Repository, device_not_found, no_task
+from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import TASKS
-from sealyard.engine.totals import Totals
-from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, kind_of
+from sealyard.engine.totals import _VisibleCounts
+from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, subject_kind
 from sealyard.model.errors import UsageError
-from sealyard.model.events import Event, TaskChanged, TaskProgress, WorkspaceChanged
-from sealyard.model.requests import TaskCounts, TaskFilter, TaskNames, TaskPage
-from sealyard.model.results import as_at
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Live, ResultState, Task, TaskStatus
+from sealyard.model.events import Event, TaskChanged, TaskProgressed, WorkspaceChanged
+from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage, TaskSearchFields
+from sealyard.model.results import refreshed
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import ResultState, RunProgress, Task, TaskStatus
 
 LONGEST_PAGE = 1000
-SHORTEST_PREFIX = 3
+MIN_PREFIX_LENGTH = 3
 
-PART = 200
+BATCH = 200
 """Tasks read without giving way: a millisecond."""
 
 _decode_task = msgspec.json.Decoder(Task).decode
-_decode_names = msgspec.json.Decoder(TaskNames).decode
+_decode_names = msgspec.json.Decoder(TaskSearchFields).decode
 
 
-class Views:
+class TaskQueries:
     """``live`` gives what only a running engine knows of a task.
 
     ``recorded``: an engine runs here that records the states of results as they change.
     """
 
-    def __init__(self, ledger: Ledger, rights: Rights, live: Callable[[Task], Live | None], *, recorded: bool) -> None:
+    def __init__(
+        self, ledger: Repository, rights: Permissions, live: Callable[[Task], RunProgress | None], *, recorded: bool
+    ) -> None:
         self._ledger = ledger
         self._rights = rights
         self._live = live
         self._recorded = recorded
-        self._totals = Totals(ledger.store, rights)
+        self._totals = _VisibleCounts(ledger.store, rights)
 
     def task(self, subject: str, task_id: str) -> Task:
         """By id or a beginning of it. What a subject may not see does not exist for it."""
@@ -52,7 +54,7 @@ class Views:
 
     def as_now(self, task: Task) -> Task:
         """With the result's state at this moment, and progress where there is some."""
-        result = as_at(task.result, self._ledger.clock.now()) if task.result is not None else None
+        result = refreshed(task.result, self._ledger.clock.now()) if task.result is not None else None
         return msgspec.structs.replace(task, result=result, live=self._live(task))
 
     async def page(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
@@ -63,7 +65,7 @@ class Views:
         found: list[Task] = []
         while True:
             part = self._ledger.store.page_json(
-                TASKS.name, filters=indexed, newest_first=not filters.oldest_first, after=after, limit=PART
+                TASKS.name, filters=indexed, newest_first=not filters.oldest_first, after=after, limit=BATCH
             )
             read = self._read(part.documents, subject, filters, found, limit)
             after = part.cursor(read)
@@ -87,7 +89,7 @@ class Views:
         """The event as the subject may know of it, None where it may not; of what it may not see, only the type."""
         if isinstance(event, TaskChanged):
             return event if self._may_see(subject, event.created_by, event.config_id) else None
-        if isinstance(event, TaskProgress):
+        if isinstance(event, TaskProgressed):
             task = self._ledger.find(TASKS, event.task_id)
             return event if task is not None and self._may_see(subject, task.created_by, task.config_id) else None
         if isinstance(event, WorkspaceChanged) and not self._may_view(subject, event.resource):
@@ -109,7 +111,7 @@ class Views:
             return "The approval period is over."
         if subject == task.created_by and not task.trial:
             return "Nobody decides on a task of their own."
-        if kind_of(subject) is not SubjectKind.USER:
+        if subject_kind(subject) is not SubjectKind.USER:
             return "Only a person can decide on a task."
         if any(each.by == subject for each in task.approvals):
             return "You have decided already."
@@ -174,7 +176,7 @@ class Views:
             subject, {"configId": found}
         ):
             return found
-        raise no_device(config, refused=True)
+        raise device_not_found(config, refused=True)
 
     def _counted(self, filters: TaskFilter) -> bool:
         """Whether the index alone tells how many match."""
@@ -186,10 +188,10 @@ class Views:
 
     def _by_prefix(self, subject: str, prefix: str) -> Task | None:
         # What is no id is asked for by anybody, any number of times: it must not cost a look at every task.
-        if len(prefix) < SHORTEST_PREFIX or not begins_id(prefix):
+        if len(prefix) < MIN_PREFIX_LENGTH or not is_id_prefix(prefix):
             return None
         begun = (self._ledger.find(TASKS, each) for each in self._ledger.store.ids(TASKS.name, prefix))
         found = [each for each in begun if each is not None and self._may_see(subject, each.created_by, each.config_id)]
         if len(found) > 1:
-            raise UsageError(f"{len(found)} tasks begin with {safe_text(prefix, 80)}.", "Write more of the id.")
+            raise UsageError(f"{len(found)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
         return found[0] if found else None

@@ -7,27 +7,27 @@ import secrets
 
 import msgspec
 
-from sealyard.engine.hook_outbox import HookOutbox, secret_of, webhook_resource
+from sealyard.engine.hook_outbox import WebhookOutbox, secret_context, webhook_resource
 from sealyard.engine.ids import new_id
-from sealyard.engine.ledger import Draft, Ledger
-from sealyard.engine.rights import Rights
-from sealyard.engine.sealed_secrets import SealedSecrets
-from sealyard.engine.tables import DEAD_NOTICES, HOOKS, NOTICES, Hook, Notice
+from sealyard.engine.ledger import Repository, UnitOfWork
+from sealyard.engine.rights import Permissions
+from sealyard.engine.sealed_secrets import SecretBox
+from sealyard.engine.tables import DEAD_LETTERS, OUTBOX, WEBHOOKS, OutboxMessage, StoredWebhook
 from sealyard.model.access import Action, ResourceType
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError
-from sealyard.model.hook_urls import parse_hook_url
-from sealyard.model.safe_text import safe_text
-from sealyard.model.webhooks import DeadLetter, NewWebhook, Webhook, WebhookRequest
+from sealyard.model.hook_urls import parse_webhook_url
+from sealyard.model.safe_text import escape_text
+from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 SECRET_BYTES = 32
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how the specification wants secrets to begin, not one
 
 
-class Webhooks:
+class WebhookRegistry:
     """For whoever may update the policy."""
 
-    def __init__(self, ledger: Ledger, rights: Rights, sealed: SealedSecrets, outbox: HookOutbox) -> None:
+    def __init__(self, ledger: Repository, rights: Permissions, sealed: SecretBox, outbox: WebhookOutbox) -> None:
         self._ledger = ledger
         self._rights = rights
         self._sealed = sealed
@@ -36,13 +36,13 @@ class Webhooks:
     def all(self, subject: str) -> tuple[Webhook, ...]:
         """Oldest first."""
         self._require(subject)
-        found = [self._counted(each.webhook) for each in self._ledger.all(HOOKS)]
+        found = [self._counted(each.webhook) for each in self._ledger.all(WEBHOOKS)]
         return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
 
-    async def add(self, subject: str, request: WebhookRequest) -> NewWebhook:
+    async def add(self, subject: str, request: WebhookRequest) -> IssuedWebhook:
         """It is told of what happens from now on. Raises :class:`UsageError` for what is no URL for a webhook."""
         self._require(subject)
-        url = parse_hook_url(request.url)
+        url = parse_webhook_url(request.url)
         webhook = Webhook(
             id=new_id(),
             url=request.url,
@@ -53,23 +53,27 @@ class Webhooks:
         )
         secret = secrets.token_bytes(SECRET_BYTES)
         draft = self._ledger.draft()
-        draft.put(HOOKS, webhook.id, Hook(webhook=webhook, secret=self._sealed.seal(secret, secret_of(webhook.id))))
+        draft.put(
+            WEBHOOKS,
+            webhook.id,
+            StoredWebhook(webhook=webhook, secret=self._sealed.seal(secret, secret_context(webhook.id))),
+        )
         what = {"origin": url.origin, "events": list(webhook.events)}
-        draft.audit(subject, AuditChange.CREATED, webhook_resource(webhook.id), "a webhook was added", what)
+        draft.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "a webhook was added", what)
         await self._commit(draft, webhook.id)
-        return NewWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
+        return IssuedWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
 
     async def remove(self, subject: str, webhook_id: str) -> None:
         """With all that it was still to be told, and its dead letters."""
         self._require(subject)
         webhook = self._webhook(webhook_id)
         draft = self._ledger.draft()
-        draft.remove(HOOKS, webhook.id)
+        draft.remove(WEBHOOKS, webhook.id)
         for notice in self._outbox.waiting(webhook.id):
-            draft.remove(NOTICES, notice.id)
+            draft.remove(OUTBOX, notice.id)
         for dead in self._outbox.dead(webhook.id):
-            draft.remove(DEAD_NOTICES, dead.letter.id)
-        draft.audit(subject, AuditChange.DELETED, webhook_resource(webhook.id), "the webhook was removed")
+            draft.remove(DEAD_LETTERS, dead.letter.id)
+        draft.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "the webhook was removed")
         await self._commit(draft, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
@@ -80,18 +84,20 @@ class Webhooks:
     async def redeliver(self, subject: str, letter_id: str) -> None:
         """Tried anew from the first, before what waits behind it."""
         self._require(subject)
-        dead = self._ledger.find(DEAD_NOTICES, letter_id)
+        dead = self._ledger.find(DEAD_LETTERS, letter_id)
         if dead is None:
-            raise NotFoundError(f"There is no dead letter {safe_text(letter_id, 80)}.", "See `sealyard webhook dead`.")
+            raise NotFoundError(
+                f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead`."
+            )
         letter = dead.letter
         draft = self._ledger.draft()
-        draft.remove(DEAD_NOTICES, letter.id)
-        draft.put(NOTICES, letter.id, Notice(id=letter.id, webhook_id=letter.webhook_id, change=dead.change))
+        draft.remove(DEAD_LETTERS, letter.id)
+        draft.put(OUTBOX, letter.id, OutboxMessage(id=letter.id, webhook_id=letter.webhook_id, change=dead.change))
         message = f"{letter.event} of task {letter.task_id} was taken up again"
-        draft.audit(subject, AuditChange.RENEWED, webhook_resource(letter.webhook_id), message)
+        draft.audit(subject, AuditAction.RENEWED, webhook_resource(letter.webhook_id), message)
         await self._commit(draft, letter.webhook_id)
 
-    async def _commit(self, draft: Draft, webhook_id: str) -> None:
+    async def _commit(self, draft: UnitOfWork, webhook_id: str) -> None:
         draft.tell(webhook_resource(webhook_id))
         await draft.commit()
         self._outbox.wake()
@@ -100,9 +106,9 @@ class Webhooks:
         self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
 
     def _webhook(self, webhook_id: str) -> Webhook:
-        hook = self._ledger.find(HOOKS, webhook_id)
+        hook = self._ledger.find(WEBHOOKS, webhook_id)
         if hook is None:
-            raise NotFoundError(f"There is no webhook {safe_text(webhook_id, 80)}.", "See `sealyard webhook list`.")
+            raise NotFoundError(f"There is no webhook {escape_text(webhook_id, 80)}.", "See `sealyard webhook list`.")
         return hook.webhook
 
     def _counted(self, webhook: Webhook) -> Webhook:

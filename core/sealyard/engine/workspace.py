@@ -7,27 +7,27 @@ import os
 import msgspec
 
 from sealyard.model.errors import StorageError, WorkspaceError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.workspace import FORMAT, Places, WorkspaceFile
+from sealyard.model.safe_text import escape_text
+from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
 
 
-def read_workspace(places: Places) -> WorkspaceFile:
+def load_metadata(places: WorkspacePaths) -> WorkspaceMetadata:
     """Raises :class:`WorkspaceError` where there is none, or one of a newer version."""
     try:
-        file = msgspec.json.decode(places.file.read_bytes(), type=WorkspaceFile)
+        file = msgspec.json.decode(places.file.read_bytes(), type=WorkspaceMetadata)
     except FileNotFoundError:
         raise WorkspaceError(
-            f"There is no workspace in {safe_text(str(places.root))}.",
+            f"There is no workspace in {escape_text(str(places.root))}.",
             "Make one with `sealyard init`, or name another with --workspace or --profile.",
         ) from None
     except (OSError, msgspec.MsgspecError) as error:
-        raise WorkspaceError(f"{safe_text(str(places.file))} cannot be read: {error}.") from error
-    if file.format > FORMAT:
+        raise WorkspaceError(f"{escape_text(str(places.file))} cannot be read: {error}.") from error
+    if file.format > LAYOUT_VERSION:
         raise WorkspaceError("The workspace was made by a newer Sealyard.", "Use that version, or a newer one.")
     return file
 
 
-def make_workspace(places: Places, file: WorkspaceFile) -> None:
+def create_layout(places: WorkspacePaths, file: WorkspaceMetadata) -> None:
     """Makes the folders (mode 0700) and, last of all, the file that makes them a workspace."""
     try:
         _require_empty(places)
@@ -36,22 +36,22 @@ def make_workspace(places: Places, file: WorkspaceFile) -> None:
         places.root.chmod(0o700)
     except OSError as error:
         raise StorageError(
-            f"{safe_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
+            f"{escape_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
         ) from error
-    write_workspace(places, file)
+    save_metadata(places, file)
 
 
-def _require_empty(places: Places) -> None:
+def _require_empty(places: WorkspacePaths) -> None:
     """Raises :class:`WorkspaceError`, and ``OSError`` where it cannot be seen."""
     if places.file.exists():
         raise WorkspaceError(
-            f"There is a workspace in {safe_text(str(places.root))} already.", "Use it, or choose another folder."
+            f"There is a workspace in {escape_text(str(places.root))} already.", "Use it, or choose another folder."
         )
     if places.root.exists() and any(places.root.iterdir()):
-        raise WorkspaceError(f"{safe_text(str(places.root))} is not empty.", "Choose an empty or a new folder.")
+        raise WorkspaceError(f"{escape_text(str(places.root))} is not empty.", "Choose an empty or a new folder.")
 
 
-def write_workspace(places: Places, file: WorkspaceFile) -> None:
+def save_metadata(places: WorkspacePaths, file: WorkspaceMetadata) -> None:
     temporary = places.file.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as target:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from sealyard.model.errors import IntegrityError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a FIFO must not wait
 _ADVICE = "Check which programs can write to the workspace, then upload the files again and request a new task."
@@ -67,5 +67,5 @@ def _problem(found: os.stat_result) -> str:
 
 
 def _refused(path: Path | str, problem: str) -> IntegrityError:
-    name = safe_text(Path(path).name)
+    name = escape_text(Path(path).name)
     return IntegrityError(f"The file {name} in the workspace {problem}; it was not used.", _ADVICE)

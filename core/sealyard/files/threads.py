@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def begun(work: Callable[[], T]) -> asyncio.Future[T]:
+def submit(work: Callable[[], T]) -> asyncio.Future[T]:
     """No task of its own: whoever cancels all tasks of a loop would take it for ended while the thread goes on."""
     return asyncio.get_running_loop().run_in_executor(None, copy_context().run, work)
 
 
-async def to_its_end(running: asyncio.Future[Any]) -> None:
+async def wait_uninterrupted(running: asyncio.Future[Any]) -> None:
     """Waits for it, however often who waits is cancelled. What came of it is for who looks there."""
     while not running.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from sealyard.model.jobs import Answer, Beat, Broken, Finished, IntentAsked, Job, Question, Sealed, Stopped, WorkerLost
+from sealyard.model.jobs import (
+    Heartbeat,
+    Job,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    KeyCommand,
+    KeyResponse,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    WorkerLost,
+)
 
-Report = Beat | Sealed | IntentAsked | Finished | Broken | Stopped | WorkerLost
+Report = Heartbeat | SegmentEncrypted | SigningPermissionRequested | JobFinished | JobFailed | JobStopped | WorkerLost
 
-LARGE_JOB = 64 * 1024 * 1024
+LARGE_JOB_BYTES = 64 * 1024 * 1024
 """From this many bytes on, a job has a worker to itself."""
 
 
@@ -48,7 +59,7 @@ class JobBus(Protocol):
         """Asks the worker to leave the task; one that does not within the grace period is killed."""
         ...
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: KeyCommand) -> KeyResponse:
         """A question to any worker, answered aside from jobs. Raises the error that the worker answers with."""
         ...
 

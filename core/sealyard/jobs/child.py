@@ -12,15 +12,15 @@ from typing import Any
 
 import msgspec
 
-from sealyard.jobs.lines import LONGEST_LINE, from_worker, line
-from sealyard.model.errors import WorkerError, error_from
-from sealyard.model.jobs import FromWorker, NotReady, Ready, Unlock
+from sealyard.jobs.lines import MAX_LINE_BYTES, decode_report, encode_line
+from sealyard.model.errors import WorkerError, error_from_info
+from sealyard.model.jobs import FromWorker, OpenKeyStore, WorkerReady, WorkerStartFailed
 
-START_SECONDS = 20.0
-LEAVE_SECONDS = 2.0
+START_TIMEOUT = 20.0
+EXIT_TIMEOUT = 2.0
 
 
-class Child:
+class WorkerProcess:
     """A running worker whose key store is open."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -31,31 +31,31 @@ class Child:
         self._output = process.stdout
 
     @classmethod
-    async def start(cls, unlock: Unlock, log: Path) -> Child:
+    async def start(cls, unlock: OpenKeyStore, log: Path) -> WorkerProcess:
         """Raises what the worker says, :class:`KeyStoreLockedError` for one, or :class:`WorkerError`."""
         child = cls(await _spawned(log))
         try:
             await child._greeted(unlock, log)
         except BaseException:
             child.hang_up()
-            await child.leave(LEAVE_SECONDS)
+            await child.leave(EXIT_TIMEOUT)
             raise
         return child
 
-    async def _greeted(self, unlock: Unlock, log: Path) -> None:
+    async def _greeted(self, unlock: OpenKeyStore, log: Path) -> None:
         await self.send(unlock)
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(START_TIMEOUT):
                 first = await self._output.readline()
         except TimeoutError:
             self.kill()
             raise WorkerError("The crypto worker did not start in time.", f"Its log: {log}") from None
         if not first:
             raise WorkerError("The crypto worker could not start.", f"Its log says why: {log}")
-        greeting = _understood(first)
-        if isinstance(greeting, NotReady):
-            raise error_from(greeting.error)
-        if not isinstance(greeting, Ready):
+        greeting = _decode(first)
+        if isinstance(greeting, WorkerStartFailed):
+            raise error_from_info(greeting.error)
+        if not isinstance(greeting, WorkerReady):
             raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log}")
 
     @property
@@ -68,14 +68,14 @@ class Child:
 
     async def send(self, message: Any) -> None:
         with contextlib.suppress(ConnectionError):
-            self._input.write(line(message))
+            self._input.write(encode_line(message))
             await self._input.drain()
 
     async def messages(self) -> AsyncIterator[FromWorker]:
         """Until the worker's end of the pipe closes, or it says what cannot be understood."""
         with contextlib.suppress(ConnectionError, ValueError, msgspec.MsgspecError):
             while text := await self._output.readline():
-                yield from_worker.decode(text)
+                yield decode_report.decode(text)
 
     def hang_up(self) -> None:
         """Closes the pipe, which is what makes a worker leave."""
@@ -95,9 +95,9 @@ class Child:
             await self._process.wait()
 
 
-def _understood(text: bytes) -> FromWorker | None:
+def _decode(text: bytes) -> FromWorker | None:
     try:
-        return from_worker.decode(text)
+        return decode_report.decode(text)
     except msgspec.MsgspecError:
         return None
 
@@ -123,5 +123,5 @@ async def _exec(log: Path) -> asyncio.subprocess.Process:
             stderr=errors,
             env=environment,
             start_new_session=True,
-            limit=LONGEST_LINE,
+            limit=MAX_LINE_BYTES,
         )

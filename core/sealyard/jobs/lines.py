@@ -6,19 +6,19 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.errors import InputError
+from sealyard.model.errors import InvalidInputError
 from sealyard.model.jobs import FromWorker, ToWorker
 
-LONGEST_LINE = 16 * 1024 * 1024
+MAX_LINE_BYTES = 16 * 1024 * 1024
 
-to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
-from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
+decode_request: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
+decode_report: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
 _encoder = msgspec.json.Encoder()
 
 
-def line(message: Any) -> bytes:
-    """``message`` as it goes down a pipe. Raises :class:`InputError` for text that is no Unicode."""
+def encode_line(message: Any) -> bytes:
+    """``message`` as it goes down a pipe. Raises :class:`InvalidInputError` for text that is no Unicode."""
     try:
         return _encoder.encode(message) + b"\n"
     except UnicodeEncodeError:
-        raise InputError("A name in it is no valid Unicode.", "Rename the file.") from None
+        raise InvalidInputError("A name in it is no valid Unicode.", "Rename the file.") from None

@@ -13,40 +13,40 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
-from sealyard.jobs.bus import LARGE_JOB, Report
-from sealyard.jobs.child import Child
+from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
+from sealyard.jobs.child import WorkerProcess
 from sealyard.model.clock import Clock
-from sealyard.model.errors import SealyardError, WorkerError, error_from
+from sealyard.model.errors import SealyardError, WorkerError, error_from_info
 from sealyard.model.jobs import (
-    Answer,
-    Ask,
     AuditPublicKey,
-    Broken,
-    Finished,
     FromWorker,
     Job,
-    NotReady,
-    Permit,
-    ProveEncryptionKey,
-    ProveSigningKey,
-    Question,
-    Ready,
-    Run,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    KeyCommand,
+    KeyRequest,
+    KeyResponse,
+    OpenKeyStore,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
+    RunJob,
     SignCheckpoint,
-    Stop,
-    Stopped,
-    Unlock,
+    SigningPermitted,
+    StopJob,
     WorkerLost,
+    WorkerReady,
+    WorkerStartFailed,
 )
 
-SMALL_JOBS = 32
+MAX_SMALL_JOBS = 32
 """As many small jobs as one worker holds at a time."""
 
 LEASE_SECONDS = 10.0
-ASK_SECONDS = 60.0
-STOP_SECONDS = 5.0
+REQUEST_TIMEOUT = 60.0
+STOP_TIMEOUT = 5.0
 
-REPEATABLE = AuditPublicKey | SignCheckpoint | ProveSigningKey | ProveEncryptionKey
+IDEMPOTENT = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
 """Questions that do no harm when they are asked twice: a worker's death is no answer to them."""
 
 _CLAIMED = 0
@@ -55,11 +55,11 @@ _CLAIMED = 0
 log = logging.getLogger(__name__)
 
 
-class _Place:
+class _WorkerSlot:
     """Room for one worker, and the jobs it holds with their fences."""
 
     def __init__(self) -> None:
-        self.child: Child | None = None
+        self.child: WorkerProcess | None = None
         self.jobs: dict[str, int] = {}
         self.large = False
         self.heard = 0.0
@@ -78,13 +78,13 @@ class _Place:
 class PipeBus:
     """See :class:`sealyard.jobs.bus.JobBus`. Lives on one event loop."""
 
-    def __init__(self, unlock: Unlock, log: Path, clock: Clock, workers: int = 2) -> None:
+    def __init__(self, unlock: OpenKeyStore, log: Path, clock: Clock, workers: int = 2) -> None:
         self._unlock = unlock
         self._log = log
         self._clock = clock
-        self._places = [_Place() for _ in range(max(2, workers))]
+        self._places = [_WorkerSlot() for _ in range(max(2, workers))]
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
-        self._answers: dict[int, asyncio.Future[Answer | None]] = {}
+        self._answers: dict[int, asyncio.Future[KeyResponse | None]] = {}
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -97,11 +97,11 @@ class PipeBus:
     # ---- jobs
 
     def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        place = self._place_for_large() if size >= LARGE_JOB else self._place_for_small(spare)
+        place = self._place_for_large() if size >= LARGE_JOB_BYTES else self._place_for_small(spare)
         if place is None:
             return False
         place.jobs[task_id] = _CLAIMED
-        place.large = size >= LARGE_JOB
+        place.large = size >= LARGE_JOB_BYTES
         return True
 
     async def prepare(self, task_id: str) -> str:
@@ -124,20 +124,20 @@ class PipeBus:
         if not place.running:
             place.heard = asyncio.get_running_loop().time()
         place.jobs[task_id] = fence
-        await child.send(Run(job=job))
+        await child.send(RunJob(job=job))
 
     async def permit(self, task_id: str, fence: int) -> None:
         """Does nothing where the worker that asked has died: then its loss is on the way."""
         place = next((each for each in self._places if each.running.get(task_id) == fence), None)
         if place is not None and place.child is not None:
-            await place.child.send(Permit(task_id=task_id, fence=fence))
+            await place.child.send(SigningPermitted(task_id=task_id, fence=fence))
 
     async def stop(self, task_id: str) -> None:
         place = next((each for each in self._places if task_id in each.running), None)
         if place is None or place.child is None:
             return
         self._spawn(self._kill_if_held(place, place.child, task_id, place.jobs[task_id]))
-        await place.child.send(Stop(task_id=task_id))
+        await place.child.send(StopJob(task_id=task_id))
 
     async def reports(self) -> AsyncIterator[Report]:
         while True:
@@ -145,17 +145,17 @@ class PipeBus:
 
     # ---- questions
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: KeyCommand) -> KeyResponse:
         answer = await self._asked(question)
-        if answer is None and isinstance(question, REPEATABLE):
+        if answer is None and isinstance(question, IDEMPOTENT):
             answer = await self._asked(question)
         if answer is None:
             raise WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
         if answer.error is not None:
-            raise error_from(answer.error)
+            raise error_from_info(answer.error)
         return answer
 
-    async def _asked(self, question: Question) -> Answer | None:
+    async def _asked(self, question: KeyCommand) -> KeyResponse | None:
         """None where the worker died over it."""
         place = min(self._places, key=lambda each: (each.child is None, each.large, len(each.jobs)))
         child = await self._child_in(place)
@@ -164,8 +164,8 @@ class PipeBus:
         self._answers[number] = asyncio.get_running_loop().create_future()
         place.questions.add(number)
         try:
-            await child.send(Ask(number=number, question=question))
-            async with asyncio.timeout(ASK_SECONDS):
+            await child.send(KeyRequest(number=number, question=question))
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 return await self._answers[number]
         except TimeoutError:
             if not place.running:
@@ -188,7 +188,7 @@ class PipeBus:
                     place.child.hang_up()
         for place in self._places:
             if (child := place.child) is not None:
-                await child.leave(STOP_SECONDS)
+                await child.leave(STOP_TIMEOUT)
                 # Whoever still waits for it is told so.
                 self._bury(place, child)
         for task in self._tasks:
@@ -197,47 +197,47 @@ class PipeBus:
 
     # ---- places
 
-    def _place_for_small(self, spare: bool) -> _Place | None:
+    def _place_for_small(self, spare: bool) -> _WorkerSlot | None:
         places = self._places[:1] if spare else self._places
-        fitting = [place for place in places if not place.large and len(place.jobs) < SMALL_JOBS]
+        fitting = [place for place in places if not place.large and len(place.jobs) < MAX_SMALL_JOBS]
         return min(fitting, key=lambda place: (place.child is None and bool(place.jobs), len(place.jobs)), default=None)
 
-    def _place_for_large(self) -> _Place | None:
+    def _place_for_large(self) -> _WorkerSlot | None:
         """Never the first place: it is the one that is left to small jobs."""
         return next((place for place in self._places[1:] if not place.jobs), None)
 
-    def _place_of(self, task_id: str) -> _Place:
+    def _place_of(self, task_id: str) -> _WorkerSlot:
         return next(place for place in self._places if task_id in place.jobs)
 
-    async def _child_in(self, place: _Place) -> Child:
+    async def _child_in(self, place: _WorkerSlot) -> WorkerProcess:
         async with place.starting:
             if self._closed:
                 raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
             if place.child is None:
-                place.child = await Child.start(self._unlock, self._log)
+                place.child = await WorkerProcess.start(self._unlock, self._log)
                 place.heard = asyncio.get_running_loop().time()
                 self._spawn(self._listen(place, place.child))
                 self._spawn(self._watch(place, place.child))
             return place.child
 
-    async def _listen(self, place: _Place, child: Child) -> None:
+    async def _listen(self, place: _WorkerSlot, child: WorkerProcess) -> None:
         async for message in child.messages():
             place.heard = asyncio.get_running_loop().time()
             self._hear(place, message)
-        await child.leave(STOP_SECONDS)
+        await child.leave(STOP_TIMEOUT)
         self._bury(place, child)
 
-    def _hear(self, place: _Place, message: FromWorker) -> None:
-        if isinstance(message, Answer):
+    def _hear(self, place: _WorkerSlot, message: FromWorker) -> None:
+        if isinstance(message, KeyResponse):
             waiting = self._answers.get(message.number)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message)
-        elif not isinstance(message, Ready | NotReady):
-            if isinstance(message, Finished | Broken | Stopped):
+        elif not isinstance(message, WorkerReady | WorkerStartFailed):
+            if isinstance(message, JobFinished | JobFailed | JobStopped):
                 place.drop(message.task_id)
             self._reports.put_nowait(message)
 
-    def _bury(self, place: _Place, child: Child) -> None:
+    def _bury(self, place: _WorkerSlot, child: WorkerProcess) -> None:
         place.child = None
         for number in place.questions:
             if not self._answers[number].done():
@@ -249,7 +249,7 @@ class PipeBus:
     def _lost(self, worker: str, task_id: str, fence: int) -> None:
         self._reports.put_nowait(WorkerLost(worker=worker, task_id=task_id, fence=fence, at=self._clock.now()))
 
-    async def _watch(self, place: _Place, child: Child) -> None:
+    async def _watch(self, place: _WorkerSlot, child: WorkerProcess) -> None:
         """Ends the lease of a worker that holds jobs and says nothing."""
         loop = asyncio.get_running_loop()
         while place.child is child:
@@ -258,8 +258,8 @@ class PipeBus:
                 child.kill()
                 return
 
-    async def _kill_if_held(self, place: _Place, child: Child, task_id: str, fence: int) -> None:
-        await asyncio.sleep(STOP_SECONDS)
+    async def _kill_if_held(self, place: _WorkerSlot, child: WorkerProcess, task_id: str, fence: int) -> None:
+        await asyncio.sleep(STOP_TIMEOUT)
         if place.child is child and place.jobs.get(task_id) == fence:
             child.kill()
 

@@ -16,10 +16,10 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 from msgspec import Meta
 
-from sealyard.keys.files import make_private_folder, write_private
+from sealyard.keys.files import make_private_dir, write_atomic
 from sealyard.model.canonical import canonical_json
-from sealyard.model.errors import KeyStoreDamagedError, KeyStoreLockedError
-from sealyard.model.value import Value
+from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
+from sealyard.model.value import FrozenStruct
 
 _FORMAT = "sealyard keyring 1"
 _NONCE_LENGTH = 12
@@ -27,7 +27,7 @@ _SALT_LENGTH = 16
 _KEY_LENGTH = 32
 
 
-class Argon2Cost(Value, frozen=True, kw_only=True):
+class Argon2Params(FrozenStruct, frozen=True, kw_only=True):
     """Cost of Argon2id (RFC 9106); the defaults are its second recommended option (section 4).
 
     The limits are for files that are read: a damaged one must not exhaust the machine.
@@ -38,14 +38,14 @@ class Argon2Cost(Value, frozen=True, kw_only=True):
     memory_kib: Annotated[int, Meta(ge=8, le=1 << 20)] = 65_536
 
 
-DEFAULT_COST = Argon2Cost()
+DEFAULT_COST = Argon2Params()
 
 
-class _Sealed(Value, frozen=True, kw_only=True):
+class _EncryptedFile(FrozenStruct, frozen=True, kw_only=True):
     """The file. ``sha256`` (hex) over the other fields tells damage from a wrong passphrase; it guards nothing."""
 
     format: str
-    cost: Argon2Cost
+    cost: Argon2Params
     salt: bytes
     nonce: Annotated[bytes, Meta(min_length=_NONCE_LENGTH, max_length=_NONCE_LENGTH)]
     ciphertext: bytes
@@ -61,14 +61,14 @@ class _Sealed(Value, frozen=True, kw_only=True):
 class EncryptedFileKeyring(KeyringBackend):
     """Passwords by service and user name in a file: AES-256-GCM under Argon2id of a passphrase.
 
-    Raises :class:`KeyStoreLockedError` for a wrong passphrase and :class:`KeyStoreDamagedError` where the file
+    Raises :class:`KeyStoreLockedError` for a wrong passphrase and :class:`KeyStoreCorruptedError` where the file
     is not what was written.
     """
 
     # Never chosen by the keyring package on its own: it has no passphrase to give.
     priority = -1
 
-    def __init__(self, path: Path, passphrase: str, cost: Argon2Cost | None = None) -> None:
+    def __init__(self, path: Path, passphrase: str, cost: Argon2Params | None = None) -> None:
         # The base class would take settings from environment variables.
         self._path = path
         self._passphrase = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
@@ -98,9 +98,9 @@ class EncryptedFileKeyring(KeyringBackend):
             raise KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.") from None
         return msgspec.json.decode(plain, type=dict[str, dict[str, str]])
 
-    def _load(self) -> _Sealed:
+    def _load(self) -> _EncryptedFile:
         try:
-            sealed = msgspec.json.decode(self._path.read_bytes(), type=_Sealed)
+            sealed = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged() from error
         if sealed.checksum() != sealed.sha256 or sealed.format != _FORMAT:
@@ -108,7 +108,7 @@ class EncryptedFileKeyring(KeyringBackend):
         return sealed
 
     def _write(self, passwords: dict[str, dict[str, str]]) -> None:
-        blank = _Sealed(
+        blank = _EncryptedFile(
             format=_FORMAT,
             cost=self._cost,
             salt=secrets.token_bytes(_SALT_LENGTH),
@@ -118,10 +118,10 @@ class EncryptedFileKeyring(KeyringBackend):
         plain = msgspec.json.encode(passwords)
         ciphertext = AESGCM(self._key(blank)).encrypt(blank.nonce, plain, blank.associated())
         sealed = msgspec.structs.replace(blank, ciphertext=ciphertext)
-        make_private_folder(self._path.parent)
-        write_private(self._path, msgspec.json.encode(msgspec.structs.replace(sealed, sha256=sealed.checksum())))
+        make_private_dir(self._path.parent)
+        write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(sealed, sha256=sealed.checksum())))
 
-    def _key(self, sealed: _Sealed) -> bytes:
+    def _key(self, sealed: _EncryptedFile) -> bytes:
         cost = sealed.cost
         try:
             kdf = Argon2id(
@@ -135,5 +135,5 @@ class EncryptedFileKeyring(KeyringBackend):
             raise self._damaged() from error
         return kdf.derive(self._passphrase)
 
-    def _damaged(self) -> KeyStoreDamagedError:
-        return KeyStoreDamagedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")
+    def _damaged(self) -> KeyStoreCorruptedError:
+        return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from sealyard.model.errors import StorageError
 
 
-def make_private_folder(folder: Path) -> None:
+def make_private_dir(folder: Path) -> None:
     """Makes ``folder`` and what is missing above it, mode 0700. Raises :class:`StorageError`."""
     try:
         for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
@@ -19,7 +19,7 @@ def make_private_folder(folder: Path) -> None:
         raise _refused(error) from error
 
 
-def write_private(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
     """Puts ``data`` in the place of ``path``, mode 0600, durably: there is the old file or the new one.
 
     Raises :class:`StorageError` where the disk refuses.

@@ -11,33 +11,33 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
 from sealyard.crypto.catalogue import SYMMETRIC_KEY_LENGTHS
-from sealyard.crypto.signatures import PrivateKey, key_kind_of
+from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.keys.material import Material
-from sealyard.model.algorithms import KeyKind
-from sealyard.model.errors import KeyRefusedError
+from sealyard.model.algorithms import KeyType
+from sealyard.model.errors import InvalidKeyError
 
 _FILE_LIMIT = 1024 * 1024
 _ACCEPTED = "Accepted are private keys in PEM (PKCS#8, encrypted or not, PKCS#1, SEC 1) and PKCS#12 files."
 _HEX_PAIRS = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
-def read_key(path: Path, kind: KeyKind, password: str | None) -> tuple[Material, bytes | None]:
+def load_key(path: Path, kind: KeyType, password: str | None) -> tuple[Material, bytes | None]:
     """The key in the file, and the certificate (PEM) that a PKCS#12 file has with it.
 
-    Raises :class:`KeyRefusedError` where the file holds no key, or none of this ``kind``.
+    Raises :class:`InvalidKeyError` where the file holds no key, or none of this ``kind``.
     """
     data = _read(path)
     if kind.symmetric:
         return _symmetric(data, SYMMETRIC_KEY_LENGTHS[kind], kind), None
     key, certificate = _private(data, password)
-    found = key_kind_of(key.public_key())
+    found = key_type_of(key.public_key())
     assert isinstance(key, PrivateKey)
     if found is not kind:
-        raise KeyRefusedError(f"The file holds a key of the kind {found}, not {kind}.", "Import it as what it is.")
+        raise InvalidKeyError(f"The file holds a key of the kind {found}, not {kind}.", "Import it as what it is.")
     return key, certificate
 
 
-def read_certificate(path: Path) -> bytes:
+def load_certificate_file(path: Path) -> bytes:
     """A certificate file as it is; :func:`sealyard.keys.material.describe` judges it."""
     return _read(path)
 
@@ -47,18 +47,18 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
     except OSError as error:
-        raise KeyRefusedError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
+        raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
     if len(data) > _FILE_LIMIT:
-        raise KeyRefusedError("The file is larger than any key or certificate.", _ACCEPTED)
+        raise InvalidKeyError("The file is larger than any key or certificate.", _ACCEPTED)
     return data
 
 
-def _symmetric(data: bytes, length: int, kind: KeyKind) -> bytes:
+def _symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
     digits = _HEX_PAIRS.fullmatch(data.strip())
     # A file of hexadecimal digits is never taken for raw bytes: that would be a key of half the strength.
     key = bytes.fromhex(digits[0].decode()) if digits else data
     if len(key) != length:
-        raise KeyRefusedError(
+        raise InvalidKeyError(
             f"The file holds no key of the kind {kind}.",
             f"Accepted are exactly {length} raw bytes, or {2 * length} hexadecimal digits.",
         )
@@ -73,9 +73,9 @@ def _private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, bytes 
             return _from_pem(data, secret), None
         return _from_pkcs12(data, secret)
     except TypeError:
-        raise KeyRefusedError("The key file is encrypted.", "Give its password.") from None
+        raise InvalidKeyError("The key file is encrypted.", "Give its password.") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyRefusedError("The key file cannot be read, or the password is wrong.", _ACCEPTED) from None
+        raise InvalidKeyError("The key file cannot be read, or the password is wrong.", _ACCEPTED) from None
 
 
 def _from_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
@@ -89,5 +89,5 @@ def _from_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
 def _from_pkcs12(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, bytes | None]:
     key, certificate, _ = load_key_and_certificates(data, password)
     if key is None:
-        raise KeyRefusedError("The PKCS#12 file holds no private key.", _ACCEPTED)
+        raise InvalidKeyError("The PKCS#12 file holds no private key.", _ACCEPTED)
     return key, None if certificate is None else certificate.public_bytes(Encoding.PEM)

@@ -19,20 +19,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.certificates import COMMON_NAME_LIMIT, load_certificate
-from sealyard.crypto.ciphers import RawContentCipher
+from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.crypto.streams import ContentCipher
-from sealyard.keys.check import check_master_key
-from sealyard.keys.files import make_private_folder, write_private
-from sealyard.keys.importing import read_certificate, read_key
-from sealyard.keys.material import Material, describe, from_bytes, generate_material, own_certificate, to_bytes
+from sealyard.keys.check import verify_master_key
+from sealyard.keys.files import make_private_dir, write_atomic
+from sealyard.keys.importing import load_certificate_file, load_key
+from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
 from sealyard.keys.provider import Signer
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.canonical import canonical_json
 from sealyard.model.errors import (
     ConflictError,
-    KeyRefusedError,
-    KeyStoreDamagedError,
+    InvalidKeyError,
+    KeyStoreCorruptedError,
     NotFoundError,
     UsageError,
 )
@@ -45,16 +45,16 @@ _NONCE_LENGTH = 12
 _INFO = "key.json"
 
 
-class LocalKeys:
+class LocalKeyProvider:
     """The key provider of the scheme ``local``: a folder of files under a master key of 32 bytes.
 
     Raises :class:`KeyStoreLockedError` where the folder was made under another master key, and
-    :class:`KeyStoreDamagedError` naming the file that is not what was written.
+    :class:`KeyStoreCorruptedError` naming the file that is not what was written.
     """
 
     def __init__(self, folder: Path, master_key: bytes) -> None:
-        make_private_folder(folder)
-        check_master_key(folder, master_key)
+        make_private_dir(folder)
+        verify_master_key(folder, master_key)
         self._folder = folder
         self._aead = AESGCM(master_key)
         self._making = threading.Lock()
@@ -62,14 +62,14 @@ class LocalKeys:
     async def info(self, name: str) -> KeyInfo:
         return self._info(name)
 
-    async def generate(self, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+    async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         return await asyncio.to_thread(self._generate, name, kind, purpose, subject)
 
     async def import_key(
         self,
         name: str,
         path: Path,
-        kind: KeyKind,
+        kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
         certificate: Path | None,
@@ -82,7 +82,7 @@ class LocalKeys:
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
         info = self._info(name)
         if info.kind not in SIGNATURES[algorithm].key_kinds:
-            raise KeyRefusedError(
+            raise InvalidKeyError(
                 f"{algorithm} does not take a key of the kind {info.kind}.",
                 f"It takes {' or '.join(SIGNATURES[algorithm].key_kinds)}.",
             )
@@ -93,53 +93,53 @@ class LocalKeys:
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
         info = self._info(name)
         if info.kind is not CIPHERS[algorithm].key_kind:
-            raise KeyRefusedError(
+            raise InvalidKeyError(
                 f"{algorithm} does not take a key of the kind {info.kind}.", f"It takes {CIPHERS[algorithm].key_kind}."
             )
         key = self._open(info, version)
         assert isinstance(key, bytes)
-        return RawContentCipher(algorithm, key)
+        return AesCipher(algorithm, key)
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
         info = self._info(name)
         if not info.kind.symmetric:
-            raise KeyRefusedError(f"{info.uri} is a signing key.", "Private keys never leave; take the certificate.")
+            raise InvalidKeyError(f"{info.uri} is a signing key.", "Private keys never leave; take the certificate.")
         key = self._open(info, version)
         assert isinstance(key, bytes)
         return key
 
-    def _generate(self, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+    def _generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         self._refuse_taken(name)
-        material = generate_material(kind)
-        version = describe(material, 1, "generated", own_certificate(material, subject))
+        material = generate_key(kind)
+        version = describe(material, 1, "generated", create_certificate(material, subject))
         return self._keep_new(name, kind, purpose, version, material)
 
     def _import(
         self,
         name: str,
         path: Path,
-        kind: KeyKind,
+        kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
         certificate: Path | None,
     ) -> KeyInfo:
         self._refuse_taken(name)
-        material, found = read_key(path, kind, password)
-        given = found if certificate is None else read_certificate(certificate)
-        version = describe(material, 1, "imported", own_certificate(material, name) if given is None else given)
+        material, found = load_key(path, kind, password)
+        given = found if certificate is None else load_certificate_file(certificate)
+        version = describe(material, 1, "imported", create_certificate(material, name) if given is None else given)
         return self._keep_new(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:
         with self._making:
             info = self._info(name)
-            material = generate_material(info.kind)
+            material = generate_key(info.kind)
             number = info.current.version + 1
-            version = describe(material, number, "generated", own_certificate(material, _subject(info)))
+            version = describe(material, number, "generated", create_certificate(material, _subject(info)))
             self._keep(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
     def _keep_new(
-        self, name: str, kind: KeyKind, purpose: KeyPurpose, version: KeyVersion, material: Material
+        self, name: str, kind: KeyType, purpose: KeyPurpose, version: KeyVersion, material: Material
     ) -> KeyInfo:
         info = KeyInfo(uri=f"{SCHEME}:{name}", kind=kind, purpose=purpose, versions=(version,))
         with self._making:
@@ -150,11 +150,11 @@ class LocalKeys:
     def _keep(self, info: KeyInfo, material: Material) -> None:
         """The last version's file first: it counts only once ``key.json`` names it."""
         folder = self._folder_of(_name(info))
-        make_private_folder(folder)
+        make_private_dir(folder)
         nonce = secrets.token_bytes(_NONCE_LENGTH)
-        sealed = self._aead.encrypt(nonce, to_bytes(material), _associated(info, info.current))
-        write_private(folder / f"v{info.current.version}.key", _FORMAT + nonce + sealed)
-        write_private(folder / _INFO, msgspec.json.encode(info))
+        sealed = self._aead.encrypt(nonce, to_bytes(material), _aad(info, info.current))
+        write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + sealed)
+        write_atomic(folder / _INFO, msgspec.json.encode(info))
 
     def _open(self, info: KeyInfo, number: int) -> Material:
         version = info.at(number)
@@ -165,10 +165,10 @@ class LocalKeys:
             data = path.read_bytes()
             head, sealed = data[: len(_FORMAT)], data[len(_FORMAT) :]
             if head != _FORMAT:
-                raise _damaged(path)
-            plain = self._aead.decrypt(sealed[:_NONCE_LENGTH], sealed[_NONCE_LENGTH:], _associated(info, version))
+                raise _corrupted(path)
+            plain = self._aead.decrypt(sealed[:_NONCE_LENGTH], sealed[_NONCE_LENGTH:], _aad(info, version))
         except (OSError, ValueError, InvalidTag) as error:
-            raise _damaged(path) from error
+            raise _corrupted(path) from error
         return from_bytes(info.kind, plain)
 
     def _info(self, name: str) -> KeyInfo:
@@ -179,9 +179,9 @@ class LocalKeys:
         except FileNotFoundError:
             raise NotFoundError(f"There is no key {SCHEME}:{name}.", "Names are in lower case.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _damaged(path) from error
+            raise _corrupted(path) from error
         if msgspec.json.encode(info) != data or info.uri != f"{SCHEME}:{name}" or not info.versions:
-            raise _damaged(path)
+            raise _corrupted(path)
         return info
 
     def _refuse_taken(self, name: str) -> None:
@@ -206,7 +206,7 @@ class LocalSigner:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)
 
 
-def _associated(info: KeyInfo, version: KeyVersion) -> bytes:
+def _aad(info: KeyInfo, version: KeyVersion) -> bytes:
     return canonical_json({"uri": info.uri, "kind": info.kind, "purpose": info.purpose, "version": version})
 
 
@@ -220,8 +220,8 @@ def _name(info: KeyInfo) -> str:
     return info.uri.removeprefix(f"{SCHEME}:")
 
 
-def _damaged(path: Path) -> KeyStoreDamagedError:
-    return KeyStoreDamagedError(
+def _corrupted(path: Path) -> KeyStoreCorruptedError:
+    return KeyStoreCorruptedError(
         f"The key {path.parent.name} cannot be opened: {path.name} or {_INFO} is not what was written there.",
         "Put both back from a backup.",
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sealyard.model.errors import KeyStoreDamagedError, KeyStoreLockedError, SealyardError, UsageError
+from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, SealyardError, UsageError
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -27,7 +27,7 @@ TRUSTED_BACKENDS = frozenset(
     f"keyring.backends.{name}" for name in ("SecretService", "libsecret", "kwallet", "macOS", "Windows")
 )
 
-_LIMIT_SECONDS = 5.0
+_KEYRING_TIMEOUT = 5.0
 _T = TypeVar("_T")
 
 
@@ -35,28 +35,28 @@ def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str 
     """The workspace's master key, 32 bytes, from the OS keyring or the file ``folder/keyring.json``.
 
     ``kind`` is ``os-keyring`` or ``passphrase``. With ``create`` one is made where there is none; an old one is
-    never replaced. Raises :class:`KeyStoreLockedError` where it cannot be had, :class:`KeyStoreDamagedError`
+    never replaced. Raises :class:`KeyStoreLockedError` where it cannot be had, :class:`KeyStoreCorruptedError`
     where what is kept is not a master key.
     """
     if kind == PASSPHRASE:
         return _from_file(folder, workspace_id, passphrase, create)
     if kind == OS_KEYRING:
-        return with_os_keyring(lambda keyring: _fetch(keyring, workspace_id, create))
+        return call_os_keyring(lambda keyring: _fetch(keyring, workspace_id, create))
     raise UsageError(f"{kind!r} is no kind of key store.", f"There is {OS_KEYRING} and {PASSPHRASE}.")
 
 
 def os_keyring_available() -> bool:
     """Whether this machine has a keyring that keeps secrets; asks nobody anything."""
     try:
-        _within_limit(_os_keyring)
+        _with_timeout(_os_keyring)
     except KeyStoreLockedError:
         return False
     return True
 
 
-def with_os_keyring(use: Callable[[KeyringBackend], _T]) -> _T:
+def call_os_keyring(use: Callable[[KeyringBackend], _T]) -> _T:
     """What ``use`` gives. Raises :class:`KeyStoreLockedError` where there is none, or it does not answer in time."""
-    return _within_limit(lambda: use(_os_keyring()))
+    return _with_timeout(lambda: use(_os_keyring()))
 
 
 def _from_file(folder: Path, workspace_id: str, passphrase: str | None, create: bool) -> bytes:
@@ -88,7 +88,7 @@ def _decode(kept: str) -> bytes:
     except (binascii.Error, ValueError):
         master_key = b""
     if len(master_key) != MASTER_KEY_LENGTH:
-        raise KeyStoreDamagedError("What the key store keeps for this workspace is not a master key.")
+        raise KeyStoreCorruptedError("What the key store keeps for this workspace is not a master key.")
     return master_key
 
 
@@ -104,7 +104,7 @@ def _os_keyring() -> KeyringBackend:
     raise KeyStoreLockedError("This machine has no OS keyring that keeps secrets.", "Use a passphrase instead.")
 
 
-def _within_limit(call: Callable[[], _T]) -> _T:
+def _with_timeout(call: Callable[[], _T]) -> _T:
     """What ``call`` answers; a keyring can hang on a prompt that nobody sees."""
     answers: queue.SimpleQueue[_T | Exception] = queue.SimpleQueue()
 
@@ -116,10 +116,10 @@ def _within_limit(call: Callable[[], _T]) -> _T:
 
     threading.Thread(target=run, name="os-keyring", daemon=True).start()
     try:
-        answer = answers.get(timeout=_LIMIT_SECONDS)
+        answer = answers.get(timeout=_KEYRING_TIMEOUT)
     except queue.Empty:
         raise KeyStoreLockedError(
-            f"The OS keyring does not answer within {_LIMIT_SECONDS:.0f} seconds.",
+            f"The OS keyring does not answer within {_KEYRING_TIMEOUT:.0f} seconds.",
             "Unlock it, and see whether it shows a question on the desktop.",
         ) from None
     if isinstance(answer, SealyardError):

@@ -17,34 +17,35 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import load_der_x509_certificate
 
 from sealyard.crypto.catalogue import SYMMETRIC_KEY_LENGTHS
-from sealyard.crypto.certificates import fingerprint_of, load_certificate, self_signed_certificate
-from sealyard.crypto.signatures import PrivateKey, key_kind_of
-from sealyard.model.algorithms import KeyKind
-from sealyard.model.errors import KeyRefusedError
+from sealyard.crypto.certificates import compute_fingerprint, create_self_signed, load_certificate
+from sealyard.crypto.signatures import PrivateKey
+from sealyard.crypto.signatures import key_type_of as public_key_type
+from sealyard.model.algorithms import KeyType
+from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyVersion
 
 Material = bytes | PrivateKey
 """A symmetric key's bytes, or a private key."""
 
-_RSA_SIZES = {KeyKind.RSA_2048: 2048, KeyKind.RSA_3072: 3072, KeyKind.RSA_4096: 4096}
+_RSA_SIZES = {KeyType.RSA_2048: 2048, KeyType.RSA_3072: 3072, KeyType.RSA_4096: 4096}
 _SYMMETRIC_KINDS = {length: kind for kind, length in SYMMETRIC_KEY_LENGTHS.items()}
 
 
-def generate_material(kind: KeyKind) -> Material:
+def generate_key(kind: KeyType) -> Material:
     """A fresh key from the system's random numbers; RSA with the public exponent 65537."""
     if kind in SYMMETRIC_KEY_LENGTHS:
         return secrets.token_bytes(SYMMETRIC_KEY_LENGTHS[kind])
     if kind in _RSA_SIZES:
         return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_SIZES[kind])
-    if kind is KeyKind.EC_P256:
+    if kind is KeyType.EC_P256:
         return ec.generate_private_key(ec.SECP256R1())
     return ed25519.Ed25519PrivateKey.generate()
 
 
-def kind_of(material: Material) -> KeyKind:
+def key_type_of(material: Material) -> KeyType:
     if isinstance(material, bytes):
         return _SYMMETRIC_KINDS[len(material)]
-    return key_kind_of(material.public_key())
+    return public_key_type(material.public_key())
 
 
 def to_bytes(material: Material) -> bytes:
@@ -54,7 +55,7 @@ def to_bytes(material: Material) -> bytes:
     return material.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
-def from_bytes(kind: KeyKind, data: bytes) -> Material:
+def from_bytes(kind: KeyType, data: bytes) -> Material:
     """What :func:`to_bytes` wrote; ``data`` must come from an authenticated place."""
     if kind.symmetric:
         return data
@@ -67,7 +68,7 @@ def from_bytes(kind: KeyKind, data: bytes) -> Material:
 def describe(material: Material, number: int, origin: str, certificate: bytes | None) -> KeyVersion:
     """What may be known of ``material``; ``certificate`` (PEM or DER) is None for a symmetric key only.
 
-    Raises :class:`KeyRefusedError` where the certificate is of another key.
+    Raises :class:`InvalidKeyError` where the certificate is of another key.
     """
     now = datetime.now(UTC)
     if isinstance(material, bytes):
@@ -76,9 +77,9 @@ def describe(material: Material, number: int, origin: str, certificate: bytes | 
     assert certificate is not None
     found = load_certificate(certificate)
     public_key = material.public_key()
-    fingerprint = fingerprint_of(public_key)
-    if fingerprint_of(found.public_key) != fingerprint:
-        raise KeyRefusedError(
+    fingerprint = compute_fingerprint(public_key)
+    if compute_fingerprint(found.public_key) != fingerprint:
+        raise InvalidKeyError(
             "The certificate is of another key.", "Give the certificate that was issued for this key, or none."
         )
     return KeyVersion(
@@ -92,11 +93,11 @@ def describe(material: Material, number: int, origin: str, certificate: bytes | 
     )
 
 
-def own_certificate(material: Material, subject: str) -> bytes | None:
+def create_certificate(material: Material, subject: str) -> bytes | None:
     """A self-signed certificate (PEM) for the common name ``subject``; None for a symmetric key."""
     if isinstance(material, bytes):
         return None
-    return self_signed_certificate(material, subject, datetime.now(UTC))
+    return create_self_signed(material, subject, datetime.now(UTC))
 
 
 def _to_pem(certificate: bytes) -> str:

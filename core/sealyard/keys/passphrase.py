@@ -19,7 +19,9 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
     Give ``prompt`` only where a person sits at a terminal. Raises :class:`KeyStoreLockedError` naming the
     three ways.
     """
-    found = (_own(environ, tenant) if tenant else "") or environ.get(VARIABLE) or _credential(environ, CREDENTIAL)
+    found = (
+        (_for_tenant(environ, tenant) if tenant else "") or environ.get(VARIABLE) or _credential(environ, CREDENTIAL)
+    )
     found = found or (prompt() if prompt else "")
     if not found:
         raise KeyStoreLockedError(
@@ -29,7 +31,7 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
     return found
 
 
-def _own(environ: Mapping[str, str], tenant: str) -> str:
+def _for_tenant(environ: Mapping[str, str], tenant: str) -> str:
     variable = f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', tenant.upper())}"
     return environ.get(variable) or _credential(environ, f"{CREDENTIAL}-{re.sub('[^A-Za-z0-9_.-]', '_', tenant)}")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.keys import KeyInfo, KeyVersion
 
 
@@ -24,7 +24,7 @@ class KeyProvider(Protocol):
     """Holds keys and uses them; never gives a private key away.
 
     Names are without the scheme. Every method raises :class:`NotFoundError` for an unknown key or version,
-    :class:`ConflictError` for a name that is taken, and :class:`KeyRefusedError` where kind and algorithm do
+    :class:`ConflictError` for a name that is taken, and :class:`InvalidKeyError` where kind and algorithm do
     not fit.
     """
 
@@ -32,7 +32,7 @@ class KeyProvider(Protocol):
         """What may be known of the key and its versions."""
         ...
 
-    async def generate(self, name: str, kind: KeyKind, purpose: KeyPurpose, subject: str) -> KeyInfo:
+    async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         """Makes version 1; a signing key gets a self-signed certificate for ``subject`` (a common name)."""
         ...
 
@@ -40,7 +40,7 @@ class KeyProvider(Protocol):
         self,
         name: str,
         path: Path,
-        kind: KeyKind,
+        kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
         certificate: Path | None,
@@ -59,6 +59,6 @@ class KeyProvider(Protocol):
     async def export_symmetric(self, name: str, version: int) -> bytes:
         """The bytes of a symmetric key, for provisioning devices.
 
-        :class:`KeyRefusedError` for any other key, and from a provider that never gives bytes away.
+        :class:`InvalidKeyError` for any other key, and from a provider that never gives bytes away.
         """
         ...

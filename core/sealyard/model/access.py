@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sealyard.model.errors import UsageError
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
 class SubjectKind(StrEnum):
@@ -17,7 +17,7 @@ class SubjectKind(StrEnum):
     CLIENT = "CLIENT"
 
 
-SYSTEM = "SYSTEM:engine"
+SYSTEM_SUBJECT = "SYSTEM:engine"
 """The author of what nobody asked for: expiry, time limits, recovery."""
 
 _SUBJECT = re.compile(r"(USER|GROUP|CLIENT):[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -34,11 +34,11 @@ def parse_subject(text: str) -> str:
     return subject
 
 
-def kind_of(subject: str) -> SubjectKind:
+def subject_kind(subject: str) -> SubjectKind:
     return SubjectKind(subject.partition(":")[0])
 
 
-class Subject(Value, frozen=True, kw_only=True):
+class Subject(FrozenStruct, frozen=True, kw_only=True):
     """A person, a group or a machine client of the workspace; ``id`` is written ``KIND:name``."""
 
     id: str
@@ -47,7 +47,7 @@ class Subject(Value, frozen=True, kw_only=True):
     display_name: str = ""
 
 
-class Membership(Value, frozen=True, kw_only=True):
+class Membership(FrozenStruct, frozen=True, kw_only=True):
     """A group rule: ``member`` (of any kind) is inside ``group``."""
 
     id: str
@@ -80,7 +80,7 @@ class ResourceType(StrEnum):
     SUBJECT = "SUBJECT"
 
 
-MEANINGFUL: dict[ResourceType, frozenset[Action]] = {
+ACTIONS_BY_RESOURCE_TYPE: dict[ResourceType, frozenset[Action]] = {
     ResourceType.ACL: frozenset({Action.VIEW, Action.CREATE, Action.DELETE}),
     ResourceType.AUDIT_LOG: frozenset({Action.VIEW}),
     ResourceType.DEVICE_CONFIG: frozenset(
@@ -93,7 +93,7 @@ MEANINGFUL: dict[ResourceType, frozenset[Action]] = {
 """The actions that mean something on each type; other rules are refused rather than kept without effect."""
 
 
-def type_resource(kind: ResourceType) -> str:
+def resource_type_uri(kind: ResourceType) -> str:
     return f"RESOURCE_TYPE:{kind}"
 
 
@@ -101,13 +101,13 @@ def device_resource(config_id: str) -> str:
     return f"{ResourceType.DEVICE_CONFIG}:{config_id}"
 
 
-def device_of(resource: str) -> str:
+def device_id_of(resource: str) -> str:
     """The id of the configuration that ``resource`` is; empty for what is none."""
     head, _, config_id = resource.partition(":")
     return config_id if head == ResourceType.DEVICE_CONFIG else ""
 
 
-def type_of(resource: str) -> ResourceType:
+def resource_type_of(resource: str) -> ResourceType:
     """The type a resource belongs to. Raises :class:`UsageError` for what is no resource."""
     head, _, tail = resource.partition(":")
     try:
@@ -123,7 +123,7 @@ def type_of(resource: str) -> ResourceType:
     )
 
 
-class AclRule(Value, frozen=True, kw_only=True):
+class AclRule(FrozenStruct, frozen=True, kw_only=True):
     """``subject`` may do ``action`` to ``resource``. A ``permanent`` rule (the initial administrator's) stays."""
 
     id: str
@@ -135,16 +135,16 @@ class AclRule(Value, frozen=True, kw_only=True):
     permanent: bool = False
 
 
-Right = tuple[str, Action]
+Permission = tuple[str, Action]
 """A resource and what may be done to it."""
 
 
-def may(rights: Collection[Right], action: Action, resource: str) -> bool:
+def is_allowed(rights: Collection[Permission], action: Action, resource: str) -> bool:
     """Whether ``rights`` allow it: a right on a type holds for each resource of it, every right implies VIEW.
 
     Raises :class:`UsageError` for what is no resource.
     """
-    places = (resource, type_resource(type_of(resource)))
+    places = (resource, resource_type_uri(resource_type_of(resource)))
     if action is Action.VIEW:
         return any(place in places for place, _ in rights)
     return any((place, action) in rights for place in places)
@@ -159,11 +159,11 @@ class Role(StrEnum):
     ADMINISTRATOR = "administrator"
 
 
-def roles_of(rights: Collection[Right]) -> tuple[Role, ...]:
+def roles_for(rights: Collection[Permission]) -> tuple[Role, ...]:
     """The roles that rights make, in the order of :class:`Role`; an administrator is no auditor besides."""
     actions = {action for _, action in rights}
-    administers = may(rights, Action.CREATE, type_resource(ResourceType.ACL))
-    audits = may(rights, Action.VIEW, type_resource(ResourceType.AUDIT_LOG))
+    administers = is_allowed(rights, Action.CREATE, resource_type_uri(ResourceType.ACL))
+    audits = is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.AUDIT_LOG))
     held = {
         Role.DEVELOPER: Action.USE in actions,
         Role.PRODUCT_OWNER: Action.APPROVE in actions,

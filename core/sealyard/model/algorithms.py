@@ -35,7 +35,7 @@ class SigningAlgorithm(StrEnum):
     SHA512_PSS = "SHA512_PSS"
 
 
-class KeyKind(StrEnum):
+class KeyType(StrEnum):
     """What a key is, with its size."""
 
     AES_128 = "AES_128"
@@ -48,7 +48,7 @@ class KeyKind(StrEnum):
 
     @property
     def symmetric(self) -> bool:
-        return self in (KeyKind.AES_128, KeyKind.AES_256)
+        return self in (KeyType.AES_128, KeyType.AES_256)
 
 
 class KeyPurpose(StrEnum):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from sealyard.model.access import SubjectKind, kind_of
+from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.canonical import canonical_json
 from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.tasks import Decision, Task, Verdict
 
-LABEL = "sealyard approval v1"
+DIGEST_DOMAIN = "sealyard approval v1"
 
 
 def approval_digest(task: Task) -> str:
@@ -20,7 +20,7 @@ def approval_digest(task: Task) -> str:
     configuration id and version, keys, format and the number of approvals: change one and no approval counts.
     """
     subject = {
-        "label": LABEL,
+        "label": DIGEST_DOMAIN,
         "task": task.id,
         "kind": task.kind.value,
         "requestedBy": task.created_by,
@@ -41,7 +41,7 @@ def _key(key: EncryptionKey | SigningKey | None) -> list[str | int] | None:
     return None if key is None else [key.algorithm.value, key.uri, key.version]
 
 
-def counting_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
+def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
     """The distinct persons whose approval counts: bound to this very task, and never the requester.
 
     Only under the trial switch (``task.trial``) does the requester count.
@@ -51,16 +51,16 @@ def counting_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[s
         for each in decisions
         if each.verdict is Verdict.APPROVED
         and each.digest == task.approval_digest
-        and kind_of(each.by) is SubjectKind.USER
+        and subject_kind(each.by) is SubjectKind.USER
         and (task.trial or each.by != task.created_by)
     )
 
 
-def quorum_reached(task: Task) -> bool:
-    return len(counting_approvers(task, task.approvals)) >= task.approvals_required
+def has_quorum(task: Task) -> bool:
+    return len(valid_approvers(task, task.approvals)) >= task.approvals_required
 
 
-def quorum_possible(required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
+def can_reach_quorum(required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
     """Whether ``required`` persons remain among ``approvers`` whichever of ``requesters`` asks."""
     if len(approvers) < required:
         return False

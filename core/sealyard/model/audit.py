@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
-FIRST_PREVIOUS = "0" * 64
+GENESIS_HASH = "0" * 64
 """What the first entry has in the place of a hash of the entry before it."""
 
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class AuditChange(StrEnum):
+class AuditAction(StrEnum):
     """What happened to the resource."""
 
     CREATED = "CREATED"
@@ -38,7 +38,7 @@ class AuditChange(StrEnum):
     CORRUPTED = "CORRUPTED"  # a stored file is not what was approved or written
 
 
-class AuditEntry(Value, frozen=True, kw_only=True):
+class AuditEntry(FrozenStruct, frozen=True, kw_only=True):
     """One line of the log. ``seq`` counts from 0 without gaps.
 
     ``author`` is a subject (``USER:anna``, ``SYSTEM:engine``), ``resource`` a type and an id
@@ -49,7 +49,7 @@ class AuditEntry(Value, frozen=True, kw_only=True):
     seq: Annotated[int, msgspec.Meta(ge=0)]
     timestamp: Timestamp  # UTC
     author: str
-    change: AuditChange
+    change: AuditAction
     resource: str
     message: str
     new_value: dict[str, Any] | None
@@ -61,13 +61,13 @@ class AuditEntry(Value, frozen=True, kw_only=True):
         return self.resource.partition(":")[0]
 
 
-class AuditFilter(Value, frozen=True, kw_only=True):
+class AuditFilter(FrozenStruct, frozen=True, kw_only=True):
     """Which entries to show; what is None or empty does not narrow. ``until`` itself is not included."""
 
     resource_type: str = ""
     resource: str = ""
     author: str = ""
-    change: AuditChange | None = None
+    change: AuditAction | None = None
     since: datetime | None = None
     until: datetime | None = None
     text: str = ""  # anywhere in the entry, upper and lower case alike
@@ -89,7 +89,7 @@ def _searchable(entry: AuditEntry) -> str:
     return "\n".join((entry.author, entry.change, entry.resource, entry.message, entry.code, value)).casefold()
 
 
-class Checkpoint(Value, frozen=True, kw_only=True):
+class Checkpoint(FrozenStruct, frozen=True, kw_only=True):
     """The state of a log at one size: the RFC 6962 root (hex) over its first ``size`` entries.
 
     ``origin`` names the log: ``sealyard/<workspace id>``.
@@ -100,7 +100,7 @@ class Checkpoint(Value, frozen=True, kw_only=True):
     root: str
 
 
-class AuditReport(Value, frozen=True, kw_only=True):
+class AuditReport(FrozenStruct, frozen=True, kw_only=True):
     """What a check of the whole log found, when it found nothing wrong.
 
     Entries from ``sealed_size`` on are *not yet sealed*: no signature covers them. ``key_fingerprint`` is the

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import ClassVar
 
 from sealyard.model.texts import ShortText
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 
-class AccessToken(Value, frozen=True, kw_only=True):
+class AccessToken(FrozenStruct, frozen=True, kw_only=True):
     """What may be known of a token: never the token itself. ``machine``: no person decides through it.
 
     ``id`` is the token's public beginning; ``expiresAt`` always has a value, ``revokedAt`` once it was revoked.
@@ -25,21 +25,21 @@ class AccessToken(Value, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
 
 
-class ShownToken(Value, frozen=True, kw_only=True):
+class PresentedToken(FrozenStruct, frozen=True, kw_only=True):
     """What somebody asks with over a network: a token of ours, or, with ``byIssuer``, one of an issuer's."""
 
     expires_at: datetime
     by_issuer: bool = False
 
 
-class Account(Value, frozen=True, kw_only=True):
+class IssuerAccount(FrozenStruct, frozen=True, kw_only=True):
     """Who somebody is at an issuer, whatever they are called there: ``sub`` is never given to anybody else."""
 
     issuer: str
     sub: str
 
 
-class TokenRequest(Value, frozen=True, kw_only=True):
+class TokenRequest(FrozenStruct, frozen=True, kw_only=True):
     """``subject``: oneself where it is None; for others one needs the right to add subjects.
 
     ``seconds``: 90 days where it is None, or less where the token that one asks with ends before.
@@ -51,7 +51,7 @@ class TokenRequest(Value, frozen=True, kw_only=True):
     machine: bool = False
 
 
-class IssuedToken(SecretValue, frozen=True, kw_only=True):
+class IssuedToken(SecretStruct, frozen=True, kw_only=True):
     """A new token with its ``secret``: the bearer token as it is sent, shown this once."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("token",)
@@ -60,7 +60,7 @@ class IssuedToken(SecretValue, frozen=True, kw_only=True):
     secret: str
 
 
-class OneTimePasswordState(Value, frozen=True, kw_only=True):
+class OtpStatus(FrozenStruct, frozen=True, kw_only=True):
     """``enrolled``: a first password was confirmed. ``lockedUntil``: after too many wrong ones."""
 
     subject: str
@@ -68,7 +68,7 @@ class OneTimePasswordState(Value, frozen=True, kw_only=True):
     locked_until: datetime | None = None
 
 
-class OneTimePasswordEnrolment(SecretValue, frozen=True, kw_only=True):
+class OtpEnrollment(SecretStruct, frozen=True, kw_only=True):
     """What an authenticator needs, shown this once: ``secret`` in Base32, ``uri`` as in its QR code (otpauth)."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("subject",)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 DEFAULT_FORMAT = "se-1"
-DEFAULT_LINK_SECONDS = 24 * 3600
+DEFAULT_LINK_TTL = 24 * 3600
 DEFAULT_RETENTION_SECONDS = 30 * 24 * 3600
 
 
-class EncryptionKey(Value, frozen=True, kw_only=True):
+class EncryptionKey(FrozenStruct, frozen=True, kw_only=True):
     """A reference to an encryption key: never the secret itself. ``uri`` like ``local:name``, ``version`` fixed."""
 
     algorithm: EncryptionAlgorithm
@@ -21,7 +21,7 @@ class EncryptionKey(Value, frozen=True, kw_only=True):
     description: str = ""
 
 
-class SigningKey(Value, frozen=True, kw_only=True):
+class SigningKey(FrozenStruct, frozen=True, kw_only=True):
     """A reference to a signing key: never the secret itself. ``uri`` like ``local:name``, ``version`` fixed."""
 
     algorithm: SigningAlgorithm
@@ -30,7 +30,7 @@ class SigningKey(Value, frozen=True, kw_only=True):
     description: str = ""
 
 
-class DeviceConfiguration(Value, frozen=True, kw_only=True):
+class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
     """One version of a device configuration; a version never changes. A task uses the first key of each list.
 
     ``linkSeconds``: how long a result's link lives; ``retentionSeconds``: how long its artifact is kept, from DONE.

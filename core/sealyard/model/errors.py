@@ -8,10 +8,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class ErrorValue(Value, frozen=True, kw_only=True):
+class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):
     """An error as plain data, to cross a process or network border."""
 
     code: str
@@ -35,11 +35,11 @@ class SealyardError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.advice}".rstrip()
 
-    def to_value(self) -> ErrorValue:
-        return ErrorValue(code=self.code, message=self.message, advice=self.advice)
+    def to_value(self) -> ErrorInfo:
+        return ErrorInfo(code=self.code, message=self.message, advice=self.advice)
 
 
-class InputError(SealyardError):
+class InvalidInputError(SealyardError):
     """A file or value given by a person cannot be used: missing, empty, changed, wrong digest, too large."""
 
     code = "input"
@@ -51,7 +51,7 @@ class UsageError(SealyardError):
     code = "usage"
 
 
-class NotAllowedError(SealyardError):
+class PermissionDeniedError(SealyardError):
     """The subject lacks the right; the refusal is in the audit log."""
 
     code = "not-allowed"
@@ -104,7 +104,7 @@ class TooManyRequestsError(SealyardError):
         self.retry_after = retry_after
 
 
-class Reach(StrEnum):
+class DeliveryCertainty(StrEnum):
     """How far a request came that was not answered."""
 
     NOBODY = "nobody"  # nobody listens there: nothing was done
@@ -113,17 +113,17 @@ class Reach(StrEnum):
     PERHAPS = "perhaps"  # it may have been done
 
 
-class ConnectionLostError(SealyardError):
+class ServerUnreachableError(SealyardError):
     """The server does not answer: not there, cut off, too slow, or not what it should be."""
 
     code = "connection"
 
-    def __init__(self, message: str, advice: str = "", *, reach: Reach = Reach.PERHAPS) -> None:
+    def __init__(self, message: str, advice: str = "", *, reach: DeliveryCertainty = DeliveryCertainty.PERHAPS) -> None:
         super().__init__(message, advice)
         self.reach = reach
 
 
-class TransitionError(ConflictError):
+class InvalidTransitionError(ConflictError):
     """A happening that is not in the task's table of transitions."""
 
     code = "transition"
@@ -141,19 +141,19 @@ class InvariantError(SealyardError):
     code = "invariant"
 
 
-class ConfirmationNeededError(SealyardError):
+class ConfirmationRequiredError(SealyardError):
     """The act has a consequence that somebody must confirm first; the message says which."""
 
     code = "confirmation-needed"
 
 
-class StillWaitingError(SealyardError):
+class WaitTimeoutError(SealyardError):
     """The time to wait ended before the task did."""
 
     code = "still-waiting"
 
 
-class WorkspaceHeldError(SealyardError):
+class WorkspaceLockedError(SealyardError):
     """Another process holds the workspace for writing."""
 
     code = "workspace-held"
@@ -171,19 +171,19 @@ class KeyStoreLockedError(SealyardError):
     code = "key-store-locked"
 
 
-class KeyStoreDamagedError(SealyardError):
+class KeyStoreCorruptedError(SealyardError):
     """A file of the key store is not what was written there."""
 
     code = "key-store-damaged"
 
 
-class KeyRefusedError(SealyardError):
+class InvalidKeyError(SealyardError):
     """A key does not fit what is asked of it: kind, purpose, size, or an unreadable key file."""
 
     code = "key-refused"
 
 
-class StoreDamagedError(SealyardError):
+class StoreCorruptedError(SealyardError):
     """The journal holds a frame that does not check and is followed by good ones. Nothing was changed."""
 
     code = "store-damaged"
@@ -217,7 +217,7 @@ class ContainerError(SealyardError):
         self.part = part
 
 
-class AuditError(SealyardError):
+class AuditVerificationError(SealyardError):
     """The audit log does not fit together; the message and ``seq`` name the first entry that does not."""
 
     code = "audit"
@@ -257,13 +257,13 @@ class WorkerError(SealyardError):
     code = "worker"
 
 
-def _family(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
+def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
     found = {base.code: base}
     for child in base.__subclasses__():
-        found.update(_family(child))
+        found.update(_subclasses_by_code(child))
     return found
 
 
-def error_from(value: ErrorValue) -> SealyardError:
+def error_from_info(value: ErrorInfo) -> SealyardError:
     """The error that was sent over a border; an unknown code becomes the base class."""
-    return _family(SealyardError).get(value.code, SealyardError)(value.message, value.advice)
+    return _subclasses_by_code(SealyardError).get(value.code, SealyardError)(value.message, value.advice)

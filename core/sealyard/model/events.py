@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
-from sealyard.model.value import Value
-from sealyard.model.webhooks import HookEvent
+from sealyard.model.value import FrozenStruct
+from sealyard.model.webhooks import WebhookEvent
 
 
-class TaskChanged(Value, frozen=True, kw_only=True, tag=True):
+class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was made, moved, decided upon, or its result changed state. Durable.
 
     ``decision``: the one that was just made, if one was. ``news``: what those outside are told by it, if anything.
@@ -25,10 +25,10 @@ class TaskChanged(Value, frozen=True, kw_only=True, tag=True):
     created_by: str
     result_state: ResultState | None = None
     decision: Decision | None = None
-    news: HookEvent | None = None
+    news: WebhookEvent | None = None
 
 
-class TaskProgress(Value, frozen=True, kw_only=True, tag=True):
+class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Bytes and seconds; at most ten a second for each task. Not durable: ``cursor`` repeats the last durable one."""
 
     cursor: int
@@ -38,7 +38,7 @@ class TaskProgress(Value, frozen=True, kw_only=True, tag=True):
     seconds_left: float | None = None
 
 
-class WorkspaceChanged(Value, frozen=True, kw_only=True, tag=True):
+class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A device configuration, key, subject, rule or the policy changed; ``resource`` says which. Durable."""
 
     cursor: int
@@ -46,11 +46,11 @@ class WorkspaceChanged(Value, frozen=True, kw_only=True, tag=True):
     resource: str
 
 
-class Gap(Value, frozen=True, kw_only=True, tag=True):
+class EventsMissed(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Events before ``cursor`` are no longer kept, or the listener was too slow: read the state anew, then go on."""
 
     cursor: int
 
 
-Event = TaskChanged | TaskProgress | WorkspaceChanged | Gap
+Event = TaskChanged | TaskProgressed | WorkspaceChanged | EventsMissed
 DurableEvent = TaskChanged | WorkspaceChanged

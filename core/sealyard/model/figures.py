@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sealyard.model.tasks import TaskStatus
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class Figures(Value, frozen=True, kw_only=True):
+class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     """``tasks``: of every status; ``queued``: those of them that wait for a worker's place; ``workers``: that live.
 
     ``webhooksWaiting``: what webhooks are still to be told of; ``webhooksDead``: what was given up.

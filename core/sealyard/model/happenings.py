@@ -5,118 +5,118 @@ from __future__ import annotations
 from datetime import datetime
 
 from sealyard.model.tasks import Decision, Result
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class Submitted(Value, frozen=True, kw_only=True):
+class Submitted(FrozenStruct, frozen=True, kw_only=True):
     """Inputs are stored and digests checked; what follows depends on whether approval is needed."""
 
     approval_expires_at: datetime
     execution_expires_at: datetime
 
 
-class Decided(Value, frozen=True, kw_only=True):
+class DecisionMade(FrozenStruct, frozen=True, kw_only=True):
     decision: Decision
 
 
-class Withdrawn(Value, frozen=True, kw_only=True):
+class Withdrawn(FrozenStruct, frozen=True, kw_only=True):
     by: str
     reason: str
 
 
-class Cancelled(Value, frozen=True, kw_only=True):
+class Cancelled(FrozenStruct, frozen=True, kw_only=True):
     """Before a worker holds the task."""
 
     by: str
 
 
-class CancelConfirmed(Value, frozen=True, kw_only=True):
+class CancellationConfirmed(FrozenStruct, frozen=True, kw_only=True):
     """The worker has stopped, or has been fenced off."""
 
     by: str
 
 
-class ApprovalPeriodOver(Value, frozen=True, kw_only=True):
+class ApprovalTimedOut(FrozenStruct, frozen=True, kw_only=True):
     pass
 
 
-class ExecutionPeriodOver(Value, frozen=True, kw_only=True):
+class ExecutionTimedOut(FrozenStruct, frozen=True, kw_only=True):
     pass
 
 
-class RightLost(Value, frozen=True, kw_only=True):
+class PermissionRevoked(FrozenStruct, frozen=True, kw_only=True):
     """The requester may no longer use the configuration, or too few approvers may still approve."""
 
     reason: str
 
 
-class Scheduled(Value, frozen=True, kw_only=True):
+class Scheduled(FrozenStruct, frozen=True, kw_only=True):
     execution_expires_at: datetime
 
 
-class Leased(Value, frozen=True, kw_only=True):
+class Leased(FrozenStruct, frozen=True, kw_only=True):
     worker: str
     fence: int
     time_limit_at: datetime
 
 
-class SegmentSealed(Value, frozen=True, kw_only=True):
+class SegmentRecorded(FrozenStruct, frozen=True, kw_only=True):
     """Firmware ``index`` is encrypted and durable."""
 
     fence: int
     index: int
 
 
-class IntentRecorded(Value, frozen=True, kw_only=True):
+class IntentRecorded(FrozenStruct, frozen=True, kw_only=True):
     """The worker asks to sign bytes with this SHA-256 (hex)."""
 
     fence: int
     sha256: str
 
 
-class LeaseLost(Value, frozen=True, kw_only=True):
+class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
     """The worker died or fell silent."""
 
     fence: int
 
 
-class EngineRestarted(Value, frozen=True, kw_only=True):
+class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
     """The engine that gave the lease is gone; not counted against the task, nor is the time it was away."""
 
     time_limit_at: datetime
 
 
-class Completed(Value, frozen=True, kw_only=True):
+class Completed(FrozenStruct, frozen=True, kw_only=True):
     fence: int
     result: Result
 
 
-class Failed(Value, frozen=True, kw_only=True):
+class Failed(FrozenStruct, frozen=True, kw_only=True):
     fence: int
     reason: str
     code: str
 
 
-class TimeLimitOver(Value, frozen=True, kw_only=True):
+class TimeLimitExceeded(FrozenStruct, frozen=True, kw_only=True):
     pass
 
 
-Happening = (
+Trigger = (
     Submitted
-    | Decided
+    | DecisionMade
     | Withdrawn
     | Cancelled
-    | CancelConfirmed
-    | ApprovalPeriodOver
-    | ExecutionPeriodOver
-    | RightLost
+    | CancellationConfirmed
+    | ApprovalTimedOut
+    | ExecutionTimedOut
+    | PermissionRevoked
     | Scheduled
     | Leased
-    | SegmentSealed
+    | SegmentRecorded
     | IntentRecorded
-    | LeaseLost
+    | LeaseExpired
     | EngineRestarted
     | Completed
     | Failed
-    | TimeLimitOver
+    | TimeLimitExceeded
 )

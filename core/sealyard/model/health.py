@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class Check(Value, frozen=True, kw_only=True):
+class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
     """One thing that was tried. ``name`` says of what kind it is and may be shown to strangers.
 
     ``about``: which one of its kind it is, a key for instance; ``detail``: what was wrong. Both are for those only
@@ -20,13 +20,13 @@ class Check(Value, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Health(Value, frozen=True, kw_only=True):
+class Health(FrozenStruct, frozen=True, kw_only=True):
     """``checks`` as they came out ``at`` that moment; ``ready`` where none of them failed."""
 
     ready: bool
-    checks: tuple[Check, ...]
+    checks: tuple[HealthCheck, ...]
     at: datetime
 
     @property
-    def failures(self) -> tuple[Check, ...]:
+    def failures(self) -> tuple[HealthCheck, ...]:
         return tuple(each for each in self.checks if not each.ok)

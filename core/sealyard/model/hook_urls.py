@@ -6,9 +6,9 @@ import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from sealyard.model.errors import UsageError
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
-LONGEST = 2048
+MAX_URL_LENGTH = 2048
 PORTS = {"https": 443, "http": 80}
 LAST_PORT = 65535
 
@@ -24,7 +24,7 @@ _URL = re.compile(
 )
 
 
-class HookUrl(Value, frozen=True, kw_only=True):
+class WebhookUrl(FrozenStruct, frozen=True, kw_only=True):
     """``host``: a name or an IP address, the latter without brackets."""
 
     scheme: str
@@ -39,20 +39,20 @@ class HookUrl(Value, frozen=True, kw_only=True):
         return f"{self.scheme}://{host}{port}"
 
 
-def parse_hook_url(text: str) -> HookUrl:
+def parse_webhook_url(text: str) -> WebhookUrl:
     """Raises :class:`UsageError`, which does not repeat the URL."""
-    found = _URL.fullmatch(text) if len(text) <= LONGEST else None
-    if found is None or not _is_host(found["host"]) or int(found["port"] or 0) > LAST_PORT:
+    found = _URL.fullmatch(text) if len(text) <= MAX_URL_LENGTH else None
+    if found is None or not _is_valid_host(found["host"]) or int(found["port"] or 0) > LAST_PORT:
         raise UsageError(
             "This is no address for a webhook.",
             "Write it like https://hooks.example.org/sealyard: http or https, no user name, no fragment, a name beyond "
-            f"ASCII in its xn-- form, an IP address in its usual form, at most {LONGEST} characters.",
+            f"ASCII in its xn-- form, an IP address in its usual form, at most {MAX_URL_LENGTH} characters.",
         )
     port = int(found["port"] or PORTS[found["scheme"]])
-    return HookUrl(scheme=found["scheme"], host=found["host"].strip("[]"), port=port)
+    return WebhookUrl(scheme=found["scheme"], host=found["host"].strip("[]"), port=port)
 
 
-def _is_host(host: str) -> bool:
+def _is_valid_host(host: str) -> bool:
     """``2130706433``, ``0x7f.1`` and ``127.0.0.01`` are addresses to some and names to others: refused."""
     last = host.rpartition(".")[2].lower()
     try:

@@ -1,7 +1,7 @@
 """What the engine and a crypto worker say to each other: plain values, one JSON line each.
 
 The engine says *what*; the worker opens the keys, checks the approvals itself, and reports. Nothing here holds
-a key or, but for :class:`Unlock`, a passphrase.
+a key or, but for :class:`OpenKeyStore`, a passphrase.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.errors import ErrorValue
+from sealyard.model.errors import ErrorInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 
-class SealedSegment(Value, frozen=True, kw_only=True):
+class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
     """One encrypted segment as it lies in the container; ``length`` and ``sha256`` (hex) count the IV."""
 
     index: int
@@ -31,7 +31,7 @@ class RecordedSegment(SealedSegment, frozen=True, kw_only=True):
     plaintext_sha256: str
 
 
-class Work(Value, frozen=True, kw_only=True):
+class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
     """How far a task's work has come, durably, so that a rerun takes it up: segments, then the header (Base64)."""
 
     task_id: str
@@ -39,7 +39,7 @@ class Work(Value, frozen=True, kw_only=True):
     header: str | None = None
 
 
-class Job(Value, frozen=True, kw_only=True):
+class Job(FrozenStruct, frozen=True, kw_only=True):
     """A task for a worker, with all it needs to judge it: inputs by digest, keys by name, the decisions made.
 
     ``certificate`` (PEM) and ``signingKind`` are what the workspace has on record for the signing key: the worker
@@ -47,15 +47,15 @@ class Job(Value, frozen=True, kw_only=True):
     """
 
     task: Task
-    work: Work
+    work: JobCheckpoint
     certificate: str | None = None
-    signing_kind: KeyKind | None = None
+    signing_kind: KeyType | None = None
 
 
 # ---- engine to worker
 
 
-class Unlock(SecretValue, frozen=True, kw_only=True, tag=True):
+class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The first line a worker gets: where the workspace is and how its key store opens."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
@@ -67,50 +67,50 @@ class Unlock(SecretValue, frozen=True, kw_only=True, tag=True):
     create: bool = False
 
 
-class Run(Value, frozen=True, kw_only=True, tag=True):
+class RunJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
     job: Job
 
 
-class Permit(Value, frozen=True, kw_only=True, tag=True):
+class SigningPermitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The intent is recorded and rights were judged again: the key may be used."""
 
     task_id: str
     fence: int
 
 
-class Stop(Value, frozen=True, kw_only=True, tag=True):
-    """Leave the task; answer with :class:`Stopped`."""
+class StopJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Leave the task; answer with :class:`JobStopped`."""
 
     task_id: str
 
 
-class GenerateKey(Value, frozen=True, kw_only=True, tag=True):
+class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     uri: str
-    kind: KeyKind
+    kind: KeyType
     purpose: KeyPurpose
     subject: str
     created_by: str
 
 
-class ImportKey(SecretValue, frozen=True, kw_only=True, tag=True):
+class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The worker opens the file; the password, if any, crosses the pipe only."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
-    kind: KeyKind
+    kind: KeyType
     purpose: KeyPurpose
     created_by: str
     password: str | None = None
     certificate: str | None = None
 
 
-class RotateKey(Value, frozen=True, kw_only=True, tag=True):
+class RotateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     uri: str
 
 
-class ExportKey(Value, frozen=True, kw_only=True, tag=True):
+class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A symmetric key's bytes into a new file of mode 0600: they never cross the pipe."""
 
     uri: str
@@ -118,18 +118,18 @@ class ExportKey(Value, frozen=True, kw_only=True, tag=True):
     path: str
 
 
-class SignCheckpoint(Value, frozen=True, kw_only=True, tag=True):
+class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A signed note over an audit tree head; ``root`` in hex."""
 
     size: int
     root: str
 
 
-class AuditPublicKey(Value, frozen=True, kw_only=True, tag=True):
+class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Makes the audit key if there is none."""
 
 
-class ProveSigningKey(Value, frozen=True, kw_only=True, tag=True):
+class ProbeSigningKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The worker signs a message of its own making and checks it with ``certificate`` (PEM), the one on record.
 
     The signature stays there; the answer is empty.
@@ -139,46 +139,46 @@ class ProveSigningKey(Value, frozen=True, kw_only=True, tag=True):
     certificate: str
 
 
-class ProveEncryptionKey(Value, frozen=True, kw_only=True, tag=True):
+class ProbeEncryptionKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The worker encrypts a block and decrypts it again; the answer is empty."""
 
     key: EncryptionKey
 
 
-Question = (
+KeyCommand = (
     GenerateKey
     | ImportKey
     | RotateKey
     | ExportKey
     | SignCheckpoint
     | AuditPublicKey
-    | ProveSigningKey
-    | ProveEncryptionKey
+    | ProbeSigningKey
+    | ProbeEncryptionKey
 )
 
 
-class Ask(Value, frozen=True, kw_only=True, tag=True):
+class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     number: int
-    question: Question
+    question: KeyCommand
 
 
-ToWorker = Unlock | Run | Permit | Stop | Ask
+ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
 
 
 # ---- worker to engine
 
 
-class Ready(Value, frozen=True, kw_only=True, tag=True):
+class WorkerReady(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The key store is open."""
 
     pid: int
 
 
-class NotReady(Value, frozen=True, kw_only=True, tag=True):
-    error: ErrorValue
+class WorkerStartFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    error: ErrorInfo
 
 
-class Beat(Value, frozen=True, kw_only=True, tag=True):
+class Heartbeat(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Sent every second while a job runs: holds the lease and carries the progress, in bytes of all passes."""
 
     task_id: str
@@ -187,14 +187,14 @@ class Beat(Value, frozen=True, kw_only=True, tag=True):
     total: int
 
 
-class Sealed(Value, frozen=True, kw_only=True, tag=True):
+class SegmentEncrypted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
     fence: int
     segment: RecordedSegment
 
 
-class IntentAsked(Value, frozen=True, kw_only=True, tag=True):
-    """The worker is about to use the key over bytes with this SHA-256 (hex); waits for :class:`Permit`."""
+class SigningPermissionRequested(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """The worker is about to use the key over bytes with this SHA-256 (hex); waits for :class:`SigningPermitted`."""
 
     task_id: str
     fence: int
@@ -202,7 +202,7 @@ class IntentAsked(Value, frozen=True, kw_only=True, tag=True):
     header: str | None = None
 
 
-class Finished(Value, frozen=True, kw_only=True, tag=True):
+class JobFinished(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The work is whole and has passed the worker's own check. ``signature`` in Base64, for signing tasks."""
 
     task_id: str
@@ -212,31 +212,41 @@ class Finished(Value, frozen=True, kw_only=True, tag=True):
     signature: str | None = None
 
 
-class Broken(Value, frozen=True, kw_only=True, tag=True):
+class JobFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
     fence: int
-    error: ErrorValue
+    error: ErrorInfo
 
 
-class Stopped(Value, frozen=True, kw_only=True, tag=True):
+class JobStopped(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
     fence: int
 
 
-class Answer(Value, frozen=True, kw_only=True, tag=True):
-    """To an :class:`Ask`: what was asked for, if anything, or ``error``."""
+class KeyResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """To an :class:`KeyRequest`: what was asked for, if anything, or ``error``."""
 
     number: int
     key: KeyInfo | None = None
     version: KeyVersion | None = None
     text: str | None = None
-    error: ErrorValue | None = None
+    error: ErrorInfo | None = None
 
 
-FromWorker = Ready | NotReady | Beat | Sealed | IntentAsked | Finished | Broken | Stopped | Answer
+FromWorker = (
+    WorkerReady
+    | WorkerStartFailed
+    | Heartbeat
+    | SegmentEncrypted
+    | SigningPermissionRequested
+    | JobFinished
+    | JobFailed
+    | JobStopped
+    | KeyResponse
+)
 
 
-class WorkerLost(Value, frozen=True, kw_only=True, tag=True):
+class WorkerLost(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Said by the bus, not by a worker: it died or fell silent; ``task_id`` is what it held."""
 
     worker: str

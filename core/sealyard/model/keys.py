@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from sealyard.model.algorithms import KeyKind, KeyPurpose
+from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import UsageError
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
-CERTIFICATE_WARNING = timedelta(days=30)
+CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
 """How long before a certificate ends people are told."""
 
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
-class KeyUri(Value, frozen=True, kw_only=True):
+class KeyUri(FrozenStruct, frozen=True, kw_only=True):
     """A key's name with the scheme of the provider that holds it: ``local:gateway-sign``."""
 
     scheme: str
@@ -36,7 +36,7 @@ def parse_key_uri(text: str) -> KeyUri:
     return KeyUri(scheme=scheme, name=name)
 
 
-class KeyVersion(Value, frozen=True, kw_only=True):
+class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     """One version of a key. ``publicKey`` and ``certificate`` are PEM and only there for signing keys.
 
     ``fingerprint`` is the SHA-256, in hex, of the DER SubjectPublicKeyInfo; for a symmetric key it is the
@@ -52,14 +52,14 @@ class KeyVersion(Value, frozen=True, kw_only=True):
     certificate_ends_at: datetime | None = None
 
 
-class KeyInfo(Value, frozen=True, kw_only=True):
+class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     """A key as the workspace records it: name, kind, purpose and versions, the last one current.
 
     A provider does not know who asked and leaves ``created_by`` empty.
     """
 
     uri: str
-    kind: KeyKind
+    kind: KeyType
     purpose: KeyPurpose
     created_by: str = ""
     versions: tuple[KeyVersion, ...]
@@ -72,9 +72,9 @@ class KeyInfo(Value, frozen=True, kw_only=True):
         return next((each for each in self.versions if each.version == version), None)
 
 
-def ending_soon(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
-    """The versions whose certificate ends within :data:`CERTIFICATE_WARNING`, or has ended."""
-    limit = now + CERTIFICATE_WARNING
+def expiring_versions(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
+    """The versions whose certificate ends within :data:`CERTIFICATE_EXPIRY_WARNING`, or has ended."""
+    limit = now + CERTIFICATE_EXPIRY_WARNING
     return tuple(
         each for each in info.versions if each.certificate_ends_at is not None and each.certificate_ends_at <= limit
     )

@@ -10,7 +10,7 @@
 
 Rules that hold in every transition:
 
-1. What is not in the table is refused with :class:`TransitionError`; the task is not changed.
+1. What is not in the table is refused with :class:`InvalidTransitionError`; the task is not changed.
 2. The requester's own decision never counts and is refused (but for the trial switch of a demo workspace).
 3. A person decides once. A decision made about another digest is refused.
 4. Each lease has a fencing number one higher than the last; what a worker says under another is refused.
@@ -27,52 +27,52 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.access import SubjectKind, kind_of
-from sealyard.model.approval import quorum_reached
-from sealyard.model.errors import ConflictError, InvariantError, NotAllowedError, TransitionError
+from sealyard.model.access import SubjectKind, subject_kind
+from sealyard.model.approval import has_quorum
+from sealyard.model.errors import ConflictError, InvalidTransitionError, InvariantError, PermissionDeniedError
 from sealyard.model.happenings import (
-    ApprovalPeriodOver,
-    CancelConfirmed,
+    ApprovalTimedOut,
+    CancellationConfirmed,
     Cancelled,
     Completed,
-    Decided,
+    DecisionMade,
     EngineRestarted,
-    ExecutionPeriodOver,
+    ExecutionTimedOut,
     Failed,
-    Happening,
     IntentRecorded,
     Leased,
-    LeaseLost,
-    RightLost,
+    LeaseExpired,
+    PermissionRevoked,
     Scheduled,
-    SegmentSealed,
+    SegmentRecorded,
     Submitted,
-    TimeLimitOver,
+    TimeLimitExceeded,
+    Trigger,
     Withdrawn,
 )
 from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
 
-MOST_LOSSES = 3
+MAX_LEASE_LOSSES = 3
 
 _S = TaskStatus
 _BEFORE_WORK = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
 
-TABLE: dict[type[Any], tuple[TaskStatus, ...]] = {
+TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     Submitted: (_S.CREATED,),
-    Decided: (_S.WAITING,),
+    DecisionMade: (_S.WAITING,),
     Withdrawn: (_S.CREATED, _S.WAITING, _S.APPROVED),
     Cancelled: _BEFORE_WORK,
-    ApprovalPeriodOver: (_S.WAITING,),
-    ExecutionPeriodOver: (_S.APPROVED, _S.SCHEDULED),
-    RightLost: (_S.APPROVED, _S.SCHEDULED, _S.RUNNING),
+    ApprovalTimedOut: (_S.WAITING,),
+    ExecutionTimedOut: (_S.APPROVED, _S.SCHEDULED),
+    PermissionRevoked: (_S.APPROVED, _S.SCHEDULED, _S.RUNNING),
     Scheduled: (_S.APPROVED,),
     Leased: (_S.SCHEDULED,),
-    SegmentSealed: (_S.RUNNING,),
+    SegmentRecorded: (_S.RUNNING,),
     IntentRecorded: (_S.RUNNING,),
-    LeaseLost: (_S.RUNNING,),
+    LeaseExpired: (_S.RUNNING,),
     EngineRestarted: (_S.RUNNING,),
-    CancelConfirmed: (_S.RUNNING,),
-    TimeLimitOver: (_S.SCHEDULED, _S.RUNNING),
+    CancellationConfirmed: (_S.RUNNING,),
+    TimeLimitExceeded: (_S.SCHEDULED, _S.RUNNING),
     Completed: (_S.RUNNING,),
     Failed: (_S.RUNNING,),
 }
@@ -92,48 +92,48 @@ NEXT: dict[TaskStatus, frozenset[TaskStatus]] = {
 
 _VERBS: dict[type[Any], str] = {
     Submitted: "submit",
-    Decided: "decide on",
+    DecisionMade: "decide on",
     Withdrawn: "withdraw",
     Cancelled: "cancel",
-    CancelConfirmed: "cancel",
-    ApprovalPeriodOver: "expire the approval of",
-    ExecutionPeriodOver: "expire the execution of",
-    RightLost: "revoke the permission for",
+    CancellationConfirmed: "cancel",
+    ApprovalTimedOut: "expire the approval of",
+    ExecutionTimedOut: "expire the execution of",
+    PermissionRevoked: "revoke the permission for",
     Scheduled: "schedule",
     Leased: "lease",
-    SegmentSealed: "record a segment of",
+    SegmentRecorded: "record a segment of",
     IntentRecorded: "sign for",
-    LeaseLost: "end the lease of",
+    LeaseExpired: "end the lease of",
     EngineRestarted: "restart",
-    TimeLimitOver: "time out",
+    TimeLimitExceeded: "time out",
     Completed: "complete",
     Failed: "fail",
 }
 
 
-def advance(task: Task, happening: Happening, now: datetime) -> Task:
+def advance(task: Task, happening: Trigger, now: datetime) -> Task:
     """``task`` after ``happening``.
 
-    Raises :class:`TransitionError` where the table does not have it, :class:`NotAllowedError` for a decision
-    by the requester, :class:`ConflictError` for a second decision by the same person.
+    Raises :class:`InvalidTransitionError` where the table does not have it, :class:`PermissionDeniedError` for a
+    decision by the requester, :class:`ConflictError` for a second decision by the same person.
     """
-    if task.status not in TABLE[type(happening)]:
+    if task.status not in TRANSITIONS[type(happening)]:
         raise transition_error(task, type(happening))
-    return _MOVES[type(happening)](task, happening, now)
+    return _HANDLERS[type(happening)](task, happening, now)
 
 
-def transition_error(task: Task, happening: type[Any]) -> TransitionError:
+def transition_error(task: Task, happening: type[Any]) -> InvalidTransitionError:
     """Return the error that says what the task's status is instead, and why."""
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
-    return TransitionError(
+    return InvalidTransitionError(
         f"Cannot {_VERBS[happening]} task {task.id}: it is {task.status}{reason}.",
         "Check the task's current status.",
     )
 
 
-def admits(task: Task, happening: type[Any]) -> bool:
+def accepts(task: Task, happening: type[Any]) -> bool:
     """Whether the table has ``happening`` for the task's status."""
-    return task.status in TABLE[happening]
+    return task.status in TRANSITIONS[happening]
 
 
 def check_change(before: Task | None, after: Task) -> None:
@@ -186,19 +186,19 @@ def _require(task: Task, holds: bool, invariant: str) -> None:
 
 def _submitted(task: Task, happening: Submitted, now: datetime) -> Task:
     if task.approvals_required > 0:
-        return _moved(task, _S.WAITING, now, approval_expires_at=happening.approval_expires_at)
-    return _moved(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
+        return _with_status(task, _S.WAITING, now, approval_expires_at=happening.approval_expires_at)
+    return _with_status(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
 
 
-def _decided(task: Task, happening: Decided, now: datetime) -> Task:
+def _decided(task: Task, happening: DecisionMade, now: datetime) -> Task:
     decision = happening.decision
     if decision.by == task.created_by and not task.trial:
-        raise NotAllowedError(
+        raise PermissionDeniedError(
             "Nobody decides on a task of their own.",
             "Ask another person who may approve for this configuration.",
         )
-    if kind_of(decision.by) is not SubjectKind.USER:
-        raise NotAllowedError("Only a person can decide on a task.", "Decide as a USER.")
+    if subject_kind(decision.by) is not SubjectKind.USER:
+        raise PermissionDeniedError("Only a person can decide on a task.", "Decide as a USER.")
     if any(each.by == decision.by for each in task.approvals):
         raise ConflictError(f"{decision.by} has already decided on task {task.id}.")
     if decision.digest != task.approval_digest:
@@ -208,20 +208,20 @@ def _decided(task: Task, happening: Decided, now: datetime) -> Task:
         )
     decided = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
     if decision.verdict is Verdict.REJECTED:
-        return _ended(decided, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
-    if quorum_reached(decided):
-        return _moved(decided, _S.APPROVED, now, f"approved by {decision.by}")
+        return _terminated(decided, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
+    if has_quorum(decided):
+        return _with_status(decided, _S.APPROVED, now, f"approved by {decision.by}")
     return decided
 
 
 def _scheduled(task: Task, happening: Scheduled, now: datetime) -> Task:
-    return _moved(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
+    return _with_status(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
 
 
 def _leased(task: Task, happening: Leased, now: datetime) -> Task:
     if happening.fence != task.fence + 1:
-        raise TransitionError(f"Task {task.id} wants fence {task.fence + 1}, not {happening.fence}.")
-    return _moved(
+        raise InvalidTransitionError(f"Task {task.id} wants fence {task.fence + 1}, not {happening.fence}.")
+    return _with_status(
         task,
         _S.RUNNING,
         now,
@@ -231,8 +231,8 @@ def _leased(task: Task, happening: Leased, now: datetime) -> Task:
     )
 
 
-def _segment_sealed(task: Task, happening: SegmentSealed, now: datetime) -> Task:
-    _same_fence(task, happening.fence)
+def _segment_sealed(task: Task, happening: SegmentRecorded, now: datetime) -> Task:
+    _check_fence(task, happening.fence)
     subtasks = tuple(
         msgspec.structs.replace(each, status=_S.DONE)
         if index == happening.index and each.kind is TaskKind.ENCRYPTION
@@ -243,9 +243,9 @@ def _segment_sealed(task: Task, happening: SegmentSealed, now: datetime) -> Task
 
 
 def _intent_recorded(task: Task, happening: IntentRecorded, now: datetime) -> Task:
-    _same_fence(task, happening.fence)
+    _check_fence(task, happening.fence)
     if task.intent is not None and task.intent.sha256 != happening.sha256:
-        raise TransitionError(
+        raise InvalidTransitionError(
             f"Task {task.id} was about to sign something else before: it will not sign twice.",
             "Ask for the package again as a new task.",
         )
@@ -257,108 +257,110 @@ def _intent_recorded(task: Task, happening: IntentRecorded, now: datetime) -> Ta
     return msgspec.structs.replace(task, intent=intent, subtasks=subtasks, updated_at=now)
 
 
-def _lease_lost(task: Task, happening: LeaseLost, now: datetime) -> Task:
-    _same_fence(task, happening.fence)
+def _lease_lost(task: Task, happening: LeaseExpired, now: datetime) -> Task:
+    _check_fence(task, happening.fence)
     losses = task.losses + 1
     lost = msgspec.structs.replace(task, losses=losses)
-    if losses >= MOST_LOSSES:
+    if losses >= MAX_LEASE_LOSSES:
         reason = f"The worker died {losses} times on this task."
-        return _ended(lost, _S.FAILED, now, reason, "worker")
-    return _moved(lost, _S.SCHEDULED, now, "the worker was lost", worker="")
+        return _terminated(lost, _S.FAILED, now, reason, "worker")
+    return _with_status(lost, _S.SCHEDULED, now, "the worker was lost", worker="")
 
 
 def _engine_restarted(task: Task, happening: EngineRestarted, now: datetime) -> Task:
     note = "the engine was started again"
-    return _moved(task, _S.SCHEDULED, now, note, worker="", time_limit_at=happening.time_limit_at)
+    return _with_status(task, _S.SCHEDULED, now, note, worker="", time_limit_at=happening.time_limit_at)
 
 
 def _completed(task: Task, happening: Completed, now: datetime) -> Task:
-    _same_fence(task, happening.fence)
-    return _ended(msgspec.structs.replace(task, result=happening.result), _S.DONE, now, "", "")
+    _check_fence(task, happening.fence)
+    return _terminated(msgspec.structs.replace(task, result=happening.result), _S.DONE, now, "", "")
 
 
 def _failed(task: Task, happening: Failed, now: datetime) -> Task:
-    _same_fence(task, happening.fence)
-    return _ended(task, _S.FAILED, now, happening.reason, happening.code)
+    _check_fence(task, happening.fence)
+    return _terminated(task, _S.FAILED, now, happening.reason, happening.code)
 
 
 def _withdrawn(task: Task, happening: Withdrawn, now: datetime) -> Task:
-    return _ended(task, _S.CANCELLED, now, f"Withdrawn by {happening.by}: {happening.reason}", "withdrawn")
+    return _terminated(task, _S.CANCELLED, now, f"Withdrawn by {happening.by}: {happening.reason}", "withdrawn")
 
 
-def _cancelled(task: Task, happening: Cancelled | CancelConfirmed, now: datetime) -> Task:
-    return _ended(task, _S.CANCELLED, now, f"Cancelled by {happening.by}.", "cancelled")
+def _cancelled(task: Task, happening: Cancelled | CancellationConfirmed, now: datetime) -> Task:
+    return _terminated(task, _S.CANCELLED, now, f"Cancelled by {happening.by}.", "cancelled")
 
 
-def _approval_period_over(task: Task, _happening: ApprovalPeriodOver, now: datetime) -> Task:
+def _approval_period_over(task: Task, _happening: ApprovalTimedOut, now: datetime) -> Task:
     reason = "The approval period is over. Ask again with a new task."
-    return _ended(task, _S.CANCELLED, now, reason, "approval-period")
+    return _terminated(task, _S.CANCELLED, now, reason, "approval-period")
 
 
-def _execution_period_over(task: Task, _happening: ExecutionPeriodOver, now: datetime) -> Task:
+def _execution_period_over(task: Task, _happening: ExecutionTimedOut, now: datetime) -> Task:
     reason = "The execution period is over: no worker took the task in time. Ask again with a new task."
-    return _ended(task, _S.CANCELLED, now, reason, "execution-period")
+    return _terminated(task, _S.CANCELLED, now, reason, "execution-period")
 
 
-def _right_lost(task: Task, happening: RightLost, now: datetime) -> Task:
-    return _ended(task, _S.CANCELLED, now, happening.reason, "right-lost")
+def _right_lost(task: Task, happening: PermissionRevoked, now: datetime) -> Task:
+    return _terminated(task, _S.CANCELLED, now, happening.reason, "right-lost")
 
 
-def _time_limit_over(task: Task, _happening: TimeLimitOver, now: datetime) -> Task:
-    return _ended(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
+def _time_limit_over(task: Task, _happening: TimeLimitExceeded, now: datetime) -> Task:
+    return _terminated(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
 
 
-_MOVES: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
+_HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     Submitted: _submitted,
-    Decided: _decided,
+    DecisionMade: _decided,
     Scheduled: _scheduled,
     Leased: _leased,
-    SegmentSealed: _segment_sealed,
+    SegmentRecorded: _segment_sealed,
     IntentRecorded: _intent_recorded,
-    LeaseLost: _lease_lost,
+    LeaseExpired: _lease_lost,
     EngineRestarted: _engine_restarted,
     Completed: _completed,
     Failed: _failed,
     Withdrawn: _withdrawn,
     Cancelled: _cancelled,
-    CancelConfirmed: _cancelled,
-    ApprovalPeriodOver: _approval_period_over,
-    ExecutionPeriodOver: _execution_period_over,
-    RightLost: _right_lost,
-    TimeLimitOver: _time_limit_over,
+    CancellationConfirmed: _cancelled,
+    ApprovalTimedOut: _approval_period_over,
+    ExecutionTimedOut: _execution_period_over,
+    PermissionRevoked: _right_lost,
+    TimeLimitExceeded: _time_limit_over,
 }
 
 
-def _same_fence(task: Task, fence: int) -> None:
+def _check_fence(task: Task, fence: int) -> None:
     if fence != task.fence:
-        raise TransitionError(f"Task {task.id} is at fence {task.fence}; a worker under fence {fence} is too late.")
+        raise InvalidTransitionError(
+            f"Task {task.id} is at fence {task.fence}; a worker under fence {fence} is too late."
+        )
 
 
-def _moved(task: Task, status: TaskStatus, now: datetime, note: str = "", **changes: object) -> Task:
+def _with_status(task: Task, status: TaskStatus, now: datetime, note: str = "", **changes: object) -> Task:
     return msgspec.structs.replace(
         task,
         status=status,
         updated_at=now,
-        subtasks=_followed(task.subtasks, status),
+        subtasks=_sync_subtasks(task.subtasks, status),
         history=(*task.history, StatusChange(status=status, at=now, note=note)),
         **changes,
     )
 
 
-def _ended(task: Task, status: TaskStatus, now: datetime, reason: str, code: str) -> Task:
-    return _moved(task, status, now, reason, reason=reason, reason_code=code, worker="")
+def _terminated(task: Task, status: TaskStatus, now: datetime, reason: str, code: str) -> Task:
+    return _with_status(task, status, now, reason, reason=reason, reason_code=code, worker="")
 
 
-def _followed(subtasks: tuple[Subtask, ...], parent: TaskStatus) -> tuple[Subtask, ...]:
+def _sync_subtasks(subtasks: tuple[Subtask, ...], parent: TaskStatus) -> tuple[Subtask, ...]:
     if parent in (_S.CREATED, _S.WAITING, _S.APPROVED):
         return subtasks
     return tuple(
-        each if each.status is _S.DONE else msgspec.structs.replace(each, status=_status_under(each, parent))
+        each if each.status is _S.DONE else msgspec.structs.replace(each, status=_subtask_status(each, parent))
         for each in subtasks
     )
 
 
-def _status_under(subtask: Subtask, parent: TaskStatus) -> TaskStatus:
+def _subtask_status(subtask: Subtask, parent: TaskStatus) -> TaskStatus:
     if parent is _S.RUNNING and subtask.kind is TaskKind.SIGNING:
         return _S.SCHEDULED
     return parent

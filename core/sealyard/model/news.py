@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
-from sealyard.model.webhooks import HookEvent
+from sealyard.model.webhooks import WebhookEvent
 
-_OF_VERDICT = {Verdict.APPROVED: HookEvent.TASK_APPROVED, Verdict.REJECTED: HookEvent.TASK_REJECTED}
+_OF_VERDICT = {Verdict.APPROVED: WebhookEvent.TASK_APPROVED, Verdict.REJECTED: WebhookEvent.TASK_REJECTED}
 _OF_STATUS = {
-    TaskStatus.WAITING: HookEvent.TASK_WAITING,
-    TaskStatus.DONE: HookEvent.TASK_DONE,
-    TaskStatus.FAILED: HookEvent.TASK_FAILED,
-    TaskStatus.CANCELLED: HookEvent.TASK_CANCELLED,
+    TaskStatus.WAITING: WebhookEvent.TASK_WAITING,
+    TaskStatus.DONE: WebhookEvent.TASK_DONE,
+    TaskStatus.FAILED: WebhookEvent.TASK_FAILED,
+    TaskStatus.CANCELLED: WebhookEvent.TASK_CANCELLED,
 }
-_OF_RESULT = {ResultState.EXPIRED: HookEvent.RESULT_EXPIRED, ResultState.GONE: HookEvent.RESULT_GONE}
+_OF_RESULT = {ResultState.EXPIRED: WebhookEvent.RESULT_EXPIRED, ResultState.GONE: WebhookEvent.RESULT_GONE}
 
 
-def new_decision(earlier: Task | None, task: Task) -> Decision | None:
+def latest_decision(earlier: Task | None, task: Task) -> Decision | None:
     known = 0 if earlier is None else len(earlier.approvals)
     return task.approvals[-1] if len(task.approvals) > known else None
 
 
-def news_of(earlier: Task | None, task: Task) -> HookEvent | None:
+def notification_for(earlier: Task | None, task: Task) -> WebhookEvent | None:
     """What to tell of ``task``, which was ``earlier`` before (None: it is new). A rejection is told as such only,
     though it cancels the task too.
     """
-    decision = new_decision(earlier, task)
+    decision = latest_decision(earlier, task)
     if decision is not None:
         return _OF_VERDICT[decision.verdict]
     if earlier is None or task.status is not earlier.status:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sealyard.model.tasks import TaskKind
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class Policy(Value, frozen=True, kw_only=True):
+class Policy(FrozenStruct, frozen=True, kw_only=True):
     """All periods in seconds.
 
     ``approvalPeriod``: how long a task may wait for its approvals. ``executionPeriod``: how long it may then wait

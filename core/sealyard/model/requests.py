@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sealyard.model.access import AclRule, Membership, Right, Subject
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.access import AclRule, Membership, Permission, Subject
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditEntry
 from sealyard.model.devices import (
     DEFAULT_FORMAT,
-    DEFAULT_LINK_SECONDS,
+    DEFAULT_LINK_TTL,
     DEFAULT_RETENTION_SECONDS,
-    DeviceConfiguration,
+    DeviceConfig,
 )
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 
-class PackageRequest(Value, frozen=True, kw_only=True):
+class PackageRequest(FrozenStruct, frozen=True, kw_only=True):
     """``config`` is a configuration's id or name; ``firmware`` in the order it is to be packed."""
 
     config: str
@@ -28,7 +28,7 @@ class PackageRequest(Value, frozen=True, kw_only=True):
     client_token: str | None = None
 
 
-class EncryptionRequest(Value, frozen=True, kw_only=True):
+class EncryptionRequest(FrozenStruct, frozen=True, kw_only=True):
     config: str
     file: InputFile
     name: str = ""
@@ -36,7 +36,7 @@ class EncryptionRequest(Value, frozen=True, kw_only=True):
     client_token: str | None = None
 
 
-class SigningRequest(Value, frozen=True, kw_only=True):
+class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
     """``message`` is what the algorithm takes; ``isDigest`` says that it is a finished SHA-256 of 32 bytes."""
 
     config: str
@@ -48,7 +48,7 @@ class SigningRequest(Value, frozen=True, kw_only=True):
     client_token: str | None = None
 
 
-class DeviceRequest(Value, frozen=True, kw_only=True):
+class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
     """A new configuration. Keys are generated as ``local:<name>-encryption`` and ``-signing`` where none is named.
 
     To name one takes the right to UPDATE keys, or every configuration that uses it; who brought it in may as long as
@@ -62,7 +62,7 @@ class DeviceRequest(Value, frozen=True, kw_only=True):
     approve: tuple[str, ...] = ()
     approvals_required: int = 1
     format: str = DEFAULT_FORMAT
-    link_seconds: int = DEFAULT_LINK_SECONDS
+    link_seconds: int = DEFAULT_LINK_TTL
     retention_seconds: int = DEFAULT_RETENTION_SECONDS
     purpose: KeyPurpose = KeyPurpose.BOTH
     description: str = ""
@@ -70,7 +70,7 @@ class DeviceRequest(Value, frozen=True, kw_only=True):
     signing_key: str | None = None
 
 
-class DeviceUpdate(Value, frozen=True, kw_only=True):
+class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
     """A new version of a configuration; what is None stays as it is. Keys go to their current versions."""
 
     config: str
@@ -81,24 +81,24 @@ class DeviceUpdate(Value, frozen=True, kw_only=True):
     description: str | None = None
 
 
-class KeyImport(SecretValue, frozen=True, kw_only=True):
+class KeyImport(SecretStruct, frozen=True, kw_only=True):
     """The crypto worker opens ``path``; PEM, PKCS#12 or raw AES bytes. ``certificate`` is a path too."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
-    kind: KeyKind
+    kind: KeyType
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: str | None = None
     certificate: str | None = None
 
 
-class Named(Value, frozen=True, kw_only=True):
+class Named(FrozenStruct, frozen=True, kw_only=True):
     name: str
 
 
-class TaskNames(Value, frozen=True, kw_only=True):
+class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
     """What the text of a filter is looked for in: a part of a task, read sooner than the whole."""
 
     id: str
@@ -107,7 +107,7 @@ class TaskNames(Value, frozen=True, kw_only=True):
     metadata: tuple[Named, ...] = ()
 
 
-class TaskFilter(Value, frozen=True, kw_only=True):
+class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
 
     ``config``: a configuration's id or name. ``resultState``: as it stands at the moment of asking.
@@ -134,15 +134,15 @@ class TaskFilter(Value, frozen=True, kw_only=True):
             and self.finds_text(task)
         )
 
-    def finds_text(self, task: Task | TaskNames) -> bool:
+    def finds_text(self, task: Task | TaskSearchFields) -> bool:
         return not self.text or self.text.casefold() in _searchable(task)
 
 
-def _searchable(task: Task | TaskNames) -> str:
+def _searchable(task: Task | TaskSearchFields) -> str:
     return "\n".join((task.id, task.name, *(each.name for each in (*task.inputs, *task.metadata)))).casefold()
 
 
-class TaskPage(Value, frozen=True, kw_only=True):
+class TaskPage(FrozenStruct, frozen=True, kw_only=True):
     """In the order that was asked for. ``next`` continues; None at the end.
 
     ``total`` counts all that match; None where not counted.
@@ -153,7 +153,7 @@ class TaskPage(Value, frozen=True, kw_only=True):
     total: int | None = None
 
 
-class TaskCounts(Value, frozen=True, kw_only=True):
+class TaskCounts(FrozenStruct, frozen=True, kw_only=True):
     """How many tasks the subject sees; what there is none of is left out.
 
     ``results``: by the states that the engine has recorded, which it does as they change. ``mine``: asked for by
@@ -170,14 +170,14 @@ class TaskCounts(Value, frozen=True, kw_only=True):
         return sum(self.by_status.values())
 
 
-class AuditPage(Value, frozen=True, kw_only=True):
+class AuditPage(FrozenStruct, frozen=True, kw_only=True):
     """Newest first; ``next`` is the sequence number to go on below, None at the end."""
 
     entries: tuple[AuditEntry, ...]
     next: int | None = None
 
 
-class Decidable(Value, frozen=True, kw_only=True):
+class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     """All an approver must see before a decision, and whether this subject may decide (``hindrance`` is empty then).
 
     ``metadata``: name and beginning of each metadata file, foreign bytes as they are; all of what se-1 takes.
@@ -186,14 +186,14 @@ class Decidable(Value, frozen=True, kw_only=True):
     """
 
     task: Task
-    configuration: DeviceConfiguration
+    configuration: DeviceConfig
     hindrance: str = ""
     metadata: tuple[tuple[str, bytes], ...] = ()
     previous: Task | None = None
     newer_version: int | None = None
 
 
-class Access(Value, frozen=True, kw_only=True):
+class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
     """The whole access control list."""
 
     subjects: tuple[Subject, ...]
@@ -201,7 +201,7 @@ class Access(Value, frozen=True, kw_only=True):
     rules: tuple[AclRule, ...]
 
 
-class WorkspaceInfo(Value, frozen=True, kw_only=True):
+class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     """Where one is, as whom, with which ``rights`` (through groups too), and what four eyes means here."""
 
     id: str
@@ -214,5 +214,5 @@ class WorkspaceInfo(Value, frozen=True, kw_only=True):
     key_store: str
     audit_size: int
     audit_sealed: int
-    rights: tuple[Right, ...] = ()
+    rights: tuple[Permission, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -19,14 +19,14 @@ def state_at(result: Result, now: datetime) -> ResultState:
     return result.state
 
 
-def as_at(result: Result, now: datetime) -> Result:
+def refreshed(result: Result, now: datetime) -> Result:
     """``result`` with the state that holds at ``now``; a link that leads nowhere is left out."""
     state = state_at(result, now)
     link = result.link if state is ResultState.AVAILABLE else None
     return msgspec.structs.replace(result, state=state, link=link)
 
 
-def renewed(result: Result, link: str, expires_at: datetime, now: datetime) -> Result:
+def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime) -> Result:
     """``result`` behind a new link, never living longer than its artifact.
 
     Raises :class:`ConflictError` for a signature, :class:`ResultGoneError` once the artifact was removed.
@@ -42,5 +42,5 @@ def renewed(result: Result, link: str, expires_at: datetime, now: datetime) -> R
     )
 
 
-def link_end(now: datetime, link_seconds: int, kept_until: datetime) -> datetime:
+def link_expiry(now: datetime, link_seconds: int, kept_until: datetime) -> datetime:
     return min(now + timedelta(seconds=link_seconds), kept_until)

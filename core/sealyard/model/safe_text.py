@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def safe_text(text: str, limit: int = 0) -> str:
+def escape_text(text: str, limit: int = 0) -> str:
     """``text`` with every character that does not print shown as an escape (``\\x1b``, ``\\u202e``).
 
     Spaces other than U+0020 are escaped too, so that two names that look alike are alike. What is safe already stays
@@ -19,9 +19,9 @@ def safe_text(text: str, limit: int = 0) -> str:
     return shown
 
 
-def safe_lines(text: str) -> str:
-    """Like :func:`safe_text`, but keeps line feeds: for texts of several lines."""
-    return "\n".join(safe_text(line) for line in text.split("\n"))
+def escape_multiline(text: str) -> str:
+    """Like :func:`escape_text`, but keeps line feeds: for texts of several lines."""
+    return "\n".join(escape_text(line) for line in text.split("\n"))
 
 
 def _escaped(char: str) -> str:

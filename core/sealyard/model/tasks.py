@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
 class TaskKind(StrEnum):
@@ -27,13 +27,13 @@ class TaskStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self in ENDED
+        return self in FINAL_STATUSES
 
 
-ENDED = frozenset({TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCELLED})
+FINAL_STATUSES = frozenset({TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
-class InputFile(Value, frozen=True, kw_only=True):
+class InputFile(FrozenStruct, frozen=True, kw_only=True):
     """A file as it was handed in: ``name`` as given (foreign text), ``size`` in bytes, ``sha256`` in hex.
 
     ``inline`` holds the bytes of a small signing input in Base64; all others are kept as artifacts by digest.
@@ -50,14 +50,14 @@ class Verdict(StrEnum):
     REJECTED = "REJECTED"
 
 
-class Origin(StrEnum):
+class DecisionOrigin(StrEnum):
     """Who made a decision: a person at a terminal, or a machine client, under whatever name."""
 
     TERMINAL = "terminal"
     MACHINE = "machine"
 
 
-class Decision(Value, frozen=True, kw_only=True):
+class Decision(FrozenStruct, frozen=True, kw_only=True):
     """One person's decision, bound to what it was made about by ``digest`` (see :mod:`sealyard.model.approval`).
 
     ``origin``: None in those made before it was recorded. ``oneTimePassword``: one was asked for, and right.
@@ -68,11 +68,11 @@ class Decision(Value, frozen=True, kw_only=True):
     at: datetime
     digest: str
     reason: str = ""
-    origin: Origin | None = None
+    origin: DecisionOrigin | None = None
     one_time_password: bool = False
 
 
-class Subtask(Value, frozen=True, kw_only=True):
+class Subtask(FrozenStruct, frozen=True, kw_only=True):
     """One encryption (per firmware file) or the signing inside a packaging task; seen under it only."""
 
     id: str
@@ -81,13 +81,13 @@ class Subtask(Value, frozen=True, kw_only=True):
     name: str
 
 
-class StatusChange(Value, frozen=True, kw_only=True):
+class StatusChange(FrozenStruct, frozen=True, kw_only=True):
     status: TaskStatus
     at: datetime
     note: str = ""
 
 
-class Intent(Value, frozen=True, kw_only=True):
+class Intent(FrozenStruct, frozen=True, kw_only=True):
     """What is about to be signed (SHA-256 in hex), recorded before the key is used, and under which fence."""
 
     sha256: str
@@ -101,7 +101,7 @@ class ResultState(StrEnum):
     GONE = "GONE"
 
 
-class Result(Value, frozen=True, kw_only=True):
+class Result(FrozenStruct, frozen=True, kw_only=True):
     """What came of a DONE task: an artifact behind a link with a time limit, or a ``signature`` (Base64).
 
     ``expiresAt``: when the link ends; ``keptUntil``: when the artifact is removed. ``sha256`` (hex) and ``size``
@@ -119,7 +119,7 @@ class Result(Value, frozen=True, kw_only=True):
     trial: bool = False
 
 
-class Live(Value, frozen=True, kw_only=True):
+class RunProgress(FrozenStruct, frozen=True, kw_only=True):
     """What only a running engine knows of an unfinished task; never stored. Bytes and seconds."""
 
     bytes_done: int = 0
@@ -128,7 +128,7 @@ class Live(Value, frozen=True, kw_only=True):
     seconds_left: float | None = None
 
 
-class Task(Value, frozen=True, kw_only=True):
+class Task(FrozenStruct, frozen=True, kw_only=True):
     """A packaging, encryption or signing task. Its status changes through :mod:`sealyard.model.lifecycle` only."""
 
     id: str
@@ -168,7 +168,7 @@ class Task(Value, frozen=True, kw_only=True):
     reason: str = ""
     reason_code: str = ""
     history: tuple[StatusChange, ...] = ()
-    live: Live | None = None
+    live: RunProgress | None = None
 
     @property
     def total_bytes(self) -> int:

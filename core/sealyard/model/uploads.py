@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class Upload(Value, frozen=True, kw_only=True):
+class UploadStatus(FrozenStruct, frozen=True, kw_only=True):
     """An upload as its owner sees it. ``size`` and ``offset`` in bytes; the next byte wanted is that at ``offset``.
 
     ``size`` None: not said beforehand; the content ends where the one request that sends it does. ``sha256`` (hex)

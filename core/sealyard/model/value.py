@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An immutable record, one definition for the domain, the store and the wire.
 
     Change one with :func:`msgspec.structs.replace`; a task's status only through
@@ -15,7 +15,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
 
-class SecretValue(Value, frozen=True, kw_only=True):
+class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
     """A value that carries a secret. However it is printed, by Rich in a crash report too, only ``SHOWN`` is seen."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ()

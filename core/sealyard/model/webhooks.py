@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import ClassVar
 
 from sealyard.model.texts import LongText
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 
-class HookEvent(StrEnum):
+class WebhookEvent(StrEnum):
     """What a webhook may be told of."""
 
     TASK_WAITING = "task.waiting"
@@ -23,7 +23,7 @@ class HookEvent(StrEnum):
     RESULT_GONE = "result.gone"
 
 
-class Webhook(Value, frozen=True, kw_only=True):
+class Webhook(FrozenStruct, frozen=True, kw_only=True):
     """``events`` empty: all. ``delivered``: the cursor of the last event that is settled.
 
     ``failing``: what kept the last try from reaching it, empty while all is well; ``waiting``: how many events it is
@@ -34,19 +34,19 @@ class Webhook(Value, frozen=True, kw_only=True):
     url: str
     created_by: str
     created_at: datetime
-    events: tuple[HookEvent, ...] = ()
+    events: tuple[WebhookEvent, ...] = ()
     delivered: int = 0
     failing: str = ""
     waiting: int = 0
     dead_letters: int = 0
 
 
-class WebhookRequest(Value, frozen=True, kw_only=True):
+class WebhookRequest(FrozenStruct, frozen=True, kw_only=True):
     url: LongText
-    events: tuple[HookEvent, ...] = ()
+    events: tuple[WebhookEvent, ...] = ()
 
 
-class NewWebhook(SecretValue, frozen=True, kw_only=True):
+class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
     """A new webhook with the ``secret`` (``whsec_`` and Base64) that its messages are signed with, shown this once."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("webhook",)
@@ -55,13 +55,13 @@ class NewWebhook(SecretValue, frozen=True, kw_only=True):
     secret: str
 
 
-class DeadLetter(Value, frozen=True, kw_only=True):
+class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
     """An event that a webhook was not told of: given up after ``attempts``, ``error`` says why."""
 
     id: str
     webhook_id: str
     cursor: int
-    event: HookEvent
+    event: WebhookEvent
     task_id: str
     attempts: int
     given_up_at: datetime

@@ -6,15 +6,15 @@ import re
 from datetime import datetime
 
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Decision, Origin
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Decision, DecisionOrigin
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def size_text(size: int) -> str:
+def format_size(size: int) -> str:
     """Bytes in binary units: ``1.5 MiB``."""
     if size < 1024:  # noqa: PLR2004
         return f"{size} B"
@@ -26,12 +26,12 @@ def size_text(size: int) -> str:
     return f"{amount / 1024:.1f} TiB"
 
 
-def exact_size_text(size: int) -> str:
+def format_size_exact(size: int) -> str:
     """``1.5 MiB (1,572,864 bytes)``, and ``95 B`` where that says it all."""
-    return f"{size_text(size)} ({size:,} bytes)" if size >= 1024 else size_text(size)  # noqa: PLR2004
+    return f"{format_size(size)} ({size:,} bytes)" if size >= 1024 else format_size(size)  # noqa: PLR2004
 
 
-def duration_text(seconds: int) -> str:
+def format_duration(seconds: int) -> str:
     """The two largest units that are not zero: ``30d``, ``1h 5m``."""
     parts = []
     for unit, length in _UNITS:
@@ -48,26 +48,28 @@ def parse_duration(text: str) -> int:
     """
     found = [_DURATION.fullmatch(each) for each in text.split()]
     if not found or not all(found):
-        raise UsageError(f"{safe_text(text, 40)!r} is no duration.", "Write 90s, 30m, 24h or 30d.")
+        raise UsageError(f"{escape_text(text, 40)!r} is no duration.", "Write 90s, 30m, 24h or 30d.")
     return sum(int(each[1]) * _SECONDS[each[2]] for each in found if each is not None)
 
 
-def time_text(moment: datetime | None) -> str:
+def format_time(moment: datetime | None) -> str:
     """In the local time zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
 
 
-def decided_by(decision: Decision) -> str:
+def format_decider(decision: Decision) -> str:
     """Who, and what is recorded of how: ``USER:anna (at a terminal, with one-time password)``."""
-    where = {Origin.TERMINAL: "at a terminal", Origin.MACHINE: "a machine client", None: ""}[decision.origin]
+    where = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "a machine client", None: ""}[
+        decision.origin
+    ]
     how = "with one-time password" if decision.one_time_password else ""
     known = ", ".join(each for each in (where, how) if each)
     return f"{decision.by} ({known})" if known else decision.by
 
 
-def left_text(until: datetime | None, now: datetime) -> str:
+def format_time_left(until: datetime | None, now: datetime) -> str:
     """A moment, and how far away it is."""
     if until is None:
         return ""
     seconds = round((until - now).total_seconds())
-    return f"{time_text(until)} ({duration_text(seconds)} left)" if seconds > 0 else f"{time_text(until)} (over)"
+    return f"{format_time(until)} ({format_duration(seconds)} left)" if seconds > 0 else f"{format_time(until)} (over)"

@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
-FORMAT = 1
+LAYOUT_VERSION = 1
 """The layout this version reads and writes."""
 
 
@@ -19,7 +19,7 @@ class KeyStore(StrEnum):
     PASSPHRASE = "passphrase"  # noqa: S105 - the kind of store, not a secret
 
 
-class WorkspaceFile(Value, frozen=True, kw_only=True):
+class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
     """The contents of ``workspace.json``."""
 
     id: str
@@ -31,7 +31,7 @@ class WorkspaceFile(Value, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class Places:
+class WorkspacePaths:
     """Where things are in a workspace's folder."""
 
     def __init__(self, root: Path) -> None:

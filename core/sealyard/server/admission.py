@@ -7,14 +7,14 @@ import socket
 from typing import Any
 from weakref import WeakSet
 
-MOST_CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 """Over the network, at once."""
 
-DESCRIPTORS_EACH = 4
+DESCRIPTORS_PER_CONNECTION = 4
 """One is the connection's own; the others are for files it reads or writes, and for what the engines have open."""
 
 
-class BoundedSocket(socket.socket):
+class ConnectionLimitedSocket(socket.socket):
     """Listens; closes whoever comes while all places are taken.
 
     Counted here and not where HTTP begins: a TLS handshake that never ends takes a place too.
@@ -41,11 +41,11 @@ class BoundedSocket(socket.socket):
         return len(self._taken) >= self._places
 
 
-def places() -> int:
+def connection_limit() -> int:
     """As many as the process has descriptors for; its own soft limit is raised for them where it may be."""
-    wanted = MOST_CONNECTIONS * DESCRIPTORS_EACH
+    wanted = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return allowed // DESCRIPTORS_EACH
+    return allowed // DESCRIPTORS_PER_CONNECTION

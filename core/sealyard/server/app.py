@@ -17,57 +17,57 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sealyard.model.errors import SealyardError
 from sealyard.server import openapi
 from sealyard.server.caller import Caller
-from sealyard.server.health import HealthCalls
-from sealyard.server.identity import Identity
-from sealyard.server.problems import answer_error, answer_fault, answer_http
-from sealyard.server.routes.access import AccessControl, PolicyCalls
-from sealyard.server.routes.audit import AuditCalls
-from sealyard.server.routes.creating import EncryptionTasks, PackagingTasks, SigningTasks
-from sealyard.server.routes.credentials import OneTimePasswords, Tokens
-from sealyard.server.routes.devices import Algorithms, DeviceConfigurations
+from sealyard.server.health import HealthController
+from sealyard.server.identity import Authenticator
+from sealyard.server.problems import handle_error, handle_http_exception, handle_unexpected
+from sealyard.server.routes.access import AccessController, PolicyController
+from sealyard.server.routes.audit import AuditController
+from sealyard.server.routes.creating import EncryptionTaskController, PackagingTaskController, SigningTaskController
+from sealyard.server.routes.credentials import OtpController, TokenController
+from sealyard.server.routes.devices import AlgorithmController, DeviceController
 from sealyard.server.routes.documents import HANDLERS
-from sealyard.server.routes.events import EventCalls
-from sealyard.server.routes.keys import Keys
-from sealyard.server.routes.links import LinkCalls
-from sealyard.server.routes.tasks import AllTasks
-from sealyard.server.routes.uploads import UploadCalls
-from sealyard.server.routes.webhooks import DeadLetters, Webhooks
-from sealyard.server.routes.workspace import WorkspaceCalls
-from sealyard.server.tenants import Tenants
+from sealyard.server.routes.events import EventController
+from sealyard.server.routes.keys import KeyController
+from sealyard.server.routes.links import LinkController
+from sealyard.server.routes.tasks import AllTasksController
+from sealyard.server.routes.uploads import UploadController
+from sealyard.server.routes.webhooks import DeadLetterController, WebhookController
+from sealyard.server.routes.workspace import WorkspaceController
+from sealyard.server.tenants import TenantRegistry
 from sealyard.server.wire import API
 
-LARGEST_JSON = 4 * 1024 * 1024
+MAX_JSON_BYTES = 4 * 1024 * 1024
 """Of a body that is no upload, in bytes."""
 
-CALLS = (
-    WorkspaceCalls,
-    PackagingTasks,
-    EncryptionTasks,
-    SigningTasks,
-    AllTasks,
-    UploadCalls,
-    DeviceConfigurations,
-    Algorithms,
-    Keys,
-    AccessControl,
-    PolicyCalls,
-    AuditCalls,
-    Tokens,
-    OneTimePasswords,
-    Webhooks,
-    DeadLetters,
-    EventCalls,
+ROUTE_HANDLERS = (
+    WorkspaceController,
+    PackagingTaskController,
+    EncryptionTaskController,
+    SigningTaskController,
+    AllTasksController,
+    UploadController,
+    DeviceController,
+    AlgorithmController,
+    KeyController,
+    AccessController,
+    PolicyController,
+    AuditController,
+    TokenController,
+    OtpController,
+    WebhookController,
+    DeadLetterController,
+    EventController,
 )
 """What wants a caller, in the order of the document."""
 
 
-class KnownCaller(ASGIMiddleware):
+class AuthenticationMiddleware(ASGIMiddleware):
     """Nothing of a request is read before it is known who asks."""
 
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        identity: Identity = scope["litestar_app"].state.identity
+        identity: Authenticator = scope["litestar_app"].state.identity
         scope["state"]["caller"] = await identity.caller(scope)
         await next_app(scope, receive, send)
 
@@ -78,7 +78,7 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
 
 
 def build_app(
-    tenants: Tenants, identity: Identity, *, public_url: str = "", more: Sequence[HTTPRouteHandler] = ()
+    tenants: TenantRegistry, identity: Authenticator, *, public_url: str = "", more: Sequence[HTTPRouteHandler] = ()
 ) -> Litestar:
     """``publicUrl``: how clients reach the API from outside, without a slash at the end; empty: as they ask.
 
@@ -86,15 +86,19 @@ def build_app(
     """
     api = Router(
         API,
-        route_handlers=CALLS,
-        middleware=[KnownCaller()],
+        route_handlers=ROUTE_HANDLERS,
+        middleware=[AuthenticationMiddleware()],
         dependencies={"caller": Provide(caller_of, sync_to_thread=False)},
     )
     return Litestar(
-        route_handlers=[api, Router(API, route_handlers=[LinkCalls]), HealthCalls, *HANDLERS, *more],
-        exception_handlers={SealyardError: answer_error, HTTPException: answer_http, Exception: answer_fault},
+        route_handlers=[api, Router(API, route_handlers=[LinkController]), HealthController, *HANDLERS, *more],
+        exception_handlers={
+            SealyardError: handle_error,
+            HTTPException: handle_http_exception,
+            Exception: handle_unexpected,
+        },
         openapi_config=openapi.CONFIG,
-        request_max_body_size=LARGEST_JSON,
+        request_max_body_size=MAX_JSON_BYTES,
         state=State({"tenants": tenants, "identity": identity, "public_url": public_url.rstrip("/")}, deep_copy=False),
         logging_config=None,
     )

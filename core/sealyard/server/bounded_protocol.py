@@ -7,18 +7,18 @@ import asyncio
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from sealyard.server.problems import PROBLEM_JSON, HeadTooLargeError, problem_of
+from sealyard.server.problems import PROBLEM_JSON, HeadTooLargeError, to_problem
 
-LONGEST_HEAD = 64 << 10
+MAX_HEAD_BYTES = 64 << 10
 """Bytes of a request line and its header fields, and of the trailer fields behind a body."""
 
-MOST_FIELDS = 200
+MAX_HEADER_FIELDS = 200
 """In a head. Many tiny ones take far more memory than their bytes."""
 
-HEAD_SECONDS = 15.0
+HEAD_TIMEOUT = 15.0
 """Until a request's head is whole: from the connection on, later from the first byte behind the last answer."""
 
-MOST_WAITING = 100
+MAX_PIPELINED = 100
 """Requests that are sent ahead and wait for the answers before theirs (RFC 9112, section 9.3.2)."""
 
 
@@ -26,7 +26,7 @@ class _StopReadingError(Exception):
     """Makes the parser take nothing more."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class LimitedHttpProtocol(HttpToolsProtocol):
     """HTTP/1.1, where a body may take all the time there is, and what leads to one may not.
 
     A head that is too large is answered with 431 (RFC 6585, section 5).
@@ -53,23 +53,23 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._unparsed += len(data)
         super().data_received(data)
-        if self._unparsed > LONGEST_HEAD and not self._deaf:
+        if self._unparsed > MAX_HEAD_BYTES and not self._deaf:
             self._refuse_head()
         # Any byte ends uvicorn's keep-alive time, even one that begins no request.
         if not self._answering():
             self._start_deadline()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self.headers) >= MOST_FIELDS:
+        if len(self.headers) >= MAX_HEADER_FIELDS:
             self._refuse_head()
             raise _StopReadingError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._head_size() > LONGEST_HEAD:
+        if self._head_size() > MAX_HEAD_BYTES:
             self._refuse_head()
             raise _StopReadingError
-        if len(self.pipeline) >= MOST_WAITING:
+        if len(self.pipeline) >= MAX_PIPELINED:
             self._answer_no_more()
             raise _StopReadingError
         self._unparsed = 0
@@ -105,7 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_large(self) -> bytes:
         error = HeadTooLargeError("The head of the request is too large.", "Send fewer and shorter header fields.")
-        body = msgspec.json.encode(problem_of(error))
+        body = msgspec.json.encode(to_problem(error))
         fields = (
             *self.server_state.default_headers,
             (b"content-type", PROBLEM_JSON.encode()),
@@ -113,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
             (b"connection", b"close"),
         )
         lines = b"".join(b"%s: %s\r\n" % each for each in fields)
-        return b"%s%s\r\n%s" % (STATUS_LINE[problem_of(error).status], lines, body)
+        return b"%s%s\r\n%s" % (STATUS_LINE[to_problem(error).status], lines, body)
 
     def _answer_no_more(self) -> None:
         """The last answer to what waits says that the connection ends with it; the rest can be asked on another."""
@@ -123,7 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_deadline(self) -> None:
         """Unless one runs: bytes that come in one by one do not put it off."""
         if self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
 
     def _end_deadline(self) -> None:
         if self._deadline is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from litestar.di import NamedDependency
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.host import Host
-from sealyard.model.errors import NotAllowedError
+from sealyard.client.host import EngineHandle
+from sealyard.model.errors import PermissionDeniedError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Caller:
     """
 
     tenant: str
-    host: Host
+    host: EngineHandle
     subject: str
     client: EmbeddedClient
     largest_body: int
@@ -31,10 +31,14 @@ class Caller:
     local: bool = False
 
     def require_person(self) -> None:
-        """What a machine client must not do: make itself what a person is known by. Raises :class:`NotAllowedError`."""
+        """What a machine client must not do: make itself what a person is known by. Raises
+        :class:`PermissionDeniedError`.
+        """
         if self.machine:
-            raise NotAllowedError("A machine client makes no credentials.", "Do it as a person, with a token of one.")
+            raise PermissionDeniedError(
+                "A machine client makes no credentials.", "Do it as a person, with a token of one."
+            )
 
 
-AskedBy = NamedDependency[Caller]
+CallerDependency = NamedDependency[Caller]
 """How a handler is told: its parameter ``caller``."""

@@ -6,10 +6,10 @@ import ssl
 from pathlib import Path
 
 from sealyard.model.errors import StorageError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 
-class Certificate:
+class TlsCertificate:
     """Two PEM files. What listens takes :attr:`context` once; each handshake shows what was read last."""
 
     def __init__(self, certificate: str, key: str) -> None:
@@ -39,8 +39,8 @@ class Certificate:
             context.load_cert_chain(certificate, key, password=_no_passphrase)
         except ssl.SSLError as error:
             raise UsageError(
-                f"{safe_text(certificate)} and {safe_text(key)} are no certificate and its private key"
-                f" ({safe_text(error.reason or 'no PEM')}).",
+                f"{escape_text(certificate)} and {escape_text(key)} are no certificate and its private key"
+                f" ({escape_text(error.reason or 'no PEM')}).",
                 "Give both in PEM; the certificate first, then those above it.",
             ) from error
         return context
@@ -56,5 +56,5 @@ def _require_readable(path: str, what: str) -> None:
         Path(path).read_bytes()
     except OSError as error:
         raise StorageError(
-            f"The {what} {safe_text(path)} cannot be read: {error.strerror}.", "Name another."
+            f"The {what} {escape_text(path)} cannot be read: {error.strerror}.", "Name another."
         ) from error

@@ -15,7 +15,7 @@ from sealyard.model.tasks import Result, Task
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
-OCTETS = "application/octet-stream"
+OCTET_STREAM = "application/octet-stream"
 
 
 class RangeError(SealyardError):
@@ -25,7 +25,7 @@ class RangeError(SealyardError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RangeHeaders:
     """What a request's headers say of ranges (RFC 9110, sections 13 and 14)."""
 
     range: str | None
@@ -49,9 +49,9 @@ class Wanted:
         return first, end
 
 
-async def deliver(
+async def file_response(
     task: Task,
-    wanted: Wanted,
+    wanted: RangeHeaders,
     read: Callable[[int], AsyncGenerator[bytes, None]],
     sent: Callable[[int], Awaitable[None]],
 ) -> Stream:
@@ -63,22 +63,22 @@ async def deliver(
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
         # Says in the engine's own words why there is nothing.
-        return Stream(await _begun(read(0)), media_type=OCTETS)
+        return Stream(await _with_first_chunk(read(0)), media_type=OCTET_STREAM)
     etag = f'"{result.sha256}"'
     headers = _headers(result, etag)
     bounds = wanted.bounds(result.size, etag)
     first, end = bounds or (0, result.size)
     source = read(first)
-    items = await _begun(source)
+    items = await _with_first_chunk(source)
     if wanted.if_none_match == etag:
         # Only now: a link that has ended says so, whatever somebody has of its result.
         await source.aclose()
         return Stream(_nothing(), status_code=304, headers=headers)
-    body = _audited(_cut(items, end - first), partial(sent, first) if end == result.size else None)
+    body = _then(_limited(items, end - first), partial(sent, first) if end == result.size else None)
     headers["Content-Length"] = str(end - first)
     if bounds is not None:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{result.size}"
-    return Stream(body, status_code=206 if bounds is not None else 200, headers=headers, media_type=OCTETS)
+    return Stream(body, status_code=206 if bounds is not None else 200, headers=headers, media_type=OCTET_STREAM)
 
 
 def _headers(result: Result, etag: str) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _headers(result: Result, etag: str) -> dict[str, str]:
     }
 
 
-async def _begun(items: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _with_first_chunk(items: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The same bytes, after the first of them could be read."""
     try:
         first = await anext(items)
@@ -108,7 +108,7 @@ async def _begun(items: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
     return all_of_it()
 
 
-async def _cut(items: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
+async def _limited(items: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(items):
         async for each in items:
             yield each[:length]
@@ -117,7 +117,7 @@ async def _cut(items: AsyncGenerator[bytes, None], length: int) -> AsyncGenerato
                 return
 
 
-async def _audited(
+async def _then(
     items: AsyncGenerator[bytes, None], sent: Callable[[], Awaitable[None]] | None
 ) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(items):

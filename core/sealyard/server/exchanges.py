@@ -11,15 +11,15 @@ from contextvars import ContextVar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 from sealyard.server.caller import Caller
 
 REQUEST_ID = b"x-request-id"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-UNMATCHED = "unmatched"
+UNMATCHED_PATH = "unmatched"
 """The template of paths that lead nowhere. Whoever writes them is free in that, and must not make us keep count."""
 
 LONGEST_PATH = 300
@@ -31,7 +31,7 @@ current_request: ContextVar[str] = ContextVar("current_request", default="")
 """The id of the request that is being answered; empty outside of any."""
 
 
-class Exchange(Value, frozen=True, kw_only=True):
+class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
     """``template`` is the path with its parameters' names; ``path`` is without its query.
 
     ``status``: 0 where there was no answer. ``began``: seconds until the answer began, ``seconds``: until it ended.
@@ -51,10 +51,10 @@ class Exchange(Value, frozen=True, kw_only=True):
     subject: str
 
 
-Observer = Callable[[Exchange], None]
+Observer = Callable[[RequestRecord], None]
 
 
-class Observed:
+class RequestLogMiddleware:
     """An application around which each exchange is measured, and given an id that the answer names too."""
 
     def __init__(self, app: ASGIApp, *observers: Observer) -> None:
@@ -65,7 +65,7 @@ class Observed:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        measured = _Measured(scope, receive, send)
+        measured = _RequestTimer(scope, receive, send)
         named = current_request.set(measured.id)
         try:
             await self._app(scope, measured.receive, measured.send)
@@ -76,11 +76,11 @@ class Observed:
                 observe(exchange)
 
 
-class _Measured:
+class _RequestTimer:
     """One exchange while it goes on."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        self.id = _id_of(scope)
+        self.id = _request_id(scope)
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -105,16 +105,16 @@ class _Measured:
             self._sent += len(message.get("body", b""))
         await self._send(message)
 
-    def exchange(self) -> Exchange:
+    def exchange(self) -> RequestRecord:
         scope = self._scope
         seconds = time.monotonic() - self._start
         caller = scope.get("state", {}).get("caller")
         known = caller if isinstance(caller, Caller) else None
-        return Exchange(
+        return RequestRecord(
             id=self.id,
             method=scope["method"] if scope["method"] in METHODS else "OTHER",
-            template=scope.get("path_template") or UNMATCHED,
-            path=safe_text(scope["path"], LONGEST_PATH),
+            template=scope.get("path_template") or UNMATCHED_PATH,
+            path=escape_text(scope["path"], LONGEST_PATH),
             status=self._status,
             began=seconds if self._began is None else self._began,
             seconds=seconds,
@@ -125,7 +125,7 @@ class _Measured:
         )
 
 
-def _id_of(scope: HTTPScope) -> str:
+def _request_id(scope: HTTPScope) -> str:
     """The one that a proxy in front gave, where it looks like one; else a new one."""
     given = next((value.decode("latin-1") for name, value in scope["headers"] if name == REQUEST_ID), "")
     return given if _ID.fullmatch(given) else secrets.token_hex(8)

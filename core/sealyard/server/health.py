@@ -11,21 +11,21 @@ from typing import Any
 from litestar import Controller, Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
-from sealyard.client.host import Host
-from sealyard.model.health import Check
-from sealyard.model.value import Value
+from sealyard.client.host import EngineHandle
+from sealyard.model.health import HealthCheck
+from sealyard.model.value import FrozenStruct
 
-PATIENCE_SECONDS = 15.0
+TIMEOUT = 15.0
 """With an engine; longer than a busy one takes to say that something of it is late."""
 
 log = logging.getLogger(__name__)
 
 
-class Alive(Value, frozen=True, kw_only=True):
+class LivenessResponse(FrozenStruct, frozen=True, kw_only=True):
     alive: bool = True
 
 
-class CheckSummary(Value, frozen=True, kw_only=True):
+class CheckSummary(FrozenStruct, frozen=True, kw_only=True):
     """How many checks of one kind passed, over all tenants. Which keys there are is nobody's business here."""
 
     name: str
@@ -33,48 +33,48 @@ class CheckSummary(Value, frozen=True, kw_only=True):
     failed: int
 
 
-class Readiness(Value, frozen=True, kw_only=True):
+class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
     ready: bool
     checks: tuple[CheckSummary, ...]
 
 
-class HealthCalls(Controller):
+class HealthController(Controller):
     """The application's state has the ``tenants``: names and hosts."""
 
     tags = ("server",)
 
     @get("/healthz", sync_to_thread=False, summary="Whether the server lives")
-    def alive(self) -> Alive:
-        return Alive()
+    def alive(self) -> LivenessResponse:
+        return LivenessResponse()
 
     @get(
         "/readyz",
         summary="Whether stores take writes, workers answer, and every key in use can sign",
-        responses={503: ResponseSpec(Readiness, description="not ready: some check failed")},
+        responses={503: ResponseSpec(ReadinessResponse, description="not ready: some check failed")},
     )
-    async def ready(self, request: Request[Any, Any, Any]) -> Response[Readiness]:
-        found = await readiness(host for _, host in request.app.state.tenants)
+    async def ready(self, request: Request[Any, Any, Any]) -> Response[ReadinessResponse]:
+        found = await check_readiness(host for _, host in request.app.state.tenants)
         return Response(found, status_code=200 if found.ready else 503)
 
 
-async def readiness(hosts: Iterable[Host]) -> Readiness:
+async def check_readiness(hosts: Iterable[EngineHandle]) -> ReadinessResponse:
     checks = [check for each in await asyncio.gather(*map(_checks, hosts)) for check in each]
     passed = Counter(each.name for each in checks if each.ok)
     failed = Counter(each.name for each in checks if not each.ok)
     names = dict.fromkeys(each.name for each in checks)
-    return Readiness(
+    return ReadinessResponse(
         ready=not failed,
         checks=tuple(CheckSummary(name=each, passed=passed[each], failed=failed[each]) for each in names),
     )
 
 
-async def _checks(host: Host) -> tuple[Check, ...]:
+async def _checks(host: EngineHandle) -> tuple[HealthCheck, ...]:
     if host.engine.scheduler.resting:
-        return (Check(name="stopping", ok=False),)
+        return (HealthCheck(name="stopping", ok=False),)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT):
             return (await host.call(host.engine.readiness.health())).checks
     except Exception:
         # An engine that cannot even say how it is: being watched must not depend on why.
         log.exception("the engine of %s does not answer", host.folder)
-        return (Check(name="engine", ok=False),)
+        return (HealthCheck(name="engine", ok=False),)

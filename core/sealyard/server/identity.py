@@ -11,21 +11,21 @@ from typing import Protocol
 
 from litestar.types import Scope
 
-from sealyard.client.host import Host
-from sealyard.engine.tokens import refused_bearer
-from sealyard.model.access import SubjectKind, kind_of, parse_subject
-from sealyard.model.credentials import Account, ShownToken
-from sealyard.model.errors import AuthenticationError, NotAllowedError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.client.host import EngineHandle
+from sealyard.engine.tokens import invalid_token
+from sealyard.model.access import SubjectKind, parse_subject, subject_kind
+from sealyard.model.credentials import IssuerAccount, PresentedToken
+from sealyard.model.errors import AuthenticationError, PermissionDeniedError, UsageError
+from sealyard.model.safe_text import escape_text
 from sealyard.server.caller import Caller
-from sealyard.server.limits import Limits
-from sealyard.server.tenants import Tenants
+from sealyard.server.limits import TokenBucketLimiter
+from sealyard.server.tenants import TenantRegistry
 
-ON_A_SERVER = "on a server: people are authenticated, nobody approves what they asked for"
-OWN_TOKENS = "sy_"
+SERVER_TRUST_NOTE = "on a server: people are authenticated, nobody approves what they asked for"
+TOKEN_PREFIX = "sy_"  # noqa: S105
 """How our own begin; all others are an issuer's, where one is configured."""
 
-PEER = "sealyard.peer"
+PEER_SCOPE_KEY = "sealyard.peer"
 """Where a local listener puts the :class:`Peer` into a request's scope."""
 
 
@@ -37,13 +37,13 @@ class Peer:
     tenant: str
 
 
-class Claimed(Protocol):
+class TokenClaims(Protocol):
     """What an access token of an issuer says."""
 
     @property
     def subject(self) -> str: ...
     @property
-    def account(self) -> Account: ...
+    def account(self) -> IssuerAccount: ...
     @property
     def machine(self) -> bool: ...
     @property
@@ -52,14 +52,16 @@ class Claimed(Protocol):
     def expires_at(self) -> datetime: ...
 
 
-Verify = Callable[[str], Awaitable[Claimed]]
+VerifyToken = Callable[[str], Awaitable[TokenClaims]]
 """Reads a foreign access token. Raises :class:`AuthenticationError`."""
 
 
-class Identity:
+class Authenticator:
     """Decides for each request who asks; nothing is remembered between two of them."""
 
-    def __init__(self, tenants: Tenants, limits: Limits | None, verify: Verify | None, largest_body: int) -> None:
+    def __init__(
+        self, tenants: TenantRegistry, limits: TokenBucketLimiter | None, verify: VerifyToken | None, largest_body: int
+    ) -> None:
         """``limits``: for bearers of tokens, and for links. ``verify``: for tokens that are not ours, with an issuer
         configured.
         """
@@ -69,17 +71,17 @@ class Identity:
         self._largest_body = largest_body
 
     async def caller(self, scope: Scope) -> Caller:
-        """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`, :class:`NotAllowedError`.
+        """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`, :class:`PermissionDeniedError`.
 
         Whether a tenant is there is learned by nobody whom it does not know: the words and the status are the same.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         named = headers.get("x-se-tenant")
-        peer = scope.get(PEER)
+        peer = scope.get(PEER_SCOPE_KEY)
         if isinstance(peer, Peer):
-            return self._local(peer.tenant, local_subject(headers.get("x-se-subject"), peer.uid))
+            return self._local(peer.tenant, subject_for_uid(headers.get("x-se-subject"), peer.uid))
         bearer = _bearer(headers.get("authorization", ""))
-        if self._verify is None or bearer.startswith(OWN_TOKENS):
+        if self._verify is None or bearer.startswith(TOKEN_PREFIX):
             return await self._with_token(named, bearer)
         return await self._with_claims(named, bearer, self._verify)
 
@@ -95,10 +97,10 @@ class Identity:
         async def check() -> None:
             await host.bearer(bearer)
 
-        shown = ShownToken(expires_at=token.expires_at)
+        shown = PresentedToken(expires_at=token.expires_at)
         return self._made(tenant, host, token.subject, machine=token.machine, check=check, shown=shown)
 
-    async def _with_claims(self, named: str | None, bearer: str, verify: Verify) -> Caller:
+    async def _with_claims(self, named: str | None, bearer: str, verify: VerifyToken) -> Caller:
         claims = await verify(bearer)
         # Whoever asks too often is told so of tenants that are not there, too.
         self._count(claims.account.issuer, claims.account.sub)
@@ -108,7 +110,7 @@ class Identity:
         async def check() -> None:
             await verify(bearer)
 
-        shown = ShownToken(expires_at=claims.expires_at, by_issuer=True)
+        shown = PresentedToken(expires_at=claims.expires_at, by_issuer=True)
         return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
 
     def count_link(self, scope: Scope, result: str) -> None:
@@ -116,7 +118,7 @@ class Identity:
 
         At a workspace's own socket nobody is counted. Raises :class:`TooManyRequestsError`.
         """
-        if not isinstance(scope.get(PEER), Peer):
+        if not isinstance(scope.get(PEER_SCOPE_KEY), Peer):
             self._count("link", result)
 
     def _count(self, where: str, who: str) -> None:
@@ -127,29 +129,29 @@ class Identity:
     def _made(
         self,
         tenant: str,
-        host: Host,
+        host: EngineHandle,
         subject: str,
         *,
         machine: bool,
         check: Callable[[], Awaitable[None]],
-        shown: ShownToken | None,
+        shown: PresentedToken | None,
     ) -> Caller:
         return Caller(
             tenant=tenant,
             host=host,
             subject=subject,
-            client=host.client(subject) if shown is None else host.client(subject, ON_A_SERVER, shown),
+            client=host.client(subject) if shown is None else host.client(subject, SERVER_TRUST_NOTE, shown),
             largest_body=self._largest_body,
             check=check,
-            machine=machine or kind_of(subject) is SubjectKind.CLIENT,
+            machine=machine or subject_kind(subject) is SubjectKind.CLIENT,
             local=shown is None,
         )
 
 
-def local_subject(named: str | None, uid: int) -> str:
+def subject_for_uid(named: str | None, uid: int) -> str:
     """At the workspace's own socket: its owner is believed, others are who the kernel says they are.
 
-    Raises :class:`UsageError`, :class:`NotAllowedError`.
+    Raises :class:`UsageError`, :class:`PermissionDeniedError`.
     """
     if uid == os.getuid():
         if not named:
@@ -157,7 +159,7 @@ def local_subject(named: str | None, uid: int) -> str:
         return parse_subject(named)
     own = f"{SubjectKind.USER}:{account_name(uid)}"
     if named and parse_subject(named) != own:
-        raise NotAllowedError(f"At this socket you are {safe_text(own)}.", "Add a profile of that identity.")
+        raise PermissionDeniedError(f"At this socket you are {escape_text(own)}.", "Add a profile of that identity.")
     return parse_subject(own)
 
 
@@ -173,7 +175,7 @@ def _bearer(authorization: str) -> str:
     if not authorization:
         raise AuthenticationError("A token is needed.", "Send it as a bearer token; `sealyard token create` makes one.")
     if scheme.lower() != "bearer" or not token.strip():
-        raise refused_bearer()
+        raise invalid_token()
     return token.strip()
 
 

@@ -13,26 +13,26 @@ import msgspec
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
 from sealyard.model.clock import Clock
-from sealyard.model.errors import AuthenticationError, ConnectionLostError, SealyardError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import AuthenticationError, SealyardError, ServerUnreachableError, UsageError
+from sealyard.model.safe_text import escape_text
 from sealyard.server.serving import is_loopback
 
 T = TypeVar("T")
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""GETs a URL. Raises :class:`ConnectionLostError`."""
+"""GETs a URL. Raises :class:`ServerUnreachableError`."""
 
-AGAIN = timedelta(seconds=30)
+MIN_REFRESH_INTERVAL = timedelta(seconds=30)
 """At least so long between two looks, however many unknown keys are named meanwhile: whoever names one pays nothing."""
 
-OLD = timedelta(hours=1)
+MAX_AGE = timedelta(hours=1)
 """From this age on the keys are looked for again, so that one withdrawn is not believed for ever."""
 
 MOST_KEYS = 100
 SHORTEST_RSA = 2048
 """Bits (NIST SP 800-131A)."""
 
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
+EPOCH = datetime.min.replace(tzinfo=UTC)
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +50,23 @@ class _KeySet(msgspec.Struct):
     keys: list[dict[str, Any]]
 
 
-class IssuerKeys:
+class JwksCache:
     """Those of the newest look only: what the issuer has withdrawn is dropped. Lives on one event loop."""
 
     def __init__(self, issuer: str, jwks_uri: str, fetch: Fetch, clock: Clock) -> None:
         """``jwks_uri`` may be empty: then it is discovered. Raises :class:`UsageError` for URLs that are not safe."""
         for url in filter(None, (issuer, jwks_uri)):
-            if not is_safe(url):
+            if not is_secure_url(url):
                 raise UsageError(
-                    f"{safe_text(url)} can be changed by anybody on the way.", "Keys are fetched by https only."
+                    f"{escape_text(url)} can be changed by anybody on the way.", "Keys are fetched by https only."
                 )
         self._issuer = issuer
         self._jwks_uri = jwks_uri
         self._fetch = fetch
         self._clock = clock
         self._keys: dict[str, Key] = {}
-        self._found_at = LONG_AGO
-        self._looked_at = LONG_AGO
+        self._found_at = EPOCH
+        self._looked_at = EPOCH
         self._reachable = True
         self._looking: asyncio.Task[None] | None = None
 
@@ -74,7 +74,7 @@ class IssuerKeys:
         """Known keys work while the issuer is away. Raises :class:`AuthenticationError` for any other."""
         if kid not in self._keys:
             await self._look_again()
-        elif self._clock.now() >= self._found_at + OLD:
+        elif self._clock.now() >= self._found_at + MAX_AGE:
             self._begin_to_look()
         if (found := self._keys.get(kid)) is not None:
             return found
@@ -95,7 +95,7 @@ class IssuerKeys:
         now = self._clock.now()
         if self._looking is not None and not self._looking.done():
             return self._looking
-        if now - self._looked_at < AGAIN:
+        if now - self._looked_at < MIN_REFRESH_INTERVAL:
             return None
         self._looked_at = now
         self._looking = asyncio.create_task(self._look())
@@ -103,7 +103,7 @@ class IssuerKeys:
 
     async def _look(self) -> None:
         try:
-            keys = _usable((await self._read(self._jwks_uri or await self._discovered(), _KeySet)).keys)
+            keys = _usable_keys((await self._read(self._jwks_uri or await self._discovered(), _KeySet)).keys)
         except SealyardError as error:
             self._reachable = False
             log.warning("the keys of the issuer %s cannot be had: %s", self._issuer, error)
@@ -115,19 +115,19 @@ class IssuerKeys:
         place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         found = await self._read(place, _Discovery)
         if found.issuer != self._issuer:
-            raise ConnectionLostError(f"Its discovery document is that of {safe_text(found.issuer, 200)}.")
-        if not is_safe(found.jwks_uri):
-            raise ConnectionLostError(f"Its keys at {safe_text(found.jwks_uri, 200)} can be changed on the way.")
+            raise ServerUnreachableError(f"Its discovery document is that of {escape_text(found.issuer, 200)}.")
+        if not is_secure_url(found.jwks_uri):
+            raise ServerUnreachableError(f"Its keys at {escape_text(found.jwks_uri, 200)} can be changed on the way.")
         return found.jwks_uri
 
     async def _read(self, url: str, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(await self._fetch(url), type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ConnectionLostError(f"{safe_text(url)} does not answer with what it should.") from error
+            raise ServerUnreachableError(f"{escape_text(url)} does not answer with what it should.") from error
 
 
-def is_safe(url: str) -> bool:
+def is_secure_url(url: str) -> bool:
     """By https, or to this very machine."""
     try:
         parts = urlsplit(url)
@@ -137,7 +137,7 @@ def is_safe(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
-def _usable(published: Iterable[dict[str, Any]]) -> dict[str, Key]:
+def _usable_keys(published: Iterable[dict[str, Any]]) -> dict[str, Key]:
     """By key id. What is not for signatures, has no id, or is of no kind that we know is passed over."""
     found: dict[str, Key] = {}
     for each in list(published)[:MOST_KEYS]:

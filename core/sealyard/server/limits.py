@@ -10,11 +10,11 @@ from sealyard.model.errors import TooManyRequestsError
 BURST_SECONDS = 10.0
 """Of steady asking that may come at once."""
 
-MOST_BUCKETS = 10_000
+MAX_BUCKETS = 10_000
 """Remembered at the same time. Who asked longest ago is forgotten first: its bucket is the fullest."""
 
 
-class Limits:
+class TokenBucketLimiter:
     """``now``: seconds of any steady clock."""
 
     def __init__(self, per_minute: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -31,7 +31,7 @@ class Limits:
         level = min(self._full, level + (now - at) * self._rate)
         allowed = level >= 1
         self._buckets[who] = (level - 1 if allowed else level, now)
-        if len(self._buckets) > MOST_BUCKETS:
+        if len(self._buckets) > MAX_BUCKETS:
             del self._buckets[next(iter(self._buckets))]
         if not allowed:
             raise TooManyRequestsError(

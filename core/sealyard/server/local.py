@@ -17,16 +17,16 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from sealyard.client.connection import post_pinned
-from sealyard.client.host import Host
-from sealyard.client.local_socket import SOCKET, lasting_path
+from sealyard.client.host import EngineHandle
+from sealyard.client.local_socket import SOCKET, socket_path
 from sealyard.client.thread import LoopThread
 from sealyard.model.errors import SealyardError, StorageError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.server.app import build_app
-from sealyard.server.hooks.sender import Sender
-from sealyard.server.identity import Identity
+from sealyard.server.hooks.sender import WebhookSender
+from sealyard.server.identity import Authenticator
 from sealyard.server.serving import local_listener
-from sealyard.server.tenants import Tenants
+from sealyard.server.tenants import TenantRegistry
 
 LARGEST_UPLOAD = 1 << 50
 """Bytes: at one's own machine the disk is the limit."""
@@ -34,12 +34,12 @@ LARGEST_UPLOAD = 1 << 50
 log = logging.getLogger(__name__)
 
 
-class LocalServer:
+class LocalSocketServer:
     """What goes on beside an engine that is held: its socket, and its webhooks. On a thread of its own."""
 
     def __init__(
         self,
-        host: Host,
+        host: EngineHandle,
         *,
         group: str = "",
         webhooks_to_private: bool = False,
@@ -51,9 +51,11 @@ class LocalServer:
         """
         self._host = host
         self._group = group
-        self._sender = Sender(host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private)
+        self._sender = WebhookSender(
+            host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private
+        )
         self._thread = LoopThread("sealyard-socket")
-        tenant, app = shared or (host.engine.file.name, _app_of(host))
+        tenant, app = shared or (host.engine.file.name, _build_app(host))
         self._listener = local_listener(app, tenant)
         self._serving: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -64,7 +66,7 @@ class LocalServer:
         Raises :class:`StorageError` where there can be no socket; webhooks are sent all the same.
         """
         self._sending = self._started(self._sender.run())
-        sock = await asyncio.to_thread(listen_in, self._host.folder, self._group)
+        sock = await asyncio.to_thread(bind_socket, self._host.folder, self._group)
         self._serving = self._started(self._listener.serve([sock]))
 
     async def stop(self) -> None:
@@ -94,12 +96,12 @@ def _complain(running: asyncio.Task[None]) -> None:
         log.critical("the workspace's socket or its webhooks are served no more", exc_info=error)
 
 
-def _app_of(host: Host) -> Litestar:
-    tenants = Tenants({host.engine.file.name: host})
-    return build_app(tenants, Identity(tenants, None, None, LARGEST_UPLOAD))
+def _build_app(host: EngineHandle) -> Litestar:
+    tenants = TenantRegistry({host.engine.file.name: host})
+    return build_app(tenants, Authenticator(tenants, None, None, LARGEST_UPLOAD))
 
 
-def listen_in(folder: Path, group: str = "") -> socket.socket:
+def bind_socket(folder: Path, group: str = "") -> socket.socket:
     """Only for who holds the workspace's lock: a socket that an engine which is gone left there is removed.
 
     Raises :class:`UsageError` for a group that is unknown or not one's own, and :class:`StorageError`.
@@ -109,16 +111,16 @@ def listen_in(folder: Path, group: str = "") -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_left_over(path)
-        sock.bind(lasting_path(folder))
+        sock.bind(socket_path(folder))
         path.chmod(0o600)
         if gid is not None:
-            _open_to(gid, group, path)
+            _grant_group_access(gid, group, path)
         # Only now can anybody connect.
         sock.listen(256)
     except OSError as error:
         sock.close()
         raise StorageError(
-            f"The socket {safe_text(str(path))} cannot be made: {error.strerror}.",
+            f"The socket {escape_text(str(path))} cannot be made: {error.strerror}.",
             "The workspace is for this process alone; see that its file system has sockets, and room.",
         ) from error
     except SealyardError:
@@ -134,20 +136,20 @@ def _remove_left_over(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise StorageError(
-            f"{safe_text(str(path))} is in the way: it is no socket.",
+            f"{escape_text(str(path))} is in the way: it is no socket.",
             "The workspace is for this process alone; move that away, and start again.",
         )
     path.unlink()
 
 
-def _open_to(gid: int, group: str, path: Path) -> None:
+def _grant_group_access(gid: int, group: str, path: Path) -> None:
     """The socket, and the way to it; the rest of the folder stays closed to the group."""
     try:
         os.chown(path, -1, gid)
         os.chown(path.parent, -1, gid)
     except PermissionError:
         path.unlink()
-        raise UsageError(f"You are no member of the group {safe_text(group)}.", "Name one of yours.") from None
+        raise UsageError(f"You are no member of the group {escape_text(group)}.", "Name one of yours.") from None
     path.chmod(0o660)
     path.parent.chmod(0o710)
 
@@ -156,4 +158,4 @@ def _group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"There is no group {safe_text(name)} on this machine.", "Name another.") from None
+        raise UsageError(f"There is no group {escape_text(name)} on this machine.", "Name another.") from None

@@ -7,13 +7,13 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from sealyard.client.log import Redacting, redact
-from sealyard.server.exchanges import Exchange, current_request
+from sealyard.client.log import RedactingFormatter, redact
+from sealyard.server.exchanges import RequestRecord, current_request
 from sealyard.server.settings import LogForm
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked all the time by machines: while all is well they are not worth a line."""
 
 ERRORS_FROM = 500
@@ -22,19 +22,19 @@ UNAVAILABLE = 503
 log = logging.getLogger(__name__)
 
 
-def log_to_stderr(form: LogForm) -> None:
+def configure_logging(form: LogForm) -> None:
     """All that is logged goes there, from INFO on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else Redacting(TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else RedactingFormatter(TEXT))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
 
 
-def log_exchange(exchange: Exchange) -> None:
+def log_request(exchange: RequestRecord) -> None:
     """One line for each request that was answered."""
     level = _level(exchange.status)
-    if exchange.path in WATCHED and level == logging.INFO:
+    if exchange.path in PROBE_PATHS and level == logging.INFO:
         level = logging.DEBUG
     log.log(level, "%s %s %d", exchange.method, exchange.path, exchange.status, extra={"exchange": exchange})
 
@@ -46,7 +46,7 @@ def _level(status: int) -> int:
     return logging.ERROR if status >= ERRORS_FROM or not status else logging.INFO
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Plain ASCII, whatever was logged: nothing in a line can end it or lead a terminal astray."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,13 +58,13 @@ class JsonLines(logging.Formatter):
             "message": redact(super().format(record)),
         }
         exchange = getattr(record, "exchange", None)
-        if isinstance(exchange, Exchange):
+        if isinstance(exchange, RequestRecord):
             return json.dumps({**line, **_fields(exchange)})
         request = current_request.get()
         return json.dumps({**line, "id": request} if request else line)
 
 
-def _fields(exchange: Exchange) -> dict[str, str | int | float]:
+def _fields(exchange: RequestRecord) -> dict[str, str | int | float]:
     return {
         "id": exchange.id,
         "method": exchange.method,

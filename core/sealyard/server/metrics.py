@@ -14,10 +14,10 @@ from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from sealyard.client.host import Host
-from sealyard.engine.figures import figures_of
-from sealyard.model.figures import Figures
-from sealyard.server.exchanges import Exchange
+from sealyard.client.host import EngineHandle
+from sealyard.engine.figures import collect_stats
+from sealyard.model.figures import WorkspaceStats
+from sealyard.server.exchanges import RequestRecord
 from sealyard.server.serving import is_loopback
 
 PATIENCE_SECONDS = 5.0
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 5.0
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds."""
 
-PASSED_ON = frozenset({"forwarded", "via", "x-real-ip"})
+FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
 """Headers that a proxy adds, beside all of X-Forwarded-…"""
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Metrics:
         )
         Info("sealyard_build", "The version that runs.", registry=own).info({"version": version("sealyard")})
 
-    def observe(self, exchange: Exchange) -> None:
+    def observe(self, exchange: RequestRecord) -> None:
         """Counts an exchange."""
         path, tenant = exchange.template, exchange.tenant
         self._requests.labels(exchange.method, path, str(exchange.status), tenant).inc()
@@ -72,7 +72,7 @@ class Metrics:
         if exchange.sent:
             self._sent.labels(path, tenant).inc(exchange.sent)
 
-    def text(self, figures: Mapping[str, Figures | None]) -> bytes:
+    def text(self, figures: Mapping[str, WorkspaceStats | None]) -> bytes:
         """All of it, with the ``figures`` of each tenant; None for one whose engine does not answer."""
         for gauge in (self._up, self._tasks, self._queued, self._workers, self._webhooks):
             gauge.clear()  # An engine that does not answer has no figures of yesterday.
@@ -82,7 +82,7 @@ class Metrics:
                 self._take(tenant, found)
         return generate_latest(self._registry)
 
-    def _take(self, tenant: str, figures: Figures) -> None:
+    def _take(self, tenant: str, figures: WorkspaceStats) -> None:
         for status, count in figures.tasks.items():
             self._tasks.labels(status, tenant).set(count)
         self._queued.labels(tenant).set(figures.queued)
@@ -91,13 +91,15 @@ class Metrics:
         self._webhooks.labels("dead", tenant).set(figures.webhooks_dead)
 
 
-def metrics_call(metrics: Metrics, tenants: Iterable[tuple[str, Host]], *, anywhere: bool = False) -> HTTPRouteHandler:
+def metrics_handler(
+    metrics: Metrics, tenants: Iterable[tuple[str, EngineHandle]], *, anywhere: bool = False
+) -> HTTPRouteHandler:
     """``GET /metrics``: for this machine, unless it is for ``anywhere``, for tenants and what they do are named."""
     hosts = dict(tenants)
 
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if not anywhere and not _asked_here(request):
+        if not anywhere and not _is_local_request(request):
             raise NotFoundException
         found = await asyncio.gather(*map(_figures, hosts.values()))
         text = metrics.text(dict(zip(hosts, found, strict=True)))
@@ -106,16 +108,16 @@ def metrics_call(metrics: Metrics, tenants: Iterable[tuple[str, Host]], *, anywh
     return scrape
 
 
-def _asked_here(request: Request[Any, Any, Any]) -> bool:
+def _is_local_request(request: Request[Any, Any, Any]) -> bool:
     """Whether a process of this machine asks, for itself: through a proxy here the whole world has its address."""
-    passed_on = any(name in PASSED_ON or name.startswith("x-forwarded-") for name in request.headers)
+    passed_on = any(name in FORWARDING_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
     return not passed_on and request.client is not None and is_loopback(request.client.host)
 
 
-async def _figures(host: Host) -> Figures | None:
+async def _figures(host: EngineHandle) -> WorkspaceStats | None:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await host.call(figures_of(host.engine))
+            return await host.call(collect_stats(host.engine))
     except Exception:
         # One that cannot be counted must not hide what the others count.
         log.exception("the engine of %s cannot be counted", host.folder)

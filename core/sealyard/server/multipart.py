@@ -13,11 +13,11 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from sealyard.model.errors import InputError, SealyardError, TooLargeError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import InvalidInputError, SealyardError, TooLargeError
+from sealyard.model.safe_text import escape_text
 
-MOST_PARTS = 1024
-LONGEST_TEXT = 16 << 10
+MAX_PARTS = 1024
+MAX_TEXT_BYTES = 16 << 10
 """Bytes of one text field."""
 
 LONGEST_HEADER = 2048
@@ -46,17 +46,17 @@ class FilePart:
     content: AsyncIterator[bytes]
 
 
-async def form_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[TextPart | FilePart]:
+async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[TextPart | FilePart]:
     """The parts in their order.
 
-    Raises :class:`InputError` for what is no such form, or breaks off, and :class:`TooLargeError` for more parts,
-    longer headers or longer texts than are taken; from ``content`` too.
+    Raises :class:`InvalidInputError` for what is no such form, or breaks off, and :class:`TooLargeError` for more
+    parts, longer headers or longer texts than are taken; from ``content`` too.
     """
     events = _events(_boundary(content_type), body)
     async for head in events:
         assert isinstance(head, MultipartSegment)
         if not head.name:
-            raise InputError("A part of the form has no name.", ADVICE)
+            raise InvalidInputError("A part of the form has no name.", ADVICE)
         if head.filename is None:
             yield TextPart(head.name, await _text(head.name, events))
             continue
@@ -78,30 +78,30 @@ async def _text(name: str, events: Events) -> str:
     value = bytearray()
     async for piece in _content(events):
         value += piece
-        if len(value) > LONGEST_TEXT:
+        if len(value) > MAX_TEXT_BYTES:
             raise TooLargeError(
-                f"The field {safe_text(name, 80)} is longer than {LONGEST_TEXT:,} bytes.", "Send files as files."
+                f"The field {escape_text(name, 80)} is longer than {MAX_TEXT_BYTES:,} bytes.", "Send files as files."
             )
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise InputError(f"The field {safe_text(name, 80)} is no text in UTF-8.", ADVICE) from None
+        raise InvalidInputError(f"The field {escape_text(name, 80)} is no text in UTF-8.", ADVICE) from None
 
 
 async def _events(boundary: str, body: AsyncIterator[bytes]) -> Events:
     parser = PushMultipartParser(
-        boundary, max_header_size=LONGEST_HEADER, max_header_count=MOST_HEADERS, max_segment_count=MOST_PARTS
+        boundary, max_header_size=LONGEST_HEADER, max_header_count=MOST_HEADERS, max_segment_count=MAX_PARTS
     )
     try:
-        async for piece in _from_boundary(boundary, body):
+        async for piece in _skip_preamble(boundary, body):
             for event in parser.parse(piece):
                 yield event
         parser.close()
     except MultipartError as error:
-        raise _refusal(error) from error
+        raise _parse_error(error) from error
 
 
-async def _from_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Nobody sends a preamble, and what the parser makes of one depends on how it is cut."""
     opening = f"--{boundary}".encode()
     begin = b""
@@ -110,7 +110,7 @@ async def _from_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncIter
         if len(begin) >= len(opening):
             break
     if not begin.startswith(opening):
-        raise InputError("The form does not begin with its boundary.", ADVICE)
+        raise InvalidInputError("The form does not begin with its boundary.", ADVICE)
     yield begin
     async for piece in body:
         if piece:
@@ -121,11 +121,11 @@ def _boundary(content_type: str) -> str:
     kind, options = parse_options_header(content_type)
     boundary: str = options.get("boundary", "")
     if kind != "multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY or not boundary.isascii():
-        raise InputError("The body is no form with a boundary.", ADVICE)
+        raise InvalidInputError("The body is no form with a boundary.", ADVICE)
     return boundary
 
 
-def _refusal(error: MultipartError) -> SealyardError:
+def _parse_error(error: MultipartError) -> SealyardError:
     if isinstance(error, ParserLimitReached):
         return TooLargeError(f"The form is more than is taken here: {error}.", "Send fewer parts and shorter names.")
-    return InputError(f"The form cannot be read: {error}.", ADVICE)
+    return InvalidInputError(f"The form cannot be read: {error}.", ADVICE)

@@ -11,15 +11,15 @@ from joserfc.errors import ExpiredTokenError, JoseError, MissingClaimError, Unsu
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwt import JWTClaimsRegistry
 
-from sealyard.client.connection import get_bytes
+from sealyard.client.connection import fetch_document
 from sealyard.engine.clock import SystemClock
 from sealyard.model.access import SubjectKind, parse_subject
 from sealyard.model.clock import Clock
-from sealyard.model.credentials import Account
+from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
-from sealyard.server.issuer_keys import Fetch, IssuerKeys
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
+from sealyard.server.issuer_keys import Fetch, JwksCache
 from sealyard.server.settings import OidcSettings
 
 LONGEST_TOKEN = 16 * 1024
@@ -30,7 +30,7 @@ LONGEST_HEADER = 4096
 LONGEST_SUB = 255
 """Characters, of ASCII (OpenID Connect Core, section 2)."""
 
-LEEWAY_SECONDS = 30
+CLOCK_SKEW_SECONDS = 30
 """For clocks that do not agree."""
 
 ALGORITHMS = frozenset(
@@ -50,42 +50,42 @@ SERVICE_ACCOUNT = "service-account-"
 CLIENTS = "@clients"
 """How Auth0 ends the ``sub`` of a client."""
 
-MACHINE_MARKS = {"idtyp": "app", "gty": "client-credentials"}
+MACHINE_CLAIM_VALUES = {"idtyp": "app", "gty": "client-credentials"}
 """What Entra ID and Auth0 say of a token that no person is behind."""
 
 
-class Claims(Value, frozen=True, kw_only=True):
+class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
     """What a token says of who asks. ``roles`` are names of groups; ``machine``: no person is behind it.
 
     ``subject`` is what the issuer calls them now, ``account`` who they are, for good.
     """
 
     subject: str
-    account: Account
+    account: IssuerAccount
     roles: tuple[str, ...]
     machine: bool
     expires_at: datetime
 
 
-class Issuer:
+class OidcVerifier:
     """Believes what one issuer has signed for us, and nobody else."""
 
-    def __init__(self, settings: OidcSettings, fetch: Fetch = get_bytes, clock: Clock | None = None) -> None:
+    def __init__(self, settings: OidcSettings, fetch: Fetch = fetch_document, clock: Clock | None = None) -> None:
         """Raises :class:`UsageError` where the settings would let in more than they should."""
         allowed = frozenset(settings.algorithms.split())
         if not allowed or allowed - ALGORITHMS:
             raise UsageError(
-                f"Tokens cannot be believed by {safe_text(settings.algorithms) or 'no algorithm'}.",
+                f"Tokens cannot be believed by {escape_text(settings.algorithms) or 'no algorithm'}.",
                 f"Allow some of {', '.join(sorted(ALGORITHMS))}.",
             )
         if not settings.audience:
             raise UsageError("It is not said which audience tokens must name.", "Set oidc.audience.")
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._keys = IssuerKeys(settings.issuer, settings.jwks_uri, fetch, self._clock)
-        self._registry = _Registry(algorithms=allowed, strict_check_header=False)
+        self._keys = JwksCache(settings.issuer, settings.jwks_uri, fetch, self._clock)
+        self._registry = _StrictJwsRegistry(algorithms=allowed, strict_check_header=False)
 
-    async def verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> OidcClaims:
         """Raises :class:`AuthenticationError`, which never repeats the token."""
         signed = self._opened(token)
         key = await self._keys.key(signed.headers()["kid"])
@@ -117,14 +117,14 @@ class Issuer:
             raise AuthenticationError("This is no access token.", "Send an access token.")
         return signed
 
-    def _read(self, claims: dict[str, Any]) -> Claims:
+    def _read(self, claims: dict[str, Any]) -> OidcClaims:
         self._check(claims)
         machine = self._client(claims)
         if machine is not None:
             subject = _subject(SubjectKind.CLIENT, machine)
         else:
             subject = _subject(SubjectKind.USER, self._person(claims))
-        return Claims(
+        return OidcClaims(
             subject=subject,
             account=self._account(claims),
             roles=self._roles(claims),
@@ -136,7 +136,7 @@ class Issuer:
         settings = self._settings
         registry = JWTClaimsRegistry(
             now=int(self._clock.now().timestamp()),
-            leeway=LEEWAY_SECONDS,
+            leeway=CLOCK_SKEW_SECONDS,
             iss={"essential": True, "value": settings.issuer},
             aud={"essential": True, "value": settings.audience},
             exp={"essential": True},
@@ -146,10 +146,10 @@ class Issuer:
         except ExpiredTokenError:
             raise AuthenticationError("The token has expired.", "Get a new one.") from None
         except MissingClaimError as error:
-            raise AuthenticationError(f"The token lacks {safe_text(error.claim)}.", "Get a new one.") from None
+            raise AuthenticationError(f"The token lacks {escape_text(error.claim)}.", "Get a new one.") from None
         except JoseError as error:
             claim = getattr(error, "claim", "contents")
-            raise AuthenticationError(f"The token's {safe_text(claim)} is not meant for here.") from None
+            raise AuthenticationError(f"The token's {escape_text(claim)} is not meant for here.") from None
         if str(claims.get("typ", "")).lower() in OTHER_TOKENS:
             raise AuthenticationError("This is no access token.", "Send an access token.")
 
@@ -160,14 +160,15 @@ class Issuer:
         """
         client = claims.get(self._settings.client_claim, claims.get("azp"))
         named = client if isinstance(client, str) else ""
-        if any(claims.get(claim) == mark for claim, mark in MACHINE_MARKS.items()):
+        if any(claims.get(claim) == mark for claim, mark in MACHINE_CLAIM_VALUES.items()):
             return named or self._nameless()
-        return named if named and _speaks_for_itself(named, claims) else None
+        return named if named and _is_client_credentials(named, claims) else None
 
     def _nameless(self) -> NoReturn:
         """It must not pass for a person by what names people."""
         raise AuthenticationError(
-            f"The token is a machine client's and does not name it: it lacks {safe_text(self._settings.client_claim)}.",
+            f"The token is a machine client's and does not name it: it lacks "
+            f"{escape_text(self._settings.client_claim)}.",
             "Name the claim that says it in oidc.client_claim.",
         )
 
@@ -179,14 +180,14 @@ class Issuer:
         if isinstance(person, str):
             return person
         raise AuthenticationError(
-            f"The token does not say who asks: it lacks {safe_text(self._settings.subject_claim)}.",
+            f"The token does not say who asks: it lacks {escape_text(self._settings.subject_claim)}.",
             "Ask the issuer for a token that has it.",
         )
 
-    def _account(self, claims: dict[str, Any]) -> Account:
+    def _account(self, claims: dict[str, Any]) -> IssuerAccount:
         sub = claims.get("sub")
         if isinstance(sub, str) and 0 < len(sub) <= LONGEST_SUB and sub.isascii() and sub.isprintable():
-            return Account(issuer=self._settings.issuer, sub=sub)
+            return IssuerAccount(issuer=self._settings.issuer, sub=sub)
         raise AuthenticationError(
             "The token does not say whose it is for good: it lacks sub, or has one that cannot be kept.",
             "Ask the issuer for an access token with a sub (RFC 9068).",
@@ -202,7 +203,7 @@ class Issuer:
         return tuple(dict.fromkeys(named))
 
 
-class _Registry(jws.JWSRegistry):
+class _StrictJwsRegistry(jws.JWSRegistry):
     """Nothing is allowed but what is named."""
 
     max_header_length = LONGEST_HEADER
@@ -220,7 +221,7 @@ def _payload(signed: jws.CompactSignature) -> dict[str, Any]:
         raise _no_token() from None
 
 
-def _speaks_for_itself(client: str, claims: dict[str, Any]) -> bool:
+def _is_client_credentials(client: str, claims: dict[str, Any]) -> bool:
     names_itself = claims.get("sub") in (client, f"{client}{CLIENTS}")  # RFC 9068, section 2.2; Auth0
     return names_itself or claims.get("preferred_username") == f"{SERVICE_ACCOUNT}{client.lower()}"
 
@@ -231,7 +232,7 @@ def _subject(kind: SubjectKind, name: str) -> str:
         return parse_subject(f"{kind}:{name}")
     except UsageError:
         raise AuthenticationError(
-            f"{safe_text(name, 80)!r} is no name that a subject can have.",
+            f"{escape_text(name, 80)!r} is no name that a subject can have.",
             "Up to 64 letters, digits and . _ @ + - are allowed.",
         ) from None
 

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 
-from sealyard.server.problems import PROBLEM_JSON, Problem
+from sealyard.server.problems import PROBLEM_JSON, ProblemDetails
 from sealyard.server.wire import API
 
 DESCRIPTION = """\
@@ -34,7 +34,7 @@ PROBLEMS = {
     "429": "too often; Retry-After says when again",
     "503": "for the moment: locked, full, or stopping",
 }
-FETCHING = {
+DOWNLOAD_RESPONSES = {
     "410": "the link has expired (renewable), or the result is gone",
     "416": "the range lies outside the result",
 }
@@ -49,23 +49,23 @@ TENANT = {
 
 
 @cache
-def document(app: Litestar) -> dict[str, Any]:
+def build_document(app: Litestar) -> dict[str, Any]:
     """OpenAPI 3.1."""
     found: dict[str, Any] = app.openapi_schema.to_schema()
     found["openapi"] = "3.1.0"
     found["info"] = {"title": "Sealyard", "version": version("sealyard"), "description": DESCRIPTION}
     found["servers"] = [{"url": "/"}]
     components = found.setdefault("components", {})
-    _, schemas = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components([ProblemDetails], ref_template="#/components/schemas/{name}")
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     for path, item in found["paths"].items():
         for operation in item.values():
-            _complete(path, operation)
+            _add_common(path, operation)
     return found
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _add_common(path: str, operation: dict[str, Any]) -> None:
     """What no handler says, for it holds everywhere."""
     if not path.startswith(API):
         return
@@ -76,13 +76,13 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"bearer": []}]
         operation.setdefault("parameters", []).append(TENANT)
     if path.endswith("/download") or path.startswith(f"{API}/link/"):
-        refused.update(FETCHING)
+        refused.update(DOWNLOAD_RESPONSES)
         _fetching(operation)
-    answers = {code: _sent(answer) for code, answer in operation["responses"].items() if code < "400"}
+    answers = {code: _fix_empty_responses(answer) for code, answer in operation["responses"].items() if code < "400"}
     operation["responses"] = {**answers, **{code: _problem(words) for code, words in refused.items()}}
 
 
-def _sent(answer: dict[str, Any]) -> dict[str, Any]:
+def _fix_empty_responses(answer: dict[str, Any]) -> dict[str, Any]:
     """The framework describes an answer that is nothing but headers as JSON's null; then nothing is sent.
 
     Its headers come in the order of a set: another one in each process.

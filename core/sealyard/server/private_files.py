@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealyard.files.private import create_private
-from sealyard.model.workspace import Places
+from sealyard.files.private import create_private_file
+from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage import disk
 
 
 @contextmanager
-def private_folder(places: Places) -> Iterator[Path]:
+def temporary_private_dir(places: WorkspacePaths) -> Iterator[Path]:
     """A new folder (mode 0700), gone with all it holds when the block ends; after a crash, when the engine starts."""
-    disk.make_private(places.passing)
+    disk.make_private_dir(places.passing)
     folder = Path(tempfile.mkdtemp(dir=places.passing))
     try:
         yield folder
@@ -25,8 +25,8 @@ def private_folder(places: Places) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_private(path: Path, content: bytes) -> Path:
+def write_private_file(path: Path, content: bytes) -> Path:
     """A new file of mode 0600."""
-    with os.fdopen(create_private(path), "wb") as file:
+    with os.fdopen(create_private_file(path), "wb") as file:
         file.write(content)
     return path

@@ -12,17 +12,17 @@ from msgspec import UNSET, Meta, UnsetType
 
 from sealyard.model.errors import (
     AuthenticationError,
-    ConnectionLostError,
     NotFoundError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
+    ServerUnreachableError,
     TooLargeError,
     TooManyRequestsError,
     UsageError,
 )
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 PROBLEM_JSON = "application/problem+json"
 TYPE = "urn:sealyard:problem:"
@@ -59,12 +59,12 @@ STATUS: dict[str, int] = {
 }
 """Of each code; one that is not here is a fault of ours: 500."""
 
-LONGEST_WORDS = 1000
+MAX_DETAIL_LENGTH = 1000
 
 log = logging.getLogger(__name__)
 
 
-class Problem(Value, frozen=True, kw_only=True):
+class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     """RFC 9457, with the family's ``code`` and ``advice``. ``renewable``: whether an expired link can be renewed.
 
     ``retryAfter``: seconds until the same may be asked again.
@@ -98,9 +98,9 @@ class HeadTooLargeError(UsageError):
     code = "head-too-large"
 
 
-def problem_of(error: SealyardError) -> Problem:
+def to_problem(error: SealyardError) -> ProblemDetails:
     status = STATUS.get(error.code, 500)
-    return Problem(
+    return ProblemDetails(
         type=f"{TYPE}{error.code}",
         title=HTTPStatus(status).phrase,
         status=status,
@@ -122,26 +122,26 @@ def headers_of(error: SealyardError) -> dict[str, str]:
     return {}
 
 
-def answer_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[Problem]:
-    problem = problem_of(error)
+def handle_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[ProblemDetails]:
+    problem = to_problem(error)
     return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers_of(error))
 
 
-def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:
     """What the framework refuses by itself, in the family's words."""
     refused = _refused(error)
     if refused is None:
-        return answer_fault(request, error)
-    answer = answer_error(request, refused)
+        return handle_unexpected(request, error)
+    answer = handle_error(request, refused)
     answer.headers.update({name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
     return answer
 
 
-def answer_fault(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[ProblemDetails]:
     """A fault of ours: what it was stands in the log only."""
     log.error("a call ended by a fault", exc_info=error)
     fault = SealyardError("Something went wrong that should not have.", "Tell who runs the server; it is in its log.")
-    return answer_error(_, fault)
+    return handle_error(_, fault)
 
 
 def _refused(error: HTTPException) -> SealyardError | None:
@@ -157,18 +157,18 @@ def _refused(error: HTTPException) -> SealyardError | None:
         case 401:
             return AuthenticationError("A token is needed.", "Send it as a bearer token.")
         case 503:
-            return ConnectionLostError("The server is stopping.", "Try again in a moment.")
+            return ServerUnreachableError("The server is stopping.", "Try again in a moment.")
         case status if 400 <= status < 500:  # noqa: PLR2004 - the client's fault
-            return UsageError(_words(error), "See /docs for what is expected.")
+            return UsageError(_validation_message(error), "See /docs for what is expected.")
     return None
 
 
-def _words(error: HTTPException) -> str:
+def _validation_message(error: HTTPException) -> str:
     """What is wrong with which member or parameter; of values no more than what was no word of ours."""
     extra = error.extra if isinstance(error.extra, list) else []
     wrong = [f"{each.get('key', 'body')}: {each.get('message', '')}" for each in extra if isinstance(each, dict)]
     return (
-        f"The request makes no sense: {safe_text('; '.join(wrong), LONGEST_WORDS)}."
+        f"The request makes no sense: {escape_text('; '.join(wrong), MAX_DETAIL_LENGTH)}."
         if wrong
         else "The request makes no sense as written."
     )

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Request
 
 
-def base_url(request: Request[Any, Any, Any]) -> str:
+def public_base_url(request: Request[Any, Any, Any]) -> str:
     """Without a slash at the end: the declared one, else as this request named it."""
     declared: str = request.app.state.public_url
     return declared or f"{request.url.scheme}://{request.url.netloc}"

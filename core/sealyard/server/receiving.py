@@ -9,20 +9,20 @@ from typing import Any
 
 from litestar import Request
 
-from sealyard.model.errors import InputError, NotFoundError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.uploads import Upload
+from sealyard.model.errors import InvalidInputError, NotFoundError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.uploads import UploadStatus
 from sealyard.server.caller import Caller
-from sealyard.server.multipart import FilePart, TextPart, form_parts
-from sealyard.server.streams import body
+from sealyard.server.multipart import FilePart, TextPart, iter_parts
+from sealyard.server.streams import limited_body
 from sealyard.server.wire import EncryptionBody, PackageBody
 
 CHECKSUM = "sha256checksum"
-SINGLE = ("deviceConfigId", "name", "contentType")
+SINGLE_VALUE_FIELDS = ("deviceConfigId", "name", "contentType")
 
 
 @dataclass(frozen=True)
-class FormFields:
+class FormFieldNames:
     """The names under which a form brings what a task is made of: as files, or as ids of uploads."""
 
     firmware: tuple[str, ...]
@@ -31,16 +31,17 @@ class FormFields:
     metadata_ids: tuple[str, ...] = ()
 
 
-PACKAGE = FormFields(("inputFiles",), ("inputIds",), ("metadataFile", "metadataFiles"), ("metadataIds",))
-ENCRYPTION = FormFields(("inputFile",), ("inputId",))
+PACKAGE = FormFieldNames(("inputFiles",), ("inputIds",), ("metadataFile", "metadataFiles"), ("metadataIds",))
+ENCRYPTION = FormFieldNames(("inputFile",), ("inputId",))
 
 
 @asynccontextmanager
-async def received_package(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[PackageBody]:
+async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[PackageBody]:
     """Files and ids of uploads in the order in which they appear.
 
     The uploads that the form itself has brought are there for as long as the block lasts: a task made in it keeps
-    their content. Raises :class:`InputError`, :class:`TooLargeError`, and what uploads raise; nothing is left then.
+    their content. Raises :class:`InvalidInputError`, :class:`TooLargeError`, and what uploads raise; nothing is left
+    then.
     """
     async with _form(request, caller, PACKAGE) as form:
         yield PackageBody(
@@ -53,11 +54,13 @@ async def received_package(request: Request[Any, Any, Any], caller: Caller) -> A
 
 
 @asynccontextmanager
-async def received_encryption(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[EncryptionBody]:
-    """See :func:`received_package`; exactly one file, or one id."""
+async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[EncryptionBody]:
+    """See :func:`parse_package_form`; exactly one file, or one id."""
     async with _form(request, caller, ENCRYPTION) as form:
         if len(form.firmware) != 1:
-            raise InputError(f"An encryption task takes one file, not {len(form.firmware)}.", "Send one inputFile.")
+            raise InvalidInputError(
+                f"An encryption task takes one file, not {len(form.firmware)}.", "Send one inputFile."
+            )
         yield EncryptionBody(
             device_config_id=form.one("deviceConfigId"),
             input_id=form.firmware[0],
@@ -67,10 +70,12 @@ async def received_encryption(request: Request[Any, Any, Any], caller: Caller) -
 
 
 @asynccontextmanager
-async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFields) -> AsyncIterator[_Form]:
+async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFieldNames) -> AsyncIterator[_Form]:
     form = _Form(caller, fields)
     try:
-        async for part in form_parts(request.headers.get("content-type", ""), body(request, caller.largest_body)):
+        async for part in iter_parts(
+            request.headers.get("content-type", ""), limited_body(request, caller.largest_body)
+        ):
             if isinstance(part, TextPart):
                 form.take_text(part)
             else:
@@ -84,11 +89,11 @@ async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFie
 class _Form:
     """What has come so far. ``firmware`` and ``metadata`` are ids of uploads."""
 
-    def __init__(self, caller: Caller, fields: FormFields) -> None:
+    def __init__(self, caller: Caller, fields: FormFieldNames) -> None:
         self._caller = caller
         self._fields = fields
         self._brought: list[str] = []
-        self._uploaded: list[Upload] = []
+        self._uploaded: list[UploadStatus] = []
         self._checksums: list[str] = []
         self.texts: dict[str, str] = {}
         self.firmware: list[str] = []
@@ -97,7 +102,7 @@ class _Form:
     def one(self, name: str) -> str:
         value = self.texts.get(name)
         if not value:
-            raise InputError(f"The form has no field {name}.", "See /docs for what is expected.")
+            raise InvalidInputError(f"The form has no field {name}.", "See /docs for what is expected.")
         return value
 
     def take_text(self, part: TextPart) -> None:
@@ -107,7 +112,7 @@ class _Form:
             self.metadata.append(part.value)
         elif part.name == CHECKSUM:
             self._checksums.append(part.value)
-        elif part.name in SINGLE and part.name not in self.texts:
+        elif part.name in SINGLE_VALUE_FIELDS and part.name not in self.texts:
             self.texts[part.name] = part.value
         else:
             raise self._unexpected(part)
@@ -126,7 +131,7 @@ class _Form:
         """Each file is what its checksum says, where there are any."""
         try:
             self._check()
-        except InputError as error:
+        except InvalidInputError as error:
             await self._caller.host.refuse_input(self._caller.subject, error)
             raise
 
@@ -134,15 +139,15 @@ class _Form:
         if not self._checksums:
             return
         if len(self._checksums) != len(self._uploaded):
-            raise InputError(
+            raise InvalidInputError(
                 f"There are {len(self._checksums)} checksums for {len(self._uploaded)} files.",
                 f"Send {CHECKSUM} once for each file, in their order.",
             )
         for upload, checksum in zip(self._uploaded, self._checksums, strict=True):
             if checksum.lower() != upload.sha256:
-                raise InputError(
-                    f"{safe_text(upload.name, 100)} is not what was expected: its SHA-256 is {upload.sha256}, "
-                    f"not {safe_text(checksum, 80)}.",
+                raise InvalidInputError(
+                    f"{escape_text(upload.name, 100)} is not what was expected: its SHA-256 is {upload.sha256}, "
+                    f"not {escape_text(checksum, 80)}.",
                     "Check that it is the right file and that it arrived whole.",
                 )
 
@@ -151,16 +156,16 @@ class _Form:
             with suppress(NotFoundError):  # it was refused, and nothing is left of it
                 await self._caller.host.drop_upload(self._caller.subject, each)
 
-    async def _received(self, part: FilePart) -> Upload:
+    async def _received(self, part: FilePart) -> UploadStatus:
         host, subject = self._caller.host, self._caller.subject
         begun = await host.begin_upload(subject, None, part.file_name, None)
         self._brought.append(begun.id)
         return await host.receive(subject, begun.id, 0, part.content)
 
-    def _unexpected(self, part: TextPart | FilePart) -> InputError:
+    def _unexpected(self, part: TextPart | FilePart) -> InvalidInputError:
         kind = "text" if isinstance(part, TextPart) else "file"
         repeated = " once more" if part.name in self.texts else ""
-        return InputError(
-            f"The form brings {safe_text(part.name, 80)}{repeated} as a {kind}, which is not taken here.",
+        return InvalidInputError(
+            f"The form brings {escape_text(part.name, 80)}{repeated} as a {kind}, which is not taken here.",
             "See /docs for what is expected.",
         )

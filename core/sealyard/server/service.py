@@ -11,42 +11,42 @@ from litestar.types import ASGIApp
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
-from sealyard.server.certificate import Certificate
-from sealyard.server.exchanges import Observed
-from sealyard.server.identity import Identity
-from sealyard.server.limits import Limits
-from sealyard.server.local import LocalServer
-from sealyard.server.logs import log_exchange
-from sealyard.server.metrics import Metrics, metrics_call
-from sealyard.server.oidc import Issuer
+from sealyard.server.certificate import TlsCertificate
+from sealyard.server.exchanges import RequestLogMiddleware
+from sealyard.server.identity import Authenticator
+from sealyard.server.limits import TokenBucketLimiter
+from sealyard.server.local import LocalSocketServer
+from sealyard.server.logs import log_request
+from sealyard.server.metrics import Metrics, metrics_handler
+from sealyard.server.oidc import OidcVerifier
 from sealyard.server.serving import (
-    Listener,
-    listen_on,
+    UvicornListener,
+    bind,
     network_listener,
     parse_address,
-    require_guarded,
+    require_tls_or_loopback,
 )
 from sealyard.server.settings import ServerSettings
-from sealyard.server.tenants import Tenants
+from sealyard.server.tenants import TenantRegistry
 
 log = logging.getLogger(__name__)
 
 
-class Service:
+class Server:
     """Open it with :meth:`open`; it serves until :meth:`stop`."""
 
     def __init__(self, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> None:
         self._settings = settings
         self._engines = engines
-        self.tenants = Tenants({name: each.host for name, each in engines.items()})
+        self.tenants = TenantRegistry({name: each.host for name, each in engines.items()})
         self.address = ""
-        self._certificate: Certificate | None = None
-        self._listener: Listener | None = None
-        self._local: list[LocalServer] = []
+        self._certificate: TlsCertificate | None = None
+        self._listener: UvicornListener | None = None
+        self._local: list[LocalSocketServer] = []
         self._serving: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> Service:
+    async def open(cls, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> Server:
         """``engines``: by tenant; from now on the service closes them.
 
         Raises :class:`UsageError` for an address that cannot be listened on, or not so, and for certificates.
@@ -54,7 +54,7 @@ class Service:
         service = cls(settings, engines)
         try:
             host, port = parse_address(settings.listen)
-            require_guarded(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
+            require_tls_or_loopback(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
             await service._listen(host, port)
         except BaseException:
             await service._close()
@@ -117,18 +117,18 @@ class Service:
 
     async def _listen(self, host: str, port: int) -> None:
         settings = self._settings
-        verify = Issuer(settings.oidc).verify if settings.oidc.issuer else None
-        limits = Limits(settings.requests_per_minute)
-        identity = Identity(self.tenants, limits, verify, settings.largest_upload)
+        verify = OidcVerifier(settings.oidc).verify if settings.oidc.issuer else None
+        limits = TokenBucketLimiter(settings.requests_per_minute)
+        identity = Authenticator(self.tenants, limits, verify, settings.largest_upload)
         metrics = Metrics()
-        scrape = metrics_call(metrics, self.tenants, anywhere=settings.metrics_anywhere)
+        scrape = metrics_handler(metrics, self.tenants, anywhere=settings.metrics_anywhere)
         app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
-        observed = Observed(app, metrics.observe, log_exchange)
+        observed = RequestLogMiddleware(app, metrics.observe, log_request)
         if settings.tls_certificate or settings.tls_key:
-            self._certificate = Certificate(settings.tls_certificate, settings.tls_key)
+            self._certificate = TlsCertificate(settings.tls_certificate, settings.tls_key)
         proxies = settings.proxy_addresses if settings.behind_proxy else ""
         self._listener = network_listener(observed, certificate=self._certificate, proxies=proxies)
-        sock = listen_on(host, port)
+        sock = bind(host, port)
         self._serving.append(asyncio.create_task(self._listener.serve([sock])))
         port = sock.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
@@ -139,7 +139,7 @@ class Service:
     async def _let_in(self, tenant: str, engine: EmbeddedClient, app: ASGIApp) -> None:
         """Others of this machine, to its own socket; where there can be none, the network is enough."""
         settings = self._settings
-        local = LocalServer(
+        local = LocalSocketServer(
             engine.host,
             group=settings.socket_group,
             webhooks_to_private=settings.webhooks_to_private,

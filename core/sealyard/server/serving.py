@@ -15,25 +15,25 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.server.admission import BoundedSocket, places
-from sealyard.server.bounded_protocol import HEAD_SECONDS, BoundedProtocol
-from sealyard.server.certificate import Certificate
-from sealyard.server.identity import PEER, Peer
-from sealyard.server.unread import UnreadCut
+from sealyard.model.safe_text import escape_text
+from sealyard.server.admission import ConnectionLimitedSocket, connection_limit
+from sealyard.server.bounded_protocol import HEAD_TIMEOUT, LimitedHttpProtocol
+from sealyard.server.certificate import TlsCertificate
+from sealyard.server.identity import PEER_SCOPE_KEY, Peer
+from sealyard.server.unread import CloseUnreadBodyMiddleware
 
 KEEP_ALIVE_SECONDS = 75
-HANDSHAKE_SECONDS = HEAD_SECONDS
+HANDSHAKE_SECONDS = HEAD_TIMEOUT
 """Until a TLS handshake is over; a request's head has its own time behind that."""
 
-CUT_SECONDS = 5
+ABORT_TIMEOUT = 5
 """How long answers may go on after the last event, before they are cut; clients take them up again."""
 
 LOCAL_CUT_SECONDS = 2
 """The same at a workspace's own socket, where a person waits for the application to end."""
 
 
-class Listener(uvicorn.Server):
+class UvicornListener(uvicorn.Server):
     """Leaves signals to whoever runs it."""
 
     @contextlib.contextmanager
@@ -54,7 +54,7 @@ class Listener(uvicorn.Server):
         self.started = True
 
     def _protocol(self) -> asyncio.Protocol:
-        made = cast("type[BoundedProtocol]", self.config.http_protocol_class)
+        made = cast("type[LimitedHttpProtocol]", self.config.http_protocol_class)
         return made(self.config, self.server_state, self.lifespan.state)
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class Listener(uvicorn.Server):
         self.force_exit = True
 
 
-class _PeerProtocol(BoundedProtocol):
+class _UnixPeerProtocol(LimitedHttpProtocol):
     """HTTP on a Unix socket: the kernel says whose process is at the other end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -75,7 +75,7 @@ class _PeerProtocol(BoundedProtocol):
         self.client = ("", uid)
 
 
-class _KnownPeer:
+class _PeerMiddleware:
     """Only a local listener says who the peer is, and of which tenant: what comes over the network cannot."""
 
     def __init__(self, app: ASGIApp, tenant: str) -> None:
@@ -86,20 +86,20 @@ class _KnownPeer:
         if scope["type"] == ScopeType.HTTP:
             client = scope["client"]
             assert client is not None
-            scope[PEER] = Peer(uid=client[1], tenant=self._tenant)  # type: ignore[literal-required]
+            scope[PEER_SCOPE_KEY] = Peer(uid=client[1], tenant=self._tenant)  # type: ignore[literal-required]
             scope["client"] = None
         await self._app(scope, receive, send)
 
 
-def local_listener(app: ASGIApp, tenant: str) -> Listener:
+def local_listener(app: ASGIApp, tenant: str) -> UvicornListener:
     """For the socket of a tenant's workspace."""
-    config = _config(_KnownPeer(app, tenant), http=_PeerProtocol, timeout_graceful_shutdown=LOCAL_CUT_SECONDS)
-    return Listener(config)
+    config = _config(_PeerMiddleware(app, tenant), http=_UnixPeerProtocol, timeout_graceful_shutdown=LOCAL_CUT_SECONDS)
+    return UvicornListener(config)
 
 
-def network_listener(app: ASGIApp, *, certificate: Certificate | None, proxies: str) -> Listener:
+def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxies: str) -> UvicornListener:
     """``proxies``: addresses whose forwarding headers are believed; empty: nobody's."""
-    return Listener(
+    return UvicornListener(
         _config(
             app,
             ssl_context_factory=(lambda *_: certificate.context) if certificate is not None else None,
@@ -111,13 +111,13 @@ def network_listener(app: ASGIApp, *, certificate: Certificate | None, proxies: 
 
 def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
     options = {
-        "http": BoundedProtocol,
+        "http": LimitedHttpProtocol,
         "proxy_headers": False,
-        "timeout_graceful_shutdown": CUT_SECONDS,
+        "timeout_graceful_shutdown": ABORT_TIMEOUT,
         **more,
     }
     return uvicorn.Config(
-        UnreadCut(app),
+        CloseUnreadBodyMiddleware(app),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -133,7 +133,7 @@ def parse_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
-        raise UsageError(f"{safe_text(text)} is no address to listen on.", "Write 127.0.0.1:8750.")
+        raise UsageError(f"{escape_text(text)} is no address to listen on.", "Write 127.0.0.1:8750.")
     return host, int(port)
 
 
@@ -144,27 +144,29 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def require_guarded(host: str, *, tls: bool, behind_proxy: bool) -> None:
+def require_tls_or_loopback(host: str, *, tls: bool, behind_proxy: bool) -> None:
     """Plain HTTP stays on this machine. Raises :class:`UsageError`."""
     if tls or behind_proxy or is_loopback(host):
         return
     raise UsageError(
-        f"Tokens and firmware would cross the network in the clear on {safe_text(host)}.",
+        f"Tokens and firmware would cross the network in the clear on {escape_text(host)}.",
         "Give a certificate (--tls-certificate, --tls-key), or say that a proxy in front ends TLS (--behind-proxy).",
     )
 
 
-def listen_on(host: str, port: int) -> socket.socket:
-    """For so many at once as there are :func:`places`. Raises :class:`UsageError` where it is taken or not ours."""
+def bind(host: str, port: int) -> socket.socket:
+    """For so many at once as there are :func:`connection_limit`. Raises :class:`UsageError` where it is taken or not
+    ours.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = BoundedSocket(family, kind, protocol, places())
+        sock = ConnectionLimitedSocket(family, kind, protocol, connection_limit())
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(1024)
     except OSError as error:
         raise UsageError(
-            f"{safe_text(host)}:{port} cannot be listened on: {safe_text(error.strerror or str(error))}.",
+            f"{escape_text(host)}:{port} cannot be listened on: {escape_text(error.strerror or str(error))}.",
             "Choose another address (--listen).",
         ) from error
     return sock

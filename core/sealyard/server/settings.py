@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 LogForm = Literal["json", "text"]
 
 
-class OidcSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """One issuer of access tokens (OpenID Connect). Empty ``issuer``: our own tokens only."""
 
     issuer: Annotated[str, Meta(description="As in the tokens' iss, and where its discovery document is.")] = ""
@@ -37,7 +37,7 @@ class OidcSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True,
     ] = msgspec.field(default_factory=dict)
 
 
-class ServerSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """All of it, with the defaults. Field names are the keys of the file."""
 
     listen: Annotated[str, Meta(description="Address and port. Port 0: any that is free.")] = "127.0.0.1:8750"
@@ -83,12 +83,12 @@ class ServerSettings(Value, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return bool(self.tls_certificate)
 
 
-def read_server_settings(path: Path) -> ServerSettings:
+def load_server_settings(path: Path) -> ServerSettings:
     """Raises :class:`UsageError` for the first key that is not understood, and where there is no such file."""
     from sealyard.client.settings import convert, read_toml
 
     if not path.exists():
         raise UsageError(
-            f"{safe_text(str(path))} is not there.", "`sealyard serve --example` prints one to begin with."
+            f"{escape_text(str(path))} is not there.", "`sealyard serve --example` prints one to begin with."
         )
     return convert(read_toml(path), ServerSettings, str(path))

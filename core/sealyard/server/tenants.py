@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sealyard.client.host import Host
-from sealyard.engine.tokens import refused_bearer
+from sealyard.client.host import EngineHandle
+from sealyard.engine.tokens import invalid_token
 from sealyard.model.errors import UsageError
 
 
-class Tenants:
+class TenantRegistry:
     """Named by the header ``X-SE-TENANT``; where there is one only, it need not be named."""
 
-    def __init__(self, hosts: Mapping[str, Host]) -> None:
+    def __init__(self, hosts: Mapping[str, EngineHandle]) -> None:
         self._hosts = dict(hosts)
 
-    def __iter__(self) -> Iterator[tuple[str, Host]]:
+    def __iter__(self) -> Iterator[tuple[str, EngineHandle]]:
         return iter(self._hosts.items())
 
-    def find(self, name: str | None) -> tuple[str, Host]:
+    def find(self, name: str | None) -> tuple[str, EngineHandle]:
         """Raises :class:`UsageError` where none is named, :class:`AuthenticationError` where there is no such one.
 
         Whether a tenant is there is nobody's business who has no token of it.
@@ -29,8 +29,8 @@ class Tenants:
             raise UsageError("It is not said which tenant is meant.", "Name it in the header X-SE-TENANT.")
         host = self._hosts.get(name)
         if host is None:
-            raise refused_bearer()
+            raise invalid_token()
         return name, host
 
-    def of_workspace(self, workspace_id: str) -> Host | None:
+    def of_workspace(self, workspace_id: str) -> EngineHandle | None:
         return next((each for each in self._hosts.values() if each.engine.file.id == workspace_id), None)

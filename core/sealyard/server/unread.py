@@ -9,14 +9,14 @@ import math
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-PASSED_OVER = 1 << 20
+DRAIN_LIMIT = 1 << 20
 """Bytes of a body that are read for nobody, so that the connection can be used again."""
 
-LINGER_SECONDS = 10.0
+LINGER_TIMEOUT = 10.0
 """How long it is read on behind the answer: many a client looks for one only when it has sent all it has."""
 
 
-class UnreadCut:
+class CloseUnreadBodyMiddleware:
     """An application around which a connection ends with its answer, where much of the body is still to come.
 
     A listener would read it to its end, before the next request: a refused file of many GiB, or one without an end.
@@ -26,11 +26,11 @@ class UnreadCut:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(_announced(scope), receive, send)
+        exchange = _BodyTracker(_declared_length(scope), receive, send)
         await self._app(scope, exchange.receive, exchange.send)
 
 
-class _Exchange:
+class _BodyTracker:
     """``left``: bytes of the body that are still to come."""
 
     def __init__(self, left: float, receive: Receive, send: Send) -> None:
@@ -46,7 +46,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._left > PASSED_OVER:
+        if message["type"] == "http.response.start" and self._left > DRAIN_LIMIT:
             self._cut = True
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         if self._cut and message["type"] == "http.response.body" and not message["more_body"]:
@@ -58,12 +58,12 @@ class _Exchange:
     async def _linger(self) -> None:
         """A line that is cut while bytes come in takes the answer with it, where the client has not read it yet."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
+            async with asyncio.timeout(LINGER_TIMEOUT):
                 while self._left and (await self.receive())["type"] == "http.request":
                     pass
 
 
-def _announced(scope: Scope) -> float:
+def _declared_length(scope: Scope) -> float:
     """Bytes of the body; infinite where it comes in chunks and says nothing of its end."""
     if scope["type"] != ScopeType.HTTP:
         return 0

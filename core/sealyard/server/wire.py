@@ -9,25 +9,25 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sealyard.model.access import Action, SubjectKind, parse_subject
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.devices import (
     DEFAULT_FORMAT,
-    DEFAULT_LINK_SECONDS,
+    DEFAULT_LINK_TTL,
     DEFAULT_RETENTION_SECONDS,
-    DeviceConfiguration,
+    DeviceConfig,
 )
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
-from sealyard.model.tasks import Origin, Task, Verdict
+from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 from sealyard.model.texts import LongText, ShortText
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 API = "/api/v1"
 
-NONE_GIVEN = "none given"
+UNSET_REASON = "none given"
 
 
-class TaskDocument(Task, frozen=True, kw_only=True):
+class TaskResponse(Task, frozen=True, kw_only=True):
     """A task with the documented names: the id under its kind's name, ``deviceConfigId``, and what came of it.
 
     ``outcome``: of a signing task that is DONE, its signature in Base64. ``downloadUrl``: a link that needs no token,
@@ -42,13 +42,13 @@ class TaskDocument(Task, frozen=True, kw_only=True):
     download_url: str | UnsetType = UNSET
 
 
-class DeviceDocument(DeviceConfiguration, frozen=True, kw_only=True):
+class DeviceResponse(DeviceConfig, frozen=True, kw_only=True):
     """A device configuration with the documented ``configId``."""
 
     config_id: str
 
 
-class SubjectReference(Value, frozen=True, kw_only=True):
+class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
     """A subject as the documented API writes it: ``type`` GROUP or CLIENT (ours: USER too), and ``id``."""
 
     id: ShortText
@@ -59,7 +59,7 @@ class SubjectReference(Value, frozen=True, kw_only=True):
         return parse_subject(f"{self.type}:{self.id}")
 
 
-class OwnSubject(Value, frozen=True, kw_only=True):
+class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
     """Whom a caller counts as: itself, and each group it is inside of."""
 
     id: str
@@ -67,7 +67,7 @@ class OwnSubject(Value, frozen=True, kw_only=True):
     subject: str
 
 
-class KeyReference(Value, frozen=True, kw_only=True):
+class KeyReference(FrozenStruct, frozen=True, kw_only=True):
     """A key of a device configuration. ``reference``: the URI of a key there is; without it one is made.
 
     To name one takes the right to UPDATE keys, or every configuration that uses it; who brought it in may as long as
@@ -87,7 +87,7 @@ class SigningKeyReference(KeyReference, frozen=True, kw_only=True):
     algorithm: SigningAlgorithm
 
 
-class DeviceBody(Value, frozen=True, kw_only=True):
+class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
     """A new device configuration. ``acl``: subjects by action, USE and APPROVE, as objects or as ``KIND:name``.
 
     Of several keys a task always takes the first.
@@ -100,12 +100,12 @@ class DeviceBody(Value, frozen=True, kw_only=True):
     description: LongText = ""
     approvals_required: int = 1
     format: ShortText = DEFAULT_FORMAT
-    link_seconds: int = DEFAULT_LINK_SECONDS
+    link_seconds: int = DEFAULT_LINK_TTL
     retention_seconds: int = DEFAULT_RETENTION_SECONDS
     purpose: KeyPurpose = KeyPurpose.BOTH
 
 
-class DeviceUpdateBody(Value, frozen=True, kw_only=True):
+class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
     """A new version; what is left out stays as it is."""
 
     approvals_required: int | None = None
@@ -118,7 +118,7 @@ class DeviceUpdateBody(Value, frozen=True, kw_only=True):
         return DeviceUpdate(config=config, **msgspec.structs.asdict(self))
 
 
-class DecisionBody(SecretValue, frozen=True, kw_only=True):
+class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """``reason`` may be left out. ``digest``: the approval digest that was seen. ``origin``: who decides, and how."""
 
     SHOWN = ("decision",)
@@ -126,21 +126,21 @@ class DecisionBody(SecretValue, frozen=True, kw_only=True):
     decision: Verdict
     reason: LongText = ""
     digest: ShortText | None = None
-    origin: Origin = Origin.MACHINE
+    origin: DecisionOrigin = DecisionOrigin.MACHINE
     one_time_password: ShortText | None = None
 
     @property
     def spoken_reason(self) -> str:
         """The documented API lets a rejection come without a reason; that none was given is recorded."""
         reason = self.reason.strip()
-        return reason or (NONE_GIVEN if self.decision is Verdict.REJECTED else "")
+        return reason or (UNSET_REASON if self.decision is Verdict.REJECTED else "")
 
 
-class ReasonBody(Value, frozen=True, kw_only=True):
+class ReasonBody(FrozenStruct, frozen=True, kw_only=True):
     reason: LongText
 
 
-class PackageBody(Value, frozen=True, kw_only=True):
+class PackageBody(FrozenStruct, frozen=True, kw_only=True):
     """Of uploads that are complete: ``inputIds`` in the order they are packed."""
 
     device_config_id: ShortText
@@ -150,14 +150,14 @@ class PackageBody(Value, frozen=True, kw_only=True):
     content_type: ShortText = ""
 
 
-class EncryptionBody(Value, frozen=True, kw_only=True):
+class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
     device_config_id: ShortText
     input_id: ShortText
     name: ShortText = ""
     content_type: ShortText = ""
 
 
-class SigningBody(Value, frozen=True, kw_only=True):
+class SigningBody(FrozenStruct, frozen=True, kw_only=True):
     """``inputBase64``: the message, or a finished SHA-256. ``isDigest``: left out, the algorithm says which."""
 
     device_config_id: ShortText
@@ -168,7 +168,7 @@ class SigningBody(Value, frozen=True, kw_only=True):
     file_name: ShortText = ""
 
 
-class RuleBody(Value, frozen=True, kw_only=True):
+class RuleBody(FrozenStruct, frozen=True, kw_only=True):
     """``confirmed``: also where a configuration is left without a possible quorum."""
 
     subject: ShortText
@@ -177,74 +177,74 @@ class RuleBody(Value, frozen=True, kw_only=True):
     confirmed: bool = False
 
 
-class SubjectBody(Value, frozen=True, kw_only=True):
+class SubjectBody(FrozenStruct, frozen=True, kw_only=True):
     subject: ShortText
     display_name: ShortText = ""
 
 
-class MemberBody(Value, frozen=True, kw_only=True):
+class MemberBody(FrozenStruct, frozen=True, kw_only=True):
     group: ShortText
     member: ShortText
     confirmed: bool = False
 
 
-class KeyBody(SecretValue, frozen=True, kw_only=True):
+class KeyBody(SecretStruct, frozen=True, kw_only=True):
     """A key to import: ``content`` PEM, PKCS#12 or raw AES bytes, in Base64 as ``certificate``."""
 
     SHOWN = ("uri",)
 
     uri: ShortText
-    kind: KeyKind
+    kind: KeyType
     content: bytes
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: ShortText | None = None
     certificate: bytes | None = None
 
 
-class KeyUriBody(Value, frozen=True, kw_only=True):
+class KeyUriBody(FrozenStruct, frozen=True, kw_only=True):
     uri: ShortText
 
 
-class ConfirmationBody(Value, frozen=True, kw_only=True):
+class ConfirmationBody(FrozenStruct, frozen=True, kw_only=True):
     confirmed: bool = False
 
 
-class CheckpointBody(Value, frozen=True, kw_only=True):
+class CheckpointBody(FrozenStruct, frozen=True, kw_only=True):
     checkpoint: LongText | None = None
 
 
-class EnrolmentBody(SecretValue, frozen=True, kw_only=True):
+class EnrolmentBody(SecretStruct, frozen=True, kw_only=True):
     current: ShortText | None = None
 
 
-class PasswordBody(SecretValue, frozen=True, kw_only=True):
+class PasswordBody(SecretStruct, frozen=True, kw_only=True):
     password: ShortText
 
 
-class CertificateDocument(Value, frozen=True, kw_only=True):
+class CertificateDocument(FrozenStruct, frozen=True, kw_only=True):
     name: str
     certificate: str
 
 
-class AlgorithmDocument(Value, frozen=True, kw_only=True):
+class AlgorithmDocument(FrozenStruct, frozen=True, kw_only=True):
     """``referenceNeeded``: whether a key of it must be named; where not, one can be made."""
 
     algorithm: str
     reference_needed: bool
-    key_kinds: tuple[KeyKind, ...]
+    key_kinds: tuple[KeyType, ...]
     caveats: tuple[str, ...]
 
 
-class AlgorithmsDocument(Value, frozen=True, kw_only=True):
+class AlgorithmsDocument(FrozenStruct, frozen=True, kw_only=True):
     encryption: tuple[AlgorithmDocument, ...]
     signing: tuple[AlgorithmDocument, ...]
     formats: tuple[str, ...]
 
 
-def task_document(task: Task, base_url: str) -> TaskDocument:
+def task_document(task: Task, base_url: str) -> TaskResponse:
     """``baseUrl``: where the API is reached, without a slash at the end."""
     result = task.result
-    return TaskDocument(
+    return TaskResponse(
         **{**_fields(task), f"{task.kind}_task_id": task.id},
         device_config_id=task.config_id,
         outcome=result.signature if result is not None and result.signature is not None else UNSET,
@@ -252,8 +252,8 @@ def task_document(task: Task, base_url: str) -> TaskDocument:
     )
 
 
-def device_document(device: DeviceConfiguration) -> DeviceDocument:
-    return DeviceDocument(**_fields(device), config_id=device.id)
+def device_document(device: DeviceConfig) -> DeviceResponse:
+    return DeviceResponse(**_fields(device), config_id=device.id)
 
 
 def device_request(body: DeviceBody) -> DeviceRequest:
@@ -281,9 +281,9 @@ def device_request(body: DeviceBody) -> DeviceRequest:
     )
 
 
-def own_subject(subject: str) -> OwnSubject:
+def own_subject(subject: str) -> SubjectResponse:
     kind, _, name = subject.partition(":")
-    return OwnSubject(id=name, type=SubjectKind(kind), subject=subject)
+    return SubjectResponse(id=name, type=SubjectKind(kind), subject=subject)
 
 
 def link_url(link: str, base_url: str) -> str:
@@ -291,7 +291,7 @@ def link_url(link: str, base_url: str) -> str:
     return f"{base_url}{API}/link/{link.partition(':')[2]}"
 
 
-def link_from(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
+def link_from_url(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
     """The link that such a URL stands for; it is the engine that judges it."""
     return f"sealyard:{workspace_id}/{task_id}?expires={expires}&signature={signature}"
 
@@ -307,5 +307,5 @@ def _subjects(named: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:
     return tuple(parse_subject(each) if isinstance(each, str) else each.subject for each in named)
 
 
-def _fields(value: Value) -> dict[str, Any]:
+def _fields(value: FrozenStruct) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__struct_fields__}

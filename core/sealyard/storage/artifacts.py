@@ -18,9 +18,16 @@ from typing import BinaryIO, Protocol
 
 from sealyard.files.hashing import file_sha256
 from sealyard.files.regular import open_regular
-from sealyard.files.source import Source, require_digest
-from sealyard.model.errors import InputError, IntegrityError, NotFoundError, ResultGoneError, StorageError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.files.source import SourceFile, verify_digest
+from sealyard.model.errors import (
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    ResultGoneError,
+    StorageError,
+    UsageError,
+)
+from sealyard.model.safe_text import escape_text
 from sealyard.storage import disk
 from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
 
@@ -40,14 +47,14 @@ class ArtifactStore(Protocol):
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         """Durable on return; content that is there already is kept once.
 
-        Raises :class:`InputError` for a file that is missing, empty, unreadable, no regular file, changes or
+        Raises :class:`InvalidInputError` for a file that is missing, empty, unreadable, no regular file, changes or
         vanishes while it is read, or is not what was expected. What ``progress`` raises stops it. Nothing is
         left behind.
         """
         ...
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
-        """The same for content in memory; raises :class:`InputError` for none."""
+        """The same for content in memory; raises :class:`InvalidInputError` for none."""
         ...
 
     def adopt(self, content: Path, sha256: str) -> None:
@@ -114,12 +121,12 @@ class FileArtifacts:
         self._results = folder / "results"
         try:
             for each in (self._incoming, self._inputs, self._work, self._results):
-                disk.make_private(each)
+                disk.make_private_dir(each)
         except OSError as error:
             raise disk.storage_error(error, "the folders of the artifacts") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
-        opened = Source(source)
+        opened = SourceFile(source)
         try:
             self.require_space(opened.size)
             return self._take_in(
@@ -130,7 +137,7 @@ class FileArtifacts:
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
         if not data:
-            raise InputError("There is no content.", "Send a file with content.")
+            raise InvalidInputError("There is no content.", "Send a file with content.")
 
         def write(target: int) -> str:
             disk.write_all(target, data)
@@ -141,7 +148,7 @@ class FileArtifacts:
     def adopt(self, content: Path, sha256: str) -> None:
         try:
             if self._is_stored(sha256, content.stat().st_size):
-                disk.remove(content)
+                disk.remove_quietly(content)
             else:
                 self._publish_input(content, sha256)
             disk.sync_folder(self._input(sha256).parent)
@@ -170,7 +177,7 @@ class FileArtifacts:
     def work_path(self, task_id: str) -> Path:
         path = self._work / _checked_task(task_id)
         try:
-            disk.make_private(path)
+            disk.make_private_dir(path)
         except OSError as error:
             raise disk.storage_error(error, "the work folder") from error
         return path
@@ -235,7 +242,7 @@ class FileArtifacts:
 
     def sweep_temporary(self) -> None:
         for path in self._incoming.iterdir():
-            disk.remove(path)
+            disk.remove_quietly(path)
 
     def _take_in(self, name: str, expected: str | None, fill: Callable[[int], str]) -> StoredInput:
         """``fill`` writes the content to a descriptor and gives its SHA-256; ``name`` is for errors."""
@@ -246,7 +253,7 @@ class FileArtifacts:
         temporary = Path(temporary_name)
         try:
             sha256 = fill(fd)
-            require_digest(name, sha256, expected)
+            verify_digest(name, sha256, expected)
             size = os.fstat(fd).st_size
             if not self._is_stored(sha256, size):
                 disk.sync(fd)
@@ -257,7 +264,7 @@ class FileArtifacts:
             raise disk.storage_error(error, "the input") from error
         finally:
             os.close(fd)
-            disk.remove(temporary)
+            disk.remove_quietly(temporary)
         return StoredInput(sha256=sha256, size=size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
@@ -270,12 +277,12 @@ class FileArtifacts:
 
     def _publish_input(self, temporary: Path, sha256: str) -> None:
         target = self._input(sha256)
-        disk.make_private(target.parent)
+        disk.make_private_dir(target.parent)
         disk.rename(temporary, target)
 
     def _input(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
-            raise UsageError(f"{safe_text(sha256, 80)} is no SHA-256 in lower case hex.")
+            raise UsageError(f"{escape_text(sha256, 80)} is no SHA-256 in lower case hex.")
         return self._inputs / sha256[:2] / sha256
 
     def _open(self, path: Path, what: str) -> BinaryIO:
@@ -291,7 +298,7 @@ def _unheard(done: int) -> None:
 
 def _checked_task(task_id: str) -> str:
     if not _TASK_ID.fullmatch(task_id):
-        raise UsageError(f"{safe_text(task_id, 80)} is no task id.")
+        raise UsageError(f"{escape_text(task_id, 80)} is no task id.")
     return task_id
 
 
@@ -299,4 +306,4 @@ def _remove_file(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise disk.storage_error(error, f"removing {safe_text(path.name)}") from error
+        raise disk.storage_error(error, f"removing {escape_text(path.name)}") from error

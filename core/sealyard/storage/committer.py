@@ -12,25 +12,25 @@ from threading import Condition, Lock, RLock, Thread
 import msgspec
 
 from sealyard.model.errors import SealyardError, StorageError
-from sealyard.storage.frames import UnitRecord
+from sealyard.storage.frames import EncodedBatch
 from sealyard.storage.journal import Journal
-from sealyard.storage.memory import Memory
-from sealyard.storage.outbox import Outbox
-from sealyard.storage.units import Change, Unit, changes_of, record_of
+from sealyard.storage.memory import InMemoryTables
+from sealyard.storage.outbox import PendingRecords
+from sealyard.storage.units import Change, WriteBatch, encode_batch, iter_changes
 
-COMPACT_FROM = 16 << 20  # bytes of journal
+MIN_COMPACTION_SIZE = 16 << 20  # bytes of journal
 
 
-class _Waiting(msgspec.Struct):
-    record: UnitRecord
+class _PendingCommit(msgspec.Struct):
+    record: EncodedBatch
     undo: list[Change]
     future: Future[None]
 
 
-class Committer:
+class GroupCommitter:
     """Owns the journal and its thread. ``lock`` guards memory and outbox; whoever holds it sees no undo."""
 
-    def __init__(self, journal: Journal, memory: Memory, outbox: Outbox, lock: RLock) -> None:
+    def __init__(self, journal: Journal, memory: InMemoryTables, outbox: PendingRecords, lock: RLock) -> None:
         self._journal = journal
         self._memory = memory
         self._outbox = outbox
@@ -38,27 +38,27 @@ class Committer:
         self._wake = Condition(lock)
         self._writing = Lock()  # taken before self._lock, never the other way
         self._compacting = Lock()
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_PendingCommit] = []
         self._closed = False
         self._thread = Thread(target=self._run, name="sealyard-journal", daemon=True)
         self._thread.start()
 
-    def submit(self, unit: Unit) -> Future[None]:
-        """Raises :class:`InputError` for what is no JSON and :class:`StorageError` once closed."""
-        record = record_of(unit)
+    def submit(self, unit: WriteBatch) -> Future[None]:
+        """Raises :class:`InvalidInputError` for what is no JSON and :class:`StorageError` once closed."""
+        record = encode_batch(unit)
         future: Future[None] = Future()
         # From here on it cannot be cancelled: others may already have built on the change.
         future.set_running_or_notify_cancel()
         with self._wake:
             self._check_open()
-            undo = self._memory.apply(changes_of(record))
-            self._waiting.append(_Waiting(record, undo, future))
+            undo = self._memory.apply(iter_changes(record))
+            self._waiting.append(_PendingCommit(record, undo, future))
             self._wake.notify()
         return future
 
     @property
     def wants_compaction(self) -> bool:
-        return self._journal.position.offset > max(COMPACT_FROM, 2 * self._journal.snapshot_size)
+        return self._journal.position.offset > max(MIN_COMPACTION_SIZE, 2 * self._journal.snapshot_size)
 
     def compact(self, audit_moved_to: int) -> None:
         """See :meth:`DocumentStore.compact`. Raises :class:`StorageError`; then all is as before."""
@@ -89,7 +89,7 @@ class Committer:
         if self._closed:
             raise StorageError("The store is closed.", "Open the workspace again.")
 
-    def _durable(self) -> Memory:
+    def _durable(self) -> InMemoryTables:
         """Memory without what is still waiting; both locks are held, so nothing is being written."""
         memory = self._memory.copy()
         for each in reversed(self._waiting):
@@ -122,7 +122,7 @@ class Committer:
         for each in group:
             each.future.set_result(None)
 
-    def _undo(self, group: list[_Waiting], error: SealyardError) -> None:
+    def _undo(self, group: list[_PendingCommit], error: SealyardError) -> None:
         """Takes back ``group`` and all that was applied after it, newest first.
 
         The futures fail under the lock too: whoever sees memory without a change can see why.

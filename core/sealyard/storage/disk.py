@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sealyard.model.errors import StorageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -28,7 +28,7 @@ def sync(fd: int) -> None:
     _datasync(fd)
 
 
-def cut(fd: int, length: int) -> None:
+def truncate(fd: int, length: int) -> None:
     """Shortens the file to ``length`` bytes."""
     os.ftruncate(fd, length)
 
@@ -47,18 +47,18 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def create(path: Path) -> int:
+def create_private_file(path: Path) -> int:
     """A new empty file (mode 0600) open for reading and appending; an old one of that name is emptied."""
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
-def remove(path: Path) -> None:
+def remove_quietly(path: Path) -> None:
     """Removes a file that is not needed any more; one that cannot be removed now is left for the next time."""
     with suppress(OSError):
         path.unlink()
 
 
-def make_private(folder: Path) -> None:
+def make_private_dir(folder: Path) -> None:
     """Makes ``folder`` and the missing ones above it, for the owner alone (mode 0700)."""
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
@@ -67,7 +67,7 @@ def make_private(folder: Path) -> None:
 
 def storage_error(error: OSError, what: str) -> StorageError:
     """The disk's refusal in words; ``what`` is what could not be done ("the change", "the input")."""
-    reason = safe_text(error.strerror or str(error))
+    reason = escape_text(error.strerror or str(error))
     if error.errno in _NO_SPACE:
         return StorageError(f"The disk has no room for {what} ({reason}).", "Free some space and try again.")
     return StorageError(

@@ -11,26 +11,26 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from sealyard.model.errors import StorageError, StoreDamagedError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
-from sealyard.storage.committer import Committer
-from sealyard.storage.index import Key, cursor_of
-from sealyard.storage.journal import Loaded, Position, load, load_since, newest_generation, open_journal
-from sealyard.storage.memory import Memory
-from sealyard.storage.outbox import Outbox
-from sealyard.storage.tables import TableView, TextIdDatabase
-from sealyard.storage.units import Unit, changes_of
+from sealyard.model.errors import StorageError, StoreCorruptedError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
+from sealyard.storage.committer import GroupCommitter
+from sealyard.storage.index import Key, encode_cursor
+from sealyard.storage.journal import LoadedGeneration, Position, load, load_since, newest_generation, open_journal
+from sealyard.storage.memory import InMemoryTables
+from sealyard.storage.outbox import PendingRecords
+from sealyard.storage.tables import StringIdDatabase, TableView
+from sealyard.storage.units import WriteBatch, iter_changes
 
-__all__ = ["DocumentStore", "EncodedPage", "Page", "TinyDocuments", "Unit"]
+__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
 
 Indexes = Mapping[str, tuple[str, ...]]
 """Table name to the fields its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
 
-_ATTEMPTS = 5  # of a reader that meets a compaction or a failed write being taken back
+_LOAD_ATTEMPTS = 5  # of a reader that meets a compaction or a failed write being taken back
 
 
-class Page(Value, frozen=True, kw_only=True):
+class Page(FrozenStruct, frozen=True, kw_only=True):
     """A part of a list; ``next`` is the cursor of the one after it, ``total`` counts all that match."""
 
     documents: tuple[tuple[str, dict[str, Any]], ...]
@@ -38,7 +38,7 @@ class Page(Value, frozen=True, kw_only=True):
     total: int
 
 
-class EncodedPage(Value, frozen=True, kw_only=True):
+class RawPage(FrozenStruct, frozen=True, kw_only=True):
     """A part of a list, for those who decode what they need of it, and may stop within it."""
 
     keys: tuple[Key, ...]
@@ -47,18 +47,18 @@ class EncodedPage(Value, frozen=True, kw_only=True):
 
     def cursor(self, count: int) -> str | None:
         """Continues behind the first ``count`` documents; None at the end of the list."""
-        return cursor_of(self.keys[count - 1]) if count and (self.more or count < len(self.keys)) else None
+        return encode_cursor(self.keys[count - 1]) if count and (self.more or count < len(self.keys)) else None
 
 
 class DocumentStore(Protocol):
     """Documents in tables, changed by units of work. Documents handed out are copies."""
 
-    def submit(self, unit: Unit) -> Future[None]:
+    def submit(self, unit: WriteBatch) -> Future[None]:
         """Seen by all reads at once, in the order of calls; durable when the future is done.
 
         The future cannot be cancelled. Where the disk refuses, this unit and all that wait with or behind it
         fail with :class:`StorageError` and are taken back together; submitting again is possible.
-        Raises :class:`InputError` at once for what is no JSON.
+        Raises :class:`InvalidInputError` at once for what is no JSON.
         """
         ...
 
@@ -110,7 +110,7 @@ class DocumentStore(Protocol):
         newest_first: bool = True,
         after: str | None = None,
         limit: int,
-    ) -> EncodedPage:
+    ) -> RawPage:
         """As :meth:`page`, the documents encoded."""
         ...
 
@@ -139,7 +139,7 @@ class DocumentStore(Protocol):
     def close(self) -> None: ...
 
 
-class TinyDocuments:
+class TinyDocumentStore:
     """:class:`DocumentStore` in a folder: TinyDB tables, kept in memory, on a journal."""
 
     def __init__(self, folder: Path, indexes: Indexes) -> None:
@@ -149,18 +149,18 @@ class TinyDocuments:
         self._folder = folder
         self._indexes = indexes
         self._lock = RLock()
-        self._memory = Memory(indexes)
-        self._outbox = Outbox()
-        self._committer: Committer | None = None
+        self._memory = InMemoryTables(indexes)
+        self._outbox = PendingRecords()
+        self._committer: GroupCommitter | None = None
         self._position = Position(0, 0, 0)
-        self._database = TextIdDatabase(self)
+        self._database = StringIdDatabase(self)
 
     @classmethod
     def open(cls, folder: Path, indexes: Indexes, *, write: bool) -> Self:
         """With ``write`` the caller holds the :class:`~sealyard.storage.lock.WorkspaceLock`; an empty folder
         becomes a store then. A reader needs no lock, and follows by :meth:`refresh`.
 
-        Raises :class:`StoreDamagedError`, :class:`WorkspaceError`, :class:`StorageError`.
+        Raises :class:`StoreCorruptedError`, :class:`WorkspaceError`, :class:`StorageError`.
         """
         store = cls(folder, indexes)
         if not write:
@@ -168,7 +168,7 @@ class TinyDocuments:
             return store
         journal, loaded, store.torn = open_journal(folder)
         store._replay(loaded)
-        store._committer = Committer(journal, store._memory, store._outbox, store._lock)
+        store._committer = GroupCommitter(journal, store._memory, store._outbox, store._lock)
         return store
 
     @property
@@ -176,14 +176,14 @@ class TinyDocuments:
         return self._memory.tables
 
     @property
-    def database(self) -> TextIdDatabase:
+    def database(self) -> StringIdDatabase:
         """The documents through TinyDB's API."""
         return self._database
 
     def steady(self) -> AbstractContextManager[object]:
         return self._lock
 
-    def submit(self, unit: Unit) -> Future[None]:
+    def submit(self, unit: WriteBatch) -> Future[None]:
         return self._writer().submit(unit)
 
     def get(self, table: str, id: str) -> dict[str, Any] | None:  # noqa: A002
@@ -220,7 +220,7 @@ class TinyDocuments:
             keys, more, total = self._memory.index(table).page(filters, newest_first, after, limit)
             view = TableView(self.tables.get(table, {}))
             documents = tuple((identity, view[identity]) for _, identity in keys)
-        return Page(documents=documents, next=cursor_of(keys[-1]) if more and keys else None, total=total)
+        return Page(documents=documents, next=encode_cursor(keys[-1]) if more and keys else None, total=total)
 
     def page_json(
         self,
@@ -230,12 +230,12 @@ class TinyDocuments:
         newest_first: bool = True,
         after: str | None = None,
         limit: int,
-    ) -> EncodedPage:
+    ) -> RawPage:
         with self._lock:
             keys, more, _ = self._memory.index(table).page(filters, newest_first, after, limit)
             encoded = self.tables.get(table, {})
             documents = tuple([encoded[identity] for _, identity in keys])
-        return EncodedPage(keys=tuple(keys), documents=documents, more=more)
+        return RawPage(keys=tuple(keys), documents=documents, more=more)
 
     def pending_audit(self) -> list[dict[str, Any]]:
         with self._lock:
@@ -260,11 +260,11 @@ class TinyDocuments:
                 records, position = load_since(self._folder, self._position)
                 with self._lock:
                     for record in records:
-                        self._memory.apply(changes_of(record))
+                        self._memory.apply(iter_changes(record))
                         self._outbox.add(record)
                     self._position = position
                 return bool(records)
-        except (FileNotFoundError, StoreDamagedError):
+        except (FileNotFoundError, StoreCorruptedError):
             pass  # compacted, or a failed write was taken back: the whole store says which
         except OSError as error:
             raise _unreadable(self._folder, error) from error
@@ -275,28 +275,28 @@ class TinyDocuments:
         if self._committer is not None:
             self._committer.close()
 
-    def _writer(self) -> Committer:
+    def _writer(self) -> GroupCommitter:
         if self._committer is None:
             raise StorageError("The store is open for reading only.", "Open the workspace for writing.")
         return self._committer
 
     def _load(self) -> None:
-        self._replay(_load_steadily(self._folder))
+        self._replay(_load_with_retry(self._folder))
 
-    def _replay(self, loaded: Loaded) -> None:
+    def _replay(self, loaded: LoadedGeneration) -> None:
         with self._lock:
-            self._memory = Memory(self._indexes, loaded.tables)
-            self._outbox = Outbox(loaded.audit, loaded.events)
+            self._memory = InMemoryTables(self._indexes, loaded.tables)
+            self._outbox = PendingRecords(loaded.audit, loaded.events)
             self._position = loaded.position
 
 
-def _load_steadily(folder: Path) -> Loaded:
+def _load_with_retry(folder: Path) -> LoadedGeneration:
     """Tries again where a writer compacts, or takes back a failed write, while we read."""
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(_LOAD_ATTEMPTS):
         try:
             return load(folder)
-        except (FileNotFoundError, StoreDamagedError) as error:
-            if attempt == _ATTEMPTS - 1 and isinstance(error, StoreDamagedError):
+        except (FileNotFoundError, StoreCorruptedError) as error:
+            if attempt == _LOAD_ATTEMPTS - 1 and isinstance(error, StoreCorruptedError):
                 raise
         except OSError as error:
             raise _unreadable(folder, error) from error
@@ -305,6 +305,6 @@ def _load_steadily(folder: Path) -> Loaded:
 
 def _unreadable(folder: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"The store in {safe_text(str(folder))} cannot be read ({safe_text(error.strerror or '')}).",
+        f"The store in {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
         "See that the workspace belongs to you and its disk is healthy.",
     )

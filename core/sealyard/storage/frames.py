@@ -26,14 +26,14 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.errors import StoreDamagedError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import StoreCorruptedError
+from sealyard.model.safe_text import escape_text
 
 _CHECK = 9  # bytes before the JSON
 _BEGINNING = re.compile(rb'[0-9a-f]{8} \{"seq":')
 
 
-class UnitRecord(msgspec.Struct, omit_defaults=True):
+class EncodedBatch(msgspec.Struct, omit_defaults=True):
     """One unit of work as it lies in a frame: documents, entries and events stay encoded."""
 
     puts: list[tuple[str, str, msgspec.Raw]] = []
@@ -46,7 +46,7 @@ class Frame(msgspec.Struct, omit_defaults=True, rename="camel"):
     """One line; ``format`` is 0 in all but the first of a file."""
 
     seq: int
-    units: list[UnitRecord] = []
+    units: list[EncodedBatch] = []
     format: int = 0
     generation: int = 0
     documents: int = 0
@@ -56,21 +56,21 @@ class Frame(msgspec.Struct, omit_defaults=True, rename="camel"):
 _decoder = msgspec.json.Decoder(Frame)
 
 
-def line(content: Frame | dict[str, Any]) -> bytes:
+def encode_frame(content: Frame | dict[str, Any]) -> bytes:
     """The line for ``content``; a dict must have ``seq`` first."""
     encoded = msgspec.json.encode(content)
     return b"%08x %b\n" % (zlib.crc32(encoded), encoded)
 
 
-def unit_line(seq: int, units: Sequence[bytes]) -> bytes:
+def encode_batches(seq: int, units: Sequence[bytes]) -> bytes:
     """The line for units of work that are already encoded."""
-    return line({"seq": seq, "units": [msgspec.Raw(unit) for unit in units]})
+    return encode_frame({"seq": seq, "units": [msgspec.Raw(unit) for unit in units]})
 
 
-def damaged(path: Path, offset: int, what: str) -> StoreDamagedError:
+def corrupted(path: Path, offset: int, what: str) -> StoreCorruptedError:
     """``offset`` in bytes from the beginning of the file."""
-    return StoreDamagedError(
-        f"The store is damaged: {safe_text(path.name)} at byte {offset}: {what}.",
+    return StoreCorruptedError(
+        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {what}.",
         "Nothing was changed. Keep a copy of the workspace and restore it from a backup.",
     )
 
@@ -79,7 +79,7 @@ class FrameReader:
     """Frames of ``data``, which is the file from byte ``start`` on, up to the first bad one; to be iterated once.
 
     ``seq`` is the number the first frame must have. What follows a bad frame is looked at too: the iteration
-    ends in :class:`StoreDamagedError` where a good one comes after it or a number is missing. Otherwise what
+    ends in :class:`StoreCorruptedError` where a good one comes after it or a number is missing. Otherwise what
     is left behind ``end`` (byte of the file) is the torn tail of a write that nobody was told is done.
     """
 
@@ -97,13 +97,13 @@ class FrameReader:
             if frame is None:
                 break
             if frame.seq != self.next_seq:
-                raise damaged(self._path, self.end, f"frame {self.next_seq} is missing, {frame.seq} is in its place")
+                raise corrupted(self._path, self.end, f"frame {self.next_seq} is missing, {frame.seq} is in its place")
             position = frame_end
             self.next_seq += 1
             self.end = self._start + position
             yield frame
         if _has_good_frame(self._data, position):
-            raise damaged(self._path, self.end, "a frame does not check and good ones follow")
+            raise corrupted(self._path, self.end, "a frame does not check and good ones follow")
 
 
 def _frame(text: bytes) -> Frame | None:

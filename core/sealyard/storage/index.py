@@ -47,7 +47,7 @@ class TableIndex:
         if old == new:
             return
         for places, lists in self._orders.items():
-            _move(lists, _filed(old, places), _filed(new, places))
+            _move(lists, _index_keys(old, places), _index_keys(new, places))
 
     def page(
         self, filters: Mapping[str, str], newest_first: bool, after: str | None, limit: int
@@ -55,12 +55,12 @@ class TableIndex:
         """Keys of one page, whether more follow, and how many documents match in all."""
         keys = self._matching(filters)
         if newest_first:
-            end = len(keys) if after is None else bisect_left(keys, _key_of(after))
+            end = len(keys) if after is None else bisect_left(keys, decode_cursor(after))
             begin = max(0, end - limit)
             page = keys[begin:end][::-1]
             more = begin > 0
         else:
-            begin = 0 if after is None else bisect_right(keys, _key_of(after))
+            begin = 0 if after is None else bisect_right(keys, decode_cursor(after))
             page = keys[begin : begin + limit]
             more = begin + limit < len(keys)
         return page, more, len(keys)
@@ -81,7 +81,7 @@ class TableIndex:
     def _order(self, places: _Places) -> _Lists:
         lists: _Lists = {}
         for entry in self._entries.values():
-            if (filed := _filed(entry, places)) is not None:
+            if (filed := _index_keys(entry, places)) is not None:
                 lists.setdefault(filed[0], []).append(filed[1])
         for keys in lists.values():
             keys.sort()
@@ -90,13 +90,13 @@ class TableIndex:
     def _entry(self, identity: str, document: bytes) -> _Entry:
         listed = self._decoder.decode(document)
         created = listed.createdAt
-        values = [_inside(getattr(listed, top), below) for top, below in self._paths]
+        values = [_lookup(getattr(listed, top), below) for top, below in self._paths]
         # "…:07Z" would sort behind "…:07.5Z"; without the Z it is a beginning of it and sorts before.
         key = (created.removesuffix("Z") if isinstance(created, str) else "", identity)
         return key, tuple(intern(value) if isinstance(value, str) else None for value in values)
 
 
-def _inside(value: Any, below: str) -> Any:
+def _lookup(value: Any, below: str) -> Any:
     if not below:
         return value
     return value.get(below) if isinstance(value, dict) else None
@@ -109,7 +109,7 @@ _Values = tuple[str | None, ...]
 _Lists = dict[_Values, list[Key]]
 
 
-def _filed(entry: _Entry | None, places: _Places) -> tuple[_Values, Key] | None:
+def _index_keys(entry: _Entry | None, places: _Places) -> tuple[_Values, Key] | None:
     """Under which values the entry stands among ``places``; ``None``: it does not have them all."""
     if entry is None:
         return None
@@ -128,12 +128,12 @@ def _move(lists: _Lists, old: tuple[_Values, Key] | None, new: tuple[_Values, Ke
         insort(lists.setdefault(new[0], []), new[1])
 
 
-def cursor_of(key: Key) -> str:
+def encode_cursor(key: Key) -> str:
     """Continues a list behind the document of this key."""
     return " ".join(key)
 
 
-def _key_of(cursor: str) -> Key:
+def decode_cursor(cursor: str) -> Key:
     created, space, identity = cursor.partition(" ")
     if not space:
         raise UsageError("This is no cursor of a list.", "Begin again with the first page.")

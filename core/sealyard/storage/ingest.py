@@ -6,31 +6,31 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sealyard.files.source import Source
-from sealyard.model.value import Value
+from sealyard.files.source import SourceFile
+from sealyard.model.value import FrozenStruct
 from sealyard.storage import disk
 
-CHUNK = 4 << 20  # bytes
+CHUNK_BYTES = 4 << 20  # bytes
 
 Progress = Callable[[int], None]
 """Told how many more bytes are done; may raise to stop."""
 
 
-class StoredInput(Value, frozen=True, kw_only=True):
+class StoredInput(FrozenStruct, frozen=True, kw_only=True):
     """Content as it is stored: SHA-256 in lower case hex, and size in bytes."""
 
     sha256: str
     size: int
 
 
-def copy_and_hash(source: Source, target: int, progress: Progress) -> str:
+def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
     """Copies ``source`` to the descriptor ``target``; the SHA-256 in hex.
 
     Two buffers take turns: while one is hashed, it is written too and the other one is filled. Raises
-    :class:`InputError` for the source, ``OSError`` for the target, and whatever ``progress`` raises.
+    :class:`InvalidInputError` for the source, ``OSError`` for the target, and whatever ``progress`` raises.
     """
     digest = hashlib.sha256()
-    size = min(CHUNK, source.size)
+    size = min(CHUNK_BYTES, source.size)
     buffers = [memoryview(bytearray(size)), memoryview(bytearray(size))]
     done = 0
     with ThreadPoolExecutor(1, thread_name_prefix="sealyard-hash") as hasher:

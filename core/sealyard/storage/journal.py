@@ -24,9 +24,9 @@ from pathlib import Path
 import msgspec
 
 from sealyard.model.errors import WorkspaceError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.storage import disk
-from sealyard.storage.frames import Frame, FrameReader, UnitRecord, damaged, line, unit_line
+from sealyard.storage.frames import EncodedBatch, Frame, FrameReader, corrupted, encode_batches, encode_frame
 
 FORMAT = 1
 
@@ -46,7 +46,7 @@ class Position(msgspec.Struct, frozen=True):
     offset: int
 
 
-class Loaded(msgspec.Struct):
+class LoadedGeneration(msgspec.Struct):
     """A generation as read: its tables, and the audit entries and events its journal holds, in order."""
 
     tables: dict[str, dict[str, bytes]]
@@ -66,15 +66,15 @@ def newest_generation(folder: Path) -> int:
     return max((int(match[1]) for match in found if match), default=0)
 
 
-def load(folder: Path) -> Loaded:
+def load(folder: Path) -> LoadedGeneration:
     """Reads the newest generation; changes nothing.
 
-    Raises :class:`StoreDamagedError` naming file and byte offset, :class:`WorkspaceError` where there is no
+    Raises :class:`StoreCorruptedError` naming file and byte offset, :class:`WorkspaceError` where there is no
     store or one of a newer format, and ``FileNotFoundError`` where a compaction took the files away meanwhile.
     """
     generation = newest_generation(folder)
     if not generation:
-        raise WorkspaceError(f"There is no store in {safe_text(str(folder))}.", "Create the workspace first.")
+        raise WorkspaceError(f"There is no store in {escape_text(str(folder))}.", "Create the workspace first.")
     snapshot = _snapshot(folder, generation)
     journal_seq, tables = _read_snapshot(snapshot, generation)
     snapshot_size = snapshot.stat().st_size
@@ -83,11 +83,11 @@ def load(folder: Path) -> Loaded:
     frames = FrameReader(path, data, seq=journal_seq)
     audit: list[bytes] = []
     events: list[bytes] = []
-    for unit in _units(_checked(frames, path, generation)):
+    for unit in _units(_read_checked(frames, path, generation)):
         _apply(unit, tables)
         audit.extend(map(bytes, unit.audit))
         events.extend(map(bytes, unit.events))
-    return Loaded(
+    return LoadedGeneration(
         tables=tables,
         audit=audit,
         events=events,
@@ -97,16 +97,16 @@ def load(folder: Path) -> Loaded:
     )
 
 
-def load_since(folder: Path, position: Position) -> tuple[list[UnitRecord], Position]:
+def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Position]:
     """What the journal gained since ``position``; an unfinished last frame is not there yet.
 
-    Raises :class:`StoreDamagedError` where what follows does not fit, and ``FileNotFoundError`` where the
+    Raises :class:`StoreCorruptedError` where what follows does not fit, and ``FileNotFoundError`` where the
     generation is gone: then everything must be loaded anew.
     """
     journal = _journal(folder, position.generation)
     with journal.open("rb") as file:
         if file.seek(0, os.SEEK_END) < position.offset:
-            raise damaged(journal, position.offset, "the journal has become shorter")
+            raise corrupted(journal, position.offset, "the journal has become shorter")
         file.seek(position.offset)
         frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
     return list(_units(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
@@ -115,7 +115,7 @@ def load_since(folder: Path, position: Position) -> tuple[list[UnitRecord], Posi
 class Journal:
     """The writing side, for one thread at a time. The caller holds the workspace's lock."""
 
-    def __init__(self, folder: Path, loaded: Loaded) -> None:
+    def __init__(self, folder: Path, loaded: LoadedGeneration) -> None:
         """Raises ``OSError``. Use :func:`open_journal`."""
         self._folder = folder
         self._position = loaded.position
@@ -134,13 +134,13 @@ class Journal:
         return self._snapshot_size
 
     def append(self, units: Sequence[bytes]) -> None:
-        """Commits ``units`` (encoded :class:`UnitRecord`) as one frame: durable on return.
+        """Commits ``units`` (encoded :class:`EncodedBatch`) as one frame: durable on return.
 
         Raises :class:`StorageError` where the disk refuses; then nothing of them is in the journal, and the
         next commit is tried from the last good state.
         """
         at = self._position
-        frame = unit_line(at.seq + 1, units)
+        frame = encode_batches(at.seq + 1, units)
         try:
             self._settle()
             self._to_cut = True
@@ -158,10 +158,10 @@ class Journal:
         try:
             _write_snapshot(self._folder, at.generation + 1, at.seq, tables)
         except OSError as error:
-            disk.remove(_temporary(self._folder, at.generation + 1))
+            disk.remove_quietly(_temporary(self._folder, at.generation + 1))
             raise disk.storage_error(error, "the compacted store") from error
 
-    def switch(self, at: Position, carried: UnitRecord) -> None:
+    def switch(self, at: Position, carried: EncodedBatch) -> None:
         """Second half: takes over ``carried`` and the commits since ``at``, and goes on in the new generation.
 
         Raises :class:`StorageError`; then the old generation goes on, or, if only the last sync failed, the
@@ -178,8 +178,8 @@ class Journal:
                 os.close(fd)
                 raise
         except OSError as error:
-            disk.remove(_journal(self._folder, generation))
-            disk.remove(_temporary(self._folder, generation))
+            disk.remove_quietly(_journal(self._folder, generation))
+            disk.remove_quietly(_temporary(self._folder, generation))
             raise disk.storage_error(error, "the compacted store") from error
         os.close(self._fd)
         self._fd = fd
@@ -197,7 +197,7 @@ class Journal:
     def _settle(self) -> None:
         """Puts the files into the state that ``position`` describes, where a failure left them otherwise."""
         if self._to_cut:
-            disk.cut(self._fd, self._position.offset)
+            disk.truncate(self._fd, self._position.offset)
             disk.sync(self._fd)
             self._to_cut = False
         if self._to_sync:
@@ -206,18 +206,18 @@ class Journal:
             _remove_others(self._folder, self._position.generation)
 
 
-def open_journal(folder: Path) -> tuple[Journal, Loaded, Path | None]:
+def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
     """Opens the store for writing, and makes an empty one where there is none.
 
     The path is that of the torn bytes that were kept aside, if there were any. Raises
-    :class:`StoreDamagedError` (nothing is changed then), :class:`WorkspaceError` and :class:`StorageError`.
+    :class:`StoreCorruptedError` (nothing is changed then), :class:`WorkspaceError` and :class:`StorageError`.
     """
     try:
-        disk.make_private(folder)
+        disk.make_private_dir(folder)
         if not newest_generation(folder):
             _create(folder)
         loaded = load(folder)
-        torn = _set_aside(folder, loaded) if loaded.torn else None
+        torn = _quarantine(folder, loaded) if loaded.torn else None
         _remove_others(folder, loaded.position.generation)
         return Journal(folder, loaded), loaded, torn
     except OSError as error:
@@ -226,19 +226,19 @@ def open_journal(folder: Path) -> tuple[Journal, Loaded, Path | None]:
 
 def _create(folder: Path) -> None:
     _write_snapshot(folder, 1, 0, {})
-    fd, _ = _write_journal(folder, 1, 0, UnitRecord(), b"")
+    fd, _ = _write_journal(folder, 1, 0, EncodedBatch(), b"")
     os.close(fd)
     disk.rename(_temporary(folder, 1), _snapshot(folder, 1))
     disk.sync_folder(folder)
 
 
-def _set_aside(folder: Path, loaded: Loaded) -> Path:
+def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
     _write_synced(path, [loaded.torn])
     disk.sync_folder(folder)
     fd = os.open(_journal(folder, loaded.position.generation), os.O_WRONLY)
     try:
-        disk.cut(fd, loaded.position.offset)
+        disk.truncate(fd, loaded.position.offset)
         disk.sync(fd)
     finally:
         os.close(fd)
@@ -249,41 +249,41 @@ def _remove_others(folder: Path, generation: int) -> None:
     for path in folder.iterdir():
         match = _ANY_FILE.fullmatch(path.name)
         if match and (match[2] or int(match[1]) != generation):
-            disk.remove(path)
+            disk.remove_quietly(path)
 
 
 def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
     """With which frame the journal begins, and the tables."""
     data = path.read_bytes()
     reader = FrameReader(path, data, seq=0)
-    frames = _checked(reader, path, generation)
+    frames = _read_checked(reader, path, generation)
     header = next(frames)
     tables: dict[str, dict[str, bytes]] = {}
     for unit in _units(frames):
         _apply(unit, tables)
     if reader.end != len(data):
-        raise damaged(path, reader.end, "a frame does not check")
+        raise corrupted(path, reader.end, "a frame does not check")
     if reader.next_seq - 1 != header.documents:
-        raise damaged(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
+        raise corrupted(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
     return header.journal_seq, tables
 
 
-def _checked(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
+def _read_checked(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
     """All frames, the first one known to be that of ``generation``."""
     frames = iter(reader)
     header = next(frames, None)
     if header is None:
-        raise damaged(path, 0, "the first frame does not check")
+        raise corrupted(path, 0, "the first frame does not check")
     _check_header(path, header, generation)
     yield header
     yield from frames
 
 
-def _units(frames: Iterable[Frame]) -> Iterator[UnitRecord]:
+def _units(frames: Iterable[Frame]) -> Iterator[EncodedBatch]:
     return (unit for frame in frames for unit in frame.units)
 
 
-def _apply(unit: UnitRecord, tables: dict[str, dict[str, bytes]]) -> None:
+def _apply(unit: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> None:
     for table, identity, document in unit.puts:
         tables.setdefault(table, {})[identity] = bytes(document)
     for table, identity in unit.removes:
@@ -297,7 +297,7 @@ def _check_header(path: Path, header: Frame, generation: int) -> None:
             "Use the version of Sealyard that wrote it, or a newer one.",
         )
     if header.format != FORMAT or header.generation != generation:
-        raise damaged(path, 0, f"the first frame is not that of generation {generation}")
+        raise corrupted(path, 0, f"the first frame is not that of generation {generation}")
 
 
 def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:
@@ -307,18 +307,18 @@ def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tab
 
 
 def _snapshot_lines(header: Frame, tables: Tables) -> Iterator[bytes]:
-    yield line(header)
+    yield encode_frame(header)
     seq = 0
     for table, documents in tables.items():
         for identity, document in documents.items():
             seq += 1
-            yield line(Frame(seq, units=[UnitRecord(puts=[(table, identity, msgspec.Raw(document))])]))
+            yield encode_frame(Frame(seq, units=[EncodedBatch(puts=[(table, identity, msgspec.Raw(document))])]))
 
 
-def _write_journal(folder: Path, generation: int, seq: int, carried: UnitRecord, since: bytes) -> tuple[int, int]:
+def _write_journal(folder: Path, generation: int, seq: int, carried: EncodedBatch, since: bytes) -> tuple[int, int]:
     """The open file and its length."""
-    header = line(Frame(seq, units=[carried], format=FORMAT, generation=generation))
-    fd = disk.create(_journal(folder, generation))
+    header = encode_frame(Frame(seq, units=[carried], format=FORMAT, generation=generation))
+    fd = disk.create_private_file(_journal(folder, generation))
     try:
         disk.write_all(fd, header + since)
         disk.sync(fd)
@@ -331,7 +331,7 @@ def _write_journal(folder: Path, generation: int, seq: int, carried: UnitRecord,
 
 
 def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
-    fd = disk.create(path)
+    fd = disk.create_private_file(path)
     try:
         buffer = bytearray()
         for each in lines:

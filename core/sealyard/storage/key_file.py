@@ -11,11 +11,11 @@ from sealyard.storage import disk
 KEY_BYTES = 32
 
 
-def make_key(path: Path, what: str) -> None:
+def create_random_key(path: Path, what: str) -> None:
     """Durable on return, in the place of an older one. Raises :class:`StorageError`, which names it ``what``."""
     temporary = path.with_suffix(".new")
     try:
-        handle = disk.create(temporary)
+        handle = disk.create_private_file(temporary)
         try:
             disk.write_all(handle, secrets.token_bytes(KEY_BYTES))
             disk.sync(handle)

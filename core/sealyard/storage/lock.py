@@ -14,16 +14,16 @@ from typing import Self
 
 import msgspec
 
-from sealyard.model.errors import WorkspaceHeldError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.errors import WorkspaceLockedError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 from sealyard.storage import disk
 
-GONE_SECONDS = 2.0
+STALE_AFTER = 2.0
 """How long the lock of a process that is gone may linger: a child of its, between fork and exec, or a look at it."""
 
 
-class Holder(Value, frozen=True, kw_only=True):
+class LockHolder(FrozenStruct, frozen=True, kw_only=True):
     """Who holds a workspace, since when and to do what."""
 
     pid: int
@@ -45,7 +45,9 @@ class WorkspaceLock:
 
     @classmethod
     def acquire(cls, path: Path, purpose: str) -> Self:
-        """Waits for nobody who lives. Raises :class:`WorkspaceHeldError` saying who holds it, :class:`StorageError`."""
+        """Waits for nobody who lives. Raises :class:`WorkspaceLockedError` saying who holds it,
+        :class:`StorageError`.
+        """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -53,7 +55,7 @@ class WorkspaceLock:
         try:
             _lock(fd)
             _write_holder(fd, purpose)
-        except WorkspaceHeldError:
+        except WorkspaceLockedError:
             os.close(fd)
             raise
         except OSError as error:
@@ -62,7 +64,7 @@ class WorkspaceLock:
         return cls(fd)
 
     @staticmethod
-    def holder(path: Path) -> Holder | None:
+    def holder(path: Path) -> LockHolder | None:
         """Who holds the lock now, for readers to show; ``None``: nobody, or nobody that can be named."""
         try:
             fd = os.open(path, os.O_RDWR)
@@ -95,19 +97,19 @@ class WorkspaceLock:
 
 
 def _lock(fd: int) -> None:
-    until = time.monotonic() + GONE_SECONDS
+    until = time.monotonic() + STALE_AFTER
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
             holder = _read_holder(fd)
-            if _lives(holder) or time.monotonic() >= until:
-                raise held_by(holder) from error
+            if _is_alive(holder) or time.monotonic() >= until:
+                raise lock_error(holder) from error
         time.sleep(0.01)
 
 
-def _lives(holder: Holder | None) -> bool:
+def _is_alive(holder: LockHolder | None) -> bool:
     """Of another machine it cannot be told."""
     if holder is None or holder.host != socket.gethostname():
         return holder is not None
@@ -121,7 +123,7 @@ def _lives(holder: Holder | None) -> bool:
 
 
 def _write_holder(fd: int, purpose: str) -> None:
-    holder = Holder(
+    holder = LockHolder(
         pid=os.getpid(),
         host=socket.gethostname(),
         command=Path(sys.argv[0]).name,
@@ -133,21 +135,21 @@ def _write_holder(fd: int, purpose: str) -> None:
     os.pwrite(fd, text, 0)
 
 
-def _read_holder(fd: int) -> Holder | None:
+def _read_holder(fd: int) -> LockHolder | None:
     try:
-        return msgspec.json.decode(os.pread(fd, 65536, 0), type=Holder)
+        return msgspec.json.decode(os.pread(fd, 65536, 0), type=LockHolder)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def held_by(holder: Holder | None) -> WorkspaceHeldError:
+def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
     """Says who holds the workspace, as far as it is known."""
     advice = "Wait until it is done or end it there; reading is possible meanwhile."
     if holder is None:
-        return WorkspaceHeldError("Another process holds the workspace for writing.", advice)
-    return WorkspaceHeldError(
-        f"The workspace is held by process {holder.pid} on {safe_text(holder.host)}"
-        f" ({safe_text(holder.command, 60)}: {safe_text(holder.purpose, 120)})"
+        return WorkspaceLockedError("Another process holds the workspace for writing.", advice)
+    return WorkspaceLockedError(
+        f"The workspace is held by process {holder.pid} on {escape_text(holder.host)}"
+        f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
         f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
         advice,
     )

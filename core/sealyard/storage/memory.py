@@ -10,7 +10,7 @@ from sealyard.storage.index import TableIndex
 from sealyard.storage.units import Change
 
 
-class Memory:
+class InMemoryTables:
     """All tables. Whoever uses it from several threads holds a lock around each call."""
 
     def __init__(
@@ -36,13 +36,13 @@ class Memory:
             if table in self._indexes:
                 self._indexes[table].change(identity, document)
             if table in self._ids and (earlier is None) != (document is None):
-                _come_or_gone(self._ids[table], identity)
+                _key_changes(self._ids[table], identity)
         inverse.reverse()
         return inverse
 
-    def copy(self) -> Memory:
+    def copy(self) -> InMemoryTables:
         """An independent one without indexes; costs a pointer for each document."""
-        return Memory({}, {name: dict(documents) for name, documents in self.tables.items()})
+        return InMemoryTables({}, {name: dict(documents) for name, documents in self.tables.items()})
 
     def index(self, table: str) -> TableIndex:
         """The table's order; made when it is first asked for."""
@@ -61,7 +61,7 @@ class Memory:
         return ids[first:end]
 
 
-def _come_or_gone(ids: list[str], identity: str) -> None:
+def _key_changes(ids: list[str], identity: str) -> None:
     place = bisect_left(ids, identity)
     if ids[place : place + 1] == [identity]:
         del ids[place]

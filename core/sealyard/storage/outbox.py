@@ -7,27 +7,27 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sealyard.storage.frames import UnitRecord
+from sealyard.storage.frames import EncodedBatch
 from sealyard.storage.units import audit_seq
 
-EVENTS_KEPT = 10_000
+MAX_EVENTS = 10_000
 
 
-class Outbox:
+class PendingRecords:
     """Durable entries and events, encoded, in order. Whoever uses it from several threads holds a lock."""
 
     def __init__(self, audit: Iterable[bytes] = (), events: Iterable[bytes] = ()) -> None:
         self.audit = list(audit)
-        self.events = deque(events, maxlen=EVENTS_KEPT)
+        self.events = deque(events, maxlen=MAX_EVENTS)
 
-    def add(self, record: UnitRecord) -> None:
+    def add(self, record: EncodedBatch) -> None:
         self.audit.extend(map(bytes, record.audit))
         self.events.extend(map(bytes, record.events))
 
-    def after(self, moved_to: int) -> UnitRecord:
+    def after(self, moved_to: int) -> EncodedBatch:
         """What a new generation must carry over."""
         audit = [msgspec.Raw(entry) for entry in self.audit]
-        return UnitRecord(
+        return EncodedBatch(
             audit=[entry for entry in audit if audit_seq(entry) > moved_to],
             events=[msgspec.Raw(event) for event in self.events],
         )

@@ -21,7 +21,7 @@ from tinydb.queries import QueryLike
 from tinydb.storages import Storage
 from tinydb.table import Table
 
-from sealyard.storage.units import Unit
+from sealyard.storage.units import WriteBatch
 
 Fields = Mapping[str, Any] | Callable[[MutableMapping[str, Any]], None]
 
@@ -91,8 +91,8 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
         self._touched.clear()
         self._removed = set(self._documents)
 
-    def changes(self, table: str) -> Unit:
-        return Unit(
+    def changes(self, table: str) -> WriteBatch:
+        return WriteBatch(
             puts=tuple(
                 (table, name, document)
                 for name, document in self._touched.items()
@@ -102,19 +102,19 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
         )
 
 
-class Core(Protocol):
+class StoreCore(Protocol):
     """What TinyDB stands on here."""
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, bytes]]: ...
     def steady(self) -> AbstractContextManager[object]: ...
-    def submit(self, unit: Unit) -> Future[None]: ...
+    def submit(self, unit: WriteBatch) -> Future[None]: ...
 
 
 class JournalStorage(Storage):
     """TinyDB's storage; changes of single documents go past :meth:`write`, see :class:`JournalTable`."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: StoreCore) -> None:
         self.core = core
 
     def read(self) -> dict[str, dict[str, Any]] | None:
@@ -127,17 +127,17 @@ class JournalStorage(Storage):
         with self.core.steady():
             units = [self._replacement(name, data.get(name, {})) for name in {*self.core.tables, *data}]
             future = self.core.submit(
-                Unit(
+                WriteBatch(
                     puts=tuple(put for unit in units for put in unit.puts),
                     removes=tuple(remove for unit in units for remove in unit.removes),
                 )
             )
         future.result()
 
-    def _replacement(self, table: str, documents: Mapping[str, Any]) -> Unit:
+    def _replacement(self, table: str, documents: Mapping[str, Any]) -> WriteBatch:
         current = self.core.tables.get(table, {})
         if isinstance(documents, TableView) and documents.encoded is current:
-            return Unit()
+            return WriteBatch()
         overlay = _Overlay(current, str)
         overlay.clear()
         overlay.update(documents)
@@ -175,13 +175,13 @@ class JournalTable(Table):
             overlay = _Overlay(core.tables.get(self.name, {}), self.document_id_class)
             updater(overlay)
             unit = overlay.changes(self.name)
-            future = core.submit(unit) if unit != Unit() else None
+            future = core.submit(unit) if unit != WriteBatch() else None
         self.clear_cache()
         if future is not None:
             future.result()
 
 
-class TextIdTable(JournalTable):
+class StringIdTable(JournalTable):
     """A table whose documents have ids of their own: insert ``Document(content, doc_id="…")``."""
 
     document_id_class = str  # type: ignore[assignment]
@@ -197,7 +197,7 @@ class JournalDatabase(TinyDB):
     table_class = JournalTable  # type: ignore[assignment]
 
 
-class TextIdDatabase(JournalDatabase):
+class StringIdDatabase(JournalDatabase):
     """As the engine uses it: all ids are text."""
 
-    table_class = TextIdTable
+    table_class = StringIdTable

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.errors import InputError
-from sealyard.model.value import Value
-from sealyard.storage.frames import UnitRecord
+from sealyard.model.errors import InvalidInputError
+from sealyard.model.value import FrozenStruct
+from sealyard.storage.frames import EncodedBatch
 
 Document = dict[str, Any] | msgspec.Raw
 """A document, audit entry or event: as JSON's own types or encoded."""
@@ -17,7 +17,7 @@ Change = tuple[str, str, bytes | None]
 """Table, document id, and the document as JSON; ``None`` removes it."""
 
 
-class Unit(Value, frozen=True, kw_only=True):
+class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
     """One unit of work.
 
     ``puts`` are (table, id, document); a document is made of JSON's own types (dict with text keys, list, str,
@@ -47,27 +47,27 @@ def audit_seq(entry: msgspec.Raw) -> int:
     return _audit_seq.decode(entry).seq
 
 
-def record_of(unit: Unit) -> UnitRecord:
-    """``unit`` with its contents encoded; raises :class:`InputError` where something is no JSON."""
+def encode_batch(unit: WriteBatch) -> EncodedBatch:
+    """``unit`` with its contents encoded; raises :class:`InvalidInputError` where something is no JSON."""
     try:
-        record = UnitRecord(
-            puts=[(table, identity, _raw(document)) for table, identity, document in unit.puts],
+        record = EncodedBatch(
+            puts=[(table, identity, _encode(document)) for table, identity, document in unit.puts],
             removes=list(unit.removes),
-            audit=[_raw(entry) for entry in unit.audit],
-            events=[_raw(event) for event in unit.events],
+            audit=[_encode(entry) for entry in unit.audit],
+            events=[_encode(event) for event in unit.events],
         )
         for entry in record.audit:
             audit_seq(entry)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InputError(f"A document cannot be stored as JSON: {type(error).__name__}.") from error
+        raise InvalidInputError(f"A document cannot be stored as JSON: {type(error).__name__}.") from error
     return record
 
 
-def changes_of(record: UnitRecord) -> list[Change]:
+def iter_changes(record: EncodedBatch) -> list[Change]:
     """What the unit does to documents, in order."""
     puts: list[Change] = [(table, identity, bytes(document)) for table, identity, document in record.puts]
     return puts + [(table, identity, None) for table, identity in record.removes]
 
 
-def _raw(content: Document) -> msgspec.Raw:
+def _encode(content: Document) -> msgspec.Raw:
     return content if isinstance(content, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(content))

@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.errors import ConflictError, InputError, NotFoundError, StorageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
+from sealyard.model.safe_text import escape_text
 from sealyard.storage import disk
-from sealyard.storage.uploads import UploadFolder, UploadRecord
+from sealyard.storage.uploads import UploadDir, UploadRecord
 
 REHASH_BYTES = 1 << 20
 
-Adopt = Callable[[UploadRecord, Path], None]
+Promote = Callable[[UploadRecord, Path], None]
 """Takes whole and durable content over, so that it is not in the folder any more."""
 
 
@@ -31,7 +31,7 @@ class UploadFile:
     the upload was dropped, and :class:`StorageError` where the disk refuses: then what counts is what was durable.
     """
 
-    def __init__(self, folder: UploadFolder, record: UploadRecord, adopt: Adopt) -> None:
+    def __init__(self, folder: UploadDir, record: UploadRecord, adopt: Promote) -> None:
         self._folder = folder
         self._adopt = adopt
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class UploadFile:
             return self._turn
 
     def write(self, turn: int, data: bytes | memoryview) -> None:
-        """Raises :class:`InputError`, with nothing left behind, for too many bytes and for another SHA-256.
+        """Raises :class:`InvalidInputError`, with nothing left behind, for too many bytes and for another SHA-256.
 
         The last byte makes the upload complete. Raises :class:`ConflictError` once a newer turn has begun.
         """
@@ -111,7 +111,9 @@ class UploadFile:
                 self._save(offset=received)
 
     def finish(self, turn: int) -> None:
-        """The content of an upload whose size was not said ends here. Raises :class:`InputError` as :meth:`write`."""
+        """The content of an upload whose size was not said ends here. Raises :class:`InvalidInputError` as
+        :meth:`write`.
+        """
         with self._held():
             self._require_turn(turn)
             if not self._received:
@@ -187,10 +189,10 @@ class UploadFile:
         if content.exists():
             self._adopt(self._record, content)
 
-    def _refused(self, message: str, advice: str) -> InputError:
+    def _refused(self, message: str, advice: str) -> InvalidInputError:
         """The error to raise: nothing is left of the upload."""
         self._drop()
-        return InputError(message, advice)
+        return InvalidInputError(message, advice)
 
     def _drop(self) -> None:
         self._gone = True
@@ -220,7 +222,7 @@ class UploadFile:
             raise StorageError(
                 f"The upload {self._record.id} has lost what was on the disk already.", "Delete it and begin again."
             )
-        disk.cut(self._fd, self._received)
+        disk.truncate(self._fd, self._received)
         if self._digest is None:
             self._digest = _hashed(self._fd, self._received)
         os.lseek(self._fd, self._received, os.SEEK_SET)
@@ -253,7 +255,7 @@ class UploadFile:
 
     @property
     def _name(self) -> str:
-        return safe_text(self._record.name, 100)
+        return escape_text(self._record.name, 100)
 
 
 def _hashed(fd: int, length: int) -> hashlib._Hash:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard.storage import disk
 
 _RECORD = ".json"
@@ -19,7 +19,7 @@ _NEW = ".new"
 log = logging.getLogger(__name__)
 
 
-class UploadRecord(Value, frozen=True, kw_only=True):
+class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
     """``offset``: bytes of the content that are known to be on the disk. Digests in lower case hex.
 
     ``size`` None: nobody can go on with this upload, so it is not kept over a restart. ``sha256`` is there once the
@@ -37,7 +37,7 @@ class UploadRecord(Value, frozen=True, kw_only=True):
     claimed: bool = False
 
 
-class UploadFolder:
+class UploadDir:
     """Of mode 0700, its files 0600. Its methods block and raise ``OSError``."""
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +51,7 @@ class UploadFolder:
         """Durable on return; the record is the old or the new one at any moment."""
         path = self._record(record)
         new = path.with_suffix(_NEW)
-        fd = disk.create(new)
+        fd = disk.create_private_file(new)
         try:
             disk.write_all(fd, msgspec.json.encode(record))
             disk.sync(fd)
@@ -62,17 +62,17 @@ class UploadFolder:
 
     def remove(self, record: UploadRecord) -> None:
         """The record first: content without one is cleared away at the next start."""
-        disk.remove(self._record(record))
-        disk.remove(self.content(record))
+        disk.remove_quietly(self._record(record))
+        disk.remove_quietly(self.content(record))
 
     def records(self) -> tuple[UploadRecord, ...]:
         """What the last engine has left; all else in the folder is removed. To be called once, at start."""
-        disk.make_private(self._folder)
+        disk.make_private_dir(self._folder)
         found = [record for path in self._folder.glob(f"*{_RECORD}") if (record := _read(path)) is not None]
         kept = {path for record in found for path in (self._record(record), self.content(record))}
         for path in self._folder.iterdir():
             if path not in kept:
-                disk.remove(path)
+                disk.remove_quietly(path)
         return tuple(found)
 
     def _record(self, record: UploadRecord) -> Path:

@@ -10,14 +10,14 @@ import sys
 from sealyard.worker.channel import Channel
 from sealyard.worker.service import serve
 
-GIVE_WAY = 10
+NICE_INCREMENT = 10
 """Nice value added: the engine and whoever looks at a screen come first, the rest of the processors is ours."""
 
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
-    os.nice(GIVE_WAY)
+    os.nice(NICE_INCREMENT)
     # Whatever a library prints must not end up between the messages.
     messages = os.dup(1)
     os.dup2(2, 1)

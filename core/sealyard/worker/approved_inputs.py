@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from sealyard.crypto.digests import PrefixHash
 from sealyard.model.errors import IntegrityError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
 
@@ -45,7 +45,7 @@ def check_digest(file: InputFile, sha256: str) -> None:
 
 def changed(file: InputFile) -> IntegrityError:
     return IntegrityError(
-        f"{safe_text(file.name, 100)} was changed on disk: it is not the file that was uploaded and approved."
+        f"{escape_text(file.name, 100)} was changed on disk: it is not the file that was uploaded and approved."
         " Nothing was signed.",
         "Check which programs can write to the workspace, then upload the file again and request a new task.",
     )

@@ -14,20 +14,22 @@ from sealyard.crypto.streams import ContentCipher
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.errors import WorkerError
-from sealyard.model.jobs import IntentAsked, Job
+from sealyard.model.jobs import Job, SigningPermissionRequested
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approved_inputs import open_input, read_input
 from sealyard.worker.channel import Channel
 from sealyard.worker.intents import IntentLog
-from sealyard.worker.keyroom import KeyRoom
+from sealyard.worker.keyroom import KeyService
 from sealyard.worker.progress import JobProgress
 
 
-class Bench:
+class JobContext:
     """One job's place of work."""
 
-    def __init__(self, job: Job, channel: Channel, keys: KeyRoom, artifacts: FileArtifacts, intents: IntentLog) -> None:
+    def __init__(
+        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, intents: IntentLog
+    ) -> None:
         self.job = job
         self.task = job.task
         self.artifacts = artifacts
@@ -99,6 +101,6 @@ class Bench:
             raise WorkerError(
                 "A signature over other bytes was begun for this task before.", "Ask again with a new task."
             )
-        self.say(IntentAsked(task_id=self.task.id, fence=self.task.fence, sha256=sha256, header=header))
+        self.say(SigningPermissionRequested(task_id=self.task.id, fence=self.task.fence, sha256=sha256, header=header))
         await self.permit
         await self._intents.record(self.task.id, self.task.fence, sha256, again=earlier is not None)

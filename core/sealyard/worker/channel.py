@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sealyard.jobs.lines import line, to_worker
+from sealyard.jobs.lines import decode_request, encode_line
 from sealyard.model.jobs import ToWorker
 
 
@@ -34,7 +34,7 @@ class Channel:
         """A broken pipe ends the process: nobody is left to work for."""
         try:
             with self._writing:
-                _write_all(self._outgoing, line(message))
+                _write_all(self._outgoing, encode_line(message))
         except OSError:
             os._exit(0)
 
@@ -42,7 +42,7 @@ class Channel:
         try:
             with os.fdopen(self._incoming, "rb") as lines:
                 for text in lines:
-                    loop.call_soon_threadsafe(self._messages.put_nowait, to_worker.decode(text))
+                    loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(text))
         except (OSError, msgspec.MsgspecError):
             traceback.print_exc()
         finally:

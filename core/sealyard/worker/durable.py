@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-EARLY_SECONDS = 0.1
+FSYNC_INTERVAL = 0.1
 
 
 @contextmanager
-def written_early(file: BinaryIO) -> Iterator[None]:
+def background_fsync(file: BinaryIO) -> Iterator[None]:
     """Has the system write what is there so far, over and over, beside whoever writes on.
 
     The disk works while ciphers and digests do. What is still missing, the caller syncs. Raises the
@@ -22,7 +22,7 @@ def written_early(file: BinaryIO) -> Iterator[None]:
     failed: list[OSError] = []
 
     def write() -> None:
-        while not ended.wait(EARLY_SECONDS) and not failed:
+        while not ended.wait(FSYNC_INTERVAL) and not failed:
             try:
                 os.fdatasync(file.fileno())
             except OSError as error:

@@ -7,36 +7,36 @@ import hashlib
 import os
 from contextlib import suppress
 
-from sealyard.crypto.segments import SegmentDigests, seal_segment, unseal_segment
+from sealyard.crypto.segments import SegmentDigests, decrypt_segment, encrypt_segment
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.errors import ContainerError, InputError, IntegrityError
-from sealyard.model.jobs import Finished
+from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
+from sealyard.model.jobs import JobFinished
 from sealyard.model.tasks import InputFile
 from sealyard.worker.approved_inputs import ContentComparison, changed, check_digest
-from sealyard.worker.bench import Bench
-from sealyard.worker.durable import written_early
-from sealyard.worker.workplace import WorkFolder, held
+from sealyard.worker.bench import JobContext
+from sealyard.worker.durable import background_fsync
+from sealyard.worker.workplace import WorkFolder, locked
 
-ENCRYPTED = "encrypted"
+OUTPUT_NAME = "encrypted"
 
 
-async def encrypt(bench: Bench) -> Finished:
+async def encrypt(bench: JobContext) -> JobFinished:
     """Encrypt the file of an encryption task."""
     bench.progress.total = 2 * bench.task.total_bytes
     (file,) = bench.task.inputs
-    async with held(bench.workplace) as folder:
+    async with locked(bench.workplace) as folder:
         cipher = await bench.cipher()
-        made = await asyncio.to_thread(_seal, bench, file, folder, cipher)
+        made = await asyncio.to_thread(_encrypt, bench, file, folder, cipher)
         await asyncio.to_thread(_self_check, bench, file, folder, made, cipher)
-        return Finished(task_id=bench.task.id, fence=bench.task.fence, sha256=made.sha256, size=made.length)
+        return JobFinished(task_id=bench.task.id, fence=bench.task.fence, sha256=made.sha256, size=made.length)
 
 
-def _seal(bench: Bench, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:
-    with bench.open_input(file) as source, folder.create(ENCRYPTED) as target:
+def _encrypt(bench: JobContext, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:
+    with bench.open_input(file) as source, folder.create(OUTPUT_NAME) as target:
         try:
-            with written_early(target):
-                made = seal_segment(source, file.size, target, cipher, bench.progress)
-        except InputError:
+            with background_fsync(target):
+                made = encrypt_segment(source, file.size, target, cipher, bench.progress)
+        except InvalidInputError:
             # Its size was right when it was opened.
             raise changed(file) from None
         check_digest(file, made.plaintext_sha256)
@@ -44,14 +44,16 @@ def _seal(bench: Bench, file: InputFile, folder: WorkFolder, cipher: ContentCiph
     return made
 
 
-def _self_check(bench: Bench, file: InputFile, folder: WorkFolder, made: SegmentDigests, cipher: ContentCipher) -> None:
+def _self_check(
+    bench: JobContext, file: InputFile, folder: WorkFolder, made: SegmentDigests, cipher: ContentCipher
+) -> None:
     """Read the encrypted file back and compare what it decrypts to with the input; zero padding may follow."""
     digest = hashlib.sha256()
-    with bench.open_input(file) as source, folder.read(ENCRYPTED) as encrypted:
+    with bench.open_input(file) as source, folder.read(OUTPUT_NAME) as encrypted:
         content = ContentComparison(file, source)
         # A changed byte may show as wrong padding first; the digest tells.
         with suppress(ContainerError):
-            unseal_segment(encrypted, made.length, cipher, content.update, [digest.update], bench.progress)
+            decrypt_segment(encrypted, made.length, cipher, content.update, [digest.update], bench.progress)
     if digest.hexdigest() != made.sha256:
         raise IntegrityError(
             "The encrypted file was changed on disk. Nothing was released.",

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from sealyard.model.errors import ConflictError, StorageError
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class IntentLine(Value, frozen=True, kw_only=True):
+class IntentRecord(FrozenStruct, frozen=True, kw_only=True):
     task: str
     fence: int
     sha256: str
@@ -43,7 +43,7 @@ class IntentLog:
         """
         if again:
             await asyncio.to_thread(self._refuse_other, task, sha256)
-        entry = IntentLine(task=task, fence=fence, sha256=sha256, at=time.time())
+        entry = IntentRecord(task=task, fence=fence, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((line, written))
@@ -67,7 +67,7 @@ class IntentLog:
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             # Where a full disk or a power cut left half a line, nothing was signed for it; it stays alone.
-            whole = _line_end_missing(descriptor) + lines
+            whole = _is_truncated(descriptor) + lines
             if os.write(descriptor, whole) < len(whole):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fdatasync(descriptor)
@@ -84,14 +84,14 @@ class IntentLog:
                 )
 
 
-def _line_end_missing(descriptor: int) -> bytes:
+def _is_truncated(descriptor: int) -> bytes:
     size = os.fstat(descriptor).st_size
     return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
 
 
 def _digest_in(line: bytes) -> str:
     try:
-        return msgspec.json.decode(line, type=IntentLine).sha256
+        return msgspec.json.decode(line, type=IntentRecord).sha256
     except msgspec.MsgspecError:
         raise StorageError(
             "The worker's log of what it signed is damaged.", "Put worker/intents.jsonl back from a backup."

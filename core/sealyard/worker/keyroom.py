@@ -5,40 +5,40 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sealyard.audit.checkpoint import note_text, signed_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.crypto.streams import ContentCipher
-from sealyard.files.private import create_private
-from sealyard.keys.local import LocalKeys
+from sealyard.files.private import create_private_file
+from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.master import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
 from sealyard.keys.registry import key_provider
-from sealyard.model.algorithms import KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.errors import NotFoundError
 from sealyard.model.jobs import (
-    Answer,
     AuditPublicKey,
     ExportKey,
     GenerateKey,
     ImportKey,
-    ProveEncryptionKey,
-    ProveSigningKey,
-    Question,
+    KeyCommand,
+    KeyResponse,
+    OpenKeyStore,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
     RotateKey,
     SignCheckpoint,
-    Unlock,
 )
 from sealyard.model.keys import KeyVersion, parse_key_uri
-from sealyard.worker.proving import prove_cipher, prove_signer
+from sealyard.worker.proving import probe_cipher, probe_signer
 
-AUDIT_KEY = "audit"
+AUDIT_KEY_NAME = "audit"
 
 
-class KeyRoom:
+class KeyService:
     """The providers of one workspace, opened under its master key, and its audit key."""
 
-    def __init__(self, unlock: Unlock) -> None:
+    def __init__(self, unlock: OpenKeyStore) -> None:
         workspace = Path(unlock.workspace)
         master = open_master_key(
             unlock.key_store, workspace / "keys", unlock.workspace_id, unlock.passphrase, create=unlock.create
@@ -48,7 +48,7 @@ class KeyRoom:
         self._folder = workspace / "keys"
         self._master = master
         self._providers: dict[str, KeyProvider] = {}
-        self._audit = LocalKeys(self._folder / "audit", master)
+        self._audit = LocalKeyProvider(self._folder / "audit", master)
         self._audit_version: KeyVersion | None = None
 
     async def signer(self, key: SigningKey) -> Signer:
@@ -63,7 +63,7 @@ class KeyRoom:
         uri = parse_key_uri(key.uri)
         return await self._provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
 
-    async def answer(self, number: int, question: Question) -> Answer:
+    async def answer(self, number: int, question: KeyCommand) -> KeyResponse:
         """The answer to any question; raises the project's errors."""
         match question:
             case GenerateKey():
@@ -72,31 +72,31 @@ class KeyRoom:
                 return await self._import(number, question)
             case RotateKey():
                 uri = parse_key_uri(question.uri)
-                return Answer(number=number, version=await self._provider(uri.scheme).rotate(uri.name))
+                return KeyResponse(number=number, version=await self._provider(uri.scheme).rotate(uri.name))
             case ExportKey():
                 return await self._export(number, question)
             case AuditPublicKey():
-                return Answer(number=number, text=(await self._audit_key()).public_key)
+                return KeyResponse(number=number, text=(await self._audit_key()).public_key)
             case SignCheckpoint():
-                return Answer(number=number, text=await self._note(question))
-            case ProveSigningKey(key=key, certificate=certificate):
-                await prove_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
-                return Answer(number=number)
-            case ProveEncryptionKey(key=key):
-                await prove_cipher(await self.cipher(key))
-                return Answer(number=number)
+                return KeyResponse(number=number, text=await self._note(question))
+            case ProbeSigningKey(key=key, certificate=certificate):
+                await probe_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
+                return KeyResponse(number=number)
+            case ProbeEncryptionKey(key=key):
+                await probe_cipher(await self.cipher(key))
+                return KeyResponse(number=number)
 
     def _provider(self, scheme: str) -> KeyProvider:
         if scheme not in self._providers:
             self._providers[scheme] = key_provider(scheme, self._folder, self._master)
         return self._providers[scheme]
 
-    async def _generate(self, number: int, question: GenerateKey) -> Answer:
+    async def _generate(self, number: int, question: GenerateKey) -> KeyResponse:
         uri = parse_key_uri(question.uri)
         made = await self._provider(uri.scheme).generate(uri.name, question.kind, question.purpose, question.subject)
-        return Answer(number=number, key=made)
+        return KeyResponse(number=number, key=made)
 
-    async def _import(self, number: int, question: ImportKey) -> Answer:
+    async def _import(self, number: int, question: ImportKey) -> KeyResponse:
         uri = parse_key_uri(question.uri)
         taken = await self._provider(uri.scheme).import_key(
             uri.name,
@@ -106,21 +106,23 @@ class KeyRoom:
             question.password,
             Path(question.certificate) if question.certificate else None,
         )
-        return Answer(number=number, key=taken)
+        return KeyResponse(number=number, key=taken)
 
-    async def _export(self, number: int, question: ExportKey) -> Answer:
+    async def _export(self, number: int, question: ExportKey) -> KeyResponse:
         uri = parse_key_uri(question.uri)
         data = await self._provider(uri.scheme).export_symmetric(uri.name, question.version)
-        with os.fdopen(create_private(Path(question.path)), "wb") as file:
+        with os.fdopen(create_private_file(Path(question.path)), "wb") as file:
             file.write(data)
-        return Answer(number=number, text=question.path)
+        return KeyResponse(number=number, text=question.path)
 
     async def _audit_key(self) -> KeyVersion:
         if self._audit_version is None:
             try:
-                info = await self._audit.info(AUDIT_KEY)
+                info = await self._audit.info(AUDIT_KEY_NAME)
             except NotFoundError:
-                info = await self._audit.generate(AUDIT_KEY, KeyKind.ED25519, KeyPurpose.DATA, "Sealyard audit log")
+                info = await self._audit.generate(
+                    AUDIT_KEY_NAME, KeyType.ED25519, KeyPurpose.DATA, "Sealyard audit log"
+                )
             self._audit_version = info.current
         return self._audit_version
 
@@ -128,5 +130,5 @@ class KeyRoom:
         key = await self._audit_key()
         assert key.public_key is not None
         checkpoint = Checkpoint(origin=self._origin, size=question.size, root=question.root)
-        signer = await self._audit.signer(AUDIT_KEY, key.version, SigningAlgorithm.ED25519)
-        return signed_note(checkpoint, key.public_key.encode(), await signer.sign(note_text(checkpoint)))
+        signer = await self._audit.signer(AUDIT_KEY_NAME, key.version, SigningAlgorithm.ED25519)
+        return format_note(checkpoint, key.public_key.encode(), await signer.sign(checkpoint_body(checkpoint)))

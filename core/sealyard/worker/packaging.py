@@ -9,28 +9,28 @@ import os
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from sealyard.containers.format import ContainerFormat, PackageShape
-from sealyard.containers.registry import container_format
-from sealyard.crypto.catalogue import container_input
+from sealyard.containers.format import ContainerFormat, PackageLayout
+from sealyard.containers.registry import get_format
+from sealyard.crypto.catalogue import signing_input
 from sealyard.crypto.streams import ContentCipher
-from sealyard.model.errors import ContainerError, InputError, IntegrityError
-from sealyard.model.jobs import Finished, RecordedSegment, Sealed
+from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
+from sealyard.model.jobs import JobFinished, RecordedSegment, SegmentEncrypted
 from sealyard.worker.approved_inputs import ContentComparison, KeptContent, changed, check_digest
-from sealyard.worker.bench import Bench
-from sealyard.worker.durable import written_early
-from sealyard.worker.workplace import WorkFolder, held
+from sealyard.worker.bench import JobContext
+from sealyard.worker.durable import background_fsync
+from sealyard.worker.workplace import WorkFolder, locked
 
 CONTAINER = "container"
-SEALED_AT_ONCE = 2
+MAX_PARALLEL_SEGMENTS = 2
 """Files sealed in parallel; each keeps up to two cores busy by itself."""
 
 
-def shape_of(bench: Bench) -> PackageShape:
+def package_layout(bench: JobContext) -> PackageLayout:
     task = bench.task
     assert task.encryption_key is not None
     assert task.signing_key is not None
     assert bench.job.signing_kind is not None
-    return PackageShape(
+    return PackageLayout(
         encryption=task.encryption_key.algorithm,
         signing=task.signing_key.algorithm,
         signing_key_kind=bench.job.signing_kind,
@@ -39,31 +39,31 @@ def shape_of(bench: Bench) -> PackageShape:
     )
 
 
-async def package(bench: Bench) -> Finished:
+async def package(bench: JobContext) -> JobFinished:
     """Make the container of a packaging task, continuing from what an earlier attempt recorded.
 
     Everything is checked before the key is used: the inputs while they are read, and the segments by reading them
     back. The signature is verified before it is written.
     """
-    packing = container_format(bench.task.format)
-    shape = shape_of(bench)
+    packing = get_format(bench.task.format)
+    shape = package_layout(bench)
     certificate = bench.job.certificate
     assert certificate is not None
     bench.progress.total = 2 * bench.task.total_bytes
-    async with held(bench.workplace) as folder:
+    async with locked(bench.workplace) as folder:
         cipher = await bench.cipher()
-        segments, kept = await _segments(bench, packing, shape, folder, cipher)
+        segments, kept = await _encrypt_segments(bench, packing, shape, folder, cipher)
         header = _header(bench, packing, shape, segments)
         digest = await asyncio.to_thread(_check_contents, bench, packing, folder, cipher, header, kept)
-        to_sign = container_input(shape.signing, header)
+        to_sign = signing_input(shape.signing, header)
         signature = await bench.sign(header, to_sign, base64.b64encode(header).decode())
         size = await asyncio.to_thread(_finish, packing, shape, folder, header, signature, certificate)
         digest.update(signature)
-        return Finished(task_id=bench.task.id, fence=bench.task.fence, sha256=digest.hexdigest(), size=size)
+        return JobFinished(task_id=bench.task.id, fence=bench.task.fence, sha256=digest.hexdigest(), size=size)
 
 
-async def _segments(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, cipher: ContentCipher
+async def _encrypt_segments(
+    bench: JobContext, packing: ContainerFormat, shape: PackageLayout, folder: WorkFolder, cipher: ContentCipher
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
     """The segments, and the indexes of those that an earlier attempt made."""
     recorded = {segment.index: segment for segment in bench.job.work.sealed}
@@ -71,7 +71,7 @@ async def _segments(
         _require_no_header(bench)
         recorded = {}
         folder.create(CONTAINER).close()
-    slots = asyncio.Semaphore(SEALED_AT_ONCE)
+    slots = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
     kept: set[int] = set()
 
     async def one(index: int) -> RecordedSegment:
@@ -81,8 +81,8 @@ async def _segments(
                 kept.add(index)
                 return segment
             _require_no_header(bench)
-            segment = await asyncio.to_thread(_seal, bench, packing, shape, folder, cipher, index)
-            bench.say(Sealed(task_id=bench.task.id, fence=bench.task.fence, segment=segment))
+            segment = await asyncio.to_thread(_encrypt_segment, bench, packing, shape, folder, cipher, index)
+            bench.say(SegmentEncrypted(task_id=bench.task.id, fence=bench.task.fence, segment=segment))
             return segment
 
     async with asyncio.TaskGroup() as group:
@@ -90,7 +90,7 @@ async def _segments(
     return tuple(each.result() for each in sealing), frozenset(kept)
 
 
-def _require_no_header(bench: Bench) -> None:
+def _require_no_header(bench: JobContext) -> None:
     """Encrypting a segment again after its header was recorded would be a second signed input."""
     if bench.job.work.header is not None:
         raise IntegrityError(
@@ -100,7 +100,7 @@ def _require_no_header(bench: Bench) -> None:
 
 
 def _is_kept(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, segment: RecordedSegment
+    bench: JobContext, packing: ContainerFormat, shape: PackageLayout, folder: WorkFolder, segment: RecordedSegment
 ) -> bool:
     """Whether the file still holds the recorded segment, so that it need not be encrypted again."""
     check_digest(bench.task.inputs[segment.index], segment.plaintext_sha256)
@@ -108,15 +108,20 @@ def _is_kept(
         return packing.sealed_as(shape, segment, file, bench.progress)
 
 
-def _seal(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, cipher: ContentCipher, index: int
+def _encrypt_segment(
+    bench: JobContext,
+    packing: ContainerFormat,
+    shape: PackageLayout,
+    folder: WorkFolder,
+    cipher: ContentCipher,
+    index: int,
 ) -> RecordedSegment:
     input_file = bench.task.inputs[index]
     with bench.open_input(input_file) as source, folder.write(CONTAINER) as target:
         try:
-            with written_early(target):
+            with background_fsync(target):
                 segment = packing.seal(shape, index, source, target, cipher, bench.progress)
-        except InputError:
+        except InvalidInputError:
             # Its size was right when it was opened.
             raise changed(input_file) from None
         check_digest(input_file, segment.plaintext_sha256)
@@ -125,7 +130,7 @@ def _seal(
 
 
 def _header(
-    bench: Bench, packing: ContainerFormat, shape: PackageShape, segments: tuple[RecordedSegment, ...]
+    bench: JobContext, packing: ContainerFormat, shape: PackageLayout, segments: tuple[RecordedSegment, ...]
 ) -> bytes:
     """The header, from what this worker has verified; a recorded one must be the same."""
     metadata = [(file.name, bench.read_input(file)) for file in bench.task.metadata]
@@ -140,7 +145,7 @@ def _header(
 
 
 def _check_contents(
-    bench: Bench,
+    bench: JobContext,
     packing: ContainerFormat,
     folder: WorkFolder,
     cipher: ContentCipher,
@@ -171,7 +176,12 @@ def _check_contents(
 
 
 def _finish(
-    packing: ContainerFormat, shape: PackageShape, folder: WorkFolder, header: bytes, signature: bytes, certificate: str
+    packing: ContainerFormat,
+    shape: PackageLayout,
+    folder: WorkFolder,
+    header: bytes,
+    signature: bytes,
+    certificate: str,
 ) -> int:
     """Write header and signature, check them as they are on disk, and return the size of the container."""
     with folder.write(CONTAINER) as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class JobStoppedError(Exception):
+class JobCancelledError(Exception):
     """The engine asked to leave the job; raised at the next chunk."""
 
 
@@ -20,7 +20,7 @@ class JobProgress:
 
     def __call__(self, count: int) -> None:
         if self._stopped.is_set():
-            raise JobStoppedError
+            raise JobCancelledError
         with self._counting:
             self.done += count
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from sealyard.files.regular import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
-PATIENCE_SECONDS = 10.0
+LOCK_TIMEOUT = 10.0
 POLL_SECONDS = 0.05
 
 
@@ -50,7 +50,7 @@ class WorkFolder:
 
 
 @asynccontextmanager
-async def held(folder: Path) -> AsyncIterator[WorkFolder]:
+async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
     """Lock the folder of a task. A worker of an engine that has just died may hold it for a moment longer.
 
     Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
@@ -60,7 +60,7 @@ async def held(folder: Path) -> AsyncIterator[WorkFolder]:
     try:
         lock = _open_lock(fd)
         try:
-            await _locked(lock)
+            await _acquire(lock)
             yield WorkFolder(fd)
         finally:
             os.close(lock)
@@ -75,8 +75,8 @@ def _open_lock(folder: int) -> int:
         return open_regular("lock", os.O_RDWR, dir_fd=folder)
 
 
-async def _locked(lock: int) -> None:
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+async def _acquire(lock: int) -> None:
+    deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,18 +12,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sealyard.client.connection import Connection, Place
+from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
 from sealyard.client.protocol import Client
 from sealyard.engine.clock import SystemClock
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest, PackageRequest
 from sealyard.model.tasks import Task
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 ADMIN, DEV, OWNER, AUDITOR = "USER:admin", "USER:dev", "USER:owner", "USER:auditor"
 GATEWAY = "gateway"
@@ -41,8 +41,12 @@ WAYS = tuple(Way)
 
 async def found(folder: Path) -> None:
     """dev uses the gateway, owner and admin approve for it."""
-    await found_workspace(
-        Places(folder), name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    await create_workspace(
+        WorkspacePaths(folder),
+        name="factory",
+        administrator=ADMIN,
+        key_store=KeyStore.PASSPHRASE,
+        passphrase=PASSPHRASE,
     )
     admin = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
@@ -97,7 +101,7 @@ class People:
         if not self.url:
             return client
         token = await self.engine.as_subject(ADMIN).create_token(TokenRequest(name="test", subject=subject))
-        return HttpClient(Connection(Place(url=self.url, token=token.secret)), SystemClock())
+        return HttpClient(Connection(Endpoint(url=self.url, token=token.secret)), SystemClock())
 
     async def close(self) -> None:
         if self.url:
@@ -150,15 +154,15 @@ class Yard:
 
 async def _served(people: People) -> Callable[[], Awaitable[None]]:
     from sealyard.server.app import build_app
-    from sealyard.server.identity import Identity
-    from sealyard.server.limits import Limits
-    from sealyard.server.serving import listen_on, network_listener
-    from sealyard.server.tenants import Tenants
+    from sealyard.server.identity import Authenticator
+    from sealyard.server.limits import TokenBucketLimiter
+    from sealyard.server.serving import bind, network_listener
+    from sealyard.server.tenants import TenantRegistry
 
-    tenants = Tenants({"factory": people.engine.host})
-    app = build_app(tenants, Identity(tenants, Limits(1_000_000), None, 1 << 30))
+    tenants = TenantRegistry({"factory": people.engine.host})
+    app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
     listener = network_listener(app, certificate=None, proxies="")
-    sock = listen_on("127.0.0.1", 0)
+    sock = bind("127.0.0.1", 0)
     people.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     running = asyncio.create_task(listener.serve([sock]))
 

@@ -13,22 +13,22 @@ import msgspec
 import pytest
 from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 
-from sealyard.model.access import Action, Role, roles_of
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.audit import AuditChange, AuditFilter
-from sealyard.model.credentials import Account, TokenRequest
+from sealyard.model.access import Action, Role, roles_for
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.audit import AuditAction, AuditFilter
+from sealyard.model.credentials import IssuerAccount, TokenRequest
 from sealyard.model.errors import (
-    ConfirmationNeededError,
+    ConfirmationRequiredError,
     ConflictError,
-    InputError,
-    KeyRefusedError,
-    NotAllowedError,
+    InvalidInputError,
+    InvalidKeyError,
     NotFoundError,
+    PermissionDeniedError,
     UsageError,
 )
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
-from sealyard.model.webhooks import HookEvent, WebhookRequest
+from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 
 
 def test_a_client_learns_where_it_is_and_as_whom(yard: Yard) -> None:
@@ -36,7 +36,7 @@ def test_a_client_learns_where_it_is_and_as_whom(yard: Yard) -> None:
         infos = [await each.workspace() for each in await people.everybody()]
         assert [each.subject for each in infos] == [ADMIN, DEV, OWNER]
         assert {each.name for each in infos} == {"factory"}
-        assert [roles_of(each.rights) for each in infos] == [
+        assert [roles_for(each.rights) for each in infos] == [
             (Role.PRODUCT_OWNER, Role.ADMINISTRATOR),
             (Role.DEVELOPER,),
             (Role.PRODUCT_OWNER,),
@@ -73,7 +73,7 @@ def test_a_configuration_is_made_changed_and_looked_at(yard: Yard) -> None:
         assert (name, "BEGIN CERTIFICATE" in pem) == ("local:door-signing v1", True)
         with pytest.raises(NotFoundError):
             await dev.device("window")
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await dev.create_device(request)
         with pytest.raises(UsageError):
             await admin.create_device(msgspec.structs.replace(request, name="other", approvals_required=0))
@@ -86,8 +86,8 @@ def test_keys_are_imported_rotated_and_exported(yard: Yard, tmp_path: Path) -> N
         admin, dev, _ = await people.everybody()
         raw, exported = tmp_path / "raw", tmp_path / "exported"
         raw.write_bytes(bytes(range(32)))
-        key = await admin.import_key(KeyImport(uri="local:bought", path=str(raw), kind=KeyKind.AES_256))
-        assert (key.kind, key.current.origin, key.created_by) == (KeyKind.AES_256, "imported", ADMIN)
+        key = await admin.import_key(KeyImport(uri="local:bought", path=str(raw), kind=KeyType.AES_256))
+        assert (key.kind, key.current.origin, key.created_by) == (KeyType.AES_256, "imported", ADMIN)
         assert key in await admin.keys()
         await admin.create_device(
             DeviceRequest(
@@ -99,22 +99,22 @@ def test_keys_are_imported_rotated_and_exported(yard: Yard, tmp_path: Path) -> N
                 encryption_key="local:bought",
             )
         )
-        with pytest.raises(ConfirmationNeededError):
+        with pytest.raises(ConfirmationRequiredError):
             await admin.export_device_key("bought", exported)
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await dev.export_device_key("bought", exported, confirmed=True)
         assert not exported.exists()
         assert await admin.export_device_key("bought", exported, confirmed=True) == exported
         assert exported.read_bytes() == bytes(range(32))
         assert exported.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(InputError, match="cannot be written"):
+        with pytest.raises(InvalidInputError, match="cannot be written"):
             await admin.export_device_key("bought", exported, confirmed=True)
         assert (await admin.rotate_key("local:gateway-signing")).current.version == 2
         assert (await dev.device(GATEWAY)).version == 2
-        with pytest.raises(KeyRefusedError):
-            await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyKind.ED25519))
-        with pytest.raises(KeyRefusedError, match="cannot be read"):
-            await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyKind.ED25519))
+        with pytest.raises(InvalidKeyError):
+            await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyType.ED25519))
+        with pytest.raises(InvalidKeyError, match="cannot be read"):
+            await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyType.ED25519))
 
     yard.run(test)
 
@@ -136,13 +136,13 @@ def test_people_groups_rules_and_the_policy(yard: Yard) -> None:
         approving = [each for each in (await admin.access()).rules if each.action is Action.APPROVE]
         first, second = [each for each in approving if each.subject in (ADMIN, OWNER)][:2]
         await admin.remove_rule(first.id)
-        with pytest.raises(ConfirmationNeededError):
+        with pytest.raises(ConfirmationRequiredError):
             await admin.remove_rule(second.id)
         await admin.remove_rule(second.id, confirmed=True)
         permanent = next(each for each in (await admin.access()).rules if each.permanent)
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await admin.remove_rule(permanent.id, confirmed=True)
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await dev.access()
         policy = Policy(approval_needed=(), approval_period=60)
         assert await admin.set_policy(policy) == policy
@@ -162,7 +162,7 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
         second = await auditor.audit(AuditFilter(), below=first.next, limit=3)
         sequence = [each.seq for each in (*first.entries, *second.entries)]
         assert sequence == list(range(sequence[0], sequence[0] - 6, -1))
-        filters = AuditFilter(resource_type="SUBJECT", author=ADMIN, change=AuditChange.CREATED, text="extra-3")
+        filters = AuditFilter(resource_type="SUBJECT", author=ADMIN, change=AuditAction.CREATED, text="extra-3")
         assert [each.resource for each in (await auditor.audit(filters)).entries] == ["SUBJECT:USER:extra-3"]
         since = first.entries[0].timestamp
         assert (await auditor.audit(AuditFilter(since=since))).entries[0] == first.entries[0]
@@ -176,7 +176,7 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
         assert "".join([each async for each in auditor.export_audit("csv")]).startswith('"seq"')
         with pytest.raises(UsageError):
             _ = [each async for each in auditor.export_audit("pdf")]
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await (await people.of(DEV)).verify_audit()
 
     yard.run(test)
@@ -185,9 +185,9 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
 def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
     async def test(people: People) -> None:
         admin, dev, _ = await people.everybody()
-        account = Account(issuer="https://issuer.example", sub="a1")
+        account = IssuerAccount(issuer="https://issuer.example", sub="a1")
         await people.engine.host.arrive(OWNER, (), account)
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await dev.unbind_subject(OWNER)
         await admin.unbind_subject(OWNER)
         with pytest.raises(NotFoundError):
@@ -207,7 +207,7 @@ def test_tokens_are_given_listed_and_revoked(yard: Yard) -> None:
         await admin.revoke_token(issued.token.id)
         ended = next(each for each in await dev.tokens() if each.id == issued.token.id)
         assert ended.revoked_at is not None
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await dev.create_token(TokenRequest(name="another's", subject=OWNER))
 
     yard.run(test)
@@ -239,7 +239,7 @@ def _password_now(secret: str, people: People) -> str:
 def test_webhooks_are_made_and_removed(yard: Yard) -> None:
     async def test(people: People) -> None:
         admin, dev, _ = await people.everybody()
-        request = WebhookRequest(url="https://192.0.2.7/hook", events=(HookEvent.TASK_DONE,))
+        request = WebhookRequest(url="https://192.0.2.7/hook", events=(WebhookEvent.TASK_DONE,))
         made = await admin.add_webhook(request)
         assert made.secret.startswith("whsec_")
         assert [(each.id, each.url, each.events) for each in await admin.webhooks()] == [
@@ -248,7 +248,7 @@ def test_webhooks_are_made_and_removed(yard: Yard) -> None:
         assert await admin.dead_letters(made.webhook.id) == ()
         with pytest.raises(NotFoundError):
             await admin.redeliver("no-such-letter")
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(PermissionDeniedError):
             await dev.add_webhook(request)
         await admin.remove_webhook(made.webhook.id)
         assert await admin.webhooks() == ()

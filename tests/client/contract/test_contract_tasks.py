@@ -12,23 +12,23 @@ from pathlib import Path
 import pytest
 from both_ways import CONTENT, DEV, GATEWAY, OWNER, People, Yard
 
-from sealyard.client.download_state import DownloadState
-from sealyard.client.downloads import Downloads
+from sealyard.client.download_state import DownloadHistory
+from sealyard.client.downloads import Downloader
 from sealyard.client.protocol import Client
 from sealyard.model.errors import (
     ConflictError,
-    InputError,
-    NotAllowedError,
+    InvalidInputError,
+    InvalidTransitionError,
     NotFoundError,
+    PermissionDeniedError,
     ResultExpiredError,
     SealyardError,
-    StillWaitingError,
-    TransitionError,
     UsageError,
+    WaitTimeoutError,
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
-from sealyard.model.tasks import InputFile, Origin, ResultState, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import DecisionOrigin, InputFile, ResultState, TaskKind, TaskStatus, Verdict
 
 
 def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked(yard: Yard) -> None:
@@ -47,12 +47,16 @@ def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked
 
         seen = await owner.decidable(made.id)
         assert (seen.hindrance, seen.metadata) == ("", (("meta.json", b'{"version": 1}'),))
-        await owner.decide(made.id, Verdict.APPROVED, "fine", digest=seen.task.approval_digest, origin=Origin.TERMINAL)
+        await owner.decide(
+            made.id, Verdict.APPROVED, "fine", digest=seen.task.approval_digest, origin=DecisionOrigin.TERMINAL
+        )
         done = await dev.wait(made.id, within=60)
         assert done.status is TaskStatus.DONE
-        assert [(each.by, each.reason, each.origin) for each in done.approvals] == [(OWNER, "fine", Origin.TERMINAL)]
+        assert [(each.by, each.reason, each.origin) for each in done.approvals] == [
+            (OWNER, "fine", DecisionOrigin.TERMINAL)
+        ]
 
-        downloads = Downloads(dev, people.folder / "out", DownloadState(people.folder / "state.json"))
+        downloads = Downloader(dev, people.folder / "out", DownloadHistory(people.folder / "state.json"))
         found = await downloads.fetch(done.id)
         assert done.result is not None
         assert (found.sha256, found.checked) == (done.result.sha256, "signature")
@@ -119,10 +123,10 @@ def test_a_file_that_cannot_be_handed_in_is_refused_in_the_same_words(yard: Yard
         (tmp_path / "empty").touch()
         (tmp_path / "folder").mkdir()
         dev = await people.of(DEV)
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InvalidInputError) as caught:
             await dev.upload(tmp_path / name)
         assert str(caught.value) == words[name]
-        with pytest.raises(InputError, match="is not what was expected: its SHA-256 is"):
+        with pytest.raises(InvalidInputError, match="is not what was expected: its SHA-256 is"):
             await dev.upload(people.file(), expected_sha256="0" * 64)
 
     yard.run(test)
@@ -133,7 +137,7 @@ def test_uploads_that_were_discarded_make_no_task(yard: Yard) -> None:
         dev = await people.of(DEV)
         file = await dev.upload(people.file())
         await dev.discard((file,))
-        with pytest.raises(InputError):
+        with pytest.raises(InvalidInputError):
             await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
 
     yard.run(test)
@@ -161,14 +165,14 @@ def test_four_eyes_hold_and_refusals_say_the_same(yard: Yard) -> None:
         _, dev, owner = await people.everybody()
         task = await people.package()
         mine = await _refusal(dev.decide(task.id, Verdict.APPROVED))
-        assert isinstance(mine, NotAllowedError)
+        assert isinstance(mine, PermissionDeniedError)
         other = await _refusal(owner.decide(task.id, Verdict.APPROVED, digest="0" * 64))
         assert str(other) == "The task is not what was looked at. Look at it again, then decide."
         assert isinstance(await _refusal(owner.decide(task.id, Verdict.REJECTED, "x" * 100_000)), UsageError)
-        assert isinstance(await _refusal(owner.withdraw(task.id, "not mine")), NotAllowedError)
+        assert isinstance(await _refusal(owner.withdraw(task.id, "not mine")), PermissionDeniedError)
         withdrawn = await dev.withdraw(task.id, "not needed")
         assert (withdrawn.status, "not needed" in withdrawn.reason) == (TaskStatus.CANCELLED, True)
-        assert isinstance(await _refusal(dev.cancel(task.id)), TransitionError)
+        assert isinstance(await _refusal(dev.cancel(task.id)), InvalidTransitionError)
         assert isinstance(await _refusal(dev.task("no-such-task")), NotFoundError)
 
     yard.run(test)
@@ -276,7 +280,7 @@ def test_waiting_for_a_task_ends_with_its_time(yard: Yard) -> None:
     async def test(people: People) -> None:
         task = await people.package()
         dev = await people.of(DEV)
-        with pytest.raises(StillWaitingError, match=task.id):
+        with pytest.raises(WaitTimeoutError, match=task.id):
             await dev.wait(task.id, within=0.2)
         assert (await dev.wait(task.id, within=10, settled=True)).status is TaskStatus.WAITING
 

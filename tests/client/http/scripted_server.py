@@ -14,14 +14,14 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from client_double import FakeClock
 
-from sealyard.client.connection import API, Connection, Limits, Place
+from sealyard.client.connection import API, Connection, Endpoint, Timeouts
 from sealyard.client.http.client import HttpClient
 from sealyard.model.requests import WorkspaceInfo
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 
 TOKEN = "sy_0123abcd_not-for-any-log"
 ME = "USER:dev"
-QUICK = Limits(connect=5.0, answer=5.0, transfer=5.0, waiting=5.0)
+QUICK = Timeouts(connect=5.0, answer=5.0, transfer=5.0, waiting=5.0)
 
 
 class Exchange:
@@ -131,9 +131,9 @@ async def serving(handler: Handler, **options: Any) -> AsyncIterator[tuple[Scrip
 
 
 def client_of(
-    url: str, *, clock: FakeClock | None = None, patience: float = 60.0, limits: Limits = QUICK, **place: str
+    url: str, *, clock: FakeClock | None = None, patience: float = 60.0, limits: Timeouts = QUICK, **place: str
 ) -> HttpClient:
-    connection = Connection(Place(**{"url": url, "token": TOKEN, **place}), limits)
+    connection = Connection(Endpoint(**{"url": url, "token": TOKEN, **place}), limits)
     return HttpClient(connection, clock or FakeClock(), patience=patience)
 
 

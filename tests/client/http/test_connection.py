@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client_of, serving
 
-from sealyard.client.connection import Call, Connection, Limits, Place
+from sealyard.client.connection import Connection, Endpoint, Request, Timeouts
 from sealyard.client.http.client import HttpClient
 from sealyard.model.errors import (
-    ConnectionLostError,
-    InputError,
+    DeliveryCertainty,
+    InvalidInputError,
     KeyStoreLockedError,
-    Reach,
     SealyardError,
-    WorkspaceHeldError,
+    ServerUnreachableError,
+    WorkspaceLockedError,
 )
 
 
@@ -80,7 +80,7 @@ def test_no_token_appears_in_errors_logs_or_what_is_printed_of_values(caplog: py
                     seen.append("".join(traceback.format_exception(error)))
                     seen.append(repr(error.to_value()))
                 seen.append(repr(client._connection.place))
-        with pytest.raises(ConnectionLostError) as caught:
+        with pytest.raises(ServerUnreachableError) as caught:
             await client_of("http://127.0.0.1:1", patience=1.0).workspace()
         seen.append("".join(traceback.format_exception(caught.value)))
 
@@ -92,7 +92,7 @@ def test_no_token_appears_in_errors_logs_or_what_is_printed_of_values(caplog: py
 
 
 def test_what_a_call_carries_is_not_shown_where_it_is_printed() -> None:
-    call = Call(method="POST", path="/key", headers={"X": "hidden"}, content=b"hidden")
+    call = Request(method="POST", path="/key", headers={"X": "hidden"}, content=b"hidden")
     assert "hidden" not in repr(call)
 
 
@@ -104,7 +104,7 @@ def test_a_redirect_takes_the_token_nowhere() -> None:
                 await exchange.answer(b"", 307, {"Location": f"{elsewhere.url}/api/v1/workspace"})
 
             async with serving(handler) as (_, client):
-                with pytest.raises(ConnectionLostError):
+                with pytest.raises(ServerUnreachableError):
                     await client.workspace()
             assert elsewhere.calls == []
 
@@ -133,11 +133,11 @@ def test_a_server_that_falls_silent_is_given_up_on(begun: bool) -> None:
         await asyncio.sleep(3600)
 
     async def run() -> None:
-        async with serving(handler, patience=0.0, limits=Limits(answer=0.2, transfer=0.2)) as (_, client):
-            with pytest.raises(ConnectionLostError, match="in time") as caught:
+        async with serving(handler, patience=0.0, limits=Timeouts(answer=0.2, transfer=0.2)) as (_, client):
+            with pytest.raises(ServerUnreachableError, match="in time") as caught:
                 await client.workspace()
-            assert caught.value.reach is Reach.PERHAPS
-            with pytest.raises(ConnectionLostError, match="in time"):
+            assert caught.value.reach is DeliveryCertainty.PERHAPS
+            with pytest.raises(ServerUnreachableError, match="in time"):
                 _ = [each async for each in client.download("t1")]
 
     asyncio.run(run())
@@ -151,13 +151,13 @@ def test_more_calls_at_once_than_connections_wait_for_each_other() -> None:
         await exchange.answer(INFO)
 
     async def run() -> None:
-        limits = Limits(answer=5.0, waiting=0.2, connections=1)
+        limits = Timeouts(answer=5.0, waiting=0.2, connections=1)
         async with serving(handler, patience=0.0, limits=limits) as (_, client):
             first = asyncio.create_task(client.workspace())
             await asyncio.sleep(0)
-            with pytest.raises(ConnectionLostError) as caught:
+            with pytest.raises(ServerUnreachableError) as caught:
                 await client.workspace()
-            assert caught.value.reach is Reach.BUSY
+            assert caught.value.reach is DeliveryCertainty.BUSY
             gate.set()
             assert await first == INFO
 
@@ -179,7 +179,7 @@ def test_where_nobody_listens_at_the_socket_any_more_it_is_recovered_and_the_cal
             path.unlink(missing_ok=True)
             await server.start_at(path)
 
-        connection = Connection(Place(socket=str(path), subject="USER:dev"), QUICK)
+        connection = Connection(Endpoint(socket=str(path), subject="USER:dev"), QUICK)
         client = HttpClient(connection, FakeClock(), recover=recover)
         assert await client.workspace() == INFO
         server.stop()
@@ -194,11 +194,11 @@ def test_what_keeps_the_socket_from_being_recovered_is_told_when_patience_ends(t
 
     async def recover() -> None:
         tried.append(1)
-        raise WorkspaceHeldError("Somebody else holds it.")
+        raise WorkspaceLockedError("Somebody else holds it.")
 
     async def run() -> None:
-        connection = Connection(Place(socket=str(tmp_path / "s"), subject="USER:dev"), QUICK)
-        with pytest.raises(WorkspaceHeldError):
+        connection = Connection(Endpoint(socket=str(tmp_path / "s"), subject="USER:dev"), QUICK)
+        with pytest.raises(WorkspaceLockedError):
             await HttpClient(connection, FakeClock(), recover=recover).workspace()
 
     asyncio.run(run())
@@ -215,7 +215,7 @@ def test_who_cannot_recover_the_socket_goes_on_where_another_does(tmp_path: Path
             await server.start_at(path)
             raise KeyStoreLockedError("The passphrase is wrong.")
 
-        connection = Connection(Place(socket=str(path), subject="USER:dev"), QUICK)
+        connection = Connection(Endpoint(socket=str(path), subject="USER:dev"), QUICK)
         assert await HttpClient(connection, FakeClock(), recover=recover).workspace() == INFO
         server.stop()
 
@@ -265,9 +265,9 @@ def _over_tls(folder: Path, work: Callable[[ScriptedServer, Path, str], Awaitabl
 def test_a_certificate_that_nobody_vouches_for_is_not_trusted_and_not_tried_again(tmp_path: Path) -> None:
     async def work(server: ScriptedServer, _: Path, url: str) -> None:
         clock = FakeClock()
-        with pytest.raises(ConnectionLostError, match="not trusted") as caught:
+        with pytest.raises(ServerUnreachableError, match="not trusted") as caught:
             await client_of(url, clock=clock).workspace()
-        assert caught.value.reach is Reach.UNTRUSTED
+        assert caught.value.reach is DeliveryCertainty.UNTRUSTED
         assert "--ca" in caught.value.advice
         assert clock.slept == []
         assert server.calls == []
@@ -287,7 +287,7 @@ def test_a_file_without_certificates_is_told(tmp_path: Path) -> None:
 
     async def run() -> None:
         for name in ("none.pem", "missing.pem"):
-            with pytest.raises(InputError, match=name):
+            with pytest.raises(InvalidInputError, match=name):
                 await client_of("https://127.0.0.1:1", ca=str(tmp_path / name)).workspace()
 
     asyncio.run(run())

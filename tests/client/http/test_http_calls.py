@@ -16,12 +16,12 @@ from sealyard.model.access import AclRule, Action
 from sealyard.model.errors import (
     AuthenticationError,
     ConflictError,
-    ConnectionLostError,
-    NotAllowedError,
+    DeliveryCertainty,
     NotFoundError,
-    Reach,
+    PermissionDeniedError,
     ResultExpiredError,
     SealyardError,
+    ServerUnreachableError,
     TooManyRequestsError,
 )
 from sealyard.model.requests import SigningRequest, TaskFilter
@@ -84,10 +84,10 @@ def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> 
 
     async def run() -> None:
         async with serving(handler) as (server, client):
-            with pytest.raises(ConnectionLostError) as caught:
+            with pytest.raises(ServerUnreachableError) as caught:
                 await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW)
             assert server.calls == ["POST /acl"]
-            assert caught.value.reach is Reach.PERHAPS
+            assert caught.value.reach is DeliveryCertainty.PERHAPS
             assert "may have been done" in caught.value.advice
 
     asyncio.run(run())
@@ -118,9 +118,9 @@ def test_patience_ends() -> None:
     async def run() -> None:
         clock = FakeClock()
         client = client_of("http://127.0.0.1:1", clock=clock, patience=20.0)
-        with pytest.raises(ConnectionLostError) as caught:
+        with pytest.raises(ServerUnreachableError) as caught:
             await client.workspace()
-        assert caught.value.reach is Reach.NOBODY
+        assert caught.value.reach is DeliveryCertainty.NOBODY
         assert 10.0 < (clock.now() - START).total_seconds() <= 20.0
 
     asyncio.run(run())
@@ -163,7 +163,7 @@ def test_a_429_that_asks_for_more_than_patience_is_told_with_how_long() -> None:
     ("status", "code", "kind"),
     [
         (401, "unauthenticated", AuthenticationError),
-        (403, "not-allowed", NotAllowedError),
+        (403, "not-allowed", PermissionDeniedError),
         (404, "not-found", NotFoundError),
         (409, "conflict", ConflictError),
         (410, "result-expired", ResultExpiredError),
@@ -194,7 +194,7 @@ def test_what_is_no_server_of_ours_is_told_so_at_once(status: int) -> None:
 
     async def run() -> None:
         async with serving(handler) as (server, client):
-            with pytest.raises(ConnectionLostError, match="no server of Sealyard"):
+            with pytest.raises(ServerUnreachableError, match="no server of Sealyard"):
                 await client.workspace()
             assert len(server.calls) == 1
 

@@ -13,8 +13,8 @@ from ports import ReservedPort
 from scripted_server import Exchange, ScriptedServer, client_of, serving, task
 
 from sealyard.client.http.client import HttpClient
-from sealyard.model.errors import AuthenticationError, StillWaitingError
-from sealyard.model.events import Event, Gap, TaskChanged, TaskProgress
+from sealyard.model.errors import AuthenticationError, WaitTimeoutError
+from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed
 from sealyard.model.tasks import TaskKind, TaskStatus
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ class Journal:
 
 
 def _written(event: Event) -> bytes:
-    durable = "" if isinstance(event, TaskProgress) else f"id: {event.cursor}\n"
+    durable = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
     return f"{durable}event: {type(event).__name__}\ndata: {msgspec.json.encode(event).decode()}\n\n".encode()
 
 
@@ -109,7 +109,7 @@ def test_from_now_on_means_from_the_first_connection_on() -> None:
 
 
 def test_progress_is_told_and_moves_no_cursor() -> None:
-    progress = TaskProgress(cursor=3, task_id="t1", bytes_done=1, bytes_total=2)
+    progress = TaskProgressed(cursor=3, task_id="t1", bytes_done=1, bytes_total=2)
     journal = Journal(1)
     journal.events = [progress, _changed(4)]
 
@@ -123,7 +123,7 @@ def test_progress_is_told_and_moves_no_cursor() -> None:
 
 def test_a_gap_is_told_and_the_events_go_on_behind_it() -> None:
     journal = Journal(1)
-    journal.events = [Gap(cursor=90), _changed(91)]
+    journal.events = [EventsMissed(cursor=90), _changed(91)]
 
     async def work() -> None:
         async with serving(journal) as (_, client):
@@ -216,7 +216,7 @@ def test_a_task_that_waits_for_people_is_settled() -> None:
 def test_waiting_ends_when_its_time_is_over() -> None:
     async def work() -> None:
         async with serving(Factory(TaskStatus.WAITING)) as (_, client):
-            with pytest.raises(StillWaitingError):
+            with pytest.raises(WaitTimeoutError):
                 await client.wait("t1", within=0.3)
 
     _run(work)

@@ -12,14 +12,14 @@ import pytest
 from client_double import FakeClock
 from scripted_server import Exchange, serving, task
 
-from sealyard.model.algorithms import KeyKind
+from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import (
-    ConnectionLostError,
     DownloadError,
-    InputError,
-    KeyRefusedError,
-    NotAllowedError,
+    InvalidInputError,
+    InvalidKeyError,
+    PermissionDeniedError,
     ResultExpiredError,
+    ServerUnreachableError,
     TooLargeError,
     UsageError,
 )
@@ -136,7 +136,7 @@ def test_a_task_is_asked_for_with_the_uploads_in_their_order(path: Path, tmp_pat
             await client.discard((second,))
             assert list(shelf.files) == [ids[0], ids[2]]
             server.calls.clear()
-            with pytest.raises(InputError, match="handed in"):
+            with pytest.raises(InvalidInputError, match="handed in"):
                 await client.create_encryption(
                     EncryptionRequest(config="g", file=InputFile(name="x", size=1, sha256="0"))
                 )
@@ -157,7 +157,7 @@ def test_what_is_wrong_with_a_file_here_is_told_before_anything_is_sent(tmp_path
                 ("", "directory"),
                 ("pipe", "regular"),
             ):
-                with pytest.raises(InputError, match=words):
+                with pytest.raises(InvalidInputError, match=words):
                     await client.upload(tmp_path / name)
             assert server.calls == []
 
@@ -172,7 +172,7 @@ def test_a_file_that_changes_while_it_is_read_is_no_input(path: Path) -> None:
 
     async def run() -> None:
         async with serving(shelf) as (_, client):
-            with pytest.raises(InputError, match="changed while it was read"):
+            with pytest.raises(InvalidInputError, match="changed while it was read"):
                 await client.upload(path, progress=change)
             assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
 
@@ -184,7 +184,7 @@ def test_a_file_that_is_not_the_expected_one_does_not_arrive(path: Path) -> None
 
     async def run() -> None:
         async with serving(shelf) as (_, client):
-            with pytest.raises(InputError, match="not what was expected"):
+            with pytest.raises(InvalidInputError, match="not what was expected"):
                 await client.upload(path, expected_sha256="00" * 32)
             assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
             assert (await client.upload(path, expected_sha256=SHA256.upper())).sha256 == SHA256
@@ -323,7 +323,7 @@ def test_an_expired_result_is_told_at_once() -> None:
 def test_a_line_that_never_holds_ends_the_download() -> None:
     async def run() -> None:
         async with serving(Counter(*[0] * 1000)) as (_, client):
-            with pytest.raises(ConnectionLostError):
+            with pytest.raises(ServerUnreachableError):
                 await _whole(client.download("t1"))
 
     asyncio.run(run())
@@ -337,7 +337,7 @@ def test_an_export_that_breaks_off_is_told_not_begun_anew() -> None:
 
     async def run() -> None:
         async with serving(handler) as (server, client):
-            with pytest.raises(ConnectionLostError):
+            with pytest.raises(ServerUnreachableError):
                 await _text(client.export_audit("jsonl"))
             assert len(server.calls) == 1
 
@@ -384,11 +384,11 @@ def test_an_exported_key_is_a_new_file_for_its_owner_alone(tmp_path: Path) -> No
             assert await client.export_device_key("gateway", path, confirmed=True) == path
             assert path.read_bytes() == bytes(range(32))
             assert path.stat().st_mode & 0o777 == 0o600
-            with pytest.raises(InputError, match="cannot be written"):
+            with pytest.raises(InvalidInputError, match="cannot be written"):
                 await client.export_device_key("gateway", path, confirmed=True)
             assert len(server.calls) == 1
             allowed = False
-            with pytest.raises(NotAllowedError):
+            with pytest.raises(PermissionDeniedError):
                 await client.export_device_key("gateway", tmp_path / "none", confirmed=True)
             assert not (tmp_path / "none").exists()
 
@@ -398,8 +398,8 @@ def test_an_exported_key_is_a_new_file_for_its_owner_alone(tmp_path: Path) -> No
 def test_a_key_file_that_is_not_there_is_refused_here(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(Shelf()) as (server, client):
-            request = KeyImport(uri="local:a", path=str(tmp_path / "missing"), kind=KeyKind.AES_256)
-            with pytest.raises(KeyRefusedError, match="cannot be read"):
+            request = KeyImport(uri="local:a", path=str(tmp_path / "missing"), kind=KeyType.AES_256)
+            with pytest.raises(InvalidKeyError, match="cannot be read"):
                 await client.import_key(request)
             assert server.calls == []
 

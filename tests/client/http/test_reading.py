@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.http.reading import Reading
-from sealyard.files.source import Source
+from sealyard.client.http.reading import HashingFileReader
+from sealyard.files.source import SourceFile
 
 LIMIT = 30.0
 TURNS = 20
@@ -23,21 +23,21 @@ def test_a_cancelled_reading_is_closed_only_when_no_thread_reads_any_more(
     path.write_bytes(b"firmware")
     begun, may_end = threading.Event(), threading.Event()
     happened: list[str] = []
-    read_into, close = Source.read_into, Source.close
+    read_into, close = SourceFile.read_into, SourceFile.close
 
-    def slow_read_into(self: Source, buffer: memoryview) -> int:
+    def slow_read_into(self: SourceFile, buffer: memoryview) -> int:
         begun.set()
         may_end.wait(LIMIT)
         length = read_into(self, buffer)
         happened.append("read")
         return length
 
-    def noted_close(self: Source) -> None:
+    def noted_close(self: SourceFile) -> None:
         happened.append("closed")
         close(self)
 
     async def upload() -> None:
-        reading = Reading(path, None, None)
+        reading = HashingFileReader(path, None, None)
         try:
             async for _ in reading.pieces(0):
                 pass
@@ -55,7 +55,7 @@ def test_a_cancelled_reading_is_closed_only_when_no_thread_reads_any_more(
         with pytest.raises(asyncio.CancelledError):
             await uploading
 
-    monkeypatch.setattr(Source, "read_into", slow_read_into)
-    monkeypatch.setattr(Source, "close", noted_close)
+    monkeypatch.setattr(SourceFile, "read_into", slow_read_into)
+    monkeypatch.setattr(SourceFile, "close", noted_close)
     asyncio.run(asyncio.wait_for(main(), LIMIT))
     assert happened == ["read", "closed"]

@@ -11,11 +11,11 @@ from typing import Any, TypeVar, cast
 from house import ADMIN, House
 
 from sealyard.client.connection import post_pinned
-from sealyard.client.host import Host
+from sealyard.client.host import EngineHandle
 from sealyard.client.thread import LoopThread
-from sealyard.engine.tables import Notice
-from sealyard.model.webhooks import HookEvent, NewWebhook, Webhook, WebhookRequest
-from sealyard.server.hooks.sender import Post, Sender
+from sealyard.engine.tables import OutboxMessage
+from sealyard.model.webhooks import IssuedWebhook, Webhook, WebhookEvent, WebhookRequest
+from sealyard.server.hooks.sender import Post, WebhookSender
 
 T = TypeVar("T")
 
@@ -27,8 +27,8 @@ class _ThisLoop:
         return await work
 
 
-def host_of(house: House) -> Host:
-    return Host(house.engine, cast("LoopThread", _ThisLoop()))
+def host_of(house: House) -> EngineHandle:
+    return EngineHandle(house.engine, cast("LoopThread", _ThisLoop()))
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +47,7 @@ async def settled_house(root: Path) -> AsyncIterator[House]:
 @contextlib.asynccontextmanager
 async def sending(house: House, post: Post = post_pinned, **settings: Any) -> AsyncIterator[None]:
     """Tells the house's webhooks; addresses inside are allowed unless it is said otherwise."""
-    sender = Sender(host_of(house), post, **{"allow_private": True, **settings})
+    sender = WebhookSender(host_of(house), post, **{"allow_private": True, **settings})
     running = asyncio.create_task(sender.run())
     try:
         yield
@@ -56,28 +56,28 @@ async def sending(house: House, post: Post = post_pinned, **settings: Any) -> As
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def hooked(house: House, url: str, *events: HookEvent) -> NewWebhook:
+async def hooked(house: House, url: str, *events: WebhookEvent) -> IssuedWebhook:
     request = WebhookRequest(url=url, events=events)
     return await house.do(ADMIN, house.engine.webhooks.add(ADMIN, request))
 
 
-def seen(house: House, hook: NewWebhook) -> Webhook:
+def seen(house: House, hook: IssuedWebhook) -> Webhook:
     """As whoever looks after webhooks sees it now."""
     return next(each for each in house.engine.webhooks.all(ADMIN) if each.id == hook.webhook.id)
 
 
-def first_waiting(house: House, hook: NewWebhook) -> Notice:
+def first_waiting(house: House, hook: IssuedWebhook) -> OutboxMessage:
     return house.engine.hook_outbox.waiting(hook.webhook.id)[0]
 
 
-async def failed(house: House, hook: NewWebhook, times: int) -> Notice:
+async def failed(house: House, hook: IssuedWebhook, times: int) -> OutboxMessage:
     """What is to be told first, once that has failed so often."""
     await house.until(lambda: first_waiting(house, hook).attempts == times)
     await house.durable()
     return first_waiting(house, hook)
 
 
-async def next_try(house: House, hook: NewWebhook, times: int) -> None:
+async def next_try(house: House, hook: IssuedWebhook, times: int) -> None:
     """Moves the clock to the time of the next try, once it has failed so often."""
     notice = await failed(house, hook, times)
     assert notice.try_at is not None

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.errors import ConnectionLostError, NotAllowedError
-from sealyard.model.hook_urls import parse_hook_url
-from sealyard.server.hooks.addresses import addresses_of, is_outside, system_resolve
+from sealyard.model.errors import PermissionDeniedError, ServerUnreachableError
+from sealyard.model.hook_urls import parse_webhook_url
+from sealyard.server.hooks.addresses import is_public_address, resolve_allowed, resolve_with_system
 
 pytestmark = pytest.mark.anyio
 
@@ -46,12 +46,12 @@ def inside(network: IPv4Network | IPv6Network) -> st.SearchStrategy[str]:
 
 @given(st.sampled_from([*INNER_4, *INNER_6]).flatmap(inside))
 def test_no_special_address_is_outside(address: str) -> None:
-    assert not is_outside(address)
+    assert not is_public_address(address)
 
 
 @given(st.ip_addresses())
 def test_what_is_not_global_is_not_outside(address: IPv4Address | IPv6Address) -> None:
-    if is_outside(str(address)):
+    if is_public_address(str(address)):
         assert address.is_global
         assert not address.is_multicast
         assert not any(address in each for each in [*INNER_4, *INNER_6])
@@ -67,18 +67,18 @@ def test_an_ipv4_address_in_ipv6_clothes_is_never_outside(address: IPv4Address) 
         IPv6Address((0x2002 << 112) | (number << 80)),  # 6to4
         IPv6Address((0x20010000 << 96) | (number ^ 0xFFFFFFFF)),  # Teredo
     ):
-        assert not is_outside(str(wrapped))
-        assert not is_outside(wrapped.exploded)
+        assert not is_public_address(str(wrapped))
+        assert not is_public_address(wrapped.exploded)
 
 
 def test_a_scope_does_not_help() -> None:
-    assert not is_outside("fe80::1%eth0")
-    assert not is_outside("::1%lo")
+    assert not is_public_address("fe80::1%eth0")
+    assert not is_public_address("::1%lo")
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_the_public_internet_is_outside(address: str) -> None:
-    assert is_outside(address)
+    assert is_public_address(address)
 
 
 class Names:
@@ -95,7 +95,7 @@ class Names:
 
 async def allowed(names: Names, url: str = "https://hooks.example.org:8443/x", **allow: bool) -> Sequence[str]:
     settings = {"allow_private": False, "allow_http": False, **allow}
-    return await addresses_of(parse_hook_url(url), names, **settings)
+    return await resolve_allowed(parse_webhook_url(url), names, **settings)
 
 
 async def test_a_name_that_leads_outside_is_allowed() -> None:
@@ -111,7 +111,7 @@ async def test_a_name_that_leads_outside_is_allowed() -> None:
 async def test_one_inner_address_among_public_ones_is_enough_to_refuse(inner: str, place: int) -> None:
     found = list(PUBLIC[:2])
     found.insert(place, inner)
-    with pytest.raises(NotAllowedError) as refused:
+    with pytest.raises(PermissionDeniedError) as refused:
         await allowed(Names(found))
     assert inner not in str(refused.value)
 
@@ -121,29 +121,29 @@ async def test_inner_addresses_are_for_who_was_allowed_them() -> None:
 
 
 async def test_plain_http_is_for_who_was_allowed_it_and_does_not_allow_inner_addresses() -> None:
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await allowed(Names(PUBLIC), "http://hooks.example.org/")
     assert await allowed(Names(PUBLIC), "http://hooks.example.org/", allow_http=True) == PUBLIC
-    with pytest.raises(NotAllowedError):
+    with pytest.raises(PermissionDeniedError):
         await allowed(Names(["127.0.0.1"]), "http://hooks.example.org/", allow_http=True)
 
 
 async def test_a_name_that_leads_nowhere_is_not_reached() -> None:
-    with pytest.raises(ConnectionLostError):
+    with pytest.raises(ServerUnreachableError):
         await allowed(Names([]))
 
 
 async def test_the_systems_resolver_knows_addresses_and_says_what_it_cannot_resolve() -> None:
-    assert await system_resolve("192.0.2.7", 443) == ["192.0.2.7"]
-    assert await system_resolve("2001:db8::7", 443) == ["2001:db8::7"]
-    assert set(await system_resolve("localhost", 80)) <= {"127.0.0.1", "::1"}
+    assert await resolve_with_system("192.0.2.7", 443) == ["192.0.2.7"]
+    assert await resolve_with_system("2001:db8::7", 443) == ["2001:db8::7"]
+    assert set(await resolve_with_system("localhost", 80)) <= {"127.0.0.1", "::1"}
     for nowhere in ("nowhere.invalid", "a..b", "x" * 64):
-        with pytest.raises(ConnectionLostError):
-            await system_resolve(nowhere, 443)
+        with pytest.raises(ServerUnreachableError):
+            await resolve_with_system(nowhere, 443)
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.0.1", "0"])
 async def test_what_the_systems_resolver_reads_as_loopback_is_refused_however_it_is_spelt(host: str) -> None:
-    found = await system_resolve(host, 80)
+    found = await resolve_with_system(host, 80)
     assert found
-    assert not any(is_outside(each) for each in found)
+    assert not any(is_public_address(each) for each in found)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from hook_receiver import Received, genuine
 
-from sealyard.engine.hook_outbox import Due
-from sealyard.engine.tables import Notice
+from sealyard.engine.hook_outbox import PendingDelivery
+from sealyard.engine.tables import OutboxMessage
 from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import Decision, TaskKind, TaskStatus, Verdict
-from sealyard.model.webhooks import HookEvent
-from sealyard.server.hooks.message import body_of, headers_of
+from sealyard.model.webhooks import WebhookEvent
+from sealyard.server.hooks.message import encode_payload, signed_headers
 
 AT = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
 SECRET = bytes(range(32))
@@ -29,16 +29,18 @@ APPROVED = TaskChanged(
     config_id="c1",
     created_by="USER:dev",
     decision=Decision(by="USER:owner", verdict=Verdict.APPROVED, at=AT, digest="aa" * 32, reason="looked at it"),
-    news=HookEvent.TASK_APPROVED,
+    news=WebhookEvent.TASK_APPROVED,
 )
 
 
-def due() -> Due:
-    return Due(notice=Notice(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET)
+def due() -> PendingDelivery:
+    return PendingDelivery(
+        notice=OutboxMessage(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET
+    )
 
 
 def test_the_body_says_what_happened_to_which_task_of_which_workspace() -> None:
-    value = json.loads(body_of("w1", APPROVED))
+    value = json.loads(encode_payload("w1", APPROVED))
     assert value["type"] == "task.approved"
     assert value["timestamp"] == "2026-11-23T08:00:00.500000Z"
     data = value["data"]
@@ -48,14 +50,14 @@ def test_the_body_says_what_happened_to_which_task_of_which_workspace() -> None:
 
 def test_the_last_approval_that_was_needed_says_so_and_other_events_say_nothing_of_it() -> None:
     last = msgspec.structs.replace(APPROVED, status=TaskStatus.APPROVED)
-    assert json.loads(body_of("w1", last))["data"]["quorumReached"] is True
-    done = msgspec.structs.replace(APPROVED, status=TaskStatus.DONE, decision=None, news=HookEvent.TASK_DONE)
-    assert json.loads(body_of("w1", done))["data"]["quorumReached"] is None
+    assert json.loads(encode_payload("w1", last))["data"]["quorumReached"] is True
+    done = msgspec.structs.replace(APPROVED, status=TaskStatus.DONE, decision=None, news=WebhookEvent.TASK_DONE)
+    assert json.loads(encode_payload("w1", done))["data"]["quorumReached"] is None
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
-    body = body_of("w1", APPROVED)
-    headers = headers_of("w1", due(), body, AT)
+    body = encode_payload("w1", APPROVED)
+    headers = signed_headers("w1", due(), body, AT)
     assert headers["webhook-id"] == "w1-h1-000017"
     assert headers["webhook-timestamp"] == str(int(AT.timestamp()))
     assert genuine(Received("/", headers, body), TEXT)
@@ -70,12 +72,14 @@ def test_the_signature_is_that_of_the_specification() -> None:
 
 def test_a_known_message_has_a_known_signature() -> None:
     """Reckoned with openssl: `openssl dgst -sha256 -mac HMAC -macopt hexkey:0001… -binary | base64`."""
-    headers = headers_of("w1", due(), b'{"a":1}', datetime(2026, 1, 1, tzinfo=UTC))
+    headers = signed_headers("w1", due(), b'{"a":1}', datetime(2026, 1, 1, tzinfo=UTC))
     assert headers["webhook-signature"] == "v1,oeCcRDkmfaLLxQgIfdTBVWIOKp6m04lBMMaFyMI9a5M="
 
 
 def test_another_try_has_the_same_id_and_body_and_another_timestamp() -> None:
-    first, second = (headers_of("w1", due(), body_of("w1", APPROVED), AT + timedelta(hours=each)) for each in (0, 1))
+    first, second = (
+        signed_headers("w1", due(), encode_payload("w1", APPROVED), AT + timedelta(hours=each)) for each in (0, 1)
+    )
     assert first["webhook-id"] == second["webhook-id"]
     assert first["webhook-timestamp"] != second["webhook-timestamp"]
-    assert body_of("w1", APPROVED) == body_of("w1", APPROVED)
+    assert encode_payload("w1", APPROVED) == encode_payload("w1", APPROVED)

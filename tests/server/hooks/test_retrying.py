@@ -8,33 +8,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.client.connection import PinnedAnswer
-from sealyard.server.hooks.retrying import ALL, DELAYS, FEW, LONGEST_WAIT, ONE, Failure, failure_of, seconds_to_next
+from sealyard.client.connection import PinnedResponse
+from sealyard.server.hooks.retrying import (
+    DELAYS,
+    FEW_TRIES,
+    LONGEST_WAIT,
+    MAX_TRIES,
+    ONE_TRY,
+    DeliveryFailure,
+    classify_response,
+    next_delay,
+)
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 
-def answer(status: int, retry_after: str = "", body: bytes = b"") -> PinnedAnswer:
-    return PinnedAnswer(status=status, retry_after=retry_after, body=body)
+def answer(status: int, retry_after: str = "", body: bytes = b"") -> PinnedResponse:
+    return PinnedResponse(status=status, retry_after=retry_after, body=body)
 
 
-def failed(status: int, retry_after: str = "", body: bytes = b"") -> Failure:
-    failure = failure_of(answer(status, retry_after, body), NOW)
+def failed(status: int, retry_after: str = "", body: bytes = b"") -> DeliveryFailure:
+    failure = classify_response(answer(status, retry_after, body), NOW)
     assert failure is not None
     return failure
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_two_hundred_and_something_is_taken(status: int) -> None:
-    assert failure_of(answer(status), NOW) is None
+    assert classify_response(answer(status), NOW) is None
 
 
 @pytest.mark.parametrize(
     ("tries", "statuses"),
     [
-        (ALL, (408, 409, 425, 429, 500, 502, 503, 504, 599)),
-        (FEW, (300, 301, 302, 307, 308, 400, 401, 403, 404, 405, 413, 422, 451)),
-        (ONE, (410,)),
+        (MAX_TRIES, (408, 409, 425, 429, 500, 502, 503, 504, 599)),
+        (FEW_TRIES, (300, 301, 302, 307, 308, 400, 401, 403, 404, 405, 413, 422, 451)),
+        (ONE_TRY, (410,)),
     ],
 )
 def test_each_refusal_is_worth_its_number_of_tries(tries: int, statuses: tuple[int, ...]) -> None:
@@ -43,16 +52,16 @@ def test_each_refusal_is_worth_its_number_of_tries(tries: int, statuses: tuple[i
 
 @pytest.mark.parametrize("tried", range(1, len(DELAYS) + 1))
 def test_each_wait_is_longer_than_the_last_and_not_the_same_for_all(tried: int) -> None:
-    waits = {seconds_to_next(failed(500), tried) for _ in range(50)}
+    waits = {next_delay(failed(500), tried) for _ in range(50)}
     assert len(waits) > 1
     assert all(each is not None and 0.8 * DELAYS[tried - 1] <= each <= 1.2 * DELAYS[tried - 1] for each in waits)
 
 
 def test_after_the_last_try_it_is_given_up() -> None:
-    assert seconds_to_next(failed(500), ALL) is None
-    assert seconds_to_next(failed(404), FEW - 1) is not None
-    assert seconds_to_next(failed(404), FEW) is None
-    assert seconds_to_next(failed(410), 1) is None
+    assert next_delay(failed(500), MAX_TRIES) is None
+    assert next_delay(failed(404), FEW_TRIES - 1) is not None
+    assert next_delay(failed(404), FEW_TRIES) is None
+    assert next_delay(failed(410), 1) is None
 
 
 @pytest.mark.parametrize(
@@ -71,8 +80,8 @@ def test_the_time_that_was_asked_for_is_read(text: str, seconds: float) -> None:
 
 
 def test_who_asks_for_more_time_gets_it_and_who_asks_for_less_does_not() -> None:
-    assert seconds_to_next(failed(429, "300"), 1) == 300.0
-    assert (seconds_to_next(failed(429, "1"), 3) or 0.0) >= 0.8 * DELAYS[2]
+    assert next_delay(failed(429, "300"), 1) == 300.0
+    assert (next_delay(failed(429, "1"), 3) or 0.0) >= 0.8 * DELAYS[2]
 
 
 @given(st.text(), st.binary(max_size=4096), st.integers(300, 599))

@@ -14,14 +14,14 @@ from hook_receiver import Receiver, Reply, genuine
 from house import ADMIN, OWNER, House
 from troubled_disk import Disk
 
-from sealyard.client.connection import PinnedAnswer, post_pinned
+from sealyard.client.connection import PinnedResponse, post_pinned
 from sealyard.model.tasks import Verdict
-from sealyard.model.webhooks import HookEvent
-from sealyard.server.hooks.retrying import ALL, DELAYS, FEW
+from sealyard.model.webhooks import WebhookEvent
+from sealyard.server.hooks.retrying import DELAYS, FEW_TRIES, MAX_TRIES
 
 pytestmark = pytest.mark.anyio
 
-WAITING = HookEvent.TASK_WAITING
+WAITING = WebhookEvent.TASK_WAITING
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_a_webhook_is_told_of_a_task_from_the_queue_to_its_end_and_each_me
 
 
 async def test_what_leads_to_the_result_is_told_to_nobody(house: House, receiver: Receiver) -> None:
-    await hooked(house, receiver.url(), HookEvent.TASK_DONE)
+    await hooked(house, receiver.url(), WebhookEvent.TASK_DONE)
     async with sending(house):
         task = await house.done_package()
         await has(house, receiver, 1)
@@ -129,7 +129,7 @@ async def test_order_is_kept_while_the_first_one_fails(house: House, receiver: R
 
 
 async def test_who_answers_too_slowly_is_told_again(house: House, receiver: Receiver) -> None:
-    async def hasty(url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedAnswer:
+    async def hasty(url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedResponse:
         return await post_pinned(url, address, headers, body, answer_seconds=0.2)
 
     hook = await hooked(house, receiver.url(), WAITING)
@@ -164,11 +164,11 @@ async def test_a_redirect_to_an_inner_address_is_not_followed(house: House, rece
         receiver.replies += [Reply(each, {"location": inner.url()}) for each in (302, 307, 308)]
         async with sending(house):
             await house.package()
-            for tried in range(1, FEW):
+            for tried in range(1, FEW_TRIES):
                 await next_try(house, hook, tried)
             await house.until(lambda: seen(house, hook).dead_letters == 1)
         assert inner.received == []
-        assert len(receiver.received) == FEW
+        assert len(receiver.received) == FEW_TRIES
         (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
         assert "redirect" in letter.error
 
@@ -190,19 +190,19 @@ async def test_after_the_last_try_there_is_a_dead_letter_and_it_can_be_sent_agai
     house: House, receiver: Receiver
 ) -> None:
     hook = await hooked(house, receiver.url(), WAITING)
-    receiver.replies += [Reply(500)] * ALL
+    receiver.replies += [Reply(500)] * MAX_TRIES
     begun = house.clock.now()
     async with sending(house):
         await house.package()
-        for tried in range(1, ALL):
+        for tried in range(1, MAX_TRIES):
             await next_try(house, hook, tried)
         await house.until(lambda: seen(house, hook).dead_letters == 1)
         await house.durable()
         assert timedelta(hours=5) < house.clock.now() - begun < timedelta(hours=10)
         (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
-        assert letter.attempts == ALL == len(DELAYS) + 1
+        assert letter.attempts == MAX_TRIES == len(DELAYS) + 1
         await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, letter.id))
-        await has(house, receiver, ALL + 1)
+        await has(house, receiver, MAX_TRIES + 1)
         await all_told(house)
     assert len({each.id for each in receiver.received}) == 1
     assert genuine(receiver.received[-1], hook.secret)
@@ -228,7 +228,7 @@ async def test_a_broken_webhook_holds_up_no_other(house: House, receiver: Receiv
 async def test_a_fault_of_ours_in_one_lane_ends_no_other(
     house: House, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def faulty(url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedAnswer:
+    async def faulty(url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedResponse:
         if "faulty" in url:
             raise RuntimeError("a fault of ours")
         return await post_pinned(url, address, headers, body)

@@ -10,14 +10,14 @@ from hook_house import failed, hooked, next_try, seen, sending, settled_house
 from hook_receiver import Receiver
 from house import ADMIN, House
 
-from sealyard.client.connection import PinnedAnswer, post_pinned
-from sealyard.model.errors import ConnectionLostError
-from sealyard.model.webhooks import HookEvent
-from sealyard.server.hooks.retrying import FEW
+from sealyard.client.connection import PinnedResponse, post_pinned
+from sealyard.model.errors import ServerUnreachableError
+from sealyard.model.webhooks import WebhookEvent
+from sealyard.server.hooks.retrying import FEW_TRIES
 
 pytestmark = pytest.mark.anyio
 
-WAITING = HookEvent.TASK_WAITING
+WAITING = WebhookEvent.TASK_WAITING
 PUBLIC = "93.184.215.14"
 
 
@@ -33,9 +33,9 @@ class Wire:
     def __init__(self) -> None:
         self.addresses: list[str] = []
 
-    async def __call__(self, url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedAnswer:
+    async def __call__(self, url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedResponse:
         self.addresses.append(address)
-        raise ConnectionLostError("It cannot be reached (there is no network here).")
+        raise ServerUnreachableError("It cannot be reached (there is no network here).")
 
 
 class Rebinding:
@@ -56,7 +56,7 @@ async def test_nothing_is_sent_to_this_machine_unless_it_is_allowed(house: House
         hook = await hooked(house, receiver.url(host), WAITING)
         async with sending(house, allow_private=False, allow_http=True):
             await house.package()
-            for tried in range(1, FEW):
+            for tried in range(1, FEW_TRIES):
                 await next_try(house, hook, tried)
             await house.until(lambda: seen(house, hook).dead_letters == 1)
         assert receiver.received == []

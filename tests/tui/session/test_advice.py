@@ -11,7 +11,7 @@ import pytest
 
 import sealyard
 from sealyard.model import errors
-from sealyard.model.errors import ErrorValue, ResultExpiredError, SealyardError, UsageError
+from sealyard.model.errors import ErrorInfo, ResultExpiredError, SealyardError, UsageError
 from sealyard_tui.session.advice import advice_here, told
 
 COMMAND_LINE = re.compile(r"sealyard [a-z]|--[a-z]")
@@ -63,8 +63,8 @@ def test_an_expired_link_is_renewed_by_a_key_whoever_tells_of_it() -> None:
     [
         (UsageError("A reason is needed.", "Say why in a few words (--reason)."), "Say why in a few words."),
         (SealyardError("It broke.", "Look at the log."), "Look at the log."),
-        (ErrorValue(code="conflict", message="It was decided."), ""),
+        (ErrorInfo(code="conflict", message="It was decided."), ""),
     ],
 )
-def test_what_is_no_command_stays_as_it_was_said(error: SealyardError | ErrorValue, advice: str) -> None:
+def test_what_is_no_command_stays_as_it_was_said(error: SealyardError | ErrorInfo, advice: str) -> None:
     assert advice_here(error) == advice

@@ -9,10 +9,10 @@ from functools import partialmethod
 
 import pytest
 
-from sealyard.client.demo import DemoPlace, found_demo
+from sealyard.client.demo import DemoWorkspace, create_demo
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.link import Link
-from sealyard.client.profiles import Profile, own_profiles
+from sealyard.client.link import ConnectionStatus
+from sealyard.client.profiles import Profile, workspace_profiles
 from sealyard.client.protocol import Client
 from sealyard.client.sharing import SharedWorkspace
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, SealyardError, UsageError
@@ -25,18 +25,18 @@ LIMIT = 30.0
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoPlace:
-    return asyncio.run(found_demo(tmp_path_factory.mktemp("demo")))
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoWorkspace:
+    return asyncio.run(create_demo(tmp_path_factory.mktemp("demo")))
 
 
-def person(place: DemoPlace, name: str) -> Profile:
-    found = own_profiles(place.folder).named(name)
+def person(place: DemoWorkspace, name: str) -> Profile:
+    found = workspace_profiles(place.folder).named(name)
     assert found is not None
     return found
 
 
 @asynccontextmanager
-async def connection(place: DemoPlace, *, read_only: bool = False) -> AsyncIterator[WorkspaceConnection]:
+async def connection(place: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[WorkspaceConnection]:
     made = WorkspaceConnection(place.folder, place.passphrase, read_only=read_only)
     try:
         yield made
@@ -44,13 +44,13 @@ async def connection(place: DemoPlace, *, read_only: bool = False) -> AsyncItera
         await made.close()
 
 
-async def entered(made: Connection, profile: Profile, links: list[Link] | None = None) -> Client:
+async def entered(made: Connection, profile: Profile, links: list[ConnectionStatus] | None = None) -> Client:
     client = await made.connect(profile, (links if links is not None else []).append)
     await made.let_in()
     return client
 
 
-async def test_the_first_holds_the_workspace_and_the_next_attaches_to_it(demo: DemoPlace) -> None:
+async def test_the_first_holds_the_workspace_and_the_next_attaches_to_it(demo: DemoWorkspace) -> None:
     async with connection(demo) as first, connection(demo) as second:
         developer = await entered(first, person(demo, "developer"))
         owner = await entered(second, person(demo, "owner"))
@@ -60,8 +60,8 @@ async def test_the_first_holds_the_workspace_and_the_next_attaches_to_it(demo: D
         assert (await owner.workspace()).id == (await developer.workspace()).id
 
 
-async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so(demo: DemoPlace) -> None:
-    links: list[Link] = []
+async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so(demo: DemoWorkspace) -> None:
+    links: list[ConnectionStatus] = []
     async with connection(demo) as second:
         async with connection(demo) as first:
             await entered(first, person(demo, "developer"))
@@ -75,7 +75,7 @@ async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so
 
 
 async def test_who_cannot_unlock_the_keys_is_told_so_when_it_would_take_over_and_waits_for_another(
-    demo: DemoPlace,
+    demo: DemoWorkspace,
 ) -> None:
     told: asyncio.Queue[SealyardError] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -102,10 +102,10 @@ async def test_who_cannot_unlock_the_keys_is_told_so_when_it_would_take_over_and
 
 
 async def test_one_person_of_an_attached_application_after_the_other_and_only_the_latest_line_is_told(
-    demo: DemoPlace,
+    demo: DemoWorkspace,
 ) -> None:
-    owners: list[Link] = []
-    developers: list[Link] = []
+    owners: list[ConnectionStatus] = []
+    developers: list[ConnectionStatus] = []
     async with connection(demo) as first, connection(demo) as second:
         await entered(first, person(demo, "developer"))
         owner = await entered(second, person(demo, "owner"), owners)
@@ -117,7 +117,7 @@ async def test_one_person_of_an_attached_application_after_the_other_and_only_th
 
 
 async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
-    demo: DemoPlace, monkeypatch: pytest.MonkeyPatch
+    demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedWorkspace, "join", partialmethod(SharedWorkspace.join, patience=0.0))
     holder = await EmbeddedClient.open(demo.folder, "", purpose="a command", passphrase=demo.passphrase, work=False)
@@ -132,7 +132,7 @@ async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
         await holder.close()
 
 
-async def test_who_asked_to_read_only_reads_the_files_though_it_could_attach(demo: DemoPlace) -> None:
+async def test_who_asked_to_read_only_reads_the_files_though_it_could_attach(demo: DemoWorkspace) -> None:
     async with connection(demo) as first, connection(demo, read_only=True) as second:
         await entered(first, person(demo, "developer"))
         client = await entered(second, person(demo, "owner"))
@@ -141,7 +141,7 @@ async def test_who_asked_to_read_only_reads_the_files_though_it_could_attach(dem
         assert (await client.workspace()).read_only
 
 
-async def test_an_unknown_group_is_told_and_the_workspace_is_held_all_the_same(demo: DemoPlace) -> None:
+async def test_an_unknown_group_is_told_and_the_workspace_is_held_all_the_same(demo: DemoWorkspace) -> None:
     made = WorkspaceConnection(demo.folder, demo.passphrase, group="no-such-group-here")
     try:
         client = await made.connect(person(demo, "developer"), lambda _: None)

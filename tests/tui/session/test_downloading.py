@@ -13,7 +13,7 @@ from client_double import FakeClient
 from stage import make_app, running, shows, text_of
 from tui_world import World
 
-from sealyard.client.downloads import DownloadEvent, Interrupted, Outcome
+from sealyard.client.downloads import DownloadEvent, DownloadResult, DownloadsInterrupted
 from sealyard.model.errors import SealyardError
 from sealyard_tui.session.downloading import Downloading
 
@@ -42,7 +42,7 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
     try:
         await asyncio.wait_for(heard.wait(), SECONDS)
         (event,) = told
-        assert isinstance(event, Interrupted)
+        assert isinstance(event, DownloadsInterrupted)
         assert event.retry_in is None
         assert "no more" in event.error.message
         assert [each.levelno for each in caplog.records] == [logging.CRITICAL]
@@ -56,7 +56,7 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
 
     def tell(event: DownloadEvent) -> None:
         told.append(event)
-        if isinstance(event, Outcome):
+        if isinstance(event, DownloadResult):
             came.set()
 
     client = FakeClient()
@@ -65,12 +65,12 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
     await downloading.start(automatic=True)
     assert await asyncio.to_thread(came.wait, SECONDS)
     await downloading.stop()
-    assert not any(isinstance(each, Interrupted) for each in told)
+    assert not any(isinstance(each, DownloadsInterrupted) for each in told)
     assert caplog.records == []
 
 
 async def test_downloads_that_have_ended_promise_no_other_try(world: World) -> None:
     async with running(app := make_app(world)) as pilot:
-        app.downloads.hear(Interrupted(error=SealyardError("It is over.").to_value(), retry_in=None))
+        app.downloads.hear(DownloadsInterrupted(error=SealyardError("It is over.").to_value(), retry_in=None))
         await shows(pilot, "It is over.")
         assert "Trying again" not in text_of(app)

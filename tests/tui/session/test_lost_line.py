@@ -12,8 +12,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 from tui_world import LOST, NOW, World, WorldConnection, task
 
-from sealyard.client.link import Link
-from sealyard.model.errors import AuthenticationError, ConnectionLostError, KeyStoreLockedError, Reach
+from sealyard.client.link import ConnectionStatus
+from sealyard.model.errors import AuthenticationError, DeliveryCertainty, KeyStoreLockedError, ServerUnreachableError
 from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
@@ -196,7 +196,7 @@ async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_
         await until(pilot, lambda: isinstance(app.screen, Upload))
         await lose(app, pilot)
         place = await form_with(app, pilot, firmware)
-        await until(pilot, lambda: isinstance(place.form.entries[0].error, ConnectionLostError))
+        await until(pilot, lambda: isinstance(place.form.entries[0].error, ServerUnreachableError))
         await find(app, pilot)
         await until(pilot, lambda: place.form.entries[0].file is not None)
 
@@ -238,7 +238,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(world: World) -> Non
     app = make_app(world, connection=connection)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await shows(pilot, LOST.message, "seal.example")
-        connection.tell(Link(reconnecting_since=NOW))
+        connection.tell(ConnectionStatus(reconnecting_since=NOW))
         await shows(pilot, f"reconnecting since {clock_text(NOW)} (no answer yet)")
         assert not isinstance(app.screen, Dialog)
         connection.find()
@@ -246,7 +246,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(world: World) -> Non
 
 
 async def test_a_server_that_is_not_trusted_is_not_waited_for(world: World) -> None:
-    world.fail["workspace"] = ConnectionLostError("It is not trusted.", reach=Reach.UNTRUSTED)
+    world.fail["workspace"] = ServerUnreachableError("It is not trusted.", reach=DeliveryCertainty.UNTRUSTED)
     app = make_app(world)
     async with app.run_test() as pilot:
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))

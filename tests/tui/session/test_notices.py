@@ -8,7 +8,7 @@ import msgspec
 from stage import make_app, running, settled, text_of, until
 from tui_world import OWNER, World, result, task
 
-from sealyard.client.download_events import Outcome
+from sealyard.client.download_events import DownloadResult
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState, TaskStatus
 
@@ -94,7 +94,7 @@ async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(wor
         await until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))
         world.put(task("t-gone", TaskStatus.DONE, name="gateway 2", result=result(ResultState.GONE)))
-        app.notices.downloaded(Outcome(task_id="t-done", name="gateway 1", error=expired))
+        app.notices.downloaded(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
         await until(pilot, lambda: "1 expired: e on the dashboard renews" in text_of(app))
         assert len(app._notifications) == 1
         (told,) = app._notifications

@@ -10,9 +10,9 @@ from stage import until
 from textual import on
 from widget_stage import HOSTILE, Stage, harmless
 
-from sealyard.client.link import Link
+from sealyard.client.link import ConnectionStatus
 from sealyard.model.access import Role
-from sealyard.model.wording import time_text
+from sealyard.model.wording import format_time
 from sealyard_tui.screens.place import PLACES
 from sealyard_tui.session.messages import EngineState, Way
 from sealyard_tui.session.standing import Standing
@@ -86,13 +86,13 @@ async def test_each_state_of_the_engine_is_a_word_and_a_sign(state: EngineState)
         assert line[line.index(f" {state}") - 1] in "…●◌✗"
 
 
-LOST = Link(
+LOST = ConnectionStatus(
     last_answer_at=datetime(2026, 11, 23, 14, 2, 5, tzinfo=UTC),
     reconnecting_since=datetime(2026, 11, 23, 14, 2, 11, tzinfo=UTC),
 )
 
 
-def lost_since(link: Link) -> str:
+def lost_since(link: ConnectionStatus) -> str:
     return f"reconnecting since {clock_text(link.reconnecting_since)}"
 
 
@@ -112,7 +112,7 @@ async def test_since_when_the_line_is_lost_is_seen_at_any_width_and_the_last_ans
 async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
     app = Bench()
     async with app.run_test(size=(120, 24)) as pilot:
-        never = Link(reconnecting_since=LOST.reconnecting_since)
+        never = ConnectionStatus(reconnecting_since=LOST.reconnecting_since)
         app.show(engine=EngineState.RECONNECTING, link=never, workspace="", host="seal.example:8443", way=Way.SERVER)
         await pilot.pause()
         assert f"{lost_since(never)} (no answer yet)" in app.text()
@@ -162,7 +162,7 @@ def test_the_long_words_say_how_one_is_at_the_workspace(way: Way, words: str) ->
 
 def test_the_long_words_say_of_when_it_is_what_is_seen() -> None:
     lost = msgspec.structs.replace(STANDING, engine=EngineState.RECONNECTING, link=LOST)
-    assert time_text(LOST.last_answer_at) in standing_words(lost)[-1]
+    assert format_time(LOST.last_answer_at) in standing_words(lost)[-1]
     assert "what is seen is as of then" in standing_words(lost)[-1]
 
 

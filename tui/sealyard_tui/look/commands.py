@@ -12,7 +12,7 @@ from textual.content import Content
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.requests import TaskFilter
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
 from sealyard_tui.look.active_keys import ActiveAction, active_actions
 from sealyard_tui.session.messages import EngineState
@@ -80,7 +80,7 @@ class ProfileCommands(_Commands):
     def commands(self) -> Iterator[Command]:
         for each in self.sealyard.session.profiles:
             if each.name != self.sealyard.session.profile.name:
-                text = safe_text(f"Be {each.name} ({each.identity})")
+                text = escape_text(f"Be {each.name} ({each.identity})")
                 yield text, Content(""), "Switch to this profile", partial(self.sealyard.become, each)
 
 
@@ -106,4 +106,4 @@ class TaskCommands(_Seeking):
 
 
 def _task_text(task: Task) -> str:
-    return f"{safe_text(task.name, 40)} {safe_text(task.id[:ID_SHOWN])}"
+    return f"{escape_text(task.name, 40)} {escape_text(task.id[:ID_SHOWN])}"

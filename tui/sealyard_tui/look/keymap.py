@@ -14,8 +14,8 @@ from textual.binding import Binding, InvalidBinding
 from textual.dom import DOMNode
 from textual.keys import KEY_ALIASES, REPLACED_KEYS, Keys, key_to_character
 
-from sealyard.model.errors import ErrorValue, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import ErrorInfo, UsageError
+from sealyard.model.safe_text import escape_text
 
 QUIT = "app.quit"
 QUIT_KEY = "ctrl+q"
@@ -53,13 +53,13 @@ def keys_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
     return {action: tuple(keys) for action, keys in found.items()}
 
 
-def check_keymap(wanted: Mapping[str, str], bindings: KeysOf) -> tuple[dict[str, str], tuple[ErrorValue, ...]]:
+def check_keymap(wanted: Mapping[str, str], bindings: KeysOf) -> tuple[dict[str, str], tuple[ErrorInfo, ...]]:
     """What to give to ``App.set_keymap``, and what is wrong with the rest.
 
     ``wanted``: comma separated keys by action; ``bindings``: as of :func:`keys_of`. The quit action keeps ctrl+q.
     """
     accepted: dict[str, tuple[str, ...]] = {}
-    reports: list[ErrorValue] = []
+    reports: list[ErrorInfo] = []
     for action, text in wanted.items():
         try:
             accepted[action] = _understood(action, text, bindings)
@@ -76,7 +76,7 @@ def _understood(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
     if action not in bindings:
         near = difflib.get_close_matches(action[:_SHOWN], bindings, n=1)
         advice = f"Did you mean {near[0]}?" if near else "`?` names the actions of each place."
-        raise UsageError(f"Keys: there is no action {safe_text(action, _SHOWN)}.", advice)
+        raise UsageError(f"Keys: there is no action {escape_text(action, _SHOWN)}.", advice)
     keys = _parsed(action, text, bindings)
     if action == QUIT:
         return tuple(dict.fromkeys((*keys, QUIT_KEY)))
@@ -89,10 +89,10 @@ def _parsed(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
     try:
         keys = tuple(dict.fromkeys(each.key for each in Binding.make_bindings([Binding(text, "")])))
     except InvalidBinding:
-        raise _refusal(action, f"'{safe_text(text, _SHOWN)}' names no key", bindings) from None
+        raise _refusal(action, f"'{escape_text(text, _SHOWN)}' names no key", bindings) from None
     for key in keys:
         if not _can_be_pressed(key):
-            raise _refusal(action, f"there is no key '{safe_text(key, _SHOWN)}'{_hint(key)}", bindings)
+            raise _refusal(action, f"there is no key '{escape_text(key, _SHOWN)}'{_hint(key)}", bindings)
         if action.rpartition(".")[2] in GRAVE and key in MOTIONS:
             raise _refusal(action, f"{key} moves about, and this is not for a slip of the hand", bindings)
     return keys
@@ -153,7 +153,7 @@ def _meet(one: str, other: str) -> bool:
     return not places.isdisjoint(EVERYWHERE)
 
 
-def _clash_report(action: str, other: str, key: str, bindings: KeysOf) -> ErrorValue:
+def _clash_report(action: str, other: str, key: str, bindings: KeysOf) -> ErrorInfo:
     return _refusal(action, f"{key} is the key of {other}", bindings).to_value()
 
 

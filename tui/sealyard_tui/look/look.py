@@ -14,7 +14,7 @@ from textual.filter import Monochrome, NoColor
 from textual.timer import Timer
 
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard_tui import screens, widgets
 from sealyard_tui.look.memory import View
 from sealyard_tui.look.preferences import Preferences
@@ -119,7 +119,7 @@ class Look:
         try:
             await asyncio.to_thread(memory.write)
         except SealyardError as error:
-            self._app.notify(safe_text(str(error)), severity="warning", markup=False)
+            self._app.notify(escape_text(str(error)), severity="warning", markup=False)
 
     def _remember_soon(self) -> None:
         if self._timer is not None:

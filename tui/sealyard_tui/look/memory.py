@@ -12,24 +12,24 @@ from pathlib import Path
 import msgspec
 
 from sealyard.client.state_files import StateFile, state_path
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class View(Value, frozen=True, kw_only=True):
+class View(FrozenStruct, frozen=True, kw_only=True):
     """How one place was left: its filter, and its order as that place writes it."""
 
     filter: str = ""
     sort: str = ""
 
 
-class Choice(Value, frozen=True, kw_only=True):
+class Choice(FrozenStruct, frozen=True, kw_only=True):
     """``over``: what the setting was when ``value`` was chosen instead."""
 
     value: str
     over: str
 
 
-class Remembered(Value, frozen=True, kw_only=True):
+class Remembered(FrozenStruct, frozen=True, kw_only=True):
     screen: str = ""
     views: dict[str, View] = msgspec.field(default_factory=dict)
     choices: dict[str, Choice] = msgspec.field(default_factory=dict)

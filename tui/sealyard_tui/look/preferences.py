@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
-from sealyard.client.settings import Settings, no_color, settings_file
-from sealyard.model.errors import ErrorValue, StorageError
+from sealyard.client.settings import Settings, no_color, settings_path
+from sealyard.model.errors import ErrorInfo, StorageError
 from sealyard_tui.look.keymap import check_keymap, keys_of
 from sealyard_tui.look.memory import Memory, View
 from sealyard_tui.look.themes import OWN_THEMES, theme_for, users_themes
@@ -27,7 +27,7 @@ class Preferences:
         memory: Memory | None = None,
         *,
         themes: tuple[Theme, ...] = (),
-        reports: tuple[ErrorValue, ...] = (),
+        reports: tuple[ErrorInfo, ...] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """``themes``: a person's own. Without ``memory`` nothing is remembered beyond this run."""
@@ -81,12 +81,12 @@ class Preferences:
 
 def read_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
     """With the person's themes and memory. What of these cannot be read is among the reports."""
-    themes, reports = users_themes(settings_file(environ).parent / THEMES_FOLDER)
+    themes, reports = users_themes(settings_path(environ).parent / THEMES_FOLDER)
     memory: Memory | None = None
     try:
         memory = Memory()
         if memory.warning:
-            reports = (*reports, ErrorValue(code=StorageError.code, message=memory.warning))
+            reports = (*reports, ErrorInfo(code=StorageError.code, message=memory.warning))
     except StorageError as error:
         reports = (*reports, error.to_value())
     return Preferences(settings, memory, themes=themes, reports=reports, environ=environ)

@@ -25,15 +25,15 @@ from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
 from sealyard.client.settings import NO_COLOR_THEME, convert, no_color, read_toml
-from sealyard.model.errors import ErrorValue, UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.errors import ErrorInfo, UsageError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 DEFAULT_THEME = "sealyard-dark"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
-class ThemeFile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """A theme as a person writes it; what is left out is derived. Colours are ``#1e2a38`` or a CSS name."""
 
     name: str
@@ -164,7 +164,7 @@ OWN_THEMES = (DARK, LIGHT, DEUTERANOPIA, TRITANOPIA)
 """To be registered beside Textual's, of which ``ansi-dark`` and ``ansi-light`` take the terminal's own palette."""
 
 
-def theme_for(wanted: str, environ: Mapping[str, str], names: Collection[str]) -> tuple[str, tuple[ErrorValue, ...]]:
+def theme_for(wanted: str, environ: Mapping[str, str], names: Collection[str]) -> tuple[str, tuple[ErrorInfo, ...]]:
     """The theme to take, and what to tell where it is not the one that is ``wanted``.
 
     Under NO_COLOR it is the one that emits no colour at all, whatever is wanted.
@@ -175,22 +175,22 @@ def theme_for(wanted: str, environ: Mapping[str, str], names: Collection[str]) -
         return wanted, ()
     known = ", ".join(sorted(names))
     return DEFAULT_THEME, (
-        ErrorValue(
+        ErrorInfo(
             code=UsageError.code,
-            message=f"There is no theme {safe_text(wanted, 40)}; {DEFAULT_THEME} is taken.",
+            message=f"There is no theme {escape_text(wanted, 40)}; {DEFAULT_THEME} is taken.",
             advice=f"There are {known}.",
         ),
     )
 
 
-def users_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorValue, ...]]:
+def users_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]]:
     """The themes in ``*.toml`` of ``folder``, and what is wrong with the others, which are left out."""
     themes: dict[str, Theme] = {}
-    reports: list[ErrorValue] = []
+    reports: list[ErrorInfo] = []
     try:
         paths = sorted(folder.glob("*.toml"))
     except OSError as error:
-        return (), (UsageError(f"{safe_text(str(folder))} cannot be read: {error.strerror}.").to_value(),)
+        return (), (UsageError(f"{escape_text(str(folder))} cannot be read: {error.strerror}.").to_value(),)
     taken = {*BUILTIN_THEMES, *(each.name for each in OWN_THEMES)}
     for path in paths:
         try:
@@ -203,12 +203,12 @@ def users_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorValue, ...
 
 
 def _read_theme(path: Path, taken: Collection[str]) -> Theme:
-    source = safe_text(str(path))
+    source = escape_text(str(path))
     if not path.is_file():
         raise UsageError(f"{source} is no file.", "Move it away.")
     file = convert(read_toml(path), ThemeFile, str(path))
     if not _NAME.fullmatch(file.name):
-        raise UsageError(f"{source}: {safe_text(file.name, 40)!r} is no name.", "Take small letters, digits and '-'.")
+        raise UsageError(f"{source}: {escape_text(file.name, 40)!r} is no name.", "Take small letters, digits and '-'.")
     if file.name in taken:
         raise UsageError(f"{source}: there is a theme {file.name} already.", "Choose another name.")
     colours: dict[str, Any] = {
@@ -225,5 +225,7 @@ def _colour(source: str, name: str, text: str) -> str:
     except ColorParseError:
         colour = None
     if colour is None or colour.a != 1 or colour.ansi is not None or text == "auto":
-        raise UsageError(f"{source}: {name} is {safe_text(text, 40)!r}; expected is a colour.", "Write it as #1e2a38.")
+        raise UsageError(
+            f"{source}: {name} is {escape_text(text, 40)!r}; expected is a colour.", "Write it as #1e2a38."
+        )
     return colour.hex

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from sealyard.model.errors import (
-    AuditError,
+    AuditVerificationError,
     ConflictError,
-    ErrorValue,
-    KeyRefusedError,
-    NotAllowedError,
+    ErrorInfo,
+    InvalidKeyError,
     NotFoundError,
+    PermissionDeniedError,
     ResultExpiredError,
     SealyardError,
 )
@@ -24,13 +24,13 @@ _HERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("`sealyard acl list`", "6 Access shows the rules."),
         ("sealyard subject add", "Add it first: n under 6 Access."),
     ),
-    NotAllowedError.code: (
+    PermissionDeniedError.code: (
         ("`sealyard acl add`", "Ask an administrator for the right: + under 6 Access gives it."),
         ("sealyard subject add", "An administrator can add it: n under 6 Access."),
     ),
-    KeyRefusedError.code: (("--purpose data", "Use a configuration whose keys were made to serve data."),),
+    InvalidKeyError.code: (("--purpose data", "Use a configuration whose keys were made to serve data."),),
     ConflictError.code: (("sealyard show", "It stands in the task: Enter on the dashboard shows it."),),
-    AuditError.code: (
+    AuditVerificationError.code: (
         ("Look with `sealyard audit verify`", "V under 4 Audit says what was changed; look before anything is added."),
         ("`sealyard audit verify`", "V under 4 Audit says where."),
     ),
@@ -41,7 +41,7 @@ _OPTION = re.compile(r" \(--[a-z-]+\)")
 _BY_OPTION = re.compile(r" with --[a-z-]+")
 
 
-def advice_here(error: SealyardError | ErrorValue) -> str:
+def advice_here(error: SealyardError | ErrorInfo) -> str:
     """The advice of ``error`` for somebody in the application. Foreign text: made harmless by who shows it."""
     for held, words in _HERE.get(error.code, ()):
         if held in error.advice:
@@ -49,6 +49,6 @@ def advice_here(error: SealyardError | ErrorValue) -> str:
     return _BY_OPTION.sub(" first", _OPTION.sub("", error.advice))
 
 
-def told(error: SealyardError | ErrorValue) -> str:
+def told(error: SealyardError | ErrorInfo) -> str:
     """What happened and what to do, in one line. Foreign text: made harmless by who shows it."""
     return f"{error.message} {advice_here(error)}".rstrip()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
-from sealyard.client.link import Link
+from sealyard.client.link import ConnectionStatus
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
-from sealyard.client.threaded import on_thread
-from sealyard.model.errors import SealyardError, WorkspaceHeldError
+from sealyard.client.threaded import proxy_to_thread
+from sealyard.model.errors import SealyardError, WorkspaceLockedError
 from sealyard_tui.session.messages import Way
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sealyard.client.http.client import HttpClient
     from sealyard.client.sharing import SharedWorkspace
 
-OnLink = Callable[[Link], None]
+OnLink = Callable[[ConnectionStatus], None]
 OnTrouble = Callable[[SealyardError], None]
 
 
@@ -52,7 +52,7 @@ class Connection(Protocol):
         ...
 
     @property
-    def held(self) -> WorkspaceHeldError | None:
+    def held(self) -> WorkspaceLockedError | None:
         """Why the workspace can only be read, where another process holds it."""
         ...
 
@@ -82,7 +82,7 @@ class WorkspaceConnection:
         """``group``: of this machine, whose members may attach too."""
         self.on_trouble: OnTrouble = _untold
         self.read_only = read_only
-        self.held: WorkspaceHeldError | None = None
+        self.held: WorkspaceLockedError | None = None
         self.way = Way.READS if read_only else Way.HOLDS
         self._folder = folder
         self._passphrase = passphrase
@@ -121,7 +121,7 @@ class WorkspaceConnection:
         if self.way is not Way.READS:
             try:
                 await self._join()
-            except WorkspaceHeldError as error:
+            except WorkspaceLockedError as error:
                 self.held, self.way = error, Way.READS
         if self.way is Way.READS:
             from sealyard.client.embedded import EmbeddedClient
@@ -171,10 +171,10 @@ class ServerConnection:
 
     async def connect(self, profile: Profile, on_link: OnLink) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
-        from sealyard.client.servers import server_client
+        from sealyard.client.servers import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
-        return self._lines.client(profile, lambda: server_client(profile, token), on_link)
+        return self._lines.client(profile, lambda: connect_to_server(profile, token), on_link)
 
     async def let_in(self) -> None:
         return None
@@ -198,7 +198,7 @@ class _Lines:
         if client is None:
             client = self._clients[profile] = made()
         client.watch.on_change = on_link
-        return on_thread(client, self.thread)
+        return proxy_to_thread(client, self.thread)
 
     async def stop(self) -> None:
         for each in self._clients.values():
@@ -206,7 +206,7 @@ class _Lines:
         await asyncio.to_thread(self.thread.stop)
 
 
-def _unheard(_: Link) -> None:
+def _unheard(_: ConnectionStatus) -> None:
     return None
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from textual.signal import Signal
 
-from sealyard.client.download_events import DownloadEvent, DownloadProgress, Interrupted, Outcome
+from sealyard.client.download_events import DownloadEvent, DownloadProgress, DownloadResult, DownloadsInterrupted
 from sealyard.client.protocol import Client
-from sealyard.model.access import kind_of
-from sealyard.model.errors import ConnectionLostError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.access import subject_kind
+from sealyard.model.errors import ServerUnreachableError
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.session.advice import told
 from sealyard_tui.session.messages import DownloadNews
 
@@ -25,7 +25,7 @@ class DownloadDesk:
 
     def __init__(self, app: SealyardApp, folder: Path | None) -> None:
         self.folder = folder
-        self.known: dict[str, DownloadProgress | Outcome] = {}
+        self.known: dict[str, DownloadProgress | DownloadResult] = {}
         self.changed: Signal[None] = Signal(app, "downloads")
         self.downloading: Downloading | None = None
         self._app = app
@@ -51,7 +51,7 @@ class DownloadDesk:
 
         self.downloading = Downloading(client, self.folder, self._marks(), self._tell)
         if warning := await self.downloading.start(automatic=self.by_themselves):
-            self._app.notify(safe_text(warning), severity="warning", markup=False)
+            self._app.notify(escape_text(warning), severity="warning", markup=False)
 
     async def end(self) -> None:
         downloading, self.downloading = self.downloading, None
@@ -61,23 +61,23 @@ class DownloadDesk:
             await downloading.stop()
 
     def hear(self, event: DownloadEvent) -> None:
-        if isinstance(event, Interrupted):
-            if event.error.code == ConnectionLostError.code:
+        if isinstance(event, DownloadsInterrupted):
+            if event.error.code == ServerUnreachableError.code:
                 # The top of the screen says it.
                 return
             again = f" Trying again in {event.retry_in:g} s." if event.retry_in is not None else ""
-            self._app.notify(safe_text(told(event.error) + again), severity="warning", markup=False)
+            self._app.notify(escape_text(told(event.error) + again), severity="warning", markup=False)
             return
         if self.known.get(event.task_id) == event:
             # A transfer that was asked for twice tells of its end twice.
             return
         self.known[event.task_id] = event
         self.changed.publish(None)
-        if isinstance(event, Outcome):
+        if isinstance(event, DownloadResult):
             self._ended(event)
 
-    def _ended(self, outcome: Outcome) -> None:
-        lost = outcome.error is not None and outcome.error.code == ConnectionLostError.code
+    def _ended(self, outcome: DownloadResult) -> None:
+        lost = outcome.error is not None and outcome.error.code == ServerUnreachableError.code
         self._given_up = self._given_up or (lost and outcome.retry_in is None)
         if not (lost and outcome.retry_in is not None):
             self._app.notices.downloaded(outcome)
@@ -88,10 +88,10 @@ class DownloadDesk:
 
     def _marks(self) -> Path:
         """A demo leaves nothing behind in the person's own folders."""
-        from sealyard.client.download_state import state_file
+        from sealyard.client.download_state import default_history_path
 
         standing = self._app.standing
         if standing.demo:
-            name = standing.identity.removeprefix(f"{kind_of(standing.identity)}:")
+            name = standing.identity.removeprefix(f"{subject_kind(standing.identity)}:")
             return Path(standing.place).parent / "state" / f"downloads-{name}.json"
-        return state_file(standing.workspace_id, standing.identity)
+        return default_history_path(standing.workspace_id, standing.identity)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sealyard.client.downloads import (
-    Downloaded,
+    DownloadedFile,
+    Downloader,
     DownloadEvent,
+    DownloadHistory,
     DownloadProgress,
-    Downloads,
-    DownloadState,
-    Interrupted,
-    Outcome,
+    DownloadResult,
+    DownloadsInterrupted,
 )
 from sealyard.client.protocol import Client
 from sealyard.client.thread import LoopThread
@@ -35,16 +35,16 @@ class Downloading:
         self._marks = marks
         self._on_event = on_event
         self._thread = LoopThread("sealyard-downloads")
-        self._downloads: Downloads | None = None
-        self._state: DownloadState | None = None
+        self._downloads: Downloader | None = None
+        self._state: DownloadHistory | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def start(self, *, automatic: bool) -> str:
         """What a person should know, else an empty text. Raises :class:`StorageError`, :class:`UsageError`."""
 
-        async def made() -> tuple[Downloads, DownloadState]:
-            state = DownloadState(self._marks)
-            return Downloads(self._client, self.folder, state), state
+        async def made() -> tuple[Downloader, DownloadHistory]:
+            state = DownloadHistory(self._marks)
+            return Downloader(self._client, self.folder, state), state
 
         downloads, state = await self._thread.call(made())
         self._downloads, self._state = downloads, state
@@ -58,25 +58,25 @@ class Downloading:
             await self._rest()
             self._run(self._downloads)
 
-    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> Outcome:
+    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
         """Now, and told of like the others. Raises nothing of the family: what went wrong is in the outcome."""
         downloads = self._downloads
         if downloads is None:
             not_yet = ConflictError("The downloads are still being made ready.", "Try again in a moment.")
-            return Outcome(task_id=task_id, name=name, error=not_yet.to_value())
+            return DownloadResult(task_id=task_id, name=name, error=not_yet.to_value())
 
         def tell(done: int, total: int) -> None:
             self._on_event(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
         try:
             downloaded = await self._thread.call(downloads.fetch(task_id, progress=tell, again=again))
-            outcome = Outcome(task_id=task_id, name=name, downloaded=downloaded)
+            outcome = DownloadResult(task_id=task_id, name=name, downloaded=downloaded)
         except SealyardError as error:
-            outcome = Outcome(task_id=task_id, name=name, error=error.to_value())
+            outcome = DownloadResult(task_id=task_id, name=name, error=error.to_value())
         self._on_event(outcome)
         return outcome
 
-    def downloaded(self, task_id: str) -> Downloaded | None:
+    def downloaded(self, task_id: str) -> DownloadedFile | None:
         """What is known of a task's file, from earlier sessions too."""
         return self._state.downloaded(task_id) if self._state is not None else None
 
@@ -84,7 +84,7 @@ class Downloading:
         await self._rest()
         await asyncio.to_thread(self._thread.stop)
 
-    def _run(self, downloads: Downloads) -> None:
+    def _run(self, downloads: Downloader) -> None:
         self._running = asyncio.create_task(self._thread.call(downloads.run(self._on_event)))
         self._running.add_done_callback(self._ended)
 
@@ -97,7 +97,7 @@ class Downloading:
             "Results come down by themselves no more: something went wrong that should not have.",
             "The log says what it was. Results can still be fetched one by one; a new start fetches all of them.",
         )
-        self._on_event(Interrupted(error=fault.to_value(), retry_in=None))
+        self._on_event(DownloadsInterrupted(error=fault.to_value(), retry_in=None))
 
     async def _rest(self) -> None:
         if self._running is not None:

@@ -8,12 +8,12 @@ from enum import StrEnum
 from textual.message import Message
 
 from sealyard.client.download_events import DownloadEvent
-from sealyard.client.link import Link
+from sealyard.client.link import ConnectionStatus
 from sealyard.client.watch_events import WatchEvent
 from sealyard.model.errors import SealyardError
-from sealyard.model.events import TaskChanged, TaskProgress
+from sealyard.model.events import TaskChanged, TaskProgressed
 
-NO_LINK = Link()
+NO_LINK = ConnectionStatus()
 
 
 class EngineState(StrEnum):
@@ -39,7 +39,9 @@ class EngineMoved(Message):
     ``error`` says why it could not, also why it can only be read; ``link`` is where there is a line.
     """
 
-    def __init__(self, state: EngineState, way: Way, error: SealyardError | None = None, link: Link = NO_LINK) -> None:
+    def __init__(
+        self, state: EngineState, way: Way, error: SealyardError | None = None, link: ConnectionStatus = NO_LINK
+    ) -> None:
         super().__init__()
         self.state = state
         self.way = way
@@ -56,7 +58,7 @@ class News(Message):
     def __init__(
         self,
         tasks: Mapping[str, TaskChanged],
-        progress: Mapping[str, TaskProgress],
+        progress: Mapping[str, TaskProgressed],
         resources: frozenset[str] = frozenset(),
         gap: bool = False,
     ) -> None:

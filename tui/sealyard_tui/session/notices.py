@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from sealyard.client.download_events import Checked, Outcome
+from sealyard.client.download_events import DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.events import TaskChanged
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
 from sealyard_tui.session.messages import News
 from sealyard_tui.session.standing import Standing
@@ -68,7 +68,7 @@ class Notices:
         self._told: dict[str, Happened] = {}
         self._waiting: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
-        self._gathered: dict[str, tuple[Happened, str, Outcome | None]] = {}
+        self._gathered: dict[str, tuple[Happened, str, DownloadResult | None]] = {}
         """By task: what happened, its name, and how its download ended."""
 
     def hear(self, news: News) -> None:
@@ -100,7 +100,7 @@ class Notices:
             self._app.notify(f"{words} for your approval: 3 shows the queue.", markup=False)
             self._app.attract(f"{words} for your approval")
 
-    def downloaded(self, outcome: Outcome) -> None:
+    def downloaded(self, outcome: DownloadResult) -> None:
         happened = _happened(outcome)
         if self._told.get(outcome.task_id) is not happened:
             self._gather(outcome.task_id, happened, outcome.name, outcome)
@@ -110,10 +110,10 @@ class Notices:
         self._gathered.clear()
         self._app.clear_notifications()
 
-    def _gather(self, task_id: str, happened: Happened, name: str, outcome: Outcome | None = None) -> None:
+    def _gather(self, task_id: str, happened: Happened, name: str, outcome: DownloadResult | None = None) -> None:
         if not self._gathered:
             self._app.set_timer(GATHER_SECONDS, self._tell)
-        self._gathered[task_id] = (happened, safe_text(name or task_id, 40), outcome)
+        self._gathered[task_id] = (happened, escape_text(name or task_id, 40), outcome)
 
     def _tell(self) -> None:
         gathered = list(self._gathered.values())
@@ -126,14 +126,14 @@ class Notices:
         if lines:
             self._say("\n".join(lines), good=all(each.good for each in counts))
 
-    def _tell_one(self, happened: Happened, name: str, outcome: Outcome | None) -> None:
+    def _tell_one(self, happened: Happened, name: str, outcome: DownloadResult | None) -> None:
         if outcome is not None and outcome.downloaded is not None:
             found = outcome.downloaded
-            words = "signature and digest" if found.checked is Checked.SIGNATURE else "digest"
-            self._app.notify(f"{safe_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
+            words = "signature and digest" if found.checked is VerifiedBy.SIGNATURE else "digest"
+            self._app.notify(f"{escape_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
         elif outcome is not None and outcome.error is not None and happened is Happened.MISSED:
             again = f" Trying again in {outcome.retry_in:g} s." if outcome.retry_in is not None else ""
-            self._say(safe_text(f"{outcome.error.message}{again}"), good=False, title=f"{name} did not come down")
+            self._say(escape_text(f"{outcome.error.message}{again}"), good=False, title=f"{name} did not come down")
         else:
             self._say(f"{name} {happened.one}", good=happened.good)
 
@@ -147,7 +147,7 @@ class Notices:
         return done and event.kind is not TaskKind.SIGNING and self._app.downloads.by_themselves
 
 
-def _happened(outcome: Outcome) -> Happened:
+def _happened(outcome: DownloadResult) -> Happened:
     if outcome.error is None:
         return Happened.CAME
     return _MISSED.get(outcome.error.code, Happened.MISSED)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 
 from textual.message import Message
 
-from sealyard.client.link import Link
+from sealyard.client.link import ConnectionStatus
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
-from sealyard.model.errors import ConnectionLostError, Reach, SealyardError
-from sealyard.model.events import Event, Gap, TaskChanged, TaskProgress, WorkspaceChanged
+from sealyard.model.errors import DeliveryCertainty, SealyardError, ServerUnreachableError
+from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import WorkspaceInfo
 from sealyard_tui.session.connections import Connection
 from sealyard_tui.session.messages import NO_LINK, EngineMoved, EngineState, News
@@ -50,7 +50,7 @@ class Session:
         promised = self._promised()
         loop = asyncio.get_running_loop()
 
-        def on_link(link: Link) -> None:
+        def on_link(link: ConnectionStatus) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._line_moved, promised, link, post)
 
@@ -106,8 +106,8 @@ class Session:
         while True:
             try:
                 return await client.workspace(), await client.cursor()
-            except ConnectionLostError as error:
-                if error.reach is Reach.UNTRUSTED:
+            except ServerUnreachableError as error:
+                if error.reach is DeliveryCertainty.UNTRUSTED:
                     raise
                 if not told:
                     self._tell(post, error)
@@ -125,7 +125,7 @@ class Session:
         finally:
             gathering.stop()
 
-    def _line_moved(self, promised: asyncio.Future[Client], link: Link, post: Post) -> None:
+    def _line_moved(self, promised: asyncio.Future[Client], link: ConnectionStatus, post: Post) -> None:
         """Of the person one is now. What was missed while the line was lost is read anew."""
         if promised is not self._client or self._state is EngineState.FAILED:
             return
@@ -173,7 +173,7 @@ class _Gathering:
     def __init__(self, post: Post) -> None:
         self._post = post
         self._tasks: dict[str, TaskChanged] = {}
-        self._progress: dict[str, TaskProgress] = {}
+        self._progress: dict[str, TaskProgressed] = {}
         self._resources: set[str] = set()
         self._gap = False
         self._timer: asyncio.TimerHandle | None = None
@@ -182,11 +182,11 @@ class _Gathering:
     def add(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
             self._tasks[event.task_id] = event
-        elif isinstance(event, TaskProgress):
+        elif isinstance(event, TaskProgressed):
             self._progress[event.task_id] = event
         elif isinstance(event, WorkspaceChanged):
             self._resources.add(event.resource)
-        elif isinstance(event, Gap):
+        elif isinstance(event, EventsMissed):
             self._gap = True
         if self._timer is None:
             loop = asyncio.get_running_loop()

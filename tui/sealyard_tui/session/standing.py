@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from sealyard.client.link import Link
-from sealyard.model.access import Action, Role, may
-from sealyard.model.value import Value
+from sealyard.client.link import ConnectionStatus
+from sealyard.model.access import Action, Role, is_allowed
+from sealyard.model.value import FrozenStruct
 from sealyard_tui.session.messages import NO_LINK, EngineMoved, EngineState, Way
 
 
-class Standing(Value, frozen=True, kw_only=True):
+class Standing(FrozenStruct, frozen=True, kw_only=True):
     """``rights`` are empty until the engine is there; ``running`` counts tasks that a worker holds."""
 
     profile: str
@@ -19,7 +19,7 @@ class Standing(Value, frozen=True, kw_only=True):
     way: Way = Way.HOLDS
     host: str = ""
     """Of the server; empty where there is none."""
-    link: Link = NO_LINK
+    link: ConnectionStatus = NO_LINK
     roles: tuple[Role, ...] = ()
     rights: tuple[tuple[str, Action], ...] = ()
     workspace: str = ""
@@ -37,7 +37,7 @@ class Standing(Value, frozen=True, kw_only=True):
     waiting_for_me: int = 0
 
     def may(self, action: Action, resource: str) -> bool:
-        return may(self.rights, action, resource)
+        return is_allowed(self.rights, action, resource)
 
     @property
     def writable(self) -> bool:

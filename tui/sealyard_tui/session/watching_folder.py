@@ -15,19 +15,25 @@ import msgspec
 from textual.signal import Signal
 
 from sealyard.client.protocol import Client
-from sealyard.client.settings import WatchSettings
+from sealyard.client.settings import WatchFolderSettings
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.thread import LoopThread
-from sealyard.client.watch_events import REFUSALS, Offer, Submitted, WatchEvent
+from sealyard.client.watch_events import PERMANENT_ERRORS, DropSubmitted, PackageProposal, WatchEvent
 from sealyard.model.access import Action, device_resource
-from sealyard.model.errors import ConnectionLostError, InputError, NotAllowedError, NotFoundError, SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    ServerUnreachableError,
+)
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard_tui.session.messages import WatchNews
 
 if TYPE_CHECKING:
-    from sealyard.client.watching import WatchFolder
+    from sealyard.client.watching import FolderWatcher
     from sealyard_tui.app import SealyardApp
 
 log = logging.getLogger(__name__)
@@ -40,7 +46,12 @@ class WatchingFolder:
     """One folder, watched as one person, until it is stopped."""
 
     def __init__(
-        self, client: Client, plan: WatchSettings, workspace_id: str, subject: str, tell: Callable[[WatchNews], object]
+        self,
+        client: Client,
+        plan: WatchFolderSettings,
+        workspace_id: str,
+        subject: str,
+        tell: Callable[[WatchNews], object],
     ) -> None:
         """``tell`` is called on the thread of the watch."""
         self._client = client
@@ -49,31 +60,31 @@ class WatchingFolder:
         self._subject = subject
         self._tell = tell
         self._thread = LoopThread("sealyard-watch")
-        self._folder: WatchFolder | None = None
+        self._folder: FolderWatcher | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def start(self, downloads: Path | None) -> str:
         """What a person should know, else an empty text. ``downloads``: where results go.
 
-        Raises what :class:`WatchFolder` raises.
+        Raises what :class:`FolderWatcher` raises.
         """
 
-        from sealyard.client.download_state import DownloadState, state_file
-        from sealyard.client.watching import WatchFolder, watch_state_file
+        from sealyard.client.download_state import DownloadHistory, default_history_path
+        from sealyard.client.watching import FolderWatcher, watch_state_file
 
         def tell(event: WatchEvent) -> None:
             self._tell(WatchNews(event))
 
-        async def made() -> WatchFolder:
+        async def made() -> FolderWatcher:
             path = Path(self._plan.folder).expanduser()
-            return WatchFolder(
+            return FolderWatcher(
                 self._client,
                 path,
                 self._plan.device,
                 tell,
                 state=watch_state_file(self._workspace_id, self._subject, path),
                 downloads=downloads,
-                downloaded=DownloadState(state_file(self._workspace_id, self._subject)),
+                downloaded=DownloadHistory(default_history_path(self._workspace_id, self._subject)),
                 rule=self._plan.rule,
                 force_polling=self._plan.polling,
             )
@@ -82,13 +93,13 @@ class WatchingFolder:
         self._running = asyncio.create_task(self._run(self._folder))
         return self._folder.warning
 
-    async def submit(self, offer: Offer) -> Task:
-        """Raises what :meth:`WatchFolder.submit` raises."""
+    async def submit(self, offer: PackageProposal) -> Task:
+        """Raises what :meth:`FolderWatcher.submit` raises."""
         assert self._folder is not None
         return await self._thread.call(self._folder.submit(offer))
 
-    async def dismiss(self, offer: Offer) -> None:
-        """Raises what :meth:`WatchFolder.dismiss` raises."""
+    async def dismiss(self, offer: PackageProposal) -> None:
+        """Raises what :meth:`FolderWatcher.dismiss` raises."""
         assert self._folder is not None
         await self._thread.call(self._folder.dismiss(offer))
 
@@ -98,7 +109,7 @@ class WatchingFolder:
             await asyncio.gather(self._running, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
-    async def _run(self, folder: WatchFolder) -> None:
+    async def _run(self, folder: FolderWatcher) -> None:
         try:
             await self._thread.call(folder.run())
         except SealyardError as error:
@@ -115,7 +126,7 @@ class WatchState(StrEnum):
     FAILED = "failed"
 
 
-class Dropped(Value, frozen=True, kw_only=True):
+class Dropped(FrozenStruct, frozen=True, kw_only=True):
     """The newest that was told of one drop, and when. ``gone``: why the offer holds no more."""
 
     name: str
@@ -124,16 +135,16 @@ class Dropped(Value, frozen=True, kw_only=True):
     gone: str = ""
 
     @property
-    def offer(self) -> Offer | None:
+    def offer(self) -> PackageProposal | None:
         """While it is open."""
-        return self.event if isinstance(self.event, Offer) and not self.gone else None
+        return self.event if isinstance(self.event, PackageProposal) and not self.gone else None
 
 
-class _Chosen(Value, frozen=True, kw_only=True):
+class _Chosen(FrozenStruct, frozen=True, kw_only=True):
     """What was set up here, and over which settings: it holds until those are others."""
 
-    plan: WatchSettings = WatchSettings()
-    over: WatchSettings | None = None
+    plan: WatchFolderSettings = WatchFolderSettings()
+    over: WatchFolderSettings | None = None
 
 
 class WatchDesk:
@@ -161,12 +172,12 @@ class WatchDesk:
         return sorted(self._dropped.values(), key=lambda each: each.at, reverse=True)
 
     @property
-    def offers(self) -> list[Offer]:
+    def offers(self) -> list[PackageProposal]:
         return [each.offer for each in self._dropped.values() if each.offer is not None]
 
     async def begin(self, client: Client) -> None:
         """Watches what the settings say, or what was set up here by this person; what a lost line kept, again."""
-        if self._client is not None and isinstance(self.error, ConnectionLostError):
+        if self._client is not None and isinstance(self.error, ServerUnreachableError):
             await self._start()
         if self._client is not None or not self._app.standing.writable:
             return
@@ -180,7 +191,7 @@ class WatchDesk:
             self._client = None
             self._dropped.clear()
 
-    async def set_up(self, plan: WatchSettings) -> None:
+    async def set_up(self, plan: WatchFolderSettings) -> None:
         """Watches as ``plan`` says from now on and at the next start; nothing where its folder is empty."""
         chosen = _Chosen(plan=plan, over=self._app.settings.watch)
         await asyncio.to_thread(self._file().change, lambda _: chosen)
@@ -193,22 +204,22 @@ class WatchDesk:
             self._fail(news.error)
             return
         assert news.event is not None
-        name = news.event.offer.name if isinstance(news.event, Submitted) else news.event.name
+        name = news.event.offer.name if isinstance(news.event, DropSubmitted) else news.event.name
         self._note(name, news.event)
-        self._new += isinstance(news.event, Offer)
+        self._new += isinstance(news.event, PackageProposal)
         if not self._coming:
             self._coming = True
             self._app.set_timer(TELL_SECONDS, self._tell)
 
-    async def submit(self, offer: Offer) -> Task:
-        """Raises what :meth:`WatchFolder.submit` raises; an offer that holds no more is marked so."""
+    async def submit(self, offer: PackageProposal) -> Task:
+        """Raises what :meth:`FolderWatcher.submit` raises; an offer that holds no more is marked so."""
         with self._marking(offer):
             task = await self._there().submit(offer)
-        self._note(offer.name, Submitted(offer=offer, task=task))
+        self._note(offer.name, DropSubmitted(offer=offer, task=task))
         return task
 
-    async def dismiss(self, offer: Offer) -> None:
-        """Raises what :meth:`WatchFolder.dismiss` raises; an offer that holds no more is marked so."""
+    async def dismiss(self, offer: PackageProposal) -> None:
+        """Raises what :meth:`FolderWatcher.dismiss` raises; an offer that holds no more is marked so."""
         with self._marking(offer):
             await self._there().dismiss(offer)
         self.forget(offer.name)
@@ -229,7 +240,7 @@ class WatchDesk:
             try:
                 await self._require_use(self._client)
                 await self._watch(self._client)
-            except (NotAllowedError, NotFoundError) as error:
+            except (PermissionDeniedError, NotFoundError) as error:
                 self.error = error
             except SealyardError as error:
                 self._fail(error)
@@ -246,7 +257,7 @@ class WatchDesk:
         self._watching = watching
         self.state = WatchState.WATCHING
         if warning:
-            self._app.notify(safe_text(warning), severity="warning", markup=False)
+            self._app.notify(escape_text(warning), severity="warning", markup=False)
 
     async def _stop(self) -> None:
         watching, self._watching = self._watching, None
@@ -257,7 +268,7 @@ class WatchDesk:
     async def _require_use(self, client: Client) -> None:
         device = await client.device(self.plan.device)
         if not self._app.standing.may(Action.USE, device_resource(device.id)):
-            raise NotAllowedError(f"You may not use {device.name}.", "Ask an administrator for USE on it.")
+            raise PermissionDeniedError(f"You may not use {device.name}.", "Ask an administrator for USE on it.")
 
     def _fail(self, error: SealyardError) -> None:
         self.state, self.error = WatchState.FAILED, error
@@ -267,7 +278,7 @@ class WatchDesk:
         standing = self._app.standing
         return StateFile(state_path("watch-plan", standing.workspace_id, standing.identity), _Chosen())
 
-    def _planned(self) -> WatchSettings:
+    def _planned(self) -> WatchFolderSettings:
         chosen, settings = self._file().read(), self._app.settings.watch
         return chosen.plan if chosen.over == settings else settings
 
@@ -279,15 +290,15 @@ class WatchDesk:
 
     def _there(self) -> WatchingFolder:
         if self._watching is None:
-            raise InputError("The folder is not watched any more.", "Set the watch folder up again (w).")
+            raise InvalidInputError("The folder is not watched any more.", "Set the watch folder up again (w).")
         return self._watching
 
     @contextmanager
-    def _marking(self, offer: Offer) -> Iterator[None]:
+    def _marking(self, offer: PackageProposal) -> Iterator[None]:
         """An offer whose files are others by now, or are not taken, stays to be read, and is none any more."""
         try:
             yield
-        except REFUSALS as error:
+        except PERMANENT_ERRORS as error:
             if (dropped := self._dropped.get(offer.name)) is not None and dropped.event == offer:
                 self._dropped[offer.name] = msgspec.structs.replace(dropped, gone=error.message)
             self.changed.publish(None)

@@ -15,7 +15,7 @@ from textual.app import SuspendNotSupported
 
 from sealyard.client.settings import editor_command
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
@@ -59,7 +59,7 @@ def _run(app: SealyardApp, words: Sequence[str], path: Path) -> None:
         raise UsageError("This terminal cannot be lent to another program.", "Export the text instead.") from error
     except OSError as error:
         raise UsageError(
-            f"{safe_text(words[0])} cannot be started ({error.strerror}).", "Name a program that is there."
+            f"{escape_text(words[0])} cannot be started ({error.strerror}).", "Name a program that is there."
         ) from error
     if code:
-        raise UsageError(f"{safe_text(words[0])} ended with {code}.", "The text stays as it was.")
+        raise UsageError(f"{escape_text(words[0])} ended with {code}.", "The text stays as it was.")

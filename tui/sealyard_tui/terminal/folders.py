@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 PATIENCE_SECONDS = 5.0
 
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 5.0
 async def open_folder(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
     """Raises :class:`UsageError` with the path, over SSH and where nothing can show it."""
     opener = _opener(environ)
-    advice = f"It is {safe_text(str(folder))}"
+    advice = f"It is {escape_text(str(folder))}"
     if not opener:
         raise UsageError("There is no file manager to be seen from here.", advice)
     try:

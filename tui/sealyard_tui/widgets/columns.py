@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 Cell = Content | str
 """A ``str`` is taken as plain text that has been made safe already; a ``Content`` may carry styles."""
@@ -14,7 +14,7 @@ Cell = Content | str
 SPACE = 1
 
 
-class Column(Value, frozen=True, kw_only=True):
+class Column(FrozenStruct, frozen=True, kw_only=True):
     """``width`` in cells. What is left over is shared among columns that ``grow``, by their share.
 
     A column is left out where the table is narrower than ``from_width``, or not narrower than ``below_width``.

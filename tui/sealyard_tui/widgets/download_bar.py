@@ -6,8 +6,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.client.download_events import DownloadProgress
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import size_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_size
 from sealyard_tui.shown import progress_bar
 
 BAR_WIDTH = 24
@@ -31,8 +31,8 @@ class DownloadBar(Static):
         self.update(
             Content.assemble(
                 Content.styled("↓ ", "$accent"),
-                f"{safe_text(first.name, 40)} ",
+                f"{escape_text(first.name, 40)} ",
                 progress_bar(first.bytes_done, first.bytes_total, BAR_WIDTH),
-                f"  {size_text(first.bytes_done)} of {size_text(first.bytes_total)}{more}",
+                f"  {format_size(first.bytes_done)} of {format_size(first.bytes_total)}{more}",
             )
         )

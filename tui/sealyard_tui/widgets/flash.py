@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 SECONDS = 4.0
 
@@ -28,7 +28,7 @@ class Flash(Static):
     def say(self, text: str, *, warning: bool = False) -> None:
         """``text`` may hold foreign text."""
         sign = "!" if warning else "✓"
-        self.update(Content(f"{sign} {safe_text(text)}"))
+        self.update(Content(f"{sign} {escape_text(text)}"))
         self.set_class(True, "-shown")
         self.set_class(warning, "-warning")
         if self._timer is not None:

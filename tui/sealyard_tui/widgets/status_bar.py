@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import time_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_time
 from sealyard_tui.session.messages import EngineState, Way
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.shown import clock_text
@@ -62,7 +62,7 @@ class PlaceTab(Static):
     def render(self) -> Content:
         count = Content.styled(f"·{self._count}", "$warning bold") if self._count else Content("")
         here = self.has_class("here")
-        label = safe_text(self._label, 0 if self.app.size.width >= WHOLE_LABELS else SHORT_LABEL)
+        label = escape_text(self._label, 0 if self.app.size.width >= WHOLE_LABELS else SHORT_LABEL)
         return Content.assemble(
             Content.styled(self._key, "$text-muted"), " ", Content.styled(label, "bold" if here else ""), count
         )
@@ -103,13 +103,13 @@ class StatusBar(Vertical):
 
 def standing_words(standing: Standing) -> list[str]:
     """What there is no room for in the bar, in full."""
-    words = [f"Four eyes, {safe_text(standing.four_eyes)}."] if standing.four_eyes else []
+    words = [f"Four eyes, {escape_text(standing.four_eyes)}."] if standing.four_eyes else []
     if standing.workspace:
-        words.append(_WAY[standing.way].format(host=safe_text(standing.host)))
+        words.append(_WAY[standing.way].format(host=escape_text(standing.host)))
     if standing.why_read_only:
-        words.append(f"Read only: {safe_text(standing.why_read_only)}")
+        words.append(f"Read only: {escape_text(standing.why_read_only)}")
     if standing.engine is EngineState.RECONNECTING:
-        since, last = time_text(standing.link.reconnecting_since), time_text(standing.link.last_answer_at)
+        since, last = format_time(standing.link.reconnecting_since), format_time(standing.link.last_answer_at)
         heard = f"the last answer came at {last}; what is seen is as of then" if last else "there was no answer yet"
         words.append(f"The line is lost since {since}: {heard}. It is tried again and again.")
     return words
@@ -128,11 +128,11 @@ def _fitting(standing: Standing, width: int) -> tuple[Content, Content]:
 
 def _who(standing: Standing, *, narrow: bool) -> Content:
     name = standing.identity.rpartition(":")[2]
-    profile = "" if narrow and standing.profile == name else f"{safe_text(standing.profile, 20)} "
+    profile = "" if narrow and standing.profile == name else f"{escape_text(standing.profile, 20)} "
     known = bool(standing.workspace)
     return Content.assemble(
         Content.styled(profile, "bold"),
-        Content.styled(safe_text(standing.identity, 24), "bold"),
+        Content.styled(escape_text(standing.identity, 24), "bold"),
         Content.styled(f" ({_roles(standing, narrow=narrow)})" if known else "", "$text-muted"),
         Content.styled(" @ ", "$text-muted"),
         Content.styled(_where(standing, narrow=narrow), "bold"),
@@ -142,12 +142,12 @@ def _who(standing: Standing, *, narrow: bool) -> Content:
 
 def _where(standing: Standing, *, narrow: bool) -> str:
     """Of a server its name counts most: there may be a workspace of the same name on another."""
-    workspace = safe_text(standing.workspace, 16 if narrow else 30)
+    workspace = escape_text(standing.workspace, 16 if narrow else 30)
     if not standing.host:
         return workspace or "…"
     if narrow:
-        return safe_text(re.sub(r":\d+$", "", standing.host), 24)
-    return f"{workspace} on {safe_text(standing.host, 30)}" if workspace else safe_text(standing.host, 30)
+        return escape_text(re.sub(r":\d+$", "", standing.host), 24)
+    return f"{workspace} on {escape_text(standing.host, 30)}" if workspace else escape_text(standing.host, 30)
 
 
 def _roles(standing: Standing, *, narrow: bool) -> str:
@@ -191,4 +191,4 @@ def _four_eyes(standing: Standing, *, narrow: bool = False) -> Content:
 
 def _first_words(standing: Standing) -> str:
     """The mode and its meaning, without the consequence: that is in the tooltip and under `?`."""
-    return safe_text("four eyes " + re.split("[;,]", standing.four_eyes)[0], 60)
+    return escape_text("four eyes " + re.split("[;,]", standing.four_eyes)[0], 60)

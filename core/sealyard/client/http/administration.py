@@ -9,59 +9,61 @@ from typing import Any
 
 import msgspec
 
-from sealyard.client.http.calls import json_call, query, segment
-from sealyard.client.http.part import Part
-from sealyard.files.private import create_private
+from sealyard.client.http.calls import json_call, path_segment, query_params
+from sealyard.client.http.part import ApiCalls
+from sealyard.files.private import create_private_file
 from sealyard.model.access import AclRule, Action, Membership, Subject
-from sealyard.model.algorithms import KeyKind, KeyPurpose
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import KeyRefusedError
+from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
-from sealyard.model.requests import Access, DeviceRequest, DeviceUpdate, KeyImport
-from sealyard.model.value import SecretValue, Value
+from sealyard.model.requests import AccessControlList, DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.value import FrozenStruct, SecretStruct
 
 LARGEST_KEY_FILE = 1024 * 1024
 
 
-class _Certificate(Value, frozen=True, kw_only=True):
+class _Certificate(FrozenStruct, frozen=True, kw_only=True):
     name: str
     certificate: str
 
 
-class _Key(SecretValue, frozen=True, kw_only=True):
+class _Key(SecretStruct, frozen=True, kw_only=True):
     uri: str
-    kind: KeyKind
+    kind: KeyType
     purpose: KeyPurpose
     content: bytes
     password: str | None
     certificate: bytes | None
 
 
-class Devices(Part):
-    async def devices(self) -> tuple[DeviceConfiguration, ...]:
-        return await self._calls.get("/deviceConfig", tuple[DeviceConfiguration, ...])
+class DeviceCalls(ApiCalls):
+    async def devices(self) -> tuple[DeviceConfig, ...]:
+        return await self._calls.get("/deviceConfig", tuple[DeviceConfig, ...])
 
-    async def device(self, config: str, version: int | None = None) -> DeviceConfiguration:
-        return await self._calls.get(f"/deviceConfig/{segment(config)}", DeviceConfiguration, query(version=version))
+    async def device(self, config: str, version: int | None = None) -> DeviceConfig:
+        return await self._calls.get(
+            f"/deviceConfig/{path_segment(config)}", DeviceConfig, query_params(version=version)
+        )
 
-    async def create_device(self, request: DeviceRequest) -> DeviceConfiguration:
-        return await self._calls.send("POST", "/deviceConfig", _device(request), DeviceConfiguration)
+    async def create_device(self, request: DeviceRequest) -> DeviceConfig:
+        return await self._calls.send("POST", "/deviceConfig", _device(request), DeviceConfig)
 
-    async def update_device(self, request: DeviceUpdate) -> DeviceConfiguration:
+    async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
         changes = {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
         del changes["config"]
-        return await self._calls.send("PATCH", f"/deviceConfig/{segment(request.config)}", changes, DeviceConfiguration)
+        return await self._calls.send("PATCH", f"/deviceConfig/{path_segment(request.config)}", changes, DeviceConfig)
 
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        path = f"/deviceConfig/{segment(config)}/certificates"
+        path = f"/deviceConfig/{path_segment(config)}/certificates"
         found = await self._calls.get(path, tuple[_Certificate, ...])
         return tuple((each.name, each.certificate) for each in found)
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
         """Asked for only once the file is there to take it; no file is left where there is no key."""
-        call = json_call("POST", f"/deviceConfig/{segment(config)}/keyExport", {"confirmed": confirmed})
-        with os.fdopen(create_private(path), "wb") as file:
+        call = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", {"confirmed": confirmed})
+        with os.fdopen(create_private_file(path), "wb") as file:
             try:
                 file.write((await self._calls.answer(call)).body)
             except BaseException:
@@ -70,7 +72,7 @@ class Devices(Part):
         return path
 
 
-class Keys(Part):
+class KeyCalls(ApiCalls):
     async def keys(self) -> tuple[KeyInfo, ...]:
         return await self._calls.get("/key", tuple[KeyInfo, ...])
 
@@ -90,30 +92,32 @@ class Keys(Part):
         return await self._calls.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
 
 
-class AccessControl(Part):
-    async def access(self) -> Access:
-        return await self._calls.get("/acl/all", Access)
+class AccessCalls(ApiCalls):
+    async def access(self) -> AccessControlList:
+        return await self._calls.get("/acl/all", AccessControlList)
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}
         return await self._calls.send("POST", "/acl/subjects", body, Subject)
 
     async def unbind_subject(self, subject: str) -> None:
-        await self._calls.delete(f"/acl/subjects/{segment(subject)}/account")
+        await self._calls.delete(f"/acl/subjects/{path_segment(subject)}/account")
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
         body = {"group": group, "member": member, "confirmed": confirmed}
         return await self._calls.send("POST", "/acl/groups", body, Membership)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
-        await self._calls.delete(f"/acl/groups/{segment(group)}/{segment(member)}", query(confirmed=confirmed))
+        await self._calls.delete(
+            f"/acl/groups/{path_segment(group)}/{path_segment(member)}", query_params(confirmed=confirmed)
+        )
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
         body = {"subject": subject, "resource": resource, "action": action, "confirmed": confirmed}
         return await self._calls.send("POST", "/acl", body, AclRule)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        await self._calls.delete(f"/acl/{segment(rule_id)}", query(confirmed=confirmed))
+        await self._calls.delete(f"/acl/{path_segment(rule_id)}", query_params(confirmed=confirmed))
 
     async def policy(self) -> Policy:
         return await self._calls.get("/policy", Policy)
@@ -136,12 +140,12 @@ def _device(request: DeviceRequest) -> dict[str, Any]:
 
 
 def _key_file(path: Path) -> bytes:
-    """Raises :class:`KeyRefusedError`. Whether there is a key in it is judged where it goes."""
+    """Raises :class:`InvalidKeyError`. Whether there is a key in it is judged where it goes."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_KEY_FILE + 1)
     except OSError as error:
-        raise KeyRefusedError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
+        raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
     if len(data) > LARGEST_KEY_FILE:
-        raise KeyRefusedError("The file is larger than any key or certificate.", "Name the file of the key.")
+        raise InvalidKeyError("The file is larger than any key or certificate.", "Name the file of the key.")
     return data

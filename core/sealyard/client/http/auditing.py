@@ -5,22 +5,22 @@ from __future__ import annotations
 import codecs
 from collections.abc import AsyncGenerator
 
-from sealyard.client.connection import Call
-from sealyard.client.http.calls import json_call, query
-from sealyard.client.http.part import Part
-from sealyard.client.http.problems import LaterError
-from sealyard.client.protocol import Progress
+from sealyard.client.connection import Request
+from sealyard.client.http.calls import json_call, query_params
+from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.problems import RetryLaterError
+from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditEntry, AuditFilter, AuditReport
-from sealyard.model.errors import ConnectionLostError
+from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.requests import AuditPage
 
-VERIFIED_WITHIN = 600.0
+VERIFY_TIMEOUT = 600.0
 """Seconds in which a server should have checked the whole log."""
 
 
-class Audit(Part):
+class AuditCalls(ApiCalls):
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        asked = query(
+        asked = query_params(
             resourceType=filters.resource_type,
             resource=filters.resource,
             author=filters.author,
@@ -36,9 +36,11 @@ class Audit(Part):
         entries = self._calls.decoded(answer, tuple[AuditEntry, ...])
         return AuditPage(entries=entries, next=int(following) if following is not None else None)
 
-    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+    async def verify_audit(
+        self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+    ) -> AuditReport:
         body = {"checkpoint": checkpoint}
-        call = json_call("POST", "/auditlog/verification", body, answer_within=VERIFIED_WITHIN)
+        call = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
         report = self._calls.decoded(await self._calls.answer(call, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)
@@ -46,7 +48,7 @@ class Audit(Part):
 
     async def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         """A line that breaks ends it: what was written already cannot be taken back."""
-        call = Call(method="GET", path="/auditlog/export", query={"kind": kind})
+        call = Request(method="GET", path="/auditlog/export", query={"kind": kind})
         tries = self._calls.tries()
         decoder = codecs.getincrementaldecoder("utf-8")()
         begun = False
@@ -57,7 +59,7 @@ class Audit(Part):
                         begun = True
                         yield decoder.decode(piece)
                 return
-            except (ConnectionLostError, LaterError) as error:
+            except (ServerUnreachableError, RetryLaterError) as error:
                 if begun:
                     raise
                 await self._calls.wait(tries, error)

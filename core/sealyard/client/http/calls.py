@@ -14,25 +14,31 @@ from urllib.parse import quote
 
 import msgspec
 
-from sealyard.client.connection import Answer, Call, Connection, Stream
-from sealyard.client.http.problems import LaterError, not_sealyard, require_success
-from sealyard.client.http.tries import Tries
-from sealyard.client.link import LinkWatch
+from sealyard.client.connection import Connection, Request, Response, ResponseStream
+from sealyard.client.http.problems import RetryLaterError, raise_for_status, unexpected_server
+from sealyard.client.http.tries import Backoff
+from sealyard.client.link import ConnectionMonitor
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ConnectionLostError, NotFoundError, Reach, SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.errors import DeliveryCertainty, NotFoundError, SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
 
 T = TypeVar("T")
 
-Recover = Callable[[], Awaitable[None]]
+RecoverCallback = Callable[[], Awaitable[None]]
 """Awaited when nobody listens at a Unix socket any more; sees to it that somebody does, or raises why it cannot."""
 
 
-class Calls:
+class RequestSender:
     """``patience``: seconds over which one call is tried."""
 
     def __init__(
-        self, connection: Connection, clock: Clock, watch: LinkWatch, *, patience: float, recover: Recover | None
+        self,
+        connection: Connection,
+        clock: Clock,
+        watch: ConnectionMonitor,
+        *,
+        patience: float,
+        recover: RecoverCallback | None,
     ) -> None:
         self._connection = connection
         self._clock = clock
@@ -41,91 +47,93 @@ class Calls:
         self._recover = recover
         self.server = connection.place.name
 
-    def tries(self) -> Tries:
-        return Tries(self._clock, self._patience)
+    def tries(self) -> Backoff:
+        return Backoff(self._clock, self._patience)
 
-    def endless_tries(self) -> Tries:
-        return Tries(self._clock, None)
+    def endless_tries(self) -> Backoff:
+        return Backoff(self._clock, None)
 
     # ---- one call, until it is answered
 
     async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
         return self.decoded(await self.read(path, query), kind)
 
-    async def read(self, path: str, query: Mapping[str, str] | None = None, *, tries: Tries | None = None) -> Answer:
-        return await self.answer(Call(method="GET", path=path, query=query or {}), repeatable=True, tries=tries)
+    async def read(
+        self, path: str, query: Mapping[str, str] | None = None, *, tries: Backoff | None = None
+    ) -> Response:
+        return await self.answer(Request(method="GET", path=path, query=query or {}), repeatable=True, tries=tries)
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
         """A change that is not repeated once it may have reached the server."""
         return self.decoded(await self.answer(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
-        await self.answer(Call(method="DELETE", path=path, query=query or {}))
+        await self.answer(Request(method="DELETE", path=path, query=query or {}))
 
-    async def answer(self, call: Call, *, repeatable: bool = False, tries: Tries | None = None) -> Answer:
-        """A good answer. Raises what the server says, or :class:`ConnectionLostError` when patience ends."""
+    async def answer(self, call: Request, *, repeatable: bool = False, tries: Backoff | None = None) -> Response:
+        """A good answer. Raises what the server says, or :class:`ServerUnreachableError` when patience ends."""
         tries = tries or self.tries()
         while True:
             try:
                 return await self.once(call)
-            except ConnectionLostError as error:
-                if maybe_done(error) and not repeatable:
-                    raise _unsure(error) from error
+            except ServerUnreachableError as error:
+                if outcome_unknown(error) and not repeatable:
+                    raise _outcome_unknown(error) from error
                 await self.wait(tries, error)
-            except LaterError as later:
+            except RetryLaterError as later:
                 await self.wait(tries, later)
 
     # ---- one try
 
-    async def once(self, call: Call) -> Answer:
-        """Raises :class:`LaterError` too."""
+    async def once(self, call: Request) -> Response:
+        """Raises :class:`RetryLaterError` too."""
         with self._watched():
             answer = await self._connection.exchange(call)
         self._watch.answered()
-        require_success(answer, self.server, self._clock.now())
+        raise_for_status(answer, self.server, self._clock.now())
         return answer
 
     @contextlib.asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[Stream]:
-        """Raises :class:`LaterError` too."""
+    async def stream(self, call: Request) -> AsyncIterator[ResponseStream]:
+        """Raises :class:`RetryLaterError` too."""
         with self._watched():
             async with self._connection.stream(call) as stream:
                 self._watch.answered()
                 if stream.status >= 300:  # noqa: PLR2004
-                    require_success(await stream.whole(), self.server, self._clock.now())
+                    raise_for_status(await stream.whole(), self.server, self._clock.now())
                 yield stream
 
     def heard(self) -> None:
         """A stream brought something."""
         self._watch.answered()
 
-    async def wait(self, tries: Tries, error: ConnectionLostError | LaterError) -> None:
+    async def wait(self, tries: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
         """Until the next try. Raises the error where another one is of no use, or patience ends."""
-        if isinstance(error, LaterError):
+        if isinstance(error, RetryLaterError):
             await tries.pause(error.error, error.seconds)
             return
-        if error.reach is Reach.UNTRUSTED:
+        if error.reach is DeliveryCertainty.UNTRUSTED:
             raise error
         await tries.pause(tries.hindrance or error)
-        if error.reach is Reach.NOBODY and self._recover is not None:
-            tries.hindrance = await _hindrance(self._recover())
+        if error.reach is DeliveryCertainty.NOBODY and self._recover is not None:
+            tries.hindrance = await _recovery_error(self._recover())
 
-    def decoded(self, answer: Answer, kind: type[T]) -> T:
+    def decoded(self, answer: Response, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(answer.body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise not_sealyard(self.server) from error
+            raise unexpected_server(self.server) from error
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
         try:
             yield
-        except ConnectionLostError:
+        except ServerUnreachableError:
             self._watch.failed()
             raise
 
 
-async def _hindrance(recovering: Awaitable[None]) -> SealyardError | None:
+async def _recovery_error(recovering: Awaitable[None]) -> SealyardError | None:
     """It may be gone at the next try, or another process may have none: no reason to give up at once."""
     try:
         await recovering
@@ -134,12 +142,12 @@ async def _hindrance(recovering: Awaitable[None]) -> SealyardError | None:
     return None
 
 
-def maybe_done(error: ConnectionLostError) -> bool:
-    return error.reach is Reach.PERHAPS
+def outcome_unknown(error: ServerUnreachableError) -> bool:
+    return error.reach is DeliveryCertainty.PERHAPS
 
 
-def _unsure(error: ConnectionLostError) -> ConnectionLostError:
-    return ConnectionLostError(error.message, "What was asked for may have been done: look before you ask again.")
+def _outcome_unknown(error: ServerUnreachableError) -> ServerUnreachableError:
+    return ServerUnreachableError(error.message, "What was asked for may have been done: look before you ask again.")
 
 
 def json_call(
@@ -149,8 +157,8 @@ def json_call(
     *,
     headers: Mapping[str, str] | None = None,
     answer_within: float | None = None,
-) -> Call:
-    return Call(
+) -> Request:
+    return Request(
         method=method,
         path=path,
         headers={"Content-Type": "application/json", **(headers or {})},
@@ -159,14 +167,14 @@ def json_call(
     )
 
 
-def segment(text: str) -> str:
+def path_segment(text: str) -> str:
     """``text`` as one segment of a path. Raises :class:`NotFoundError` for what cannot be one."""
     if text in ("", ".", ".."):
-        raise NotFoundError(f"There is no {safe_text(text)!r}.", "Check the name.")
+        raise NotFoundError(f"There is no {escape_text(text)!r}.", "Check the name.")
     return quote(text, safe="")
 
 
-def query(**values: str | int | bool | datetime | None) -> dict[str, str]:
+def query_params(**values: str | int | bool | datetime | None) -> dict[str, str]:
     """Without those that are None, empty or False."""
     return {
         name: _written(value) for name, value in values.items() if not (value is None or value is False or value == "")

@@ -8,19 +8,19 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from sealyard.client.connection import Call
-from sealyard.client.http.calls import Calls, query
-from sealyard.client.http.problems import LaterError, not_sealyard
-from sealyard.client.http.sse import Comment, ServerSentEvent, parsed
-from sealyard.model.errors import ConnectionLostError
+from sealyard.client.connection import Request
+from sealyard.client.http.calls import RequestSender, query_params
+from sealyard.client.http.problems import RetryLaterError, unexpected_server
+from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
+from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.events import Event
 
 _CURSOR = re.compile(r"cursor (\d{1,18})")
 _Events: type[Event] = Event  # type: ignore[assignment]
 
 
-class Feed:
-    def __init__(self, calls: Calls) -> None:
+class EventStream:
+    def __init__(self, calls: RequestSender) -> None:
         self._calls = calls
 
     async def events(self, after: int | None) -> AsyncGenerator[Event, None]:
@@ -45,7 +45,7 @@ class Feed:
         while True:
             try:
                 async with self._calls.stream(_call(cursor)) as stream:
-                    async for item in parsed(stream.chunks()):
+                    async for item in parse_events(stream.chunks()):
                         tries.begin_anew()
                         self._calls.heard()
                         if isinstance(item, ServerSentEvent):
@@ -53,8 +53,10 @@ class Feed:
                             yield self._event(item)
                         elif cursor is None and (cursor := _cursor(item)) is not None:
                             yield cursor
-                lost: ConnectionLostError | LaterError = ConnectionLostError(f"{self._calls.server} ended its events.")
-            except (ConnectionLostError, LaterError) as error:
+                lost: ServerUnreachableError | RetryLaterError = ServerUnreachableError(
+                    f"{self._calls.server} ended its events."
+                )
+            except (ServerUnreachableError, RetryLaterError) as error:
                 lost = error
             await self._calls.wait(tries, lost)
 
@@ -62,11 +64,13 @@ class Feed:
         try:
             return msgspec.json.decode(item.data, type=_Events)
         except msgspec.MsgspecError as error:
-            raise not_sealyard(self._calls.server) from error
+            raise unexpected_server(self._calls.server) from error
 
 
-def _call(cursor: int | None) -> Call:
-    return Call(method="GET", path="/events", query=query(after=cursor), headers={"Accept": "text/event-stream"})
+def _call(cursor: int | None) -> Request:
+    return Request(
+        method="GET", path="/events", query=query_params(after=cursor), headers={"Accept": "text/event-stream"}
+    )
 
 
 def _cursor(item: Comment) -> int | None:

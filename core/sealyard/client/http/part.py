@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sealyard.client.http.calls import Calls
+from sealyard.client.http.calls import RequestSender
 
 
-class Part:
-    def __init__(self, calls: Calls) -> None:
+class ApiCalls:
+    def __init__(self, calls: RequestSender) -> None:
         self._calls = calls

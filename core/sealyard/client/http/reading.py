@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-from sealyard.client.http.throttle import Throttle
-from sealyard.client.off_loop import GoOn, off_loop
-from sealyard.client.protocol import Progress
-from sealyard.files.source import Source, require_digest
+from sealyard.client.http.throttle import ThrottledProgress
+from sealyard.client.off_loop import CheckCancelled, run_cancellable
+from sealyard.client.protocol import ProgressCallback
+from sealyard.files.source import SourceFile, verify_digest
 from sealyard.model.tasks import InputFile
 
 CHUNK = 1 << 20  # bytes
 
 
-class Reading:
-    """Raises :class:`InputError` where the file cannot be handed in, or is not what was expected."""
+class HashingFileReader:
+    """Raises :class:`InvalidInputError` where the file cannot be handed in, or is not what was expected."""
 
-    def __init__(self, path: Path, expected_sha256: str | None, progress: Progress | None) -> None:
-        self._source = Source(path)
+    def __init__(self, path: Path, expected_sha256: str | None, progress: ProgressCallback | None) -> None:
+        self._source = SourceFile(path)
         self._expected = expected_sha256
         self._digest = hashlib.sha256()
         self._hashed = 0
-        self._tell = Throttle(progress, self._source.size)
+        self._tell = ThrottledProgress(progress, self._source.size)
         # A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON.
         self.name = path.name.encode("utf-8", "backslashreplace").decode()
 
@@ -42,7 +42,7 @@ class Reading:
         self._source.go_to(offset)
         while offset < self.size:
             # Whoever is cancelled closes the file next: by then no thread may be reading what has its number.
-            piece = await off_loop(partial(self._piece, offset))
+            piece = await run_cancellable(partial(self._piece, offset))
             offset += len(piece)
             yield piece
             self._tell(offset)
@@ -50,7 +50,7 @@ class Reading:
     def close(self) -> None:
         self._source.close()
 
-    def _piece(self, offset: int, _: GoOn) -> bytes:
+    def _piece(self, offset: int, _: CheckCancelled) -> bytes:
         buffer = memoryview(bytearray(min(CHUNK, self.size - offset)))
         length = self._source.read_into(buffer)
         end = offset + length
@@ -59,5 +59,5 @@ class Reading:
             self._hashed = end
         if end == self.size or not length:
             self._source.check_unchanged(end)
-            require_digest(self._source.name, self._digest.hexdigest(), self._expected)
+            verify_digest(self._source.name, self._digest.hexdigest(), self._expected)
         return bytes(buffer[:length])

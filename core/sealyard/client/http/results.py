@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from sealyard.client.connection import Call, Stream
-from sealyard.client.http.calls import segment
-from sealyard.client.http.part import Part
-from sealyard.client.http.problems import LaterError
-from sealyard.model.errors import ConnectionLostError, DownloadError, UsageError
+from sealyard.client.connection import Request, ResponseStream
+from sealyard.client.http.calls import path_segment
+from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.problems import RetryLaterError
+from sealyard.model.errors import DownloadError, ServerUnreachableError, UsageError
 from sealyard.model.tasks import Task
 
 CHUNK = 1 << 18  # bytes
 
 
-class Results(Part):
+class ResultCalls(ApiCalls):
     async def renew(self, task_id: str) -> Task:
-        return await self._calls.send("POST", f"/task/{segment(task_id)}/renewal", None, Task)
+        return await self._calls.send("POST", f"/task/{path_segment(task_id)}/renewal", None, Task)
 
     async def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         if offset < 0:
             raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
         done, etag = offset, ""
         if offset:
-            result = (await self._calls.get(f"/task/{segment(task_id)}", Task)).result
+            result = (await self._calls.get(f"/task/{path_segment(task_id)}", Task)).result
             if result is not None and result.size == offset:
                 return
             etag = f'"{result.sha256}"' if result is not None and result.sha256 else ""
         tries = self._calls.tries()
         while True:
             try:
-                async with self._calls.stream(_rest(task_id, done, etag)) as stream:
-                    _require_rest(stream, task_id, done)
+                async with self._calls.stream(_range_request(task_id, done, etag)) as stream:
+                    _require_partial(stream, task_id, done)
                     etag = stream.headers.get("etag", "")
                     async for chunk in stream.chunks(CHUNK):
                         done += len(chunk)
@@ -39,28 +39,28 @@ class Results(Part):
                         self._calls.heard()
                         yield chunk
                 return
-            except (ConnectionLostError, LaterError) as error:
+            except (ServerUnreachableError, RetryLaterError) as error:
                 await self._calls.wait(tries, error)
 
     async def downloaded(self, task_id: str) -> None:
         # Said twice where an answer was lost, which the audit log can bear; not said, it would miss.
-        await self._calls.answer(Call(method="POST", path=f"/task/{segment(task_id)}/receipt"), repeatable=True)
+        await self._calls.answer(Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True)
 
     async def certificate(self, task_id: str) -> str:
-        return (await self._calls.read(f"/task/{segment(task_id)}/certificate")).body.decode()
+        return (await self._calls.read(f"/task/{path_segment(task_id)}/certificate")).body.decode()
 
 
-def _rest(task_id: str, done: int, etag: str) -> Call:
+def _range_request(task_id: str, done: int, etag: str) -> Request:
     """``etag``: of what the first ``done`` bytes are of; where it is another by now, all of that one comes."""
     headers = {"Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
     if done and etag:
         headers["If-Range"] = etag
-    return Call(method="GET", path=f"/task/{segment(task_id)}/download", headers=headers)
+    return Request(method="GET", path=f"/task/{path_segment(task_id)}/download", headers=headers)
 
 
-def _require_rest(stream: Stream, task_id: str, done: int) -> None:
+def _require_partial(stream: ResponseStream, task_id: str, done: int) -> None:
     if done and not stream.headers.get("content-range", "").startswith(f"bytes {done}-"):
         raise DownloadError(
             f"The result of task {task_id} is another one by now.", "Download it again from its beginning."

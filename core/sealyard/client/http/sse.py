@@ -9,12 +9,12 @@ import codecs
 import re
 from collections.abc import AsyncIterator, Iterator
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
-class ServerSentEvent(Value, frozen=True, kw_only=True):
+class ServerSentEvent(FrozenStruct, frozen=True, kw_only=True):
     """``id``: of this event, or of the last one before it that had one."""
 
     event: str
@@ -22,7 +22,7 @@ class ServerSentEvent(Value, frozen=True, kw_only=True):
     id: str
 
 
-class Comment(Value, frozen=True, kw_only=True):
+class Comment(FrozenStruct, frozen=True, kw_only=True):
     """A line beginning with a colon: means nothing to the standard, and keeps a connection alive."""
 
     text: str
@@ -83,7 +83,7 @@ class EventParser:
         return ServerSentEvent(event=event or "message", data="\n".join(data), id=self._id)
 
 
-async def parsed(pieces: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent | Comment]:
+async def parse_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent | Comment]:
     parser = EventParser()
     async for piece in pieces:
         for each in parser.feed(piece):

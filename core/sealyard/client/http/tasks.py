@@ -8,14 +8,14 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from sealyard.client.connection import Call
-from sealyard.client.http.calls import Calls, json_call, maybe_done, query, segment
-from sealyard.client.http.feed import Feed
-from sealyard.client.http.uploads import Uploads
-from sealyard.model.errors import ConnectionLostError, SealyardError, StillWaitingError
-from sealyard.model.events import Gap, TaskChanged
+from sealyard.client.connection import Request
+from sealyard.client.http.calls import RequestSender, json_call, outcome_unknown, path_segment, query_params
+from sealyard.client.http.feed import EventStream
+from sealyard.client.http.uploads import UploadCalls
+from sealyard.model.errors import SealyardError, ServerUnreachableError, WaitTimeoutError
+from sealyard.model.events import EventsMissed, TaskChanged
 from sealyard.model.requests import (
-    Decidable,
+    ApprovalReview,
     EncryptionRequest,
     PackageRequest,
     SigningRequest,
@@ -24,24 +24,24 @@ from sealyard.model.requests import (
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import Origin, Task, TaskStatus, Verdict
-from sealyard.model.value import SecretValue
+from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
+from sealyard.model.value import SecretStruct
 
 LARGEST_PAGE = 1000
 
 
-class _Decision(SecretValue, frozen=True, kw_only=True):
+class _Decision(SecretStruct, frozen=True, kw_only=True):
     decision: Verdict
     reason: str
     digest: str | None
-    origin: Origin
+    origin: DecisionOrigin
     one_time_password: str | None
 
 
-class Tasks(Uploads):
-    def __init__(self, calls: Calls) -> None:
+class TaskCalls(UploadCalls):
+    def __init__(self, calls: RequestSender) -> None:
         super().__init__(calls)
-        self._feed = Feed(calls)
+        self._feed = EventStream(calls)
 
     # ---- asking
 
@@ -83,10 +83,10 @@ class Tasks(Uploads):
     # ---- looking
 
     async def task(self, task_id: str) -> Task:
-        return await self._calls.get(f"/task/{segment(task_id)}", Task)
+        return await self._calls.get(f"/task/{path_segment(task_id)}", Task)
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        asked = query(
+        asked = query_params(
             status=filters.status,
             deviceConfigId=filters.config,
             createdBy=filters.created_by,
@@ -108,8 +108,8 @@ class Tasks(Uploads):
     async def counts(self) -> TaskCounts:
         return await self._calls.get("/task/counts", TaskCounts)
 
-    async def decidable(self, task_id: str) -> Decidable:
-        return await self._calls.get(f"/task/{segment(task_id)}/review", Decidable)
+    async def decidable(self, task_id: str) -> ApprovalReview:
+        return await self._calls.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
 
     async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
         task = await self.task(task_id)
@@ -117,7 +117,7 @@ class Tasks(Uploads):
             async with asyncio.timeout(within):
                 return await self._until(task, settled)
         except TimeoutError:
-            raise StillWaitingError(
+            raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
@@ -128,12 +128,12 @@ class Tasks(Uploads):
             task = await self._now(task.id)
             while not (task.status.ended or (settled and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
-                if isinstance(event, Gap) or (isinstance(event, TaskChanged) and event.task_id == task.id):
+                if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
                     task = await self._now(task.id)
         return task
 
     async def _now(self, task_id: str) -> Task:
-        answer = await self._calls.read(f"/task/{segment(task_id)}", tries=self._calls.endless_tries())
+        answer = await self._calls.read(f"/task/{path_segment(task_id)}", tries=self._calls.endless_tries())
         return self._calls.decoded(answer, Task)
 
     # ---- deciding
@@ -145,7 +145,7 @@ class Tasks(Uploads):
         reason: str = "",
         *,
         digest: str | None = None,
-        origin: Origin = Origin.MACHINE,
+        origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
         body = _Decision(
@@ -156,17 +156,17 @@ class Tasks(Uploads):
             seen = (me, verdict, digest or task.approval_digest)
             return any((each.by, each.verdict, each.digest) == seen for each in task.approvals)
 
-        return await self._act(task_id, json_call("POST", f"/task/{segment(task_id)}/approval", body), decided)
+        return await self._act(task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), decided)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
-        call = json_call("POST", f"/task/{segment(task_id)}/withdrawal", {"reason": reason})
+        call = json_call("POST", f"/task/{path_segment(task_id)}/withdrawal", {"reason": reason})
         return await self._act(task_id, call, _cancelled)
 
     async def cancel(self, task_id: str) -> Task:
-        call = Call(method="POST", path=f"/task/{segment(task_id)}/cancellation")
+        call = Request(method="POST", path=f"/task/{path_segment(task_id)}/cancellation")
         return await self._act(task_id, call, _cancelled)
 
-    async def _act(self, task_id: str, call: Call, done: Callable[[Task, str], bool]) -> Task:
+    async def _act(self, task_id: str, call: Request, done: Callable[[Task, str], bool]) -> Task:
         """Where an answer was lost, the task is looked at: ``done`` says whether it happened, told task and asker."""
         tries = self._calls.tries()
         lost = False
@@ -174,7 +174,7 @@ class Tasks(Uploads):
             try:
                 return self._calls.decoded(await self._calls.answer(call), Task)
             except SealyardError as error:
-                again = isinstance(error, ConnectionLostError) and maybe_done(error)
+                again = isinstance(error, ServerUnreachableError) and outcome_unknown(error)
                 lost = lost or again
                 if not lost:
                     raise

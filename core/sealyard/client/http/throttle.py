@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from sealyard.client.protocol import Progress
+from sealyard.client.protocol import ProgressCallback
 
 SECONDS = 0.1
 
 
-class Throttle:
+class ThrottledProgress:
     """Tells of bytes done ten times a second at most, and when all are done."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
         self._progress = progress
         self._total = total
         self._told = 0.0

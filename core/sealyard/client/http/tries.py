@@ -14,7 +14,7 @@ LONGEST_PAUSE = 5.0
 _random = SystemRandom()
 
 
-class Tries:
+class Backoff:
     """The tries of one call. ``patience``: seconds after which they end; None: never."""
 
     def __init__(self, clock: Clock, patience: float | None) -> None:

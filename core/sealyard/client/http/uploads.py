@@ -8,19 +8,19 @@ from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sealyard.client.connection import Answer, Call
-from sealyard.client.http.calls import Calls, query, segment
-from sealyard.client.http.part import Part
-from sealyard.client.http.problems import LaterError
-from sealyard.client.http.reading import Reading
-from sealyard.client.protocol import Progress
-from sealyard.model.errors import ConflictError, ConnectionLostError, InputError, NotFoundError, SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.client.connection import Request, Response
+from sealyard.client.http.calls import RequestSender, path_segment, query_params
+from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.problems import RetryLaterError
+from sealyard.client.http.reading import HashingFileReader
+from sealyard.client.protocol import ProgressCallback
+from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
-class _State(Value, frozen=True, kw_only=True):
+class _State(FrozenStruct, frozen=True, kw_only=True):
     offset: int
     complete: bool
     sha256: str | None = None
@@ -31,20 +31,20 @@ class _Upload(NamedTuple):
     id: str
 
 
-class Uploads(Part):
+class UploadCalls(ApiCalls):
     """The server knows an upload by the id that it came under, its client by what is in it."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: RequestSender) -> None:
         super().__init__(calls)
         self._uploads: dict[InputFile, list[_Upload]] = {}
 
     async def upload(
-        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+        self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        reading = Reading(path, expected_sha256, progress)
+        reading = HashingFileReader(path, expected_sha256, progress)
         try:
             upload_id = secrets.token_urlsafe(24)
-            await _Sending(self._calls, reading, upload_id).send()
+            await _UploadSession(self._calls, reading, upload_id).send()
         finally:
             reading.close()
         file = reading.file
@@ -61,12 +61,12 @@ class Uploads(Part):
                     await self._calls.answer(_deletion(upload.id), repeatable=True)
 
     def ids(self, files: Iterable[InputFile]) -> list[str]:
-        """The uploads that they came under. Raises :class:`InputError` for what was not handed in here."""
+        """The uploads that they came under. Raises :class:`InvalidInputError` for what was not handed in here."""
         found = []
         for file in files:
             upload = self._upload(file)
             if upload is None:
-                raise InputError(f"{safe_text(file.name)} was not handed in here.", "Hand the file in again.")
+                raise InvalidInputError(f"{escape_text(file.name)} was not handed in here.", "Hand the file in again.")
             found.append(upload.id)
         return found
 
@@ -76,27 +76,27 @@ class Uploads(Part):
         return next((each for each in alike if each.file is file), alike[-1] if alike else None)
 
 
-class _Sending:
+class _UploadSession:
     """One upload, until the server has all of it."""
 
-    def __init__(self, calls: Calls, reading: Reading, upload_id: str) -> None:
+    def __init__(self, calls: RequestSender, reading: HashingFileReader, upload_id: str) -> None:
         self._calls = calls
         self._reading = reading
         self._id = upload_id
-        self._path = f"/upload/{segment(upload_id)}"
+        self._path = f"/upload/{path_segment(upload_id)}"
 
     async def send(self) -> None:
         try:
             state = await self._until_complete()
             if state.sha256 != self._reading.file.sha256:
-                raise InputError(
-                    f"{safe_text(self._reading.name)} did not arrive as it was sent.", "Hand the file in again."
+                raise InvalidInputError(
+                    f"{escape_text(self._reading.name)} did not arrive as it was sent.", "Hand the file in again."
                 )
-        except ConnectionLostError:
+        except ServerUnreachableError:
             raise
         except SealyardError:
             # What was wrong is what counts; what is left over there goes by itself after a day.
-            with contextlib.suppress(SealyardError, LaterError):
+            with contextlib.suppress(SealyardError, RetryLaterError):
                 await self._calls.once(_deletion(self._id))
             raise
 
@@ -113,7 +113,7 @@ class _Sending:
                 # The server has more of it than was thought: a line that broke here ends later over there.
                 lost = True
                 await tries.pause(error)
-            except (ConnectionLostError, LaterError) as error:
+            except (ServerUnreachableError, RetryLaterError) as error:
                 lost = True
                 await self._calls.wait(tries, error)
             if state.offset > before:
@@ -135,10 +135,10 @@ class _Sending:
             return await self._put(0, b"", 0)
 
     async def _put(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _State:
-        call = Call(
+        call = Request(
             method="PUT",
             path=self._path,
-            query=query(name=self._reading.name, size=self._reading.size),
+            query=query_params(name=self._reading.name, size=self._reading.size),
             headers={
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(length),
@@ -148,9 +148,9 @@ class _Sending:
         )
         return self._state(await self._calls.once(call))
 
-    def _state(self, answer: Answer) -> _State:
+    def _state(self, answer: Response) -> _State:
         return self._calls.decoded(answer, _State)
 
 
-def _deletion(upload_id: str) -> Call:
-    return Call(method="DELETE", path=f"/upload/{segment(upload_id)}")
+def _deletion(upload_id: str) -> Request:
+    return Request(method="DELETE", path=f"/upload/{path_segment(upload_id)}")

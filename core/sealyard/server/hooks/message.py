@@ -12,14 +12,14 @@ from datetime import datetime
 
 import msgspec
 
-from sealyard.engine.hook_outbox import Due
+from sealyard.engine.hook_outbox import PendingDelivery
 from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
-from sealyard.model.value import Value
-from sealyard.model.webhooks import HookEvent
+from sealyard.model.value import FrozenStruct
+from sealyard.model.webhooks import WebhookEvent
 
 
-class HookData(Value, frozen=True, kw_only=True):
+class WebhookData(FrozenStruct, frozen=True, kw_only=True):
     """The task as it stood then, and no link to its result: that is for who may ask the workspace for it.
 
     ``decision``: the one that is told of. ``quorumReached``: of an approval, whether it was the last one needed.
@@ -38,18 +38,18 @@ class HookData(Value, frozen=True, kw_only=True):
     quorum_reached: bool | None
 
 
-class HookMessage(Value, frozen=True, kw_only=True):
+class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
     """The body. The same bytes at each try."""
 
-    type: HookEvent
+    type: WebhookEvent
     timestamp: datetime
-    data: HookData
+    data: WebhookData
 
 
-def body_of(workspace_id: str, change: TaskChanged) -> bytes:
+def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
     assert change.news is not None
-    approval = change.news is HookEvent.TASK_APPROVED
-    data = HookData(
+    approval = change.news is WebhookEvent.TASK_APPROVED
+    data = WebhookData(
         workspace=workspace_id,
         cursor=change.cursor,
         task_id=change.task_id,
@@ -62,10 +62,10 @@ def body_of(workspace_id: str, change: TaskChanged) -> bytes:
         decision=change.decision,
         quorum_reached=change.status is TaskStatus.APPROVED if approval else None,
     )
-    return msgspec.json.encode(HookMessage(type=change.news, timestamp=change.at, data=data))
+    return msgspec.json.encode(WebhookPayload(type=change.news, timestamp=change.at, data=data))
 
 
-def headers_of(workspace_id: str, due: Due, body: bytes, now: datetime) -> dict[str, str]:
+def signed_headers(workspace_id: str, due: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
     """``webhook-id`` stays the same over all tries, the timestamp (seconds since the epoch) is that of this one."""
     message_id = f"{workspace_id}-{due.notice.id}"
     timestamp = str(int(now.timestamp()))

@@ -8,32 +8,32 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 if TYPE_CHECKING:
-    from sealyard.client.connection import PinnedAnswer
+    from sealyard.client.connection import PinnedResponse
 
 DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0)
 """Seconds before the second try, the third, and so on."""
 
-SPREAD = 0.2
+JITTER = 0.2
 """Of a delay, more or less: many that failed together do not come back together."""
 
-ALL = len(DELAYS) + 1
-FEW = 3
-ONE = 1
+MAX_TRIES = len(DELAYS) + 1
+FEW_TRIES = 3
+ONE_TRY = 1
 """Tries in all: of what may well pass; of what a person must set right; of what said that it is gone."""
 
 LONGEST_WAIT = 24 * 3600.0
-LONGEST_WORD = 200
+MAX_ERROR_LENGTH = 200
 
-PASSING = frozenset(
+TRANSIENT_STATUSES = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 )
 
 
-class Failure(Value, frozen=True, kw_only=True):
+class DeliveryFailure(FrozenStruct, frozen=True, kw_only=True):
     """Why a message did not arrive, how many tries it is worth in all, and the seconds asked to wait."""
 
     error: str
@@ -41,31 +41,31 @@ class Failure(Value, frozen=True, kw_only=True):
     wait: float = 0.0
 
 
-def failure_of(answer: PinnedAnswer, now: datetime) -> Failure | None:
+def classify_response(answer: PinnedResponse, now: datetime) -> DeliveryFailure | None:
     """None where the message was taken."""
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
-    error = f"It answered {status}{_said(answer)}."
+    error = f"It answered {status}{_describe(answer)}."
     if status == HTTPStatus.GONE:
-        return Failure(error=error, tries=ONE)
-    if status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Failure(error=error, tries=ALL, wait=_asked_wait(answer.retry_after, now))
+        return DeliveryFailure(error=error, tries=ONE_TRY)
+    if status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return DeliveryFailure(error=error, tries=MAX_TRIES, wait=_asked_wait(answer.retry_after, now))
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return Failure(error=f"It answered {status}; redirects are not followed.", tries=FEW)
-    return Failure(error=error, tries=FEW)
+        return DeliveryFailure(error=f"It answered {status}; redirects are not followed.", tries=FEW_TRIES)
+    return DeliveryFailure(error=error, tries=FEW_TRIES)
 
 
-def seconds_to_next(failure: Failure, tried: int) -> float | None:
+def next_delay(failure: DeliveryFailure, tried: int) -> float | None:
     """After ``tried`` tries; None: it is given up."""
     if tried >= failure.tries:
         return None
-    spread = random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311 - spreads load, hides nothing
+    spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
     return max(DELAYS[tried - 1] * spread, failure.wait)
 
 
-def _said(answer: PinnedAnswer) -> str:
-    word = safe_text(answer.body.decode(errors="replace").strip(), LONGEST_WORD)
+def _describe(answer: PinnedResponse) -> str:
+    word = escape_text(answer.body.decode(errors="replace").strip(), MAX_ERROR_LENGTH)
     return f": {word}" if word else ""
 
 

@@ -7,18 +7,18 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from sealyard.client.host import Host
-from sealyard.engine.hook_outbox import Due
-from sealyard.model.errors import ConnectionLostError, SealyardError
-from sealyard.model.hook_urls import parse_hook_url
-from sealyard.server.hooks.addresses import Resolve, addresses_of, system_resolve
-from sealyard.server.hooks.message import body_of, headers_of
-from sealyard.server.hooks.retrying import ALL, FEW, Failure, failure_of, seconds_to_next
+from sealyard.client.host import EngineHandle
+from sealyard.engine.hook_outbox import PendingDelivery
+from sealyard.model.errors import SealyardError, ServerUnreachableError
+from sealyard.model.hook_urls import parse_webhook_url
+from sealyard.server.hooks.addresses import Resolve, resolve_allowed, resolve_with_system
+from sealyard.server.hooks.message import encode_payload, signed_headers
+from sealyard.server.hooks.retrying import FEW_TRIES, MAX_TRIES, DeliveryFailure, classify_response, next_delay
 
 if TYPE_CHECKING:
-    from sealyard.client.connection import PinnedAnswer
+    from sealyard.client.connection import PinnedResponse
 
-Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedAnswer"]]
+Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedResponse"]]
 """URL, the IP address to connect to, headers and body: :func:`sealyard.client.connection.post_pinned`."""
 
 PAUSE_SECONDS = 5.0
@@ -26,7 +26,7 @@ PAUSE_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-class Sender:
+class WebhookSender:
     """Runs beside an engine that is served. At least once: a message may come again, with the same id.
 
     ``allow_private``: webhooks may have any address, and need no https. ``allow_http``: https is not needed.
@@ -34,10 +34,10 @@ class Sender:
 
     def __init__(
         self,
-        host: Host,
+        host: EngineHandle,
         post: Post,
         *,
-        resolve: Resolve = system_resolve,
+        resolve: Resolve = resolve_with_system,
         allow_private: bool = False,
         allow_http: bool = False,
     ) -> None:
@@ -72,33 +72,33 @@ class Sender:
                 log.exception("webhook %s cannot be served at present", webhook_id)
                 await self._clock.sleep(PAUSE_SECONDS)
 
-    async def _try(self, due: Due) -> None:
+    async def _try(self, due: PendingDelivery) -> None:
         failure = await self._failure(due)
         if failure is None:
             await self._host.call(self._outbox.delivered(due.notice))
             return
-        seconds = seconds_to_next(failure, due.notice.attempts + 1)
+        seconds = next_delay(failure, due.notice.attempts + 1)
         if seconds is not None:
             await self._host.call(self._outbox.failed(due.notice, failure.error, seconds))
             return
         log.warning("webhook %s: %s was given up: %s", due.notice.webhook_id, due.notice.id, failure.error)
         await self._host.call(self._outbox.given_up(due.notice, failure.error))
 
-    async def _failure(self, due: Due) -> Failure | None:
+    async def _failure(self, due: PendingDelivery) -> DeliveryFailure | None:
         try:
             answer = await self._send(due)
-        except ConnectionLostError as error:
-            return Failure(error=error.message, tries=ALL)
+        except ServerUnreachableError as error:
+            return DeliveryFailure(error=error.message, tries=MAX_TRIES)
         except SealyardError as error:
-            return Failure(error=error.message, tries=FEW)
-        return failure_of(answer, self._clock.now())
+            return DeliveryFailure(error=error.message, tries=FEW_TRIES)
+        return classify_response(answer, self._clock.now())
 
-    async def _send(self, due: Due) -> PinnedAnswer:
-        url = parse_hook_url(due.url)
-        addresses = await addresses_of(
+    async def _send(self, due: PendingDelivery) -> PinnedResponse:
+        url = parse_webhook_url(due.url)
+        addresses = await resolve_allowed(
             url, self._resolve, allow_private=self._allow_private, allow_http=self._allow_http
         )
         address = addresses[due.notice.attempts % len(addresses)]
-        body = body_of(self._workspace_id, due.notice.change)
-        headers = headers_of(self._workspace_id, due, body, self._clock.now())
+        body = encode_payload(self._workspace_id, due.notice.change)
+        headers = signed_headers(self._workspace_id, due, body, self._clock.now())
         return await self._post(due.url, address, headers, body)

@@ -7,70 +7,72 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.policy import Policy
-from sealyard.model.requests import Access
-from sealyard.server.caller import AskedBy
-from sealyard.server.wire import MemberBody, OwnSubject, RuleBody, SubjectBody, own_subject
+from sealyard.model.requests import AccessControlList
+from sealyard.server.caller import CallerDependency
+from sealyard.server.wire import MemberBody, RuleBody, SubjectBody, SubjectResponse, own_subject
 
 
-class AccessControl(Controller):
+class AccessController(Controller):
     """One list for each tenant."""
 
     path = "/acl"
     tags = ["access control"]
 
     @get("/", summary="All rules")
-    async def rules(self, caller: AskedBy) -> list[AclRule]:
+    async def rules(self, caller: CallerDependency) -> list[AclRule]:
         return list((await caller.client.access()).rules)
 
     @get("/all", summary="Subjects, groups and rules at once")
-    async def everything(self, caller: AskedBy) -> Access:
+    async def everything(self, caller: CallerDependency) -> AccessControlList:
         return await caller.client.access()
 
     @get("/subjects", summary="Oneself, and the groups one is inside of")
-    async def own_subjects(self, caller: AskedBy) -> list[OwnSubject]:
+    async def own_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
         return [own_subject(each) for each in await caller.client.own_subjects()]
 
     @get("/subjects/rules", summary="One's own rules about device configurations")
-    async def own_rules(self, caller: AskedBy) -> list[AclRule]:
+    async def own_rules(self, caller: CallerDependency) -> list[AclRule]:
         return list(await caller.client.own_device_rules())
 
     @post("/", summary="Adds a rule")
-    async def add_rule(self, caller: AskedBy, data: JSONBody[RuleBody]) -> AclRule:
+    async def add_rule(self, caller: CallerDependency, data: JSONBody[RuleBody]) -> AclRule:
         return await caller.client.add_rule(data.subject, data.resource, data.action, confirmed=data.confirmed)
 
     @delete("/{rule_id:str}", summary="Removes a rule")
-    async def remove_rule(self, caller: AskedBy, rule_id: FromPath[str], confirmed: FromQuery[bool] = False) -> None:
+    async def remove_rule(
+        self, caller: CallerDependency, rule_id: FromPath[str], confirmed: FromQuery[bool] = False
+    ) -> None:
         await caller.client.remove_rule(rule_id, confirmed=confirmed)
 
     @post("/subjects", summary="Adds a person, a group or a machine client")
-    async def add_subject(self, caller: AskedBy, data: JSONBody[SubjectBody]) -> Subject:
+    async def add_subject(self, caller: CallerDependency, data: JSONBody[SubjectBody]) -> Subject:
         return await caller.client.add_subject(data.subject, data.display_name)
 
     @delete("/subjects/{subject:str}/account", summary="Lets go of the issuer's account that a subject is bound to")
-    async def unbind_subject(self, caller: AskedBy, subject: FromPath[str]) -> None:
+    async def unbind_subject(self, caller: CallerDependency, subject: FromPath[str]) -> None:
         await caller.client.unbind_subject(subject)
 
     @post("/groups", summary="Puts a subject into a group")
-    async def add_member(self, caller: AskedBy, data: JSONBody[MemberBody]) -> Membership:
+    async def add_member(self, caller: CallerDependency, data: JSONBody[MemberBody]) -> Membership:
         return await caller.client.add_member(data.group, data.member, confirmed=data.confirmed)
 
     @delete("/groups/{group:str}/{member:str}", summary="Takes a subject out of a group")
     async def remove_member(
-        self, caller: AskedBy, group: FromPath[str], member: FromPath[str], confirmed: FromQuery[bool] = False
+        self, caller: CallerDependency, group: FromPath[str], member: FromPath[str], confirmed: FromQuery[bool] = False
     ) -> None:
         await caller.client.remove_member(group, member, confirmed=confirmed)
 
 
-class PolicyCalls(Controller):
+class PolicyController(Controller):
     """What needs approval, and within which periods a task must move."""
 
     path = "/policy"
     tags = ["policy"]
 
     @get("/", summary="The policy")
-    async def policy(self, caller: AskedBy) -> Policy:
+    async def policy(self, caller: CallerDependency) -> Policy:
         return await caller.client.policy()
 
     @put("/", summary="Sets the policy")
-    async def set_policy(self, caller: AskedBy, data: JSONBody[Policy]) -> Policy:
+    async def set_policy(self, caller: CallerDependency, data: JSONBody[Policy]) -> Policy:
         return await caller.client.set_policy(data)

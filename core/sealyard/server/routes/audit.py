@@ -12,18 +12,18 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from sealyard.model.access import device_resource
-from sealyard.model.audit import AuditChange, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.server.caller import AskedBy
-from sealyard.server.routes.pages import Cursor, Size, page
+from sealyard.server.caller import CallerDependency
+from sealyard.server.routes.pages import Cursor, Size, paginated_response
 from sealyard.server.wire import CheckpointBody
 
-Calling = Request[Any, Any, Any]
+CurrentCaller = Request[Any, Any, Any]
 
 MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
-class AuditCalls(Controller):
+class AuditController(Controller):
     """Newest first; entries are never deleted."""
 
     path = "/auditlog"
@@ -32,14 +32,14 @@ class AuditCalls(Controller):
     @get("/", summary="Entries, newest first")
     async def entries(
         self,
-        request: Calling,
-        caller: AskedBy,
+        request: CurrentCaller,
+        caller: CallerDependency,
         size: Size = 100,
         cursor: Cursor = None,
         resource_type: Annotated[str, QueryParameter(name="resourceType")] = "",
         resource: FromQuery[str] = "",
         author: FromQuery[str] = "",
-        change: FromQuery[AuditChange | None] = None,
+        change: FromQuery[AuditAction | None] = None,
         since: FromQuery[datetime | None] = None,
         until: FromQuery[datetime | None] = None,
         text: FromQuery[str] = "",
@@ -49,29 +49,39 @@ class AuditCalls(Controller):
             resource=resource,
             author=author,
             change=change,
-            since=_zoned(since),
-            until=_zoned(until),
+            since=_with_timezone(since),
+            until=_with_timezone(until),
             text=text,
         )
         return await _page(request, caller, match, size, cursor)
 
     @get("/deviceconfigs/{config_id:str}", summary="Entries about a device configuration")
     async def of_device(
-        self, request: Calling, caller: AskedBy, config_id: FromPath[str], size: Size = 100, cursor: Cursor = None
+        self,
+        request: CurrentCaller,
+        caller: CallerDependency,
+        config_id: FromPath[str],
+        size: Size = 100,
+        cursor: Cursor = None,
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
 
     @get("/resources/{resource_type:str}", summary="Entries about resources of a type")
     async def of_type(
-        self, request: Calling, caller: AskedBy, resource_type: FromPath[str], size: Size = 100, cursor: Cursor = None
+        self,
+        request: CurrentCaller,
+        caller: CallerDependency,
+        resource_type: FromPath[str],
+        size: Size = 100,
+        cursor: Cursor = None,
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
 
     @get("/resources/{resource_type:str}/{resource_id:str}", summary="Entries about a resource")
     async def of_resource(
         self,
-        request: Calling,
-        caller: AskedBy,
+        request: CurrentCaller,
+        caller: CallerDependency,
         resource_type: FromPath[str],
         resource_id: FromPath[str],
         size: Size = 100,
@@ -80,14 +90,14 @@ class AuditCalls(Controller):
         return await _page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
 
     @get("/{seq:int}", summary="One entry, by its number")
-    async def entry(self, caller: AskedBy, seq: FromPath[int]) -> AuditEntry:
+    async def entry(self, caller: CallerDependency, seq: FromPath[int]) -> AuditEntry:
         found = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
         if not found or found[0].seq != seq:
             raise NotFoundError(f"There is no entry {seq}.", "The newest ones are listed without a number.")
         return found[0]
 
     @get("/export", summary="All of it, oldest first", media_type="text/plain")
-    async def export(self, caller: AskedBy, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
+    async def export(self, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
         lines = caller.client.export_audit(kind)
         first = await anext(lines, "")
 
@@ -100,16 +110,16 @@ class AuditCalls(Controller):
         return Stream(all_of_it(), media_type=f"{MEDIA[kind]}; charset=utf-8")
 
     @post("/verification", status_code=200, summary="Recomputes everything")
-    async def verify(self, caller: AskedBy, data: JSONBody[CheckpointBody]) -> AuditReport:
+    async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:
         return await caller.client.verify_audit(checkpoint=data.checkpoint)
 
 
 async def _page(
-    request: Calling, caller: AskedBy, match: AuditFilter, size: int, cursor: str | None
+    request: CurrentCaller, caller: CallerDependency, match: AuditFilter, size: int, cursor: str | None
 ) -> Response[list[AuditEntry]]:
     below = _number(cursor) if cursor is not None else None
     found = await caller.client.audit(match, below=below, limit=size)
-    return page(request, found.entries, str(found.next) if found.next is not None else None)
+    return paginated_response(request, found.entries, str(found.next) if found.next is not None else None)
 
 
 def _number(text: str | int) -> int:
@@ -119,7 +129,7 @@ def _number(text: str | int) -> int:
     return number
 
 
-def _zoned(moment: datetime | None) -> datetime | None:
+def _with_timezone(moment: datetime | None) -> datetime | None:
     if moment is not None and moment.tzinfo is None:
         raise UsageError("A time wants its offset.", "Write 2030-12-31T18:00:00Z.")
     return moment

@@ -12,7 +12,7 @@ FILE = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-str
 DIGEST = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
 
 
-def several(item: Schema, words: str) -> Schema:
+def array_of(item: Schema, words: str) -> Schema:
     return Schema(type=OpenAPIType.ARRAY, items=item, description=words)
 
 
@@ -24,14 +24,14 @@ PACKAGE_FORM = form(
     ["deviceConfigId"],
     {
         "deviceConfigId": TEXT,
-        "inputFiles": several(FILE, "firmware, in the order it is packed"),
-        "inputIds": several(TEXT, "uploads that are complete, in their order among the inputFiles"),
+        "inputFiles": array_of(FILE, "firmware, in the order it is packed"),
+        "inputIds": array_of(TEXT, "uploads that are complete, in their order among the inputFiles"),
         "metadataFile": FILE,
-        "metadataFiles": several(FILE, "metadata, in its order"),
-        "metadataIds": several(TEXT, "uploads that are complete"),
+        "metadataFiles": array_of(FILE, "metadata, in its order"),
+        "metadataIds": array_of(TEXT, "uploads that are complete"),
         "name": TEXT,
         "contentType": TEXT,
-        "sha256checksum": several(DIGEST, "of each of the inputFiles, in their order"),
+        "sha256checksum": array_of(DIGEST, "of each of the inputFiles, in their order"),
     },
 )
 ENCRYPTION_FORM = form(
@@ -51,8 +51,8 @@ PACKAGE_JSON = form(
     ["deviceConfigId", "inputIds"],
     {
         "deviceConfigId": TEXT,
-        "inputIds": several(TEXT, "uploads that are complete, in the order they are packed"),
-        "metadataIds": several(TEXT, "uploads that are complete"),
+        "inputIds": array_of(TEXT, "uploads that are complete, in the order they are packed"),
+        "metadataIds": array_of(TEXT, "uploads that are complete"),
         "name": TEXT,
         "contentType": TEXT,
     },
@@ -66,14 +66,14 @@ ENCRYPTION_JSON = form(
 @dataclass
 class PackageOperation(Operation):
     def __post_init__(self) -> None:
-        self.request_body = _either(PACKAGE_FORM, PACKAGE_JSON)
+        self.request_body = _one_of(PACKAGE_FORM, PACKAGE_JSON)
 
 
 @dataclass
 class EncryptionOperation(Operation):
     def __post_init__(self) -> None:
-        self.request_body = _either(ENCRYPTION_FORM, ENCRYPTION_JSON)
+        self.request_body = _one_of(ENCRYPTION_FORM, ENCRYPTION_JSON)
 
 
-def _either(multipart: OpenAPIMediaType, json: OpenAPIMediaType) -> RequestBody:
+def _one_of(multipart: OpenAPIMediaType, json: OpenAPIMediaType) -> RequestBody:
     return RequestBody(required=True, content={"multipart/form-data": multipart, "application/json": json})

@@ -12,21 +12,21 @@ import msgspec
 from litestar import Request, post
 from litestar.params import HeaderParameter, JSONBody
 
-from sealyard.client.checking import signs_digests
+from sealyard.client.checking import signs_digest
 from sealyard.model.errors import TooLargeError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind
-from sealyard.model.value import Value
-from sealyard.server.caller import AskedBy, Caller
+from sealyard.model.value import FrozenStruct
+from sealyard.server.caller import Caller, CallerDependency
 from sealyard.server.problems import MediaTypeError
-from sealyard.server.reached import base_url
-from sealyard.server.receiving import received_encryption, received_package
+from sealyard.server.reached import public_base_url
+from sealyard.server.receiving import parse_encryption_form, parse_package_form
 from sealyard.server.routes.bodies import EncryptionOperation, PackageOperation
-from sealyard.server.routes.tasks import TaskCalls
-from sealyard.server.wire import EncryptionBody, PackageBody, SigningBody, TaskDocument, task_document
+from sealyard.server.routes.tasks import TaskController
+from sealyard.server.wire import EncryptionBody, PackageBody, SigningBody, TaskResponse, task_document
 
-B = TypeVar("B", bound=Value)
+B = TypeVar("B", bound=FrozenStruct)
 Calling = Request[Any, Any, Any]
 Received = Callable[[Calling, Caller], AbstractAsyncContextManager[B]]
 
@@ -40,7 +40,7 @@ LARGEST_JSON = 1024 * 1024
 """Bytes of a body that names uploads."""
 
 
-class PackagingTasks(TaskCalls):
+class PackagingTaskController(TaskController):
     """Packages of firmware and metadata files; they wait for approval."""
 
     path = "/packagingTask"
@@ -48,13 +48,15 @@ class PackagingTasks(TaskCalls):
     kind: ClassVar[TaskKind | None] = TaskKind.PACKAGING
 
     @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Asks for a package")
-    async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
-        async with _asked(request, caller, received_package, PackageBody) as body:
+    async def create(
+        self, request: Calling, caller: CallerDependency, idempotency_key: IdempotencyKey = None
+    ) -> TaskResponse:
+        async with _parse_body(request, caller, parse_package_form, PackageBody) as body:
             task = await _package(caller, body, idempotency_key)
-        return task_document(task, base_url(request))
+        return task_document(task, public_base_url(request))
 
 
-class EncryptionTasks(TaskCalls):
+class EncryptionTaskController(TaskController):
     """One encrypted file; needs no approval unless the policy says so."""
 
     path = "/encryptionTask"
@@ -62,13 +64,15 @@ class EncryptionTasks(TaskCalls):
     kind: ClassVar[TaskKind | None] = TaskKind.ENCRYPTION
 
     @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Encrypts a file")
-    async def create(self, request: Calling, caller: AskedBy, idempotency_key: IdempotencyKey = None) -> TaskDocument:
-        async with _asked(request, caller, received_encryption, EncryptionBody) as body:
+    async def create(
+        self, request: Calling, caller: CallerDependency, idempotency_key: IdempotencyKey = None
+    ) -> TaskResponse:
+        async with _parse_body(request, caller, parse_encryption_form, EncryptionBody) as body:
             task = await _encryption(caller, body, idempotency_key)
-        return task_document(task, base_url(request))
+        return task_document(task, public_base_url(request))
 
 
-class SigningTasks(TaskCalls):
+class SigningTaskController(TaskController):
     """A signature of a message or a finished digest; they wait for approval, and their outcome is a string."""
 
     path = "/signingTask"
@@ -77,12 +81,16 @@ class SigningTasks(TaskCalls):
 
     @post("/", summary="Asks for a signature")
     async def create(
-        self, request: Calling, caller: AskedBy, data: JSONBody[SigningBody], idempotency_key: IdempotencyKey = None
-    ) -> TaskDocument:
+        self,
+        request: Calling,
+        caller: CallerDependency,
+        data: JSONBody[SigningBody],
+        idempotency_key: IdempotencyKey = None,
+    ) -> TaskResponse:
         is_digest = data.is_digest
         if is_digest is None:
             device = await caller.client.device(data.device_config_id)
-            is_digest = signs_digests(device.signing.algorithm)
+            is_digest = signs_digest(device.signing.algorithm)
         asked = SigningRequest(
             config=data.device_config_id,
             message=_decoded(data.input_base64),
@@ -92,7 +100,7 @@ class SigningTasks(TaskCalls):
             content_type=data.content_type,
             client_token=idempotency_key,
         )
-        return task_document(await caller.client.create_signing(asked), base_url(request))
+        return task_document(await caller.client.create_signing(asked), public_base_url(request))
 
 
 async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
@@ -120,7 +128,7 @@ async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> 
 
 
 @asynccontextmanager
-async def _asked(request: Calling, caller: Caller, received: Received[B], kind: type[B]) -> AsyncIterator[B]:
+async def _parse_body(request: Calling, caller: Caller, received: Received[B], kind: type[B]) -> AsyncIterator[B]:
     """From a form that brings the files, or from JSON that names uploads. Raises what each of them does."""
     if _media(request) == "multipart/form-data":
         async with received(request, caller) as form:
@@ -138,13 +146,13 @@ async def _json(request: Calling, kind: type[B]) -> B:
     if _media(request) != "application/json":
         raise MediaTypeError("A body of this media type is not taken here.", "Send multipart/form-data or JSON.")
     try:
-        return msgspec.json.decode(await _small(request), type=kind)
+        return msgspec.json.decode(await _limited_json(request), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        words = safe_text(str(error), 200)
+        words = escape_text(str(error), 200)
         raise UsageError(f"The request makes no sense: {words}.", "See /docs for what is expected.") from error
 
 
-async def _small(request: Calling) -> bytes:
+async def _limited_json(request: Calling) -> bytes:
     """Raises :class:`TooLargeError` where it is no body that only names uploads."""
     body = b""
     async for chunk in request.stream():

@@ -8,55 +8,55 @@ from litestar.params import FromPath, JSONBody
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
-    OneTimePasswordEnrolment,
-    OneTimePasswordState,
+    OtpEnrollment,
+    OtpStatus,
     TokenRequest,
 )
-from sealyard.server.caller import AskedBy
+from sealyard.server.caller import CallerDependency
 from sealyard.server.wire import EnrolmentBody, PasswordBody
 
 
-class Tokens(Controller):
+class TokenController(Controller):
     """Bearer tokens of people and machine clients; the token itself is shown once, when it is made."""
 
     path = "/token"
     tags = ["credentials"]
 
     @get("/", summary="One's own tokens, or all")
-    async def tokens(self, caller: AskedBy) -> list[AccessToken]:
+    async def tokens(self, caller: CallerDependency) -> list[AccessToken]:
         return list(await caller.client.tokens())
 
     @post("/", summary="Makes a token")
-    async def create(self, caller: AskedBy, data: JSONBody[TokenRequest]) -> IssuedToken:
+    async def create(self, caller: CallerDependency, data: JSONBody[TokenRequest]) -> IssuedToken:
         caller.require_person()
         return await caller.client.create_token(data)
 
     @delete("/{token_id:str}", summary="Revokes a token")
-    async def revoke(self, caller: AskedBy, token_id: FromPath[str]) -> None:
+    async def revoke(self, caller: CallerDependency, token_id: FromPath[str]) -> None:
         await caller.client.revoke_token(token_id)
 
 
-class OneTimePasswords(Controller):
+class OtpController(Controller):
     """RFC 6238, for approvals."""
 
     path = "/oneTimePassword"
     tags = ["credentials"]
 
     @get("/", summary="Whether one is enrolled")
-    async def state(self, caller: AskedBy) -> OneTimePasswordState:
+    async def state(self, caller: CallerDependency) -> OtpStatus:
         return await caller.client.one_time_password()
 
     @post("/", summary="Begins an enrolment")
-    async def enrol(self, caller: AskedBy, data: JSONBody[EnrolmentBody]) -> OneTimePasswordEnrolment:
+    async def enrol(self, caller: CallerDependency, data: JSONBody[EnrolmentBody]) -> OtpEnrollment:
         caller.require_person()
         return await caller.client.enrol_one_time_password(data.current)
 
     @post("/confirmation", status_code=204, summary="Ends the enrolment with a first password")
-    async def confirm(self, caller: AskedBy, data: JSONBody[PasswordBody]) -> None:
+    async def confirm(self, caller: CallerDependency, data: JSONBody[PasswordBody]) -> None:
         caller.require_person()
         await caller.client.confirm_one_time_password(data.password)
 
     @delete("/{subject:str}", summary="Forgets somebody's enrolment")
-    async def reset(self, caller: AskedBy, subject: FromPath[str]) -> None:
+    async def reset(self, caller: CallerDependency, subject: FromPath[str]) -> None:
         caller.require_person()
         await caller.client.reset_one_time_password(subject)

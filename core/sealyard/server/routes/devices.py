@@ -9,53 +9,53 @@ from anyio import to_thread
 from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from sealyard.client.catalogues import AlgorithmTerms, Catalogues, read_catalogues
-from sealyard.server.caller import AskedBy
-from sealyard.server.private_files import private_folder
+from sealyard.client.catalogues import AlgorithmInfo, Capabilities, load_capabilities
+from sealyard.server.caller import CallerDependency
+from sealyard.server.private_files import temporary_private_dir
 from sealyard.server.wire import (
     AlgorithmDocument,
     AlgorithmsDocument,
     CertificateDocument,
     ConfirmationBody,
     DeviceBody,
-    DeviceDocument,
+    DeviceResponse,
     DeviceUpdateBody,
     device_document,
     device_request,
 )
 
 
-class DeviceConfigurations(Controller):
+class DeviceController(Controller):
     """Which keys and algorithms a package is made with, and under which terms."""
 
     path = "/deviceConfig"
     tags = ["device configurations"]
 
     @get("/", summary="The newest version of each configuration one may see")
-    async def devices(self, caller: AskedBy) -> list[DeviceDocument]:
+    async def devices(self, caller: CallerDependency) -> list[DeviceResponse]:
         return [device_document(each) for each in await caller.client.devices()]
 
     @post("/", summary="Makes a configuration, with its keys")
-    async def create(self, caller: AskedBy, data: JSONBody[DeviceBody]) -> DeviceDocument:
+    async def create(self, caller: CallerDependency, data: JSONBody[DeviceBody]) -> DeviceResponse:
         return device_document(await caller.client.create_device(device_request(data)))
 
     @get("/{config_id:str}", summary="A configuration, by id or name")
     async def device(
         self,
-        caller: AskedBy,
+        caller: CallerDependency,
         config_id: FromPath[str],
         version: Annotated[int | None, QueryParameter(ge=1, le=10**9)] = None,
-    ) -> DeviceDocument:
+    ) -> DeviceResponse:
         return device_document(await caller.client.device(config_id, version))
 
     @patch("/{config_id:str}", summary="Makes a new version")
     async def update(
-        self, caller: AskedBy, config_id: FromPath[str], data: JSONBody[DeviceUpdateBody]
-    ) -> DeviceDocument:
+        self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[DeviceUpdateBody]
+    ) -> DeviceResponse:
         return device_document(await caller.client.update_device(data.request(config_id)))
 
     @get("/{config_id:str}/certificates", summary="Its signing certificates (PEM)")
-    async def certificates(self, caller: AskedBy, config_id: FromPath[str]) -> list[CertificateDocument]:
+    async def certificates(self, caller: CallerDependency, config_id: FromPath[str]) -> list[CertificateDocument]:
         found = await caller.client.device_certificates(config_id)
         return [CertificateDocument(name=name, certificate=pem) for name, pem in found]
 
@@ -66,17 +66,17 @@ class DeviceConfigurations(Controller):
         summary="Its symmetric key, for provisioning devices",
     )
     async def export_key(
-        self, caller: AskedBy, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
+        self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
     ) -> Response[bytes]:
         """The worker writes it to a file that only we can read, and that is gone before the answer."""
-        with private_folder(caller.host.engine.places) as folder:
+        with temporary_private_dir(caller.host.engine.places) as folder:
             path = folder / secrets.token_hex(8)
             await caller.client.export_device_key(config_id, path, confirmed=data.confirmed)
             key = await to_thread.run_sync(path.read_bytes)
         return Response(key, headers={"Cache-Control": "no-store"})
 
 
-class Algorithms(Controller):
+class AlgorithmController(Controller):
     """What a configuration can be made of."""
 
     path = "/algorithms"
@@ -84,10 +84,10 @@ class Algorithms(Controller):
 
     @get("/", summary="Algorithms, and whether each needs a reference")
     async def algorithms(self) -> AlgorithmsDocument:
-        return _algorithms(await to_thread.run_sync(read_catalogues))
+        return _algorithms(await to_thread.run_sync(load_capabilities))
 
 
-def _algorithms(found: Catalogues) -> AlgorithmsDocument:
+def _algorithms(found: Capabilities) -> AlgorithmsDocument:
     return AlgorithmsDocument(
         encryption=tuple(_algorithm(name, terms) for name, terms in found.encryption.items()),
         signing=tuple(_algorithm(name, terms) for name, terms in found.signing.items()),
@@ -95,6 +95,6 @@ def _algorithms(found: Catalogues) -> AlgorithmsDocument:
     )
 
 
-def _algorithm(name: str, terms: AlgorithmTerms) -> AlgorithmDocument:
+def _algorithm(name: str, terms: AlgorithmInfo) -> AlgorithmDocument:
     # The engine makes a key of every kind itself: a reference may be given, and never must.
     return AlgorithmDocument(algorithm=name, reference_needed=False, key_kinds=terms.key_kinds, caveats=terms.caveats)

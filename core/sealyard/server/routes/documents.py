@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from litestar import Litestar, Request, Response, get
 
-from sealyard.server.openapi import document
+from sealyard.server.openapi import build_document
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
 STYLE = """\
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24;background:#fff}
@@ -23,12 +23,14 @@ td,th{text-align:left;padding:.15rem .8rem .15rem 0;vertical-align:top}h2{margin
 
 @get("/openapi.json", include_in_schema=False, opt={"open": True})
 async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return Response(_written(request.app), media_type="application/json")
+    return Response(_json_document(request.app), media_type="application/json")
 
 
 @get("/docs", include_in_schema=False, opt={"open": True})
 async def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return Response(_page(request.app), media_type="text/html", headers={"Content-Security-Policy": POLICY})
+    return Response(
+        _page(request.app), media_type="text/html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+    )
 
 
 HANDLERS = (openapi_json, docs)
@@ -36,13 +38,13 @@ HANDLERS = (openapi_json, docs)
 
 # Anybody may ask for either, as often as they like: nothing is made twice.
 @cache
-def _written(app: Litestar) -> bytes:
-    return msgspec.json.encode(document(app))
+def _json_document(app: Litestar) -> bytes:
+    return msgspec.json.encode(build_document(app))
 
 
 @cache
 def _page(app: Litestar) -> bytes:
-    described = document(app)
+    described = build_document(app)
     info = described["info"]
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"

@@ -12,36 +12,36 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from sealyard.model.errors import SealyardError
-from sealyard.model.events import Event, TaskProgress
-from sealyard.server.caller import AskedBy, Caller
+from sealyard.model.events import Event, TaskProgressed
+from sealyard.server.caller import Caller, CallerDependency
 
-BEAT_SECONDS = 10.0
+KEEPALIVE_SECONDS = 10.0
 """Without a word for much longer, a client may take the line for dead."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-class EventCalls(Controller):
+class EventController(Controller):
     path = "/events"
     tags = ["events"]
 
     @get("/", summary="Events, as they happen", media_type="text/event-stream")
     async def events(
         self,
-        caller: AskedBy,
+        caller: CallerDependency,
         after: Annotated[int | None, QueryParameter(ge=0, le=2**53, description="the cursor to go on behind")] = None,
         last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="as `after`")] = None,
     ) -> Stream:
         if after is None and last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
             after = int(last_event_id[:16])
         return Stream(
-            told(caller, after),
+            stream_events(caller, after),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
 
-async def told(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
+async def stream_events(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
     """Ends when the engine does, or when the caller's token does; the client comes again with its cursor."""
     cursor = await caller.client.cursor() if after is None else after
     yield f": cursor {cursor}\n\n"
@@ -56,7 +56,7 @@ async def told(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
                 beat = _next_beat()
                 yield ": beat\n\n"
             if done:
-                yield written(waiting.result())
+                yield format_sse(waiting.result())
                 waiting = asyncio.ensure_future(anext(events))
     except (StopAsyncIteration, SealyardError):
         return
@@ -72,10 +72,10 @@ def _now() -> float:
 
 def _next_beat() -> float:
     """Comes however much there is to tell: with each, it is asked whether the caller may still hear it."""
-    return _now() + BEAT_SECONDS
+    return _now() + KEEPALIVE_SECONDS
 
 
-def written(event: Event) -> str:
+def format_sse(event: Event) -> str:
     """As the WHATWG's specification of event streams has it. What is not durable has no id to go on behind."""
-    identity = "" if isinstance(event, TaskProgress) else f"id: {event.cursor}\n"
+    identity = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
     return f"{identity}event: {type(event).__name__}\ndata: {_encode(event).decode()}\n\n"

@@ -7,28 +7,28 @@ from litestar.params import JSONBody
 
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import KeyImport
-from sealyard.server.caller import AskedBy
-from sealyard.server.private_files import private_folder, write_private
+from sealyard.server.caller import CallerDependency
+from sealyard.server.private_files import temporary_private_dir, write_private_file
 from sealyard.server.wire import KeyBody, KeyUriBody
 
 
-class Keys(Controller):
+class KeyController(Controller):
     """Their private or symmetric bytes are never told."""
 
     path = "/key"
     tags = ["keys"]
 
     @get("/", summary="The keys on record")
-    async def keys(self, caller: AskedBy) -> list[KeyInfo]:
+    async def keys(self, caller: CallerDependency) -> list[KeyInfo]:
         return list(await caller.client.keys())
 
     @post("/", summary="Imports a key (PEM, PKCS#12 or raw AES bytes)")
-    async def import_key(self, caller: AskedBy, data: JSONBody[KeyBody]) -> KeyInfo:
-        with private_folder(caller.host.engine.places) as folder:
-            certificate = write_private(folder / "certificate", data.certificate) if data.certificate else None
+    async def import_key(self, caller: CallerDependency, data: JSONBody[KeyBody]) -> KeyInfo:
+        with temporary_private_dir(caller.host.engine.places) as folder:
+            certificate = write_private_file(folder / "certificate", data.certificate) if data.certificate else None
             request = KeyImport(
                 uri=data.uri,
-                path=str(write_private(folder / "key", data.content)),
+                path=str(write_private_file(folder / "key", data.content)),
                 kind=data.kind,
                 purpose=data.purpose,
                 password=data.password,
@@ -37,5 +37,5 @@ class Keys(Controller):
             return await caller.client.import_key(request)
 
     @post("/rotation", status_code=200, summary="Makes the next version of a key")
-    async def rotate(self, caller: AskedBy, data: JSONBody[KeyUriBody]) -> KeyInfo:
+    async def rotate(self, caller: CallerDependency, data: JSONBody[KeyUriBody]) -> KeyInfo:
         return await caller.client.rotate_key(data.uri)

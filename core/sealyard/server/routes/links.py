@@ -8,14 +8,14 @@ from litestar import Controller, Request, get
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import Stream
 
-from sealyard.model.errors import NotAllowedError
-from sealyard.server.delivering import Wanted, deliver
-from sealyard.server.identity import Identity
-from sealyard.server.tenants import Tenants
-from sealyard.server.wire import link_from
+from sealyard.model.errors import PermissionDeniedError
+from sealyard.server.delivering import RangeHeaders, file_response
+from sealyard.server.identity import Authenticator
+from sealyard.server.tenants import TenantRegistry
+from sealyard.server.wire import link_from_url
 
 
-class LinkCalls(Controller):
+class LinkController(Controller):
     """A capability: it says by itself what may be fetched, and until when."""
 
     path = "/link"
@@ -33,18 +33,18 @@ class LinkCalls(Controller):
         if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
-        tenants: Tenants = request.app.state.tenants
+        tenants: TenantRegistry = request.app.state.tenants
         host = tenants.of_workspace(workspace_id)
         if host is None:
-            raise NotAllowedError("This is no link of this workspace.", "Ask the workspace for a new one.")
-        link = link_from(workspace_id, task_id, expires, signature)
+            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+        link = link_from_url(workspace_id, task_id, expires, signature)
         task = await host.behind_link(link)
         # Only now: who has no link must not use up what those have who do.
-        identity: Identity = request.app.state.identity
+        identity: Authenticator = request.app.state.identity
         identity.count_link(request.scope, f"{workspace_id}/{task.id}")
-        return await deliver(
+        return await file_response(
             task,
-            Wanted(range_, if_range, if_none_match),
+            RangeHeaders(range_, if_range, if_none_match),
             lambda offset: host.download_link(link, offset),
             lambda offset: host.sent_by_link(link, offset),
         )

@@ -12,13 +12,13 @@ from sealyard.server.wire import next_page
 
 T = TypeVar("T")
 
-LONGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 
-Size = Annotated[int, QueryParameter(ge=1, le=LONGEST_PAGE, description="how many at most")]
+Size = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE_SIZE, description="how many at most")]
 Cursor = Annotated[str | None, QueryParameter(description="where to go on: X-SE-CURSOR of the page before")]
 
 
-def page(
+def paginated_response(
     request: Request[Any, Any, Any], items: Sequence[T], cursor: str | None, total: int | None = None
 ) -> Response[list[T]]:
     """An array; ``X-SE-CURSOR`` and ``Link`` lead on where there is more, ``X-SE-TOTAL`` counts where it is known."""

@@ -9,17 +9,17 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 from litestar.response import Stream
 
 from sealyard.model.errors import NotFoundError
-from sealyard.model.requests import Decidable, TaskCounts, TaskFilter
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Origin, ResultState, Task, TaskKind, TaskStatus
-from sealyard.server.caller import AskedBy, Caller
-from sealyard.server.delivering import Wanted, deliver
-from sealyard.server.reached import base_url
-from sealyard.server.routes.pages import Cursor, Size, page
-from sealyard.server.wire import DecisionBody, ReasonBody, TaskDocument, task_document
+from sealyard.model.requests import ApprovalReview, TaskCounts, TaskFilter
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import DecisionOrigin, ResultState, Task, TaskKind, TaskStatus
+from sealyard.server.caller import Caller, CallerDependency
+from sealyard.server.delivering import RangeHeaders, file_response
+from sealyard.server.reached import public_base_url
+from sealyard.server.routes.pages import Cursor, Size, paginated_response
+from sealyard.server.wire import DecisionBody, ReasonBody, TaskResponse, task_document
 
 
-class TaskCalls(Controller):
+class TaskController(Controller):
     """What can be done with a task, once it is there. ``kind``: those of one kind only."""
 
     kind: ClassVar[TaskKind | None] = None
@@ -28,7 +28,7 @@ class TaskCalls(Controller):
     async def tasks(
         self,
         request: Request[Any, Any, Any],
-        caller: AskedBy,
+        caller: CallerDependency,
         size: Size = 100,
         cursor: Cursor = None,
         status: FromQuery[TaskStatus | None] = None,
@@ -39,7 +39,7 @@ class TaskCalls(Controller):
         text: Annotated[str, QueryParameter(description="in name, id or file names")] = "",
         waiting_for_me: Annotated[bool, QueryParameter(name="waitingForMe")] = False,
         oldest_first: Annotated[bool, QueryParameter(name="oldestFirst")] = False,
-    ) -> Response[list[TaskDocument]]:
+    ) -> Response[list[TaskResponse]]:
         filters = TaskFilter(
             status=status,
             kind=self.kind or kind,
@@ -51,68 +51,82 @@ class TaskCalls(Controller):
             oldest_first=oldest_first,
         )
         found = await caller.client.tasks(filters, after=cursor, limit=size)
-        documents = [task_document(each, base_url(request)) for each in found.tasks]
-        return page(request, documents, found.next, found.total)
+        documents = [task_document(each, public_base_url(request)) for each in found.tasks]
+        return paginated_response(request, documents, found.next, found.total)
 
     @get("/{task_id:str}", summary="A task")
-    async def task(self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str]) -> TaskDocument:
-        return task_document(await self._found(caller, task_id), base_url(request))
+    async def task(
+        self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
+    ) -> TaskResponse:
+        return task_document(await self._found(caller, task_id), public_base_url(request))
 
     @get("/{task_id:str}/review", summary="All an approver must see before a decision")
-    async def review(self, caller: AskedBy, task_id: FromPath[str]) -> Decidable:
+    async def review(self, caller: CallerDependency, task_id: FromPath[str]) -> ApprovalReview:
         return await caller.client.decidable((await self._found(caller, task_id)).id)
 
     @post("/{task_id:str}/approval", status_code=202, summary="Approves or rejects a task")
     async def decide(
-        self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str], data: JSONBody[DecisionBody]
-    ) -> TaskDocument:
+        self,
+        request: Request[Any, Any, Any],
+        caller: CallerDependency,
+        task_id: FromPath[str],
+        data: JSONBody[DecisionBody],
+    ) -> TaskResponse:
         task = await self._found(caller, task_id)
         decided = await caller.client.decide(
             task.id,
             data.decision,
             data.spoken_reason,
             digest=data.digest,
-            origin=Origin.MACHINE if caller.machine else data.origin,
+            origin=DecisionOrigin.MACHINE if caller.machine else data.origin,
             one_time_password=data.one_time_password,
         )
-        return task_document(decided, base_url(request))
+        return task_document(decided, public_base_url(request))
 
     @post("/{task_id:str}/withdrawal", status_code=200, summary="Takes back a task of one's own")
     async def withdraw(
-        self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str], data: JSONBody[ReasonBody]
-    ) -> TaskDocument:
+        self,
+        request: Request[Any, Any, Any],
+        caller: CallerDependency,
+        task_id: FromPath[str],
+        data: JSONBody[ReasonBody],
+    ) -> TaskResponse:
         task = await self._found(caller, task_id)
-        return task_document(await caller.client.withdraw(task.id, data.reason), base_url(request))
+        return task_document(await caller.client.withdraw(task.id, data.reason), public_base_url(request))
 
     @post("/{task_id:str}/cancellation", status_code=202, summary="Cancels a task that has not ended")
-    async def cancel(self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str]) -> TaskDocument:
+    async def cancel(
+        self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
+    ) -> TaskResponse:
         task = await self._found(caller, task_id)
-        return task_document(await caller.client.cancel(task.id), base_url(request))
+        return task_document(await caller.client.cancel(task.id), public_base_url(request))
 
     @post("/{task_id:str}/renewal", status_code=200, summary="Gives a result that is still kept a new link")
-    async def renew(self, request: Request[Any, Any, Any], caller: AskedBy, task_id: FromPath[str]) -> TaskDocument:
+    async def renew(
+        self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
+    ) -> TaskResponse:
         task = await self._found(caller, task_id)
-        return task_document(await caller.client.renew(task.id), base_url(request))
+        return task_document(await caller.client.renew(task.id), public_base_url(request))
 
     @get("/{task_id:str}/download", summary="What came of a task that is DONE", media_type="application/octet-stream")
     async def download(
         self,
-        caller: AskedBy,
+        caller: CallerDependency,
         task_id: FromPath[str],
         range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
         if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
         task = await self._found(caller, task_id)
-        return await deliver(
+        return await file_response(
             task,
-            Wanted(range_, if_range, if_none_match),
+            RangeHeaders(range_, if_range, if_none_match),
             lambda offset: caller.client.download(task.id, offset=offset),
             lambda offset: caller.client.sent(task.id, offset=offset),
         )
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Says that a result came whole and was checked")
-    async def receipt(self, caller: AskedBy, task_id: FromPath[str]) -> None:
+    async def receipt(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
         await caller.client.downloaded((await self._found(caller, task_id)).id)
 
     @get(
@@ -120,7 +134,7 @@ class TaskCalls(Controller):
         media_type="application/x-pem-file",
         summary="The certificate that the result is to be checked with",
     )
-    async def certificate(self, caller: AskedBy, task_id: FromPath[str]) -> str:
+    async def certificate(self, caller: CallerDependency, task_id: FromPath[str]) -> str:
         return await caller.client.certificate((await self._found(caller, task_id)).id)
 
     async def _found(self, caller: Caller, task_id: str) -> Task:
@@ -128,17 +142,17 @@ class TaskCalls(Controller):
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
             raise NotFoundError(
-                f"There is no task {safe_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
+                f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
             )
         return task
 
 
-class AllTasks(TaskCalls):
+class AllTasksController(TaskController):
     """Ours: tasks whatever their kind."""
 
     path = "/task"
     tags = ["tasks"]
 
     @get("/counts", summary="How many tasks one sees")
-    async def counts(self, caller: AskedBy) -> TaskCounts:
+    async def counts(self, caller: CallerDependency) -> TaskCounts:
         return await caller.client.counts()

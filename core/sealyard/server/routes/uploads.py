@@ -15,10 +15,10 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from sealyard.model.errors import UsageError
-from sealyard.model.uploads import Upload
-from sealyard.server.caller import AskedBy, Caller
-from sealyard.server.problems import PROBLEM_JSON, MediaTypeError, problem_of
-from sealyard.server.streams import body, too_large
+from sealyard.model.uploads import UploadStatus
+from sealyard.server.caller import Caller, CallerDependency
+from sealyard.server.problems import PROBLEM_JSON, MediaTypeError, to_problem
+from sealyard.server.streams import body_too_large, limited_body
 
 TUS_VERSION = "1.0.0"
 TUS_EXTENSIONS = "creation,termination"
@@ -71,11 +71,11 @@ def _octets(media: str) -> RequestBody:
     return RequestBody(required=True, content={media: OpenAPIMediaType(schema=schema)})
 
 
-def _refuse_other_versions(request: Calling) -> Response[Any] | None:
+def _require_tus_version(request: Calling) -> Response[Any] | None:
     """tus 1.0, "Tus-Resumable": another version is answered with 412 and the one there is."""
     if request.method == "OPTIONS" or request.headers.get("tus-resumable", TUS_VERSION) == TUS_VERSION:
         return None
-    problem = problem_of(UsageError("This version of tus is not spoken here.", f"Use {TUS_VERSION}."))
+    problem = to_problem(UsageError("This version of tus is not spoken here.", f"Use {TUS_VERSION}."))
     return Response(
         msgspec.structs.replace(problem, status=412, title="Precondition Failed"),
         status_code=412,
@@ -84,32 +84,32 @@ def _refuse_other_versions(request: Calling) -> Response[Any] | None:
     )
 
 
-class UploadCalls(Controller):
+class UploadController(Controller):
     """Files on their way in. An upload is its owner's: to others it does not exist. It goes 24 hours after it began."""
 
     path = "/upload"
     tags = ["uploads"]
     request_max_body_size = None  # ours is enforced while the body streams
-    before_request = staticmethod(_refuse_other_versions)
+    before_request = staticmethod(_require_tus_version)
 
     # The framework takes handlers by the order of their names, and answers OPTIONS itself where another one of the
     # path comes first.
     @route("/", http_method=["OPTIONS"], status_code=204, summary="What of tus is spoken here")
-    async def abilities(self, caller: AskedBy) -> Response[None]:
-        return _told(
+    async def abilities(self, caller: CallerDependency) -> Response[None]:
+        return _tus_response(
             {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.largest_body)}
         )
 
     @post("/", summary="Begins an upload, as tus does", response_headers=[LOCATION, OFFSET])
     async def create(
-        self, request: Calling, caller: AskedBy, upload_length: Length, upload_metadata: Metadata = ""
-    ) -> Response[Upload]:
+        self, request: Calling, caller: CallerDependency, upload_length: Length, upload_metadata: Metadata = ""
+    ) -> Response[UploadStatus]:
         metadata = _metadata(upload_metadata)
-        _require_taken(upload_length, caller)
+        _check_size(upload_length, caller)
         begun = await caller.host.begin_upload(
             caller.subject, None, metadata.get("filename", ""), upload_length, metadata.get("sha256")
         )
-        answer = _shown(begun, status=201)
+        answer = _json_response(begun, status=201)
         answer.headers["Location"] = f"{request.url.path.rstrip('/')}/{begun.id}"
         return answer
 
@@ -122,25 +122,25 @@ class UploadCalls(Controller):
     async def send(
         self,
         request: Calling,
-        caller: AskedBy,
+        caller: CallerDependency,
         upload_id: FromPath[str],
         upload_offset: Offset = 0,
         name: Name = "",
         sha256: Digest = None,
         size: Size = None,
-    ) -> Response[Upload]:
-        content = body(request, caller.largest_body)
+    ) -> Response[UploadStatus]:
+        content = limited_body(request, caller.largest_body)
         if upload_offset == 0:
-            length = size if size is not None else _announced(request)
-            _require_taken(length, caller)
+            length = size if size is not None else _declared_length(request)
+            _check_size(length, caller)
             await caller.host.begin_upload(caller.subject, upload_id, name, length, sha256)
         received = await caller.host.receive(caller.subject, upload_id, upload_offset, content)
-        return _shown(received, status=200 if upload_offset else 201)
+        return _json_response(received, status=200 if upload_offset else 201)
 
     @head("/{upload_id:str}", summary="Where an upload stands, as tus asks", response_headers=[OFFSET, LENGTH])
-    async def offset(self, caller: AskedBy, upload_id: FromPath[str]) -> Response[None]:
+    async def offset(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
         upload = await caller.host.upload(caller.subject, upload_id)
-        return _told({**_place(upload), **NO_STORE}, status=200)
+        return _tus_response({**_location(upload), **NO_STORE}, status=200)
 
     @patch(
         "/{upload_id:str}",
@@ -150,43 +150,43 @@ class UploadCalls(Controller):
         response_headers=[OFFSET],
     )
     async def append(
-        self, request: Calling, caller: AskedBy, upload_id: FromPath[str], upload_offset: Offset
+        self, request: Calling, caller: CallerDependency, upload_id: FromPath[str], upload_offset: Offset
     ) -> Response[None]:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_CONTENT:
             raise MediaTypeError("A piece of an upload has a media type of its own.", f"Send it as {TUS_CONTENT}.")
-        content = body(request, caller.largest_body)
-        return _told(_place(await caller.host.receive(caller.subject, upload_id, upload_offset, content)))
+        content = limited_body(request, caller.largest_body)
+        return _tus_response(_location(await caller.host.receive(caller.subject, upload_id, upload_offset, content)))
 
     @get("/{upload_id:str}", summary="An upload; with its SHA-256 once it is complete")
-    async def upload(self, caller: AskedBy, upload_id: FromPath[str]) -> Response[Upload]:
-        return _shown(await caller.host.upload(caller.subject, upload_id), status=200)
+    async def upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[UploadStatus]:
+        return _json_response(await caller.host.upload(caller.subject, upload_id), status=200)
 
     @delete("/{upload_id:str}", summary="Drops an upload; a task that has its content keeps it")
-    async def drop(self, caller: AskedBy, upload_id: FromPath[str]) -> Response[None]:
+    async def drop(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
         await caller.host.drop_upload(caller.subject, upload_id)
-        return _told({})
+        return _tus_response({})
 
 
-def _told(headers: dict[str, str], *, status: int = 204) -> Response[None]:
+def _tus_response(headers: dict[str, str], *, status: int = 204) -> Response[None]:
     # As JSON it would be the four bytes "null".
     return Response(None, status_code=status, media_type=MediaType.TEXT, headers={**TUS, **headers})
 
 
-def _shown(upload: Upload, *, status: int) -> Response[Upload]:
-    return Response(upload, status_code=status, headers={**TUS, **_place(upload), **NO_STORE})
+def _json_response(upload: UploadStatus, *, status: int) -> Response[UploadStatus]:
+    return Response(upload, status_code=status, headers={**TUS, **_location(upload), **NO_STORE})
 
 
-def _place(upload: Upload) -> dict[str, str]:
+def _location(upload: UploadStatus) -> dict[str, str]:
     length = {"Upload-Length": str(upload.size)} if upload.size is not None else {}
     return {"Upload-Offset": str(upload.offset), **length}
 
 
-def _require_taken(length: int, caller: Caller) -> None:
+def _check_size(length: int, caller: Caller) -> None:
     if length > caller.largest_body:
-        raise too_large(caller.largest_body)
+        raise body_too_large(caller.largest_body)
 
 
-def _announced(request: Calling) -> int:
+def _declared_length(request: Calling) -> int:
     """Raises :class:`UsageError` where the caller does not say how long the file is."""
     if request.content_length is None:
         raise UsageError("It is not said how long the file is.", "Say it by ?size= or by Content-Length.")

@@ -8,16 +8,16 @@ import msgspec
 from litestar import Controller, Request, get
 
 from sealyard.model.requests import WorkspaceInfo
-from sealyard.server.caller import AskedBy
-from sealyard.server.reached import base_url
+from sealyard.server.caller import CallerDependency
+from sealyard.server.reached import public_base_url
 
 
-class WorkspaceCalls(Controller):
+class WorkspaceController(Controller):
     path = "/workspace"
     tags = ["workspace"]
 
     @get("/", summary="Where one is, as whom, with which rights, and what four eyes means here")
-    async def workspace(self, request: Request[Any, Any, Any], caller: AskedBy) -> WorkspaceInfo:
+    async def workspace(self, request: Request[Any, Any, Any], caller: CallerDependency) -> WorkspaceInfo:
         info = await caller.client.workspace()
         # Where its folder lies concerns only those who sit at the machine.
-        return info if caller.local else msgspec.structs.replace(info, place=base_url(request))
+        return info if caller.local else msgspec.structs.replace(info, place=public_base_url(request))

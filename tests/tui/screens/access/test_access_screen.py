@@ -11,8 +11,8 @@ from stage import make_app, running, settled, shows, text_of, until
 from textual.widgets import Input
 from tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, NOW, OWNER, World, WorldClient, device
 
-from sealyard.model.access import MEANINGFUL, AclRule, Action, ResourceType, Subject
-from sealyard.model.errors import ConfirmationNeededError, ConflictError, NotAllowedError
+from sealyard.model.access import ACTIONS_BY_RESOURCE_TYPE, AclRule, Action, ResourceType, Subject
+from sealyard.model.errors import ConfirmationRequiredError, ConflictError, PermissionDeniedError
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
@@ -22,7 +22,7 @@ from sealyard_tui.widgets.big_table import BigTable
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 RULE = f"r-{OWNER}-DEVICE_CONFIG:gw-APPROVE"
-BREAKS = ConfirmationNeededError("After this nobody could complete an approval for gateway.", "Confirm it.")
+BREAKS = ConfirmationRequiredError("After this nobody could complete an approval for gateway.", "Confirm it.")
 
 
 def the_app(world: World, who: str = "administrator") -> SealyardApp:
@@ -85,7 +85,7 @@ async def test_one_search_goes_over_all_of_it(world: World) -> None:
 
 
 async def test_who_may_not_see_the_list_sees_their_own_rights(world: World) -> None:
-    world.fail["access"] = NotAllowedError("not for you")
+    world.fail["access"] = PermissionDeniedError("not for you")
     app = the_app(world, "developer")
     async with running(app, size=(80, 24)) as pilot:
         await shows(pilot, "[what I may 2]", "✓ right   you", "USE      gateway")
@@ -142,7 +142,7 @@ async def test_only_actions_that_mean_something_are_offered(world: World, kind: 
         await pilot.pause()
         actions = row_of(app, "action").control
         assert isinstance(actions, ChoiceLine)
-        assert {each for each, _ in actions.choices} == MEANINGFUL[kind]
+        assert {each for each, _ in actions.choices} == ACTIONS_BY_RESOURCE_TYPE[kind]
 
 
 async def test_a_rule_is_said_in_words_before_it_is_added(world: World) -> None:

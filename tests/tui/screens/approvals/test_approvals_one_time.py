@@ -12,7 +12,7 @@ from textual.widgets import Button, Input
 from tui_world import OWNER, World, decision
 
 from sealyard.model.policy import Policy
-from sealyard.model.tasks import Origin, Task, TaskStatus
+from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -48,7 +48,7 @@ async def test_the_one_time_password_is_asked_for_and_handed_in(world: World, si
         await pilot.press("enter")
         await until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
         (made,) = approved(world).approvals
-        assert (made.by, made.origin, made.one_time_password) == (OWNER, Origin.TERMINAL, True)
+        assert (made.by, made.origin, made.one_time_password) == (OWNER, DecisionOrigin.TERMINAL, True)
 
 
 async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(world: World) -> None:
@@ -86,7 +86,7 @@ async def test_several_are_still_rejected_at_once_and_without_one(world: World) 
         await pilot.press("ctrl+s")
         await until(pilot, lambda: approved(world, SECOND).status is TaskStatus.CANCELLED)
         (made,) = approved(world).approvals
-        assert (made.origin, made.one_time_password) == (Origin.TERMINAL, False)
+        assert (made.origin, made.one_time_password) == (DecisionOrigin.TERMINAL, False)
 
 
 async def test_where_none_is_wanted_none_is_asked_for(world: World) -> None:
@@ -99,20 +99,20 @@ async def test_where_none_is_wanted_none_is_asked_for(world: World) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
         (made,) = approved(world).approvals
-        assert (made.origin, made.one_time_password) == (Origin.TERMINAL, False)
+        assert (made.origin, made.one_time_password) == (DecisionOrigin.TERMINAL, False)
 
 
 @pytest.mark.parametrize(
     ("origin", "one_time", "words"),
     [
         (None, False, f"by {OWNER} at"),
-        (Origin.MACHINE, False, f"by {OWNER} (a machine client) at"),
-        (Origin.TERMINAL, False, f"by {OWNER} (at a terminal) at"),
-        (Origin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
+        (DecisionOrigin.MACHINE, False, f"by {OWNER} (a machine client) at"),
+        (DecisionOrigin.TERMINAL, False, f"by {OWNER} (at a terminal) at"),
+        (DecisionOrigin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
     ],
 )
 async def test_the_review_says_how_a_decision_was_made(
-    world: World, origin: Origin | None, one_time: bool, words: str
+    world: World, origin: DecisionOrigin | None, one_time: bool, words: str
 ) -> None:
     made = msgspec.structs.replace(decision(OWNER), origin=origin, one_time_password=one_time)
     world.put(msgspec.structs.replace(world.tasks[FIRST], approvals=(made,), approvals_required=2))

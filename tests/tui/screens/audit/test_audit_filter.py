@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import UsageError
 from sealyard_tui.screens.audit.audit_filter import FIELDS, TEXT, join_filter, read_filter, split_filter
 
@@ -22,7 +22,7 @@ def test_every_field_narrows_by_what_it_says() -> None:
         resource_type="TASK",
         resource="TASK:ab12",
         author="USER:owner",
-        change=AuditChange.REFUSED,
+        change=AuditAction.REFUSED,
         since=NOW - timedelta(hours=2),
         until=NOW - timedelta(minutes=30),
         text="of a task",

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_world import AUDITOR, DEVELOPER, OWNER, RIGHTS, World, audit_entries
 
-from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import AuditPage
 from sealyard_tui.app import SealyardApp
@@ -59,7 +59,7 @@ async def filtered(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
     await until(pilot, lambda: place(app)._line == line)
 
 
-def record(world: World, change: AuditChange = AuditChange.CREATED, message: str = "new", **changes: str) -> None:
+def record(world: World, change: AuditAction = AuditAction.CREATED, message: str = "new", **changes: str) -> None:
     """One more entry, without telling anybody."""
     made = audit_entries(1)[0]
     entry = msgspec.structs.replace(made, seq=len(world.entries), change=change, message=message, **changes)
@@ -152,7 +152,7 @@ async def test_new_entries_come_on_top_and_the_cursor_stays_on_its_row(world: Wo
 async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
     app = make_app(world, "auditor", screen="audit", refresh_seconds=0.2)
     async with running(app) as pilot:
-        record(world, AuditChange.REFUSED, "not told")
+        record(world, AuditAction.REFUSED, "not told")
         await until(pilot, lambda: "not told" in text_of(app))
 
 
@@ -221,7 +221,7 @@ async def test_the_form_writes_the_filter_line(world: World) -> None:
     async with running(app) as pilot:
         await pilot.press("f", *"se-1", "tab", *"task", "tab", "tab", *"developer", "ctrl+s")
         await until(pilot, lambda: place(app)._line == "type:task author:developer se-1")
-        assert {each.change for each in table(app).rows} == {AuditChange.DOWNLOADED}
+        assert {each.change for each in table(app).rows} == {AuditAction.DOWNLOADED}
 
 
 async def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(world: World) -> None:

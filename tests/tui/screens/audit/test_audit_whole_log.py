@@ -12,9 +12,9 @@ from stage import make_app, running, settled, shows, text_of, until
 from textual.widgets import Input, TextArea
 from tui_world import World, WorldClient, audit_entries
 
-from sealyard.client.protocol import Progress
+from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
-from sealyard.model.errors import AuditError, InputError, StorageError
+from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.audit.audit import Audit
 from sealyard_tui.screens.audit.export import AuditExport
@@ -43,7 +43,7 @@ def asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str | None]
     verify = WorldClient.verify_audit
 
     async def heard(
-        self: WorldClient, *, checkpoint: str | None = None, progress: Progress | None = None
+        self: WorldClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         notes.append(checkpoint)
         return await verify(self, checkpoint=checkpoint, progress=progress)
@@ -92,7 +92,9 @@ async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
 
 async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: World) -> None:
     world.entries = audit_entries(3000)
-    world.fail["verify_audit"] = AuditError("Entry 7 is not written as it was stored (000.jsonl, line 8).", seq=7)
+    world.fail["verify_audit"] = AuditVerificationError(
+        "Entry 7 is not written as it was stored (000.jsonl, line 8).", seq=7
+    )
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("V", "enter")
@@ -105,7 +107,7 @@ async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: Wo
 
 
 async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None:
-    world.fail["verify_audit"] = AuditError("Entry 7 does not follow.", seq=7)
+    world.fail["verify_audit"] = AuditVerificationError("Entry 7 does not follow.", seq=7)
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("slash", *"author:owner", "enter")
@@ -123,7 +125,7 @@ async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypa
     begun = threading.Event()
 
     async def endless(
-        _: WorldClient, *, checkpoint: str | None = None, progress: Progress | None = None
+        _: WorldClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         assert progress is not None
 
@@ -248,7 +250,7 @@ def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:
     file = WholeFile(tmp_path / "log")
     file.write("ours")
     (tmp_path / "log").write_text("theirs")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InvalidInputError, match="is there already"):
         file.place(replace=False)
     file.discard()
     assert [each.read_text() for each in tmp_path.iterdir()] == ["theirs"]

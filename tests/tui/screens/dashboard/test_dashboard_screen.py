@@ -12,9 +12,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
 
-from sealyard.client.downloads import Checked, Downloaded, DownloadProgress, Outcome
+from sealyard.client.downloads import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
-from sealyard.model.tasks import Origin, ResultState, TaskStatus
+from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.look.look import Look
 from sealyard_tui.look.memory import Memory
@@ -54,27 +54,27 @@ class FakeDownloads:
     def __init__(self, app: SealyardApp, folder: Path) -> None:
         self.app = app
         self.folder = folder
-        self.files: dict[str, Downloaded] = {}
+        self.files: dict[str, DownloadedFile] = {}
         self.error = ""
         self.asked: list[str] = []
 
-    def put(self, task_id: str) -> Downloaded:
-        self.files[task_id] = Downloaded(
+    def put(self, task_id: str) -> DownloadedFile:
+        self.files[task_id] = DownloadedFile(
             task_id=task_id,
             path=str(self.folder / "gateway.se-1"),
             size=12,
             sha256="ab" * 32,
-            checked=Checked.SIGNATURE,
+            checked=VerifiedBy.SIGNATURE,
             at=NOW,
         )
         return self.files[task_id]
 
-    def downloaded(self, task_id: str) -> Downloaded | None:
+    def downloaded(self, task_id: str) -> DownloadedFile | None:
         return self.files.get(task_id)
 
-    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> Outcome:
+    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
         self.asked.append(task_id)
-        return Outcome(task_id=task_id, name=name, downloaded=self.put(task_id))
+        return DownloadResult(task_id=task_id, name=name, downloaded=self.put(task_id))
 
     async def stop(self) -> None:
         return None
@@ -126,7 +126,7 @@ async def test_counters_title_and_throughput_are_above_the_list(world: World, si
 
 
 def test_the_detail_says_how_a_decision_was_made() -> None:
-    made = msgspec.structs.replace(decision(OWNER), origin=Origin.TERMINAL, one_time_password=True)
+    made = msgspec.structs.replace(decision(OWNER), origin=DecisionOrigin.TERMINAL, one_time_password=True)
     words = f"approved by {OWNER} (at a terminal, with one-time password), "
     assert words in task_content(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
 
@@ -576,9 +576,9 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         fake = with_downloads(app, Path("/srv/packages"))
         expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
         gone = ResultGoneError("The artifact was removed.", "Ask again.").to_value()
-        app.downloads.known["t-done"] = Outcome(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
-        app.downloads.known["t-expired"] = Outcome(task_id="t-expired", name="old", error=expired)
-        app.downloads.known["t-gone"] = Outcome(task_id="t-gone", name="older", error=gone)
+        app.downloads.known["t-done"] = DownloadResult(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
+        app.downloads.known["t-expired"] = DownloadResult(task_id="t-expired", name="old", error=expired)
+        app.downloads.known["t-gone"] = DownloadResult(task_id="t-gone", name="older", error=gone)
         await pilot.press("L")
         await until(pilot, lambda: "on disk, signature checked" in text_of(app))
         for words in (HOSTILE[0], "gateway.se-1", "! expired before it came down", "∅ gone before it came down"):

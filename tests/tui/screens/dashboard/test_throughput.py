@@ -6,14 +6,14 @@ from datetime import timedelta
 
 from tui_world import NOW
 
-from sealyard.model.events import TaskProgress
+from sealyard.model.events import TaskProgressed
 from sealyard_tui.screens.dashboard.throughput import BUCKET_SECONDS, BUCKETS, Throughput
 
 MIB = 1024 * 1024
 
 
-def _at(task_id: str, done: int) -> TaskProgress:
-    return TaskProgress(cursor=1, task_id=task_id, bytes_done=done, bytes_total=100 * MIB)
+def _at(task_id: str, done: int) -> TaskProgressed:
+    return TaskProgressed(cursor=1, task_id=task_id, bytes_done=done, bytes_total=100 * MIB)
 
 
 def test_the_first_report_of_a_task_counts_from_there() -> None:

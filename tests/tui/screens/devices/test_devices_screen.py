@@ -14,8 +14,8 @@ from textual.widgets import Input
 from tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
 
 from sealyard.model.access import Action
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
-from sealyard.model.errors import NotAllowedError, StorageError
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.errors import PermissionDeniedError, StorageError
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard_tui.app import SealyardApp
@@ -74,7 +74,7 @@ async def test_older_versions_are_stepped_through_and_said_to_be_older(world: Wo
 
 
 async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(world: World) -> None:
-    world.fail["keys"] = world.fail["access"] = NotAllowedError("not for you")
+    world.fail["keys"] = world.fail["access"] = PermissionDeniedError("not for you")
     app = the_app(world, "developer")
     async with running(app) as pilot:
         seen = text_of(app)
@@ -98,7 +98,7 @@ async def test_a_certificate_that_ends_soon_is_a_warning_in_words(world: World, 
             fingerprint=sha("k"),
             certificate_ends_at=NOW + timedelta(days=3),
         )
-        key = KeyInfo(uri="local:gateway-signing", kind=KeyKind.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,))
+        key = KeyInfo(uri="local:gateway-signing", kind=KeyType.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,))
         return (key,)
 
     monkeypatch.setattr(WorldClient, "keys", keys)

@@ -12,11 +12,11 @@ from stage import running, settled, shows, text_of, until
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.profiles import Profile
 from sealyard.client.settings import Settings
-from sealyard.engine.founding import found_workspace
+from sealyard.engine.founding import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
-from sealyard.model.workspace import KeyStore, Places
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog
 from sealyard_tui.screens.upload.form import Part
@@ -57,8 +57,8 @@ def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
 
     async def found() -> None:
-        places = Places(folder)
-        await found_workspace(
+        places = WorkspacePaths(folder)
+        await create_workspace(
             places, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
         )
         client = await opened(folder)

@@ -9,8 +9,8 @@ from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from tui_world import AUDITOR, DEVELOPER, World
 
-from sealyard.client.settings import WatchSettings
-from sealyard.client.watching import Rule, WatchFolder
+from sealyard.client.settings import WatchFolderSettings
+from sealyard.client.watching import DropAction, FolderWatcher
 from sealyard.model.requests import PackageRequest
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.dialog import ErrorDialog
@@ -31,16 +31,16 @@ def drop(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drops count as whole after a moment, not after two seconds."""
-    made = WatchFolder.__init__
+    made = FolderWatcher.__init__
 
-    def init(self: WatchFolder, *args: object, **more: object) -> None:
+    def init(self: FolderWatcher, *args: object, **more: object) -> None:
         made(self, *args, **{**more, "settle": 0.05})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(WatchFolder, "__init__", init)
+    monkeypatch.setattr(FolderWatcher, "__init__", init)
 
 
-def watching_app(world: World, drop: Path, who: str = "developer", rule: Rule = Rule.OFFER) -> SealyardApp:
-    plan = WatchSettings(folder=str(drop), device="gateway", rule=rule)
+def watching_app(world: World, drop: Path, who: str = "developer", rule: DropAction = DropAction.OFFER) -> SealyardApp:
+    plan = WatchFolderSettings(folder=str(drop), device="gateway", rule=rule)
     return make_app(world, who, watch=plan, screen="upload")
 
 
@@ -170,7 +170,7 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
 
 
 async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:
-    app = watching_app(world, drop, rule=Rule.SUBMIT)
+    app = watching_app(world, drop, rule=DropAction.SUBMIT)
     async with running(app) as pilot:
         (drop / "fw.bin").write_bytes(b"firmware")
         await until(pilot, lambda: packages(world) != [])
@@ -187,10 +187,10 @@ async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: Wo
 
 
 async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fault(_: WatchFolder) -> None:
+    async def fault(_: FolderWatcher) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(WatchFolder, "run", fault)
+    monkeypatch.setattr(FolderWatcher, "run", fault)
     app = watching_app(world, drop)
     async with running(app) as pilot:
         await there(pilot)

@@ -12,7 +12,7 @@ from form_hand import fill, row_of
 from textual.pilot import Pilot
 
 from sealyard.client.settings import Settings
-from sealyard.client.workspaces import usual_place
+from sealyard.client.workspaces import default_workspace_path
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.look.preferences import Preferences
@@ -26,8 +26,8 @@ WANTED = NewWorkspace(folder=Path("/srv/yard"), name="yard", administrator="USER
 
 @pytest.fixture(autouse=True)
 def _no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(welcome_app, "best_key_store", lambda: KeyStore.PASSPHRASE)
-    monkeypatch.setattr(welcome_app, "own_name", lambda: "olga")
+    monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)
+    monkeypatch.setattr(welcome_app, "current_user_name", lambda: "olga")
 
 
 def text(app: WelcomeApp) -> str:
@@ -64,14 +64,14 @@ async def test_three_questions_have_answers_that_only_want_enter() -> None:
         await sees(pilot, app, "1 Folder", "2 You are", "olga", "3 Master key in", "a file under a passphrase")
         await pilot.press("enter", "enter", "enter", "ctrl+s")
         await pilot.pause()
-    place = usual_place()
+    place = default_workspace_path()
     assert app.return_value == NewWorkspace(
         folder=place, name=place.name, administrator="USER:olga", key_store=KeyStore.PASSPHRASE
     )
 
 
 async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(welcome_app, "best_key_store", lambda: KeyStore.OS_KEYRING)
+    monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.OS_KEYRING)
     async with running() as (app, pilot):
         await pilot.press("n")
         await sees(pilot, app, "the keyring of this system")
@@ -142,7 +142,7 @@ async def test_a_keyring_that_does_not_answer_holds_up_only_the_questions(monkey
         answer.wait(10)
         return KeyStore.PASSPHRASE
 
-    monkeypatch.setattr(welcome_app, "best_key_store", slow)
+    monkeypatch.setattr(welcome_app, "detect_key_store", slow)
     async with running() as (app, pilot):
         await pilot.press("n")
         await sees(pilot, app, "Looking for a keyring…")

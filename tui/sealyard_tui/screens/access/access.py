@@ -13,10 +13,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.model.access import Action, ResourceType, Right, Subject, may, type_resource
-from sealyard.model.errors import NotAllowedError
-from sealyard.model.requests import Access
-from sealyard.model.safe_text import safe_text
+from sealyard.model.access import Action, Permission, ResourceType, Subject, is_allowed, resource_type_uri
+from sealyard.model.errors import PermissionDeniedError
+from sealyard.model.requests import AccessControlList
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.access.acts import AccessActs, policy_words
 from sealyard_tui.screens.access.rows import (
     SECTIONS,
@@ -100,7 +100,7 @@ class AccessControl(Place):
         self.names: Mapping[str, str] = {}
         """Of device configurations, by id."""
         self.acts = AccessActs(self)
-        self._access: Access | None = None
+        self._access: AccessControlList | None = None
         self._rows: tuple[AccessRow, ...] = ()
         self._loaded = False
 
@@ -126,11 +126,11 @@ class AccessControl(Place):
         self.names = {each.id: each.name for each in await client.devices()}
         self._access = None
         # What is refused is audited: it is not asked for without the right.
-        if may(rights, Action.VIEW, type_resource(ResourceType.ACL)):
+        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             self._access = await client.access()
         self._set(rights)
 
-    def _set(self, rights: tuple[Right, ...]) -> None:
+    def _set(self, rights: tuple[Permission, ...]) -> None:
         there = rows(self._access, self.names) if self._access is not None else ()
         self._rows = (*there, *own_rows(rights, self.names))
         if not self._loaded and self._access is None:
@@ -180,7 +180,7 @@ class AccessControl(Place):
     def _look_closer(self) -> None:
         row = self.row
         if row is not None:
-            text = about(row, self._access or Access(subjects=(), memberships=(), rules=()), self.names)
+            text = about(row, self._access or AccessControlList(subjects=(), memberships=(), rules=()), self.names)
             self.app.push_screen(TextDialog(f"{SIGNS[row.kind]} {row.kind}", text))
 
     @property
@@ -221,7 +221,7 @@ class AccessControl(Place):
         if row is None:
             return
         if row.stays:
-            self.sealyard.show_error(NotAllowedError("This rule stays.", WHY_IT_STAYS))
+            self.sealyard.show_error(PermissionDeniedError("This rule stays.", WHY_IT_STAYS))
             return
         self.attempt(self.acts.remove(row))
 
@@ -264,16 +264,16 @@ class AccessControl(Place):
         return True if row is not None and row.kind is RowKind.RULE else None
 
     def _may(self, action: Action, kind: ResourceType) -> bool:
-        return self.standing.writable and self.standing.may(action, type_resource(kind))
+        return self.standing.writable and self.standing.may(action, resource_type_uri(kind))
 
 
 def _cells(row: AccessRow) -> tuple[Cell, ...]:
     return (
         Content.assemble(Content.styled(f"{SIGNS[row.kind]} ", "$accent"), row.kind),
-        safe_text(row.who),
+        escape_text(row.who),
         row.does,
-        safe_text(row.to),
+        escape_text(row.to),
         Content.styled("stays" if row.stays else "", "$text-muted"),
         f"{row.since:%Y-%m-%d}" if row.since is not None else "",
-        safe_text(row.by),
+        escape_text(row.by),
     )

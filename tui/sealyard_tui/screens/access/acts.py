@@ -14,14 +14,14 @@ from sealyard.model.access import (
     Action,
     Membership,
     SubjectKind,
-    kind_of,
     parse_subject,
+    subject_kind,
 )
-from sealyard.model.errors import ConfirmationNeededError
+from sealyard.model.errors import ConfirmationRequiredError
 from sealyard.model.policy import Policy
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard.model.wording import duration_text, parse_duration
+from sealyard.model.wording import format_duration, parse_duration
 from sealyard_tui.screens.access.rows import AccessRow, allowed_actions, consequence, resources
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, TypedConfirmDialog
 from sealyard_tui.screens.dialogs.form import Draft, FormDialog
@@ -76,7 +76,7 @@ class AccessActs:
     async def _added_subject(self, answers: Answers) -> bool:
         subject = parse_subject(answers.texts["subject"])
         made = await (await self._place.client()).add_subject(subject, answers.texts["display"])
-        acting = "; P acts as them" if kind_of(made.id) is SubjectKind.USER else ""
+        acting = "; P acts as them" if subject_kind(made.id) is SubjectKind.USER else ""
         await self._shown(made.id, f"{made.id} is known now: + gives rights{acting}")
         return True
 
@@ -112,7 +112,7 @@ class AccessActs:
         return tuple(
             (each.id, f"{each.id}  {each.display_name}".rstrip())
             for each in self._place.subjects
-            if not groups or kind_of(each.id) is SubjectKind.GROUP
+            if not groups or subject_kind(each.id) is SubjectKind.GROUP
         )
 
     # ---- rules
@@ -152,7 +152,7 @@ class AccessActs:
     def _rule_words(self, answers: Answers) -> Content:
         texts = answers.texts
         on = dict(resources(self._place.names)).get(texts["resource"], "")
-        return Content.styled(safe_text(f"{texts['subject']} may {texts['action']} {on}"), "$accent")
+        return Content.styled(escape_text(f"{texts['subject']} may {texts['action']} {on}"), "$accent")
 
     async def _added_rule(self, answers: Answers) -> bool:
         texts = answers.texts
@@ -190,8 +190,8 @@ class AccessActs:
         """What ``change`` answers, confirmed where it must be; None where the person went back."""
         try:
             return await change(False)
-        except ConfirmationNeededError as error:
-            about = f"{safe_text(error.message)}\n\nTasks that wait there would be marked, and stay waiting."
+        except ConfirmationRequiredError as error:
+            about = f"{escape_text(error.message)}\n\nTasks that wait there would be marked, and stay waiting."
         dialog = TypedConfirmDialog("A quorum would break", about, BREAK_WORD, act="Do it all the same")
         typed = await self._place.app.push_screen_wait(dialog)
         return await change(True) if typed else None
@@ -239,7 +239,7 @@ class AccessActs:
                     TextField(
                         name=name,
                         label=label,
-                        value=duration_text(getattr(policy, name)),
+                        value=format_duration(getattr(policy, name)),
                         required=True,
                         check=parse_duration,
                         hint=f"{hint}. As 90m, 24h, 30d",
@@ -260,7 +260,7 @@ class AccessActs:
         spans = {
             name: parse_duration(answers.texts[name])
             for name in ("approval_period", "execution_period", "time_limit")
-            if answers.texts[name] != duration_text(getattr(policy, name))
+            if answers.texts[name] != format_duration(getattr(policy, name))
         }
         trial = answers.texts.get("trial", OFF) == ON
         kinds = tuple(TaskKind(each) for each in answers.picks["kinds"])
@@ -283,7 +283,7 @@ class AccessActs:
     def _warn(self, warnings: Sequence[str]) -> None:
         """Of what follows from a change: nobody may be able to approve yet."""
         for each in warnings:
-            self._place.notify(safe_text(each), severity="warning", timeout=WARNING_SECONDS, markup=False)
+            self._place.notify(escape_text(each), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
 
 def policy_words(policy: Policy) -> str:
@@ -291,9 +291,9 @@ def policy_words(policy: Policy) -> str:
     return "\n".join(
         (
             f"approval needed for  {', '.join(policy.approval_needed) or 'nothing'}",
-            f"approval period      {duration_text(policy.approval_period)}: how long a task waits for its approvals",
-            f"execution period     {duration_text(policy.execution_period)}: how long it then waits for a worker",
-            f"time limit           {duration_text(policy.time_limit)}: how long it may run, over all attempts",
+            f"approval period      {format_duration(policy.approval_period)}: how long a task waits for its approvals",
+            f"execution period     {format_duration(policy.execution_period)}: how long it then waits for a worker",
+            f"time limit           {format_duration(policy.time_limit)}: how long it may run, over all attempts",
             f"self-approval trial  {'ON: results are not to be released' if policy.self_approval_trial else 'off'}",
             f"one-time password    {'on: each approval wants one' if policy.one_time_password_needed else 'off'}",
             "",

@@ -7,22 +7,22 @@ from datetime import datetime
 from enum import StrEnum
 
 from sealyard.model.access import (
-    MEANINGFUL,
+    ACTIONS_BY_RESOURCE_TYPE,
     AclRule,
     Action,
     Membership,
+    Permission,
     ResourceType,
-    Right,
     Subject,
     SubjectKind,
-    device_of,
+    device_id_of,
     device_resource,
-    kind_of,
-    type_of,
-    type_resource,
+    resource_type_of,
+    resource_type_uri,
+    subject_kind,
 )
-from sealyard.model.requests import Access
-from sealyard.model.value import Value
+from sealyard.model.requests import AccessControlList
+from sealyard.model.value import FrozenStruct
 
 
 class Section(StrEnum):
@@ -78,7 +78,7 @@ Names = Mapping[str, str]
 """Of device configurations, by id."""
 
 
-class AccessRow(Value, frozen=True, kw_only=True):
+class AccessRow(FrozenStruct, frozen=True, kw_only=True):
     """``who`` ``does`` something ``to`` something; foreign text. ``of``: what the row is about, None for a right."""
 
     key: str
@@ -97,22 +97,22 @@ class AccessRow(Value, frozen=True, kw_only=True):
 
 
 def resource_words(resource: str, names: Names) -> str:
-    config_id = device_of(resource)
+    config_id = device_id_of(resource)
     if config_id:
         return names.get(config_id, config_id)
-    return _TYPES[type_of(resource)]
+    return _TYPES[resource_type_of(resource)]
 
 
 def resources(names: Names) -> tuple[tuple[str, str], ...]:
     """All that a rule can be about, and its words: single configurations first."""
     single = ((device_resource(each), f"{name} (device configuration)") for each, name in names.items())
-    return (*single, *((type_resource(kind), words) for kind, words in _TYPES.items()))
+    return (*single, *((resource_type_uri(kind), words) for kind, words in _TYPES.items()))
 
 
-def rows(access: Access, names: Names) -> tuple[AccessRow, ...]:
+def rows(access: AccessControlList, names: Names) -> tuple[AccessRow, ...]:
     """People and clients, then groups each with its members, then rules."""
-    people = [each for each in access.subjects if kind_of(each.id) is not SubjectKind.GROUP]
-    groups = [each for each in access.subjects if kind_of(each.id) is SubjectKind.GROUP]
+    people = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
+    groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
     found = [_subject_row(each, access) for each in people]
     for group in groups:
         found.append(_subject_row(group, access))
@@ -120,7 +120,7 @@ def rows(access: Access, names: Names) -> tuple[AccessRow, ...]:
     return (*found, *(_rule_row(each, names) for each in access.rules))
 
 
-def own_rows(rights: Iterable[Right], names: Names) -> tuple[AccessRow, ...]:
+def own_rows(rights: Iterable[Permission], names: Names) -> tuple[AccessRow, ...]:
     return tuple(
         AccessRow(key=f"mine {resource} {action}", kind=RowKind.RIGHT, who="you", does=action, to=to)
         for resource, action, to in sorted(
@@ -136,7 +136,7 @@ def narrowed(found: Sequence[AccessRow], section: Section, text: str) -> list[Ac
     return [each for each in found if each.kind in kinds and all(word in each.searchable for word in words)]
 
 
-def groups_of(subject: str, access: Access) -> tuple[str, ...]:
+def groups_of(subject: str, access: AccessControlList) -> tuple[str, ...]:
     """Every group the subject is inside of, however deep."""
     found: dict[str, None] = {}
     waiting = [subject]
@@ -149,8 +149,8 @@ def groups_of(subject: str, access: Access) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _subject_row(subject: Subject, access: Access) -> AccessRow:
-    kind = _KINDS[kind_of(subject.id)]
+def _subject_row(subject: Subject, access: AccessControlList) -> AccessRow:
+    kind = _KINDS[subject_kind(subject.id)]
     members = sum(each.group == subject.id for each in access.memberships)
     groups = ", ".join(groups_of(subject.id, access))
     parts = (
@@ -196,7 +196,7 @@ def _rule_row(rule: AclRule, names: Names) -> AccessRow:
     )
 
 
-def about(row: AccessRow, access: Access, names: Names) -> str:
+def about(row: AccessRow, access: AccessControlList, names: Names) -> str:
     """All that is known of what the row is about, line by line; foreign text."""
     if isinstance(row.of, Subject):
         return "\n".join(_subject_lines(row.of, access, names))
@@ -216,7 +216,7 @@ WHY_IT_STAYS = (
 )
 
 
-def _subject_lines(subject: Subject, access: Access, names: Names) -> list[str]:
+def _subject_lines(subject: Subject, access: AccessControlList, names: Names) -> list[str]:
     groups = groups_of(subject.id, access)
     members = [each.member for each in access.memberships if each.group == subject.id]
     lines = [
@@ -242,5 +242,5 @@ def consequence(row: AccessRow) -> str:
 
 def allowed_actions(resource: str) -> tuple[Action, ...]:
     """Those that mean something, in the order of :class:`Action`."""
-    meaningful = MEANINGFUL[type_of(resource)]
+    meaningful = ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]
     return tuple(each for each in Action if each in meaningful)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from sealyard.model.devices import EncryptionKey, SigningKey
 from sealyard.model.tasks import InputFile, Task
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 
 class Kind(StrEnum):
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 _DIGITS = re.compile(r"\d+")
 
 
-class FileChange(Value, frozen=True, kw_only=True):
+class FileChange(FrozenStruct, frozen=True, kw_only=True):
     """One file then and now; ``before`` is None where it was added, ``after`` where it was removed.
 
     RENAMED: the same content. A file that CHANGED may have another name too: release files carry version numbers.
@@ -44,7 +44,7 @@ class FileChange(Value, frozen=True, kw_only=True):
         return (self.after.size if self.after else 0) - (self.before.size if self.before else 0)
 
 
-class TermChange(Value, frozen=True, kw_only=True):
+class TermChange(FrozenStruct, frozen=True, kw_only=True):
     """Something said about the package that is not a file; both texts are foreign, an empty one means none."""
 
     term: str
@@ -52,7 +52,7 @@ class TermChange(Value, frozen=True, kw_only=True):
     after: str
 
 
-class Changes(Value, frozen=True, kw_only=True):
+class Changes(FrozenStruct, frozen=True, kw_only=True):
     """``reordered``: the firmware that was there before comes in another order now."""
 
     firmware: tuple[FileChange, ...]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sealyard.model.approval import counting_approvers
-from sealyard.model.errors import ConflictError, ConnectionLostError, SealyardError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Origin, Task, TaskStatus, Verdict
+from sealyard.model.approval import valid_approvers
+from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog, approve_one, approve_several
 from sealyard_tui.screens.approvals.list import WaitingList
 from sealyard_tui.screens.approvals.pane import ReviewPane
@@ -138,11 +138,11 @@ class Deciding(WaitingList):
                     verdict,
                     reason,
                     digest=each.approval_digest,
-                    origin=Origin.TERMINAL,
+                    origin=DecisionOrigin.TERMINAL,
                     one_time_password=one_time_password,
                 )
                 done.append(decided)
-            except ConnectionLostError as error:
+            except ServerUnreachableError as error:
                 lost, why = tasks[number:], told(error)
                 break
             except SealyardError as error:
@@ -176,7 +176,7 @@ def _outcome(verdict: Verdict, task: Task) -> str:
     if verdict is Verdict.REJECTED:
         return f"{name} rejected"
     if task.status is TaskStatus.WAITING:
-        count = len(counting_approvers(task, task.approvals))
+        count = len(valid_approvers(task, task.approvals))
         return f"{name}: {count} of {task.approvals_required}: waits for another"
     return f"{name} approved: it is {task.status}"
 
@@ -188,6 +188,6 @@ def _waiting(done: Sequence[Task]) -> str:
 
 def _outcomes(verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> str:
     lines = [f"{len(done)} {_DONE[verdict]}, {len(refused)} refused", ""]
-    lines += [f"✗ {task_title(task)}: {safe_text(told(error))}" for task, error in refused]
+    lines += [f"✗ {task_title(task)}: {escape_text(told(error))}" for task, error in refused]
     lines += [f"✓ {_outcome(verdict, each)}" for each in done]
     return "\n".join(lines)

@@ -10,10 +10,10 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from sealyard.model.approval import counting_approvers
-from sealyard.model.safe_text import safe_text
+from sealyard.model.approval import valid_approvers
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
-from sealyard.model.wording import size_text
+from sealyard.model.wording import format_size
 from sealyard_tui.screens.approvals.row import is_over
 from sealyard_tui.screens.dialogs.dialog import Dialog, ReasonDialog, TypedConfirmDialog
 from sealyard_tui.session.messages import News
@@ -175,18 +175,18 @@ def _released(task: Task, *, read: bool) -> Content:
 
 
 def _device(task: Task) -> str:
-    return safe_text(f"{task.config_name} version {task.config_version}")
+    return escape_text(f"{task.config_name} version {task.config_version}")
 
 
 def _files(task: Task) -> str:
     files = (*task.inputs, *task.metadata)
-    lines = [f"{safe_text(each.name, NAME_SHOWN)}  {size_text(each.size)}" for each in files[:FILES_SHOWN]]
+    lines = [f"{escape_text(each.name, NAME_SHOWN)}  {format_size(each.size)}" for each in files[:FILES_SHOWN]]
     more = [f"and {len(files) - FILES_SHOWN} more"] if len(files) > FILES_SHOWN else []
     return "\n".join([*lines, *more])
 
 
 def _consequence(task: Task) -> str:
-    count = len(counting_approvers(task, task.approvals)) + 1
+    count = len(valid_approvers(task, task.approvals)) + 1
     if count < task.approvals_required:
         need = task.approvals_required
         return f"This makes {count} of {need}: it waits for another then. An approval cannot be taken back."
@@ -194,7 +194,7 @@ def _consequence(task: Task) -> str:
 
 
 def _several(tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], unread: int) -> Content:
-    lines = [Content(f"✓ {task_title(each)}  {_device(each)}, {size_text(each.total_bytes)}") for each in tasks]
+    lines = [Content(f"✓ {task_title(each)}  {_device(each)}, {format_size(each.total_bytes)}") for each in tasks]
     lines += [Content.styled(f"✗ {task_title(each)}  left out: {why}", "$text-muted") for each, why in left_out]
     if unread:
         lines.append(Content.styled(f"! {unread} of {len(tasks)} reviews were not read to the end.", "$warning"))

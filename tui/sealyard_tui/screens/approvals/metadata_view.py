@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from textual.content import Content
 
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 
 MOST_LINES = 200
 HEX_BYTES = 512
@@ -32,7 +32,7 @@ class Kind(StrEnum):
     EMPTY = "empty"
 
 
-class MetadataView(Value, frozen=True, kw_only=True):
+class MetadataView(FrozenStruct, frozen=True, kw_only=True):
     """``shown`` is safe; ``left_out`` says what of the file is not in it, and is empty where all is."""
 
     kind: Kind
@@ -79,7 +79,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _safe(line: str) -> str:
-    return safe_text(line.expandtabs(TAB))
+    return escape_text(line.expandtabs(TAB))
 
 
 # ---- bytes
@@ -152,7 +152,7 @@ def _json_parts(text: str) -> Iterator[tuple[int, list[Content]]]:
 
 
 def _token(token: re.Match[str], *, is_name: bool) -> Content:
-    word = safe_text(token.group())
+    word = escape_text(token.group())
     if token.lastgroup == "mark":
         return Content.styled(f"{word} " if word == ":" else word, "$text-muted")
     if is_name:

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.model.requests import Decidable
+from sealyard.model.requests import ApprovalReview
 from sealyard.model.tasks import Task
 from sealyard_tui.screens.approvals.review import SECTIONS, sections, verdict
 from sealyard_tui.shown import task_title
@@ -33,7 +33,7 @@ class ReviewPane(ReadingPane, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__(id="review", classes="pane")
-        self.seen: Decidable | None = None
+        self.seen: ApprovalReview | None = None
         self._now: datetime | None = None
         self._set_for = 0
         self._laid_out = False
@@ -46,7 +46,7 @@ class ReviewPane(ReadingPane, can_focus=True):
         for name in SECTIONS:
             yield Static("", id=f"review-{name}", classes="section", markup=False)
 
-    def show(self, seen: Decidable, now: datetime) -> None:
+    def show(self, seen: ApprovalReview, now: datetime) -> None:
         """``seen`` in place of what was shown; another task is shown from its top."""
         another = self.seen is None or self.seen.task.id != seen.task.id
         if another or seen != self.seen:

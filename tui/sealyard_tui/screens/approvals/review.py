@@ -8,11 +8,18 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.model.approval import counting_approvers
-from sealyard.model.requests import Decidable
-from sealyard.model.safe_text import safe_text
+from sealyard.model.approval import valid_approvers
+from sealyard.model.requests import ApprovalReview
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
-from sealyard.model.wording import decided_by, duration_text, exact_size_text, left_text, size_text, time_text
+from sealyard.model.wording import (
+    format_decider,
+    format_duration,
+    format_size,
+    format_size_exact,
+    format_time,
+    format_time_left,
+)
 from sealyard_tui.screens.approvals.changes import Changes, FileChange, Kind, changes, key_text
 from sealyard_tui.screens.approvals.metadata_view import view
 from sealyard_tui.screens.approvals.row import is_over
@@ -33,7 +40,7 @@ GUTTER = "│ "
 PERIOD_OVER = "The approval period is over: nobody can decide any more, and the engine cancels the task."
 
 
-def sections(seen: Decidable, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
+def sections(seen: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
     """Heading and text of each of :data:`SECTIONS`, set for ``width`` cells."""
     task = seen.task
     return {
@@ -57,54 +64,56 @@ def copies(task: Task) -> dict[str, str]:
     return {what: text for what, text in texts.items() if text}
 
 
-def metadata_text(seen: Decidable, index: int) -> str:
+def metadata_text(seen: ApprovalReview, index: int) -> str:
     """All there is of a metadata file, harmless, for a pager."""
     return view(seen.metadata[index][1], seen.task.metadata[index].size, all_of_it=True).shown.plain
 
 
-def verdict(seen: Decidable, now: datetime, width: int) -> Content:
+def verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
     """Whether one may decide, and what must be known first."""
     task = seen.task
     lines: list[Content] = []
     if is_over(task, now) and task.status is TaskStatus.WAITING:
         lines.append(_marked("✗", PERIOD_OVER, "$error", width))
     elif seen.hindrance:
-        lines.append(_marked("✗", safe_text(seen.hindrance), "$warning", width))
+        lines.append(_marked("✗", escape_text(seen.hindrance), "$warning", width))
     else:
-        until = f", until {left_text(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
+        until = (
+            f", until {format_time_left(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
+        )
         lines.append(_marked("✓", f"You may decide on this task{until}.", "$success", width))
     if task.trial:
         words = "SELF-APPROVAL TRIAL: whoever asks may approve. The result is marked and not to be released."
         lines.append(_marked("✗", words, "$error", width))
     if task.attention:
-        lines.append(_marked("!", safe_text(task.attention), "$warning", width))
+        lines.append(_marked("!", escape_text(task.attention), "$warning", width))
     if seen.newer_version:
         words = f"{task.config_name} has a newer version {seen.newer_version}: this task keeps {task.config_version}."
-        lines.append(_marked("!", safe_text(words), "$warning", width))
+        lines.append(_marked("!", escape_text(words), "$warning", width))
     warnings = dict.fromkeys((*task.warnings, *seen.configuration.warnings))
-    lines += [_marked("!", safe_text(each), "$warning", width) for each in warnings]
+    lines += [_marked("!", escape_text(each), "$warning", width) for each in warnings]
     return _lines(lines)
 
 
-def _request(seen: Decidable, width: int) -> Content:
+def _request(seen: ApprovalReview, width: int) -> Content:
     task, device = seen.task, seen.configuration
     newer = f" (newest: {seen.newer_version})" if seen.newer_version else " (the newest)"
-    digest = _hung(Content.styled("digest ", "$text-muted"), Content(safe_text(task.approval_digest)), width)
+    digest = _hung(Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width)
     named = fields(
         [
             ("name", Content.styled(task_title(task), "bold")),
-            ("task", safe_text(f"{task.kind} {task.id}")),
+            ("task", escape_text(f"{task.kind} {task.id}")),
             ("status", status_badge(task.status) if task.status is not TaskStatus.WAITING else ""),
-            ("reason", safe_text(task.reason)),
-            ("asked by", safe_text(f"{task.created_by} at {time_text(task.created_at)}")),
-            ("configuration", safe_text(f"{task.config_name} version {task.config_version}{newer}")),
-            ("description", safe_text(device.description)),
-            ("content type", safe_text(task.content_type)),
-            ("result", safe_text(_result(seen))),
-            ("encryption", safe_text(key_text(task.encryption_key))),
-            ("", safe_text(task.encryption_key.description) if task.encryption_key else ""),
-            ("signing", safe_text(key_text(task.signing_key))),
-            ("", safe_text(task.signing_key.description) if task.signing_key else ""),
+            ("reason", escape_text(task.reason)),
+            ("asked by", escape_text(f"{task.created_by} at {format_time(task.created_at)}")),
+            ("configuration", escape_text(f"{task.config_name} version {task.config_version}{newer}")),
+            ("description", escape_text(device.description)),
+            ("content type", escape_text(task.content_type)),
+            ("result", escape_text(_result(seen))),
+            ("encryption", escape_text(key_text(task.encryption_key))),
+            ("", escape_text(task.encryption_key.description) if task.encryption_key else ""),
+            ("signing", escape_text(key_text(task.signing_key))),
+            ("", escape_text(task.signing_key.description) if task.signing_key else ""),
             ("approvals", _approvals(task)),
         ],
         width=width,
@@ -112,15 +121,15 @@ def _request(seen: Decidable, width: int) -> Content:
     return _lines([named, digest])
 
 
-def _result(seen: Decidable) -> str:
+def _result(seen: ApprovalReview) -> str:
     if seen.task.kind is TaskKind.SIGNING:
         return "a signature"
     link, kept = seen.configuration.link_seconds, seen.configuration.retention_seconds
-    return f"{seen.task.format}, link for {duration_text(link)}, kept for {duration_text(kept)}".lstrip(", ")
+    return f"{seen.task.format}, link for {format_duration(link)}, kept for {format_duration(kept)}".lstrip(", ")
 
 
 def _approvals(task: Task) -> str:
-    count = len(counting_approvers(task, task.approvals))
+    count = len(valid_approvers(task, task.approvals))
     return f"{count} of {task.approvals_required}, by persons other than who asks"
 
 
@@ -129,7 +138,7 @@ def _approvals(task: Task) -> str:
 
 def _files_heading(task: Task) -> str:
     label = "Firmware, in this order" if task.kind is TaskKind.PACKAGING else "Input"
-    return f"{label} ({len(task.inputs)}, {size_text(task.total_bytes)})"
+    return f"{label} ({len(task.inputs)}, {format_size(task.total_bytes)})"
 
 
 def _files(task: Task, width: int) -> Iterator[Content]:
@@ -147,14 +156,14 @@ def _bytes(inline: str) -> bytes:
 
 
 def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
-    size = f"  {exact_size_text(file.size)}"
-    name = Content.assemble(Content.styled(safe_text(file.name), "bold"), Content.styled(size, "$text-muted"))
-    digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), safe_text(file.sha256))
+    size = f"  {format_size_exact(file.size)}"
+    name = Content.assemble(Content.styled(escape_text(file.name), "bold"), Content.styled(size, "$text-muted"))
+    digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), escape_text(file.sha256))
     yield _hung(Content(sign), name, width)
     yield _hung(Content(" " * len(sign)), digest, width)
 
 
-def _metadata(seen: Decidable, width: int) -> Iterator[Content]:
+def _metadata(seen: ApprovalReview, width: int) -> Iterator[Content]:
     if not seen.task.metadata:
         yield Content.styled("There is none.", "$text-muted")
     contents = [content for _, content in seen.metadata]
@@ -177,7 +186,7 @@ def _content(beginning: bytes, size: int, width: int) -> Iterator[Content]:
 # ---- what changed
 
 
-def _changes(seen: Decidable, width: int) -> Iterator[Content]:
+def _changes(seen: ApprovalReview, width: int) -> Iterator[Content]:
     if seen.task.kind is not TaskKind.PACKAGING:
         yield Content.styled("Only packages are compared.", "$text-muted")
         return
@@ -185,8 +194,8 @@ def _changes(seen: Decidable, width: int) -> Iterator[Content]:
         yield _marked("!", "There is none of this configuration: all of this is new.", "$warning", width)
         return
     previous = seen.previous
-    words = f"{task_title(previous)}, asked for by {previous.created_by} at {time_text(previous.created_at)}"
-    yield _hung(Content("against "), Content(safe_text(words)), width)
+    words = f"{task_title(previous)}, asked for by {previous.created_by} at {format_time(previous.created_at)}"
+    yield _hung(Content("against "), Content(escape_text(words)), width)
     found = changes(previous, seen.task)
     if found.nothing:
         yield _marked("=", "Nothing changed: the same files, keys and terms once more.", "$text-muted", width)
@@ -198,7 +207,7 @@ def _changes(seen: Decidable, width: int) -> Iterator[Content]:
 
 def _term_changes(found: Changes, width: int) -> Iterator[Content]:
     for each in found.terms:
-        words = f"{safe_text(each.before) or 'none'} → {safe_text(each.after) or 'none'}"
+        words = f"{escape_text(each.before) or 'none'} → {escape_text(each.after) or 'none'}"
         yield _hung(Content.styled(f"~ {each.term}: ", "$warning"), Content(words), width)
     if found.reordered:
         yield _marked("~", "the firmware comes in another order", "$warning", width)
@@ -208,7 +217,7 @@ def _file_change(change: FileChange, width: int) -> Iterator[Content]:
     sign, style = _SIGNS[change.kind]
     grown = f"  {_growth(change.growth)}" if change.kind not in (Kind.SAME, Kind.RENAMED) else ""
     label = Content.styled(f"{sign} {change.kind:<8}", style)
-    yield _hung(label, Content(f"{safe_text(change.name)}{grown}"), width)
+    yield _hung(label, Content(f"{escape_text(change.name)}{grown}"), width)
     if change.kind is Kind.CHANGED and change.before is not None and change.after is not None:
         yield _hung(Content("  was "), Content(change.before.sha256), width)
         yield _hung(Content("  now "), Content.styled(change.after.sha256, "bold"), width)
@@ -234,8 +243,8 @@ def _decisions(task: Task, width: int) -> Iterator[Content]:
 def _decision(decision: Decision, width: int) -> Content:
     approved = decision.verdict is Verdict.APPROVED
     reason = f": {decision.reason}" if decision.reason else ""
-    words = f"{decision.verdict} by {decided_by(decision)} at {time_text(decision.at)}{reason}"
-    return _marked("✓" if approved else "✗", safe_text(words), "$success" if approved else "$error", width)
+    words = f"{decision.verdict} by {format_decider(decision)} at {format_time(decision.at)}{reason}"
+    return _marked("✓" if approved else "✗", escape_text(words), "$success" if approved else "$error", width)
 
 
 # ---- setting

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.model.access import Action, SubjectKind, device_resource, kind_of
-from sealyard.model.approval import counting_approvers
-from sealyard.model.safe_text import safe_text
+from sealyard.model.access import Action, SubjectKind, device_resource, subject_kind
+from sealyard.model.approval import valid_approvers
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.wording import size_text
+from sealyard.model.wording import format_size
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.shown import age, short_duration, task_title
 from sealyard_tui.widgets.columns import Cell, Column
@@ -37,13 +37,13 @@ READING = "Reading …"
 def hindered(task: Task, standing: Standing, now: datetime) -> str:
     """Why this person cannot decide, for a row; empty where nothing is known against it.
 
-    The engine alone judges: its own words are in the review (:class:`Decidable.hindrance`).
+    The engine alone judges: its own words are in the review (:class:`ApprovalReview.hindrance`).
     """
     if task.status is not TaskStatus.WAITING:
         return task.status.lower()
     if standing.identity == task.created_by and not task.trial:
         return "own task"
-    if kind_of(standing.identity) is not SubjectKind.USER:
+    if subject_kind(standing.identity) is not SubjectKind.USER:
         return "no person"
     if any(each.by == standing.identity for each in task.approvals):
         return "decided"
@@ -57,17 +57,17 @@ def is_over(task: Task, now: datetime) -> bool:
 
 
 def quorum(task: Task) -> str:
-    return f"{len(counting_approvers(task, task.approvals))}/{task.approvals_required}"
+    return f"{len(valid_approvers(task, task.approvals))}/{task.approvals_required}"
 
 
 def cells(task: Task, standing: Standing, now: datetime) -> tuple[Cell, ...]:
     return (
         _name(task),
         task.kind,
-        safe_text(f"{task.config_name} v{task.config_version}"),
-        safe_text(task.created_by.partition(":")[2]),
+        escape_text(f"{task.config_name} v{task.config_version}"),
+        escape_text(task.created_by.partition(":")[2]),
         age(task.created_at, now),
-        size_text(task.total_bytes),
+        format_size(task.total_bytes),
         quorum(task),
         _left(task, now),
         _you(hindered(task, standing, now)),

@@ -13,9 +13,9 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry
-from sealyard.model.errors import AuditError, UsageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import time_text
+from sealyard.model.errors import AuditVerificationError, UsageError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_time
 from sealyard_tui.screens.audit.audit_filter import join_filter, split_filter
 from sealyard_tui.screens.audit.detail import AuditDetail
 from sealyard_tui.screens.audit.entry import COLUMNS, UNSEALED, cells_of, hash_of, json_of, key_of
@@ -170,8 +170,8 @@ class Audit(AuditReading):
             "number and hash": lambda: f"{entry.seq} {hash_of(entry)}",
             "resource": lambda: entry.resource,
             "author": lambda: entry.author,
-            "time": lambda: time_text(entry.timestamp),
-            "message": lambda: safe_text(entry.message),
+            "time": lambda: format_time(entry.timestamp),
+            "message": lambda: escape_text(entry.message),
             "JSON": lambda: json_of(entry),
         }
 
@@ -195,7 +195,7 @@ class Audit(AuditReading):
     def action_verify(self) -> None:
         from sealyard_tui.screens.audit.verify import AuditVerify
 
-        def go(error: AuditError | None) -> None:
+        def go(error: AuditVerificationError | None) -> None:
             if error is not None and error.seq is not None:
                 self.show_entry(error.seq)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from sealyard.model.access import parse_subject
-from sealyard.model.audit import AuditChange, AuditFilter
+from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 
 FIELDS = ("type", "resource", "author", "change", "since", "until")
 TEXT = "text"
@@ -52,7 +52,7 @@ def split_filter(line: str) -> dict[str, str]:
                 raise UsageError(f"{field}: is there twice")
             parts[field] = value
         elif field and field.islower():
-            raise UsageError(f'no field {safe_text(field, _SHOWN)}:, as text write "{safe_text(text, _SHOWN)}"')
+            raise UsageError(f'no field {escape_text(field, _SHOWN)}:, as text write "{escape_text(text, _SHOWN)}"')
         else:
             words.append(text)
     if words:
@@ -105,18 +105,18 @@ def _author(value: str) -> str:
     try:
         return parse_subject(value)
     except UsageError:
-        raise UsageError(f"author: {safe_text(value, _SHOWN)} is no subject") from None
+        raise UsageError(f"author: {escape_text(value, _SHOWN)} is no subject") from None
 
 
-def _change(value: str) -> AuditChange | None:
+def _change(value: str) -> AuditAction | None:
     if not value:
         return None
     word = value.upper()
-    if word in AuditChange.__members__:
-        return AuditChange[word]
-    near = difflib.get_close_matches(word, AuditChange, 1, 0.4)
-    hint = f"{near[0]}?" if near else f"write {AuditChange.APPROVED}, …"
-    raise UsageError(f"{safe_text(value, _SHOWN)} is no change: {hint}")
+    if word in AuditAction.__members__:
+        return AuditAction[word]
+    near = difflib.get_close_matches(word, AuditAction, 1, 0.4)
+    hint = f"{near[0]}?" if near else f"write {AuditAction.APPROVED}, …"
+    raise UsageError(f"{escape_text(value, _SHOWN)} is no change: {hint}")
 
 
 def _moment(value: str, now: datetime) -> datetime | None:
@@ -127,7 +127,7 @@ def _moment(value: str, now: datetime) -> datetime | None:
             return now - sum((_part(count, unit) for count, unit in _AGE_PART.findall(value)), timedelta())
         return datetime.fromisoformat(value).astimezone()
     except (ValueError, OverflowError):
-        raise UsageError(f"{safe_text(value, _SHOWN)}: write 2h, 3d or 2026-11-01") from None
+        raise UsageError(f"{escape_text(value, _SHOWN)}: write 2h, 3d or 2026-11-01") from None
 
 
 def _part(count: str, unit: str) -> timedelta:

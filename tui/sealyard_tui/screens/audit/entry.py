@@ -8,11 +8,11 @@ import json
 import msgspec
 from textual.content import Content
 
-from sealyard.model.audit import AuditChange, AuditEntry
+from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.canonical import canonical_json
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import time_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_time
 from sealyard_tui.shown import fields
 from sealyard_tui.widgets.columns import Cell, Column
 
@@ -34,24 +34,24 @@ COLUMNS = (
     Column(title="MESSAGE", width=16, grow=1),
 )
 
-_CHANGES: dict[AuditChange, tuple[str, str]] = {
-    AuditChange.CREATED: ("+", "$accent"),
-    AuditChange.UPDATED: ("~", "$accent"),
-    AuditChange.DELETED: ("-", "$warning"),
-    AuditChange.APPROVED: ("✓", "$success"),
-    AuditChange.REJECTED: ("✗", "$warning"),
-    AuditChange.WITHDRAWN: ("–", "$text-muted"),
-    AuditChange.CANCELLED: ("–", "$text-muted"),
-    AuditChange.STATUS_CHANGED: ("▸", "$text-muted"),
-    AuditChange.KEY_USED: ("◆", "$accent"),
-    AuditChange.DOWNLOADED: ("↓", "$success"),
-    AuditChange.EXPORTED: ("↑", "$warning"),
-    AuditChange.RENEWED: ("↻", "$accent"),
-    AuditChange.EXPIRED: ("!", "$warning"),
-    AuditChange.REMOVED: ("∅", "$text-muted"),
-    AuditChange.REFUSED: ("⊘", "$error"),
-    AuditChange.FAILED: ("✗", "$error"),
-    AuditChange.CORRUPTED: ("‼", "$error"),
+_CHANGES: dict[AuditAction, tuple[str, str]] = {
+    AuditAction.CREATED: ("+", "$accent"),
+    AuditAction.UPDATED: ("~", "$accent"),
+    AuditAction.DELETED: ("-", "$warning"),
+    AuditAction.APPROVED: ("✓", "$success"),
+    AuditAction.REJECTED: ("✗", "$warning"),
+    AuditAction.WITHDRAWN: ("–", "$text-muted"),
+    AuditAction.CANCELLED: ("–", "$text-muted"),
+    AuditAction.STATUS_CHANGED: ("▸", "$text-muted"),
+    AuditAction.KEY_USED: ("◆", "$accent"),
+    AuditAction.DOWNLOADED: ("↓", "$success"),
+    AuditAction.EXPORTED: ("↑", "$warning"),
+    AuditAction.RENEWED: ("↻", "$accent"),
+    AuditAction.EXPIRED: ("!", "$warning"),
+    AuditAction.REMOVED: ("∅", "$text-muted"),
+    AuditAction.REFUSED: ("⊘", "$error"),
+    AuditAction.FAILED: ("✗", "$error"),
+    AuditAction.CORRUPTED: ("‼", "$error"),
 }
 
 
@@ -59,7 +59,7 @@ def key_of(entry: AuditEntry) -> str:
     return str(entry.seq)
 
 
-def change_badge(change: AuditChange) -> Content:
+def change_badge(change: AuditAction) -> Content:
     sign, style = _CHANGES[change]
     return Content.styled(f"{sign} {change}", style)
 
@@ -71,11 +71,11 @@ def cells_of(entry: AuditEntry, sealed: int) -> tuple[Cell, ...]:
         if entry.seq < sealed
         else Content.assemble(Content.styled(UNSEALED, "$warning"), f" {entry.seq}")
     )
-    time = time_text(entry.timestamp)
-    author = safe_text(entry.author.removeprefix("USER:"))
-    message = safe_text(entry.message)
+    time = format_time(entry.timestamp)
+    author = escape_text(entry.author.removeprefix("USER:"))
+    message = escape_text(entry.message)
     times = (time[5:16], time[:16], time)
-    return number, *times, author, author, change_badge(entry.change), safe_text(entry.resource), message
+    return number, *times, author, author, change_badge(entry.change), escape_text(entry.resource), message
 
 
 def json_of(entry: AuditEntry) -> str:
@@ -104,7 +104,7 @@ def detail_of(entry: AuditEntry, sealed: int) -> Content:
         [
             (
                 "entry",
-                Content.assemble(f"{entry.seq}  ", change_badge(entry.change), f"  {time_text(entry.timestamp)}"),
+                Content.assemble(f"{entry.seq}  ", change_badge(entry.change), f"  {format_time(entry.timestamp)}"),
             ),
             ("sealed", covered),
             ("hash", hash_of(entry)),

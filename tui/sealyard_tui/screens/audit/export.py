@@ -17,8 +17,8 @@ from textual.worker import Worker
 
 from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import size_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_size
 from sealyard_tui.screens.audit.whole_file import WholeFile
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, Dialog
 from sealyard_tui.session.advice import told
@@ -127,7 +127,7 @@ class AuditExport(Dialog[None]):
         if replace and not await self._confirmed():
             return
         self.add_class("-running")
-        self.query_one(".running .about", Static).update(Content(f"Writing {safe_text(str(self._path))}; Esc stops."))
+        self.query_one(".running .about", Static).update(Content(f"Writing {escape_text(str(self._path))}; Esc stops."))
         self.refresh_bindings()
         try:
             await self._write(await self.sealyard.session.client(), replace=replace)
@@ -138,7 +138,7 @@ class AuditExport(Dialog[None]):
             self.refresh_bindings()
 
     async def _confirmed(self) -> bool:
-        question = f"{safe_text(str(self._path))} is there already. Replace it?"
+        question = f"{escape_text(str(self._path))} is there already. Replace it?"
         answer = await self.app.push_screen_wait(ConfirmDialog("Replace the file", question, yes="Replace"))
         return answer is True
 
@@ -160,12 +160,12 @@ class AuditExport(Dialog[None]):
     def _end(self, count: int, size: int) -> None:
         AuditExport.draft = ""
         self.add_class("-over")
-        done = Content.styled(f"✓ {count:,} entries, {size_text(size)}", "bold $success")
-        where = f"\n\n{safe_text(str(self._path))}\n\nOnly you can read it. y copies the path."
+        done = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
+        where = f"\n\n{escape_text(str(self._path))}\n\nOnly you can read it. y copies the path."
         self.query_one(".outcome", Static).update(Content.assemble(done, where))
 
     def _say_wrong(self, text: str) -> None:
-        self.query_one(".wrong", Static).update(Content(f"✗ {safe_text(text)}" if text else ""))
+        self.query_one(".wrong", Static).update(Content(f"✗ {escape_text(text)}" if text else ""))
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(str(self._path))

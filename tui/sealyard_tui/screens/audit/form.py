@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Label, Static
 
-from sealyard.model.audit import AuditChange
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import UsageError
 from sealyard_tui.screens.audit.audit_filter import FIELDS, TEXT, join_filter, read_filter, split_filter
 from sealyard_tui.screens.dialogs.dialog import Dialog
@@ -118,5 +118,5 @@ class AuditForm(Dialog[str | None]):
 
 
 def _suggester(name: str) -> SuggestFromList | None:
-    words = {"type": TYPES, "change": tuple(AuditChange)}.get(name)
+    words = {"type": TYPES, "change": tuple(AuditAction)}.get(name)
     return SuggestFromList(words, case_sensitive=False) if words else None

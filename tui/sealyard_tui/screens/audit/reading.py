@@ -11,10 +11,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.client.protocol import Client
-from sealyard.model.access import Action, ResourceType, may, type_resource
+from sealyard.model.access import Action, ResourceType, is_allowed, resource_type_uri
 from sealyard.model.audit import AuditEntry, AuditFilter
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.audit.audit_filter import read_filter
 from sealyard_tui.screens.audit.entry import key_of
 from sealyard_tui.screens.place import Place
@@ -32,7 +32,7 @@ CATCH_UP = 2000
 PAUSE = 0.25
 """Seconds between two looks for newer entries, however many events come."""
 
-ALLOWED = type_resource(ResourceType.AUDIT_LOG)
+ALLOWED = resource_type_uri(ResourceType.AUDIT_LOG)
 
 READING = "Reading the log …"
 NOTHING = "Nothing is recorded yet."
@@ -120,14 +120,14 @@ class AuditReading(Place):
     async def _look(self, client: Client) -> bool:
         """How far the log goes, and whether one may see it: asking for entries without the right is recorded."""
         info = await client.workspace()
-        allowed = may(info.rights, Action.VIEW, ALLOWED)
+        allowed = is_allowed(info.rights, Action.VIEW, ALLOWED)
         if allowed is not self._allowed:
             self._allowed = allowed
             self.set_class(not allowed, "-kept-out")
             self.refresh_bindings()
         if not self._allowed:
             self.forget()
-            self.query_one("#kept-out", Static).update(Content(KEPT_OUT.format(subject=safe_text(info.subject))))
+            self.query_one("#kept-out", Static).update(Content(KEPT_OUT.format(subject=escape_text(info.subject))))
         elif info.audit_sealed != self._sealed:
             self._sealed = info.audit_sealed
             self.table.refresh()

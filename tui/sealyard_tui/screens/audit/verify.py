@@ -16,8 +16,8 @@ from textual.widgets import Button, ProgressBar, Static, TextArea
 from textual.worker import Worker
 
 from sealyard.model.audit import AuditReport
-from sealyard.model.errors import AuditError, SealyardError
-from sealyard.model.safe_text import safe_lines, safe_text
+from sealyard.model.errors import AuditVerificationError, SealyardError
+from sealyard.model.safe_text import escape_multiline, escape_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields
@@ -48,7 +48,7 @@ class _StoppedError(Exception):
     """Ends the work in the engine's thread."""
 
 
-class AuditVerify(Dialog[AuditError | None]):
+class AuditVerify(Dialog[AuditVerificationError | None]):
     """Gives the error whose entry is to be shown, else None."""
 
     HEADING = "Verify the audit log"
@@ -76,7 +76,7 @@ class AuditVerify(Dialog[AuditError | None]):
         self._stop = threading.Event()
         self._told = 0.0
         self._work: Worker[None] | None = None
-        self._error: AuditError | None = None
+        self._error: AuditVerificationError | None = None
         self._outcome = ""
 
     def compose_dialog(self) -> ComposeResult:
@@ -120,7 +120,7 @@ class AuditVerify(Dialog[AuditError | None]):
         client = await self.sealyard.session.client()
         try:
             report = await client.verify_audit(checkpoint=checkpoint, progress=self._progress)
-        except AuditError as error:
+        except AuditVerificationError as error:
             self._end(self._failure(error))
             self._error = error
         except SealyardError:
@@ -153,10 +153,10 @@ class AuditVerify(Dialog[AuditError | None]):
         self.query_one("#outcome", Static).update(outcome)
         self.set_focus(self.query_one(".outcome"))
 
-    def _failure(self, error: AuditError) -> Content:
-        lines = [Content.styled(f"✗ {safe_lines(error.message)}", "bold $error")]
+    def _failure(self, error: AuditVerificationError) -> Content:
+        lines = [Content.styled(f"✗ {escape_multiline(error.message)}", "bold $error")]
         if advice := advice_here(error):
-            lines.append(Content(f"→ {safe_lines(advice)}"))
+            lines.append(Content(f"→ {escape_multiline(advice)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:
             lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))
@@ -195,7 +195,7 @@ def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
     unsealed = f"{report.unsealed:,} not yet sealed" if report.unsealed else "all of them"
     facts = fields(
         [
-            ("log", safe_text(report.origin)),
+            ("log", escape_text(report.origin)),
             ("entries", f"{report.size:,}"),
             ("sealed", f"{report.sealed_size:,}, {unsealed}"),
             ("checkpoints", f"{report.checkpoints_checked:,} checked" + (", yours among them" if outside else "")),
@@ -204,7 +204,7 @@ def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
         ]
     )
     words = [PROVED, *([PROVED_OUTSIDE] if outside else []), NOT_PROVED.format(outside=_since(outside))]
-    kept = WORTH_KEEPING.format(place=safe_text(place))
+    kept = WORTH_KEEPING.format(place=escape_text(place))
     return Content("\n\n").join(
         [Content.styled("✓ Everything fits", "bold $success"), facts, *(Content(each) for each in words), Content(kept)]
     )

@@ -7,13 +7,13 @@ import os
 import secrets
 from pathlib import Path
 
-from sealyard.client.local_files import rename_to_new
-from sealyard.model.errors import InputError, StorageError
-from sealyard.model.safe_text import safe_text
+from sealyard.client.local_files import rename_exclusive
+from sealyard.model.errors import InvalidInputError, StorageError
+from sealyard.model.safe_text import escape_text
 
 
 class WholeFile:
-    """Mode 0600. All methods block; they raise :class:`InputError` and :class:`StorageError`."""
+    """Mode 0600. All methods block; they raise :class:`InvalidInputError` and :class:`StorageError`."""
 
     def __init__(self, path: Path) -> None:
         """``path``: where it is to be. It is written beside that."""
@@ -22,8 +22,8 @@ class WholeFile:
         try:
             descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise InputError(
-                f"{safe_text(str(path))} cannot be written: {safe_text(error.strerror or str(error))}.",
+            raise InvalidInputError(
+                f"{escape_text(str(path))} cannot be written: {escape_text(error.strerror or str(error))}.",
                 "Name a file in a folder of yours.",
             ) from error
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
@@ -44,9 +44,11 @@ class WholeFile:
             if replace:
                 self._part.replace(self._path)
             else:
-                rename_to_new(self._part, self._path)
+                rename_exclusive(self._part, self._path)
         except FileExistsError as error:
-            raise InputError(f"{safe_text(str(self._path))} is there already.", "Choose another name.") from error
+            raise InvalidInputError(
+                f"{escape_text(str(self._path))} is there already.", "Choose another name."
+            ) from error
         except OSError as error:
             raise self._failed(error) from error
         return size
@@ -59,5 +61,7 @@ class WholeFile:
             self._part.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> StorageError:
-        reason = safe_text(error.strerror or str(error))
-        return StorageError(f"{safe_text(str(self._path))} cannot be written: {reason}.", "Make room, or go elsewhere.")
+        reason = escape_text(error.strerror or str(error))
+        return StorageError(
+            f"{escape_text(str(self._path))} cannot be written: {reason}.", "Make room, or go elsewhere."
+        )

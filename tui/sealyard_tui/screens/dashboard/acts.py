@@ -11,10 +11,10 @@ import msgspec
 
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, device_resource
-from sealyard.model.errors import ConnectionLostError, SealyardError
+from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, PickDialog, ReasonDialog, TextDialog
 from sealyard_tui.session.advice import told
@@ -30,7 +30,7 @@ Act = Callable[[Client, TaskRow], Awaitable[object]]
 Failure = tuple[TaskRow, SealyardError]
 
 
-class Possible(Value, frozen=True, kw_only=True):
+class Possible(FrozenStruct, frozen=True, kw_only=True):
     """What can be done with one task, by one person."""
 
     withdraw: bool = False
@@ -96,7 +96,7 @@ class TaskActs:
 
         async def withdraw(reason: str) -> None:
             failures = await self._each(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
-            lost = [each for each in failures if isinstance(each[1], ConnectionLostError)]
+            lost = [each for each in failures if isinstance(each[1], ServerUnreachableError)]
             self._show([each for each in failures if each not in lost], len(rows), "withdrawn")
             if lost:
                 self._ask_why([row for row, _ in lost], typed=reason, failed=told(lost[0][1]))
@@ -241,7 +241,7 @@ class TaskActs:
         for number, row in enumerate(rows):
             try:
                 await act(client, row)
-            except ConnectionLostError as error:
+            except ServerUnreachableError as error:
                 failures += [(each, error) for each in rows[number:]]
                 break
             except SealyardError as error:

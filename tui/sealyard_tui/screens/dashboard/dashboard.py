@@ -12,10 +12,10 @@ from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 
-from sealyard.client.download_events import Checked, DownloadProgress, Outcome
+from sealyard.client.download_events import DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.dashboard.acts import Possible, TaskActs
 from sealyard_tui.screens.dashboard.head import DashboardHead
 from sealyard_tui.screens.dashboard.list import TaskList
@@ -132,7 +132,7 @@ class Dashboard(Place):
     def filter_bar(self) -> FilterBar:
         return self.query_one(FilterBar)
 
-    def mark_of(self, task_id: str) -> DownloadProgress | Outcome | Checked | None:
+    def mark_of(self, task_id: str) -> DownloadProgress | DownloadResult | VerifiedBy | None:
         """What is known of a task's download, from this session or an earlier one."""
         if (known := self.sealyard.downloads.known.get(task_id)) is not None:
             return known
@@ -143,7 +143,7 @@ class Dashboard(Place):
     def path_of(self, task_id: str) -> str | None:
         """Where the task's file lies, if it came down."""
         known = self.sealyard.downloads.known.get(task_id)
-        if isinstance(known, Outcome) and known.downloaded is not None:
+        if isinstance(known, DownloadResult) and known.downloaded is not None:
             return known.downloaded.path
         downloading = self.sealyard.downloads.downloading
         found = downloading.downloaded(task_id) if downloading is not None else None
@@ -239,7 +239,7 @@ class Dashboard(Place):
         try:
             query = read_filter(line, self.standing.identity)
         except UsageError as error:
-            self.filter_bar.say_wrong(safe_text(error.message))
+            self.filter_bar.say_wrong(escape_text(error.message))
             return
         self._line = line
         self._list.narrow(query)
@@ -253,7 +253,7 @@ class Dashboard(Place):
             self._list.query = read_filter(self._line, self.standing.identity, {each.name: each.id for each in devices})
         except UsageError as error:
             self._line = ""
-            self.filter_bar.say_wrong(safe_text(error.message))
+            self.filter_bar.say_wrong(escape_text(error.message))
 
     def _set_fields(self, **values: str) -> None:
         line = with_fields(self.filter_bar.text, values)
@@ -346,7 +346,7 @@ class Dashboard(Place):
         row = self.table.row(task_id)
         words = RowCells(self.now, self.mark_of, lambda: self.standing.identity).mark(row)[1] if row else Content("")
         path = self.path_of(task_id)
-        return Content.assemble(words, f"  {safe_text(path)}") if path is not None else words
+        return Content.assemble(words, f"  {escape_text(path)}") if path is not None else words
 
     def action_back(self) -> None:
         if self.has_class(DETAIL) or self.pane.has_focus:

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.client.download_events import Checked, DownloadProgress, Outcome
+from sealyard.client.download_events import DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
-from sealyard.model.results import as_at
-from sealyard.model.safe_text import safe_text
+from sealyard.model.results import refreshed
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.shown import age, progress_bar, result_badge, short_duration, status_badge
@@ -31,7 +31,7 @@ COLUMNS = (
 )
 _BAR_WIDTH = 14
 
-Marks = Callable[[str], DownloadProgress | Outcome | Checked | None]
+Marks = Callable[[str], DownloadProgress | DownloadResult | VerifiedBy | None]
 """What is known of a task's download, by the task's id."""
 
 
@@ -49,8 +49,8 @@ class RowCells:
         return (
             status_badge(row.status),
             Content.assemble(Content.styled("! ", "$warning") if row.attention else "", row.title),
-            safe_text(f"{row.device} v{row.version}"),
-            safe_text(row.creator.removeprefix("USER:")),
+            escape_text(f"{row.device} v{row.version}"),
+            escape_text(row.creator.removeprefix("USER:")),
             age(row.created_at, now),
             outcome_cell(row, now),
             mark[0],
@@ -77,27 +77,29 @@ def outcome_cell(row: TaskRow, now: datetime) -> Content:
             left = f", ~{short_duration(live.seconds_left)}" if live.seconds_left is not None else ""
             return Content(f"place {live.queue_place} in queue{left}")
         case TaskStatus.DONE if row.result is not None:
-            return result_badge(as_at(row.result, now), now)
+            return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:
-            return Content.styled(safe_text(row.reason), "$text-muted")
+            return Content.styled(escape_text(row.reason), "$text-muted")
     return Content("")
 
 
-def download_mark(known: DownloadProgress | Outcome | Checked | None, row: TaskRow, me: str) -> tuple[Content, Content]:
+def download_mark(
+    known: DownloadProgress | DownloadResult | VerifiedBy | None, row: TaskRow, me: str
+) -> tuple[Content, Content]:
     """In two words, and as a sentence; both empty where there is nothing to say."""
     match known:
         case DownloadProgress():
             percent = 100 * known.bytes_done // max(1, known.bytes_total)
             return _both("↓", f"{percent} %", f"{percent} %, coming down", "$accent")
-        case Outcome(downloaded=found) if found is not None:
+        case DownloadResult(downloaded=found) if found is not None:
             return _on_disk(found.checked)
-        case Outcome(error=error) if error is not None:
+        case DownloadResult(error=error) if error is not None:
             if error.code == ResultExpiredError.code:
                 return _missed("expired")
             if error.code == ResultGoneError.code:
                 return _missed("gone")
             return _both("✗", "failed", "did not come down: L says why", "$error")
-        case Checked():
+        case VerifiedBy():
             return _on_disk(known)
     result = row.result
     if result is None or result.signature is not None or row.creator != me or result.state is ResultState.AVAILABLE:
@@ -105,7 +107,7 @@ def download_mark(known: DownloadProgress | Outcome | Checked | None, row: TaskR
     return _missed(result.state.lower())
 
 
-def _on_disk(checked: Checked) -> tuple[Content, Content]:
+def _on_disk(checked: VerifiedBy) -> tuple[Content, Content]:
     return _both("✓", "on disk", f"on disk, {checked} checked", "$success")
 
 

@@ -8,17 +8,34 @@ from datetime import datetime
 from textual.content import Content
 
 from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.results import as_at
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Decision, InputFile, Live, Result, ResultState, Subtask, Task, TaskStatus, Verdict
-from sealyard.model.wording import decided_by, duration_text, exact_size_text, left_text, size_text, time_text
+from sealyard.model.results import refreshed
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import (
+    Decision,
+    InputFile,
+    Result,
+    ResultState,
+    RunProgress,
+    Subtask,
+    Task,
+    TaskStatus,
+    Verdict,
+)
+from sealyard.model.wording import (
+    format_decider,
+    format_duration,
+    format_size,
+    format_size_exact,
+    format_time,
+    format_time_left,
+)
 from sealyard_tui.shown import fields, progress_bar, result_badge, status_badge, task_title
 
 _BAR_WIDTH = 30
 Pairs = list[tuple[str, Content | str]]
 
 
-def task_content(task: Task, now: datetime, *, live: Live | None = None, file: Content | None = None) -> Content:
+def task_content(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
     """``live``: newer than the task's own; ``file``: what is known of its download."""
     sections = [
         _standing(task, now, live or task.live),
@@ -37,7 +54,7 @@ def _section(heading: str, body: Content) -> Content:
     return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
 
 
-def _standing(task: Task, now: datetime, live: Live | None) -> Content:
+def _standing(task: Task, now: datetime, live: RunProgress | None) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
         Content.assemble(
@@ -48,20 +65,20 @@ def _standing(task: Task, now: datetime, live: Live | None) -> Content:
         )
     ]
     if task.reason:
-        lines.append(Content.styled(f"→ {safe_text(task.reason)}", reason_style))
+        lines.append(Content.styled(f"→ {escape_text(task.reason)}", reason_style))
     if task.attention:
-        lines.append(Content.styled(f"! {safe_text(task.attention)}", "$warning"))
-    lines += [Content.styled(f"! {safe_text(each)}", "$warning") for each in task.warnings]
+        lines.append(Content.styled(f"! {escape_text(task.attention)}", "$warning"))
+    lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
     pairs: Pairs = [
         ("progress", _progress(task, live)),
-        ("asked by", safe_text(f"{task.created_by}, {time_text(task.created_at)}")),
-        ("device", safe_text(f"{task.config_name} version {task.config_version}")),
-        ("kind", f"{task.kind}{safe_text(f', {task.content_type}' if task.content_type else '')}"),
-        ("id", safe_text(task.id)),
-        ("worker", safe_text(task.worker)),
+        ("asked by", escape_text(f"{task.created_by}, {format_time(task.created_at)}")),
+        ("device", escape_text(f"{task.config_name} version {task.config_version}")),
+        ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
+        ("id", escape_text(task.id)),
+        ("worker", escape_text(task.worker)),
         ("lost workers", str(task.losses or "")),
-        ("must end by", left_text(task.time_limit_at, now) if not task.status.ended else ""),
-        ("must begin by", left_text(task.execution_expires_at, now) if _is_before_work(task) else ""),
+        ("must end by", format_time_left(task.time_limit_at, now) if not task.status.ended else ""),
+        ("must begin by", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
     ]
     return Content("\n").join([*lines, fields(pairs)])
 
@@ -70,36 +87,36 @@ def _is_before_work(task: Task) -> bool:
     return task.status in (TaskStatus.APPROVED, TaskStatus.SCHEDULED)
 
 
-def _progress(task: Task, live: Live | None) -> Content:
+def _progress(task: Task, live: RunProgress | None) -> Content:
     if live is None or task.status.ended:
         return Content("")
-    left = f", about {duration_text(round(live.seconds_left))} left" if live.seconds_left is not None else ""
+    left = f", about {format_duration(round(live.seconds_left))} left" if live.seconds_left is not None else ""
     if task.status is TaskStatus.SCHEDULED and live.queue_place is not None:
         return Content(f"place {live.queue_place} in the queue{left}")
     if task.status is not TaskStatus.RUNNING or not live.bytes_total:
         return Content("")
-    done = f"  {size_text(live.bytes_done)} of {size_text(live.bytes_total)}{left}"
+    done = f"  {format_size(live.bytes_done)} of {format_size(live.bytes_total)}{left}"
     return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), done)
 
 
 def _result(result: Result, now: datetime, file: Content | None) -> Content:
-    seen = as_at(result, now)
+    seen = refreshed(result, now)
     pairs: Pairs = [
         ("state", Content.assemble(result_badge(seen, now), _what_helps(seen))),
         ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.trial else ""),
-        ("file", safe_text(result.file_name)),
+        ("file", escape_text(result.file_name)),
         ("here", file or ""),
-        ("size", exact_size_text(result.size) if result.size is not None else ""),
+        ("size", format_size_exact(result.size) if result.size is not None else ""),
         ("sha256", result.sha256 or ""),
         ("link", _until(result.expires_at, now)),
         ("kept", _until(result.kept_until, now)),
-        ("signature", safe_text(result.signature or "")),
+        ("signature", escape_text(result.signature or "")),
     ]
     return fields(pairs)
 
 
 def _until(moment: datetime | None, now: datetime) -> str:
-    return f"until {left_text(moment, now)}" if moment is not None else ""
+    return f"until {format_time_left(moment, now)}" if moment is not None else ""
 
 
 def _what_helps(result: Result) -> Content:
@@ -113,8 +130,8 @@ def _what_helps(result: Result) -> Content:
 def _files(files: Iterable[InputFile]) -> Content:
     return Content("\n").join(
         Content.assemble(
-            f"{number}. {safe_text(each.name)}  ",
-            Content.styled(f"{exact_size_text(each.size)}\n   sha256 {each.sha256}", "$text-muted"),
+            f"{number}. {escape_text(each.name)}  ",
+            Content.styled(f"{format_size_exact(each.size)}\n   sha256 {each.sha256}", "$text-muted"),
         )
         for number, each in enumerate(files, 1)
     )
@@ -124,16 +141,16 @@ def _approvals(task: Task, now: datetime) -> Content:
     approved = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
     head = f"{approved} of {task.approvals_required}"
     if task.status is TaskStatus.WAITING and task.approval_expires_at is not None:
-        head += f", until {left_text(task.approval_expires_at, now)}"
+        head += f", until {format_time_left(task.approval_expires_at, now)}"
     return Content("\n").join([Content(head), *(_decision(each) for each in task.approvals)])
 
 
 def _decision(decision: Decision) -> Content:
     approved = decision.verdict is Verdict.APPROVED
-    reason = f": {safe_text(decision.reason)}" if decision.reason else ""
+    reason = f": {escape_text(decision.reason)}" if decision.reason else ""
     return Content.assemble(
         Content.styled("✓ approved" if approved else "✗ rejected", "$success" if approved else "$error"),
-        safe_text(f" by {decided_by(decision)}, {time_text(decision.at)}"),
+        escape_text(f" by {format_decider(decision)}, {format_time(decision.at)}"),
         reason,
     )
 
@@ -146,29 +163,29 @@ def _subtasks(subtasks: Iterable[Subtask]) -> Content:
 
 
 def _named(subtask: Subtask) -> str:
-    return safe_text(f"{subtask.kind} of {subtask.name}")
+    return escape_text(f"{subtask.kind} of {subtask.name}")
 
 
 def _making(task: Task) -> Pairs:
     return [
-        ("format", safe_text(task.format)),
+        ("format", escape_text(task.format)),
         ("encryption", _key_words(task.encryption_key)),
         ("signing", _key_words(task.signing_key)),
     ]
 
 
 def _key_words(key: EncryptionKey | SigningKey | None) -> str:
-    return safe_text(f"{key.algorithm} with {key.uri} v{key.version}") if key is not None else ""
+    return escape_text(f"{key.algorithm} with {key.uri} v{key.version}") if key is not None else ""
 
 
 def _history(task: Task) -> Content:
     def lines() -> Iterator[Content]:
         for each in task.history:
             yield Content.assemble(
-                Content.styled(time_text(each.at), "$text-muted"),
+                Content.styled(format_time(each.at), "$text-muted"),
                 "  ",
                 status_badge(each.status),
-                safe_text(f"  {each.note}") if each.note else "",
+                escape_text(f"  {each.note}") if each.note else "",
             )
 
     return Content("\n").join(lines())

@@ -17,9 +17,9 @@ import msgspec
 
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import TaskFilter
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 
 FIELDS = ("status", "state", "owner", "kind", "device")
@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"""(?P<not>[-!])?(?:(?P<field>[^\s":]+):)?(?:"(?P<quoted>(?
 Word = TypeVar("Word", bound=StrEnum)
 
 
-class Term(Value, frozen=True, kw_only=True):
+class Term(FrozenStruct, frozen=True, kw_only=True):
     """``field`` is empty for a word of text. ``exact``: the values are ids of device configurations."""
 
     field: str
@@ -60,7 +60,7 @@ class Term(Value, frozen=True, kw_only=True):
                 return value in f"{row.id}\n{row.name}\n{row.files}".casefold()
 
 
-class TaskQuery(Value, frozen=True, kw_only=True):
+class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
     """What a line asks for."""
 
     terms: tuple[Term, ...] = ()
@@ -118,7 +118,7 @@ def field_of(line: str, field: str) -> str:
     return next((each.value for each in _tokens(line) if each.field == field and not each.negated), "")
 
 
-class _Token(Value, frozen=True, kw_only=True):
+class _Token(FrozenStruct, frozen=True, kw_only=True):
     """``text``: as written, with a quotation mark at the end where it was forgotten."""
 
     text: str
@@ -181,12 +181,12 @@ _EXAMPLES = {
 def _no_field(token: _Token) -> UsageError:
     known = {each.lower(): "status" for each in TaskStatus} | {each.lower(): "state" for each in ResultState}
     near = difflib.get_close_matches(token.field, FIELDS, 1, 0.7)
-    hint = f'as text write "{safe_text(token.text, _SHOWN)}"'
+    hint = f'as text write "{escape_text(token.text, _SHOWN)}"'
     if token.field in known:
         hint = f"{known[token.field]}:{token.field}?"
     elif near:
         hint = f"{near[0]}:?"
-    return UsageError(f"no field {safe_text(token.field, _SHOWN)}: {hint}")
+    return UsageError(f"no field {escape_text(token.field, _SHOWN)}: {hint}")
 
 
 def _words(values: Iterable[str], kind: type[Word]) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ def _word(text: str, kind: type[Word]) -> str:
         return alias
     found = [each for each in kind if each.lower().startswith(wanted)]
     if not found:
-        raise UsageError(f"no {safe_text(text, _SHOWN)}; there is {', '.join(each.lower() for each in kind)}")
+        raise UsageError(f"no {escape_text(text, _SHOWN)}; there is {', '.join(each.lower() for each in kind)}")
     return found[0]
 
 

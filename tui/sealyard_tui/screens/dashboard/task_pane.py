@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.model.tasks import Live, Task
+from sealyard.model.tasks import RunProgress, Task
 from sealyard_tui.screens.dashboard.task_detail import task_content
 from sealyard_tui.widgets.reading_pane import ReadingPane, reading_keys
 
@@ -34,7 +34,7 @@ class TaskPane(ReadingPane):
         """Empty where nothing is shown."""
         return self.task_shown.id if self.task_shown is not None else ""
 
-    def show(self, task: Task, now: datetime, *, live: Live | None, file: Content) -> None:
+    def show(self, task: Task, now: datetime, *, live: RunProgress | None, file: Content) -> None:
         """Another task begins at its top; the same one stays where it was scrolled to."""
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.events import TaskChanged, TaskProgress
-from sealyard.model.safe_text import safe_text
-from sealyard.model.tasks import Live, Result, ResultState, Task, TaskKind, TaskStatus
-from sealyard.model.value import Value
+from sealyard.model.events import TaskChanged, TaskProgressed
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
+from sealyard.model.value import FrozenStruct
 
 REASON_SHOWN = 80
 
 
-class TaskRow(Value, frozen=True, kw_only=True, gc=False):
+class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
     """``files``: names of inputs and metadata, a line each. ``linkUntil``, ``keptUntil``: of the result.
 
     What of the result is shown is kept flat, and nothing of a row can be part of a cycle: the garbage collector
@@ -44,7 +44,7 @@ class TaskRow(Value, frozen=True, kw_only=True, gc=False):
     kept_until: datetime | None = None
     signed: bool = False
     trial: bool = False
-    live: Live | None = None
+    live: RunProgress | None = None
 
     @property
     def result(self) -> Result | None:
@@ -62,11 +62,11 @@ class TaskRow(Value, frozen=True, kw_only=True, gc=False):
     @property
     def title(self) -> str:
         """Safe text: the name, else the first file's, else the id."""
-        return safe_text(self.name or self.files.partition("\n")[0] or self.id)
+        return escape_text(self.name or self.files.partition("\n")[0] or self.id)
 
     @property
     def short_id(self) -> str:
-        return safe_text(self.id[:8])
+        return escape_text(self.id[:8])
 
 
 def row_of(task: Task) -> TaskRow:
@@ -102,8 +102,10 @@ def moved(row: TaskRow, change: TaskChanged) -> TaskRow:
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
 
 
-def advanced(row: TaskRow, progress: TaskProgress) -> TaskRow:
-    live = Live(bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, seconds_left=progress.seconds_left)
+def advanced(row: TaskRow, progress: TaskProgressed) -> TaskRow:
+    live = RunProgress(
+        bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, seconds_left=progress.seconds_left
+    )
     return msgspec.structs.replace(row, live=live)
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 
-from sealyard.model.events import TaskProgress
+from sealyard.model.events import TaskProgressed
 
 BUCKET_SECONDS = 3
 BUCKETS = 60
@@ -22,7 +22,7 @@ class Throughput:
         self._seen: dict[str, int] = {}
         self._bytes: deque[int] = deque([0] * BUCKETS, BUCKETS)
 
-    def add(self, progress: Iterable[TaskProgress], now: datetime) -> None:
+    def add(self, progress: Iterable[TaskProgressed], now: datetime) -> None:
         self.move_on(now)
         for each in progress:
             before = self._seen.get(each.task_id)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from sealyard.client.local_files import local_name, write_new
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.client.local_files import safe_file_name, write_unique
+from sealyard.model.devices import DeviceConfig
 from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.devices.forms import (
     certificate_name,
     creation,
@@ -64,10 +64,10 @@ class DeviceActs:
 
     # ---- a new version
 
-    async def next_version(self, device: DeviceConfiguration) -> None:
+    async def next_version(self, device: DeviceConfig) -> None:
         place = self._place
         form = FormDialog(
-            f"{safe_text(device.name)}: version {device.version + 1}",
+            f"{escape_text(device.name)}: version {device.version + 1}",
             version_fields(device, (await place.catalogues()).formats),
             partial(self._updated, device),
             draft=self._drafts[f"{device.id}/{device.version}"],
@@ -77,7 +77,7 @@ class DeviceActs:
         )
         place.app.push_screen(form)
 
-    def _what_changes(self, device: DeviceConfiguration, answers: Answers) -> Content:
+    def _what_changes(self, device: DeviceConfig, answers: Answers) -> Content:
         try:
             found = changes(device, version(device, answers), self._place.known)
         except UsageError:
@@ -86,7 +86,7 @@ class DeviceActs:
             return Content.styled("Nothing changes yet.", "$text-muted")
         return Content.styled("Will change:\n" + "\n".join(f"  {each}" for each in found), "$accent")
 
-    async def _updated(self, device: DeviceConfiguration, answers: Answers) -> bool:
+    async def _updated(self, device: DeviceConfig, answers: Answers) -> bool:
         asked = version(device, answers)
         if not changes(device, asked, self._place.known):
             raise UsageError("Nothing would change.", "Change a field, or go back.")
@@ -97,9 +97,9 @@ class DeviceActs:
 
     # ---- certificates
 
-    def certificates(self, device: DeviceConfiguration) -> None:
+    def certificates(self, device: DeviceConfig) -> None:
         form = FormDialog(
-            f"Certificates of {safe_text(device.name)}",
+            f"Certificates of {escape_text(device.name)}",
             (path_field("folder", "Folder", self._usual_folder()),),
             partial(self._write_certificates, device),
             draft=self._drafts["certificates"],
@@ -108,23 +108,23 @@ class DeviceActs:
         )
         self._place.app.push_screen(form)
 
-    async def _write_certificates(self, device: DeviceConfiguration, answers: Answers) -> bool:
+    async def _write_certificates(self, device: DeviceConfig, answers: Answers) -> bool:
         folder = to_path(answers.texts["folder"], Path.cwd())
         found = await (await self._place.client()).device_certificates(device.id)
         written = [
-            await asyncio.to_thread(write_new, folder, certificate_name(name), pem.encode()) for name, pem in found
+            await asyncio.to_thread(write_unique, folder, certificate_name(name), pem.encode()) for name, pem in found
         ]
-        told = "\n".join(f"✓ {safe_text(str(each))}" for each in written)
+        told = "\n".join(f"✓ {escape_text(str(each))}" for each in written)
         self._place.notify(told, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
         return True
 
     # ---- the symmetric key
 
-    def export(self, device: DeviceConfiguration) -> None:
+    def export(self, device: DeviceConfig) -> None:
         key = device.encryption
-        name = local_name(f"{device.name}-v{key.version}.key", device.id)
+        name = safe_file_name(f"{device.name}-v{key.version}.key", device.id)
         form = FormDialog(
-            f"Export the symmetric key of {safe_text(device.name)}",
+            f"Export the symmetric key of {escape_text(device.name)}",
             (
                 path_field(
                     "file",
@@ -143,7 +143,7 @@ class DeviceActs:
         )
         self._place.app.push_screen(form)
 
-    async def _exported(self, device: DeviceConfiguration, answers: Answers) -> bool:
+    async def _exported(self, device: DeviceConfig, answers: Answers) -> bool:
         path = to_path(answers.texts["file"], Path.cwd())
         about = (
             f"The secret key {device.encryption.uri} leaves the key store, into {path}.\n"
@@ -152,13 +152,13 @@ class DeviceActs:
         if not await self._typed("Export the key", about, device.name, "Export it"):
             return False
         written = await (await self._place.client()).export_device_key(device.id, path, confirmed=True)
-        told = f"! {safe_text(str(written))} (mode 0600): move it safely, then delete it."
+        told = f"! {escape_text(str(written))} (mode 0600): move it safely, then delete it."
         self._place.notify(told, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
         return True
 
     # ---- rotating
 
-    async def rotate(self, device: DeviceConfiguration) -> None:
+    async def rotate(self, device: DeviceConfig) -> None:
         uris = dict.fromkeys(each.uri for each in reversed(keys_of(device)))
         choices = [(uri, f"{uri}  {self._used_by(uri)}") for uri in uris]
         uri = await self._place.app.push_screen_wait(PickDialog("Rotate which key?", choices))
@@ -188,7 +188,7 @@ class DeviceActs:
     # ---- parts
 
     async def _typed(self, heading: str, about: str, word: str, act: str) -> bool:
-        words = "\n".join(safe_text(line) for line in about.split("\n"))
+        words = "\n".join(escape_text(line) for line in about.split("\n"))
         typed = await self._place.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
         return bool(typed)
 

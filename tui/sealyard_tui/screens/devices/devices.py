@@ -14,13 +14,13 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from sealyard.client.catalogues import Catalogues, read_catalogues
+from sealyard.client.catalogues import Capabilities, load_capabilities
 from sealyard.client.protocol import Client
-from sealyard.model.access import Action, ResourceType, device_resource, may, type_resource
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import NotAllowedError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import duration_text
+from sealyard.model.access import Action, ResourceType, device_resource, is_allowed, resource_type_uri
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import PermissionDeniedError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_duration
 from sealyard_tui.screens.devices.acts import DeviceActs
 from sealyard_tui.screens.devices.detail import DeviceDetail
 from sealyard_tui.screens.devices.wording import Known, detail, keys_of, warning_sign
@@ -86,18 +86,16 @@ class Devices(Place):
     def __init__(self) -> None:
         super().__init__()
         self.known = Known()
-        self.shown: DeviceConfiguration | None = None
+        self.shown: DeviceConfig | None = None
         """The version in the detail."""
         self.acts = DeviceActs(self)
-        self._devices: tuple[DeviceConfiguration, ...] = ()
-        self._catalogues: Catalogues | None = None
+        self._devices: tuple[DeviceConfig, ...] = ()
+        self._catalogues: Capabilities | None = None
         self._rest: Timer | None = None
 
     def compose_place(self) -> ComposeResult:
         yield FilterBar(self.remembered.filter, hint="a name, an algorithm, a key")
-        yield BigTable[DeviceConfiguration](
-            self.COLUMNS, self._cells, key=lambda each: each.id, empty="Reading…", id="rows"
-        )
+        yield BigTable[DeviceConfig](self.COLUMNS, self._cells, key=lambda each: each.id, empty="Reading…", id="rows")
         yield DeviceDetail()
         yield Static("", id="doing", markup=False)
 
@@ -105,16 +103,16 @@ class Devices(Place):
         self.set_focus(self.query_one(BigTable))
         self._show_detail()
 
-    def _cells(self, device: DeviceConfiguration) -> tuple[Cell, ...]:
+    def _cells(self, device: DeviceConfig) -> tuple[Cell, ...]:
         return (
-            safe_text(device.name),
+            escape_text(device.name),
             str(device.version),
             device.encryption.algorithm,
             device.signing.algorithm,
             str(device.approvals_required),
-            safe_text(device.format),
-            duration_text(device.link_seconds),
-            duration_text(device.retention_seconds),
+            escape_text(device.format),
+            format_duration(device.link_seconds),
+            format_duration(device.retention_seconds),
             warning_sign(device, self.known, self.now()),
         )
 
@@ -132,7 +130,7 @@ class Devices(Place):
     async def _look_again(self, client: Client) -> None:
         """An older version that is looked at stays; the newest gives way to a newer one."""
         table = self.query_one(BigTable)
-        row: DeviceConfiguration | None = table.cursor_row
+        row: DeviceConfig | None = table.cursor_row
         shown = self.shown
         if row is not None and shown is not None and shown.id == row.id and shown.version < row.version - 1:
             self.shown = await client.device(row.id, shown.version)
@@ -154,9 +152,9 @@ class Devices(Place):
         table.replace(())
         self._show_detail()
 
-    async def catalogues(self) -> Catalogues:
+    async def catalogues(self) -> Capabilities:
         if self._catalogues is None:
-            self._catalogues = await asyncio.to_thread(read_catalogues)
+            self._catalogues = await asyncio.to_thread(load_capabilities)
         return self._catalogues
 
     @on(FilterBar.Changed)
@@ -172,7 +170,7 @@ class Devices(Place):
     def _why_empty(self) -> str:
         if self._devices:
             return "Nothing fits the filter; Esc clears it."
-        if may(self.known.rights, Action.CREATE, type_resource(ResourceType.DEVICE_CONFIG)):
+        if is_allowed(self.known.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
             return "No device configurations yet. n makes the first one."
         return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
 
@@ -181,7 +179,7 @@ class Devices(Place):
     @on(BigTable.Highlighted)
     def _highlighted(self) -> None:
         """A held key moves on at once; the detail follows where it rests."""
-        row: DeviceConfiguration | None = self.query_one(BigTable).cursor_row
+        row: DeviceConfig | None = self.query_one(BigTable).cursor_row
         if row is None or self.shown is None or self.shown.id != row.id:
             self.shown = row
         if self._rest is not None:
@@ -194,9 +192,9 @@ class Devices(Place):
         self.set_focus(self.query_one(DeviceDetail))
 
     @property
-    def newest(self) -> DeviceConfiguration | None:
+    def newest(self) -> DeviceConfig | None:
         """Of the configuration that is looked at."""
-        row: DeviceConfiguration | None = self.query_one(BigTable).cursor_row
+        row: DeviceConfig | None = self.query_one(BigTable).cursor_row
         return row
 
     def _show_detail(self) -> None:
@@ -213,7 +211,7 @@ class Devices(Place):
         if self.shown is not None:
             self.read(self._step(self.shown, self.shown.version + by), group="step", exclusive=True)
 
-    async def _step(self, shown: DeviceConfiguration, version: int) -> None:
+    async def _step(self, shown: DeviceConfig, version: int) -> None:
         found = await (await self.client()).device(shown.id, version)
         if self.newest is not None and self.newest.id == found.id:
             self.shown = found
@@ -231,7 +229,7 @@ class Devices(Place):
     def say_doing(self, text: str) -> None:
         """What goes on beside the screen; nothing takes it away. ``text`` may hold foreign text."""
         line = self.query_one("#doing", Static)
-        line.update(Content(safe_text(text)))
+        line.update(Content(escape_text(text)))
         line.set_class(bool(text), "-shown")
 
     def action_create(self) -> None:
@@ -259,7 +257,7 @@ class Devices(Place):
             self.flash(f"Copied {self.newest.id}")
 
     @property
-    def devices(self) -> tuple[DeviceConfiguration, ...]:
+    def devices(self) -> tuple[DeviceConfig, ...]:
         return self._devices
 
     def show_device(self, config_id: str) -> None:
@@ -269,20 +267,20 @@ class Devices(Place):
         newest = self.newest if self.is_mounted else None
         match action:
             case "create":
-                return self._may(Action.CREATE, type_resource(ResourceType.DEVICE_CONFIG))
+                return self._may(Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG))
             case "next_version":
                 return newest is not None and self._may(Action.UPDATE, device_resource(newest.id))
             case "export":
                 return newest is not None and self._may(Action.EXPORT, device_resource(newest.id))
             case "rotate":
-                return newest is not None and self._may(Action.UPDATE, type_resource(ResourceType.KEY))
+                return newest is not None and self._may(Action.UPDATE, resource_type_uri(ResourceType.KEY))
             case "certificates" | "copy":
                 return newest is not None
             case "step":
                 return self._can_step(newest, parameters)
         return super().check_action(action, parameters)
 
-    def _can_step(self, newest: DeviceConfiguration | None, parameters: tuple[object, ...]) -> bool | None:
+    def _can_step(self, newest: DeviceConfig | None, parameters: tuple[object, ...]) -> bool | None:
         if newest is None or self.shown is None or newest.version == 1:
             return False
         return 1 <= self.shown.version + int(str(parameters[0])) <= newest.version or None
@@ -296,14 +294,14 @@ async def _known(client: Client) -> Known:
     rights = (await client.workspace()).rights
     keys = access = None
     # What is refused is audited: it is not asked for without the right.
-    with contextlib.suppress(NotAllowedError):
-        if may(rights, Action.VIEW, type_resource(ResourceType.KEY)):
+    with contextlib.suppress(PermissionDeniedError):
+        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.KEY)):
             keys = await client.keys()
-        if may(rights, Action.VIEW, type_resource(ResourceType.ACL)):
+        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await client.access()
     return Known(rights=rights, keys=keys, access=access)
 
 
-def _searchable(device: DeviceConfiguration) -> str:
+def _searchable(device: DeviceConfig) -> str:
     keys = (f"{each.algorithm} {each.uri}" for each in keys_of(device))
     return "\n".join((device.name, device.id, device.format, device.description, *keys)).casefold()

@@ -8,20 +8,20 @@ from collections.abc import Iterable
 import msgspec
 from textual.content import Content
 
-from sealyard.client.catalogues import AlgorithmTerms, Catalogues
-from sealyard.model.access import SubjectKind, kind_of, parse_subject
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyKind, KeyPurpose, SigningAlgorithm
+from sealyard.client.catalogues import AlgorithmInfo, Capabilities
+from sealyard.model.access import SubjectKind, parse_subject, subject_kind
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.devices import (
     DEFAULT_FORMAT,
-    DEFAULT_LINK_SECONDS,
+    DEFAULT_LINK_TTL,
     DEFAULT_RETENTION_SECONDS,
-    DeviceConfiguration,
+    DeviceConfig,
 )
 from sealyard.model.errors import UsageError
 from sealyard.model.keys import KEY_NAME
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
-from sealyard.model.safe_text import safe_text
-from sealyard.model.wording import duration_text, parse_duration
+from sealyard.model.safe_text import escape_text
+from sealyard.model.wording import format_duration, parse_duration
 from sealyard_tui.screens.devices.wording import Known
 from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choices, Field, PickField, TextField, Texts
 
@@ -42,7 +42,7 @@ _PURPOSES = {
 # ---- a new configuration
 
 
-def creation_fields(catalogues: Catalogues, known: Known) -> tuple[Field, ...]:
+def creation_fields(catalogues: Capabilities, known: Known) -> tuple[Field, ...]:
     return (
         TextField(
             name="name", label="Name", required=True, check=_check_name, hint="Small letters, digits, '.', '_' and '-'"
@@ -84,7 +84,7 @@ def creation_fields(catalogues: Catalogues, known: Known) -> tuple[Field, ...]:
         ),
         _people("use", "May use", known, "nobody yet; rules can be added later"),
         _people("approve", "May approve", known, "you alone"),
-        *_terms(catalogues.formats, 1, DEFAULT_LINK_SECONDS, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+        *_terms(catalogues.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
     )
 
 
@@ -107,7 +107,7 @@ def creation(answers: Answers) -> DeviceRequest:
     )
 
 
-def _caveats(terms: AlgorithmTerms) -> Content:
+def _caveats(terms: AlgorithmInfo) -> Content:
     return Content.styled("\n".join(f"! {each}" for each in terms.caveats), "$warning")
 
 
@@ -120,15 +120,15 @@ def _same(names: Iterable[str]) -> Choices:
     return tuple((str(each), str(each)) for each in names)
 
 
-def _encryption_kinds(catalogues: Catalogues, texts: Texts) -> tuple[KeyKind, ...]:
+def _encryption_kinds(catalogues: Capabilities, texts: Texts) -> tuple[KeyType, ...]:
     return catalogues.encryption[EncryptionAlgorithm(texts["encryption"])].key_kinds if texts.get("encryption") else ()
 
 
-def _signing_kinds(catalogues: Catalogues, texts: Texts) -> tuple[KeyKind, ...]:
+def _signing_kinds(catalogues: Capabilities, texts: Texts) -> tuple[KeyType, ...]:
     return catalogues.signing[SigningAlgorithm(texts["signing"])].key_kinds if texts.get("signing") else ()
 
 
-def _keys(known: Known, kinds: tuple[KeyKind, ...]) -> Choices:
+def _keys(known: Known, kinds: tuple[KeyType, ...]) -> Choices:
     fresh = f"a new key ({kinds[0]})" if kinds else "a new key"
     there = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in known.keys or ())
     fitting = {each.uri for each in known.keys or () if each.kind in kinds}
@@ -145,7 +145,7 @@ def _people(name: str, label: str, known: Known, nothing: str) -> Field:
     able = tuple(
         (subject, f"{subject}  {shown}".rstrip())
         for subject, shown in subjects
-        if name == "use" or kind_of(subject) is not SubjectKind.CLIENT
+        if name == "use" or subject_kind(subject) is not SubjectKind.CLIENT
     )
     return PickField(name=name, label=label, choices=able, nothing=nothing, hint="Enter opens the list")
 
@@ -166,12 +166,12 @@ def _check_name(text: str) -> None:
 # ---- a new version
 
 
-def version_fields(device: DeviceConfiguration, formats: tuple[str, ...]) -> tuple[Field, ...]:
+def version_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
     terms = _terms(formats, device.approvals_required, device.link_seconds, device.retention_seconds, device.format)
     return (*terms, TextField(name="description", label="Description", value=device.description))
 
 
-def version(device: DeviceConfiguration, answers: Answers) -> DeviceUpdate:
+def version(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
     """What differs from ``device``; None in all else. Raises :class:`UsageError` for what is no answer."""
     texts = answers.texts
     asked = DeviceUpdate(
@@ -192,7 +192,7 @@ def version(device: DeviceConfiguration, answers: Answers) -> DeviceUpdate:
 
 def _span(text: str, before: int) -> int:
     """A span is shown with two units: left as it was shown, it stays as it was."""
-    return before if text == duration_text(before) else parse_duration(text)
+    return before if text == format_duration(before) else parse_duration(text)
 
 
 def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, form: str) -> tuple[Field, ...]:
@@ -208,7 +208,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
         TextField(
             name="link",
             label="Link time",
-            value=duration_text(link),
+            value=format_duration(link),
             required=True,
             check=parse_duration,
             hint=f"How long a result can be downloaded. {SPAN_HINT}",
@@ -216,7 +216,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
         TextField(
             name="retention",
             label="Retention",
-            value=duration_text(retention),
+            value=format_duration(retention),
             required=True,
             check=parse_duration,
             hint=f"How long a result is kept, from DONE. {SPAN_HINT}",
@@ -230,7 +230,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
 def whole_number(text: str) -> int:
     """Raises :class:`UsageError`."""
     if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise UsageError(f"{safe_text(text, 20)!r} is no whole number.", "Write 1, 2, 3 …")
+        raise UsageError(f"{escape_text(text, 20)!r} is no whole number.", "Write 1, 2, 3 …")
     return int(text)
 
 

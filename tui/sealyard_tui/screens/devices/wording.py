@@ -6,52 +6,52 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.model.access import Action, ResourceType, Right, device_resource, may, type_resource
-from sealyard.model.devices import DeviceConfiguration, EncryptionKey, SigningKey
-from sealyard.model.keys import CERTIFICATE_WARNING, KeyInfo, KeyVersion
-from sealyard.model.requests import Access, DeviceUpdate
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
-from sealyard.model.wording import duration_text, time_text
+from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
+from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
+from sealyard.model.requests import AccessControlList, DeviceUpdate
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
+from sealyard.model.wording import format_duration, format_time
 from sealyard_tui.shown import fields, plain
 
 Part = tuple[str, Content | str]
 
 
-class Known(Value, frozen=True, kw_only=True):
+class Known(FrozenStruct, frozen=True, kw_only=True):
     """What could be read beside the configurations; None where this person may not. ``rights``: their own."""
 
-    rights: tuple[Right, ...] = ()
+    rights: tuple[Permission, ...] = ()
     keys: tuple[KeyInfo, ...] | None = None
-    access: Access | None = None
+    access: AccessControlList | None = None
 
     def key(self, uri: str) -> KeyInfo | None:
         return next((each for each in self.keys or () if each.uri == uri), None)
 
 
-def keys_of(device: DeviceConfiguration) -> tuple[EncryptionKey | SigningKey, ...]:
+def keys_of(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
     return (*device.encryption_keys, *device.signing_keys)
 
 
-def heading(device: DeviceConfiguration, newest: int) -> Content:
+def heading(device: DeviceConfig, newest: int) -> Content:
     older = Content.styled(f"  ! not the newest, which is {newest}", "$warning")
     return Content.assemble(
-        Content.styled(safe_text(device.name), "bold"),
+        Content.styled(escape_text(device.name), "bold"),
         f"  version {device.version} of {newest}",
         older if device.version < newest else Content(""),
     )
 
 
-def detail(device: DeviceConfiguration, newest: int, known: Known, now: datetime, width: int) -> Content:
+def detail(device: DeviceConfig, newest: int, known: Known, now: datetime, width: int) -> Content:
     """Of one version; ``width`` in cells."""
     parts: list[Part] = [
         ("description", plain(device.description)),
         ("id", plain(device.id)),
-        ("made", f"{time_text(device.created_at)} by {safe_text(device.created_by)}"),
+        ("made", f"{format_time(device.created_at)} by {escape_text(device.created_by)}"),
         ("format", plain(device.format)),
         ("approvals", _approvals(device)),
-        ("link time", f"{duration_text(device.link_seconds)}: how long a result can be downloaded"),
-        ("retention", f"{duration_text(device.retention_seconds)}: how long it is kept, from DONE"),
+        ("link time", f"{format_duration(device.link_seconds)}: how long a result can be downloaded"),
+        ("retention", f"{format_duration(device.retention_seconds)}: how long it is kept, from DONE"),
         ("", " "),
     ]
     for index, encryption in enumerate(device.encryption_keys):
@@ -61,12 +61,12 @@ def detail(device: DeviceConfiguration, newest: int, known: Known, now: datetime
     parts += [("", " "), *_people(device, known.access), ("you may", _own(device, known))]
     if device.warnings:
         parts.append(("", " "))
-    parts += [("! warning", Content.styled(safe_text(each), "$warning")) for each in device.warnings]
+    parts += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
     shown = Content.assemble(heading(device, newest), "\n\n")
     return Content.assemble(shown, fields(parts, width=width))
 
 
-def _approvals(device: DeviceConfiguration) -> str:
+def _approvals(device: DeviceConfig) -> str:
     count = device.approvals_required
     return f"{count} person{'s' if count > 1 else ''} must approve; nobody approves what they asked for"
 
@@ -89,7 +89,7 @@ def _key_parts(
 
 
 def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: bool) -> Content:
-    text = f"{safe_text(key.uri)} version {key.version}"
+    text = f"{escape_text(key.uri)} version {key.version}"
     if info is None:
         return Content(text)
     version = info.at(key.version)
@@ -99,7 +99,7 @@ def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: 
     rotated = f"\n! version {newer} of the key is there: a new version (e) takes it" if waiting else ""
     return Content.assemble(
         text,
-        Content.styled(f" ({safe_text(', '.join(about))})", "$text-muted"),
+        Content.styled(f" ({escape_text(', '.join(about))})", "$text-muted"),
         Content.styled(rotated, "$warning"),
     )
 
@@ -111,13 +111,13 @@ def certificate_end(version: KeyVersion, now: datetime) -> Content:
         return Content("")
     left = (ends - now).total_seconds()
     if left <= 0:
-        return Content.styled(f"✗ {time_text(ends)}: it has ended; rotate the key (R)", "$error")
-    if ends <= now + CERTIFICATE_WARNING:
-        return Content.styled(f"! {time_text(ends)}: in {duration_text(int(left))}; rotate the key (R)", "$warning")
-    return Content(time_text(ends))
+        return Content.styled(f"✗ {format_time(ends)}: it has ended; rotate the key (R)", "$error")
+    if ends <= now + CERTIFICATE_EXPIRY_WARNING:
+        return Content.styled(f"! {format_time(ends)}: in {format_duration(int(left))}; rotate the key (R)", "$warning")
+    return Content(format_time(ends))
 
 
-def warning_sign(device: DeviceConfiguration, known: Known, now: datetime) -> Content:
+def warning_sign(device: DeviceConfig, known: Known, now: datetime) -> Content:
     """How many warnings there are, those of ending certificates among them."""
     ending = [each for each in device.signing_keys if _ends_soon(each, known, now)]
     count = len(device.warnings) + len(ending)
@@ -130,10 +130,10 @@ def _ends_soon(key: SigningKey, known: Known, now: datetime) -> bool:
     info = known.key(key.uri)
     version = info.at(key.version) if info is not None else None
     ends = version.certificate_ends_at if version is not None else None
-    return ends is not None and ends <= now + CERTIFICATE_WARNING
+    return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
 
 
-def _people(device: DeviceConfiguration, access: Access | None) -> list[Part]:
+def _people(device: DeviceConfig, access: AccessControlList | None) -> list[Part]:
     if access is None:
         return []
     return [
@@ -142,8 +142,8 @@ def _people(device: DeviceConfiguration, access: Access | None) -> list[Part]:
     ]
 
 
-def _holders(device: DeviceConfiguration, access: Access, action: Action) -> Content:
-    here, everywhere = device_resource(device.id), type_resource(ResourceType.DEVICE_CONFIG)
+def _holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
+    here, everywhere = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
     named = [
         _with_members(each.subject, access) + (" (in all configurations)" if each.resource == everywhere else "")
         for each in access.rules
@@ -152,20 +152,22 @@ def _holders(device: DeviceConfiguration, access: Access, action: Action) -> Con
     return Content(", ".join(named)) if named else Content.styled("! nobody", "$warning")
 
 
-def _with_members(subject: str, access: Access) -> str:
-    members = [safe_text(each.member) for each in access.memberships if each.group == subject]
-    return f"{safe_text(subject)} ({', '.join(members)})" if members else safe_text(subject)
+def _with_members(subject: str, access: AccessControlList) -> str:
+    members = [escape_text(each.member) for each in access.memberships if each.group == subject]
+    return f"{escape_text(subject)} ({', '.join(members)})" if members else escape_text(subject)
 
 
-def _own(device: DeviceConfiguration, known: Known) -> str:
+def _own(device: DeviceConfig, known: Known) -> str:
     resource = device_resource(device.id)
     mine = [
-        each for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT) if may(known.rights, each, resource)
+        each
+        for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT)
+        if is_allowed(known.rights, each, resource)
     ]
     return ", ".join(mine) or "look at it"
 
 
-def changes(device: DeviceConfiguration, update: DeviceUpdate, known: Known) -> list[str]:
+def changes(device: DeviceConfig, update: DeviceUpdate, known: Known) -> list[str]:
     """What the next version would have that this one has not, a line each, safe. What is set in ``update`` differs."""
     spans = (
         ("link time", device.link_seconds, update.link_seconds),
@@ -174,7 +176,7 @@ def changes(device: DeviceConfiguration, update: DeviceUpdate, known: Known) -> 
     words: list[tuple[str, str, str | None]] = [
         ("approvals", str(device.approvals_required), _text(update.approvals_required)),
         ("format", device.format, update.format),
-        *((name, duration_text(before), _span(after)) for name, before, after in spans),
+        *((name, format_duration(before), _span(after)) for name, before, after in spans),
         ("description", _quoted(device.description) or "", _quoted(update.description)),
     ]
     found = [f"{name}: {before} → {after}" for name, before, after in words if after is not None]
@@ -182,7 +184,7 @@ def changes(device: DeviceConfiguration, update: DeviceUpdate, known: Known) -> 
         info = known.key(key.uri)
         if info is not None and info.current.version != key.version:
             found.append(f"{key.uri}: version {key.version} → {info.current.version}")
-    return [safe_text(each) for each in found]
+    return [escape_text(each) for each in found]
 
 
 def _text(value: int | None) -> str | None:
@@ -190,7 +192,7 @@ def _text(value: int | None) -> str | None:
 
 
 def _span(seconds: int | None) -> str | None:
-    return duration_text(seconds) if seconds is not None else None
+    return format_duration(seconds) if seconds is not None else None
 
 
 def _quoted(text: str | None) -> str | None:

@@ -16,7 +16,7 @@ from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_lines, safe_text
+from sealyard.model.safe_text import escape_multiline, escape_text
 from sealyard_tui.look.compositor import WholeCompositor
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.terminal.editor import edit_text, page_text
@@ -81,16 +81,16 @@ class ErrorDialog(Dialog[None]):
 
     def compose_dialog(self) -> ComposeResult:
         with VerticalScroll(classes="dialog-text"):
-            yield Static(Content(f"✗ {safe_lines(self.error.message)}"), classes="what-happened")
+            yield Static(Content(f"✗ {escape_multiline(self.error.message)}"), classes="what-happened")
             if advice := advice_here(self.error):
-                yield Static(Content(f"→ {safe_lines(advice)}"), classes="what-to-do")
+                yield Static(Content(f"→ {escape_multiline(advice)}"), classes="what-to-do")
             yield Static(Content(f"code: {self.error.code}"), classes="detail")
             if self._detail:
-                yield Static(Content(safe_lines(self._detail)), classes="detail")
+                yield Static(Content(escape_multiline(self._detail)), classes="detail")
 
     def action_copy(self) -> None:
         lines = (self.error.message, advice_here(self.error), f"code: {self.error.code}", self._detail)
-        self.app.copy_to_clipboard("\n".join(safe_lines(line) for line in lines if line))
+        self.app.copy_to_clipboard("\n".join(escape_multiline(line) for line in lines if line))
         self.notify("Copied.", markup=False)
 
 
@@ -110,7 +110,7 @@ class ConfirmDialog(Dialog[bool]):
         self._no = no
 
     def compose_dialog(self) -> ComposeResult:
-        yield Static(Content(safe_lines(self._question)), classes="dialog-text")
+        yield Static(Content(escape_multiline(self._question)), classes="dialog-text")
         with Horizontal(classes="buttons"):
             yield Button(Content(self._yes), id="yes", variant="primary", compact=True)
             yield Button(Content(self._no), id="no", compact=True)
@@ -224,7 +224,7 @@ class ReasonDialog(Dialog[str | None]):
             SafeTextArea,  # loaded when it is first needed, not before the first paint
         )
 
-        yield Static(Content(safe_lines(self._about)), classes="dialog-text")
+        yield Static(Content(escape_multiline(self._about)), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
         yield Static(_failure(self.failed), classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
@@ -297,7 +297,7 @@ class PickDialog(Dialog[str | None]):
 
     def _options(self) -> Iterable[Option]:
         for number, (_, label) in enumerate(self._choices, 1):
-            content = label if isinstance(label, Content) else Content(safe_text(label))
+            content = label if isinstance(label, Content) else Content(escape_text(label))
             yield Option(Content.assemble(Content.styled(f"{number} ", "$text-muted"), content))
 
     def on_mount(self) -> None:
@@ -340,7 +340,7 @@ class TextDialog(Dialog[None]):
 
     def compose_dialog(self) -> ComposeResult:
         with VerticalScroll(classes="reading"):
-            yield Static(Content(safe_lines(self._text)))
+            yield Static(Content(escape_multiline(self._text)))
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(".reading"))
@@ -364,4 +364,4 @@ class TextDialog(Dialog[None]):
 
 
 def _failure(why: str) -> Content:
-    return Content(f"✗ {safe_text(why)}" if why else "")
+    return Content(f"✗ {escape_text(why)}" if why else "")

@@ -13,11 +13,11 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.client.download_events import Downloaded, DownloadProgress, Outcome
-from sealyard.model.errors import ErrorValue, ResultExpiredError, ResultGoneError, SealyardError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
-from sealyard.model.wording import exact_size_text, size_text, time_text
+from sealyard.client.download_events import DownloadedFile, DownloadProgress, DownloadResult
+from sealyard.model.errors import ErrorInfo, ResultExpiredError, ResultGoneError, SealyardError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
+from sealyard.model.wording import format_size, format_size_exact, format_time
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields, progress_bar
@@ -28,23 +28,23 @@ from sealyard_tui.widgets.columns import Cell, Column
 _BAR_WIDTH = 20
 
 
-class DownloadRow(Value, frozen=True, kw_only=True):
+class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
     """The newest that is known of one download."""
 
     task_id: str
-    known: DownloadProgress | Outcome
+    known: DownloadProgress | DownloadResult
 
     @property
     def name(self) -> str:
-        return safe_text(self.known.name or self.task_id)
+        return escape_text(self.known.name or self.task_id)
 
     @property
-    def downloaded(self) -> Downloaded | None:
-        return self.known.downloaded if isinstance(self.known, Outcome) else None
+    def downloaded(self) -> DownloadedFile | None:
+        return self.known.downloaded if isinstance(self.known, DownloadResult) else None
 
     @property
-    def error(self) -> ErrorValue | None:
-        return self.known.error if isinstance(self.known, Outcome) else None
+    def error(self) -> ErrorInfo | None:
+        return self.known.error if isinstance(self.known, DownloadResult) else None
 
     @property
     def expired(self) -> bool:
@@ -110,7 +110,7 @@ class DownloadsDialog(Dialog[str | None]):
 
     def _say(self, text: str) -> None:
         """``text`` may hold foreign text."""
-        self.query_one("#said", Static).update(Content(safe_text(text)))
+        self.query_one("#said", Static).update(Content(escape_text(text)))
 
     def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(self.sealyard.guarded(work), exit_on_error=False)
@@ -189,14 +189,14 @@ def _state(row: DownloadRow) -> Content:
 
 def _about(row: DownloadRow) -> Content:
     if isinstance(row.known, DownloadProgress):
-        return Content(f"{size_text(row.known.bytes_done)} of {size_text(row.known.bytes_total)}")
+        return Content(f"{format_size(row.known.bytes_done)} of {format_size(row.known.bytes_total)}")
     if row.downloaded is not None:
         return _about_file(row.downloaded)
     error = row.error
     if error is None:
         return Content("")
     advice = "" if row.expired or row.gone else advice_here(error)
-    lines = [Content.styled(f"✗ {safe_text(error.message)}", "$error"), Content(safe_text(advice))]
+    lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(advice))]
     if row.expired:
         lines.append(Content("→ e renews the link and downloads the file."))
     elif row.gone:
@@ -208,13 +208,13 @@ def _about(row: DownloadRow) -> Content:
     return Content("\n").join([each for each in lines if each])
 
 
-def _about_file(found: Downloaded) -> Content:
-    warnings = [Content.styled(f"! {safe_text(each)}", "$warning") for each in found.warnings]
+def _about_file(found: DownloadedFile) -> Content:
+    warnings = [Content.styled(f"! {escape_text(each)}", "$warning") for each in found.warnings]
     pairs: list[tuple[str, Content | str]] = [
-        ("path", safe_text(found.path)),
-        ("size", exact_size_text(found.size)),
+        ("path", escape_text(found.path)),
+        ("size", format_size_exact(found.size)),
         ("sha256", found.sha256),
         ("checked", "signature and digest" if found.checked == "signature" else "digest"),
-        ("at", time_text(found.at)),
+        ("at", format_time(found.at)),
     ]
     return Content("\n").join([fields(pairs), *warnings])

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.dialogs.form_fields import Choices
 from sealyard_tui.widgets.safe_input import SafeInput
@@ -70,9 +70,9 @@ class FinderDialog(Dialog[tuple[str, ...] | None]):
 
     def _line(self, each: str, label: str) -> Content:
         if not self._several:
-            return Content(safe_text(label))
+            return Content(escape_text(label))
         marked = each in self._picked
-        return Content.assemble(Content.styled("● " if marked else "○ ", "$accent"), safe_text(label))
+        return Content.assemble(Content.styled("● " if marked else "○ ", "$accent"), escape_text(label))
 
     def _count(self) -> None:
         words = f"{len(self._shown):,} of {len(self._choices):,}"

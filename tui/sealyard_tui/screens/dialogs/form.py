@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_lines
+from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.dialogs.finder import FinderDialog
 from sealyard_tui.screens.dialogs.form_fields import (
@@ -99,7 +99,7 @@ class FormDialog(Dialog[bool]):
 
     def compose_dialog(self) -> ComposeResult:
         if self._about:
-            yield Static(Content(safe_lines(self._about)), classes="about")
+            yield Static(Content(escape_multiline(self._about)), classes="about")
         with _Fields(classes="fields", can_focus=False):
             yield from self._rows()
         yield Static("", classes="hint", markup=False)
@@ -260,7 +260,7 @@ class FormDialog(Dialog[bool]):
             return
         self._stop()
         advice = advice_here(error)
-        lines = [f"✗ {safe_lines(error.message)}", *([f"→ {safe_lines(advice)}"] if advice else [])]
+        lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(advice)}"] if advice else [])]
         self._say("\n".join(lines), wrong=True)
 
     def _stop(self) -> None:

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
 from sealyard_tui.widgets.safe_input import SafeInput
 
 Choices = tuple[tuple[str, str], ...]
@@ -25,14 +25,14 @@ Choices = tuple[tuple[str, str], ...]
 Texts = Mapping[str, str]
 
 
-class Answers(Value, frozen=True, kw_only=True):
+class Answers(FrozenStruct, frozen=True, kw_only=True):
     """By the fields' names: ``texts`` of text and choice fields, stripped; ``picks`` of pick fields."""
 
     texts: dict[str, str]
     picks: dict[str, tuple[str, ...]]
 
 
-class TextField(Value, frozen=True, kw_only=True):
+class TextField(FrozenStruct, frozen=True, kw_only=True):
     """``check`` raises an error of the family for what is no answer; nothing is one unless ``required``."""
 
     name: str
@@ -43,7 +43,7 @@ class TextField(Value, frozen=True, kw_only=True):
     check: Callable[[str], object] | None = None
 
 
-class ChoiceField(Value, frozen=True, kw_only=True):
+class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
     """One of ``choices``, which may follow from the other answers. ``note``: what is to be known of one of them."""
 
     name: str
@@ -54,7 +54,7 @@ class ChoiceField(Value, frozen=True, kw_only=True):
     note: Callable[[str], Content] | None = None
 
 
-class PickField(Value, frozen=True, kw_only=True):
+class PickField(FrozenStruct, frozen=True, kw_only=True):
     """Any number of ``choices``; ``nothing`` says what it means to pick none."""
 
     name: str
@@ -97,7 +97,7 @@ class PickLine(Static, can_focus=True):
         self.refresh()
 
     def label_of(self, each: str) -> str:
-        return safe_text(dict(self.choices).get(each, each))
+        return escape_text(dict(self.choices).get(each, each))
 
     def action_open(self) -> None:
         self.post_message(self.Opened(self))
@@ -214,7 +214,7 @@ class FieldRow(Vertical):
             if self.field.check is not None:
                 self.field.check(self.text)
         except SealyardError as error:
-            return safe_text(str(error))
+            return escape_text(str(error))
         return ""
 
     @on(Input.Changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 _DIGEST = r"(?P<digest>[0-9a-fA-F]{64})"
 _GNU = re.compile(rf"(?P<escaped>\\?){_DIGEST} [ *](?P<name>.+)")
@@ -14,7 +14,7 @@ _BARE = re.compile(_DIGEST)
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
-class Checksum(Value, frozen=True, kw_only=True):
+class Checksum(FrozenStruct, frozen=True, kw_only=True):
     """``name`` as it was listed, perhaps with folders; empty for a digest alone. ``sha256`` in lower case hex."""
 
     name: str

@@ -13,10 +13,10 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Static, TextArea
 
-from sealyard.client.settings import WatchSettings
-from sealyard.client.watch_events import Rule
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.safe_text import safe_text
+from sealyard.client.settings import WatchFolderSettings
+from sealyard.client.watch_events import DropAction
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.dialogs.dialog import Dialog, PickDialog
 from sealyard_tui.screens.upload.checksums import Checksum, read_checksums
 from sealyard_tui.screens.upload.path_input import PathInput
@@ -82,7 +82,7 @@ class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
         self.dismiss(found)
 
 
-class WatchDialog(Dialog[WatchSettings | None]):
+class WatchDialog(Dialog[WatchFolderSettings | None]):
     """Folder, configuration and rule of the watch folder."""
 
     HEADING = "Watch folder"
@@ -91,10 +91,10 @@ class WatchDialog(Dialog[WatchSettings | None]):
         Binding("ctrl+s", "done", "Watch", id="dialog.done", priority=True),
     ]
 
-    drafts: ClassVar[dict[str, WatchSettings]] = {}
+    drafts: ClassVar[dict[str, WatchFolderSettings]] = {}
     """What was set and not handed in, by person."""
 
-    def __init__(self, plan: WatchSettings, devices: list[DeviceConfiguration], who: str) -> None:
+    def __init__(self, plan: WatchFolderSettings, devices: list[DeviceConfig], who: str) -> None:
         """``plan``: what is watched now; ``devices``: those the person may use; ``who``: the person."""
         super().__init__(classes="watch")
         self._was = plan
@@ -133,17 +133,17 @@ class WatchDialog(Dialog[WatchSettings | None]):
     def _show(self) -> None:
         plan = self._plan
         rules = {
-            Rule.OFFER: "offer: I am asked about each package",
-            Rule.SUBMIT: "submit: a task is made at once",
+            DropAction.OFFER: "offer: I am asked about each package",
+            DropAction.SUBMIT: "submit: a task is made at once",
         }
         polling = "by polling, for network folders" if plan.polling else "as the system tells of them"
-        self.query_one("#device", Button).label = Content(safe_text(plan.device) or "choose …")
+        self.query_one("#device", Button).label = Content(escape_text(plan.device) or "choose …")
         self.query_one("#rule", Button).label = Content(rules[plan.rule])
         self.query_one("#polling", Button).label = Content(polling)
 
     @on(PathInput.Completed)
     def _completed(self, event: PathInput.Completed) -> None:
-        names = "  ".join(safe_text(each, 30) for each in event.completion.candidates[:20])
+        names = "  ".join(escape_text(each, 30) for each in event.completion.candidates[:20])
         self.query_one("#candidates", Static).update(Content(names))
 
     @on(PathInput.Pasted)
@@ -165,7 +165,7 @@ class WatchDialog(Dialog[WatchSettings | None]):
                 choices = [(each.name, device_choice(each)) for each in self._devices]
                 self.app.push_screen(PickDialog("Watch for", choices, self._plan.device), self._picked)
             case "rule":
-                rule = Rule.SUBMIT if self._plan.rule is Rule.OFFER else Rule.OFFER
+                rule = DropAction.SUBMIT if self._plan.rule is DropAction.OFFER else DropAction.OFFER
                 self._change(rule=rule)
             case "polling":
                 self._change(polling=not self._plan.polling)

@@ -12,8 +12,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
-from sealyard.client.watch_events import Offer, Submitted
-from sealyard.model.safe_text import safe_text
+from sealyard.client.watch_events import DropSubmitted, PackageProposal
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.dialogs.dialog import TextDialog
 from sealyard_tui.screens.upload.shown import dropped_cells, dropped_reason
 from sealyard_tui.session.watching_folder import Dropped, WatchDesk
@@ -42,19 +42,19 @@ class DropsPane(Vertical):
     class Take(Message):
         """Its files are to go into the form."""
 
-        def __init__(self, offer: Offer) -> None:
+        def __init__(self, offer: PackageProposal) -> None:
             super().__init__()
             self.offer = offer
 
     class Made(Message):
         """A task was made of an offer."""
 
-        def __init__(self, offer: Offer, task_id: str) -> None:
+        def __init__(self, offer: PackageProposal, task_id: str) -> None:
             super().__init__()
             self.offer = offer
             self.task_id = task_id
 
-    def __init__(self, in_form: Callable[[Offer], bool]) -> None:
+    def __init__(self, in_form: Callable[[PackageProposal], bool]) -> None:
         """``in_form``: whether an offer was taken into the form."""
         super().__init__(id="drops-pane", classes="pane")
         self._in_form = in_form
@@ -76,7 +76,7 @@ class DropsPane(Vertical):
         return self.query_one("#drops", BigTable)
 
     @property
-    def _offer(self) -> Offer | None:
+    def _offer(self) -> PackageProposal | None:
         row = self._table.cursor_row
         return row.offer if row is not None else None
 
@@ -104,10 +104,10 @@ class DropsPane(Vertical):
         row = self._table.cursor_row
         if row is None or row.offer is not None:
             self.action_take()
-        elif isinstance(row.event, Submitted):
+        elif isinstance(row.event, DropSubmitted):
             self._place.sealyard.show_task(row.event.task.id)
         else:
-            self.app.push_screen(TextDialog(safe_text(row.name), dropped_reason(row)))
+            self.app.push_screen(TextDialog(escape_text(row.name), dropped_reason(row)))
 
     def action_take(self) -> None:
         if (offer := self._offer) is not None and not self._in_form(offer):
@@ -117,7 +117,7 @@ class DropsPane(Vertical):
         if (offer := self._offer) is not None:
             self._place.attempt(self._submit(offer), group="watch")
 
-    async def _submit(self, offer: Offer) -> None:
+    async def _submit(self, offer: PackageProposal) -> None:
         task = await self._desk.submit(offer)
         self.post_message(self.Made(offer, task.id))
 

@@ -14,8 +14,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Static
 
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.safe_text import safe_text
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.upload.checksums import Checksum, read_checksums
 from sealyard_tui.screens.upload.form import Form
 from sealyard_tui.screens.upload.path_input import PathInput
@@ -93,7 +93,7 @@ class FormFields(Vertical):
             self.line.value = form.line
         self.hint("")
 
-    def show(self, device: DeviceConfiguration | None, terms: Content, *, asks_what_is_signed: bool) -> None:
+    def show(self, device: DeviceConfig | None, terms: Content, *, asks_what_is_signed: bool) -> None:
         form = self._form
         self.query_one("#kind", Button).label = Content(KINDS[form.kind])
         self.query_one("#device", Button).label = device_label(device)
@@ -131,9 +131,9 @@ class FormFields(Vertical):
         if found.paths:
             self.post_message(self.Paths(found.paths))
         if found.paths or not typed:
-            self._set_line(safe_text(shlex.join(found.missing)))
+            self._set_line(escape_text(shlex.join(found.missing)))
         if found.missing:
-            self.hint(f"✗ not there: {safe_text(', '.join(found.missing), 200)}", wrong=True)
+            self.hint(f"✗ not there: {escape_text(', '.join(found.missing), 200)}", wrong=True)
             self.screen.set_focus(line)
 
     def _set_line(self, text: str) -> None:
@@ -153,7 +153,7 @@ class FormFields(Vertical):
     @on(PathInput.Completed)
     def _completed(self, event: PathInput.Completed) -> None:
         completion = event.completion
-        words = "  ".join(safe_text(each, 30) for each in completion.candidates)
+        words = "  ".join(escape_text(each, 30) for each in completion.candidates)
         if completion.unprintable:
             words += f"  {completion.unprintable} name(s) cannot be typed: ctrl+o browses"
         self.hint(words)

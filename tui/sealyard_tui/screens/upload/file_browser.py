@@ -17,12 +17,12 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from sealyard.client.off_loop import GoOn, off_loop
+from sealyard.client.off_loop import CheckCancelled, run_cancellable
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.model.errors import StorageError
-from sealyard.model.safe_text import safe_text
-from sealyard.model.value import Value
-from sealyard.model.wording import size_text
+from sealyard.model.safe_text import escape_text
+from sealyard.model.value import FrozenStruct
+from sealyard.model.wording import format_size
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.typed_paths import find_paths
@@ -35,7 +35,7 @@ UP = ".."
 """Key of the row that leads to the folder above."""
 
 
-class Chosen(Value, frozen=True, kw_only=True):
+class Chosen(FrozenStruct, frozen=True, kw_only=True):
     """What was chosen, in the order of choosing."""
 
     paths: tuple[Path, ...]
@@ -48,7 +48,7 @@ class Order(StrEnum):
     LARGEST = "largest"
 
 
-class FileRow(Value, frozen=True, kw_only=True):
+class FileRow(FrozenStruct, frozen=True, kw_only=True):
     """``size`` in bytes, ``modified`` as a Unix time; both 0 where they cannot be read. ``odd``: a pipe, a device."""
 
     name: str
@@ -59,7 +59,7 @@ class FileRow(Value, frozen=True, kw_only=True):
     odd: bool = False
 
 
-class _Last(Value, frozen=True, kw_only=True):
+class _Last(FrozenStruct, frozen=True, kw_only=True):
     folder: str = ""
 
 
@@ -124,13 +124,13 @@ class FileBrowser(Dialog[Chosen | None]):
 
     async def _read(self, folder: Path | None, come_from: str) -> None:
         if folder is None:
-            folder = await off_loop(lambda _: _last_folder())
+            folder = await run_cancellable(lambda _: _last_folder())
         try:
-            rows = await off_loop(lambda go_on: _rows(folder, go_on))
+            rows = await run_cancellable(lambda go_on: _rows(folder, go_on))
             self._unread = ""
         except OSError as error:
             rows = []
-            self._unread = f"✗ This folder cannot be read ({safe_text(error.strerror or str(error))})."
+            self._unread = f"✗ This folder cannot be read ({escape_text(error.strerror or str(error))})."
         if folder != self._folder:
             self.query_one(FilterBar).set_text("")
             self._table.clear_marks()
@@ -147,7 +147,7 @@ class FileBrowser(Dialog[Chosen | None]):
         rows, order, hidden = self._rows, self._order, self._hidden
         sought = self.query_one(FilterBar).text.casefold()
         top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
-        shown = await off_loop(lambda _: _arranged(rows, order, hidden=hidden, sought=sought))
+        shown = await run_cancellable(lambda _: _arranged(rows, order, hidden=hidden, sought=sought))
         self._table.say_when_empty(self._unread or "Nothing here.")
         self._table.replace([*top, *shown])
         if not (cursor and self._table.go_to(cursor)) and shown and self._table.cursor_key == UP:
@@ -161,7 +161,7 @@ class FileBrowser(Dialog[Chosen | None]):
             words = self._unread
         elif marked:
             what = "it" if len(marked) == 1 else "them"
-            words = f"{len(marked)} marked, {size_text(sum(each.size for each in marked))}: Enter adds {what}"
+            words = f"{len(marked)} marked, {format_size(sum(each.size for each in marked))}: Enter adds {what}"
         else:
             hidden = "" if self._hidden else f", {sum(each.name.startswith('.') for each in self._rows)} hidden (.)"
             words = f"{len(self._rows)} entries{hidden}; by {self._order} · Enter adds or opens, space marks"
@@ -189,7 +189,7 @@ class FileBrowser(Dialog[Chosen | None]):
         rows = self._marked or ([row] if row is not None and not row.is_folder else [])
         if not rows or folder is None:
             return
-        self.app.run_worker(self.sealyard.guarded(off_loop(lambda _: _remember(folder))), exit_on_error=False)
+        self.app.run_worker(self.sealyard.guarded(run_cancellable(lambda _: _remember(folder))), exit_on_error=False)
         self.dismiss(Chosen(paths=tuple(folder / each.name for each in rows), metadata=metadata))
 
     def action_enter_folder(self) -> None:
@@ -257,7 +257,7 @@ class FileBrowser(Dialog[Chosen | None]):
 
     @on(PathInput.Completed)
     def _completed(self, event: PathInput.Completed) -> None:
-        words = "  ".join(safe_text(each, 30) for each in event.completion.candidates)
+        words = "  ".join(escape_text(each, 30) for each in event.completion.candidates)
         self.query_one("#below", Static).update(Content(words))
 
     @on(PathInput.Pasted)
@@ -274,7 +274,7 @@ class FileBrowser(Dialog[Chosen | None]):
 
     async def _jump_to(self, text: str) -> None:
         base = self._folder or Path.cwd()
-        found = await off_loop(lambda _: find_paths(text, base))
+        found = await run_cancellable(lambda _: find_paths(text, base))
         if found.folder is not None:
             self.set_focus(self._table)
             self._go(found.folder)
@@ -282,7 +282,7 @@ class FileBrowser(Dialog[Chosen | None]):
             self.set_focus(self._table)
             self._go(found.paths[0].parent, come_from=found.paths[0].name)
         else:
-            self.query_one("#below", Static).update(Content.styled(f"✗ not there: {safe_text(text)}", "$error"))
+            self.query_one("#below", Static).update(Content.styled(f"✗ not there: {escape_text(text)}", "$error"))
 
 
 _UP_ROW = FileRow(name=UP, is_folder=True)
@@ -291,21 +291,21 @@ _UP_ROW = FileRow(name=UP, is_folder=True)
 def _cells(row: FileRow) -> tuple[Content | str, ...]:
     if row.name == UP:
         return Content.styled("../", "$text-muted"), "", ""
-    name = safe_text(row.name)
+    name = escape_text(row.name)
     changed = f"{datetime.fromtimestamp(row.modified, UTC).astimezone():%Y-%m-%d %H:%M}" if row.modified else ""
     if row.is_folder:
         return Content.styled(f"{name}/", "bold $accent"), "", changed
     mark = " (link)" if row.is_link else " (no file)" if row.odd else ""
-    return Content.assemble(name, Content.styled(mark, "$text-muted")), size_text(row.size), changed
+    return Content.assemble(name, Content.styled(mark, "$text-muted")), format_size(row.size), changed
 
 
-def _rows(folder: Path, go_on: GoOn) -> list[FileRow]:
+def _rows(folder: Path, go_on: CheckCancelled) -> list[FileRow]:
     """Raises ``OSError``."""
     with os.scandir(folder) as entries:
         return [_row(each, go_on) for each in entries]
 
 
-def _row(entry: os.DirEntry[str], go_on: GoOn) -> FileRow:
+def _row(entry: os.DirEntry[str], go_on: CheckCancelled) -> FileRow:
     go_on(0)
     link = entry.is_symlink()
     try:

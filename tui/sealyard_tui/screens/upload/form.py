@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.watch_events import Offer
-from sealyard.model.errors import InputError, SealyardError
+from sealyard.client.watch_events import PackageProposal
+from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 LONGEST_NAME = 200
 """Characters of a task's name that the engine takes."""
@@ -29,14 +29,14 @@ class Part(StrEnum):
     METADATA = "metadata"
 
 
-class FileStamp(Value, frozen=True, kw_only=True):
+class FileStamp(FrozenStruct, frozen=True, kw_only=True):
     """By which a change on the disk is seen; ``modified`` in nanoseconds."""
 
     size: int
     modified: int
 
 
-class Entry(Value, frozen=True, kw_only=True):
+class Entry(FrozenStruct, frozen=True, kw_only=True):
     """One file of the form. ``size`` (bytes) is a first look's until ``file`` is there, which is what was handed in.
 
     ``expected``: SHA-256 in lower case hex, or empty. ``stamp``: of the file when it was handed in.
@@ -55,13 +55,15 @@ class Entry(Value, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Safe text."""
-        return safe_text(self.path.name)
+        return escape_text(self.path.name)
 
     @property
     def problem(self) -> SealyardError | None:
         """Why the file cannot go into a task as it is."""
         if self.error is None and self.file is not None and self.expected not in ("", self.file.sha256):
-            return InputError(f"{self.name} has another SHA-256 than expected.", "Take the right file, or digest.")
+            return InvalidInputError(
+                f"{self.name} has another SHA-256 than expected.", "Take the right file, or digest."
+            )
         return self.error
 
     @property
@@ -69,13 +71,13 @@ class Entry(Value, frozen=True, kw_only=True):
         return self.file is None and self.error is None
 
 
-class Sent(Value, frozen=True, kw_only=True):
+class Sent(FrozenStruct, frozen=True, kw_only=True):
     """What of a form went with a task."""
 
     keys: tuple[str, ...]
     name: str
     content_type: str
-    taken: tuple[Offer, ...]
+    taken: tuple[PackageProposal, ...]
 
 
 class Form:
@@ -89,7 +91,7 @@ class Form:
         self.line = ""
         self.hash_file = True
         """Where the algorithm signs digests: the file is hashed, or holds the finished digest."""
-        self.taken: list[Offer] = []
+        self.taken: list[PackageProposal] = []
         """Offers of the watch folder that were taken into the form."""
         self.sending = False
         self._entries: dict[str, Entry] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sealyard.client.protocol import Client
-from sealyard.model.errors import InputError, SealyardError
+from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, Task, TaskKind
 from sealyard_tui.screens.upload.form import Entry, FileStamp, Form, Part
@@ -105,7 +105,9 @@ class Handing:
                 self._change(entry.key, error=error)
             except Exception as error:
                 log.exception("a fault while a file was handed in")
-                unexpected = InputError(f"{entry.name} cannot be handed in ({type(error).__name__}).", "See the log.")
+                unexpected = InvalidInputError(
+                    f"{entry.name} cannot be handed in ({type(error).__name__}).", "See the log."
+                )
                 self._change(entry.key, error=unexpected)
             else:
                 self._change(entry.key, file=file, size=file.size, done=file.size, stamp=stamp)
@@ -151,10 +153,10 @@ def _stamp(path: Path) -> FileStamp | None:
 
 
 def _read(entry: Entry) -> bytes:
-    """The bytes that were looked at. Raises :class:`InputError` where the file is another by now."""
+    """The bytes that were looked at. Raises :class:`InvalidInputError` where the file is another by now."""
     if _stamp(entry.path) != entry.stamp:
-        raise InputError(f"{entry.name} changed since it was handed in.", "Hand it in again (u).")
+        raise InvalidInputError(f"{entry.name} changed since it was handed in.", "Hand it in again (u).")
     try:
         return entry.path.read_bytes()
     except OSError as error:
-        raise InputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.") from error
+        raise InvalidInputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.") from error

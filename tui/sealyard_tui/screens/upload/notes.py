@@ -9,12 +9,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.client.checking import check_message, check_package, signs_digests
-from sealyard.model.devices import DeviceConfiguration
+from sealyard.client.checking import check_message, check_package, signs_digest
+from sealyard.model.devices import DeviceConfig
 from sealyard.model.errors import SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard_tui.screens.upload.form import Form, Part
 from sealyard_tui.session.advice import told
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
 
 
-class _Question(Value, frozen=True, kw_only=True):
+class _Question(FrozenStruct, frozen=True, kw_only=True):
     """All that the answer hangs on; ``firmware`` and ``metadata``: names and sizes in bytes."""
 
     kind: TaskKind
-    device: DeviceConfiguration
+    device: DeviceConfig
     firmware: tuple[tuple[str, int], ...]
     metadata: tuple[tuple[str, int], ...]
     hash_file: bool
@@ -44,7 +44,7 @@ class FitNotes(Static):
         self.refusal: SealyardError | None = None
         self._asked: _Question | None = None
 
-    def judge(self, form: Form, device: DeviceConfiguration | None) -> None:
+    def judge(self, form: Form, device: DeviceConfig | None) -> None:
         question = _question(form, device) if device is not None else None
         if question == self._asked:
             return
@@ -64,18 +64,18 @@ class FitNotes(Static):
         self.post_message(self.Judged())
 
     def _show(self) -> None:
-        lines = [Content.styled(f"! {safe_text(each)}", "$warning") for each in self.warnings[:1]]
+        lines = [Content.styled(f"! {escape_text(each)}", "$warning") for each in self.warnings[:1]]
         if more := len(self.warnings[1:]):
             lines.append(Content.styled(f"! and {more} more of this kind", "$warning"))
         if self.refusal is not None:
             words = f"✗ {told(self.refusal)}"
-            lines = [Content.styled(safe_text(words), "$error")]
+            lines = [Content.styled(escape_text(words), "$error")]
         self.update(Content("\n").join(lines))
         self.set_class(bool(lines), "-shown")
         self.set_class(self.refusal is not None, "-refused")
 
 
-def _question(form: Form, device: DeviceConfiguration) -> _Question | None:
+def _question(form: Form, device: DeviceConfig) -> _Question | None:
     """None while no file's size is known."""
 
     def sizes(part: Part) -> tuple[tuple[str, int], ...]:
@@ -93,7 +93,7 @@ def _answer(question: _Question) -> tuple[str, ...]:
     if question.kind is TaskKind.PACKAGING:
         return check_package(question.device, question.firmware, question.metadata)
     algorithm = question.device.signing.algorithm
-    if question.kind is TaskKind.SIGNING and not (signs_digests(algorithm) and question.hash_file):
+    if question.kind is TaskKind.SIGNING and not (signs_digest(algorithm) and question.hash_file):
         _, size = question.firmware[0]
         check_message(algorithm, size)
     return ()

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.client.watch_events import Offer, Postponed, Refused
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.safe_text import safe_text
+from sealyard.client.watch_events import DropDeferred, DropRejected, PackageProposal
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard.model.wording import size_text
+from sealyard.model.wording import format_size
 from sealyard_tui.screens.upload.form import Entry, Form, Part
 from sealyard_tui.session.advice import advice_here, told
 from sealyard_tui.session.watching_folder import Dropped, WatchDesk, WatchState
@@ -24,7 +24,7 @@ MOST_WARNED = 2
 
 def entry_cells(entry: Entry, number: int) -> tuple[Content | str, ...]:
     """``number``: the file's place in its part, from 1."""
-    return f"{entry.part} {number}", entry.name, size_text(entry.size) if entry.size else "", _state(entry)
+    return f"{entry.part} {number}", entry.name, format_size(entry.size) if entry.size else "", _state(entry)
 
 
 def _state(entry: Entry) -> Content:
@@ -39,7 +39,7 @@ def _state(entry: Entry) -> Content:
 
 def _without_name(message: str, name: str) -> str:
     """The name stands beside it already."""
-    return safe_text(message).removeprefix(f"{name} ").rstrip(".")
+    return escape_text(message).removeprefix(f"{name} ").rstrip(".")
 
 
 def entry_detail(entry: Entry | None) -> Content:
@@ -47,41 +47,41 @@ def entry_detail(entry: Entry | None) -> Content:
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
-        first = Content.styled(f"✗ {safe_text(told(problem))}", "$error")
+        first = Content.styled(f"✗ {escape_text(told(problem))}", "$error")
     elif entry.file is not None:
         first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
     else:
-        done, size = size_text(entry.done), size_text(entry.size)
+        done, size = format_size(entry.done), format_size(entry.size)
         first = Content.styled(f"handing in and hashing: {done} of {size}", "$text-muted")
     return Content("\n").join([first, Content.styled(path_text(entry.path), "$text-muted")])
 
 
-def device_label(device: DeviceConfiguration | None) -> Content:
+def device_label(device: DeviceConfig | None) -> Content:
     return plain(f"{device.name} v{device.version}") if device is not None else Content("choose …")
 
 
-def device_terms(device: DeviceConfiguration) -> Content:
+def device_terms(device: DeviceConfig) -> Content:
     """One line: what it is made with, and under which terms."""
     algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
-    return Content.styled(f"{algorithms} · {safe_text(device.format)} · {_quorum(device)}", "$text-muted")
+    return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_quorum(device)}", "$text-muted")
 
 
-def device_choice(device: DeviceConfiguration) -> Content:
+def device_choice(device: DeviceConfig) -> Content:
     """For the picker: some lines, with keys and warnings."""
     times = f"link {short_duration(device.link_seconds)}, kept {short_duration(device.retention_seconds)}"
-    terms = f" v{device.version} · {safe_text(device.format)} · {_quorum(device)} · {times}"
+    terms = f" v{device.version} · {escape_text(device.format)} · {_quorum(device)} · {times}"
     keys = [
-        f"  {each.algorithm}  {safe_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
+        f"  {each.algorithm}  {escape_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
     ]
     lines = [
-        Content.assemble(Content.styled(safe_text(device.name), "bold"), terms),
+        Content.assemble(Content.styled(escape_text(device.name), "bold"), terms),
         *(Content.styled(each, "$text-muted") for each in keys),
-        *(Content.styled(f"  ! {safe_text(each)}", "$warning") for each in device.warnings),
+        *(Content.styled(f"  ! {escape_text(each)}", "$warning") for each in device.warnings),
     ]
     return Content("\n").join(lines)
 
 
-def _quorum(device: DeviceConfiguration) -> str:
+def _quorum(device: DeviceConfig) -> str:
     return f"{device.approvals_required} approval{'s' if device.approvals_required != 1 else ''}"
 
 
@@ -89,10 +89,10 @@ def totals(form: Form) -> str:
     firmware, metadata = len(form.of(Part.FIRMWARE)), len(form.of(Part.METADATA))
     if not form.entries:
         return "Files"
-    return f"Files: {firmware} firmware, {metadata} metadata, {size_text(form.total)}"
+    return f"Files: {firmware} firmware, {metadata} metadata, {format_size(form.total)}"
 
 
-def summary(form: Form, device: DeviceConfiguration, warnings: tuple[str, ...], changed: list[Entry]) -> str:
+def summary(form: Form, device: DeviceConfig, warnings: tuple[str, ...], changed: list[Entry]) -> str:
     """What is asked for, before it is. Foreign text in it is made harmless by the dialog."""
     kind = KINDS[form.kind]
     lines = [
@@ -116,41 +116,41 @@ def summary(form: Form, device: DeviceConfiguration, warnings: tuple[str, ...], 
 
 def _summary_line(entry: Entry, number: int) -> str:
     digest = entry.file.sha256[:12] if entry.file is not None else ""
-    return f"{number}. {safe_text(entry.path.name, 34)}  {entry.part}, {size_text(entry.size)}, {digest}…"
+    return f"{number}. {escape_text(entry.path.name, 34)}  {entry.part}, {format_size(entry.size)}, {digest}…"
 
 
 def watch_words(desk: WatchDesk) -> Content:
     """What stands in the title line."""
-    folder, device = safe_text(desk.plan.folder, 40), safe_text(desk.plan.device, 24)
+    folder, device = escape_text(desk.plan.folder, 40), escape_text(desk.plan.device, 24)
     if desk.state is WatchState.WATCHING:
         return Content.assemble(Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.plan.rule})")
     if desk.state is WatchState.FAILED and desk.error is not None:
-        return Content.styled(f"✗ watch failed: {safe_text(desk.error.message)} (w)", "$error")
-    reason = f": {safe_text(desk.error.message)}" if desk.error is not None else " (w)"
+        return Content.styled(f"✗ watch failed: {escape_text(desk.error.message)} (w)", "$error")
+    reason = f": {escape_text(desk.error.message)}" if desk.error is not None else " (w)"
     return Content.styled(f"○ watch folder off{reason}", "$text-muted")
 
 
 def dropped_cells(dropped: Dropped, now: datetime, *, in_form: bool) -> tuple[Content | str, ...]:
-    return safe_text(dropped.name), _dropped_words(dropped, in_form=in_form), age(dropped.at, now)
+    return escape_text(dropped.name), _dropped_words(dropped, in_form=in_form), age(dropped.at, now)
 
 
 def _dropped_words(dropped: Dropped, *, in_form: bool) -> Content:
     event = dropped.event
     if dropped.gone:
-        return Content.styled(f"✗ no more: {safe_text(dropped.gone)}", "$error")
-    if isinstance(event, Offer):
+        return Content.styled(f"✗ no more: {escape_text(dropped.gone)}", "$error")
+    if isinstance(event, PackageProposal):
         files = f"{len(event.firmware)} firmware, {len(event.metadata)} metadata"
         return Content(f"◆ in the form: {files}") if in_form else Content.styled(f"◇ offered: {files}", "$accent")
-    if isinstance(event, Refused):
-        return Content.styled(f"✗ refused: {safe_text(event.error.message)}", "$error")
-    if isinstance(event, Postponed):
-        return Content.styled(f"! again in {event.retry_in:g} s: {safe_text(event.error.message)}", "$warning")
-    return Content.styled(f"✓ submitted: task {safe_text(event.task.id, 12)}", "$success")
+    if isinstance(event, DropRejected):
+        return Content.styled(f"✗ refused: {escape_text(event.error.message)}", "$error")
+    if isinstance(event, DropDeferred):
+        return Content.styled(f"! again in {event.retry_in:g} s: {escape_text(event.error.message)}", "$warning")
+    return Content.styled(f"✓ submitted: task {escape_text(event.task.id, 12)}", "$success")
 
 
 def dropped_reason(dropped: Dropped) -> str:
     """Why it is no offer, at length. Foreign text: made harmless by who shows it."""
-    if isinstance(dropped.event, Refused | Postponed):
+    if isinstance(dropped.event, DropRejected | DropDeferred):
         error = dropped.event.error
         return f"{error.message}\n{advice_here(error)}"
     return dropped.gone

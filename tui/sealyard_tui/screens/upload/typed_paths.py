@@ -10,12 +10,12 @@ import shlex
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 
 MOST_CANDIDATES = 200
 
 
-class FoundPaths(Value, frozen=True, kw_only=True):
+class FoundPaths(FrozenStruct, frozen=True, kw_only=True):
     """``missing``: what nothing was found for, as it was written. ``folder``: where one folder is all there is."""
 
     paths: tuple[Path, ...] = ()
@@ -23,7 +23,7 @@ class FoundPaths(Value, frozen=True, kw_only=True):
     folder: Path | None = None
 
 
-class Completion(Value, frozen=True, kw_only=True):
+class Completion(FrozenStruct, frozen=True, kw_only=True):
     """``text``: what was typed, as far as it could be completed; ``candidates``: names, where there are several."""
 
     text: str

@@ -14,12 +14,12 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from sealyard.client.checking import signs_digests
-from sealyard.client.settings import WatchSettings
+from sealyard.client.checking import signs_digest
+from sealyard.client.settings import WatchFolderSettings
 from sealyard.model.access import Action, device_resource
-from sealyard.model.devices import DeviceConfiguration
-from sealyard.model.errors import ConnectionLostError, SealyardError
-from sealyard.model.safe_text import safe_text
+from sealyard.model.devices import DeviceConfig
+from sealyard.model.errors import SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, PickDialog
 from sealyard_tui.screens.place import Place
@@ -72,7 +72,7 @@ class Upload(Place):
         self._forms: dict[str, Form] = {}
         self._handings: dict[str, Handing] = {}
         self._who = ""
-        self._devices: dict[str, DeviceConfiguration] = {}
+        self._devices: dict[str, DeviceConfig] = {}
         self._known = False
         self._made = ""
         self._due = False
@@ -109,7 +109,7 @@ class Upload(Place):
         self._devices = {each.id: each for each in await client.devices()}
         self._known = True
         self._choose_the_only()
-        self._begin([each.key for each in self.form.entries if isinstance(each.error, ConnectionLostError)])
+        self._begin([each.key for each in self.form.entries if isinstance(each.error, ServerUnreachableError)])
         self._show()
 
     async def take(self, news: News) -> None:
@@ -133,11 +133,11 @@ class Upload(Place):
         return self._forms.setdefault(self._who, Form())
 
     @property
-    def _usable(self) -> list[DeviceConfiguration]:
+    def _usable(self) -> list[DeviceConfig]:
         return [each for each in self._devices.values() if self.standing.may(Action.USE, device_resource(each.id))]
 
     @property
-    def _device(self) -> DeviceConfiguration | None:
+    def _device(self) -> DeviceConfig | None:
         return next((each for each in self._usable if each.id == self.form.device), None)
 
     @property
@@ -236,7 +236,7 @@ class Upload(Place):
     @property
     def _asks_what_is_signed(self) -> bool:
         device = self._device
-        return self.form.kind is TaskKind.SIGNING and device is not None and signs_digests(device.signing.algorithm)
+        return self.form.kind is TaskKind.SIGNING and device is not None and signs_digest(device.signing.algorithm)
 
     # ---- files
 
@@ -403,7 +403,7 @@ class Upload(Place):
 
         def answered(sure: bool | None) -> None:
             if sure:
-                signs = signs_digests(device.signing.algorithm)
+                signs = signs_digest(device.signing.algorithm)
                 self.attempt(self._submit(handing, signs_digests=signs), group="submit")
 
         self.app.push_screen(ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), answered)
@@ -435,7 +435,7 @@ class Upload(Place):
     # ---- the watch folder
 
     def action_watch(self) -> None:
-        def answered(plan: WatchSettings | None) -> None:
+        def answered(plan: WatchFolderSettings | None) -> None:
             if plan is not None:
                 self.attempt(self._desk.set_up(plan), group="watch")
 
@@ -454,7 +454,7 @@ class Upload(Place):
         form.taken.append(offer)
         form.device = offer.device
         if not form.name:
-            form.name = safe_text(offer.name)
+            form.name = escape_text(offer.name)
         self.add_paths(tuple(Path(each) for each in offer.firmware))
         self.add_paths(tuple(Path(each) for each in offer.metadata), Part.METADATA)
         self._fill()

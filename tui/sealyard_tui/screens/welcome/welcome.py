@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from sealyard.model.access import SubjectKind, kind_of, parse_subject
+from sealyard.model.access import SubjectKind, parse_subject, subject_kind
 from sealyard.model.errors import UsageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.screens.dialogs.form import Draft, FormDialog
@@ -164,6 +164,6 @@ def _questions(usual: NewWorkspace, best: KeyStore) -> tuple[Field, ...]:
 def _person(text: str) -> str:
     """Raises :class:`UsageError`."""
     subject = parse_subject(text)
-    if kind_of(subject) is not SubjectKind.USER:
+    if subject_kind(subject) is not SubjectKind.USER:
         raise UsageError(f"{subject} is no person.", "A person administers a workspace: USER:anna.")
     return subject

@@ -9,15 +9,15 @@ from typing import ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from sealyard.client.workspaces import best_key_store, own_name, usual_place
+from sealyard.client.workspaces import current_user_name, default_workspace_path, detect_key_store
 from sealyard.model.errors import SealyardError
-from sealyard.model.value import Value
+from sealyard.model.value import FrozenStruct
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.look.preferences import Preferences
 from sealyard_tui.terminal.ending import heed_signals
 
 
-class NewWorkspace(Value, frozen=True, kw_only=True):
+class NewWorkspace(FrozenStruct, frozen=True, kw_only=True):
     """What is to be founded. The passphrase, where one is needed, is for the plain terminal to ask."""
 
     folder: Path
@@ -26,7 +26,7 @@ class NewWorkspace(Value, frozen=True, kw_only=True):
     key_store: KeyStore
 
 
-class OpenDemo(Value, frozen=True, kw_only=True):
+class OpenDemo(FrozenStruct, frozen=True, kw_only=True):
     """A throw-away workspace is wanted."""
 
 
@@ -63,15 +63,15 @@ class WelcomeApp(App[Start | None]):
         self.theme = self._preferences.theme
         self.animation_level = self._preferences.settings.animations
         # A keyring may take seconds to say whether it is there.
-        self._key_store = asyncio.ensure_future(asyncio.to_thread(best_key_store))
+        self._key_store = asyncio.ensure_future(asyncio.to_thread(detect_key_store))
         await self.push_screen(Welcome())
 
     async def usual(self) -> NewWorkspace:
         """The answers of the time before, else those that fit most."""
         assert self._key_store is not None
-        place = usual_place()
+        place = default_workspace_path()
         return self.wanted or NewWorkspace(
-            folder=place, name=place.name, administrator=own_name(), key_store=await self.best_key_store()
+            folder=place, name=place.name, administrator=current_user_name(), key_store=await self.best_key_store()
         )
 
     async def best_key_store(self) -> KeyStore:
