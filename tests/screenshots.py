@@ -133,7 +133,7 @@ class _Stage:
     @asynccontextmanager
     async def _open(self, who: str, place: FirstScreen, theme: str = "sealyard-dark") -> AsyncIterator[Pilot[None]]:
         profiles = workspace_profiles(self._place.folder)
-        profile = profiles.named(who)
+        profile = profiles.get(who)
         assert profile is not None
         profile = msgspec.structs.replace(profile, server=self._server)
         settings = Settings(bell=False, theme=theme, screen=place)
@@ -231,7 +231,7 @@ class _Stage:
         return task.id
 
     async def _client(self, who: str) -> Client:
-        profile = workspace_profiles(self._place.folder).named(who)
+        profile = workspace_profiles(self._place.folder).get(who)
         assert profile is not None
         return await self._connection.connect(profile, lambda _: None)
 

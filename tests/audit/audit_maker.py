@@ -24,7 +24,7 @@ def public_pem(key: Ed25519PrivateKey = KEY) -> bytes:
 
 def draft(log: AuditLog, message: str = "", *, minutes: int = 0) -> AuditEntry:
     number = log.next_seq
-    return log.draft(
+    return log.prepare(
         timestamp=START + timedelta(minutes=minutes or number),
         author=("USER:anna", "USER:ben", "SYSTEM:engine")[number % 3],
         change=AuditAction.APPROVED if number % 2 else AuditAction.CREATED,
@@ -36,14 +36,14 @@ def draft(log: AuditLog, message: str = "", *, minutes: int = 0) -> AuditEntry:
 
 def add(log: AuditLog, count: int, message: str = "") -> list[AuditEntry]:
     entries = [draft(log, message) for _ in range(count)]
-    log.store(entries)
+    log.append(entries)
     return entries
 
 
 def seal(log: AuditLog, key: Ed25519PrivateKey = KEY) -> str:
     checkpoint = log.checkpoint(ORIGIN)
     note = format_note(checkpoint, public_pem(key), key.sign(checkpoint_body(checkpoint)))
-    log.add_checkpoint(note)
+    log.append_checkpoint(note)
     return note
 
 

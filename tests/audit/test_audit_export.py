@@ -51,7 +51,7 @@ def test_a_table_has_a_heading_and_a_row_for_each_entry(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "＝", "＠"])
 def test_no_field_of_a_table_is_a_formula(tmp_path: Path, start: str) -> None:
     log = AuditLog.open(tmp_path)
-    log.store([draft(log, f'{start}HYPERLINK("http://example.com")')])
+    log.append([draft(log, f'{start}HYPERLINK("http://example.com")')])
     assert rows(log)[1][5][0] in "'\\"
 
 

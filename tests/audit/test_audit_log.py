@@ -52,24 +52,24 @@ def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
 def test_the_root_is_the_same_after_a_restart(tmp_path: Path) -> None:
     log = make_log(tmp_path, (4, 7), unsealed=3)
     again = AuditLog.open(tmp_path)
-    assert (again.root, again.size, again.sealed_size, again.unsealed) == (log.root, 10, 7, 3)
+    assert (again.root, again.size, again.sealed_size, again.uncheckpointed) == (log.root, 10, 7, 3)
 
 
 def test_storing_twice_stores_once(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = [draft(log) for _ in range(4)]
-    log.store(entries[:2])
-    log.store(entries)
-    log.store(entries)
+    log.append(entries[:2])
+    log.append(entries)
+    log.append(entries)
     assert list(log.all_entries()) == entries
 
 
 def test_entries_of_a_journal_are_taken_over_after_a_crash(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     committed = [draft(log) for _ in range(4)]
-    log.store(committed[:1])
+    log.append(committed[:1])
     again = AuditLog.open(tmp_path)
-    again.store(committed)
+    again.append(committed)
     assert (again.next_seq, again.head) == (4, log.head)
 
 
@@ -77,7 +77,7 @@ def test_a_gap_is_refused(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = [draft(log) for _ in range(3)]
     with pytest.raises(AuditVerificationError, match="does not follow"):
-        log.store(entries[1:])
+        log.append(entries[1:])
     assert log.size == 0
 
 
@@ -86,7 +86,7 @@ def test_an_entry_of_another_history_is_refused(tmp_path: Path) -> None:
     add(log, 1)
     add(other, 1, "something else")
     with pytest.raises(AuditVerificationError, match="does not follow"):
-        log.store([draft(other)])
+        log.append([draft(other)])
 
 
 def test_a_unit_of_work_that_failed_leaves_no_trace(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_unit_of_work_that_failed_leaves_no_trace(tmp_path: Path) -> None:
     add(log, 2)
     head = log.head
     draft(log, "never committed")
-    log.reset_head(head)
+    log.rollback(head)
     add(log, 1)
     assert verify_log(tmp_path).size == 3
     assert [entry.seq for entry in log.all_entries()] == [0, 1, 2]
@@ -105,7 +105,7 @@ def test_stored_entries_cannot_be_taken_back(tmp_path: Path) -> None:
     head = log.head
     add(log, 1)
     with pytest.raises(AuditVerificationError):
-        log.reset_head(head)
+        log.rollback(head)
 
 
 def test_what_cannot_be_written_moves_nothing(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_what_cannot_be_written_moves_nothing(tmp_path: Path) -> None:
 def test_times_are_kept_in_utc(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     local = datetime(2026, 11, 23, 10, 0, tzinfo=timezone(timedelta(hours=2)))
-    entry = log.draft(timestamp=local, author="A:a", change=AuditAction.CREATED, resource="R:r", message="")
-    log.store([entry])
+    entry = log.prepare(timestamp=local, author="A:a", change=AuditAction.CREATED, resource="R:r", message="")
+    log.append([entry])
     assert b'"timestamp":"2026-11-23T08:00:00Z"' in (tmp_path / "segment-000000.jsonl").read_bytes()
 
 
@@ -147,7 +147,7 @@ def test_an_entry_torn_anywhere_is_written_again_from_the_journal(tmp_path: Path
     begin = whole.rindex(b"\n", 0, -1) + 1
     for length in range(begin, len(whole)):
         path.write_bytes(whole[:length])
-        AuditLog.open(tmp_path).store(entries)
+        AuditLog.open(tmp_path).append(entries)
         assert path.read_bytes() == whole
 
 
@@ -200,9 +200,9 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write_half)
         with pytest.raises(StorageError, match="No space left"):
-            log.store([entry])
+            log.append([entry])
     assert path.read_bytes() == before
-    log.store([entry])
+    log.append([entry])
     assert verify_log(tmp_path).size == 2
 
 
@@ -241,7 +241,7 @@ def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:
     note = seal(make_log(tmp_path / "one", (3,)))
     other = make_log(tmp_path / "two", (2,), unsealed=1)
     with pytest.raises(AuditVerificationError, match="asked for"):
-        other.add_checkpoint(note)
+        other.append_checkpoint(note)
 
 
 def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
@@ -266,5 +266,5 @@ def test_no_method_deletes_or_changes(tmp_path: Path) -> None:
 
 def test_entries_may_lie_in_any_order_of_time(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
-    log.store([draft(log, minutes=9), draft(log, minutes=3)])
+    log.append([draft(log, minutes=9), draft(log, minutes=3)])
     assert [entry.timestamp - START for entry in log.all_entries()] == [timedelta(minutes=9), timedelta(minutes=3)]

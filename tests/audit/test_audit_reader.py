@@ -34,12 +34,12 @@ def seqs(reader: AuditReader, **wishes: object) -> list[int]:
 
 
 def test_sizes_are_read_from_the_end(reader: AuditReader) -> None:
-    assert (reader.size, reader.sealed_size, reader.unsealed) == (COUNT, 30, 10)
+    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed) == (COUNT, 30, 10)
 
 
 def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
     empty = AuditReader(tmp_path)
-    assert (empty.size, empty.sealed_size, empty.entries(), empty.last_checkpoint()) == (0, 0, [], None)
+    assert (empty.size, empty.checkpointed_size, empty.entries(), empty.last_checkpoint()) == (0, 0, [], None)
 
 
 @settings(max_examples=200, deadline=None)

@@ -54,7 +54,7 @@ def rewrite(folder: Path, seq: int, **fields: object) -> None:
 
 def test_a_whole_log_is_reported_with_what_is_sealed(folder: Path) -> None:
     report = verify_log(folder)
-    assert (report.origin, report.size, report.sealed_size, report.unsealed) == (ORIGIN, 9, 7, 2)
+    assert (report.origin, report.size, report.sealed_size, report.uncheckpointed_count) == (ORIGIN, 9, 7, 2)
     assert report.root == AuditLog.open(folder).root
     assert report.checkpoints_checked == 2
     assert report.key_fingerprint == key_fingerprint(public_pem())
@@ -72,7 +72,7 @@ def test_an_empty_log_can_be_sealed(tmp_path: Path) -> None:
 
 def test_a_log_without_checkpoints_is_reported_as_not_sealed(tmp_path: Path) -> None:
     make_log(tmp_path, (), unsealed=3)
-    assert (verify_log(tmp_path).sealed_size, verify_log(tmp_path).unsealed) == (0, 3)
+    assert (verify_log(tmp_path).sealed_size, verify_log(tmp_path).uncheckpointed_count) == (0, 3)
 
 
 def test_progress_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_a_tail_cut_below_a_checkpoint_is_found(folder: Path, length: int) -> No
 
 def test_a_cut_among_what_is_not_sealed_shows_in_the_size_only(folder: Path) -> None:
     change_lines(folder / SEGMENT, lambda lines: lines[:SEALED])
-    assert verify_log(folder).unsealed == 0
+    assert verify_log(folder).uncheckpointed_count == 0
 
 
 def put_back(folder: Path) -> None:

@@ -134,7 +134,7 @@ def _keys(workspace: Path, root: Path) -> list[Row]:
 async def _waiting_package(workspace: Path, large: Path) -> None:
     """Approved, and left for the application's own engine to work on."""
     async with opened(workspace, work=False) as client:
-        developer, owner = client.as_subject(DEVELOPER), client.as_subject(OWNER)
+        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
         firmware = await developer.upload(large)
         for _ in range(4):
             task = await developer.create_package(PackageRequest(config=DEVICE, firmware=(firmware,)))
@@ -162,7 +162,7 @@ async def _add_entries(workspace: Path, count: int) -> None:
     log = AuditLog.open(workspace / "audit")
     for first in range(0, count, 1000):
         entries = [
-            log.draft(
+            log.prepare(
                 timestamp=datetime.now(UTC),
                 author=DEVELOPER,
                 change=AuditAction.CREATED,
@@ -172,7 +172,7 @@ async def _add_entries(workspace: Path, count: int) -> None:
             )
             for number in range(first, min(first + 1000, count))
         ]
-        log.store(entries)
+        log.append(entries)
 
 
 def _open_audit(workspace: Path) -> float:

@@ -35,7 +35,7 @@ def rows(size: int = SIZE) -> list[Row]:
 
 async def _pack(root: Path) -> tuple[float, float]:
     async with opened(root / "workspace") as client:
-        developer, owner = client.as_subject(DEVELOPER), client.as_subject(OWNER)
+        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
         file = await developer.upload(root / "firmware.bin")
         task = await developer.create_package(PackageRequest(config=DEVICE, firmware=(file,)))
         await owner.decide(task.id, Verdict.APPROVED)

@@ -32,7 +32,7 @@ def rows() -> list[Row]:
 
 async def _measure(root: Path) -> tuple[float, float]:
     async with opened(root / "workspace") as client:
-        developer, owner = client.as_subject(DEVELOPER), client.as_subject(OWNER)
+        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
         file = await developer.upload(root / "firmware.bin")
 
         async def sign(number: int) -> Task:
@@ -67,6 +67,6 @@ async def _through(client: EmbeddedClient, owner: EmbeddedClient, creations: lis
             return task.id
 
     made = await asyncio.gather(*(one(each) for each in creations))
-    await client.idle()
+    await client.wait_idle()
     last = await owner.task(made[-1])
     assert last.status is TaskStatus.DONE, last.reason

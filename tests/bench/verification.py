@@ -67,7 +67,7 @@ class Package:
             header = self._encrypt()
         self._sign(header)
         with self.target.open("rb") as file:
-            SE1Format().digests(file, self.certificate, CIPHER, [self.size])
+            SE1Format().verify_digests(file, self.certificate, CIPHER, [self.size])
 
     def with_verification(self) -> None:
         header = self._encrypt()
@@ -83,13 +83,13 @@ class Package:
     def _encrypt(self) -> bytes:
         with self.source.open("rb") as source, self.target.open("w+b") as target:
             with background_fsync(target):
-                segment = SE1Format().seal(self.shape, 0, source, target, CIPHER, lambda _: None)
+                segment = SE1Format().encrypt_segment(self.shape, 0, source, target, CIPHER, lambda _: None)
             os.fsync(target.fileno())
         return SE1Format().header(self.shape, [segment], ())
 
     def _sign(self, header: bytes) -> None:
         with self.target.open("r+b") as file:
-            SE1Format().finish(self.shape, file, header, self.key.sign(header))
+            SE1Format().write_signature(self.shape, file, header, self.key.sign(header))
             os.fsync(file.fileno())
 
 

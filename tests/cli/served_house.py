@@ -50,14 +50,14 @@ class ServedHouse:
     def token(self, subject: str) -> str:
         assert self._engine is not None
         request = TokenRequest(name="test", subject=subject)
-        issued = asyncio.run(self._thread.call(self._engine.as_subject(ADMIN).create_token(request)))
+        issued = asyncio.run(self._thread.call(self._engine.for_subject(ADMIN).create_token(request)))
         return issued.secret
 
     def arrive(self, subject: str, sub: str) -> None:
         """Somebody with an issuer's token."""
         assert self._engine is not None
         account = IssuerAccount(issuer="https://issuer.example", sub=sub)
-        asyncio.run(self._thread.call(self._engine.host.arrive(subject, (), account)))
+        asyncio.run(self._thread.call(self._engine.host.sign_in(subject, (), account)))
 
     async def _start(self) -> None:
         self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
@@ -71,7 +71,7 @@ class ServedHouse:
         assert self._engine is not None
         assert self._listener is not None
         assert self._running is not None
-        await self._engine.host.rest(0)
+        await self._engine.host.drain(0)
         self._listener.stop()
         await self._running
         await self._engine.close()

@@ -22,8 +22,8 @@ async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:
     admin = await EmbeddedClient.open(house.folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
     try:
         await admin.set_policy(Policy(one_time_password_needed=wanted))
-        person = admin.as_subject(f"USER:{who}")
-        app = Authenticator((await person.enrol_one_time_password()).uri)
+        person = admin.for_subject(f"USER:{who}")
+        app = Authenticator((await person.enroll_otp()).uri)
         await person.confirm_one_time_password(app.shows(datetime.now(UTC)))
         return app
     finally:

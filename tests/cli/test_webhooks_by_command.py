@@ -53,9 +53,9 @@ async def _give_up(folder: Path, webhook_id: str) -> None:
     client = await EmbeddedClient.open(folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
     try:
         outbox = client.host.engine.hook_outbox
-        due = await client.host.call(outbox.due(webhook_id))
+        due = await client.host.run(outbox.next_delivery(webhook_id))
         assert due is not None
-        await client.host.call(outbox.given_up(due.notice, "It answered 410."))
+        await client.host.run(outbox.move_to_dead_letters(due.notice, "It answered 410."))
     finally:
         await client.close()
 

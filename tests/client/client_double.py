@@ -176,7 +176,7 @@ class FakeClient:
             await asyncio.sleep(0)
             yield data[start : start + CHUNK]
 
-    async def downloaded(self, task_id: str) -> None:
+    async def report_downloaded(self, task_id: str) -> None:
         self.confirmed.append(task_id)
 
     async def certificate(self, task_id: str) -> str:
@@ -207,7 +207,7 @@ class FakeClient:
         self.on_upload(path)
         return InputFile(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
-    async def discard(self, files: tuple[InputFile, ...]) -> None:
+    async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         self.given_back.extend(files)
 
     async def create_package(self, request: PackageRequest) -> Task:

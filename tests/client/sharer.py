@@ -89,8 +89,8 @@ async def main(folder: Path, subject: str) -> None:
         on_take_over=lambda: say("took over"),
         on_trouble=lambda error: say(f"trouble {error.code}"),
     )
-    await shared.join()
-    say("attached" if shared.attached else "holds")
+    await shared.open()
+    say("attached" if shared.connect_to_holder else "holds")
     client = shared.client(subject)
     telling = asyncio.create_task(tell(client.events(0)))
     await asyncio.to_thread(sys.stdin.read)

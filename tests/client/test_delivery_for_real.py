@@ -57,7 +57,7 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
 
     async def main() -> None:
         async with open_client(workspace) as admin:
-            developer, owner = admin.as_subject(DEVELOPER), admin.as_subject(OWNER)
+            developer, owner = admin.for_subject(DEVELOPER), admin.for_subject(OWNER)
             dropped: asyncio.Queue[WatchEvent] = asyncio.Queue()
             arrived: asyncio.Queue[DownloadEvent] = asyncio.Queue()
             watch = FolderWatcher(
@@ -87,7 +87,7 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
             page = await admin.audit(AuditFilter(change=AuditAction.DOWNLOADED))
             assert [entry.author for entry in page.entries] == [DEVELOPER]
         async with open_client(workspace) as admin:
-            assert await downloads_of(admin.as_subject(DEVELOPER), tmp_path).fetch_all() == ()
+            assert await downloads_of(admin.for_subject(DEVELOPER), tmp_path).download_pending() == ()
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -101,10 +101,10 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
 
     async def main() -> None:
         async with open_client(workspace, clock) as admin:
-            developer = admin.as_subject(DEVELOPER)
+            developer = admin.for_subject(DEVELOPER)
             made = [await encrypted(developer, source) for _ in range(2)]
         async with open_client(workspace, clock) as admin:
-            developer = admin.as_subject(DEVELOPER)
+            developer = admin.for_subject(DEVELOPER)
             downloads = downloads_of(developer, tmp_path)
             first, second = await downloads.pending()
             assert [first.id, second.id] == [task.id for task in made]
@@ -113,22 +113,22 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
             assert first.result is not None
             part = tmp_path / "down" / f"{first.result.file_name}.{first.id}.part"
             part.write_bytes(whole[:100_000])
-            found = await downloads.fetch(first.id)
+            found = await downloads.download(first.id)
             assert Path(found.path).read_bytes() == whole
             assert found.checked is VerifiedBy.DIGEST
 
             clock.later = 2 * DAY
-            (expired,) = await downloads.fetch_all()
+            (expired,) = await downloads.download_pending()
             assert expired.error is not None
             assert (expired.error.code, "renew" in expired.error.advice) == ("result-expired", True)
-            assert await downloads.fetch_all() == ()
+            assert await downloads.download_pending() == ()
             await developer.renew(second.id)
-            (renewed,) = await downloads.fetch_all()
+            (renewed,) = await downloads.download_pending()
             assert renewed.downloaded is not None
 
             clock.later = 40 * DAY
             Path(renewed.downloaded.path).unlink()
             with pytest.raises(ResultGoneError):
-                await downloads.fetch(second.id)
+                await downloads.download(second.id)
 
     asyncio.run(asyncio.wait_for(main(), 60))

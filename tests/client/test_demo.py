@@ -56,12 +56,12 @@ async def _looked_at(root: Path) -> None:
     client = await EmbeddedClient.open(place.folder, DEVELOPER, purpose="test", passphrase=place.passphrase)
     try:
         await populate(client)
-        roles = {each: roles_for((await client.as_subject(each).workspace()).rights) for each in _people()}
+        roles = {each: roles_for((await client.for_subject(each).workspace()).rights) for each in _people()}
         tasks = (await client.tasks(TaskFilter())).tasks
         counts = await _settled(client)
-        waiting = (await client.as_subject(OWNER).tasks(TaskFilter(waiting_for_me=True))).tasks
-        seen = await client.as_subject(OWNER).decidable(waiting[0].id)
-        entries = (await client.as_subject(AUDITOR).audit(AuditFilter())).entries
+        waiting = (await client.for_subject(OWNER).tasks(TaskFilter(waiting_for_me=True))).tasks
+        seen = await client.for_subject(OWNER).review(waiting[0].id)
+        entries = (await client.for_subject(AUDITOR).audit(AuditFilter())).entries
     finally:
         await client.close()
 

@@ -74,9 +74,9 @@ def signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
     )
     packing, target = SE1Format(lambda: NOW), io.BytesIO()
     cipher = AesCipher(shape.encryption, b"k" * 32)
-    segment = packing.seal(shape, 0, io.BytesIO(b"12345"), target, cipher, lambda _: None)
+    segment = packing.encrypt_segment(shape, 0, io.BytesIO(b"12345"), target, cipher, lambda _: None)
     header = packing.header(shape, [segment], [])
-    packing.finish(shape, target, header, sign(key, shape.signing, header, prehashed=False))
+    packing.write_signature(shape, target, header, sign(key, shape.signing, header, prehashed=False))
     return target.getvalue()
 
 
@@ -99,7 +99,7 @@ def test_a_result_lies_in_the_folder_for_its_owner_alone_and_the_engine_is_told(
     client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     task = client.add(DATA)
-    found = asyncio.run(downloads.fetch(task.id))
+    found = asyncio.run(downloads.download(task.id))
     assert Path(found.path).read_bytes() == DATA
     assert (found.task_id, found.size, found.sha256) == (task.id, len(DATA), hashlib.sha256(DATA).hexdigest())
     assert (found.checked, found.at) == (VerifiedBy.DIGEST, START)
@@ -111,7 +111,7 @@ def test_a_result_lies_in_the_folder_for_its_owner_alone_and_the_engine_is_told(
 def test_progress_ends_with_the_whole_size(client: FakeClient, downloads: Downloader) -> None:
     told: list[tuple[int, int]] = []
     task = client.add(DATA)
-    asyncio.run(downloads.fetch(task.id, progress=lambda now, total: told.append((now, total))))
+    asyncio.run(downloads.download(task.id, progress=lambda now, total: told.append((now, total))))
     assert told[-1] == (len(DATA), len(DATA))
     assert told == sorted(set(told))
 
@@ -120,7 +120,7 @@ def test_a_container_is_checked_by_its_signature(client: FakeClient, downloads: 
     key = ed25519.Ed25519PrivateKey.generate()
     client.pem = create_self_signed(key, "own", NOW).decode()
     task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
-    assert asyncio.run(downloads.fetch(task.id)).checked is VerifiedBy.SIGNATURE
+    assert asyncio.run(downloads.download(task.id)).checked is VerifiedBy.SIGNATURE
 
 
 def test_a_container_signed_with_another_key_is_removed(
@@ -130,7 +130,7 @@ def test_a_container_signed_with_another_key_is_removed(
     client.pem = create_self_signed(ed25519.Ed25519PrivateKey.generate(), "own", NOW).decode()
     task = client.add(data, name="package.se1", kind=TaskKind.PACKAGING)
     with pytest.raises(ContainerError):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     assert names(folder) == []
     assert client.confirmed == []
 
@@ -143,7 +143,7 @@ def test_a_container_that_is_tidied_away_while_it_comes_is_an_error_of_the_folde
     task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
     client.on_chunk = lambda: tidy_away(folder)
     with pytest.raises(StorageError, match="down"):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     assert client.confirmed == []
 
 
@@ -151,13 +151,13 @@ def test_a_broken_transfer_goes_on_where_it_ended(client: FakeClient, downloads:
     task = client.add(DATA)
     client.break_after = 3 * CHUNK
     with pytest.raises(SealyardError, match="connection broke"):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     part = folder / f"firmware.enc.{task.id}.part"
     assert names(folder) == [part.name]
     assert part.read_bytes() == DATA[: 3 * CHUNK]
     assert part.stat().st_mode & 0o777 == 0o600
     client.break_after = None
-    found = asyncio.run(downloads.fetch(task.id))
+    found = asyncio.run(downloads.download(task.id))
     assert client.offsets == [(task.id, 0), (task.id, 3 * CHUNK)]
     assert Path(found.path).read_bytes() == DATA
     assert names(folder) == ["firmware.enc"]
@@ -167,9 +167,9 @@ def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloa
     task = client.add(DATA)
     client.bytes[task.id] = DATA[:1500]
     with pytest.raises(DownloadError, match="ended after 1,500 of"):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     client.bytes[task.id] = DATA
-    asyncio.run(downloads.fetch(task.id))
+    asyncio.run(downloads.download(task.id))
     assert client.offsets[-1] == (task.id, 1500)
 
 
@@ -177,7 +177,7 @@ def test_a_wrong_digest_is_said_and_nothing_is_left(client: FakeClient, download
     task = client.add(DATA)
     client.bytes[task.id] = b"x" + DATA[1:]
     with pytest.raises(DownloadError, match="SHA-256"):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     assert names(folder) == []
     assert client.confirmed == []
 
@@ -189,8 +189,8 @@ def test_a_damaged_part_is_found_out_and_the_next_try_begins_anew(
     folder.mkdir()
     (folder / f"firmware.enc.{task.id}.part").write_bytes(b"zeros of a power cut")
     with pytest.raises(DownloadError):
-        asyncio.run(downloads.fetch(task.id))
-    assert Path(asyncio.run(downloads.fetch(task.id)).path).read_bytes() == DATA
+        asyncio.run(downloads.download(task.id))
+    assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA
 
 
 def test_an_engine_that_sends_more_than_it_said_does_not_fill_the_disk(
@@ -201,7 +201,7 @@ def test_an_engine_that_sends_more_than_it_said_does_not_fill_the_disk(
     sent: list[None] = []
     client.on_chunk = lambda: sent.append(None)
     with pytest.raises(DownloadError):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     assert len(sent) <= len(DATA) // CHUNK + 1
     assert names(folder) == []
 
@@ -210,7 +210,7 @@ def test_a_part_longer_than_the_result_is_begun_anew(client: FakeClient, downloa
     task = client.add(DATA)
     folder.mkdir()
     (folder / f"firmware.enc.{task.id}.part").write_bytes(DATA + b"more")
-    asyncio.run(downloads.fetch(task.id))
+    asyncio.run(downloads.download(task.id))
     assert client.offsets == [(task.id, 0)]
 
 
@@ -220,7 +220,7 @@ def test_another_file_of_that_name_is_never_overwritten(
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(b"precious")
     (folder / "firmware (2).enc").symlink_to("nowhere")
-    found = asyncio.run(downloads.fetch(client.add(DATA).id))
+    found = asyncio.run(downloads.download(client.add(DATA).id))
     assert Path(found.path).name == "firmware (3).enc"
     assert (folder / "firmware.enc").read_bytes() == b"precious"
 
@@ -229,7 +229,7 @@ def test_a_file_that_comes_up_in_the_last_moment_is_never_overwritten(
     client: FakeClient, downloads: Downloader, folder: Path
 ) -> None:
     client.on_chunk = lambda: (folder / "firmware.enc").write_bytes(b"precious")
-    found = asyncio.run(downloads.fetch(client.add(DATA).id))
+    found = asyncio.run(downloads.download(client.add(DATA).id))
     assert Path(found.path).name == "firmware (2).enc"
     assert (folder / "firmware.enc").read_bytes() == b"precious"
 
@@ -243,7 +243,7 @@ def test_without_hard_links_nothing_is_overwritten_either(
     monkeypatch.setattr(os, "link", refuse)
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(b"precious")
-    found = asyncio.run(downloads.fetch(client.add(DATA).id))
+    found = asyncio.run(downloads.download(client.add(DATA).id))
     assert names(folder) == ["firmware (2).enc", "firmware.enc"]
     assert Path(found.path).read_bytes() == DATA
 
@@ -254,24 +254,24 @@ def test_the_same_content_under_that_name_is_taken_as_done(
     task = client.add(DATA)
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(DATA)
-    assert asyncio.run(downloads.fetch(task.id)).path == str(folder / "firmware.enc")
+    assert asyncio.run(downloads.download(task.id)).path == str(folder / "firmware.enc")
     assert (client.offsets, client.confirmed, names(folder)) == ([], [task.id], ["firmware.enc"])
 
 
 def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
-    first = asyncio.run(downloads.fetch(task.id))
-    assert asyncio.run(downloads.fetch(task.id)) == first
+    first = asyncio.run(downloads.download(task.id))
+    assert asyncio.run(downloads.download(task.id)) == first
     assert (len(client.offsets), len(client.confirmed)) == (1, 1)
-    assert asyncio.run(downloads.fetch(task.id, again=True)).path == first.path
+    assert asyncio.run(downloads.download(task.id, again=True)).path == first.path
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
 
 
 def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
-    first = Path(asyncio.run(downloads.fetch(task.id)).path)
+    first = Path(asyncio.run(downloads.download(task.id)).path)
     first.write_bytes(b"changed")
-    assert Path(asyncio.run(downloads.fetch(task.id)).path).name == "firmware (2).enc"
+    assert Path(asyncio.run(downloads.download(task.id)).path).name == "firmware (2).enc"
     assert first.read_bytes() == b"changed"
 
 
@@ -281,8 +281,8 @@ def test_an_expired_link_is_said_with_what_to_do_and_leaves_nothing(
     task = client.add(DATA)
     client.expire(task.id)
     with pytest.raises(ResultExpiredError) as caught:
-        asyncio.run(downloads.fetch(task.id))
-    assert "renew" in caught.value.advice
+        asyncio.run(downloads.download(task.id))
+    assert "renew" in caught.value.hint
     assert names(folder) == []
 
 
@@ -290,18 +290,18 @@ def test_a_removed_artifact_is_said(client: FakeClient, downloads: Downloader) -
     task = client.add(DATA)
     client.set_result(task.id, state=ResultState.GONE)
     with pytest.raises(ResultGoneError):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
 
 
 def test_what_has_no_file_is_said(client: FakeClient, downloads: Downloader) -> None:
     with pytest.raises(ConflictError, match="RUNNING"):
-        asyncio.run(downloads.fetch(client.add(DATA, status=TaskStatus.RUNNING).id))
+        asyncio.run(downloads.download(client.add(DATA, status=TaskStatus.RUNNING).id))
     with pytest.raises(ConflictError, match="string"):
-        asyncio.run(downloads.fetch(client.add(DATA, kind=TaskKind.SIGNING).id))
+        asyncio.run(downloads.download(client.add(DATA, kind=TaskKind.SIGNING).id))
 
 
 def test_a_hostile_file_name_stays_in_the_folder(client: FakeClient, downloads: Downloader, folder: Path) -> None:
-    found = asyncio.run(downloads.fetch(client.add(DATA, name="../../.bashrc\x1b[2J").id))
+    found = asyncio.run(downloads.download(client.add(DATA, name="../../.bashrc\x1b[2J").id))
     assert Path(found.path).parent == folder
     assert names(folder) == ["_.._.bashrc_[2J"]
 
@@ -315,7 +315,7 @@ def test_a_link_in_place_of_the_part_is_not_followed(
     folder.mkdir()
     (folder / f"firmware.enc.{task.id}.part").symlink_to(victim)
     with pytest.raises(StorageError):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     assert victim.read_bytes() == b"precious"
 
 
@@ -331,9 +331,9 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
 
     monkeypatch.setattr(disk, "write_all", full)
     with pytest.raises(StorageError, match="no room"):
-        asyncio.run(downloads.fetch(task.id))
+        asyncio.run(downloads.download(task.id))
     monkeypatch.undo()
-    assert Path(asyncio.run(downloads.fetch(task.id)).path).read_bytes() == DATA
+    assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA
     assert client.offsets[-1] == (task.id, 10)
 
 
@@ -341,7 +341,7 @@ def test_a_folder_that_cannot_be_made_is_said(client: FakeClient, tmp_path: Path
     (tmp_path / "file").write_bytes(b"")
     downloads = Downloader(client.seam, tmp_path / "file" / "down", DownloadHistory(tmp_path / "state.json"))
     with pytest.raises(StorageError, match="cannot be written"):
-        asyncio.run(downloads.fetch(client.add(DATA).id))
+        asyncio.run(downloads.download(client.add(DATA).id))
 
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, tmp_path: Path) -> None:
@@ -358,8 +358,8 @@ def test_two_fetches_of_one_task_share_one_transfer(client: FakeClient, download
 
     async def both() -> None:
         first, second = await asyncio.gather(
-            downloads.fetch(task.id, progress=lambda now, _: ends.append(now)),
-            downloads.fetch(task.id[:8], progress=lambda now, _: ends.append(now)),
+            downloads.download(task.id, progress=lambda now, _: ends.append(now)),
+            downloads.download(task.id[:8], progress=lambda now, _: ends.append(now)),
         )
         assert first == second
 
@@ -374,8 +374,8 @@ def test_one_of_two_may_leave_without_ending_the_transfer(client: FakeClient, do
     async def both() -> None:
         reached = asyncio.Event()
         client.on_chunk = reached.set
-        first = asyncio.create_task(downloads.fetch(task.id))
-        second = asyncio.create_task(downloads.fetch(task.id))
+        first = asyncio.create_task(downloads.download(task.id))
+        second = asyncio.create_task(downloads.download(task.id))
         await reached.wait()
         first.cancel()
         assert Path((await second).path).read_bytes() == DATA
@@ -400,11 +400,11 @@ def test_a_cancelled_fetch_lets_go_of_the_part_and_the_next_takes_it_up(
                 fetching.cancel()
 
         client.on_chunk = count
-        fetching = asyncio.create_task(downloads.fetch(task.id))
+        fetching = asyncio.create_task(downloads.download(task.id))
         with pytest.raises(asyncio.CancelledError):
             await fetching
         client.on_chunk = lambda: None
-        assert Path((await downloads.fetch(task.id)).path).read_bytes() == DATA
+        assert Path((await downloads.download(task.id)).path).read_bytes() == DATA
 
     asyncio.run(cancelled())
     assert client.offsets[1][1] > 0
@@ -436,7 +436,7 @@ os.unlink({str(part)!r})
         assert other.stdout.readline() == "held\n"
 
         async def wait_for_it() -> None:
-            fetching = asyncio.create_task(downloads.fetch(task.id))
+            fetching = asyncio.create_task(downloads.download(task.id))
             while len(clock.slept) < 3:
                 await asyncio.sleep(0)
             assert not fetching.done()
@@ -464,16 +464,16 @@ def test_what_was_fetched_is_not_pending_for_a_later_start(
     client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     client.add(DATA)
-    assert len(asyncio.run(downloads.fetch_all())) == 1
+    assert len(asyncio.run(downloads.download_pending())) == 1
     later = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
-    assert asyncio.run(later.fetch_all()) == ()
+    assert asyncio.run(later.download_pending()) == ()
     assert len(client.offsets) == 1
 
 
 def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeClient, downloads: Downloader) -> None:
     bad, good = client.add(DATA, name="a"), client.add(DATA, name="b")
     client.bytes[bad.id] = b"x" * len(DATA)
-    outcomes = asyncio.run(downloads.fetch_all())
+    outcomes = asyncio.run(downloads.download_pending())
     assert [(each.task_id, each.error and each.error.code) for each in outcomes] == [
         (bad.id, "download"),
         (good.id, None),
@@ -489,21 +489,21 @@ def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
     client.set_result(lost.id, state=ResultState.GONE, link=None)
     pending = asyncio.run(downloads.pending())
     assert [each.result and each.result.state for each in pending] == [ResultState.EXPIRED, ResultState.GONE]
-    outcomes = asyncio.run(downloads.fetch_all())
+    outcomes = asyncio.run(downloads.download_pending())
     assert [each.error and each.error.code for each in outcomes] == ["result-expired", "result-gone"]
-    assert asyncio.run(downloads.fetch_all()) == ()
+    assert asyncio.run(downloads.download_pending()) == ()
     client.renew_link(old.id)
-    (renewed,) = asyncio.run(downloads.fetch_all())
+    (renewed,) = asyncio.run(downloads.download_pending())
     assert renewed.downloaded is not None
 
 
 def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     client.expire(task.id)
-    asyncio.run(downloads.fetch_all())
+    asyncio.run(downloads.download_pending())
     client.set_result(task.id, state=ResultState.GONE)
-    assert [each.error and each.error.code for each in asyncio.run(downloads.fetch_all())] == ["result-gone"]
-    assert asyncio.run(downloads.fetch_all()) == ()
+    assert [each.error and each.error.code for each in asyncio.run(downloads.download_pending())] == ["result-gone"]
+    assert asyncio.run(downloads.download_pending()) == ()
 
 
 # ---- marks
@@ -513,13 +513,13 @@ def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
     client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     client.add(DATA)
-    asyncio.run(downloads.fetch_all())
+    asyncio.run(downloads.download_pending())
     state = tmp_path / "state.json"
     state.write_bytes(b'{"downloaded": 7')
     marks = DownloadHistory(state)
     assert "damaged" in marks.warning
     assert (tmp_path / "state.json.damaged").read_bytes() == b'{"downloaded": 7'
-    (outcome,) = asyncio.run(Downloader(client.seam, folder, marks).fetch_all())
+    (outcome,) = asyncio.run(Downloader(client.seam, folder, marks).download_pending())
     assert outcome.downloaded is not None
     assert (len(client.offsets), names(folder)) == (1, ["firmware.enc"])
     assert DownloadHistory(state).warning == ""
@@ -529,14 +529,14 @@ def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: P
     one, two = client.add(DATA, name="one"), client.add(DATA, name="two")
     first = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
     second = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
-    asyncio.run(first.fetch(one.id))
-    asyncio.run(second.fetch(two.id))
+    asyncio.run(first.download(one.id))
+    asyncio.run(second.download(two.id))
     assert asyncio.run(first.pending()) == asyncio.run(second.pending()) == ()
 
 
 def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, downloads: Downloader, tmp_path: Path) -> None:
     client.add(DATA)
-    asyncio.run(downloads.fetch_all())
+    asyncio.run(downloads.download_pending())
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
     assert [name for name in names(tmp_path) if name.endswith(".new")] == []
 
@@ -711,4 +711,4 @@ def test_cancelling_run_in_the_middle_of_a_download_leaves_a_part_to_go_on_with(
     asyncio.run(asyncio.wait_for(cancelled(), 30))
     assert [name for name in names(folder) if not name.endswith(".part")] == []
     client.on_chunk = lambda: None
-    assert Path(asyncio.run(downloads.fetch(task.id)).path).read_bytes() == DATA
+    assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA

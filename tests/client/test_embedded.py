@@ -76,7 +76,7 @@ def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Pat
     async def main() -> None:
         async with engine(workspace) as admin:
             door = device_resource((await admin.device("door")).id)
-            rights = {each: (await admin.as_subject(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
+            rights = {each: (await admin.for_subject(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
         assert is_allowed(rights[OWNER], Action.APPROVE, door)
         assert not is_allowed(rights[DEVELOPER], Action.APPROVE, door)
         assert [roles_for(each) for each in rights.values()] == [
@@ -117,7 +117,7 @@ def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_the
 ) -> None:
     """However often it is cancelled: who opens next would write beside it, or find it held for ever."""
     begun, go_on = threading.Event(), threading.Event()
-    take_stock = Recovery._take_stock
+    take_stock = Recovery._load_unfinished
 
     def slow(self: Recovery) -> list[Task]:
         begun.set()

@@ -68,12 +68,12 @@ def test_a_name_that_is_too_long_keeps_its_suffix() -> None:
 
 def test_a_part_has_one_holder_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "x.part"
-    first = PartialFile.hold(path)
+    first = PartialFile.acquire(path)
     assert first is not None
-    assert PartialFile.hold(path) is None
+    assert PartialFile.acquire(path) is None
     first.close()
     assert not path.exists()
-    second = PartialFile.hold(path)
+    second = PartialFile.acquire(path)
     assert second is not None
     second.close()
 
@@ -91,7 +91,7 @@ def test_a_part_that_got_its_final_name_while_one_waited_is_not_written_to(
             path.rename(final)
 
     monkeypatch.setattr(fcntl, "flock", finished_meanwhile)
-    part = PartialFile.hold(path)
+    part = PartialFile.acquire(path)
     assert part is not None
     part.append(b"mine")
     part.close()

@@ -121,7 +121,7 @@ def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(text: str, sa
     error = _refused(text)
     assert error.message.startswith(f"{SOURCE}: ")
     assert said in str(error)
-    assert error.advice
+    assert error.hint
 
 
 values: st.SearchStrategy[Any] = st.recursive(
@@ -269,4 +269,4 @@ def test_no_editor_or_half_a_command_is_told(text: str) -> None:
 @given(st.text(string.printable, max_size=30))
 def test_an_editor_is_words_or_our_error(text: str) -> None:
     found = _outcome(lambda: editor_command(Settings(editor=text), {}))
-    assert found.advice if isinstance(found, UsageError) else len(found) > 0
+    assert found.hint if isinstance(found, UsageError) else len(found) > 0

@@ -70,7 +70,7 @@ def never() -> str:
 async def share(folder: Path, unlock: Callable[[], str | None] = told, **more: Any) -> AsyncIterator[SharedWorkspace]:
     shared = SharedWorkspace(folder, unlock, purpose="test", **more)
     try:
-        await shared.join(patience=LIMIT)
+        await shared.open(patience=LIMIT)
         yield shared
     finally:
         await shared.close()
@@ -98,7 +98,7 @@ def modes(folder: Path) -> tuple[int, int]:
 async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(folder: Path) -> None:
     async with share(folder) as first:
         assert first.engine is not None
-        assert not first.attached
+        assert not first.connect_to_holder
         assert modes(folder) == (0o700, 0o600)
         assert isinstance(first.client(DEV), EmbeddedClient)
     assert not (folder / SOCKET).exists()
@@ -108,7 +108,7 @@ async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(
 async def test_the_second_attaches_and_needs_no_passphrase(folder: Path) -> None:
     async with share(folder) as first, share(folder, never) as second:
         assert second.engine is None
-        assert second.attached
+        assert second.connect_to_holder
         here, there = first.client(OWNER), second.client(DEV)
         assert isinstance(there, HttpClient)
         assert (await there.workspace()).subject == DEV
@@ -121,13 +121,13 @@ async def test_who_lets_nobody_in_is_waited_for_and_then_named_and_no_passphrase
     async with share(folder, listen=False):
         assert not (folder / SOCKET).exists()
         with pytest.raises(WorkspaceLockedError, match=f"process {os.getpid()} .*test"):
-            await SharedWorkspace(folder, never, purpose="another").join(patience=0.2)
+            await SharedWorkspace(folder, never, purpose="another").open(patience=0.2)
 
 
 async def test_a_short_holder_is_waited_for(folder: Path) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
     waiting = SharedWorkspace(folder, told, purpose="another")
-    joining = asyncio.create_task(waiting.join(patience=LIMIT))
+    joining = asyncio.create_task(waiting.open(patience=LIMIT))
     await asyncio.sleep(0)
     lock.release()
     await joining
@@ -137,8 +137,8 @@ async def test_a_short_holder_is_waited_for(folder: Path) -> None:
 
 async def test_who_lets_others_in_later_is_attached_to_from_then_on(folder: Path) -> None:
     async with share(folder, listen=False) as first:
-        await first.let_in()
-        await first.let_in()
+        await first.start_listening()
+        await first.start_listening()
         async with share(folder, never) as second:
             assert (await second.client(DEV).workspace()).subject == DEV
 
@@ -192,10 +192,10 @@ async def test_where_the_file_system_has_no_sockets_it_is_said_and_the_workspace
     monkeypatch.setattr(socket, "socket", NoSockets)
     trouble: list[SealyardError] = []
     async with share(folder, on_trouble=trouble.append) as alone:
-        assert "file system has sockets" in trouble[0].advice
+        assert "file system has sockets" in trouble[0].hint
         await alone.client(ADMIN).add_subject("USER:anna")
         with pytest.raises(WorkspaceLockedError):
-            await SharedWorkspace(folder, never, purpose="another").join(patience=0.0)
+            await SharedWorkspace(folder, never, purpose="another").open(patience=0.0)
 
 
 # ---- taking over
@@ -204,7 +204,7 @@ async def test_where_the_file_system_has_no_sockets_it_is_said_and_the_workspace
 async def test_when_the_holder_leaves_another_takes_over_and_no_event_is_missed(folder: Path) -> None:
     taken: list[bool] = []
     first = SharedWorkspace(folder, told, purpose="test")
-    await first.join()
+    await first.open()
     async with share(folder, on_take_over=lambda: taken.append(True)) as second:
         client = second.client(ADMIN)
         cursors: list[int] = []
@@ -228,7 +228,7 @@ async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_ove
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = SharedWorkspace(folder, told, purpose="test")
-    await first.join()
+    await first.open()
     opening = asyncio.Event()
     opened = EmbeddedClient.open
 
@@ -333,9 +333,9 @@ async def test_who_cannot_take_over_says_why_and_another_does(folder: Path) -> N
 
 async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> None:
     first = SharedWorkspace(folder, told, purpose="test")
-    await first.join()
+    await first.open()
     second = SharedWorkspace(folder, told, purpose="test")
-    await second.join()
+    await second.open()
     client = second.client(DEV)
     listening = asyncio.create_task(_collect(client, []))
     await client.workspace()
@@ -346,7 +346,7 @@ async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> 
     await asyncio.gather(listening, return_exceptions=True)
     assert WorkspaceLock.holder(folder / "lock") is None
     with pytest.raises(ServerUnreachableError, match="closed"):
-        await second.join()
+        await second.open()
 
 
 # ---- a holder that hangs
@@ -370,7 +370,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
             # Sent is not stopped yet.
             await until(lambda: _true(_is_stopped(holder.process.pid)))
             with pytest.raises(WorkspaceLockedError, match=rf"process {holder.process.pid} "):
-                await SharedWorkspace(folder, never, purpose="another").join(patience=0.0)
+                await SharedWorkspace(folder, never, purpose="another").open(patience=0.0)
             with pytest.raises(ServerUnreachableError, match=r"in time.*hangs"):
                 await hasty.workspace()
             asking = asyncio.create_task(patient.counts())
@@ -400,7 +400,7 @@ async def _collect(client: Client, cursors: list[int]) -> None:
 
 async def _cursor(folder: Path) -> int:
     """Of the newest event."""
-    reader = await EmbeddedClient.open_reader(folder, DEV)
+    reader = await EmbeddedClient.open_read_only(folder, DEV)
     try:
         return await reader.cursor()
     finally:

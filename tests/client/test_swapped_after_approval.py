@@ -26,7 +26,7 @@ Make = Callable[[EmbeddedClient, Path], Coroutine[None, None, Task]]
 
 
 async def package(client: EmbeddedClient, folder: Path) -> Task:
-    developer = client.as_subject(DEVELOPER)
+    developer = client.for_subject(DEVELOPER)
     (folder / "firmware.bin").write_bytes(FIRMWARE)
     (folder / "version.json").write_bytes(METADATA)
     request = PackageRequest(
@@ -38,7 +38,7 @@ async def package(client: EmbeddedClient, folder: Path) -> Task:
 
 
 async def signing(client: EmbeddedClient, _folder: Path) -> Task:
-    return await client.as_subject(DEVELOPER).create_signing(
+    return await client.for_subject(DEVELOPER).create_signing(
         SigningRequest(config=DEVICE, message=MESSAGE, file_name="manifest.bin")
     )
 
@@ -60,12 +60,12 @@ async def swap_after_approval(tmp_path: Path, make: Make, content: bytes, name: 
     await create_workspace_with_device(workspace)
     async with open_client(workspace, work=False) as client:
         task = await make(client, tmp_path)
-        await client.as_subject(OWNER).decide(task.id, Verdict.APPROVED)
+        await client.for_subject(OWNER).decide(task.id, Verdict.APPROVED)
     unapproved = content[:-1] + b"!" + b"!" * size
     (stored,) = (file for file in (*task.inputs, *task.metadata) if file.name == name)
     FileArtifacts(WorkspacePaths(workspace).artifacts).input_path(stored.sha256).write_bytes(unapproved)
     async with open_client(workspace) as client:
-        await client.idle()
+        await client.wait_idle()
         failed = await client.task(task.id)
         entries = (await client.audit(AuditFilter(change=AuditAction.CORRUPTED))).entries
         await client.verify_audit()

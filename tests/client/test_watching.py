@@ -71,7 +71,7 @@ class Watch:
         return first
 
     def look(self) -> float | None:
-        return asyncio.run(self.folder.look())
+        return asyncio.run(self.folder.scan_once())
 
     def settle(self) -> None:
         """Looks, lets the settling time pass, and looks again."""
@@ -579,7 +579,7 @@ def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
         downloaded=DownloadHistory(folder.parent / "downloads.json"),
         clock=clock,
     )
-    asyncio.run(watch.look())
+    asyncio.run(watch.scan_once())
     clock.pass_by(SETTLE)
-    assert asyncio.run(watch.look()) is None
+    assert asyncio.run(watch.scan_once()) is None
     assert [isinstance(each, PackageProposal) and each.name for each in told] == ["as long.bin"]

@@ -96,9 +96,9 @@ def pack(
     shape = shape_of(firmware, metadata, encryption, signing, kind)
     packing, target = SE1Format(now), io.BytesIO()
     segments = [
-        packing.seal(shape, index, io.BytesIO(data), target, cipher or cipher_for(encryption), nothing)
+        packing.encrypt_segment(shape, index, io.BytesIO(data), target, cipher or cipher_for(encryption), nothing)
         for index, data in enumerate(firmware)
     ]
     header = packing.header(shape, segments, metadata)
-    packing.finish(shape, target, header, signature_over(shape, header))
+    packing.write_signature(shape, target, header, signature_over(shape, header))
     return target.getvalue()

@@ -27,7 +27,7 @@ CONTAINER = pack([b"first", b"second"], METADATA)
 def open_into(
     folder: Path, data: bytes = CONTAINER, *, split_metadata: bool = False, progress: Progress | None = None
 ) -> tuple[Path, ...]:
-    return PACKING.open(
+    return PACKING.extract(
         io.BytesIO(data), OWN, cipher_for(CBC), folder, split_metadata=split_metadata, progress=progress
     )
 
@@ -74,7 +74,7 @@ def test_a_file_that_comes_up_meanwhile_is_never_overwritten(tmp_path: Path) -> 
             files.create(name).close()
         (tmp_path / "b").write_bytes(b"mine")
         with pytest.raises(InvalidInputError, match="a b"):
-            files.keep()
+            files.commit()
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
     assert (tmp_path / "b").read_bytes() == b"mine"
 

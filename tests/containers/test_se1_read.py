@@ -48,7 +48,7 @@ def refusal(data: bytes, cert: bytes = OWN) -> ContainerError:
     with pytest.raises(ContainerError) as caught:
         verify(data, cert)
     assert caught.value.message
-    assert caught.value.advice
+    assert caught.value.hint
     return caught.value
 
 
@@ -70,7 +70,7 @@ def test_all_algorithms_come_back(
     firmware = [bytes([size]) * size for size in (1, 15, 16, 17)]
     source = io.BytesIO(pack(firmware, [("m", b"meta")], encryption, signing, kind))
     cipher, cert = cipher_for(encryption), certificate(kind)
-    found, digests = PACKING.digests(source, cert, cipher, [len(each) for each in firmware])
+    found, digests = PACKING.verify_digests(source, cert, cipher, [len(each) for each in firmware])
     assert found == PACKING.verify(source, cert)
     assert PACKING.encryption_of(source) is found.encryption is encryption
     same_bytes = (SIGNATURES[signing].number, SIGNATURES[signing].scheme, SIGNATURES[signing].hash)
@@ -78,7 +78,7 @@ def test_all_algorithms_come_back(
     assert (judged.number, judged.scheme, judged.hash) == same_bytes
     assert list(digests) == [hashlib.sha256(each).hexdigest() for each in firmware]
 
-    opened = PACKING.open(source, cert, cipher, tmp_path)
+    opened = PACKING.extract(source, cert, cipher, tmp_path)
     assert [path.name for path in opened] == [*(f"segment-{index}.bin" for index in range(4)), "metadata.bin"]
     padded = CIPHERS[encryption].padding is Padding.ZERO
     for path, data in zip(opened, firmware, strict=False):
@@ -91,7 +91,7 @@ def test_all_algorithms_come_back(
 def test_sizes_around_a_piece_come_back(size: int) -> None:
     data = b"0123456789abcdef" * (size // 16 + 1)
     source = io.BytesIO(pack([data[:size], b"x"]))
-    _, digests = PACKING.digests(source, OWN, cipher_for(CBC), [size, 1])
+    _, digests = PACKING.verify_digests(source, OWN, cipher_for(CBC), [size, 1])
     assert digests[0] == hashlib.sha256(data[:size]).hexdigest()
 
 
@@ -241,21 +241,21 @@ def test_a_renewed_certificate_of_the_same_key_verifies() -> None:
 
 def test_the_key_of_another_algorithm_is_refused_before_anything_is_decrypted(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError):
-        PACKING.digests(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), [14, 6])
+        PACKING.verify_digests(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), [14, 6])
     with pytest.raises(InvalidKeyError):
-        PACKING.open(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), tmp_path)
+        PACKING.extract(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), tmp_path)
 
 
 def test_a_wrong_padding_is_refused_by_the_name_of_its_segment() -> None:
     badly_padded = io.BytesIO(pack([b"x" * 17], cipher=ZeroPaddingAsPkcs7()))
     with pytest.raises(ContainerError, match="padding") as caught:
-        PACKING.digests(badly_padded, OWN, cipher_for(CBC), [17])
+        PACKING.verify_digests(badly_padded, OWN, cipher_for(CBC), [17])
     assert caught.value.part == "segment 0"
 
 
 def test_a_wrong_content_key_never_gives_the_right_digest() -> None:
     source = io.BytesIO(pack([b"firmware"], encryption=ZERO_PADDED))
-    _, digests = PACKING.digests(source, OWN, AesCipher(ZERO_PADDED, b"w" * 32), [8])
+    _, digests = PACKING.verify_digests(source, OWN, AesCipher(ZERO_PADDED, b"w" * 32), [8])
     assert digests != (hashlib.sha256(b"firmware").hexdigest(),)
 
 
@@ -263,11 +263,11 @@ def test_a_changed_segment_is_not_taken_for_a_wrong_key() -> None:
     changed = bytearray(SMALL)
     changed[HEADER + 32] ^= 1
     with pytest.raises(ContainerError, match="not those that were signed") as caught:
-        PACKING.digests(io.BytesIO(bytes(changed)), OWN, cipher_for(CBC), [14, 6])
+        PACKING.verify_digests(io.BytesIO(bytes(changed)), OWN, cipher_for(CBC), [14, 6])
     assert caught.value.part == "segment 1"
 
 
 @pytest.mark.parametrize("sizes", [[], [14], [14, 6, 1], [15, 6], [14, 7]])
 def test_digests_of_other_sizes_are_refused(sizes: list[int]) -> None:
     with pytest.raises(ContainerError):
-        PACKING.digests(io.BytesIO(SMALL), OWN, cipher_for(CBC), sizes)
+        PACKING.verify_digests(io.BytesIO(SMALL), OWN, cipher_for(CBC), sizes)

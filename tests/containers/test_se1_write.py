@@ -89,14 +89,14 @@ def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path: 
 
     def seal(index: int) -> SealedSegment:
         with path.open("r+b") as target:
-            return PACKING.seal(shape, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), nothing)
+            return PACKING.encrypt_segment(shape, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), nothing)
 
     with ThreadPoolExecutor() as threads:
         segments = list(threads.map(seal, reversed(range(5))))[::-1]
     with path.open("r+b") as target:
         header = PACKING.header(shape, segments, [])
-        PACKING.finish(shape, target, header, signature_over(shape, header))
-        _, digests = PACKING.digests(
+        PACKING.write_signature(shape, target, header, signature_over(shape, header))
+        _, digests = PACKING.verify_digests(
             target, certificate(KeyType.ED25519), cipher_for(CBC), [len(each) for each in firmware]
         )
     assert list(digests) == [hashlib.sha256(each).hexdigest() for each in firmware]
@@ -106,37 +106,37 @@ def test_a_rerun_keeps_a_segment_only_if_the_file_still_holds_it() -> None:
     shape, target = shape_of([b"one" * 99, b"two"]), io.BytesIO()
     told: list[int] = []
     first, second = (
-        PACKING.seal(shape, index, io.BytesIO(data), target, cipher_for(CBC), nothing)
+        PACKING.encrypt_segment(shape, index, io.BytesIO(data), target, cipher_for(CBC), nothing)
         for index, data in enumerate([b"one" * 99, b"two"])
     )
-    assert PACKING.sealed_as(shape, first, target, told.append)
+    assert PACKING.segment_matches(shape, first, target, told.append)
     assert sum(told) == first.length
-    assert PACKING.sealed_as(shape, second, target, nothing)
-    assert not PACKING.sealed_as(shape, msgspec.structs.replace(first, length=first.length + 1), target, nothing)
+    assert PACKING.segment_matches(shape, second, target, nothing)
+    assert not PACKING.segment_matches(shape, msgspec.structs.replace(first, length=first.length + 1), target, nothing)
 
     target.seek(-1, 2)
     target.truncate()
-    assert PACKING.sealed_as(shape, first, target, nothing)
-    assert not PACKING.sealed_as(shape, second, target, nothing)
+    assert PACKING.segment_matches(shape, first, target, nothing)
+    assert not PACKING.segment_matches(shape, second, target, nothing)
 
     target.seek(-second.length, 2)
     target.write(b"!")
-    assert not PACKING.sealed_as(shape, first, target, nothing)
+    assert not PACKING.segment_matches(shape, first, target, nothing)
 
 
 def test_finishing_cuts_what_an_earlier_try_left_behind() -> None:
     data = b"firmware"
     shape, target = shape_of([data]), io.BytesIO(bytes(5000))
-    segment = PACKING.seal(shape, 0, io.BytesIO(data), target, cipher_for(CBC), nothing)
+    segment = PACKING.encrypt_segment(shape, 0, io.BytesIO(data), target, cipher_for(CBC), nothing)
     header = PACKING.header(shape, [segment], [])
-    PACKING.finish(shape, target, header, signature_over(shape, header))
+    PACKING.write_signature(shape, target, header, signature_over(shape, header))
     assert len(target.getvalue()) == len(header) + segment.length + 64
     assert PACKING.verify(target, certificate(KeyType.ED25519)).size == len(target.getvalue())
 
 
 def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
     shape = shape_of([b"one"], [("m", b"12")])
-    segment = PACKING.seal(shape, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), nothing)
+    segment = PACKING.encrypt_segment(shape, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), nothing)
     assert PACKING.header(shape, [segment], [("m", b"12")])
     for segments, metadata in (
         ([], [("m", b"12")]),
@@ -152,7 +152,7 @@ def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
 
 def test_the_key_must_be_for_the_algorithm_of_the_shape() -> None:
     with pytest.raises(InvalidKeyError):
-        PACKING.seal(shape_of([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), nothing)
+        PACKING.encrypt_segment(shape_of([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), nothing)
 
 
 def test_what_fits_is_taken_and_what_does_not_is_refused_with_a_word_about_se_2() -> None:

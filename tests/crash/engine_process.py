@@ -36,9 +36,9 @@ Command = dict[str, Any]
 class EngineProcess:
     def __init__(self, client: EmbeddedClient) -> None:
         self._client = client
-        self._requester = client.as_subject(REQUESTER)
-        self._approver = client.as_subject(APPROVER)
-        self._reviewer = client.as_subject(REVIEWER)
+        self._requester = client.for_subject(REQUESTER)
+        self._approver = client.for_subject(APPROVER)
+        self._reviewer = client.for_subject(REVIEWER)
         self._commands: dict[str, Callable[[Command], Awaitable[dict[str, Any]]]] = {
             "create": self._create,
             "approve": self._approve,
@@ -104,7 +104,7 @@ class EngineProcess:
         return {"task": task.id, "status": task.status, "stopped": True}
 
     async def _unended(self, command: Command) -> dict[str, Any]:
-        statuses = [each for each in TaskStatus if not each.ended]
+        statuses = [each for each in TaskStatus if not each.is_final]
         pages = [await self._client.tasks(TaskFilter(status=each), limit=1000) for each in statuses]
         return {"unended": {each.id: _seen(each) for page in pages for each in page.tasks}}
 

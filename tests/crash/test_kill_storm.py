@@ -58,7 +58,7 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
 
 
 async def _judge(places: WorkspacePaths, storm: Storm, verdict: Verdict) -> None:
-    client = await EmbeddedClient.open_reader(places.root, ADMINISTRATOR)
+    client = await EmbeddedClient.open_read_only(places.root, ADMINISTRATOR)
     try:
         tasks = await _all_tasks(client)
         report = await client.verify_audit()
@@ -67,7 +67,7 @@ async def _judge(places: WorkspacePaths, storm: Storm, verdict: Verdict) -> None
         verdict.check_trails(tasks)
         verdict.check_nothing_left(tasks)
         await verdict.check_results(client, tasks, storm.wanted)
-        assert report.unsealed == 0
+        assert report.uncheckpointed_count == 0
     finally:
         await client.close()
 

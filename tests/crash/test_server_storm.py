@@ -136,11 +136,11 @@ async def _fetch(client: HttpClient, task: Task) -> None:
         digest.update(chunk)
     assert task.result is not None
     assert digest.hexdigest() == task.result.sha256
-    await client.downloaded(task.id)
+    await client.report_downloaded(task.id)
 
 
 async def _judge(places: WorkspacePaths, work: Work, verdict: Verdict) -> None:
-    client = await EmbeddedClient.open_reader(places.root, ADMINISTRATOR)
+    client = await EmbeddedClient.open_read_only(places.root, ADMINISTRATOR)
     try:
         page = await client.tasks(TaskFilter(), limit=1000)
         tasks = {each.id: each for each in page.tasks}
@@ -150,7 +150,7 @@ async def _judge(places: WorkspacePaths, work: Work, verdict: Verdict) -> None:
         verdict.check_trails(tasks)
         verdict.check_nothing_left(tasks)
         await verdict.check_results(client, tasks, work.wanted)
-        assert report.unsealed == 0
+        assert report.uncheckpointed_count == 0
     finally:
         await client.close()
 

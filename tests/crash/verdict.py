@@ -101,7 +101,7 @@ class Verdict:
         assert task.intent is not None
         sizes = [each.stat().st_size for each in wanted.files]
         with self._result(task).open("rb") as file:
-            found, digests = SE1Format().digests(file, certificate.encode(), self._cipher, sizes)
+            found, digests = SE1Format().verify_digests(file, certificate.encode(), self._cipher, sizes)
             header = parse_header(file).raw
         assert (found.sha256, found.size) == (task.result.sha256, task.result.size)
         assert digests == tuple(sha256_of(each) for each in wanted.files)

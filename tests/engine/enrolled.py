@@ -10,7 +10,7 @@ from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 async def begun(house: House, who: str, current: str | None = None) -> Authenticator:
     """The authenticator has taken the QR code, and the enrolment is not confirmed yet."""
-    enrolment = await house.do(who, house.engine.one_time_passwords.enrol(who, current))
+    enrolment = await house.do(who, house.engine.one_time_passwords.enroll(who, current))
     return Authenticator(enrolment.uri)
 
 
@@ -32,8 +32,8 @@ async def reset(house: House, by: str, whose: str) -> None:
 
 async def spend(house: House, who: str, password: str | None) -> None:
     """As an approval does, without one."""
-    draft = house.engine.ledger.draft()
-    await house.engine.one_time_passwords.spend(draft, who, password)
+    draft = house.engine.ledger.begin()
+    await house.engine.one_time_passwords.verify_and_consume(draft, who, password)
     await draft.commit()
 
 

@@ -55,7 +55,7 @@ class FakeBus:
     def pids(self) -> tuple[int, ...]:
         return ()
 
-    def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+    def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
         large = size >= LARGE_JOB_BYTES
         if list(self.places.values()).count(large) >= (1 if large else self.small_places):
             return False
@@ -77,7 +77,7 @@ class FakeBus:
             raise self.deaf
         self.jobs[job.task.id] = job
 
-    async def permit(self, task_id: str, fence: int) -> None:
+    async def permit_signing(self, task_id: str, fence: int) -> None:
         self.permits.append((task_id, fence))
 
     async def stop(self, task_id: str) -> None:
@@ -85,7 +85,7 @@ class FakeBus:
         if task_id in self.jobs:
             self.stops.append(task_id)
 
-    async def ask(self, question: KeyCommand) -> KeyResponse:
+    async def request(self, question: KeyCommand) -> KeyResponse:
         self.asked.append(question)
         if self.trouble is not None:
             raise self.trouble
@@ -154,7 +154,7 @@ class Worker:
         self._bus.say(JobFinished(task_id=self.id, fence=self.fence, sha256=sha256, size=len(content)))
 
     def product(self, name: str) -> Path:
-        return self._artifacts.work_path(self.id) / name
+        return self._artifacts.work_dir(self.id) / name
 
     def finish_without_a_file(self) -> None:
         self._bus.say(JobFinished(task_id=self.id, fence=self.fence, sha256="00" * 32, size=3))
@@ -164,7 +164,7 @@ class Worker:
         self._bus.say(JobFinished(task_id=self.id, fence=self.fence, signature=text))
 
     def break_down(self, error: SealyardError) -> None:
-        self._bus.say(JobFailed(task_id=self.id, fence=self.fence, error=error.to_value()))
+        self._bus.say(JobFailed(task_id=self.id, fence=self.fence, error=error.to_info()))
 
     def leave(self) -> None:
         self._bus.say(JobStopped(task_id=self.id, fence=self.fence))

@@ -67,8 +67,8 @@ class House:
         )
         create_layout(self.places, file)
         await self.open(work=False)
-        draft = self.engine.ledger.draft()
-        self.engine.administration.found(draft, ADMIN)
+        draft = self.engine.ledger.begin()
+        self.engine.administration.grant_initial_admin(draft, ADMIN)
         await draft.commit()
         await self.close()
 
@@ -140,27 +140,27 @@ class House:
     # ---- use cases
 
     async def do(self, subject: str, use_case: Awaitable[T]) -> T:
-        return await self.engine.perform(subject, "TEST", use_case)
+        return await self.engine.execute(subject, "TEST", use_case)
 
     async def upload(self, content: bytes = b"firmware", name: str = "firmware.bin") -> InputFile:
-        return await self.engine.inputs.take_bytes(name, content)
+        return await self.engine.inputs.ingest_bytes(name, content)
 
     async def package(self, by: str = DEV, *, files: int = 1, config: str = GATEWAY, **more: Any) -> Task:
         """Asks for a package and gives the task as it stands after that."""
         if "firmware" not in more:
             more["firmware"] = tuple([await self.upload(f"firmware {each}".encode()) for each in range(files)])
-        made = await self.do(by, self.engine.creation.package(by, PackageRequest(config=config, **more)))
+        made = await self.do(by, self.engine.creation.create_package(by, PackageRequest(config=config, **more)))
         return self.task(made.id)
 
     async def encryption(self, by: str = DEV, *, config: str = GATEWAY, **more: Any) -> Task:
         if "file" not in more:
             more["file"] = await self.upload()
-        made = await self.do(by, self.engine.creation.encryption(by, EncryptionRequest(config=config, **more)))
+        made = await self.do(by, self.engine.creation.create_encryption(by, EncryptionRequest(config=config, **more)))
         return self.task(made.id)
 
     async def signing(self, by: str = DEV, *, config: str = GATEWAY, message: bytes = b"sign me", **more: Any) -> Task:
         request = SigningRequest(config=config, message=message, **more)
-        return await self.do(by, self.engine.creation.signing(by, request))
+        return await self.do(by, self.engine.creation.create_signing(by, request))
 
     async def decide(self, task: Task, by: str, verdict: Verdict = Verdict.APPROVED, reason: str = "") -> Task:
         return await self.do(by, self.engine.decisions.decide(by, task.id, verdict, reason, None))
@@ -214,13 +214,13 @@ class House:
 
     async def ended(self, task: Task | str) -> Task:
         task_id = task if isinstance(task, str) else task.id
-        await self.until(lambda: self.task(task_id).status.ended)
+        await self.until(lambda: self.task(task_id).status.is_final)
         await self.durable()
         return self.task(task_id)
 
     async def durable(self) -> None:
         """Returns when all that was committed is on the disk and told."""
-        draft = self.engine.ledger.draft()
+        draft = self.engine.ledger.begin()
         await draft.commit()
 
     async def worker(self, task: Task | str) -> Worker:

@@ -114,7 +114,7 @@ class SteppedDocuments(TinyDocumentStore):
         return store
 
     def forget_audit(self, moved_to: int) -> None:
-        self._outbox.forget_audit(moved_to)
+        self._outbox.discard_audit(moved_to)
 
     def close(self) -> None:
         return None
@@ -190,8 +190,8 @@ class SteppedBus(FakeBus):
         else:
             self._gates.add("worker asks", lambda: self._ask_to_sign(job))
 
-    async def permit(self, task_id: str, fence: int) -> None:
-        await super().permit(task_id, fence)
+    async def permit_signing(self, task_id: str, fence: int) -> None:
+        await super().permit_signing(task_id, fence)
         job = self.jobs.get(task_id)
         if job is not None and job.task.fence == fence and task_id not in self.stops:
             self.signed(job)

@@ -155,7 +155,7 @@ class Play:
     @property
     def is_created(self) -> bool:
         """Whether the task exists: its creation may be what the disk refused, or what a crash lost."""
-        return self.house.engine.ledger.find(TASKS, self.task_id) is not None
+        return self.house.engine.ledger.get(TASKS, self.task_id) is not None
 
     def entries(self) -> list[AuditEntry]:
         """The audit trail of the task."""

@@ -20,11 +20,11 @@ RENAMED = "USER:d.berg"
 
 
 async def arrive(house: House, subject: str, account: IssuerAccount = OLD) -> None:
-    await house.engine.roles.arrive(subject, (), account)
+    await house.engine.roles.sign_in(subject, (), account)
 
 
 async def unbind(house: House, bound: str = DEV, by: str = ADMIN) -> None:
-    await house.do(by, house.engine.bindings.unbind(by, bound))
+    await house.do(by, house.engine.bindings.unlink(by, bound))
 
 
 async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -> None:
@@ -63,8 +63,8 @@ async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: House) ->
     }
     await unbind(house)
     with pytest.raises(AuthenticationError):
-        house.engine.tokens.bearer(issued[DEV].secret)
-    assert house.engine.tokens.bearer(issued[OWNER].secret) == issued[OWNER].token
+        house.engine.tokens.authenticate(issued[DEV].secret)
+    assert house.engine.tokens.authenticate(issued[OWNER].secret) == issued[OWNER].token
     ended = (await house.audit(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
     assert (ended.author, ended.change) == (ADMIN, AuditAction.DELETED)
 

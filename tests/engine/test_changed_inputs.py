@@ -25,9 +25,9 @@ async def package(house: House, metadata: bytes = METADATA) -> Task:
 @pytest.mark.parametrize("swapped", [METADATA.swapcase(), METADATA[:-1], METADATA + b" "])
 async def test_review_of_changed_metadata_blocks_the_approval(house: House, swapped: bytes) -> None:
     task = await package(house)
-    assert house.engine.decisions.decidable(OWNER, task.id).metadata == (("version.json", METADATA),)
+    assert house.engine.decisions.review(OWNER, task.id).metadata == (("version.json", METADATA),)
     house.artifacts.input_path(task.metadata[0].sha256).write_bytes(swapped)
-    seen = house.engine.decisions.decidable(OWNER, task.id)
+    seen = house.engine.decisions.review(OWNER, task.id)
     assert seen.metadata == (("version.json", b""),)
     assert "Changed on disk since the upload: version.json" in seen.hindrance
     with pytest.raises(IntegrityError, match=r"version.json"):
@@ -43,7 +43,7 @@ async def test_review_of_change_behind_the_preview_blocks_the_approval(house: Ho
     task = await package(house, metadata[:-1])
     path = house.artifacts.input_path(task.metadata[0].sha256)
     path.write_bytes(metadata)
-    assert "version.json" in house.engine.decisions.decidable(OWNER, task.id).hindrance
+    assert "version.json" in house.engine.decisions.review(OWNER, task.id).hindrance
 
 
 async def test_changed_task_can_still_be_rejected(house: House) -> None:
@@ -57,7 +57,7 @@ async def test_approval_of_changed_inline_message_raises(house: House) -> None:
     task = await house.signing()
     swapped = msgspec.structs.replace(task.inputs[0], inline="c3dhcHBlZA==")
     await house.plant(msgspec.structs.replace(task, inputs=(swapped,)))
-    assert "message" in house.engine.decisions.decidable(OWNER, task.id).hindrance
+    assert "message" in house.engine.decisions.review(OWNER, task.id).hindrance
     with pytest.raises(IntegrityError):
         await house.approve(task)
 
@@ -79,7 +79,7 @@ async def test_download_of_result_behind_link_raises(house: House) -> None:
     path.rename(outside)
     path.symlink_to(outside)
     with pytest.raises(IntegrityError, match="symbolic link"):
-        async for _ in house.engine.walk(DEV, f"TASK:{done.id}", house.engine.delivery.download(DEV, done.id, 0)):
+        async for _ in house.engine.stream(DEV, f"TASK:{done.id}", house.engine.delivery.download(DEV, done.id, 0)):
             pass
 
 
@@ -89,5 +89,5 @@ async def test_restart_with_linked_work_folder_keeps_what_it_leads_to(house: Hou
     (outside / "kept").touch()
     (house.places.artifacts / "work" / "t1").symlink_to(outside)
     await house.reopen()
-    assert house.artifacts.works() == ()
+    assert house.artifacts.work_dirs() == ()
     assert (outside / "kept").exists()

@@ -37,7 +37,7 @@ S = TaskStatus
 async def test_packaging_answers_created_and_then_waits(house: House) -> None:
     file = await house.upload()
     request = PackageRequest(config=GATEWAY, firmware=(file,), content_type="firmware")
-    answered = await house.do(DEV, house.engine.creation.package(DEV, request))
+    answered = await house.do(DEV, house.engine.creation.create_package(DEV, request))
     assert answered.status is S.CREATED
     task = house.task(answered.id)
     assert task.status is S.WAITING
@@ -61,7 +61,7 @@ async def test_encryption_answers_created_and_is_scheduled_without_approval(hous
     await house.reopen(work=False)
     file = await house.upload()
     request = EncryptionRequest(config=GATEWAY, file=file)
-    answered = await house.do(DEV, house.engine.creation.encryption(DEV, request))
+    answered = await house.do(DEV, house.engine.creation.create_encryption(DEV, request))
     assert answered.status is S.CREATED
     task = house.task(answered.id)
     assert (task.status, task.approvals_required) == (S.SCHEDULED, 0)
@@ -302,7 +302,7 @@ async def test_text_that_is_no_unicode_is_refused_and_leaves_no_gap(house: House
     await house.reopen()
     assert house.task(task.id).status is S.WAITING
     report = await house.engine.auditing.verify(ADMIN, None, None)
-    assert report.unsealed == 0
+    assert report.uncheckpointed_count == 0
 
 
 async def test_a_file_name_that_is_no_unicode_is_escaped(house: House) -> None:
@@ -385,7 +385,7 @@ async def test_a_list_gives_the_newest_first_and_each_task_once(house: House) ->
     seen: list[str] = []
     after = None
     while True:
-        page = await house.engine.views.page(SECOND, TaskFilter(), after, 2)
+        page = await house.engine.views.list_tasks(SECOND, TaskFilter(), after, 2)
         seen += [each.id for each in page.tasks]
         if (after := page.next) is None:
             break
@@ -397,6 +397,6 @@ async def test_a_list_may_be_asked_for_the_other_way_round(house: House) -> None
     for _ in range(3):
         await house.later(seconds=1)
         made.append((await house.package()).id)
-    page = await house.engine.views.page(SECOND, TaskFilter(oldest_first=True), None, 2)
-    rest = await house.engine.views.page(SECOND, TaskFilter(oldest_first=True), page.next, 2)
+    page = await house.engine.views.list_tasks(SECOND, TaskFilter(oldest_first=True), None, 2)
+    rest = await house.engine.views.list_tasks(SECOND, TaskFilter(oldest_first=True), page.next, 2)
     assert [each.id for each in (*page.tasks, *rest.tasks)] == made

@@ -79,12 +79,12 @@ async def test_whoever_may_see_the_task_may_have_its_result(empty: House, done: 
 async def test_the_link_is_good_to_its_very_end(empty: House, done: Task) -> None:
     await empty.later(seconds=HOUR - 1, microseconds=999_999)
     assert await download(empty, done) == CONTENT
-    assert empty.engine.views.task(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
+    assert empty.engine.views.get(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
     await empty.later(microseconds=1)
     with pytest.raises(ResultExpiredError, match="expired") as caught:
         await download(empty, done)
-    assert done.id in caught.value.advice
-    assert empty.engine.views.task(DEV, done.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
+    assert done.id in caught.value.hint
+    assert empty.engine.views.get(DEV, done.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
 
 
 async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_removed(empty: House, done: Task) -> None:
@@ -139,7 +139,7 @@ async def test_a_renewed_result_expires_again(empty: House, done: Task) -> None:
 async def test_a_download_is_audited_when_it_was_whole(empty: House, done: Task) -> None:
     await download(empty, done)
     assert await empty.audit(AuditAction.DOWNLOADED) == []
-    await empty.do(DEV, empty.engine.delivery.downloaded(DEV, done.id))
+    await empty.do(DEV, empty.engine.delivery.record_download(DEV, done.id))
     entry = (await empty.audit(AuditAction.DOWNLOADED))[0]
     assert (entry.author, entry.new_value) == (DEV, {"sha256": sha256(CONTENT), "size": len(CONTENT)})
 
@@ -156,7 +156,7 @@ async def test_what_has_no_artifact_says_so(empty: House, done: Task) -> None:
         for act in (
             download(empty, task),
             empty.do(DEV, empty.engine.delivery.renew(DEV, task.id)),
-            empty.do(DEV, empty.engine.delivery.downloaded(DEV, task.id)),
+            empty.do(DEV, empty.engine.delivery.record_download(DEV, task.id)),
         ):
             with pytest.raises(ConflictError):
                 await act
@@ -186,10 +186,10 @@ KEY = b"k" * 32
 def test_a_link_leads_to_its_task_until_it_ends() -> None:
     links = DownloadLinks("w1", KEY)
     end = START + timedelta(hours=1)
-    link = links.link("t1", end)
-    assert links.task_behind(link, end - timedelta(microseconds=1)) == "t1"
+    link = links.sign("t1", end)
+    assert links.verify(link, end - timedelta(microseconds=1)) == "t1"
     with pytest.raises(ResultExpiredError):
-        links.task_behind(link, end + timedelta(seconds=1))
+        links.verify(link, end + timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("left", [b"", b"k" * 31, None])
@@ -202,14 +202,14 @@ def test_a_key_that_a_crash_left_in_pieces_signs_nothing(tmp_path: Path, left: b
     assert len(key_file.read_bytes()) == 32
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     with pytest.raises(PermissionDeniedError):
-        links.task_behind(DownloadLinks("w1", left or b"").link("t1", START), START - timedelta(hours=1))
+        links.verify(DownloadLinks("w1", left or b"").sign("t1", START), START - timedelta(hours=1))
     again = DownloadLinks.open("w1", key_file)
-    assert again.task_behind(links.link("t1", START), START - timedelta(hours=1)) == "t1"
+    assert again.verify(links.sign("t1", START), START - timedelta(hours=1)) == "t1"
 
 
 def test_a_forged_link_is_refused() -> None:
     links = DownloadLinks("w1", KEY)
-    link = links.link("t1", START)
+    link = links.sign("t1", START)
     number = link.partition("expires=")[2].partition("&")[0]
     forged = [
         link.replace("t1", "t2"),
@@ -221,12 +221,12 @@ def test_a_forged_link_is_refused() -> None:
         link + "\n",
         "",
         "sealyard:",
-        DownloadLinks("w1", b"x" * 32).link("t1", START),
-        DownloadLinks("w2", KEY).link("t1", START),
+        DownloadLinks("w1", b"x" * 32).sign("t1", START),
+        DownloadLinks("w2", KEY).sign("t1", START),
     ]
     for each in forged:
         with pytest.raises(SealyardError):
-            links.task_behind(each, START - timedelta(hours=1))
+            links.verify(each, START - timedelta(hours=1))
 
 
 async def test_the_link_of_another_task_opens_nothing(empty: House, done: Task) -> None:

@@ -42,7 +42,7 @@ async def update(house: House, **changes: object) -> None:
 
 
 async def test_a_configuration_comes_with_its_keys_and_rules(house: House) -> None:
-    device = house.engine.devices.one(OWNER, GATEWAY)
+    device = house.engine.devices.get(OWNER, GATEWAY)
     assert (device.version, device.encryption.uri, device.signing.uri) == (1, ENCRYPTION, SIGNING)
     assert (device.encryption.version, device.signing.version) == (1, 1)
     rules = house.engine.administration.access(ADMIN).rules
@@ -89,7 +89,7 @@ async def test_a_name_asked_for_twice_at_once_is_given_once(house: House) -> Non
     house.bus.gate.set()
     both = await asking
     assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
-    assert len([each for each in house.engine.ledger.all(DEVICES) if each.name == "twin"]) == 1
+    assert len([each for each in house.engine.ledger.list_all(DEVICES) if each.name == "twin"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,16 @@ async def test_unknown_people_are_refused(house: House) -> None:
 
 
 async def test_versions_are_counted_and_never_change(house: House) -> None:
-    first = house.engine.devices.one(OWNER, GATEWAY)
+    first = house.engine.devices.get(OWNER, GATEWAY)
     await update(house, link_seconds=60)
     await update(house, description="third")
-    newest = house.engine.devices.one(OWNER, GATEWAY)
+    newest = house.engine.devices.get(OWNER, GATEWAY)
     assert (newest.version, newest.link_seconds, newest.description) == (3, 60, "third")
-    assert house.engine.devices.one(OWNER, GATEWAY, 1) == first
-    assert house.engine.devices.one(OWNER, GATEWAY, 2).description == ""
-    assert house.engine.ledger.find(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
+    assert house.engine.devices.get(OWNER, GATEWAY, 1) == first
+    assert house.engine.devices.get(OWNER, GATEWAY, 2).description == ""
+    assert house.engine.ledger.get(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
     with pytest.raises(NotFoundError, match="The newest is 3"):
-        house.engine.devices.one(OWNER, GATEWAY, 4)
+        house.engine.devices.get(OWNER, GATEWAY, 4)
     assert len([each for each in await house.audit(AuditAction.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
 
 
@@ -135,11 +135,11 @@ async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house:
     await house.device("other")
     task = await house.package()
     await rotate(house, SIGNING)
-    versions = {each.name: (each.version, each.signing.version) for each in house.engine.ledger.all(DEVICES)}
+    versions = {each.name: (each.version, each.signing.version) for each in house.engine.ledger.list_all(DEVICES)}
     assert versions == {GATEWAY: (2, 2), "shared": (2, 2), "other": (1, 1)}
     assert house.engine.ledger.device(GATEWAY).encryption.version == 1
     assert house.task(task.id).signing_key.version == 1  # type: ignore[union-attr]
-    key = house.engine.ledger.find(KEYS, SIGNING)
+    key = house.engine.ledger.get(KEYS, SIGNING)
     assert key is not None
     assert [each.version for each in key.versions] == [1, 2]
 
@@ -151,7 +151,7 @@ async def test_a_key_rotated_twice_at_once_keeps_every_version(house: House) -> 
     house.bus.gate.set()
     await both
     house.bus.gate = None
-    key = house.engine.ledger.find(KEYS, SIGNING)
+    key = house.engine.ledger.get(KEYS, SIGNING)
     assert key is not None
     assert [each.version for each in key.versions] == [1, 2, 3]
     assert house.engine.ledger.device(GATEWAY).signing.version == 3
@@ -303,7 +303,7 @@ async def test_export_wants_the_right_and_a_confirmation(house: House, tmp_path:
 
 
 async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path: Path) -> None:
-    ask = house.bus.ask
+    ask = house.bus.request
     seen: list[bool] = []
 
     async def looking(question: object) -> object:
@@ -312,7 +312,7 @@ async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path
             seen.append("EXPORTED" in changes)
         return await ask(question)  # type: ignore[arg-type]
 
-    house.bus.ask = looking  # type: ignore[assignment, method-assign]
+    house.bus.request = looking  # type: ignore[assignment, method-assign]
     await export(house, ADMIN, tmp_path / "key", confirmed=True)
     assert seen == [True]
     entry = (await house.audit(AuditAction.EXPORTED))[0]
@@ -326,10 +326,10 @@ async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path
 
 async def test_one_sees_the_configurations_one_has_to_do_with(house: House) -> None:
     await house.device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
-    assert [each.name for each in house.engine.devices.seen_by(DEV)] == [GATEWAY]
-    assert [each.name for each in house.engine.devices.seen_by(ADMIN)] == [GATEWAY, "secret"]
+    assert [each.name for each in house.engine.devices.list_configs(DEV)] == [GATEWAY]
+    assert [each.name for each in house.engine.devices.list_configs(ADMIN)] == [GATEWAY, "secret"]
     with pytest.raises(NotFoundError):
-        house.engine.devices.one(DEV, "secret")
+        house.engine.devices.get(DEV, "secret")
 
 
 async def test_certificates_are_those_of_the_keys_in_use(house: House) -> None:

@@ -96,7 +96,7 @@ async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(reader.store, "refresh", troubled)
         events, first = await listening(reader.events, reader.events.cursor)
-        reader.follow()
+        reader.tail()
         async with asyncio.timeout(WAIT_SECONDS):
             await recovered.wait()
             task = await house.package()
@@ -116,7 +116,7 @@ async def test_a_fault_that_ends_the_following_is_logged(
     reader = await open_reader(house.places, clock=house.clock)
     try:
         monkeypatch.setattr(reader.store, "refresh", fault)
-        reader.follow()
+        reader.tail()
         await house.until(lambda: "a part of the engine has stopped" in caplog.text)
     finally:
         await reader.close()
@@ -188,7 +188,7 @@ async def test_who_missed_more_than_may_wait_is_told_of_a_gap() -> None:
 def test_only_so_many_events_are_kept() -> None:
     broadcaster = EventBroadcaster([event(cursor) for cursor in range(1, HISTORY_SIZE + 5)])
     assert broadcaster.cursor == HISTORY_SIZE + 4
-    assert broadcaster._missed(3) == [EventsMissed(cursor=HISTORY_SIZE + 4)]
+    assert broadcaster._events_since(3) == [EventsMissed(cursor=HISTORY_SIZE + 4)]
 
 
 async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:

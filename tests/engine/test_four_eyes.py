@@ -275,9 +275,9 @@ async def test_a_worker_killed_while_it_was_to_stop_does_not_bring_the_task_back
 
 async def test_an_approver_sees_that_there_is_a_newer_version(house: House) -> None:
     task = await house.package()
-    assert house.engine.decisions.decidable(OWNER, task.id).newer_version is None
+    assert house.engine.decisions.review(OWNER, task.id).newer_version is None
     await house.do(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, description="new")))
-    seen = house.engine.decisions.decidable(OWNER, task.id)
+    seen = house.engine.decisions.review(OWNER, task.id)
     assert seen.newer_version == 2
     assert seen.configuration.version == task.config_version == 1
     assert seen.configuration.description == ""
@@ -286,17 +286,17 @@ async def test_an_approver_sees_that_there_is_a_newer_version(house: House) -> N
 async def test_an_approver_gets_metadata_as_it_is(house: House) -> None:
     notes = await house.upload(b"\x1b[31mred\xff\nline 2", "notes.txt")
     task = await house.package(metadata=(notes,))
-    assert house.engine.decisions.decidable(OWNER, task.id).metadata == (("notes.txt", b"\x1b[31mred\xff\nline 2"),)
+    assert house.engine.decisions.review(OWNER, task.id).metadata == (("notes.txt", b"\x1b[31mred\xff\nline 2"),)
 
 
 async def test_an_approver_sees_the_last_package_of_the_configuration(house: House) -> None:
     first = await house.done_package()
     await house.later(hours=1)
     task = await house.package()
-    previous = house.engine.decisions.decidable(OWNER, task.id).previous
+    previous = house.engine.decisions.review(OWNER, task.id).previous
     assert previous is not None
     assert previous.id == first.id
-    assert house.engine.decisions.decidable(OWNER, first.id).previous is None
+    assert house.engine.decisions.review(OWNER, first.id).previous is None
 
 
 @pytest.mark.parametrize(
@@ -304,17 +304,17 @@ async def test_an_approver_sees_the_last_package_of_the_configuration(house: Hou
 )
 async def test_the_hindrance_says_why_one_cannot_decide(house: House, subject: str, words: str) -> None:
     task = await house.package()
-    hindrance = house.engine.views.hindrance(subject, task)
+    hindrance = house.engine.views.blocked_reason(subject, task)
     assert words in hindrance
     assert bool(hindrance) is bool(words)
-    waiting = await house.engine.views.page(subject, TaskFilter(waiting_for_me=True), None, 10)
+    waiting = await house.engine.views.list_tasks(subject, TaskFilter(waiting_for_me=True), None, 10)
     assert [each.id for each in waiting.tasks] == ([] if words else [task.id])
 
 
 async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House) -> None:
     await house.package()
     done = TaskFilter(waiting_for_me=True, status=TaskStatus.DONE)
-    assert (await house.engine.views.page(OWNER, done, None, 10)).tasks == ()
+    assert (await house.engine.views.list_tasks(OWNER, done, None, 10)).tasks == ()
 
 
 # ---- the trial switch

@@ -252,7 +252,7 @@ async def test_what_is_not_there_cannot_be_reset(house: House) -> None:
 
 
 async def test_the_secret_is_in_no_file_of_the_workspace_and_in_nothing_printed(house: House) -> None:
-    enrolment = await house.do(OWNER, house.engine.one_time_passwords.enrol(OWNER, None))
+    enrolment = await house.do(OWNER, house.engine.one_time_passwords.enroll(OWNER, None))
     await house.close()
     secret = base64.b32decode(enrolment.secret)
     forms = [secret, enrolment.secret.encode(), secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")]
@@ -276,8 +276,8 @@ async def test_the_key_is_for_its_owner_alone_and_made_once(house: House) -> Non
 async def test_a_secret_that_was_moved_to_somebody_else_opens_nothing(house: House) -> None:
     """Who can write to the journal cannot give a person an authenticator they have themselves."""
     app = await enrolled(house, SECOND)
-    draft = house.engine.ledger.draft()
-    stolen = house.engine.ledger.find(ONE_TIME_PASSWORDS, SECOND)
+    draft = house.engine.ledger.begin()
+    stolen = house.engine.ledger.get(ONE_TIME_PASSWORDS, SECOND)
     assert stolen is not None
     draft.put(ONE_TIME_PASSWORDS, OWNER, stolen)
     await draft.commit()

@@ -152,11 +152,11 @@ async def test_what_belongs_to_no_unfinished_task_is_cleared_away(house: House) 
     worker = await house.worker(await house.approved_package())
     done = await house.done_package()
     for task_id in (worker.id, done.id, "stranger"):
-        (house.artifacts.work_path(task_id) / "container").write_bytes(b"left")
+        (house.artifacts.work_dir(task_id) / "container").write_bytes(b"left")
     killed = await house.killed()
     (killed.places.artifacts / "incoming" / "half").write_bytes(b"half")
     await killed.open()
-    assert killed.artifacts.works() == (worker.id,)
+    assert killed.artifacts.work_dirs() == (worker.id,)
     assert not (killed.places.artifacts / "incoming" / "half").exists()
     await killed.close()
 
@@ -171,7 +171,7 @@ async def test_a_lost_right_is_noticed_at_the_next_start(house: House) -> None:
     await killed.reopen()
     over = await killed.ended(worker.id)
     assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
-    assert killed.engine.ledger.find(CHECKPOINTS, worker.id) is None
+    assert killed.engine.ledger.get(CHECKPOINTS, worker.id) is None
     await killed.close()
 
 

@@ -49,7 +49,7 @@ RESOURCES = [device_resource("c1"), *map(resource_type_uri, ResourceType)]
 @pytest.mark.parametrize(("resource", "action"), [(each, action) for each in RESOURCES for action in Action], ids=str)
 def test_a_rule_gives_its_action_and_the_view_and_nothing_else(resource: str, action: Action) -> None:
     access = EffectivePermissions([A], [], [rule(A, resource, action)])
-    given = {(where, what) for where, what in product(RESOURCES, Action) if access.may(A, what, where)}
+    given = {(where, what) for where, what in product(RESOURCES, Action) if access.is_allowed(A, what, where)}
     expected = {(resource, action), (resource, Action.VIEW)}
     if resource == resource_type_uri(ResourceType.DEVICE_CONFIG):
         expected |= {(device_resource("c1"), action), (device_resource("c1"), Action.VIEW)}
@@ -58,27 +58,27 @@ def test_a_rule_gives_its_action_and_the_view_and_nothing_else(resource: str, ac
 
 def test_a_rule_on_one_device_says_nothing_of_another_or_of_the_type() -> None:
     access = EffectivePermissions([A], [], [rule(A, device_resource("c1"), Action.USE)])
-    assert not access.may(A, Action.USE, device_resource("c2"))
-    assert not access.may(A, Action.USE, resource_type_uri(ResourceType.DEVICE_CONFIG))
+    assert not access.is_allowed(A, Action.USE, device_resource("c2"))
+    assert not access.is_allowed(A, Action.USE, resource_type_uri(ResourceType.DEVICE_CONFIG))
 
 
 def test_rights_come_through_nested_groups() -> None:
     chain = [inside(A, "GROUP:0"), *(inside(f"GROUP:{n}", f"GROUP:{n + 1}") for n in range(20))]
     access = EffectivePermissions([A, "USER:b"], chain, [rule("GROUP:20", device_resource("c1"), Action.APPROVE)])
-    assert access.may(A, Action.APPROVE, device_resource("c1"))
+    assert access.is_allowed(A, Action.APPROVE, device_resource("c1"))
     assert access.approvers("c1") == {A}
-    assert not access.may("USER:b", Action.APPROVE, device_resource("c1"))
+    assert not access.is_allowed("USER:b", Action.APPROVE, device_resource("c1"))
 
 
 def test_a_group_gives_to_its_members_and_takes_nothing_from_them() -> None:
     access = EffectivePermissions([A, G], [inside(A, G)], [rule(A, device_resource("c1"), Action.USE)])
-    assert not access.may(G, Action.USE, device_resource("c1"))
+    assert not access.is_allowed(G, Action.USE, device_resource("c1"))
 
 
 def test_who_is_not_a_subject_has_no_rights_even_where_a_rule_names_it() -> None:
     access = EffectivePermissions([], [], [rule(A, device_resource("c1"), Action.USE)])
-    assert not access.knows(A)
-    assert not access.may(A, Action.VIEW, device_resource("c1"))
+    assert not access.contains(A)
+    assert not access.is_allowed(A, Action.VIEW, device_resource("c1"))
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, G, H, "GROUP:i"]), st.sampled_from([G, H, "GROUP:i"]))))
@@ -87,8 +87,8 @@ def test_even_groups_inside_each_other_are_walked_to_an_end(pairs: list[tuple[st
     reached = {A}
     for _ in pairs:
         reached |= {group for member, group in pairs if member in reached}
-    assert access.circle(A) == reached
-    assert access.may(A, Action.USE, device_resource("c1")) is (H in reached)
+    assert access.principals_of(A) == reached
+    assert access.is_allowed(A, Action.USE, device_resource("c1")) is (H in reached)
 
 
 def test_holders_are_of_the_kinds_asked_for() -> None:
@@ -97,7 +97,7 @@ def test_holders_are_of_the_kinds_asked_for() -> None:
     access = EffectivePermissions(who, [], rules)
     assert access.approvers("c1") == {A}
     assert access.requesters("c1") == {A, "CLIENT:ci"}
-    assert access.holders(Action.USE, device_resource("c1"), [SubjectKind.GROUP]) == {G}
+    assert access.subjects_allowed(Action.USE, device_resource("c1"), [SubjectKind.GROUP]) == {G}
 
 
 # ---- in the engine
@@ -141,9 +141,9 @@ async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
 
 
 async def test_an_unknown_subject_is_refused_whatever_it_asks(house: House) -> None:
-    for asking in (house.engine.perform, house.engine.look):
+    for asking in (house.engine.execute, house.engine.query):
         with pytest.raises(PermissionDeniedError, match="not known"):
-            await asking("USER:stranger", "TASK", house.engine.creation.package("USER:stranger", None))  # type: ignore[arg-type]
+            await asking("USER:stranger", "TASK", house.engine.creation.create_package("USER:stranger", None))  # type: ignore[arg-type]
     refused = [each for each in await house.audit(AuditAction.REFUSED) if each.author == "USER:stranger"]
     assert len(refused) == 2
 
@@ -176,21 +176,21 @@ async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: Hou
 
     before = len(await house.audit())
     with pytest.raises(PermissionDeniedError):
-        await house.engine.look(DEV, "ACL", look())
+        await house.engine.query(DEV, "ACL", look())
     assert (await house.audit())[before:][0].change is AuditAction.REFUSED
 
     async def miss() -> object:
-        return house.engine.views.task(DEV, "nothing")
+        return house.engine.views.get(DEV, "nothing")
 
     with pytest.raises(NotFoundError):
-        await house.engine.look(DEV, "TASK", miss())
+        await house.engine.query(DEV, "TASK", miss())
     assert len(await house.audit()) == before + 1
 
 
 @pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
 async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: House, odd: str) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.engine.perform(f"USER:{odd}", f"DEVICE_CONFIG:{odd}", house.engine.creation.package(DEV, None))  # type: ignore[arg-type]
+        await house.engine.execute(f"USER:{odd}", f"DEVICE_CONFIG:{odd}", house.engine.creation.create_package(DEV, None))  # type: ignore[arg-type]
     entry = (await house.audit(AuditAction.REFUSED))[-1]
     assert entry.author.isprintable()
     assert entry.resource.isprintable()
@@ -199,8 +199,8 @@ async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: House
 async def test_where_rights_cannot_be_read_the_answer_is_no(house: House) -> None:
     task = await house.package()
     house.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
-    house.engine.ledger.changed_outside()
-    assert not house.engine.rights.may(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
+    house.engine.ledger.invalidate()
+    assert not house.engine.rights.is_allowed(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
     for act in (house.package, house.policy, lambda: house.approve(task), lambda: house.cancel(task)):
         with pytest.raises(PermissionDeniedError):
             await act()
@@ -210,19 +210,19 @@ async def test_what_one_may_not_see_does_not_exist(house: House) -> None:
     task = await house.package()
     await house.add("USER:stranger")
     with pytest.raises(NotFoundError):
-        house.engine.views.task("USER:stranger", task.id)
+        house.engine.views.get("USER:stranger", task.id)
     with pytest.raises(NotFoundError):
-        house.engine.views.task("USER:stranger", task.id[:4])
-    page = await house.engine.views.page("USER:stranger", TaskFilter(), None, 100)
+        house.engine.views.get("USER:stranger", task.id[:4])
+    page = await house.engine.views.list_tasks("USER:stranger", TaskFilter(), None, 100)
     assert page.tasks == ()
     assert page.total in (None, 0)
 
 
 async def test_a_task_is_found_by_the_beginning_of_its_id(house: House) -> None:
     task = await house.package()
-    assert house.engine.views.task(DEV, task.id[:5]).id == task.id
+    assert house.engine.views.get(DEV, task.id[:5]).id == task.id
     with pytest.raises(NotFoundError):
-        house.engine.views.task(DEV, task.id[:2])
+        house.engine.views.get(DEV, task.id[:2])
 
 
 # ---- groups and rules

@@ -35,7 +35,7 @@ async def grouped(house: House) -> House:
 
 async def arrive(house: House, subject: str, *roles: str, sub: str = "", issuer: str = HERE) -> None:
     account = IssuerAccount(issuer=issuer, sub=sub or f"account of {subject}")
-    await house.engine.roles.arrive(subject, roles, account)
+    await house.engine.roles.sign_in(subject, roles, account)
 
 
 async def refusals(house: House) -> list[AuditEntry]:
@@ -163,7 +163,7 @@ async def test_an_account_comes_under_one_name_only(grouped: House, first: str, 
     await arrive(grouped, first, "owners", sub="a1")
     with pytest.raises(PermissionDeniedError, match=f"{first} comes as {then}") as refused:
         await arrive(grouped, then, "owners", sub="a1")
-    assert f"sealyard subject unbind {first}" in refused.value.advice
+    assert f"sealyard subject unbind {first}" in refused.value.hint
     assert groups(grouped, then) == []
     entry = (await refusals(grouped))[-1]
     assert (entry.author, entry.resource, entry.message) == (first, f"SUBJECT:{first}", str(refused.value))

@@ -49,8 +49,8 @@ async def test_a_package_goes_all_the_way(house: House) -> None:
     assert done.result.file_name == f"gateway-{task.id}.se-1"
     assert house.artifacts.result_path(task.id).read_bytes() == b"a container"
     assert {each.status for each in done.subtasks} == {S.DONE}
-    assert house.engine.ledger.find(CHECKPOINTS, task.id) is None
-    assert house.artifacts.works() == ()
+    assert house.engine.ledger.get(CHECKPOINTS, task.id) is None
+    assert house.artifacts.work_dirs() == ()
     assert list(house.artifacts.stored_inputs()) == []
 
 
@@ -90,7 +90,7 @@ async def test_a_sealed_segment_is_durable_before_the_intent(house: House) -> No
 async def test_the_intent_is_durable_and_audited_before_the_key_may_be_used(house: House) -> None:
     worker = await house.worker(await house.approved_package())
     seen: list[object] = []
-    permit = house.bus.permit
+    permit = house.bus.permit_signing
 
     async def looking(task_id: str, fence: int) -> None:
         on_disk = TinyDocumentStore.open(house.places.store, {}, write=False)
@@ -98,7 +98,7 @@ async def test_the_intent_is_durable_and_audited_before_the_key_may_be_used(hous
         seen.append([each["change"] for each in on_disk.pending_audit()])
         await permit(task_id, fence)
 
-    house.bus.permit = looking  # type: ignore[method-assign]
+    house.bus.permit_signing = looking  # type: ignore[method-assign]
     worker.intend(b"header")
     await house.until(lambda: worker.permitted)
     intent, changes = seen
@@ -116,13 +116,13 @@ async def test_progress_is_told(house: House) -> None:
     assert isinstance(event, TaskProgressed)
     assert (event.task_id, event.bytes_done, event.bytes_total) == (worker.id, 4, 16)
     assert event.cursor == house.engine.events.cursor
-    live = house.engine.views.task(DEV, worker.id).live
+    live = house.engine.views.get(DEV, worker.id).live
     assert live is not None
     assert (live.bytes_done, live.bytes_total) == (4, 16)
     await listening.aclose()  # type: ignore[attr-defined]
     worker.finish()
     await house.ended(worker.id)
-    assert house.engine.views.task(DEV, worker.id).live is None
+    assert house.engine.views.get(DEV, worker.id).live is None
 
 
 # ---- workers that die
@@ -175,7 +175,7 @@ async def test_the_third_lost_worker_fails_the_task(house: House) -> None:
         await house.until(lambda: house.task(task.id).losses == losses)  # noqa: B023
     over = await house.ended(task)
     assert (over.status, over.reason_code) == (S.FAILED, "worker")
-    assert house.artifacts.works() == ()
+    assert house.artifacts.work_dirs() == ()
 
 
 async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
@@ -191,7 +191,7 @@ async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
     task = house.task(old.id)
     assert task.intent is not None
     assert task.intent.sha256 == sha256(b"new")
-    assert house.engine.ledger.find(CHECKPOINTS, old.id).sealed == ()  # type: ignore[union-attr]
+    assert house.engine.ledger.get(CHECKPOINTS, old.id).sealed == ()  # type: ignore[union-attr]
     assert (old.id, 1) not in house.bus.permits
     worker.finish()
     assert (await house.ended(old.id)).status is S.DONE
@@ -230,9 +230,9 @@ async def test_a_job_that_cannot_be_handed_over_is_tried_again(house: House) -> 
 async def test_a_task_waits_while_no_worker_can_be_started(house: House) -> None:
     house.bus.trouble = WorkerError("The worker cannot be started.", "Look into the log.")
     task = await house.encryption()
-    await house.until(lambda: house.engine.scheduler.trouble is not None)
+    await house.until(lambda: house.engine.scheduler.start_error is not None)
     with pytest.raises(WorkerError):
-        await house.engine.scheduler.idle()
+        await house.engine.scheduler.wait_idle()
     assert house.task(task.id).status is S.SCHEDULED
     assert house.bus.places == {}
     house.bus.trouble = None
@@ -240,7 +240,7 @@ async def test_a_task_waits_while_no_worker_can_be_started(house: House) -> None
     await house.later(seconds=1)
     (await house.worker(task)).finish()
     await house.ended(task)
-    await house.engine.scheduler.idle()
+    await house.engine.scheduler.wait_idle()
 
 
 # ---- cancelling
@@ -251,7 +251,7 @@ async def test_a_queued_task_is_cancelled_at_once(house: House) -> None:
     task = await house.approved_package()
     over = await house.cancel(task)
     assert (over.status, over.reason) == (S.CANCELLED, "Cancelled by USER:dev.")
-    assert house.engine.views.task(DEV, task.id).live is None
+    assert house.engine.views.get(DEV, task.id).live is None
     with pytest.raises(InvalidTransitionError):
         await house.cancel(task)
 
@@ -397,7 +397,7 @@ async def test_the_place_in_the_queue_and_an_estimate_are_shown(house: House) ->
     worker = await house.worker(tasks[0])
 
     def lives() -> list[object]:
-        return [house.engine.views.task(DEV, each.id).live for each in tasks]
+        return [house.engine.views.get(DEV, each.id).live for each in tasks]
 
     running, second, third = lives()
     assert [running.queue_place, second.queue_place, third.queue_place] == [None, 1, 2]  # type: ignore[attr-defined]
@@ -483,4 +483,4 @@ async def test_a_disk_that_refuses_to_clear_up_stops_nothing(house: House, monke
     for _ in range(2):
         done = await house.done_package()
         assert done.status is S.DONE
-    await house.engine.scheduler.idle()
+    await house.engine.scheduler.wait_idle()

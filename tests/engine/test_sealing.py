@@ -34,7 +34,7 @@ async def test_the_log_verifies_while_the_engine_runs(house: House) -> None:
     written = len(await house.audit())
     report = await house.engine.auditing.verify(ADMIN, None, None)
     assert report.size == written
-    assert report.sealed_size + report.unsealed == written
+    assert report.sealed_size + report.uncheckpointed_count == written
 
 
 async def test_entries_are_sealed_soon_after_their_commit(house: House) -> None:
@@ -45,7 +45,7 @@ async def test_entries_are_sealed_soon_after_their_commit(house: House) -> None:
 
 async def test_many_entries_are_sealed_at_once(house: House) -> None:
     sealed = [each for each in house.bus.asked if isinstance(each, SignCheckpoint)]
-    draft = house.engine.ledger.draft()
+    draft = house.engine.ledger.begin()
     for _ in range(300):
         draft.audit(DEV, AuditAction.FAILED, "TEST", "one of many")
     await draft.commit()
@@ -97,18 +97,18 @@ async def test_a_journal_that_is_compacted_keeps_what_was_not_moved(house: House
 
 
 async def test_a_worker_that_cannot_seal_leaves_it_to_the_next_start(house: House) -> None:
-    ask = house.bus.ask
+    ask = house.bus.request
 
     async def refusing(question: object) -> object:
         if isinstance(question, SignCheckpoint):
             raise WorkerError("The worker died.")
         return await ask(question)  # type: ignore[arg-type]
 
-    house.bus.ask = refusing  # type: ignore[assignment, method-assign]
+    house.bus.request = refusing  # type: ignore[assignment, method-assign]
     await house.package()
     written = len(await house.audit())
     await house.close()
-    assert verify_log(house.places.audit).unsealed > 0
+    assert verify_log(house.places.audit).uncheckpointed_count > 0
     await house.open()
     await house.close()
     assert verify_log(house.places.audit).sealed_size == written
@@ -158,7 +158,7 @@ async def test_after_failed_commits_the_log_has_no_gap(house: House, disk: Disk)
 
 
 async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) -> None:
-    draft = house.engine.ledger.draft()
+    draft = house.engine.ledger.begin()
     draft.audit(DEV, AuditAction.FAILED, "TEST", "good")
     draft.audit(DEV, AuditAction.FAILED, "TEST", "odd \udcff")
     with pytest.raises(InvalidInputError):
@@ -173,7 +173,7 @@ async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) 
 
 async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: House, disk: Disk) -> None:
     before = len(await house.audit())
-    draft = house.engine.ledger.draft()
+    draft = house.engine.ledger.begin()
     draft.audit(DEV, AuditAction.FAILED, "TEST", "at the last moment")
     disk.hold()
     committing = asyncio.create_task(draft.commit())
@@ -202,7 +202,7 @@ async def test_a_full_disk_between_two_frames_leaves_the_task_to_the_clock(house
             fills_at.pop(0)
             disk.fail()
 
-    house.engine.ledger.followers.append(fill)
+    house.engine.ledger.task_listeners.append(fill)
     task = await house.package()
     assert task.status is TaskStatus.CREATED
     await house.later(seconds=5)
@@ -226,10 +226,10 @@ async def test_looking_at_the_log_wants_the_right(house: House) -> None:
 
 async def test_a_refused_export_and_a_refused_download_are_audited(house: House) -> None:
     task = await house.done_package()
-    export = house.engine.walk(DEV, "AUDIT_LOG", house.engine.auditing.export(DEV, "jsonl"))
+    export = house.engine.stream(DEV, "AUDIT_LOG", house.engine.auditing.export(DEV, "jsonl"))
     with pytest.raises(PermissionDeniedError):
         await anext(export)
-    download = house.engine.walk("USER:stranger", "TASK", house.engine.delivery.download("USER:stranger", task.id, 0))
+    download = house.engine.stream("USER:stranger", "TASK", house.engine.delivery.download("USER:stranger", task.id, 0))
     with pytest.raises(PermissionDeniedError):
         await anext(download)
     refused = await house.audit(AuditAction.REFUSED)

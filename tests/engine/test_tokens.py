@@ -32,7 +32,7 @@ async def revoke(house: House, by: str, token: AccessToken) -> None:
 
 
 def opens(house: House, secret: str) -> AccessToken:
-    return house.engine.tokens.bearer(secret)
+    return house.engine.tokens.authenticate(secret)
 
 
 async def test_a_token_says_who_one_is(house: House) -> None:
@@ -84,18 +84,18 @@ async def test_what_does_not_open_leaves_no_trace_in_the_store(house: House) -> 
     for secret in (expired.secret, "sy_0000000000_" + "0" * 64):
         with pytest.raises(AuthenticationError):
             opens(house, secret)
-    await house.engine.ledger.durable()
+    await house.engine.ledger.flush()
     assert {each.name: each.read_bytes() for each in house.places.store.iterdir()} == before
 
 
 async def test_a_revoked_token_stays_so_and_is_listed(house: House) -> None:
     issued = await issue(house)
     await revoke(house, DEV, issued.token)
-    (listed,) = house.engine.tokens.seen_by(DEV)
+    (listed,) = house.engine.tokens.list_tokens(DEV)
     house.clock.move(hours=1)
     await revoke(house, DEV, issued.token)
     assert listed.revoked_at is not None
-    assert house.engine.tokens.seen_by(DEV) == (listed,)
+    assert house.engine.tokens.list_tokens(DEV) == (listed,)
     await house.reopen()
     with pytest.raises(AuthenticationError):
         opens(house, issued.secret)
@@ -105,7 +105,7 @@ async def test_nobody_makes_sees_or_revokes_tokens_of_others_without_the_right(h
     issued = await issue(house, OWNER)
     with pytest.raises(PermissionDeniedError):
         await issue(house, DEV, subject=OWNER)
-    assert house.engine.tokens.seen_by(DEV) == ()
+    assert house.engine.tokens.list_tokens(DEV) == ()
     with pytest.raises(NotFoundError) as hidden:
         await revoke(house, DEV, issued.token)
     with pytest.raises(NotFoundError) as missing:
@@ -120,7 +120,7 @@ async def test_who_may_add_subjects_does_all_of_it_for_anybody(house: House) -> 
     newest = await issue(house, ADMIN)
     assert others.token.created_by == ADMIN
     assert opens(house, others.secret).subject == OWNER
-    seen = house.engine.tokens.seen_by(ADMIN)
+    seen = house.engine.tokens.list_tokens(ADMIN)
     assert {each.id for each in seen} == {own.token.id, others.token.id, newest.token.id}
     assert seen[0] == newest.token
     await revoke(house, ADMIN, own.token)
@@ -145,7 +145,7 @@ async def test_somebody_unknown_gets_no_token(house: House, subject: str) -> Non
 async def test_who_comes_by_an_issuer_makes_no_token_for_themselves(house: House, who: str, named: bool) -> None:
     with pytest.raises(PermissionDeniedError, match="administrator"):
         await issue(house, who, ending(house, 300, by_issuer=True), seconds=60, subject=who if named else None)
-    assert house.engine.tokens.seen_by(who) == ()
+    assert house.engine.tokens.list_tokens(who) == ()
     assert [each.author for each in await house.audit(AuditAction.REFUSED)] == [who]
 
 
@@ -159,7 +159,7 @@ async def test_a_token_makes_none_for_its_own_subject_that_outlives_it(house: Ho
     shown = ending(house, DAY)
     with pytest.raises(PermissionDeniedError, match=f"{shown.expires_at:%Y-%m-%d %H:%M:%S} UTC"):
         await issue(house, DEV, shown, seconds=DAY + 1)
-    assert house.engine.tokens.seen_by(DEV) == ()
+    assert house.engine.tokens.list_tokens(DEV) == ()
     assert (await issue(house, DEV, shown, seconds=DAY)).token.expires_at == shown.expires_at
     assert (await issue(house, DEV, shown, seconds=3600)).token.expires_at < shown.expires_at
 
@@ -186,7 +186,7 @@ async def test_a_group_gets_no_token(house: House) -> None:
 async def test_a_token_has_a_name_and_an_end_within_a_year(house: House, request_: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         await issue(house, **request_)
-    assert house.engine.tokens.seen_by(DEV) == ()
+    assert house.engine.tokens.list_tokens(DEV) == ()
 
 
 async def test_making_and_revoking_are_audited_without_the_secret(house: House) -> None:

@@ -32,9 +32,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_upload_becomes_an_input_by_its_id(house: House) -> None:
-    begun = await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT).upper())
+    begun = await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT).upper())
     assert begun == UploadStatus(id=ID, name="firmware.bin", size=len(CONTENT))
-    whole = await house.engine.uploads.receive(DEV, ID, 0, sent([CONTENT]))
+    whole = await house.engine.uploads.write(DEV, ID, 0, sent([CONTENT]))
     assert whole == UploadStatus(
         id=ID,
         name="firmware.bin",
@@ -43,29 +43,29 @@ async def test_an_upload_becomes_an_input_by_its_id(house: House) -> None:
         sha256=sha256(CONTENT),
         complete=True,
     )
-    assert house.engine.uploads.state(DEV, ID) == whole
+    assert house.engine.uploads.get(DEV, ID) == whole
     named = InputFile(name="firmware.bin", size=len(CONTENT), sha256=sha256(CONTENT))
-    assert house.engine.uploads.inputs_of(DEV, [ID, ID]) == (named, named)
+    assert house.engine.uploads.resolve(DEV, [ID, ID]) == (named, named)
 
 
 async def test_an_id_is_made_up_where_none_is_chosen(house: House) -> None:
-    first = await house.engine.uploads.begin(DEV, None, "a", 1)
-    second = await house.engine.uploads.begin(DEV, None, "a", 1)
+    first = await house.engine.uploads.create(DEV, None, "a", 1)
+    second = await house.engine.uploads.create(DEV, None, "a", 1)
     assert first.id != second.id
-    assert house.engine.uploads.state(DEV, first.id) == first
+    assert house.engine.uploads.get(DEV, first.id) == first
 
 
 async def test_to_another_subject_there_is_no_such_upload(house: House) -> None:
     uploads = house.engine.uploads
     mine = await upload(house)
-    for use in (uploads.state, lambda subject, each: uploads.inputs_of(subject, [each])):
+    for use in (uploads.get, lambda subject, each: uploads.resolve(subject, [each])):
         with pytest.raises(NotFoundError):
             use(OWNER, ID)
-    for change in (uploads.drop(OWNER, ID), uploads.receive(OWNER, ID, 0, sent([b"x"]))):
+    for change in (uploads.delete(OWNER, ID), uploads.write(OWNER, ID, 0, sent([b"x"]))):
         with pytest.raises(NotFoundError):
             await change
     await uploads.claim(OWNER, [ID])
-    assert uploads.state(DEV, ID) == mine
+    assert uploads.get(DEV, ID) == mine
     assert stored(house) == [sha256(CONTENT)]
 
 
@@ -73,12 +73,12 @@ async def test_two_subjects_may_choose_the_same_id_and_the_same_content(house: H
     uploads = house.engine.uploads
     await upload(house)
     await upload(house, by=OWNER)
-    await uploads.begin(ADMIN, ID, "other", 3)
-    await uploads.drop(OWNER, ID)
+    await uploads.create(ADMIN, ID, "other", 3)
+    await uploads.delete(OWNER, ID)
     assert stored(house) == [sha256(CONTENT)]
-    assert uploads.state(DEV, ID).complete
-    assert not uploads.state(ADMIN, ID).complete
-    await uploads.drop(DEV, ID)
+    assert uploads.get(DEV, ID).complete
+    assert not uploads.get(ADMIN, ID).complete
+    await uploads.delete(DEV, ID)
     assert stored(house) == []
 
 
@@ -104,18 +104,18 @@ def test_any_cuts_and_breaks_give_the_same_content(
         await house.found()
         await house.open()
         uploads = house.engine.uploads
-        await uploads.begin(ADMIN, ID, "firmware.bin", len(content), sha256(content))
+        await uploads.create(ADMIN, ID, "firmware.bin", len(content), sha256(content))
         for begin, end in _between(breaks, len(pieces)):
-            if uploads.state(ADMIN, ID).complete:
+            if uploads.get(ADMIN, ID).complete:
                 break
-            offset = uploads.state(ADMIN, ID).offset
+            offset = uploads.get(ADMIN, ID).offset
             assert offset == len(b"".join(pieces[:begin]))
             if end == len(pieces):
-                await uploads.receive(ADMIN, ID, offset, sent(pieces[begin:]))
+                await uploads.write(ADMIN, ID, offset, sent(pieces[begin:]))
                 break
             with pytest.raises(ServerUnreachableError):
-                await uploads.receive(ADMIN, ID, offset, sent(pieces[begin:end], broken=True))
-        assert uploads.state(ADMIN, ID).sha256 == sha256(content)
+                await uploads.write(ADMIN, ID, offset, sent(pieces[begin:end], broken=True))
+        assert uploads.get(ADMIN, ID).sha256 == sha256(content)
         assert house.artifacts.input_path(sha256(content)).read_bytes() == content
         await house.close()
 
@@ -129,10 +129,10 @@ def _between(breaks: set[int], last: int) -> list[tuple[int, int]]:
 
 async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: House) -> None:
     uploads = house.engine.uploads
-    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     with pytest.raises(ServerUnreachableError):
-        await uploads.receive(DEV, ID, 0, sent([CONTENT[:1000]], broken=True))
-    assert uploads.state(DEV, ID).offset == 1000
+        await uploads.write(DEV, ID, 0, sent([CONTENT[:1000]], broken=True))
+    assert uploads.get(DEV, ID).offset == 1000
 
     taken = asyncio.Event()
 
@@ -141,27 +141,27 @@ async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: Hou
         taken.set()
         await asyncio.Event().wait()
 
-    receiving = asyncio.create_task(uploads.receive(DEV, ID, 1000, stalling()))
+    receiving = asyncio.create_task(uploads.write(DEV, ID, 1000, stalling()))
     await taken.wait()
     receiving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await receiving
-    assert uploads.state(DEV, ID).offset == 2000
-    assert (await uploads.receive(DEV, ID, 2000, sent([CONTENT[2000:]]))).sha256 == sha256(CONTENT)
+    assert uploads.get(DEV, ID).offset == 2000
+    assert (await uploads.write(DEV, ID, 2000, sent([CONTENT[2000:]]))).sha256 == sha256(CONTENT)
 
 
 async def test_a_wrong_offset_is_refused_with_the_right_one(house: House) -> None:
     uploads = house.engine.uploads
-    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
-    await uploads.receive(DEV, ID, 0, sent([CONTENT[:500]]))
+    await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
+    await uploads.write(DEV, ID, 0, sent([CONTENT[:500]]))
     with pytest.raises(ConflictError, match="at byte 500, not at 0"):
-        await uploads.receive(DEV, ID, 0, sent([CONTENT]))
-    assert uploads.state(DEV, ID).offset == 500
+        await uploads.write(DEV, ID, 0, sent([CONTENT]))
+    assert uploads.get(DEV, ID).offset == 500
 
 
 async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> None:
     uploads = house.engine.uploads
-    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT))
+    await uploads.create(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT))
     hanging, go_on = asyncio.Event(), asyncio.Event()
 
     async def hang() -> AsyncIterator[bytes]:
@@ -169,9 +169,9 @@ async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> N
         await go_on.wait()
         yield b"what comes too late"
 
-    first = asyncio.create_task(uploads.receive(DEV, ID, 0, hang()))
+    first = asyncio.create_task(uploads.write(DEV, ID, 0, hang()))
     await hanging.wait()
-    whole = await uploads.receive(DEV, ID, 0, sent([CONTENT[:100], CONTENT[100:]]))
+    whole = await uploads.write(DEV, ID, 0, sent([CONTENT[:100], CONTENT[100:]]))
     assert whole.complete
     go_on.set()
     with pytest.raises(ConflictError, match="Another request"):
@@ -182,12 +182,12 @@ async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> N
 @pytest.mark.parametrize("size", [len(CONTENT), None])
 async def test_another_digest_leaves_nothing_behind(house: House, size: int | None) -> None:
     uploads = house.engine.uploads
-    await uploads.begin(DEV, ID, "firmware.bin", size, "0" * 64)
+    await uploads.create(DEV, ID, "firmware.bin", size, "0" * 64)
     with pytest.raises(InvalidInputError, match="not what was expected"):
-        await uploads.receive(DEV, ID, 0, sent([CONTENT]))
+        await uploads.write(DEV, ID, 0, sent([CONTENT]))
     assert (stored(house), left(house)) == ([], [])
     with pytest.raises(NotFoundError):
-        uploads.state(DEV, ID)
+        uploads.get(DEV, ID)
     assert (await upload(house)).complete
 
 
@@ -196,19 +196,19 @@ async def test_too_many_bytes_leave_nothing_behind(
     house: House, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
-    await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     with pytest.raises(InvalidInputError, match="longer"):
-        await house.engine.uploads.receive(DEV, ID, 0, sent(pieces))
+        await house.engine.uploads.write(DEV, ID, 0, sent(pieces))
     assert (stored(house), left(house)) == ([], [])
 
 
 async def test_no_bytes_leave_nothing_behind(house: House) -> None:
     uploads = house.engine.uploads
     with pytest.raises(InvalidInputError, match="empty"):
-        await uploads.begin(DEV, ID, "firmware.bin", 0)
-    one_shot = await uploads.begin(DEV, None, "firmware.bin", None)
+        await uploads.create(DEV, ID, "firmware.bin", 0)
+    one_shot = await uploads.create(DEV, None, "firmware.bin", None)
     with pytest.raises(InvalidInputError, match="empty"):
-        await uploads.receive(DEV, one_shot.id, 0, sent([]))
+        await uploads.write(DEV, one_shot.id, 0, sent([]))
     assert (stored(house), left(house)) == ([], [])
 
 
@@ -217,7 +217,7 @@ async def test_no_bytes_leave_nothing_behind(house: House) -> None:
 )
 async def test_an_id_is_of_letters_that_go_into_a_path_anywhere(house: House, odd: str) -> None:
     with pytest.raises(UsageError):
-        await house.engine.uploads.begin(DEV, odd, "firmware.bin", 1)
+        await house.engine.uploads.create(DEV, odd, "firmware.bin", 1)
 
 
 @pytest.mark.parametrize(
@@ -225,33 +225,33 @@ async def test_an_id_is_of_letters_that_go_into_a_path_anywhere(house: House, od
     [("../../a.bin", "a.bin"), ("C:\\temp\\a.bin", "a.bin"), ("", ID), ("a\udcff.bin", "a\\udcff.bin")],
 )
 async def test_a_name_is_kept_without_its_folders(house: House, given: str, kept: str) -> None:
-    assert (await house.engine.uploads.begin(DEV, ID, given, 1)).name == kept
+    assert (await house.engine.uploads.create(DEV, ID, given, 1)).name == kept
 
 
 async def test_an_id_stands_for_one_file(house: House) -> None:
     uploads = house.engine.uploads
-    begun = await uploads.begin(DEV, ID, "firmware.bin", 10, "a" * 64)
-    assert await uploads.begin(DEV, ID, "", 10) == begun
+    begun = await uploads.create(DEV, ID, "firmware.bin", 10, "a" * 64)
+    assert await uploads.create(DEV, ID, "", 10) == begun
     for size, digest in ((11, None), (10, "b" * 64)):
         with pytest.raises(ConflictError, match="another file"):
-            await uploads.begin(DEV, ID, "firmware.bin", size, digest)
+            await uploads.create(DEV, ID, "firmware.bin", size, digest)
 
 
 async def test_what_does_not_fit_on_the_disk_is_refused_at_once(house: House) -> None:
     with pytest.raises(StorageError, match="do not fit"):
-        await house.engine.uploads.begin(DEV, ID, "firmware.bin", 1 << 60)
+        await house.engine.uploads.create(DEV, ID, "firmware.bin", 1 << 60)
     assert left(house) == []
     with pytest.raises(NotFoundError):
-        house.engine.uploads.state(DEV, ID)
+        house.engine.uploads.get(DEV, ID)
 
 
 async def test_chunks_are_received_on_a_loop_of_their_own(house: House) -> None:
     """The engine's loop stands still meanwhile, and nothing hangs."""
-    begun = await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    begun = await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     outcome: list[UploadStatus] = []
 
     def serve() -> None:
-        outcome.append(asyncio.run(house.engine.uploads.receive(DEV, begun.id, 0, sent([CONTENT]))))
+        outcome.append(asyncio.run(house.engine.uploads.write(DEV, begun.id, 0, sent([CONTENT]))))
 
     server = threading.Thread(target=serve)
     server.start()
@@ -267,10 +267,10 @@ async def test_memory_does_not_grow_with_the_upload(house: House) -> None:
         for _ in range(size // len(chunk)):
             yield chunk
 
-    await house.engine.uploads.begin(DEV, ID, "zeros", size)
+    await house.engine.uploads.create(DEV, ID, "zeros", size)
     tracemalloc.start()
     try:
-        whole = await house.engine.uploads.receive(DEV, ID, 0, many())
+        whole = await house.engine.uploads.write(DEV, ID, 0, many())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -285,11 +285,11 @@ async def test_an_upload_that_nobody_could_adopt_is_adopted_when_asked_again(
         raise StorageError("The disk is full.")
 
     uploads: UploadService = house.engine.uploads
-    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     with monkeypatch.context() as full:
         full.setattr(FileArtifacts, "adopt", refuse)
         with pytest.raises(StorageError):
-            await uploads.receive(DEV, ID, 0, sent([CONTENT]))
+            await uploads.write(DEV, ID, 0, sent([CONTENT]))
     assert stored(house) == []
-    await uploads.receive(DEV, ID, len(CONTENT), sent([]))
+    await uploads.write(DEV, ID, len(CONTENT), sent([]))
     assert stored(house) == [sha256(CONTENT)]

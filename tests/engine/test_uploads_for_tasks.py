@@ -18,18 +18,18 @@ pytestmark = pytest.mark.anyio
 
 
 async def package(house: House, *ids: str, token: str | None = None) -> Task:
-    files = house.engine.uploads.inputs_of(DEV, ids)
+    files = house.engine.uploads.resolve(DEV, ids)
     request = PackageRequest(config="gateway", firmware=files, client_token=token)
-    task = await house.do(DEV, house.engine.creation.package(DEV, request))
+    task = await house.do(DEV, house.engine.creation.create_package(DEV, request))
     await house.engine.uploads.claim(DEV, ids)
     return task
 
 
 async def test_an_upload_that_is_not_complete_makes_no_task(house: House) -> None:
-    await house.engine.uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
-    await house.engine.uploads.receive(DEV, ID, 0, sent([CONTENT[:7]]))
+    await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
+    await house.engine.uploads.write(DEV, ID, 0, sent([CONTENT[:7]]))
     with pytest.raises(ConflictError, match="7 of 65,536"):
-        house.engine.uploads.inputs_of(DEV, [ID])
+        house.engine.uploads.resolve(DEV, [ID])
 
 
 async def test_the_same_ids_and_token_give_the_same_task_also_after_it_ended(house: House) -> None:
@@ -62,14 +62,14 @@ async def test_a_task_that_ends_leaves_the_same_content_of_others_alone(house: H
         task = await package(house, ID)
         await house.decide(task, OWNER, Verdict.REJECTED, "no")
     assert stored(house) == [sha256(CONTENT)]
-    await house.engine.uploads.drop(OWNER, ID)
+    await house.engine.uploads.delete(OWNER, ID)
     assert stored(house) == []
 
 
 async def test_a_task_keeps_its_content_where_the_upload_is_dropped(house: House) -> None:
     await upload(house)
     task = await package(house, ID)
-    await house.engine.uploads.drop(DEV, ID)
+    await house.engine.uploads.delete(DEV, ID)
     assert stored(house) == [sha256(CONTENT)]
     await house.decide(task, OWNER, Verdict.REJECTED, "no")
     assert stored(house) == []
@@ -77,16 +77,16 @@ async def test_a_task_keeps_its_content_where_the_upload_is_dropped(house: House
 
 async def test_uploads_survive_a_restart_complete_or_not(house: House) -> None:
     await upload(house)
-    await house.engine.uploads.begin(DEV, "another-upload-of-mine", "half", len(CONTENT))
-    await house.engine.uploads.receive(DEV, "another-upload-of-mine", 0, sent([CONTENT[::-1][:1000]]))
-    await house.engine.uploads.begin(DEV, "not-begun-to-be-sent", "none", 5)
-    before = [house.engine.uploads.state(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")]
+    await house.engine.uploads.create(DEV, "another-upload-of-mine", "half", len(CONTENT))
+    await house.engine.uploads.write(DEV, "another-upload-of-mine", 0, sent([CONTENT[::-1][:1000]]))
+    await house.engine.uploads.create(DEV, "not-begun-to-be-sent", "none", 5)
+    before = [house.engine.uploads.get(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")]
     killed = await house.killed()
     await killed.open()
     uploads = killed.engine.uploads
-    assert [uploads.state(DEV, each.id) for each in before] == before
+    assert [uploads.get(DEV, each.id) for each in before] == before
     assert stored(killed) == [sha256(CONTENT)]
-    whole = await uploads.receive(DEV, "another-upload-of-mine", 1000, sent([CONTENT[::-1][1000:]]))
+    whole = await uploads.write(DEV, "another-upload-of-mine", 1000, sent([CONTENT[::-1][1000:]]))
     assert whole.sha256 == sha256(CONTENT[::-1])
     task = await package(killed, ID, "another-upload-of-mine")
     assert [each.sha256 for each in task.inputs] == [sha256(CONTENT), sha256(CONTENT[::-1])]
@@ -107,7 +107,7 @@ async def test_claimed_content_does_not_come_back_with_a_restart(house: House) -
 async def test_uploads_go_after_a_day_whatever_became_of_them(house: House) -> None:
     uploads = house.engine.uploads
     await upload(house)
-    await uploads.begin(DEV, "another-upload-of-mine", "half", 10)
+    await uploads.create(DEV, "another-upload-of-mine", "half", 10)
     await upload(house, b"claimed", upload_id="claimed-by-a-task")
     await package(house, "claimed-by-a-task")
     house.clock.move(hours=23)
@@ -115,9 +115,9 @@ async def test_uploads_go_after_a_day_whatever_became_of_them(house: House) -> N
     await house.later(hours=1, seconds=1)
     await house.until(lambda: len(left(house)) == 1)
     assert stored(house) == sorted([sha256(b"claimed"), sha256(b"younger")])
-    assert uploads.state(DEV, "a-younger-upload").complete
+    assert uploads.get(DEV, "a-younger-upload").complete
     with pytest.raises(NotFoundError):
-        uploads.state(DEV, ID)
+        uploads.get(DEV, ID)
 
 
 async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(house: House) -> None:
@@ -134,7 +134,7 @@ async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
 ) -> None:
     monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
     uploads = house.engine.uploads
-    await uploads.begin(DEV, ID, "firmware.bin", len(CONTENT))
+    await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     go_on = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -142,12 +142,12 @@ async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
         await go_on.wait()
         yield CONTENT[1000:]
 
-    receiving = asyncio.create_task(uploads.receive(DEV, ID, 0, slow()))
-    await house.until(lambda: uploads.state(DEV, ID).offset == 1000)
+    receiving = asyncio.create_task(uploads.write(DEV, ID, 0, slow()))
+    await house.until(lambda: uploads.get(DEV, ID).offset == 1000)
     await house.reopen()
     go_on.set()
     with pytest.raises(ConflictError):
         await receiving
     again = house.engine.uploads
-    assert again.state(DEV, ID).offset == 1000
-    assert (await again.receive(DEV, ID, 1000, sent([CONTENT[1000:]]))).sha256 == sha256(CONTENT)
+    assert again.get(DEV, ID).offset == 1000
+    assert (await again.write(DEV, ID, 1000, sent([CONTENT[1000:]]))).sha256 == sha256(CONTENT)

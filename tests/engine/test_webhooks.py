@@ -32,7 +32,7 @@ async def added(house: House, *events: WebhookEvent, url: str = URL, by: str = A
 
 
 def kept(house: House, hook: IssuedWebhook) -> list[OutboxMessage]:
-    return house.engine.hook_outbox.waiting(hook.webhook.id)
+    return house.engine.hook_outbox.pending(hook.webhook.id)
 
 
 def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
@@ -40,7 +40,7 @@ def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
 
 
 async def first(house: House, hook: IssuedWebhook) -> OutboxMessage:
-    due = await house.engine.hook_outbox.due(hook.webhook.id)
+    due = await house.engine.hook_outbox.next_delivery(hook.webhook.id)
     assert due is not None
     return due.notice
 
@@ -129,12 +129,12 @@ async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) ->
 async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) -> None:
     hook = await added(house, WebhookEvent.TASK_CANCELLED)
     task = await house.package()
-    waiting = house.engine.hook_outbox.due(hook.webhook.id)
+    waiting = house.engine.hook_outbox.next_delivery(hook.webhook.id)
     disk.hold()
     due = asyncio.ensure_future(waiting)
     cancelling = asyncio.ensure_future(house.cancel(task))
     await house.until(lambda: kept(house, hook))
-    house.engine.hook_outbox.wake()
+    house.engine.hook_outbox.notify()
     for _ in range(10):
         await asyncio.sleep(0)
     assert not due.done()
@@ -153,10 +153,10 @@ async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
     assert hook.secret.startswith("whsec_")
     raw = base64.b64decode(hook.secret.removeprefix("whsec_"), validate=True)
     assert len(raw) == 32
-    stored = house.engine.ledger.find(WEBHOOKS, hook.webhook.id)
+    stored = house.engine.ledger.get(WEBHOOKS, hook.webhook.id)
     assert stored is not None
-    assert SecretBox(house.places.secrets_key).open(stored.secret, secret_context(hook.webhook.id)) == raw
-    due_secrets = repr(hook) + repr(house.engine.webhooks.all(ADMIN))
+    assert SecretBox(house.places.secrets_key).decrypt(stored.secret, secret_context(hook.webhook.id)) == raw
+    due_secrets = repr(hook) + repr(house.engine.webhooks.list_webhooks(ADMIN))
     assert hook.secret not in due_secrets
     await house.close()
     files = [each.read_bytes() for each in house.places.root.rglob("*") if each.is_file()]
@@ -166,7 +166,7 @@ async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
 async def test_what_is_due_does_not_print_its_secret(house: House) -> None:
     hook = await added(house)
     await house.package()
-    due = await house.engine.hook_outbox.due(hook.webhook.id)
+    due = await house.engine.hook_outbox.next_delivery(hook.webhook.id)
     assert due is not None
     assert base64.b64encode(due.secret).decode() == hook.secret.removeprefix("whsec_")
     assert repr(due.secret) not in repr(due)
@@ -193,7 +193,7 @@ async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_pat
 async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: House) -> None:
     hook = await added(house)
     webhooks = house.engine.webhooks
-    for look in (lambda: webhooks.all(DEV), lambda: webhooks.dead_letters(DEV, hook.webhook.id)):
+    for look in (lambda: webhooks.list_webhooks(DEV), lambda: webhooks.dead_letters(DEV, hook.webhook.id)):
         with pytest.raises(PermissionDeniedError):
             look()
     for change in (webhooks.remove(DEV, hook.webhook.id), webhooks.redeliver(DEV, "x")):
@@ -204,7 +204,7 @@ async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: Hou
     await house.rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
     house.clock.move(seconds=1)
     await added(house, by=DEV)
-    assert [each.created_by for each in webhooks.all(ADMIN)] == [ADMIN, DEV]
+    assert [each.created_by for each in webhooks.list_webhooks(ADMIN)] == [ADMIN, DEV]
 
 
 async def test_what_is_not_there_is_not_found(house: House) -> None:
@@ -220,7 +220,7 @@ async def test_what_is_not_there_is_not_found(house: House) -> None:
 async def test_what_is_no_url_for_a_webhook_makes_none(house: House, url: str) -> None:
     with pytest.raises(UsageError):
         await added(house, url=url)
-    assert house.engine.webhooks.all(ADMIN) == ()
+    assert house.engine.webhooks.list_webhooks(ADMIN) == ()
 
 
 # ---- telling
@@ -230,9 +230,9 @@ async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: Hou
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
-    await house.engine.hook_outbox.delivered(notice)
+    await house.engine.hook_outbox.mark_delivered(notice)
     assert kept(house, hook) == []
-    (seen,) = house.engine.webhooks.all(ADMIN)
+    (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
     assert (seen.delivered, seen.failing, seen.waiting) == (notice.change.cursor, "", 0)
 
 
@@ -240,8 +240,8 @@ async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house:
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
-    await house.engine.hook_outbox.failed(notice, "It answered 500.", 30.0)
-    (seen,) = house.engine.webhooks.all(ADMIN)
+    await house.engine.hook_outbox.mark_failed(notice, "It answered 500.", 30.0)
+    (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
     assert (seen.failing, seen.waiting) == ("It answered 500.", 1)
     await house.reopen()
     (again,) = kept(house, hook)
@@ -256,12 +256,12 @@ async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: Hous
     await house.approve(task)
     outbox = house.engine.hook_outbox
     notice = await first(house, hook)
-    await outbox.failed(notice, "no", 0.0)
-    await outbox.given_up(await first(house, hook), "It answered 410.")
+    await outbox.mark_failed(notice, "no", 0.0)
+    await outbox.move_to_dead_letters(await first(house, hook), "It answered 410.")
     (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
     assert (letter.event, letter.task_id, letter.attempts) == (WebhookEvent.TASK_WAITING, task.id, 2)
     assert (letter.error, letter.cursor, letter.given_up_at) == ("It answered 410.", notice.change.cursor, START)
-    (seen,) = house.engine.webhooks.all(ADMIN)
+    (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
     assert (seen.waiting, seen.dead_letters, seen.failing) == (1, 1, "It answered 410.")
     assert (await first(house, hook)).change.news is WebhookEvent.TASK_APPROVED
     (entry,) = await house.audit(AuditAction.FAILED, f"WEBHOOK:{hook.webhook.id}")
@@ -272,7 +272,7 @@ async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: H
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
-    await house.engine.hook_outbox.given_up(notice, "no")
+    await house.engine.hook_outbox.move_to_dead_letters(notice, "no")
     await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
     assert house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id) == ()
     assert await first(house, hook) == notice
@@ -286,28 +286,28 @@ async def test_an_old_letter_does_not_take_the_cursor_back(house: House) -> None
     await house.approve(task)
     outbox = house.engine.hook_outbox
     old = await first(house, hook)
-    await outbox.given_up(old, "no")
+    await outbox.move_to_dead_letters(old, "no")
     new = await first(house, hook)
-    await outbox.delivered(new)
+    await outbox.mark_delivered(new)
     await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, old.id))
-    await outbox.delivered(await first(house, hook))
-    assert house.engine.webhooks.all(ADMIN)[0].delivered == new.change.cursor
+    await outbox.mark_delivered(await first(house, hook))
+    assert house.engine.webhooks.list_webhooks(ADMIN)[0].delivered == new.change.cursor
 
 
 async def test_a_removed_webhook_leaves_nothing_behind(house: House) -> None:
     hook, other = await added(house), await added(house)
     task = await house.package()
     await house.approve(task)
-    await house.engine.hook_outbox.given_up(await first(house, hook), "no")
+    await house.engine.hook_outbox.move_to_dead_letters(await first(house, hook), "no")
     under_way = await first(house, hook)
     await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
     for late in (
-        house.engine.hook_outbox.delivered(under_way),
-        house.engine.hook_outbox.failed(under_way, "no", 1.0),
-        house.engine.hook_outbox.given_up(under_way, "no"),
+        house.engine.hook_outbox.mark_delivered(under_way),
+        house.engine.hook_outbox.mark_failed(under_way, "no", 1.0),
+        house.engine.hook_outbox.move_to_dead_letters(under_way, "no"),
     ):
         await late
-    assert await house.engine.hook_outbox.due(hook.webhook.id) is None
+    assert await house.engine.hook_outbox.next_delivery(hook.webhook.id) is None
     assert house.engine.hook_outbox.counts(hook.webhook.id) == (0, 0)
-    assert [each.id for each in house.engine.webhooks.all(ADMIN)] == [other.webhook.id]
+    assert [each.id for each in house.engine.webhooks.list_webhooks(ADMIN)] == [other.webhook.id]
     assert len(kept(house, other)) == 2

@@ -23,8 +23,8 @@ async def sent(pieces: Iterable[bytes], *, broken: bool = False) -> AsyncIterato
 
 async def upload(house: House, content: bytes = CONTENT, *, by: str = DEV, upload_id: str = ID) -> UploadStatus:
     uploads = house.engine.uploads
-    await uploads.begin(by, upload_id, "firmware.bin", len(content))
-    return await uploads.receive(by, upload_id, 0, sent([content]))
+    await uploads.create(by, upload_id, "firmware.bin", len(content))
+    return await uploads.write(by, upload_id, 0, sent([content]))
 
 
 def stored(house: House) -> list[str]:

@@ -45,15 +45,15 @@ def folder(tmp_path: Path, openssl: str) -> Path:
     run(openssl, "pkeyutl", "-sign", "-inkey", str(secret), "-rawin", "-in", str(tmp_path / "text"),
         "-out", str(tmp_path / "signature"))  # fmt: skip
     public_key = (log.folder / "audit-key.pem").read_bytes()
-    log.add_checkpoint(format_note(checkpoint, public_key, (tmp_path / "signature").read_bytes()))
+    log.append_checkpoint(format_note(checkpoint, public_key, (tmp_path / "signature").read_bytes()))
     write(log, 2)
     return log.folder
 
 
 def write(log: AuditLog, count: int) -> None:
-    log.store(
+    log.append(
         [
-            log.draft(
+            log.prepare(
                 timestamp=datetime(2026, 11, 23, tzinfo=UTC),
                 author="USER:anna",
                 change=AuditAction.CREATED,

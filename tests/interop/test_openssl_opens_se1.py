@@ -85,13 +85,13 @@ def make(
     path = folder / "container"
     with path.open("w+b") as target:
         segments = [
-            packing.seal(shape, index, io.BytesIO(data), target, cipher, lambda _: None)
+            packing.encrypt_segment(shape, index, io.BytesIO(data), target, cipher, lambda _: None)
             for index, data in enumerate(FIRMWARE)
         ]
         header = packing.header(shape, segments, metadata)
         prehashed = SIGNATURES[signing].input is SigningInput.SHA256_DIGEST
         signature = sign(key, signing, signing_input(signing, header), prehashed=prehashed)
-        packing.finish(shape, target, header, signature)
+        packing.write_signature(shape, target, header, signature)
     (folder / "certificate.pem").write_bytes(create_self_signed(key, "interop", datetime.now(UTC)))
     return path
 

@@ -51,7 +51,7 @@ class Driven:
         self._reports = bus.reports()
 
     async def begin(self, job: Job, size: int | None = None) -> None:
-        assert self.bus.claim(job.task.id, job.task.total_bytes if size is None else size)
+        assert self.bus.reserve(job.task.id, job.task.total_bytes if size is None else size)
         await self.bus.prepare(job.task.id)
         await self.bus.run(job)
 
@@ -72,7 +72,7 @@ class Driven:
             )
             if not isinstance(report, SigningPermissionRequested):
                 return report
-            await self.bus.permit(report.task_id, report.fence)
+            await self.bus.permit_signing(report.task_id, report.fence)
 
     async def first_beat(self) -> None:
         await self.next(Heartbeat)

@@ -103,7 +103,7 @@ def test_every_job_of_a_killed_worker_is_lost_once(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
             # The other place is taken by a job that is only claimed, so that these share a worker.
-            assert bus.bus.claim("large", LARGE_JOB_BYTES)
+            assert bus.bus.reserve("large", LARGE_JOB_BYTES)
             jobs = [house.signing(f"message {number}".encode()) for number in range(5)]
             for job in jobs:
                 await bus.begin(job)
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_before_the_job_runs_costs_the_job_nothing(house: Hou
     async def work() -> None:
         async with driven(house) as bus:
             job = house.signing(b"message")
-            assert bus.bus.claim(job.task.id, 7)
+            assert bus.bus.reserve(job.task.id, 7)
             await bus.bus.prepare(job.task.id)
             pids = bus.bus.pids
             os.kill(pids[0], signal.SIGKILL)
@@ -139,7 +139,7 @@ def test_a_job_is_lost_when_no_worker_can_be_started_for_it_any_more(
     async def work() -> None:
         async with driven(house) as bus:
             job = house.signing(b"message")
-            assert bus.bus.claim(job.task.id, 7)
+            assert bus.bus.reserve(job.task.id, 7)
             await bus.bus.prepare(job.task.id)
             os.kill(bus.bus.pids[0], signal.SIGKILL)
             while bus.bus.pids:
@@ -147,7 +147,7 @@ def test_a_job_is_lost_when_no_worker_can_be_started_for_it_any_more(
             monkeypatch.setattr(sys, "executable", "/nowhere/python")
             await bus.bus.run(job)
             assert (await bus.next(WorkerLost)).task_id == job.task.id
-            assert bus.bus.claim("large", LARGE_JOB_BYTES), "its place is free again"
+            assert bus.bus.reserve("large", LARGE_JOB_BYTES), "its place is free again"
 
     run(work())
 
@@ -158,7 +158,7 @@ def test_leave_given_after_the_worker_died_reaches_nobody(house: House) -> None:
             job = house.signing(b"message")
             os.kill(await held_job(bus, job), signal.SIGKILL)
             await bus.next(WorkerLost)
-            await bus.bus.permit(job.task.id, job.task.fence)
+            await bus.bus.permit_signing(job.task.id, job.task.fence)
             assert bus.bus.pids == ()
             assert house.intents == []
 
@@ -170,7 +170,7 @@ def test_leave_under_another_fence_is_not_passed_on(house: House) -> None:
         async with driven(house) as bus:
             job = house.signing(b"message")
             await held_job(bus, job)
-            await bus.bus.permit(job.task.id, job.task.fence + 1)
+            await bus.bus.permit_signing(job.task.id, job.task.fence + 1)
             await bus.bus.stop(job.task.id)
             assert isinstance(await bus.ended(), JobStopped)
             assert house.intents == []
@@ -201,13 +201,13 @@ def test_new_jobs_do_not_lengthen_the_lease_of_a_worker_that_is_silent(
 
     async def work() -> None:
         async with driven(house) as bus:
-            assert bus.bus.claim("large", LARGE_JOB_BYTES)
+            assert bus.bus.reserve("large", LARGE_JOB_BYTES)
             pid = await held_job(bus, house.package(b"firmware"))
             os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
             while lives(pid):
                 job = house.signing(b"message")
-                if bus.bus.claim(job.task.id, 7):
+                if bus.bus.reserve(job.task.id, 7):
                     await bus.bus.run(job)
                 await asyncio.sleep(0.3)
                 assert time.monotonic() - began < 6
@@ -224,7 +224,7 @@ def test_a_job_that_waits_for_leave_keeps_its_lease(house: House, monkeypatch: p
             pid = await held_job(bus, job)
             for _ in range(3):
                 await bus.first_beat()
-            await bus.bus.permit(job.task.id, job.task.fence)
+            await bus.bus.permit_signing(job.task.id, job.task.fence)
             assert isinstance(await bus.ended(), JobFinished)
             assert bus.bus.pids == (pid,)
 
@@ -236,7 +236,7 @@ def test_questions_are_answered_while_a_large_job_runs(house: House) -> None:
         async with driven(house) as bus:
             await bus.begin(house.package(LARGE))
             await bus.first_beat()
-            assert (await bus.bus.ask(AuditPublicKey())).text
+            assert (await bus.bus.request(AuditPublicKey())).text
             assert not any(isinstance(each, JobFinished) for each in bus.heard)
             assert isinstance(await bus.ended(), JobFinished)
 
@@ -250,7 +250,7 @@ def test_the_error_of_an_answer_is_raised(house: House) -> None:
                 uri="local:both", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="x", created_by="USER:admin"
             )
             with pytest.raises(ConflictError, match="local:both"):
-                await bus.bus.ask(taken)
+                await bus.bus.request(taken)
 
     run(work())
 
@@ -258,10 +258,10 @@ def test_the_error_of_an_answer_is_raised(house: House) -> None:
 def test_a_question_that_a_worker_died_over_is_not_asked_twice_where_that_could_do_harm(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
-            await bus.bus.ask(AuditPublicKey())
+            await bus.bus.request(AuditPublicKey())
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGSTOP)
-            asking = asyncio.create_task(bus.bus.ask(MAKE_KEY))
+            asking = asyncio.create_task(bus.bus.request(MAKE_KEY))
             await asyncio.sleep(0)
             os.kill(pid, signal.SIGKILL)
             with pytest.raises(WorkerError, match="died before it answered"):
@@ -274,10 +274,10 @@ def test_a_question_that_a_worker_died_over_is_not_asked_twice_where_that_could_
 def test_a_checkpoint_is_signed_by_the_next_worker_where_one_died_over_it(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
-            await bus.bus.ask(AuditPublicKey())
+            await bus.bus.request(AuditPublicKey())
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGKILL)
-            answer = await bus.bus.ask(SignCheckpoint(size=3, root="00" * 32))
+            answer = await bus.bus.request(SignCheckpoint(size=3, root="00" * 32))
             assert answer.text is not None
             assert pid not in bus.bus.pids
 
@@ -295,7 +295,7 @@ def test_a_worker_that_hangs_over_a_question_is_replaced(house: House, monkeypat
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGSTOP)
             with pytest.raises(WorkerError, match="did not answer"):
-                await bus.bus.ask(AuditPublicKey())
+                await bus.bus.request(AuditPublicKey())
             assert await all_gone((pid,))
 
     run(work())
@@ -306,11 +306,11 @@ def test_a_wrong_passphrase_is_raised_where_a_worker_is_wanted(house: House) -> 
 
     async def work() -> None:
         async with driven(house, unlock=wrong) as bus:
-            assert bus.bus.claim("t1", 7)
+            assert bus.bus.reserve("t1", 7)
             with pytest.raises(KeyStoreLockedError):
                 await bus.bus.prepare("t1")
             with pytest.raises(KeyStoreLockedError):
-                await bus.bus.ask(AuditPublicKey())
+                await bus.bus.request(AuditPublicKey())
             assert bus.bus.pids == ()
 
     run(work())
@@ -325,7 +325,7 @@ def test_a_program_that_is_no_worker_is_an_error_with_the_place_of_the_log(
     async def work() -> None:
         with pytest.raises(WorkerError) as caught:
             await WorkerProcess.start(house.unlock, house.places.worker_log)
-        assert str(house.places.worker_log) in caught.value.advice
+        assert str(house.places.worker_log) in caught.value.hint
         assert PASSPHRASE not in str(caught.value)
 
     run(work())
@@ -336,7 +336,7 @@ def test_the_passphrase_of_the_environment_is_not_handed_down(house: House, monk
 
     async def work() -> None:
         async with driven(house) as bus:
-            await bus.bus.ask(AuditPublicKey())
+            await bus.bus.request(AuditPublicKey())
             [pid] = bus.bus.pids
             for name in ("environ", "cmdline"):
                 assert PASSPHRASE.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
@@ -352,7 +352,7 @@ def test_a_stopped_job_frees_its_place(house: House) -> None:
             await bus.first_beat()
             await bus.bus.stop(job.task.id)
             assert isinstance(await bus.ended(), JobStopped)
-            assert bus.bus.claim("next", LARGE_JOB_BYTES)
+            assert bus.bus.reserve("next", LARGE_JOB_BYTES)
 
     run(work())
 
@@ -405,7 +405,7 @@ def test_closing_kills_a_worker_that_hangs(house: House, monkeypatch: pytest.Mon
 def test_a_worker_that_is_being_started_does_not_outlive_the_bus(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
-            asking = asyncio.create_task(bus.bus.ask(AuditPublicKey()))
+            asking = asyncio.create_task(bus.bus.request(AuditPublicKey()))
             await asyncio.sleep(0.05)
             await bus.bus.close()
             pids = bus.bus.pids
@@ -418,7 +418,7 @@ def test_a_worker_that_is_being_started_does_not_outlive_the_bus(house: House) -
 def test_none_is_started_once_the_bus_is_closed(house: House) -> None:
     async def work() -> None:
         async with driven(house) as bus:
-            assert bus.bus.claim("t1", 7)
+            assert bus.bus.reserve("t1", 7)
             await bus.bus.close()
             with pytest.raises(WorkerError, match="closing"):
                 await bus.bus.prepare("t1")
@@ -462,7 +462,7 @@ def test_an_error_of_ours_is_all_that_a_question_raises(house: House) -> None:
                 uri="local:\udcff", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="x", created_by="USER:admin"
             )
             with pytest.raises(SealyardError):
-                await bus.bus.ask(odd)
-            assert (await bus.bus.ask(AuditPublicKey())).text
+                await bus.bus.request(odd)
+            assert (await bus.bus.request(AuditPublicKey())).text
 
     run(work())

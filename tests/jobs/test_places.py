@@ -20,44 +20,44 @@ def bus(house: House) -> PipeBus:
 
 
 def test_a_large_job_leaves_one_place_to_small_ones(bus: PipeBus) -> None:
-    assert bus.claim("large", LARGE_JOB_BYTES)
-    assert not bus.claim("another large", LARGE_JOB_BYTES)
-    assert all(bus.claim(f"small {number}", SMALL) for number in range(MAX_SMALL_JOBS))
-    assert not bus.claim("one too many", SMALL)
+    assert bus.reserve("large", LARGE_JOB_BYTES)
+    assert not bus.reserve("another large", LARGE_JOB_BYTES)
+    assert all(bus.reserve(f"small {number}", SMALL) for number in range(MAX_SMALL_JOBS))
+    assert not bus.reserve("one too many", SMALL)
 
 
 def test_a_large_job_waits_for_a_place_of_its_own(bus: PipeBus) -> None:
-    assert bus.claim("one", SMALL)
-    assert bus.claim("two", SMALL)
-    assert not bus.claim("large", LARGE_JOB_BYTES)
+    assert bus.reserve("one", SMALL)
+    assert bus.reserve("two", SMALL)
+    assert not bus.reserve("large", LARGE_JOB_BYTES)
     bus.release("two")
-    assert bus.claim("large", LARGE_JOB_BYTES)
-    assert bus.claim("three", SMALL)
+    assert bus.reserve("large", LARGE_JOB_BYTES)
+    assert bus.reserve("three", SMALL)
 
 
 def test_small_jobs_keep_out_of_the_way_of_a_large_one_that_waits(bus: PipeBus) -> None:
-    assert bus.claim("one", SMALL)
-    assert bus.claim("two", SMALL)
-    assert not bus.claim("large", LARGE_JOB_BYTES)
+    assert bus.reserve("one", SMALL)
+    assert bus.reserve("two", SMALL)
+    assert not bus.reserve("large", LARGE_JOB_BYTES)
     bus.release("two")
-    assert bus.claim("three", SMALL, spare=True)
-    assert bus.claim("large", LARGE_JOB_BYTES)
+    assert bus.reserve("three", SMALL, spare=True)
+    assert bus.reserve("large", LARGE_JOB_BYTES)
 
 
 def test_a_place_given_back_takes_the_next_large_job(bus: PipeBus) -> None:
-    assert bus.claim("large", LARGE_JOB_BYTES)
+    assert bus.reserve("large", LARGE_JOB_BYTES)
     bus.release("large")
-    assert bus.claim("another large", LARGE_JOB_BYTES)
+    assert bus.reserve("another large", LARGE_JOB_BYTES)
 
 
 def test_even_one_worker_leaves_a_place_to_small_jobs(house: House) -> None:
     bus = PipeBus(house.unlock, house.places.worker_log, StillClock(), workers=1)
-    assert bus.claim("large", LARGE_JOB_BYTES)
-    assert bus.claim("small", SMALL)
+    assert bus.reserve("large", LARGE_JOB_BYTES)
+    assert bus.reserve("small", SMALL)
 
 
 def test_claiming_starts_no_worker(bus: PipeBus) -> None:
-    assert bus.claim("small", SMALL)
+    assert bus.reserve("small", SMALL)
     assert bus.pids == ()
 
 
@@ -75,7 +75,7 @@ def test_however_jobs_come_and_go_the_lanes_hold(steps: list[tuple[int, bool]], 
         if task_id in held:
             bus.release(task_id)
             del held[task_id]
-        elif bus.claim(task_id, LARGE_JOB_BYTES if large else SMALL):
+        elif bus.reserve(task_id, LARGE_JOB_BYTES if large else SMALL):
             held[task_id] = large
         else:
             assert large, "ten small jobs always find a place"

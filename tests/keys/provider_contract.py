@@ -134,7 +134,7 @@ class ProviderContract:
             first = (await provider.generate("made", kind, PACKAGE, "Gateway signing")).current
             second = await provider.rotate("made")
             third = await provider.rotate("made")
-            info = await provider.info("made")
+            info = await provider.get_info("made")
             assert info.versions == (first, second, third)
             assert (info.kind, info.purpose) == (kind, PACKAGE)
             assert [each.version for each in info.versions] == [1, 2, 3]
@@ -146,7 +146,7 @@ class ProviderContract:
         async def scenario() -> None:
             await provider.generate("made", KeyType.ED25519, PACKAGE, "Gateway signing")
             second = await provider.rotate("made")
-            info = await provider.info("made")
+            info = await provider.get_info("made")
             assert load_certificate((second.certificate or "").encode()).subject == "Gateway signing"
             for version in info.versions:
                 signer = await provider.signer("made", version.version, SigningAlgorithm.ED25519)
@@ -195,7 +195,7 @@ class ProviderContract:
         with pytest.raises(InvalidKeyError, match="of another key"):
             asyncio.run(import_file(provider, path, KeyType.EC_P256, certificate=certificate))
         with pytest.raises(NotFoundError):
-            asyncio.run(provider.info("brought"))
+            asyncio.run(provider.get_info("brought"))
 
     def test_a_key_of_another_kind_than_said_is_refused(self, provider: KeyProvider, tmp_path: Path) -> None:
         path = write_pem(tmp_path / "key", private_key(KeyType.ED25519))
@@ -211,7 +211,7 @@ class ProviderContract:
                 await import_file(
                     provider, write_pem(tmp_path / "k", private_key(KeyType.ED25519)), info.kind, name="made"
                 )
-            assert await provider.info("made") == info
+            assert await provider.get_info("made") == info
 
         asyncio.run(scenario())
 
@@ -221,7 +221,7 @@ class ProviderContract:
             await provider.generate("encrypts", KeyType.AES_128, PACKAGE, "")
             ctr, ed25519 = EncryptionAlgorithm.AES128_CTR_NO_PAD, SigningAlgorithm.ED25519
             for unknown in (
-                provider.info("nobody"),
+                provider.get_info("nobody"),
                 provider.rotate("nobody"),
                 provider.signer("nobody", 1, ed25519),
                 provider.cipher("nobody", 1, ctr),
@@ -240,7 +240,7 @@ class ProviderContract:
         with pytest.raises(UsageError):
             asyncio.run(provider.generate(name, KeyType.ED25519, PACKAGE, "name"))
         with pytest.raises(UsageError):
-            asyncio.run(provider.info(name))
+            asyncio.run(provider.get_info(name))
 
     def test_an_algorithm_that_does_not_fit_the_key_is_refused(self, provider: KeyProvider) -> None:
         async def scenario() -> None:
@@ -264,5 +264,5 @@ class ProviderContract:
         try:
             exported = asyncio.run(provider.export_symmetric("brought", 1))
         except InvalidKeyError as error:
-            exported = AES_KEY if error.advice else b""
+            exported = AES_KEY if error.hint else b""
         assert exported == AES_KEY

@@ -45,7 +45,7 @@ class RemoteKeys:
             raise error_from_info(msgspec.convert(answer["error"], ErrorInfo))
         return answer["answer"]
 
-    async def info(self, name: str) -> KeyInfo:
+    async def get_info(self, name: str) -> KeyInfo:
         return msgspec.convert(self.ask("info", name=name), KeyInfo)
 
     async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:

@@ -66,9 +66,9 @@ def filled(folder: Path) -> LocalKeyProvider:
 
 
 def test_keys_are_there_after_a_restart(tmp_path: Path) -> None:
-    info = asyncio.run(filled(tmp_path / "keys").info("ed25519"))
+    info = asyncio.run(filled(tmp_path / "keys").get_info("ed25519"))
     again = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
-    assert asyncio.run(again.info("ed25519")) == info
+    assert asyncio.run(again.get_info("ed25519")) == info
     for kind in KINDS:
         for version in (1, 2):
             asyncio.run(use(again, kind.lower(), kind, version))
@@ -93,7 +93,7 @@ def test_rotations_at_once_each_make_a_version(keys: LocalKeyProvider) -> None:
     async def scenario() -> list[int]:
         await keys.generate("made", KeyType.ED25519, PACKAGE, "name")
         await asyncio.gather(*(keys.rotate("made") for _ in range(5)))
-        return [each.version for each in (await keys.info("made")).versions]
+        return [each.version for each in (await keys.get_info("made")).versions]
 
     assert asyncio.run(scenario()) == [1, 2, 3, 4, 5, 6]
 
@@ -102,7 +102,7 @@ def test_a_crash_before_a_key_is_whole_leaves_its_name_free(keys: LocalKeyProvid
     asyncio.run(keys.generate("made", KeyType.ED25519, PACKAGE, "name"))
     (tmp_path / "keys" / "made" / "key.json").unlink()
     with pytest.raises(NotFoundError):
-        asyncio.run(keys.info("made"))
+        asyncio.run(keys.get_info("made"))
     asyncio.run(keys.generate("made", KeyType.ED25519, PACKAGE, "name"))
     asyncio.run(use(keys, "made", KeyType.ED25519))
 
@@ -213,7 +213,7 @@ def test_a_sidecar_that_is_none_is_damage(tmp_path: Path, spoiled: bytes) -> Non
     keys = filled(tmp_path / "keys")
     (tmp_path / "keys" / "ed25519" / "key.json").write_bytes(spoiled)
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(keys.info("ed25519"))
+        asyncio.run(keys.get_info("ed25519"))
 
 
 def test_another_master_key_is_not_taken_for_damage(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_other_curves_and_sizes_are_refused_with_what_is_accepted(
 def test_the_older_pem_layouts_are_read(keys: LocalKeyProvider, tmp_path: Path, kind: KeyType) -> None:
     path = write_pem(tmp_path / "key", private_key(kind), None, PrivateFormat.TraditionalOpenSSL)
     asyncio.run(import_file(keys, path, kind))
-    assert asyncio.run(keys.info("brought")).kind is kind
+    assert asyncio.run(keys.get_info("brought")).kind is kind
 
 
 @pytest.mark.parametrize("write", [write_pem, write_pkcs12])
@@ -314,7 +314,7 @@ def test_a_wrong_password_is_refused(
 def test_a_password_that_is_not_needed_does_no_harm(keys: LocalKeyProvider, tmp_path: Path) -> None:
     path = write_pem(tmp_path / "key", private_key(KeyType.ED25519))
     asyncio.run(import_file(keys, path, KeyType.ED25519, PASSWORD))
-    assert asyncio.run(keys.info("brought")).current.origin == "imported"
+    assert asyncio.run(keys.get_info("brought")).current.origin == "imported"
 
 
 def test_a_pkcs12_file_without_a_key_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_pkcs12_file_without_a_key_is_refused(keys: LocalKeyProvider, tmp_path
 def test_a_pkcs12_file_without_a_certificate_gets_one(keys: LocalKeyProvider, tmp_path: Path) -> None:
     path = write_pkcs12(tmp_path / "key", private_key(KeyType.EC_P256), PASSWORD, certificate=False)
     asyncio.run(import_file(keys, path, KeyType.EC_P256, PASSWORD))
-    assert asyncio.run(keys.info("brought")).current.certificate
+    assert asyncio.run(keys.get_info("brought")).current.certificate
 
 
 def test_a_file_that_is_not_there_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_no_key_or_password_gets_into_a_text(
         try:
             await import_file(keys, path, kind, password)
         except SealyardError as error:
-            texts.extend([error, error.message, error.advice, error.__cause__, error.__context__, error.args])
+            texts.extend([error, error.message, error.hint, error.__cause__, error.__context__, error.args])
 
     async def scenario() -> None:
         (tmp_path / "aes").write_bytes(AES_KEY)
@@ -422,7 +422,7 @@ def test_no_key_or_password_gets_into_a_text(
         await attempt(write_pkcs12(tmp_path / "p12", key, "another"), KeyType.ED25519, PASSWORD)
         await import_file(keys, tmp_path / "aes", KeyType.AES_256, name="encrypts")
         await import_file(keys, write_pem(tmp_path / "plain", key), KeyType.ED25519, name="signs")
-        texts.extend([await keys.info("encrypts"), await keys.info("signs"), keys])
+        texts.extend([await keys.get_info("encrypts"), await keys.get_info("signs"), keys])
         texts.append(await keys.signer("signs", 1, SigningAlgorithm.ED25519))
         texts.append(await keys.cipher("encrypts", 1, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD))
 

@@ -53,7 +53,7 @@ def test_where_nobody_can_be_asked_the_three_ways_are_named() -> None:
     with pytest.raises(KeyStoreLockedError) as caught:
         find_passphrase({})
     for way in ("SEALYARD_PASSPHRASE", "systemd credential sealyard-passphrase", "terminal"):
-        assert way in caught.value.advice
+        assert way in caught.value.hint
 
 
 def test_an_empty_answer_is_none() -> None:

@@ -26,10 +26,10 @@ def test_every_error_has_a_code_of_its_own() -> None:
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda each: each.__name__)
 def test_an_error_crosses_a_border_unchanged(kind: type[SealyardError]) -> None:
-    sent = msgspec.json.encode(kind("It did not work.", "Try again.").to_value())
+    sent = msgspec.json.encode(kind("It did not work.", "Try again.").to_info())
     arrived = error_from_info(msgspec.json.decode(sent, type=ErrorInfo))
     assert type(arrived) is kind
-    assert (arrived.message, arrived.advice) == ("It did not work.", "Try again.")
+    assert (arrived.message, arrived.hint) == ("It did not work.", "Try again.")
     assert str(arrived) == "It did not work. Try again."
 
 

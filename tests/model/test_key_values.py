@@ -37,8 +37,8 @@ def test_a_certificate_that_ends_within_thirty_days_is_told() -> None:
 def test_the_last_version_is_current_and_each_is_found_by_its_number() -> None:
     info = key(None, None)
     assert info.current.version == 2
-    assert info.at(1) == info.versions[0]
-    assert info.at(3) is None
+    assert info.version(1) == info.versions[0]
+    assert info.version(3) is None
 
 
 @pytest.mark.parametrize("text", ["local:gateway-sign", "pkcs11:a", "local:0.x_y-z"])

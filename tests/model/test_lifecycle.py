@@ -141,7 +141,7 @@ def test_whatever_else_happens_is_refused(status: TaskStatus) -> None:
         if name not in allowed:
             with pytest.raises(InvalidTransitionError) as caught:
                 after(task, happening)
-            assert caught.value.advice
+            assert caught.value.hint
 
 
 def test_every_happening_has_a_place_in_the_table() -> None:

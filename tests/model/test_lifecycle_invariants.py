@@ -30,7 +30,7 @@ def intended() -> Task:
     return after(running(), IntentRecorded(fence=1, sha256=SHA256))
 
 
-@pytest.mark.parametrize("status", [status for status in S if not status.ended])
+@pytest.mark.parametrize("status", [status for status in S if not status.is_final])
 def test_check_change_from_final_status_raises(status: TaskStatus) -> None:
     with pytest.raises(InvariantError):
         check_change(withdrawn(), with_status(withdrawn(), status))

@@ -76,7 +76,7 @@ class Life(RuleBasedStateMachine):
             assert self.task is before
             return
         check_change(before, self.task)
-        assert not before.status.ended
+        assert not before.status.is_final
         assert self.task.status is before.status or self.task.status in NEXT[before.status]
         assert self.task.history[: len(before.history)] == before.history
         assert self.task.fence in (before.fence, before.fence + 1)
@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
     def sub_tasks_follow(self) -> None:
         begun = {S.SCHEDULED, S.RUNNING} & {each.status for each in self.task.history}
         for each in self.task.subtasks:
-            if self.task.status.ended:
+            if self.task.status.is_final:
                 assert each.status in (S.DONE, self.task.status)
             elif not begun:
                 assert each.status in (S.CREATED, S.WAITING)

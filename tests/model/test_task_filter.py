@@ -74,4 +74,4 @@ def test_a_text_is_found_in_the_names_alone_where_it_is_found_in_the_whole_task(
     read = msgspec.json.decode(msgspec.json.encode(task), type=TaskSearchFields)
     for each in (text, "\n".join(names)[begin:end], text.swapcase()):
         filters = TaskFilter(text=each)
-        assert filters.finds_text(read) == filters.matches(task)
+        assert filters.matches_text(read) == filters.matches(task)

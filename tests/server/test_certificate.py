@@ -79,7 +79,7 @@ async def test_one_that_was_renewed_is_shown_from_then_on_and_whoever_is_connect
             for new, file in zip(renewed, used, strict=True):
                 shutil.copy(new, file)
             assert await shown(served) == of_file(pair[0])
-            served.service.renew_certificate()
+            served.service.reload_certificate()
             assert await shown(served) == of_file(renewed[0])
             assert (await calls.get(f"{served.base}/healthz")).status_code == 200
         async with httpx.AsyncClient(verify=trusting) as calls:
@@ -93,7 +93,7 @@ async def test_one_that_cannot_be_used_leaves_the_one_before_and_the_log_says_so
     used = [Path(shutil.copy(each, tmp_path / each.name)) for each in pair]
     async with service(folder, tls_certificate=str(used[0]), tls_key=str(used[1])) as served:
         used[1].write_text("half a fi")
-        served.service.renew_certificate()
+        served.service.reload_certificate()
         assert await shown(served) == of_file(pair[0])
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
     assert [each for each in told if "stays the one before" in each and "no certificate and its private key" in each]

@@ -116,7 +116,7 @@ async def test_nobody_hears_of_what_is_not_for_them(yard: Yard) -> None:
     dev, stranger = await yard.calls(DEV), await yard.calls(STRANGER)
     async with listening(stranger) as heard, listening(dev) as own:
         task_id = await asked(dev)
-        await yard.engine.as_subject(ADMIN).add_subject("USER:somebody")
+        await yard.engine.for_subject(ADMIN).add_subject("USER:somebody")
         assert (await own.event())[2]["taskId"] == task_id
         name, _, data = await heard.event()
         assert name == "WorkspaceChanged"
@@ -149,9 +149,9 @@ async def test_while_all_is_quiet_there_is_a_beat(yard: Yard, monkeypatch: pytes
 
 async def test_the_stream_ends_when_the_token_is_revoked(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
-    calls, admin = await yard.calls(DEV), yard.engine.as_subject(ADMIN)
+    calls, admin = await yard.calls(DEV), yard.engine.for_subject(ADMIN)
     async with listening(calls) as heard:
-        for token in await yard.engine.as_subject(DEV).tokens():
+        for token in await yard.engine.for_subject(DEV).tokens():
             await admin.revoke_token(token.id)
         await heard.rest()
     assert (await calls.get("/api/v1/events")).status_code == 401
@@ -171,7 +171,7 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
         raise AuthenticationError("The token is not valid here.")
 
     nothing = cast(Any, None)
-    caller = Caller(tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), largest_body=0, check=revoked)
+    caller = Caller(tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked)
     async with asyncio.timeout(DONE_WITHIN):
         told = [each async for each in routes.stream_events(caller, 0)]
     assert len(told) > 2

@@ -25,8 +25,8 @@ ANNA = Caller(
     host=cast(Any, None),
     subject="USER:anna",
     client=cast(Any, None),
-    largest_body=0,
-    check=cast(Any, None),
+    max_body_bytes=0,
+    revalidate=cast(Any, None),
 )
 
 

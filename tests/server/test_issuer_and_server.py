@@ -115,7 +115,7 @@ async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(a
     refused = await acme.asked("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
     assert "sealyard subject unbind USER:anna" in refused.json()["advice"]
-    await acme.admin.unbind_subject("USER:anna")
+    await acme.admin.unlink_subject("USER:anna")
     assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.asked("workspace")).status_code == 403
 

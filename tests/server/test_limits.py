@@ -26,7 +26,7 @@ def passed(limits: TokenBucketLimiter, who: str, times: int) -> int:
     count = 0
     for _ in range(times):
         try:
-            limits.take(who)
+            limits.acquire(who)
         except TooManyRequestsError:
             continue
         count += 1
@@ -56,9 +56,9 @@ def test_one_is_not_held_up_by_another() -> None:
 def test_a_refusal_says_when_to_come_again_and_that_is_true() -> None:
     clock = Steady()
     limits = TokenBucketLimiter(6, clock)
-    limits.take("anna")
+    limits.acquire("anna")
     with pytest.raises(TooManyRequestsError) as refused:
-        limits.take("anna")
+        limits.acquire("anna")
     assert refused.value.retry_after == pytest.approx(10)
     clock.seconds += refused.value.retry_after - 0.01
     assert passed(limits, "anna", 1) == 0
@@ -83,7 +83,7 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = TokenBucketLimiter(60, Steady())
     passed(limits, "anna", 100)
     for stranger in range(100):
-        limits.take(f"stranger {stranger}")
+        limits.acquire(f"stranger {stranger}")
         assert passed(limits, "anna", 1) == 0, "who asks all the time is not forgotten"
     assert len(limits._buckets) == 3
 

@@ -28,13 +28,13 @@ async def test_a_key_that_was_brought_in_or_taken_out_lies_nowhere_in_plain_text
         exported = await calls.post(f"/api/v1/deviceConfig/{GATEWAY}/keyExport", json={"confirmed": True})
         assert len(exported.content) == 32
         assert not lying_about(folder)
-        assert not list(WorkspacePaths(folder).passing.iterdir())
+        assert not list(WorkspacePaths(folder).key_transfer.iterdir())
 
 
 async def test_a_key_that_a_crash_left_on_its_way_is_gone_with_the_next_start(folder: Path) -> None:
     places = WorkspacePaths(folder)
     with temporary_private_dir(places) as passing:
-        left = places.passing / "left by a crash"
+        left = places.key_transfer / "left by a crash"
         write_private_file(passing / "key", KEY)
         passing.rename(left)
     assert lying_about(folder)

@@ -50,7 +50,7 @@ def test_a_problem_becomes_the_same_error_again() -> None:
     for code in STATUS:
         problem = to_problem(_made(code))
         again = error_from_info(_value(problem.code, problem.detail, problem.advice))
-        assert (again.message, again.advice) == ("what happened", "what to do")
+        assert (again.message, again.hint) == ("what happened", "what to do")
 
 
 def _made(code: str) -> SealyardError:

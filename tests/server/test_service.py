@@ -157,7 +157,7 @@ async def test_work_that_takes_too_long_is_handed_back_and_goes_on_at_the_next_s
         await served.service.stop()
     await _require(folder, task_id, TaskStatus.RUNNING)
     async with service(folder) as served:
-        done = await served.engine.as_subject(DEV).wait(task_id, within=120)
+        done = await served.engine.for_subject(DEV).wait(task_id, within=120)
         assert (done.status, done.reason) == (TaskStatus.DONE, "")
 
 
@@ -211,7 +211,7 @@ async def test_an_upload_under_way_is_cut_and_goes_on_at_the_next_start(
 
 async def _at_work(served: Served, folder: Path) -> tuple[httpx.AsyncClient, str]:
     """An encryption task of 300 MB that runs, asked for by dev."""
-    dev = served.engine.as_subject(DEV)
+    dev = served.engine.for_subject(DEV)
     file = await dev.upload(large_file(folder, 300))
     task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
 
@@ -232,7 +232,7 @@ async def _endless(calls: httpx.AsyncClient) -> None:
 
 
 async def _require(folder: Path, task_id: str, status: TaskStatus) -> None:
-    reader = await EmbeddedClient.open_reader(folder, ADMIN)
+    reader = await EmbeddedClient.open_read_only(folder, ADMIN)
     try:
         assert (await reader.task(task_id)).status is status
     finally:

@@ -82,7 +82,7 @@ class Yard:
     async def token(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> str:
         engine = self.engines[tenant] if tenant else self.engine
         request = TokenRequest(name="test", subject=subject, machine=machine)
-        return (await engine.as_subject(ADMIN).create_token(request)).secret
+        return (await engine.for_subject(ADMIN).create_token(request)).secret
 
     async def calls(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {await self.token(subject, tenant, machine=machine)}"}
@@ -123,7 +123,7 @@ async def serving(
     finally:
         await yard.close()
         for each in engines.values():
-            await each.host.rest(0)
+            await each.host.drain(0)
         listener.stop()
         await running
         for each in engines.values():

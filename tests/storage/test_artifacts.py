@@ -71,7 +71,7 @@ def test_inputs_and_folders_are_for_their_owner_alone(tmp_path: Path, store: Art
     stored = store.ingest(source)
     assert files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}"]
     assert stat.S_IMODE(store.input_path(stored.sha256).stat().st_mode) == 0o600
-    store.work_path("t-1")
+    store.work_dir("t-1")
     folders = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_dir()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "artifacts", *folders)} == {0o700}
 
@@ -87,8 +87,8 @@ def test_the_same_content_is_kept_once(tmp_path: Path, store: ArtifactStore, sou
 
 def test_a_dropped_input_is_gone_and_dropping_it_again_is_no_error(store: ArtifactStore, source: Path) -> None:
     stored = store.ingest(source)
-    store.drop_input(stored.sha256)
-    store.drop_input(stored.sha256)
+    store.delete_input(stored.sha256)
+    store.delete_input(stored.sha256)
     for look in (store.input_path, store.open_input):
         with pytest.raises(NotFoundError):
             look(stored.sha256)
@@ -135,7 +135,7 @@ def test_what_is_no_file_with_content_is_refused_by_a_name_that_is_safe_to_show(
         store.ingest(path)
     assert refused.value.message.startswith("odd\\x1b[31m\\u202ename ")
     assert message in refused.value.message
-    assert refused.value.advice
+    assert refused.value.hint
     assert files(tmp_path) == []
 
 
@@ -285,21 +285,21 @@ def test_what_cannot_fit_is_refused_before_it_begins(
     with pytest.raises(StorageError, match=r"32,000 bytes do not fit.*1,000 are free"):
         store.ingest(source, steps.append)
     assert steps == []
-    store.require_space(1000)
+    store.check_free_space(1000)
 
 
 def test_what_a_crash_left_half_ingested_is_swept_and_nothing_else(
     tmp_path: Path, store: ArtifactStore, source: Path
 ) -> None:
     stored = store.ingest(source)
-    (store.work_path("t-1") / "container").write_bytes(b"segments")
+    (store.work_dir("t-1") / "container").write_bytes(b"segments")
     (tmp_path / "artifacts" / "incoming" / "tmpleft").write_bytes(b"half")
-    store.sweep_temporary()
+    store.delete_temporary()
     assert files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}", "work/t-1/container"]
 
 
 def test_a_result_is_published_whole_and_read_from_any_place(tmp_path: Path, store: ArtifactStore) -> None:
-    work = store.work_path("t-1") / "container"
+    work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     work.chmod(0o644)
     assert not store.has_result("t-1")
@@ -310,23 +310,23 @@ def test_a_result_is_published_whole_and_read_from_any_place(tmp_path: Path, sto
     for offset in (0, 4, 9, 99):
         with store.open_result("t-1", offset) as file:
             assert file.read() == b"container"[offset:]
-    store.drop_work("t-1")
-    store.drop_work("t-1")
+    store.delete_work("t-1")
+    store.delete_work("t-1")
     assert files(tmp_path) == ["results/t-1"]
 
 
 def test_a_result_can_be_taken_back_into_its_work(store: ArtifactStore) -> None:
-    work = store.work_path("t-1") / "container"
+    work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     store.publish_result("t-1", work)
-    store.take_back_result("t-1", "container")
+    store.unpublish_result("t-1", "container")
     assert not store.has_result("t-1")
     assert work.read_bytes() == b"container"
-    assert store.works() == ("t-1",)
+    assert store.work_dirs() == ("t-1",)
 
 
 def test_a_removed_result_is_gone(store: ArtifactStore) -> None:
-    work = store.work_path("t-1") / "container"
+    work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     store.publish_result("t-1", work)
     store.remove_result("t-1")
@@ -340,7 +340,7 @@ def test_a_removed_result_is_gone(store: ArtifactStore) -> None:
 def test_a_result_that_cannot_be_published_stays_in_the_work(
     failing_disk: Disk, store: ArtifactStore, operation: str
 ) -> None:
-    work = store.work_path("t-1") / "container"
+    work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     failing_disk.fail(operation)
     with pytest.raises(StorageError, match="no room for the result"):
@@ -351,19 +351,19 @@ def test_a_result_that_cannot_be_published_stays_in_the_work(
 
 def test_work_that_is_not_there_cannot_be_published(store: ArtifactStore) -> None:
     with pytest.raises(StorageError):
-        store.publish_result("t-1", store.work_path("t-1") / "container")
+        store.publish_result("t-1", store.work_dir("t-1") / "container")
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "../t-1", "a/b", "/etc/passwd", "a\0", "-x", "x" * 129, "t-1\n"])
 def test_no_task_id_leads_out_of_the_store(store: ArtifactStore, name: str) -> None:
-    for use in (store.work_path, store.drop_work, store.result_path, store.open_result, store.remove_result):
+    for use in (store.work_dir, store.delete_work, store.result_path, store.open_result, store.remove_result):
         with pytest.raises(UsageError):
             use(name)
 
 
 @pytest.mark.parametrize("digest", ["", "ab", "A" * 64, "../" + "a" * 61, "g" * 64, "a" * 64 + "\n"])
 def test_no_digest_leads_out_of_the_store(store: ArtifactStore, digest: str) -> None:
-    for use in (store.input_path, store.open_input, store.drop_input):
+    for use in (store.input_path, store.open_input, store.delete_input):
         with pytest.raises(UsageError):
             use(digest)
 

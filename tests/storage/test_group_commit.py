@@ -134,7 +134,7 @@ def test_nothing_is_taken_back_while_the_store_is_held_steady(open_store: Open, 
     shut = gate()
     first = store.submit(put("a", n=1))
     assert shut.reached.wait(10)
-    with store.steady():
+    with store.snapshot_lock():
         shut.open(OSError(errno.EIO, "Input/output error"))
         assert store.get("tasks", "a") == {"n": 1}
         second = store.submit(put("b", seen=store.get("tasks", "a")))

@@ -65,7 +65,7 @@ def test_adopt_of_damaged_content_replaces_it(tmp_path: Path, store: FileArtifac
     damage(path, tmp_path / "outside")
     upload = tmp_path / "artifacts" / "upload"
     upload.write_bytes(CONTENT)
-    store.adopt(upload, SHA256)
+    store.move_in(upload, SHA256)
     assert not path.is_symlink()
     assert path.read_bytes() == CONTENT
     assert not upload.exists()
@@ -89,7 +89,7 @@ def test_open_result_behind_link_raises(tmp_path: Path, store: FileArtifacts, da
 
 @pytest.mark.parametrize("damage", [link_symbolically, link_hard])
 def test_publish_result_behind_link_raises(tmp_path: Path, store: FileArtifacts, damage: Damage) -> None:
-    work = store.work_path(TASK) / "container"
+    work = store.work_dir(TASK) / "container"
     work.write_bytes(CONTENT)
     damage(work, tmp_path / "outside")
     with pytest.raises(IntegrityError, match="link"):
@@ -117,15 +117,15 @@ def test_drop_work_of_symbolic_link_keeps_what_it_leads_to(tmp_path: Path, store
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").touch()
-    folder = store.work_path(TASK)
+    folder = store.work_dir(TASK)
     folder.rmdir()
     folder.symlink_to(outside)
-    store.drop_work(TASK)
-    assert store.works() == ()
+    store.delete_work(TASK)
+    assert store.work_dirs() == ()
     assert (outside / "kept").exists()
 
 
 def publish(store: FileArtifacts) -> None:
-    work = store.work_path(TASK) / "container"
+    work = store.work_dir(TASK) / "container"
     work.write_bytes(CONTENT)
     store.publish_result(TASK, work)

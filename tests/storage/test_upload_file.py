@@ -54,7 +54,7 @@ class Yard:
 
     def adopt(self, record: UploadRecord, content: Path) -> None:
         assert record.sha256 is not None
-        self.artifacts.adopt(content, record.sha256)
+        self.artifacts.move_in(content, record.sha256)
 
     def received(self) -> bytes:
         """The one input there is."""
@@ -88,7 +88,7 @@ def test_any_cuts_and_resumes_give_the_same_content(
         file.write(turn, CONTENT[file.received : end])
         assert file.received == end
         if what == "new turn":
-            file.end(turn)
+            file.abort(turn)
             turn = file.begin(end)
         if what in ("restart", "kill"):
             if what == "restart":
@@ -145,7 +145,7 @@ def test_an_engine_killed_between_the_last_byte_and_the_adoption_finds_the_conte
     assert list(yard.artifacts.stored_inputs()) == []
     again = yard.again()
     assert again.record.sha256 == SHA256
-    again.hand_over()
+    again.promote()
     assert yard.received() == CONTENT
 
 
@@ -156,7 +156,7 @@ def test_a_newer_turn_ends_the_one_before(yard: Yard) -> None:
     second = file.begin(100)
     with pytest.raises(ConflictError, match="Another request"):
         file.write(first, b"from the old one")
-    file.end(first)
+    file.abort(first)
     file.make_durable(first)
     file.write(second, CONTENT[100:])
     assert yard.received() == CONTENT
@@ -200,7 +200,7 @@ def test_another_digest_is_refused_and_leaves_nothing(yard: Yard, size: int | No
     turn = file.begin(0)
     with pytest.raises(InvalidInputError, match=f"its SHA-256 is {SHA256}"):
         _write_whole(file, turn)
-    assert file.gone
+    assert file.deleted
     assert yard.left() == []
 
 
@@ -210,15 +210,15 @@ def test_too_many_bytes_are_refused_and_leave_nothing_however_they_come(yard: Ya
     turn = file.begin(0)
     with pytest.raises(InvalidInputError, match=r"longer than the 10,239 bytes"):
         _write(file, turn, batch)
-    file.end(turn)
-    assert file.gone
+    file.abort(turn)
+    assert file.deleted
     assert [each for each in yard.left() if each.parent.name == "uploads"] == []
 
 
 def test_no_bytes_are_refused_and_leave_nothing(yard: Yard) -> None:
     file = yard.new(None)
     with pytest.raises(InvalidInputError, match="empty"):
-        file.finish(file.begin(0))
+        file.complete(file.begin(0))
     assert yard.left() == []
 
 
@@ -233,7 +233,7 @@ def test_content_whose_size_is_not_said_ends_where_it_is_finished_and_is_not_kep
     again = yard.new(None)
     turn = again.begin(0)
     again.write(turn, CONTENT)
-    again.finish(turn)
+    again.complete(turn)
     assert yard.received() == CONTENT
 
 
@@ -248,7 +248,7 @@ def test_a_dropped_upload_is_gone_also_for_who_writes_it(yard: Yard) -> None:
     for use in uses:
         with pytest.raises(NotFoundError):
             use()
-    file.end(turn)
+    file.abort(turn)
     assert yard.left() == []
 
 
@@ -282,7 +282,7 @@ def test_a_disk_that_refuses_costs_only_what_was_not_durable(yard: Yard, failing
         try:
             turn = file.begin(file.received)
             _write(file, turn, 3000)
-            file.end(turn)
+            file.abort(turn)
         except StorageError:
             assert file.received >= before
             errors += 1
@@ -319,4 +319,4 @@ def _write(file: UploadFile, turn: int, batch: int) -> None:
 def _write_whole(file: UploadFile, turn: int) -> None:
     file.write(turn, CONTENT)
     if file.record.size is None:
-        file.finish(turn)
+        file.complete(turn)

@@ -50,7 +50,7 @@ def test_a_second_writer_is_refused_and_told_who_and_a_reader_is_not(
     assert f"process {holder.pid} on " in refused.value.message
     assert "packaging gateway\\x1b[31m" in refused.value.message
     assert "since 20" in refused.value.message
-    assert refused.value.advice
+    assert refused.value.hint
     found = WorkspaceLock.holder(tmp_path / "lock")
     assert found is not None
     assert found.pid == holder.pid

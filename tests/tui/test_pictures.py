@@ -276,7 +276,7 @@ async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
         at=NOW,
     )
     app.downloads.folder = Path("/srv/results")
-    expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
+    expired = ResultExpiredError("The link has expired.", "Renew it.").to_info()
     app.downloads.known.update(
         {
             "t-done": DownloadResult(task_id="t-done", name="gateway 1.4.2", downloaded=file),

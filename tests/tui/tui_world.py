@@ -436,7 +436,7 @@ class WorldClient:
         self.world.files[digest] = content
         return InputFile(name=path.name, size=len(content), sha256=digest)
 
-    async def discard(self, files: tuple[InputFile, ...]) -> None:
+    async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         await self._meet("discard", files, changes=True)
 
     async def create_package(self, request: PackageRequest) -> Task:
@@ -502,7 +502,7 @@ class WorldClient:
             waiting_for_me=sum(not self._hindrance(each) for each in tasks),
         )
 
-    async def decidable(self, task_id: str) -> ApprovalReview:
+    async def review(self, task_id: str) -> ApprovalReview:
         found = await self.task(task_id)
         versions = self.world.devices[found.config_id]
         newest = versions[-1].version
@@ -598,7 +598,7 @@ class WorldClient:
             raise ResultGoneError("The artifact was removed.", "Ask for the package again.")
         yield self.world.files.get(found.result.sha256 or "", b"")[offset:]
 
-    async def downloaded(self, task_id: str) -> None:
+    async def report_downloaded(self, task_id: str) -> None:
         await self._meet("downloaded", task_id, changes=True)
 
     async def certificate(self, task_id: str) -> str:
@@ -687,7 +687,7 @@ class WorldClient:
         self.world.changed(f"SUBJECT:{subject}")
         return made
 
-    async def unbind_subject(self, subject: str) -> None:
+    async def unlink_subject(self, subject: str) -> None:
         await self._meet("unbind_subject", subject, changes=True)
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
@@ -831,7 +831,7 @@ class WorldClient:
         await self._meet("one_time_password")
         return OtpStatus(subject=self.subject, enrolled=self.subject in self.world.enrolled)
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
+    async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
         await self._meet("enrol_one_time_password", changes=True)
         return OtpEnrollment(subject=self.subject, secret="AAAA", uri="otpauth://totp/Sealyard:owner")
 

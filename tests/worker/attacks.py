@@ -104,7 +104,7 @@ class Attack:
         assert certificate is not None
         cipher = asyncio.run(KeyService(self._house.unlock).cipher(CIPHER))
         with tempfile.TemporaryDirectory() as folder:
-            opened = SE1Format().open(io.BytesIO(container), certificate.encode(), cipher, Path(folder))
+            opened = SE1Format().extract(io.BytesIO(container), certificate.encode(), cipher, Path(folder))
             segments = tuple(path.read_bytes() for path in opened if path.name.startswith("segment"))
         assert segments == firmware
 

@@ -286,7 +286,7 @@ def test_work_folder_that_is_a_symbolic_link_is_refused(house: House, worker: Wo
     job = package(house)
     outside = tmp_path / "outside"
     outside.mkdir()
-    house.artifacts.work_path(job.task.id).rmdir()
+    house.artifacts.work_dir(job.task.id).rmdir()
     (house.places.artifacts / "work" / job.task.id).symlink_to(outside)
     end = worker.end(job)
     assert isinstance(end, JobFailed)

@@ -83,7 +83,7 @@ class House:
         return [msgspec.json.decode(each) for each in self.places.intents.read_bytes().splitlines()]
 
     def work(self, task: Task, name: str) -> Path:
-        return self.artifacts.work_path(task.id) / name
+        return self.artifacts.work_dir(task.id) / name
 
     def store(self, content: bytes, name: str = "firmware.bin") -> InputFile:
         stored = self.artifacts.ingest_bytes(content)
@@ -152,7 +152,7 @@ def found(root: Path) -> dict[str, KeyInfo]:
             question = GenerateKey(
                 uri=f"local:{name}", kind=kind, purpose=purpose, subject=name, created_by="USER:admin"
             )
-            answer = await room.answer(number, question)
+            answer = await room.handle(number, question)
             assert answer.key is not None
             keys[name] = answer.key
         return keys

@@ -253,8 +253,8 @@ class SealyardApp(App[None]):
 
     def show_error(self, error: SealyardError, *, detail: str = "") -> None:
         """The same words are not put over themselves."""
-        said = error.to_value()
-        shown = any(isinstance(each, ErrorDialog) and each.error.to_value() == said for each in self.screen_stack)
+        said = error.to_info()
+        shown = any(isinstance(each, ErrorDialog) and each.error.to_info() == said for each in self.screen_stack)
         if self.is_running and not shown:
             self.push_screen(ErrorDialog(error, detail))
 

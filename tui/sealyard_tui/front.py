@@ -103,7 +103,7 @@ def open_demo(settings: Settings) -> int:
     say("Making a demo workspace…")
     with temporary_dir() as root:
         place = asyncio.run(create_populated_demo(root))
-        profile = workspace_profiles(place.folder).named("developer")
+        profile = workspace_profiles(place.folder).get("developer")
         assert profile is not None
         # The folder goes when the application ends; what went wrong in it is to be read afterwards.
         return run(profile, place.passphrase, settings, log=user_state_path("sealyard") / "demo.log")

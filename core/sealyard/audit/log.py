@@ -98,7 +98,7 @@ class AuditLog(AuditReader):
         """The RFC 6962 root (hex) over all stored entries."""
         return self._tree.root().hex()
 
-    def draft(
+    def prepare(
         self,
         *,
         timestamp: datetime,
@@ -128,13 +128,13 @@ class AuditLog(AuditReader):
         self._head = _head_after(entry.seq, encode_entry(entry))
         return entry
 
-    def reset_head(self, head: LogHead) -> None:
+    def rollback(self, head: LogHead) -> None:
         """Takes back what was drafted since ``head`` was read: its unit of work was not committed."""
         if not self._stored.next_seq <= head.next_seq <= self._head.next_seq:
             raise AuditVerificationError("Entries that are stored, or were never drafted, cannot be taken back.")
         self._head = head
 
-    def store(self, entries: Iterable[AuditEntry]) -> None:
+    def append(self, entries: Iterable[AuditEntry]) -> None:
         """Appends those entries that are not stored yet, in order, and syncs them.
 
         Raises :class:`AuditVerificationError` for a gap or an entry that does not follow the one before, and
@@ -155,7 +155,7 @@ class AuditLog(AuditReader):
         self._roots[self.size] = self.root
         return Checkpoint(origin=origin, size=self.size, root=self.root)
 
-    def add_checkpoint(self, note: str) -> None:
+    def append_checkpoint(self, note: str) -> None:
         """Keeps the signed note of a :meth:`checkpoint`. Raises :class:`AuditVerificationError` where it is of none.
 
         Its signature was checked where it was made, in the worker, and is checked by ``verify``.

@@ -46,14 +46,14 @@ class AuditReader:
         return None if note is None else parse_note(note)[0]
 
     @property
-    def sealed_size(self) -> int:
+    def checkpointed_size(self) -> int:
         """How many entries the newest checkpoint covers."""
         checkpoint = self.last_checkpoint()
         return 0 if checkpoint is None else checkpoint.size
 
     @property
-    def unsealed(self) -> int:
-        return self.size - self.sealed_size
+    def uncheckpointed(self) -> int:
+        return self.size - self.checkpointed_size
 
     def entries(
         self,

@@ -83,7 +83,7 @@ def add(commands: Commands) -> None:
 
 
 async def _subjects(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         access = await client.access()
     shown = [
         {**msgspec.to_builtins(each), "groups": _groups(access, each.id), "members": _members(access, each.id)}
@@ -91,7 +91,7 @@ async def _subjects(ctx: Context) -> int:
     ]
     rows = [(each["id"], each["displayName"], ", ".join(each["groups"])) for each in shown]
     ctx.out.result(shown, format_table(("ID", "NAME", "GROUPS"), rows, "There is nobody."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _groups(access: AccessControlList, subject: str) -> list[str]:
@@ -103,71 +103,71 @@ def _members(access: AccessControlList, subject: str) -> list[str]:
 
 
 async def _add_subject(ctx: Context) -> int:
-    async with ctx.writer("subject add") as client:
+    async with ctx.open_writer("subject add") as client:
         made = await client.add_subject(ctx.args.subject, ctx.args.display_name)
     ctx.out.result(made, (f"{made.id} is known now.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _unbind_subject(ctx: Context) -> int:
     subject = parse_subject(ctx.args.subject)
-    async with ctx.writer("subject unbind") as client:
-        await client.unbind_subject(subject)
+    async with ctx.open_writer("subject unbind") as client:
+        await client.unlink_subject(subject)
     ctx.out.result({"unbound": subject}, (f"{subject} is bound to no account of an issuer any more.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _group(ctx: Context) -> int:
     args = ctx.args
-    async with ctx.writer("subject group") as client:
+    async with ctx.open_writer("subject group") as client:
         if args.remove:
             await client.remove_member(args.group, args.member, confirmed=args.yes)
             ctx.out.result({"removed": {"group": args.group, "member": args.member}}, (f"{args.member} is out.",))
         else:
             made = await client.add_member(args.group, args.member, confirmed=args.yes)
             ctx.out.result(made, (f"{made.member} is in {made.group} now.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _rules(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         rules = (await client.access()).rules
     rows = [(each.id, each.subject, each.action, each.resource, "stays" if each.permanent else "") for each in rules]
     ctx.out.result(rules, format_table(("ID", "SUBJECT", "ACTION", "RESOURCE", ""), rows, "There are no rules."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _add_rule(ctx: Context) -> int:
-    async with ctx.writer("acl add") as client:
+    async with ctx.open_writer("acl add") as client:
         args = ctx.args
         rule = await client.add_rule(args.subject, args.resource, args.action, confirmed=args.yes)
     ctx.out.result(rule, (f"{rule.id}: {rule.subject} may {rule.action} {rule.resource}.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _remove_rule(ctx: Context) -> int:
-    async with ctx.writer("acl remove") as client:
+    async with ctx.open_writer("acl remove") as client:
         await client.remove_rule(ctx.args.rule, confirmed=ctx.args.yes)
     ctx.out.result({"removed": ctx.args.rule}, (f"The rule {ctx.args.rule} is removed.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _policy(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         policy = await client.policy()
     ctx.out.result(policy, _policy_lines(policy))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _set_policy(ctx: Context) -> int:
     changes = {name: value for name in _POLICY_FIELDS if (value := getattr(ctx.args, name)) is not None}
-    async with ctx.writer("policy set") as client:
+    async with ctx.open_writer("policy set") as client:
         policy = await client.set_policy(msgspec.structs.replace(await client.policy(), **changes))
         warnings = (await client.workspace()).warnings if ctx.args.one_time_password_needed else ()
     for each in warnings:
-        ctx.out.note(f"warning: {each}")
+        ctx.out.warn(f"warning: {each}")
     ctx.out.result(policy, _policy_lines(policy))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _policy_lines(policy: Policy) -> list[str]:

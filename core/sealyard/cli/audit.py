@@ -49,7 +49,7 @@ async def _list(ctx: Context) -> int:
         until=args.until,
         text=args.text,
     )
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         page = await client.audit(filters, below=args.below, limit=args.limit)
     rows = [
         (each.seq, format_time(each.timestamp), each.author, each.change, each.resource, each.message)
@@ -57,16 +57,16 @@ async def _list(ctx: Context) -> int:
     ]
     ctx.out.result(page, format_table(("SEQ", "TIME", "BY", "CHANGE", "RESOURCE", "MESSAGE"), rows, "No such entries."))
     if page.next is not None:
-        ctx.out.note(f"Older ones: --below {page.next}")
-    return ExitCode.DONE
+        ctx.out.warn(f"Older ones: --below {page.next}")
+    return ExitCode.OK
 
 
 async def _verify(ctx: Context) -> int:
     checkpoint = _read(ctx.args.checkpoint) if ctx.args.checkpoint is not None else None
-    async with ctx.reader() as client:
-        report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.entries("checked"))
+    async with ctx.open_reader() as client:
+        report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.for_entries("checked"))
     ctx.out.result(report, format_report(report))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def format_report(report: AuditReport) -> list[str]:
@@ -75,7 +75,7 @@ def format_report(report: AuditReport) -> list[str]:
             (
                 ("log", f"{report.origin}, everything fits"),
                 ("entries", report.size),
-                ("sealed", f"the first {report.sealed_size}; {report.unsealed} not yet sealed"),
+                ("sealed", f"the first {report.sealed_size}; {report.uncheckpointed_count} not yet sealed"),
                 ("checkpoints", f"{report.checkpoints_checked} checked"),
                 ("root", report.root),
                 ("audit key", report.key_fingerprint),
@@ -88,19 +88,19 @@ async def _export(ctx: Context) -> int:
     args = ctx.args
     if ctx.out.as_json and args.out is None:
         raise UsageError("With --json, standard output is for one value.", "Name a file for the entries: --out.")
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         lines = client.export_audit(args.format)
         if args.out is None:
             async for text in lines:
                 ctx.out.document(text)
-            return ExitCode.DONE
+            return ExitCode.OK
         first = await anext(lines, "")
         with _new_file(args.out) as file:
             file.write(first)
             async for text in lines:
                 file.write(text)
     ctx.out.result({"path": str(args.out), "format": args.format}, (f"The log is in {args.out}.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _new_file(path: Path) -> TextIO:

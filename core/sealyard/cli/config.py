@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 def _path(ctx: Context) -> int:
     path = settings_path()
     ctx.out.result({"path": str(path), "exists": path.is_file()}, (str(path),))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _show(ctx: Context) -> int:
@@ -38,22 +38,22 @@ def _show(ctx: Context) -> int:
     rows = [(each["key"], json.dumps(each["value"], ensure_ascii=False), each["origin"]) for each in shown]
     lines = (f"The file is {found.path}.", "", *format_table(("KEY", "VALUE", "FROM"), rows, ""))
     ctx.out.result({"path": found.path, "settings": shown}, lines)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _check(ctx: Context) -> int:
     found = effective_settings(settings_path())
     ctx.out.result({"path": found.path, "ok": True}, (f"{found.path}: nothing is wrong.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _schema(ctx: Context) -> int:
     schema = settings_schema()
     ctx.out.result(schema, json.dumps(schema, indent=2).splitlines())
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _example(ctx: Context) -> int:
     text = render_example()
     ctx.out.result({"toml": text}, text.splitlines())
-    return ExitCode.DONE
+    return ExitCode.OK

@@ -42,7 +42,7 @@ def _verify(ctx: Context) -> int:
     with _open_file(args.container) as source:
         found = _verified(ctx, source, certificate)
     ctx.out.result(found, _lines(found))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _open(ctx: Context) -> int:
@@ -54,22 +54,22 @@ def _open(ctx: Context) -> int:
         form = _format_of(source)
         cipher = AesCipher(form.encryption_of(source), key)
         found = _verified(ctx, source, certificate)
-        paths = form.open(
+        paths = form.extract(
             source,
             certificate,
             cipher,
             args.out,
             strict=args.strict,
             split_metadata=args.split_metadata,
-            progress=ctx.out.progress.counting("opening", 2 * found.size),
+            progress=ctx.out.progress.counter("opening", 2 * found.size),
         )
     value = {**msgspec.to_builtins(found), "files": [str(each) for each in paths]}
     ctx.out.result(value, [*_lines(found), *(str(each) for each in paths)])
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _verified(ctx: Context, source: BinaryIO, certificate: bytes) -> Verification:
-    progress = ctx.out.progress.counting("verifying", source.seek(0, 2))
+    progress = ctx.out.progress.counter("verifying", source.seek(0, 2))
     return _format_of(source).verify(source, certificate, strict=ctx.args.strict, progress=progress)
 
 

@@ -62,7 +62,7 @@ class Context:
         return user_downloads_path()
 
     @contextlib.asynccontextmanager
-    async def reader(self) -> AsyncIterator[Client]:
+    async def open_reader(self) -> AsyncIterator[Client]:
         """Looks, beside whoever holds the workspace."""
         async with contextlib.AsyncExitStack() as stack:
             client = self._server_client() if self.profile.server else await self._open_reader()
@@ -70,7 +70,7 @@ class Context:
             yield client
 
     @contextlib.asynccontextmanager
-    async def writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
+    async def open_writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
         """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through;
         without, it stays, and lets others in.
 
@@ -86,32 +86,32 @@ class Context:
 
             shared = SharedWorkspace(
                 self.folder,
-                lambda: self._unlock(ask=not shared.attached),
+                lambda: self._unlock(ask=not shared.connect_to_holder),
                 purpose=purpose,
                 listen=not finish,
                 work=work,
-                on_take_over=lambda: self.out.note("Who held the workspace is gone: it is held here now."),
-                on_trouble=lambda error: self.out.note(f"warning: {error}"),
+                on_take_over=lambda: self.out.warn("Who held the workspace is gone: it is held here now."),
+                on_trouble=lambda error: self.out.warn(f"warning: {error}"),
             )
             stack.push_async_callback(shared.close)
-            await shared.join(patience=LOCK_TIMEOUT)
-            if shared.attached and not finish:
-                self._tell_holder()
+            await shared.open(patience=LOCK_TIMEOUT)
+            if shared.connect_to_holder and not finish:
+                self._report_holder()
             self._engine = shared.engine
             yield shared.client(self.profile.identity)
             if self._engine is not None and work and finish:
-                await self._finish(self._engine.idle(), self._engine)
+                await self._finish(self._engine.wait_idle(), self._engine)
 
-    def _tell_holder(self) -> None:
+    def _report_holder(self) -> None:
         from sealyard.storage.lock import WorkspaceLock, lock_error
 
         holder = WorkspaceLock.holder(WorkspacePaths(self.folder).lock)
-        self.out.note(f"{lock_error(holder).message} This one takes over when that goes.")
+        self.out.warn(f"{lock_error(holder).message} This one takes over when that goes.")
 
-    async def settle(self, client: Client, task_id: str) -> None:
+    async def run_to_completion(self, client: Client, task_id: str) -> None:
         """Waits until no task is queued or running, on a server until this one needs no worker; shows how it goes."""
         if self._engine is not None:
-            await self._finish(self._engine.idle(), client)
+            await self._finish(self._engine.wait_idle(), client)
         else:
             await self._finish(client.wait(task_id, settled=True), client, task_id)
 
@@ -130,7 +130,7 @@ class Context:
             return connect_to_holder(self.folder, self.profile.identity)
         from sealyard.client.embedded import EmbeddedClient
 
-        return await EmbeddedClient.open_reader(self.folder, self.profile.identity)
+        return await EmbeddedClient.open_read_only(self.folder, self.profile.identity)
 
     def _unlock(self, *, ask: bool) -> str | None:
         """For who is about to hold the workspace. ``ask``: whether a person may be; not in the middle of a command."""

@@ -55,17 +55,17 @@ def add(commands: Commands) -> None:
 async def _create(ctx: Context) -> int:
     args = ctx.args
     request = TokenRequest(name=args.name, subject=args.subject, machine=args.machine, seconds=args.expires)
-    async with ctx.writer("token create", work=False) as client:
+    async with ctx.open_writer("token create", work=False) as client:
         issued = await client.create_token(request)
     token = issued.token
     until = format_time(token.expires_at)
-    ctx.out.note(f"Token {token.id} of {token.subject}, until {until}. It is shown this once: keep it safe.")
+    ctx.out.warn(f"Token {token.id} of {token.subject}, until {until}. It is shown this once: keep it safe.")
     ctx.out.result(issued, (issued.secret,))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _tokens(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         tokens = await client.tokens()
     now = datetime.now(UTC)
     rows = (
@@ -81,7 +81,7 @@ async def _tokens(ctx: Context) -> int:
     )
     heads = ("ID", "NAME", "SUBJECT", "", "CREATED", "STATE")
     ctx.out.result(tokens, format_table(heads, rows, "There are no tokens."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _token_status(token: AccessToken, now: datetime) -> str:
@@ -91,10 +91,10 @@ def _token_status(token: AccessToken, now: datetime) -> str:
 
 
 async def _revoke(ctx: Context) -> int:
-    async with ctx.writer("token revoke", work=False) as client:
+    async with ctx.open_writer("token revoke", work=False) as client:
         await client.revoke_token(ctx.args.token)
     ctx.out.result({"revoked": ctx.args.token}, (f"The token {ctx.args.token} is revoked.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 # ---- one-time passwords
@@ -103,18 +103,18 @@ async def _revoke(ctx: Context) -> int:
 async def _enroll(ctx: Context) -> int:
     by_person = is_interactive() and sys.stdout.isatty() and not ctx.out.as_json
     current = one_time_password.otp_from_options(ctx)
-    async with ctx.writer("otp enrol", work=False) as client:
+    async with ctx.open_writer("otp enrol", work=False) as client:
         if by_person and current is None and (await client.one_time_password()).enrolled:
             current = one_time_password.prompt_otp("One-time password of the authenticator you have: ")
-        enrolment = await client.enrol_one_time_password(current)
+        enrolment = await client.enroll_otp(current)
         if not by_person:
             ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Confirm it: sealyard otp confirm CODE"))
-            return ExitCode.DONE
+            return ExitCode.OK
         print("\n".join(_qr_lines(enrolment.uri)))
         ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Scan it with an authenticator."))
         await client.confirm_one_time_password(one_time_password.prompt_otp("The one-time password that it shows: "))
-    ctx.out.step("You are enrolled.")
-    return ExitCode.DONE
+    ctx.out.status("You are enrolled.")
+    return ExitCode.OK
 
 
 def _enrolment_lines(enrolment: OtpEnrollment) -> Iterator[str]:
@@ -132,15 +132,15 @@ def _qr_lines(text: str) -> list[str]:
 
 
 async def _confirm(ctx: Context) -> int:
-    async with ctx.writer("otp confirm", work=False) as client:
+    async with ctx.open_writer("otp confirm", work=False) as client:
         await client.confirm_one_time_password(ctx.args.code)
         state = await client.one_time_password()
     ctx.out.result(state, ("You are enrolled.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _status(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         state = await client.one_time_password()
     lines = ["You are enrolled." if state.enrolled else "You are not enrolled: sealyard otp enrol"]
     if state.locked_until is not None:
@@ -148,12 +148,12 @@ async def _status(ctx: Context) -> int:
             f"Too many were wrong: none is taken until {format_time_left(state.locked_until, datetime.now(UTC))}."
         )
     ctx.out.result(state, lines)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _reset(ctx: Context) -> int:
     subject = parse_subject(ctx.args.subject)
-    async with ctx.writer("otp reset", work=False) as client:
+    async with ctx.open_writer("otp reset", work=False) as client:
         await client.reset_one_time_password(subject)
     ctx.out.result({"reset": subject}, (f"{subject} is not enrolled any more, and can enrol again.",))
-    return ExitCode.DONE
+    return ExitCode.OK

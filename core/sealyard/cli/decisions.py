@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 async def _approve(ctx: Context) -> int:
     wait = not ctx.args.no_wait
     password = await _one_time_password(ctx)
-    async with ctx.writer("approve", work=wait) as client:
+    async with ctx.open_writer("approve", work=wait) as client:
         task = await client.decide(
             ctx.args.id,
             Verdict.APPROVED,
@@ -44,7 +44,7 @@ async def _approve(ctx: Context) -> int:
             one_time_password=password,
         )
         if wait:
-            await ctx.settle(client, task.id)
+            await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
     ctx.out.result(task, format_task(task))
     return exit_code_for_task(task)
@@ -58,7 +58,7 @@ async def _one_time_password(ctx: Context) -> str | None:
     given = one_time_password.otp_from_options(ctx)
     if given is not None or not is_interactive():
         return given
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         policy = await client.policy()
     return one_time_password.prompt_otp() if policy.one_time_password_needed else None
 
@@ -71,20 +71,20 @@ def _origin() -> DecisionOrigin:
 
 
 async def _reject(ctx: Context) -> int:
-    async with ctx.writer("reject", work=False) as client:
+    async with ctx.open_writer("reject", work=False) as client:
         return _print_result(ctx, await client.decide(ctx.args.id, Verdict.REJECTED, ctx.args.reason, origin=_origin()))
 
 
 async def _withdraw(ctx: Context) -> int:
-    async with ctx.writer("withdraw", work=False) as client:
+    async with ctx.open_writer("withdraw", work=False) as client:
         return _print_result(ctx, await client.withdraw(ctx.args.id, ctx.args.reason))
 
 
 async def _cancel(ctx: Context) -> int:
-    async with ctx.writer("cancel", work=False) as client:
+    async with ctx.open_writer("cancel", work=False) as client:
         return _print_result(ctx, await client.cancel(ctx.args.id))
 
 
 def _print_result(ctx: Context, task: Task) -> int:
     ctx.out.result(task, format_task(task))
-    return ExitCode.DONE
+    return ExitCode.OK

@@ -43,12 +43,12 @@ def run(ctx: Context) -> int:
     """With --headless the whole line; without, the application on the workspace."""
     headless = ctx.args.headless
     if not headless:
-        ctx.out.note("Making a demo workspace…")
+        ctx.out.warn("Making a demo workspace…")
     with temporary_dir(keep=ctx.args.keep) as root:
         place = asyncio.run(_create(root, populated=not headless))
         code = _run_headless(ctx, root, place) if headless else _run_application(ctx, place)
         if ctx.args.keep:
-            ctx.out.note(f"Kept: {root}. Its key store closed with this process; reading still works.")
+            ctx.out.warn(f"Kept: {root}. Its key store closed with this process; reading still works.")
     return code
 
 
@@ -77,7 +77,7 @@ def _run_headless(ctx: Context, root: Path, place: DemoWorkspace) -> int:
     except SealyardError as error:
         ctx.out.error(error)
         return ExitCode.FAILED
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 class _DemoRun:
@@ -108,7 +108,7 @@ class _DemoRun:
         self._ctx.out.result({"task": task, "steps": self._steps}, ("All as promised.",))
 
     async def _people_and_package(self, client: EmbeddedClient) -> Task:
-        developer, owner = client.as_subject(DEVELOPER), client.as_subject(OWNER)
+        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
         task = await self._create(developer)
         await self._refuse_self_approval(developer, task)
         task = await self._approve(owner, task)
@@ -160,7 +160,7 @@ class _DemoRun:
         from sealyard.client.downloads import Downloader
 
         downloads = Downloader(developer, self._place.downloads, DownloadHistory(self._root / "downloads.json"))
-        found = await downloads.fetch(task.id)
+        found = await downloads.download(task.id)
         self._step(f"downloaded {format_download(found)}")
         return Path(found.path)
 
@@ -188,7 +188,7 @@ class _DemoRun:
         with container.open("rb") as source:
             form = get_format("se-1")
             cipher = AesCipher(form.encryption_of(source), key)
-            opened = form.open(source, certificate, cipher, self._root / "opened")
+            opened = form.extract(source, certificate, cipher, self._root / "opened")
         for before, after in zip((*self._firmware, self._metadata), opened, strict=True):
             same = before.stat().st_size == after.stat().st_size and before.read_bytes() == after.read_bytes()
             _check(same, f"{after.name} is not {before.name}.")
@@ -198,17 +198,17 @@ class _DemoRun:
         """By the auditor, beside whoever works; the engine sealed what it did when it closed."""
         from sealyard.client.embedded import EmbeddedClient
 
-        auditor = await EmbeddedClient.open_reader(self._place.folder, AUDITOR)
+        auditor = await EmbeddedClient.open_read_only(self._place.folder, AUDITOR)
         try:
             report = await auditor.verify_audit()
         finally:
             await auditor.close()
-        _check(report.unsealed == 0, f"{report.unsealed} audit entries are not sealed.")
+        _check(report.uncheckpointed_count == 0, f"{report.uncheckpointed_count} audit entries are not sealed.")
         self._step(f"audit      {report.size} entries fit together, the first {report.sealed_size} sealed")
 
     def _step(self, text: str) -> None:
         self._steps.append(text)
-        self._ctx.out.step(text)
+        self._ctx.out.status(text)
 
 
 def _real_files() -> tuple[Path, Path]:

@@ -112,10 +112,10 @@ async def _create(ctx: Context) -> int:
         encryption_key=args.encryption_key,
         signing_key=args.signing_key,
     )
-    async with ctx.writer("device create") as client:
+    async with ctx.open_writer("device create") as client:
         device = await client.create_device(request)
     _print_device(ctx, device)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _update(ctx: Context) -> int:
@@ -128,14 +128,14 @@ async def _update(ctx: Context) -> int:
         retention_seconds=args.retention,
         description=args.description,
     )
-    async with ctx.writer("device update") as client:
+    async with ctx.open_writer("device update") as client:
         device = await client.update_device(request)
     _print_device(ctx, device)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _list(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         devices = await client.devices()
     rows = [
         (each.name, each.version, each.encryption.algorithm, each.signing.algorithm, each.approvals_required, each.id)
@@ -143,14 +143,14 @@ async def _list(ctx: Context) -> int:
     ]
     heads = ("NAME", "VERSION", "ENCRYPTION", "SIGNING", "APPROVALS", "ID")
     ctx.out.result(devices, format_table(heads, rows, "There are no device configurations that you may see."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _show(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         device = await client.device(ctx.args.name, ctx.args.version)
     _print_device(ctx, device)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _print_device(ctx: Context, device: DeviceConfig) -> None:
@@ -176,29 +176,29 @@ def format_device(device: DeviceConfig) -> list[str]:
 
 
 async def _certificates(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         found = await client.device_certificates(ctx.args.name)
     if ctx.out.as_json:
         ctx.out.result([{"key": key, "certificate": pem} for key, pem in found], ())
-        return ExitCode.DONE
+        return ExitCode.OK
     for key, pem in found:
-        ctx.out.note(key)
+        ctx.out.warn(key)
         ctx.out.document(pem if pem.endswith("\n") else f"{pem}\n")
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _export_key(ctx: Context) -> int:
-    async with ctx.writer("device export-key") as client:
+    async with ctx.open_writer("device export-key") as client:
         path = await client.export_device_key(ctx.args.name, ctx.args.out, confirmed=ctx.args.yes)
     ctx.out.result({"path": str(path)}, (f"The key is in {path}: whoever has it can decrypt. Move it safely.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 # ---- keys
 
 
 async def _keys(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         keys = await client.keys()
         warnings = (await client.workspace()).warnings
     rows = [
@@ -208,8 +208,8 @@ async def _keys(ctx: Context) -> int:
         keys, format_table(("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE ENDS"), rows, "No keys.")
     )
     for warning in warnings:
-        ctx.out.note(f"warning: {warning}")
-    return ExitCode.DONE
+        ctx.out.warn(f"warning: {warning}")
+    return ExitCode.OK
 
 
 def _expiry(key: KeyInfo) -> str:
@@ -226,17 +226,17 @@ async def _import(ctx: Context) -> int:
         password=_password(args.password_file, args.file),
         certificate=str(args.certificate) if args.certificate else None,
     )
-    async with ctx.writer("key import") as client:
+    async with ctx.open_writer("key import") as client:
         key = await client.import_key(request)
     _print_key(ctx, key)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _rotate(ctx: Context) -> int:
-    async with ctx.writer("key rotate") as client:
+    async with ctx.open_writer("key rotate") as client:
         key = await client.rotate_key(ctx.args.uri)
     _print_key(ctx, key)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _print_key(ctx: Context, key: KeyInfo) -> None:

@@ -23,17 +23,17 @@ from sealyard.model.tasks import Task, TaskStatus
 
 
 class ExitCode(IntEnum):
-    DONE = 0
+    OK = 0
     FAILED = 1
     USAGE = 2
     NOT_ALLOWED = 3
     NOT_FOUND = 4
-    STILL_WAITING = 5
-    WORKSPACE_HELD = 6
+    TIMED_OUT = 5
+    WORKSPACE_LOCKED = 6
     KEY_STORE_LOCKED = 7
     RESULT_EXPIRED = 8
     RESULT_GONE = 9
-    NO_ANSWER = 10
+    SERVER_UNREACHABLE = 10
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -60,12 +60,12 @@ _CODES: dict[type[SealyardError], ExitCode] = {
     AuthenticationError: ExitCode.NOT_ALLOWED,
     OneTimePasswordError: ExitCode.NOT_ALLOWED,
     NotFoundError: ExitCode.NOT_FOUND,
-    WaitTimeoutError: ExitCode.STILL_WAITING,
-    WorkspaceLockedError: ExitCode.WORKSPACE_HELD,
+    WaitTimeoutError: ExitCode.TIMED_OUT,
+    WorkspaceLockedError: ExitCode.WORKSPACE_LOCKED,
     KeyStoreLockedError: ExitCode.KEY_STORE_LOCKED,
     ResultExpiredError: ExitCode.RESULT_EXPIRED,
     ResultGoneError: ExitCode.RESULT_GONE,
-    ServerUnreachableError: ExitCode.NO_ANSWER,
+    ServerUnreachableError: ExitCode.SERVER_UNREACHABLE,
 }
 
 
@@ -75,4 +75,4 @@ def exit_code_for_error(error: SealyardError) -> ExitCode:
 
 def exit_code_for_task(task: Task) -> ExitCode:
     """A task that waits for people or a worker is no failure."""
-    return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.DONE
+    return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.OK

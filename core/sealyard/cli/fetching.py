@@ -27,17 +27,17 @@ async def make_downloader(ctx: Context, client: Client, folder: Path) -> Downloa
     info = await client.workspace()
     state = DownloadHistory(default_history_path(info.id, info.subject))
     if state.warning:
-        ctx.out.note(f"warning: {state.warning}")
+        ctx.out.warn(f"warning: {state.warning}")
     return Downloader(client, folder, state)
 
 
 async def download(ctx: Context, client: Client, task: Task, folder: Path) -> DownloadedFile:
     """Raises what :meth:`sealyard.client.downloads.Downloader.fetch` does."""
     downloads = await make_downloader(ctx, client, folder)
-    found = await downloads.fetch(task.id, progress=ctx.out.progress.of(task.name))
-    ctx.out.note(format_download(found))
+    found = await downloads.download(task.id, progress=ctx.out.progress.for_file(task.name))
+    ctx.out.warn(format_download(found))
     for warning in found.warnings:
-        ctx.out.note(f"warning: {warning}")
+        ctx.out.warn(f"warning: {warning}")
     return found
 
 
@@ -59,7 +59,7 @@ async def wait_for_writer(ctx: Context, until: float | None) -> AsyncIterator[Cl
     async with contextlib.AsyncExitStack() as stack:
         while True:
             try:
-                client = await stack.enter_async_context(ctx.writer("download"))
+                client = await stack.enter_async_context(ctx.open_writer("download"))
                 break
             except WorkspaceLockedError:
                 if loop.time() >= limit:

@@ -50,11 +50,11 @@ async def _login(ctx: Context) -> int:
     profiles.add_profile(profiles.user_profiles_path(), profile, current=True)
     value = {**msgspec.to_builtins(profile), "workspaceName": info.name}
     lines = (
-        f"You are {profile.identity} in {info.name} at {profile.place}.",
+        f"You are {profile.identity} in {info.name} at {profile.location}.",
         f"The profile is {profile.name}, and meant where none is named.",
     )
     ctx.out.result(value, lines)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
@@ -81,7 +81,7 @@ def _save_token(ctx: Context, profile: Profile, token: str) -> None:
     except KeyStoreLockedError as error:
         if not os.environ.get(server_tokens.TOKEN_VARIABLE):
             raise
-        ctx.out.note(f"The token is not kept, {server_tokens.TOKEN_VARIABLE} has to stay set: {error.message}")
+        ctx.out.warn(f"The token is not kept, {server_tokens.TOKEN_VARIABLE} has to stay set: {error.message}")
 
 
 def _token(server: str) -> str:
@@ -107,12 +107,12 @@ def _prompt(server: str) -> str:
 def _logout(ctx: Context) -> int:
     file = profiles.read_profiles(profiles.user_profiles_path())
     name = ctx.args.name or getattr(ctx.args, "profile", None) or file.current
-    profile = file.named(name)
+    profile = file.get(name)
     if profile is None or not profile.server:
         raise NotFoundError(
             f"There is no profile {escape_text(name)!r} of a server.", "`sealyard profile list` names them."
         )
     server_tokens.delete_token(profile, os.environ, ask_passphrase if is_interactive() else None)
     profiles.write_profiles(profiles.user_profiles_path(), file.without(profile))
-    ctx.out.result(profile, (f"The token for {profile.place} is forgotten, and the profile {profile.name}.",))
-    return ExitCode.DONE
+    ctx.out.result(profile, (f"The token for {profile.location} is forgotten, and the profile {profile.name}.",))
+    return ExitCode.OK

@@ -31,7 +31,7 @@ class Output:
         for line in lines:
             print(escape_text(line))
 
-    def step(self, text: str) -> None:
+    def status(self, text: str) -> None:
         """A line of something that goes on, for people only."""
         self.progress.clear()
         if not self.as_json:
@@ -42,7 +42,7 @@ class Output:
         self.progress.clear()
         sys.stdout.write(escape_multiline(text) if sys.stdout.isatty() else text)
 
-    def note(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Something worth knowing beside the outcome."""
         self.progress.clear()
         print(escape_text(text), file=sys.stderr, flush=True)
@@ -50,10 +50,10 @@ class Output:
     def error(self, error: SealyardError) -> None:
         self.progress.clear()
         print(f"sealyard: {escape_text(error.message)}", file=sys.stderr)
-        if error.advice:
-            print(f"  {escape_text(error.advice)}", file=sys.stderr)
+        if error.hint:
+            print(f"  {escape_text(error.hint)}", file=sys.stderr)
         if self.as_json:
-            self.result({"error": error.to_value()}, ())
+            self.result({"error": error.to_info()}, ())
 
 
 def escape_unencodable(stream: TextIO) -> None:

@@ -50,11 +50,11 @@ def _list(ctx: Context) -> int:
         ]
     rows = [("*" if each["current"] else "", each["name"], each["identity"], _location(each)) for each in shown]
     ctx.out.result(shown, format_table(("", "NAME", "IDENTITY", "WORKSPACE OR SERVER"), rows, "There are no profiles."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _location(shown: dict[str, Any]) -> str:
-    return msgspec.convert(shown, Profile).place
+    return msgspec.convert(shown, Profile).location
 
 
 def validate_name(name: str) -> None:
@@ -79,22 +79,22 @@ def _add(ctx: Context) -> int:
     )
     said = f"{profile.name}: {profile.identity} in {place}"
     ctx.out.result(msgspec.structs.replace(profile, workspace=str(place)), (said,))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _use(ctx: Context) -> int:
     """Of a person's own profiles; with --workspace of that workspace's, if it has one of the name."""
     place = getattr(ctx.args, "workspace", None)
     path = profiles.user_profiles_path()
-    if place is not None and profiles.workspace_profiles(place.absolute()).named(ctx.args.name):
+    if place is not None and profiles.workspace_profiles(place.absolute()).get(ctx.args.name):
         path = WorkspacePaths(place).profiles
     file = profiles.read_profiles(path)
-    found = file.named(ctx.args.name)
+    found = file.get(ctx.args.name)
     if found is None:
         raise NotFoundError(f"There is no profile {escape_text(ctx.args.name)}.", "`sealyard profile list` names them.")
     profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=found.name))
-    ctx.out.result(found, (f"From now on you are {found.identity} in {found.place or place}.",))
-    return ExitCode.DONE
+    ctx.out.result(found, (f"From now on you are {found.identity} in {found.location or place}.",))
+    return ExitCode.OK
 
 
 def _workspace(ctx: Context) -> Path | None:

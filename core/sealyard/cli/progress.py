@@ -19,7 +19,7 @@ class ProgressLine:
         self._stream = stream
         self._shown = False
 
-    def of(self, label: str) -> Callable[[int, int], None] | None:
+    def for_file(self, label: str) -> Callable[[int, int], None] | None:
         """To be called with bytes done and bytes in all; None where nobody looks."""
         if not self.live:
             return None
@@ -32,15 +32,15 @@ class ProgressLine:
 
         return show
 
-    def entries(self, label: str) -> Callable[[int, int], None] | None:
+    def for_entries(self, label: str) -> Callable[[int, int], None] | None:
         """To be called with entries done and entries in all; None where nobody looks."""
         if not self.live:
             return None
         return lambda done, total: self._write(f"{label}: {done:,} of {total:,} entries")
 
-    def counting(self, label: str, total: int) -> Callable[[int], None]:
+    def counter(self, label: str, total: int) -> Callable[[int], None]:
         """To be called with how many more bytes are done."""
-        show = self.of(label)
+        show = self.for_file(label)
         done = 0
 
         def add(count: int) -> None:

@@ -30,14 +30,14 @@ async def _download(ctx: Context) -> int:
     args = ctx.args
     if bool(args.ids) == args.all:
         raise UsageError("Name tasks, or say --all.", "sealyard tasks --status DONE --mine")
-    async with ctx.writer("download") as client:
+    async with ctx.open_writer("download") as client:
         downloads = await fetching.make_downloader(ctx, client, args.out or ctx.downloads)
         outcomes = await _all(ctx, downloads) if args.all else await _download_ids(ctx, client, downloads)
     errors = [error_from_info(each.error) for each in outcomes if each.error is not None]
     if len(args.ids) == 1 and errors:
         raise errors[0]
     ctx.out.result(outcomes, _lines(outcomes))
-    return exit_code_for_error(errors[0]) if errors else ExitCode.DONE
+    return exit_code_for_error(errors[0]) if errors else ExitCode.OK
 
 
 async def _all(ctx: Context, downloads: Downloader) -> tuple[DownloadResult, ...]:
@@ -47,7 +47,7 @@ async def _all(ctx: Context, downloads: Downloader) -> tuple[DownloadResult, ...
         if isinstance(event, DownloadProgress):
             ctx.out.progress.show(event.name, event.bytes_done, event.bytes_total, None, None)
 
-    return await downloads.fetch_all(show)
+    return await downloads.download_pending(show)
 
 
 async def _download_ids(ctx: Context, client: Client, downloads: Downloader) -> tuple[DownloadResult, ...]:
@@ -57,10 +57,10 @@ async def _download_ids(ctx: Context, client: Client, downloads: Downloader) -> 
     for each in ctx.args.ids:
         try:
             task = await client.task(each)
-            found = await downloads.fetch(task.id, progress=ctx.out.progress.of(task.name))
+            found = await downloads.download(task.id, progress=ctx.out.progress.for_file(task.name))
             outcomes.append(DownloadResult(task_id=task.id, name=task.name, downloaded=found))
         except SealyardError as error:
-            outcomes.append(DownloadResult(task_id=each, name="", error=error.to_value()))
+            outcomes.append(DownloadResult(task_id=each, name="", error=error.to_info()))
     return tuple(outcomes)
 
 
@@ -76,7 +76,7 @@ def _lines(outcomes: Iterable[DownloadResult]) -> list[str]:
 
 
 async def _renew(ctx: Context) -> int:
-    async with ctx.writer("renew") as client:
+    async with ctx.open_writer("renew") as client:
         task = await client.renew(ctx.args.id)
     ctx.out.result(task, format_task(task))
-    return ExitCode.DONE
+    return ExitCode.OK

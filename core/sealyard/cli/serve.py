@@ -82,13 +82,13 @@ async def _serve(ctx: Context) -> int:
     configure_logging(settings.log)
     service = await Server.open(settings, engines)
     if not may_hang_up:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.renew_certificate)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_certificate)
     address_file = ctx.args.address_file
     try:
         if address_file is not None:
             _write_address(address_file, service.address)
-        ctx.out.step(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
-        await service.until(stop)
+        ctx.out.status(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
+        await service.serve_until(stop)
         # The next signal is about the end: it is not to wait for anything any more.
         stop.clear()
     finally:
@@ -96,7 +96,7 @@ async def _serve(ctx: Context) -> int:
             _remove_address(address_file, service.address)
         await service.stop(hurry=stop)
     ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _write_address(path: Path, address: str) -> None:
@@ -142,7 +142,7 @@ def _example(ctx: Context) -> int:
     from sealyard.server.settings import ServerSettings
 
     ctx.out.document(render_toml(ServerSettings(), _EXAMPLE_HEAD))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _settings(ctx: Context) -> ServerSettings:

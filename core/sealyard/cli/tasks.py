@@ -84,18 +84,18 @@ async def _package(ctx: Context) -> int:
             f"There are {len(args.sha256)} digests for {len(args.firmware)} firmware files.",
             "Give one --sha256 for each --firmware, in the same order.",
         )
-    async with ctx.writer("package") as client:
+    async with ctx.open_writer("package") as client:
         task = await _create_package(ctx, client)
-        await ctx.settle(client, task.id)
+        await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
             await fetching.download(ctx, client, task, args.out)
             return waiting.report_result(ctx, task)
-    if args.wait and not task.status.ended:
-        ctx.out.note(f"Task {task.id} is {task.status}; approvers see it with: sealyard show {task.id}")
+    if args.wait and not task.status.is_final:
+        ctx.out.warn(f"Task {task.id} is {task.status}; approvers see it with: sealyard show {task.id}")
         return await waiting.wait_and_report(ctx, task.id)
-    if args.out is not None and not task.status.ended:
-        ctx.out.note(f"Not there yet. Later: sealyard download {task.id} --out DIR")
+    if args.out is not None and not task.status.is_final:
+        ctx.out.warn(f"Not there yet. Later: sealyard download {task.id} --out DIR")
     return waiting.report_result(ctx, task)
 
 
@@ -117,14 +117,14 @@ async def _create_package(ctx: Context, client: Client) -> Task:
         )
         return await client.create_package(request)
     finally:
-        await client.discard(tuple(files))
+        await client.discard_uploads(tuple(files))
 
 
 async def _encrypt(ctx: Context) -> int:
     args = ctx.args
     if args.no_wait and args.out is not None:
         raise UsageError("--out wants the work done; --no-wait leaves it.")
-    async with ctx.writer("encrypt", work=not args.no_wait) as client:
+    async with ctx.open_writer("encrypt", work=not args.no_wait) as client:
         files: list[InputFile] = []
         try:
             files.append(await _upload(ctx, client, args.file, args.sha256))
@@ -137,9 +137,9 @@ async def _encrypt(ctx: Context) -> int:
             )
             task = await client.create_encryption(request)
         finally:
-            await client.discard(tuple(files))
+            await client.discard_uploads(tuple(files))
         if not args.no_wait:
-            await ctx.settle(client, task.id)
+            await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
             await fetching.download(ctx, client, task, args.out)
@@ -158,15 +158,15 @@ async def _sign(ctx: Context) -> int:
         content_type=args.content_type,
         client_token=args.client_token,
     )
-    async with ctx.writer("sign") as client:
+    async with ctx.open_writer("sign") as client:
         task = await client.create_signing(request)
-        await ctx.settle(client, task.id)
+        await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
     return waiting.report_result(ctx, task)
 
 
 async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
-    file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.of(path.name))
+    file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.for_file(path.name))
     ctx.out.progress.clear()
     return file
 
@@ -205,7 +205,7 @@ async def _tasks(ctx: Context) -> int:
         waiting_for_me=args.waiting,
     )
     found: list[Task] = []
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         after: str | None = None
         while len(found) < args.limit:
             page = await client.tasks(filters, after=after, limit=min(_PAGE, args.limit - len(found)))
@@ -214,13 +214,13 @@ async def _tasks(ctx: Context) -> int:
                 break
     ctx.out.result(found, format_tasks(found))
     if after is not None:
-        ctx.out.note(f"There are more than these {len(found)}: --limit")
-    return ExitCode.DONE
+        ctx.out.warn(f"There are more than these {len(found)}: --limit")
+    return ExitCode.OK
 
 
 async def _show(ctx: Context) -> int:
-    async with ctx.reader() as client:
-        seen = await client.decidable(ctx.args.id)
+    async with ctx.open_reader() as client:
+        seen = await client.review(ctx.args.id)
     value = {
         **msgspec.to_builtins(seen.task),
         "configuration": msgspec.to_builtins(seen.configuration),
@@ -230,4 +230,4 @@ async def _show(ctx: Context) -> int:
         "newerVersion": seen.newer_version,
     }
     ctx.out.result(value, format_review(seen))
-    return ExitCode.DONE
+    return ExitCode.OK

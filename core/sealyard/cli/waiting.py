@@ -32,7 +32,7 @@ async def wait_and_report(ctx: Context, task_id: str) -> int:
 
     loop = asyncio.get_running_loop()
     until = loop.time() + ctx.args.timeout if ctx.args.timeout is not None else None
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         try:
             task = await client.wait(task_id, within=ctx.args.timeout)
         except WaitTimeoutError as error:
@@ -50,7 +50,7 @@ def report_result(ctx: Context, task: Task) -> int:
 
 def _still_waiting(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
     """The task as it stands is the outcome, for its id is what one needs to go on; the error is in it."""
-    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_value())}
-    ctx.out.note(str(error))
+    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
+    ctx.out.warn(str(error))
     ctx.out.result(value, format_task(task))
     return exit_code_for_error(error)

@@ -33,10 +33,10 @@ async def _watch(ctx: Context) -> int:
     def tell(event: WatchEvent) -> None:
         if ctx.out.as_json:
             seen.append(event)
-        ctx.out.step(_format_event(event))
+        ctx.out.status(_format_event(event))
 
     stop = stop_event()
-    async with ctx.writer("watch", finish=False) as client:
+    async with ctx.open_writer("watch", finish=False) as client:
         info = await client.workspace()
         folder = FolderWatcher(
             client,
@@ -48,7 +48,7 @@ async def _watch(ctx: Context) -> int:
             downloaded=DownloadHistory(default_history_path(info.id, info.subject)),
             rule=DropAction.SUBMIT if ctx.args.submit else DropAction.OFFER,
         )
-        ctx.out.step(f"Watching {ctx.args.folder} for {ctx.args.device}; Ctrl-C ends it.")
+        ctx.out.status(f"Watching {ctx.args.folder} for {ctx.args.device}; Ctrl-C ends it.")
         watching = asyncio.create_task(folder.run())
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -58,7 +58,7 @@ async def _watch(ctx: Context) -> int:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     ctx.out.result(seen, ("Closed.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _format_event(event: WatchEvent) -> str:

@@ -34,15 +34,15 @@ def add(commands: Commands) -> None:
 
 async def _add(ctx: Context) -> int:
     request = WebhookRequest(url=ctx.args.url, events=tuple(ctx.args.events))
-    async with ctx.writer("webhook add", work=False) as client:
+    async with ctx.open_writer("webhook add", work=False) as client:
         made = await client.add_webhook(request)
     lines = (f"{made.webhook.id} is told from now on. Its secret, shown this once:", made.secret)
     ctx.out.result(made, lines)
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _list(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         webhooks = await client.webhooks()
     heads = ("ID", "URL", "EVENTS", "WAITING", "DEAD", "FAILING")
     rows = [
@@ -50,18 +50,18 @@ async def _list(ctx: Context) -> int:
         for each in webhooks
     ]
     ctx.out.result(webhooks, format_table(heads, rows, "There are no webhooks."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _remove(ctx: Context) -> int:
-    async with ctx.writer("webhook remove", work=False) as client:
+    async with ctx.open_writer("webhook remove", work=False) as client:
         await client.remove_webhook(ctx.args.id)
     ctx.out.result({"removed": ctx.args.id}, (f"The webhook {ctx.args.id} is removed.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _dead_letters(ctx: Context) -> int:
-    async with ctx.reader() as client:
+    async with ctx.open_reader() as client:
         ids = [ctx.args.id] if ctx.args.id else [each.id for each in await client.webhooks()]
         letters = [letter for each in ids for letter in await client.dead_letters(each)]
     heads = ("LETTER", "EVENT", "TASK", "TRIES", "GIVEN UP", "ERROR")
@@ -70,11 +70,11 @@ async def _dead_letters(ctx: Context) -> int:
         for each in letters
     ]
     ctx.out.result(letters, format_table(heads, rows, "Nothing was given up."))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 async def _redeliver(ctx: Context) -> int:
-    async with ctx.writer("webhook redeliver", work=False) as client:
+    async with ctx.open_writer("webhook redeliver", work=False) as client:
         await client.redeliver(ctx.args.letter)
     ctx.out.result({"redelivered": ctx.args.letter}, (f"{ctx.args.letter} is taken up again.",))
-    return ExitCode.DONE
+    return ExitCode.OK

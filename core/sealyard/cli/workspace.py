@@ -76,7 +76,7 @@ async def _init(ctx: Context) -> int:
     ctx.out.result(
         {**_builtins(workspaces.load_workspace_metadata(folder)), "place": str(folder), "profile": profile.name}, lines
     )
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 def _builtins(value: object) -> dict[str, object]:
@@ -107,9 +107,9 @@ async def _run(ctx: Context) -> int:
 
     folder = ctx.folder
     stop = stop_event()
-    async with ctx.writer("run", finish=False) as client:
+    async with ctx.open_writer("run", finish=False) as client:
         told = _TaskReporter(ctx, await client.cursor())
-        ctx.out.step(f"Working in {folder} as {ctx.profile.identity}; Ctrl-C ends it.")
+        ctx.out.status(f"Working in {folder} as {ctx.profile.identity}; Ctrl-C ends it.")
         telling = asyncio.create_task(told.follow(client))
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -118,12 +118,12 @@ async def _run(ctx: Context) -> int:
             await telling
         with contextlib.suppress(TimeoutError, SealyardError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await told.reach(await client.cursor())
+                await told.run_until(await client.cursor())
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
     counts = Counter(told.ended.values())
     ctx.out.result({"ended": counts}, ("Closed. What is unfinished goes on at the next start.",))
-    return ExitCode.DONE
+    return ExitCode.OK
 
 
 class _TaskReporter:
@@ -151,7 +151,7 @@ class _TaskReporter:
                 self._cursor = event.cursor
                 self._moved.notify_all()
 
-    async def reach(self, cursor: int) -> None:
+    async def run_until(self, cursor: int) -> None:
         """Waits until all up to there was told."""
         async with self._moved:
             await self._moved.wait_for(lambda: self._cursor >= cursor)
@@ -159,8 +159,8 @@ class _TaskReporter:
     def _say(self, event: TaskChanged) -> None:
         state = f", {event.result_state}" if event.result_state else ""
         words = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
-        self._ctx.out.step(f"{format_time(event.at)}  {words}")
-        if event.status.ended:
+        self._ctx.out.status(f"{format_time(event.at)}  {words}")
+        if event.status.is_final:
             self.ended[event.task_id] = event.status
 
 

@@ -124,7 +124,7 @@ class Connection:
         # A connection works on the event loop that it was made on only.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
-    async def exchange(self, call: Request) -> Response:
+    async def send(self, call: Request) -> Response:
         async with self._sent(call, call.answer_within or self._limits.answer) as response:
             return await ResponseStream(response).whole()
 
@@ -210,7 +210,7 @@ def _unreachable(error: Exception, place: Endpoint) -> ServerUnreachableError:
             "Whoever opens the workspace next lets others in again."
             if place.socket
             else "See that the server runs and that the network leads there.",
-            reach=DeliveryCertainty.NOBODY,
+            reach=DeliveryCertainty.NOT_SENT,
         )
     if isinstance(error, httpx.PoolTimeout):
         return ServerUnreachableError(

@@ -129,20 +129,20 @@ async def populate(client: EmbeddedClient) -> None:
     The sensor's links end after a second, so one result has expired soon; another one's retention is over then.
     """
     with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
-        await _DemoData(client, Path(folder)).tell()
+        await _DemoData(client, Path(folder)).build()
 
 
 class _DemoData:
     """What the people of the demo did before it is looked at."""
 
     def __init__(self, client: EmbeddedClient, folder: Path) -> None:
-        self._administrator = client.as_subject(ADMINISTRATOR)
-        self._developer = client.as_subject(DEVELOPER)
-        self._owner = client.as_subject(OWNER)
+        self._administrator = client.for_subject(ADMINISTRATOR)
+        self._developer = client.for_subject(DEVELOPER)
+        self._owner = client.for_subject(OWNER)
         self._folder = folder
         self._pieces = _pieces()
 
-    async def tell(self) -> None:
+    async def build(self) -> None:
         gone = await self._short_lived()
         done = await asyncio.gather(
             self._approved(await self._package(GATEWAY, "gateway", "1.4.0")),
@@ -205,7 +205,7 @@ class _DemoData:
         task = await self._package(GATEWAY, "gateway", "1.3.9")
         artifacts = FileArtifacts(WorkspacePaths(Path((await self._developer.workspace()).place)).artifacts)
         for each in task.inputs:
-            await asyncio.to_thread(artifacts.drop_input, each.sha256)
+            await asyncio.to_thread(artifacts.delete_input, each.sha256)
         return await self._approved(task)
 
     async def _file(self, name: str, content: bytes | None = None) -> InputFile:

@@ -49,14 +49,14 @@ class DownloadHistory:
         """Takes in what other processes marked."""
         self._marks = self._file.read()
 
-    def downloaded(self, task_id: str) -> DownloadedFile | None:
+    def get(self, task_id: str) -> DownloadedFile | None:
         return self._marks.downloaded.get(task_id)
 
     def digests_of_size(self, size: int) -> frozenset[str]:
         """The SHA-256 (hex) of what was downloaded with so many bytes: to know a result by its content."""
         return frozenset(each.sha256 for each in self._marks.downloaded.values() if each.size == size)
 
-    def wants(self, task_id: str, result: Result) -> bool:
+    def is_pending(self, task_id: str, result: Result) -> bool:
         """Whether the file is still to be fetched, or its loss still to be told."""
         if task_id in self._marks.downloaded:
             return False
@@ -72,12 +72,12 @@ class DownloadHistory:
             told = {task_id: each for task_id, each in marks.told.items() if task_id != downloaded.task_id}
             return _HistoryFile(downloaded={**marks.downloaded, downloaded.task_id: downloaded}, told=told)
 
-        self._marks = self._file.change(step)
+        self._marks = self._file.update(step)
 
-    def mark_told(self, task_id: str, state: ResultState, expires_at: datetime | None) -> None:
+    def mark_reported(self, task_id: str, state: ResultState, expires_at: datetime | None) -> None:
         """That the link with this end is over was told; a renewed link is another. Raises :class:`StorageError`."""
         told = _ReportedLoss(state=state, expires_at=expires_at)
-        self._marks = self._file.change(
+        self._marks = self._file.update(
             lambda marks: msgspec.structs.replace(marks, told={**marks.told, task_id: told})
         )
 

@@ -74,7 +74,7 @@ class Downloader:
         self._running: CoalescedCalls[DownloadedFile] = CoalescedCalls()
         self._subject = ""
 
-    async def fetch(
+    async def download(
         self, task_id: str, *, progress: ProgressCallback | None = None, again: bool = False
     ) -> DownloadedFile:
         """The result of a DONE task. One that lies there already is not transferred anew, unless ``again``.
@@ -85,7 +85,7 @@ class Downloader:
         its signature does not hold, :class:`StorageError`.
         """
         task = await self._client.task(task_id)
-        return await self._running.join(task.id, lambda tell: self._fetch(task, again, tell), progress)
+        return await self._running.run(task.id, lambda tell: self._fetch(task, again, tell), progress)
 
     async def pending(self) -> tuple[Task, ...]:
         """My DONE tasks whose file was not fetched, oldest first.
@@ -99,12 +99,12 @@ class Downloader:
         after: str | None = None
         while True:
             page = await self._client.tasks(filters, after=after, limit=PAGE)
-            found.extend(task for task in page.tasks if self._wants(task))
+            found.extend(task for task in page.tasks if self._is_pending(task))
             after = page.next
             if after is None:
                 return tuple(reversed(found))
 
-    async def fetch_all(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
+    async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
         """Each pending one, oldest first; what fails is in the outcomes and keeps none from the others."""
         return tuple([await self._outcome(task, on_event or _unheard, None) for task in await self.pending()])
 
@@ -118,11 +118,11 @@ class Downloader:
             try:
                 task = await self._client.task(task_id)
             except SealyardError as error:
-                on_event(DownloadResult(task_id=task_id, name=task_id, error=error.to_value(), retry_in=retry_in))
+                on_event(DownloadResult(task_id=task_id, name=task_id, error=error.to_info(), retry_in=retry_in))
                 return False
-            return not self._wants(task) or (await self._outcome(task, on_event, retry_in)).retry_in is None
+            return not self._is_pending(task) or (await self._outcome(task, on_event, retry_in)).retry_in is None
 
-        await follow_finished_tasks(self._client, self.pending, self._concerns, attempt, on_event, self._clock)
+        await follow_finished_tasks(self._client, self.pending, self._is_relevant, attempt, on_event, self._clock)
 
     # ---- which
 
@@ -131,57 +131,57 @@ class Downloader:
             self._subject = (await self._client.workspace()).subject
         return self._subject
 
-    def _wants(self, task: Task) -> bool:
+    def _is_pending(self, task: Task) -> bool:
         result = task.result
-        return result is not None and result.sha256 is not None and self._state.wants(task.id, result)
+        return result is not None and result.sha256 is not None and self._state.is_pending(task.id, result)
 
-    def _concerns(self, event: TaskChanged) -> bool:
+    def _is_relevant(self, event: TaskChanged) -> bool:
         """What may be wanted; whether it is, the task itself says."""
         done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
-        return done and event.created_by == self._subject and self._state.downloaded(event.task_id) is None
+        return done and event.created_by == self._subject and self._state.get(event.task_id) is None
 
     async def _outcome(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
         def tell(done: int, total: int) -> None:
             on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
-            downloaded = await self._fetch_or_note(task, tell)
+            downloaded = await self._download_and_record(task, tell)
             outcome = DownloadResult(task_id=task.id, name=task.name, downloaded=downloaded)
         except SealyardError as error:
             over = isinstance(error, ResultExpiredError | ResultGoneError)
             pause = None if over else retry_in
-            outcome = DownloadResult(task_id=task.id, name=task.name, error=error.to_value(), retry_in=pause)
+            outcome = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=pause)
         on_event(outcome)
         return outcome
 
-    async def _fetch_or_note(self, task: Task, tell: ProgressCallback) -> DownloadedFile:
+    async def _download_and_record(self, task: Task, tell: ProgressCallback) -> DownloadedFile:
         """What is over is noted, so that it is told once."""
         try:
-            return await self.fetch(task.id, progress=tell)
+            return await self.download(task.id, progress=tell)
         except (ResultExpiredError, ResultGoneError) as error:
             state = ResultState.GONE if isinstance(error, ResultGoneError) else ResultState.EXPIRED
             expires_at = task.result.expires_at if task.result is not None else None
-            await asyncio.to_thread(self._state.mark_told, task.id, state, expires_at)
+            await asyncio.to_thread(self._state.mark_reported, task.id, state, expires_at)
             raise
 
     # ---- one
 
     async def _fetch(self, task: Task, again: bool, tell: ThrottledProgress) -> DownloadedFile:
         size, sha256, name = _artifact(task)
-        part = await self._part(self._folder / part_name(name, task.id))
+        part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
-            same = None if again else await self._same(name, size, sha256)
+            same = None if again else await self._find_existing(name, size, sha256)
             if same is None:
                 await self._transfer(task.id, part, size, sha256, tell)
             elif recorded := self._recorded(task.id, same):
                 return recorded
-            checked, warnings = await self._judge(task, part, same)
-            same = same or await self._same(name, size, sha256)
-            path = same or await run_cancellable(lambda _: part.place(name))
+            checked, warnings = await self._verify(task, part, same)
+            same = same or await self._find_existing(name, size, sha256)
+            path = same or await run_cancellable(lambda _: part.commit(name))
             if same is not None:
                 part.remove()
             tell.end(size)
-            await self._client.downloaded(task.id)
+            await self._client.report_downloaded(task.id)
             downloaded = DownloadedFile(
                 task_id=task.id,
                 path=str(path),
@@ -196,17 +196,17 @@ class Downloader:
         finally:
             part.close()
 
-    async def _part(self, path: Path) -> PartialFile:
-        while (part := PartialFile.hold(path)) is None:
+    async def _acquire_part(self, path: Path) -> PartialFile:
+        while (part := PartialFile.acquire(path)) is None:
             await self._clock.sleep(LOCK_SECONDS)
         return part
 
-    async def _same(self, name: str, size: int, sha256: str) -> Path | None:
+    async def _find_existing(self, name: str, size: int, sha256: str) -> Path | None:
         return await run_cancellable(lambda go_on: find_identical(self._folder, name, size, sha256, go_on))
 
     def _recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
         self._state.refresh()
-        recorded = self._state.downloaded(task_id)
+        recorded = self._state.get(task_id)
         return recorded if recorded is not None and recorded.path == str(path) else None
 
     async def _transfer(self, task_id: str, part: PartialFile, size: int, sha256: str, tell: ThrottledProgress) -> None:
@@ -238,7 +238,7 @@ class Downloader:
                 "It was removed. Download it again; if that does not help, tell who runs the engine.",
             )
 
-    async def _judge(self, task: Task, part: PartialFile, same: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
+    async def _verify(self, task: Task, part: PartialFile, same: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
         """A container that came down and whose signature does not hold is removed."""
         if task.kind is not TaskKind.PACKAGING:
             return VerifiedBy.DIGEST, ()

@@ -104,21 +104,21 @@ class EmbeddedClient:
         return await cls._opened(opening, subject)
 
     @classmethod
-    async def open_reader(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
+    async def open_read_only(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
         """Beside whoever holds the workspace: looks, and changes nothing."""
         return await cls._opened(open_reader(WorkspacePaths(folder.absolute()), clock=clock), subject)
 
     @classmethod
     async def _opened(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
         thread = LoopThread("sealyard-engine")
-        opened = thread.begin(_awaited(opening))
+        opened = thread.submit(_awaited(opening))
         try:
             return cls(await asyncio.shield(opened), thread, subject)
         except BaseException:
             await _close_abandoned(opened, thread)
             raise
 
-    def as_subject(self, subject: str) -> EmbeddedClient:
+    def for_subject(self, subject: str) -> EmbeddedClient:
         """Another person at the same engine; close only one of the two."""
         return EmbeddedClient(self._engine, self._thread, subject)
 
@@ -135,9 +135,9 @@ class EmbeddedClient:
 
         return EngineHandle(self._engine, self._thread)
 
-    async def idle(self) -> None:
+    async def wait_idle(self) -> None:
         """Returns when no task is queued or running any more."""
-        await self._thread.call(self._engine.scheduler.idle())
+        await self._thread.call(self._engine.scheduler.wait_idle())
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -150,9 +150,9 @@ class EmbeddedClient:
         self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
     ) -> InputFile:
         told = ThrottledProgress(path, progress).add if progress is not None else None
-        return await self._perform("INPUT", self._engine.inputs.take(path, expected_sha256, told))
+        return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, told))
 
-    async def discard(self, files: tuple[InputFile, ...]) -> None:
+    async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         async def discard() -> None:
             self._engine.inputs.discard(files)
 
@@ -160,28 +160,28 @@ class EmbeddedClient:
 
     async def create_package(self, request: PackageRequest) -> Task:
         about = f"DEVICE_CONFIG:{request.config}"
-        return await self._perform(about, self._engine.creation.package(self._subject, request))
+        return await self._execute(about, self._engine.creation.create_package(self._subject, request))
 
     async def create_encryption(self, request: EncryptionRequest) -> Task:
         about = f"DEVICE_CONFIG:{request.config}"
-        return await self._perform(about, self._engine.creation.encryption(self._subject, request))
+        return await self._execute(about, self._engine.creation.create_encryption(self._subject, request))
 
     async def create_signing(self, request: SigningRequest) -> Task:
         about = f"DEVICE_CONFIG:{request.config}"
-        return await self._perform(about, self._engine.creation.signing(self._subject, request))
+        return await self._execute(about, self._engine.creation.create_signing(self._subject, request))
 
     async def task(self, task_id: str) -> Task:
-        return await self._look(f"TASK:{task_id}", lambda: self._engine.views.task(self._subject, task_id))
+        return await self._query(f"TASK:{task_id}", lambda: self._engine.views.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        page = self._engine.views.page(self._subject, filters, after, limit)
-        return await self._thread.call(self._engine.look(self._subject, "TASK", page))
+        page = self._engine.views.list_tasks(self._subject, filters, after, limit)
+        return await self._thread.call(self._engine.query(self._subject, "TASK", page))
 
     async def counts(self) -> TaskCounts:
-        return await self._look("TASK", lambda: self._engine.views.counts(self._subject))
+        return await self._query("TASK", lambda: self._engine.views.counts(self._subject))
 
-    async def decidable(self, task_id: str) -> ApprovalReview:
-        return await self._look(f"TASK:{task_id}", lambda: self._engine.decisions.decidable(self._subject, task_id))
+    async def review(self, task_id: str) -> ApprovalReview:
+        return await self._query(f"TASK:{task_id}", lambda: self._engine.decisions.review(self._subject, task_id))
 
     async def decide(
         self,
@@ -196,13 +196,13 @@ class EmbeddedClient:
         deciding = self._engine.decisions.decide(
             self._subject, task_id, verdict, reason, digest, origin, one_time_password
         )
-        return await self._perform(f"TASK:{task_id}", deciding)
+        return await self._execute(f"TASK:{task_id}", deciding)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
-        return await self._perform(f"TASK:{task_id}", self._engine.decisions.withdraw(self._subject, task_id, reason))
+        return await self._execute(f"TASK:{task_id}", self._engine.decisions.withdraw(self._subject, task_id, reason))
 
     async def cancel(self, task_id: str) -> Task:
-        return await self._perform(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
+        return await self._execute(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
 
     async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
         task = await self.task(task_id)
@@ -218,7 +218,7 @@ class EmbeddedClient:
         events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
-            while not (task.status.ended or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
                 await anext(events)
                 task = await self.task(task.id)
         finally:
@@ -236,164 +236,164 @@ class EmbeddedClient:
     # ---- results
 
     async def renew(self, task_id: str) -> Task:
-        return await self._perform(f"TASK:{task_id}", self._engine.delivery.renew(self._subject, task_id))
+        return await self._execute(f"TASK:{task_id}", self._engine.delivery.renew(self._subject, task_id))
 
     def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         items = self._engine.delivery.download(self._subject, task_id, offset)
-        return self._thread.iterate(self._engine.walk(self._subject, f"TASK:{task_id}", items))
+        return self._thread.iterate(self._engine.stream(self._subject, f"TASK:{task_id}", items))
 
-    async def downloaded(self, task_id: str) -> None:
-        await self._perform(f"TASK:{task_id}", self._engine.delivery.downloaded(self._subject, task_id))
+    async def report_downloaded(self, task_id: str) -> None:
+        await self._execute(f"TASK:{task_id}", self._engine.delivery.record_download(self._subject, task_id))
 
-    async def sent(self, task_id: str, *, offset: int = 0) -> None:
+    async def report_transferred(self, task_id: str, *, offset: int = 0) -> None:
         """From ``offset`` to its last byte it was sent to somebody, for the audit log."""
-        await self._perform(f"TASK:{task_id}", self._engine.delivery.sent(self._subject, task_id, offset))
+        await self._execute(f"TASK:{task_id}", self._engine.delivery.record_transfer(self._subject, task_id, offset))
 
     async def certificate(self, task_id: str) -> str:
-        return await self._look(f"TASK:{task_id}", lambda: self._engine.delivery.certificate(self._subject, task_id))
+        return await self._query(f"TASK:{task_id}", lambda: self._engine.delivery.certificate(self._subject, task_id))
 
     # ---- administration
 
     async def devices(self) -> tuple[DeviceConfig, ...]:
-        return await self._look("DEVICE_CONFIG", lambda: self._engine.devices.seen_by(self._subject))
+        return await self._query("DEVICE_CONFIG", lambda: self._engine.devices.list_configs(self._subject))
 
     async def device(self, config: str, version: int | None = None) -> DeviceConfig:
         about = f"DEVICE_CONFIG:{config}"
-        return await self._look(about, lambda: self._engine.devices.one(self._subject, config, version))
+        return await self._query(about, lambda: self._engine.devices.get(self._subject, config, version))
 
     async def create_device(self, request: DeviceRequest) -> DeviceConfig:
         about = f"DEVICE_CONFIG:{request.name}"
-        return await self._perform(about, self._engine.devices.create(self._subject, request))
+        return await self._execute(about, self._engine.devices.create(self._subject, request))
 
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
         about = f"DEVICE_CONFIG:{request.config}"
-        return await self._perform(about, self._engine.devices.update(self._subject, request))
+        return await self._execute(about, self._engine.devices.update(self._subject, request))
 
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
         about = f"DEVICE_CONFIG:{config}"
-        return await self._look(about, lambda: self._engine.devices.certificates(self._subject, config))
+        return await self._query(about, lambda: self._engine.devices.certificates(self._subject, config))
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
         exporting = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
-        return await self._perform(f"DEVICE_CONFIG:{config}", exporting)
+        return await self._execute(f"DEVICE_CONFIG:{config}", exporting)
 
     async def keys(self) -> tuple[KeyInfo, ...]:
-        return await self._look("KEY", lambda: self._engine.keychain.seen_by(self._subject))
+        return await self._query("KEY", lambda: self._engine.keychain.list_keys(self._subject))
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
-        return await self._perform(f"KEY:{request.uri}", self._engine.keychain.import_key(self._subject, request))
+        return await self._execute(f"KEY:{request.uri}", self._engine.keychain.import_key(self._subject, request))
 
     async def rotate_key(self, uri: str) -> KeyInfo:
-        return await self._perform(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
+        return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
     async def access(self) -> AccessControlList:
-        return await self._look("ACL", lambda: self._engine.administration.access(self._subject))
+        return await self._query("ACL", lambda: self._engine.administration.access(self._subject))
 
     async def own_subjects(self) -> tuple[str, ...]:
-        return await self._look("ACL", lambda: self._engine.administration.own_subjects(self._subject))
+        return await self._query("ACL", lambda: self._engine.administration.own_subjects(self._subject))
 
     async def own_device_rules(self) -> tuple[AclRule, ...]:
-        return await self._look("ACL", lambda: self._engine.administration.own_device_rules(self._subject))
+        return await self._query("ACL", lambda: self._engine.administration.effective_device_rules(self._subject))
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         adding = self._engine.administration.add_subject(self._subject, subject, display_name)
-        return await self._perform(f"SUBJECT:{subject}", adding)
+        return await self._execute(f"SUBJECT:{subject}", adding)
 
-    async def unbind_subject(self, subject: str) -> None:
-        await self._perform(f"SUBJECT:{subject}", self._engine.bindings.unbind(self._subject, subject))
+    async def unlink_subject(self, subject: str) -> None:
+        await self._execute(f"SUBJECT:{subject}", self._engine.bindings.unlink(self._subject, subject))
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
         adding = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
-        return await self._perform(f"SUBJECT:{group}", adding)
+        return await self._execute(f"SUBJECT:{group}", adding)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
         removing = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
-        await self._perform(f"SUBJECT:{group}", removing)
+        await self._execute(f"SUBJECT:{group}", removing)
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
         adding = self._engine.administration.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
-        return await self._perform("ACL", adding)
+        return await self._execute("ACL", adding)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
         removing = self._engine.administration.remove_rule(self._subject, rule_id, confirmed=confirmed)
-        await self._perform(f"ACL:{rule_id}", removing)
+        await self._execute(f"ACL:{rule_id}", removing)
 
     async def policy(self) -> Policy:
-        return await self._look("POLICY", self._engine.administration.policy)
+        return await self._query("POLICY", self._engine.administration.policy)
 
     async def set_policy(self, policy: Policy) -> Policy:
-        return await self._perform("POLICY", self._engine.administration.set_policy(self._subject, policy))
+        return await self._execute("POLICY", self._engine.administration.set_policy(self._subject, policy))
 
     # ---- webhooks
 
     async def webhooks(self) -> tuple[Webhook, ...]:
-        return await self._look("WEBHOOK", lambda: self._engine.webhooks.all(self._subject))
+        return await self._query("WEBHOOK", lambda: self._engine.webhooks.list_webhooks(self._subject))
 
     async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook:
-        return await self._perform("WEBHOOK", self._engine.webhooks.add(self._subject, request))
+        return await self._execute("WEBHOOK", self._engine.webhooks.add(self._subject, request))
 
     async def remove_webhook(self, webhook_id: str) -> None:
-        await self._perform(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
+        await self._execute(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
 
     async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
         about = f"WEBHOOK:{webhook_id}"
-        return await self._look(about, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
+        return await self._query(about, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
 
     async def redeliver(self, letter_id: str) -> None:
-        await self._perform("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
+        await self._execute("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
 
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
         looking = self._engine.auditing.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.look(self._subject, "AUDIT_LOG", looking))
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", looking))
 
     async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
         checking = self._engine.auditing.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.look(self._subject, "AUDIT_LOG", checking))
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", checking))
 
     def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         lines = self._engine.auditing.export(self._subject, kind)
-        return self._thread.iterate(self._engine.walk(self._subject, "AUDIT_LOG", lines))
+        return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))
 
     # ---- credentials
 
     async def tokens(self) -> tuple[AccessToken, ...]:
-        return await self._look("TOKEN", lambda: self._engine.tokens.seen_by(self._subject))
+        return await self._query("TOKEN", lambda: self._engine.tokens.list_tokens(self._subject))
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
         about = f"SUBJECT:{request.subject or self._subject}"
-        return await self._perform(about, self._engine.tokens.create(self._subject, request, self._shown))
+        return await self._execute(about, self._engine.tokens.create(self._subject, request, self._shown))
 
     async def revoke_token(self, token_id: str) -> None:
-        await self._perform(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
+        await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
 
     async def one_time_password(self) -> OtpStatus:
-        return await self._look("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
+        return await self._query("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
-        enrolling = self._engine.one_time_passwords.enrol(self._subject, current)
-        return await self._perform(f"SUBJECT:{self._subject}", enrolling)
+    async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
+        enrolling = self._engine.one_time_passwords.enroll(self._subject, current)
+        return await self._execute(f"SUBJECT:{self._subject}", enrolling)
 
     async def confirm_one_time_password(self, password: str) -> None:
         confirming = self._engine.one_time_passwords.confirm(self._subject, password)
-        await self._perform(f"SUBJECT:{self._subject}", confirming)
+        await self._execute(f"SUBJECT:{self._subject}", confirming)
 
     async def reset_one_time_password(self, subject: str) -> None:
         resetting = self._engine.one_time_passwords.reset(self._subject, subject)
-        await self._perform(f"SUBJECT:{subject}", resetting)
+        await self._execute(f"SUBJECT:{subject}", resetting)
 
     # ---- the whole
 
     async def workspace(self) -> WorkspaceInfo:
-        return await self._look("WORKSPACE", self._info)
+        return await self._query("WORKSPACE", self._info)
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
         async def listen() -> AsyncIterator[tuple[Event, ...]]:
             if self._engine.read_only:
-                self._engine.follow()
+                self._engine.tail()
             async for batch in self._engine.events.batches(after):
-                heard = (self._engine.views.heard(self._subject, each) for each in batch)
+                heard = (self._engine.views.visible_event(self._subject, each) for each in batch)
                 yield tuple(each for each in heard if each is not None)
                 await asyncio.sleep(EVENT_BATCH_SECONDS)
 
@@ -406,31 +406,31 @@ class EmbeddedClient:
         engine = self._engine
         size, sealed = engine.auditing.sizes()
         return WorkspaceInfo(
-            id=engine.file.id,
-            name=engine.file.name,
-            place=str(engine.places.root),
-            demo=engine.file.demo,
+            id=engine.metadata.id,
+            name=engine.metadata.name,
+            place=str(engine.paths.root),
+            demo=engine.metadata.demo,
             subject=self._subject,
             four_eyes=self._four_eyes,
             read_only=engine.read_only,
-            key_store=engine.file.key_store,
+            key_store=engine.metadata.key_store,
             audit_size=size,
             audit_sealed=sealed,
-            rights=tuple(sorted(engine.rights.of(self._subject))),
+            rights=tuple(sorted(engine.rights.granted_to(self._subject))),
             warnings=(
                 *engine.keychain.warnings(self._subject, engine.ledger.clock.now()),
                 *engine.one_time_passwords.warnings(self._subject),
             ),
         )
 
-    async def _perform(self, about: str, use_case: Awaitable[T]) -> T:
-        return await self._thread.call(self._engine.perform(self._subject, about, use_case))
+    async def _execute(self, about: str, use_case: Awaitable[T]) -> T:
+        return await self._thread.call(self._engine.execute(self._subject, about, use_case))
 
-    async def _look(self, about: str, use_case: Callable[[], T]) -> T:
+    async def _query(self, about: str, use_case: Callable[[], T]) -> T:
         async def look() -> T:
             return use_case()
 
-        return await self._thread.call(self._engine.look(self._subject, about, look()))
+        return await self._thread.call(self._engine.query(self._subject, about, look()))
 
 
 async def _close_abandoned(opened: asyncio.Future[Engine], thread: LoopThread) -> None:
@@ -439,7 +439,7 @@ async def _close_abandoned(opened: asyncio.Future[Engine], thread: LoopThread) -
     """
     await wait_uninterrupted(opened)
     if not opened.cancelled() and opened.exception() is None:
-        await wait_uninterrupted(thread.begin(opened.result().close()))
+        await wait_uninterrupted(thread.submit(opened.result().close()))
     await wait_uninterrupted(submit(thread.stop))
 
 

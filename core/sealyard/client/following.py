@@ -47,12 +47,12 @@ class _RetryingAttempts:
         self._attempt = attempt
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._stirred: set[str] = set()
+        self._changed: set[str] = set()
         self._slots = asyncio.Semaphore(MAX_PARALLEL_DOWNLOADS)
 
     def start(self, task_id: str) -> None:
         if task_id in self._running:
-            self._stirred.add(task_id)
+            self._changed.add(task_id)
             return
         running = self._group.create_task(self._until_settled(task_id))
         self._running[task_id] = running
@@ -65,7 +65,7 @@ class _RetryingAttempts:
     async def _until_settled(self, task_id: str) -> None:
         for pause in (*RETRY_SECONDS, None):
             settled = await self._once(task_id, pause)
-            while task_id in self._stirred:
+            while task_id in self._changed:
                 # It changed while it was attempted: a link may have been renewed.
                 settled = await self._once(task_id, pause)
             if settled or pause is None:
@@ -73,7 +73,7 @@ class _RetryingAttempts:
             await self._clock.sleep(pause)
 
     async def _once(self, task_id: str, pause: float | None) -> bool:
-        self._stirred.discard(task_id)
+        self._changed.discard(task_id)
         async with self._slots:
             return await self._attempt(task_id, pause)
 
@@ -104,7 +104,7 @@ class _EventFollower:
             except SealyardError as error:
                 pause = RECONNECT_SECONDS[min(self._failures, len(RECONNECT_SECONDS) - 1)]
                 self._failures += 1
-                self._on_event(DownloadsInterrupted(error=error.to_value(), retry_in=pause))
+                self._on_event(DownloadsInterrupted(error=error.to_info(), retry_in=pause))
                 await self._clock.sleep(pause)
 
     async def _listen(self) -> None:

@@ -26,7 +26,7 @@ class EngineHandle:
 
     @property
     def folder(self) -> Path:
-        return self.engine.places.root
+        return self.engine.paths.root
 
     def client(
         self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, shown: PresentedToken | None = None
@@ -34,95 +34,95 @@ class EngineHandle:
         """The engine as this subject meets it. Not to be closed: the engine is the host's."""
         return EmbeddedClient(self.engine, self._thread, subject, four_eyes, shown)
 
-    async def call(self, work: Awaitable[T]) -> T:
+    async def run(self, work: Awaitable[T]) -> T:
         """Does ``work`` on the engine's loop."""
         return await self._thread.call(_awaited(work))
 
-    async def bearer(self, secret: str) -> AccessToken:
+    async def authenticate_token(self, secret: str) -> AccessToken:
         """Whose token this is. Raises :class:`AuthenticationError`."""
 
         async def found() -> AccessToken:
-            return self.engine.tokens.bearer(secret)
+            return self.engine.tokens.authenticate(secret)
 
-        return await self.call(found())
+        return await self.run(found())
 
     # ---- uploads: see :class:`sealyard.engine.uploads.UploadService` for what each raises
 
-    async def begin_upload(
+    async def create_upload(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
-        beginning = self.engine.uploads.begin(subject, upload_id, name, size, expected_sha256)
-        return await self.call(self.engine.perform(subject, "INPUT", beginning))
+        beginning = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", beginning))
 
     async def upload(self, subject: str, upload_id: str) -> UploadStatus:
         async def state() -> UploadStatus:
-            return self.engine.uploads.state(subject, upload_id)
+            return self.engine.uploads.get(subject, upload_id)
 
-        return await self.call(state())
+        return await self.run(state())
 
-    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
+    async def write_upload(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
         """On the caller's loop: only a file that is refused, for it is audited, crosses to the engine's."""
         try:
-            return await self.engine.uploads.receive(subject, upload_id, offset, chunks)
+            return await self.engine.uploads.write(subject, upload_id, offset, chunks)
         except InvalidInputError as error:
-            await self.refuse_input(subject, error)
+            await self.audit_rejected_input(subject, error)
             raise
 
-    async def refuse_input(self, subject: str, error: InvalidInputError) -> None:
+    async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
         """Writes into the audit log that a file was not taken."""
-        await self.call(self.engine.auditing.record_refusal(subject, "INPUT", error))
+        await self.run(self.engine.auditing.record_refusal(subject, "INPUT", error))
 
-    async def drop_upload(self, subject: str, upload_id: str) -> None:
-        await self.call(self.engine.uploads.drop(subject, upload_id))
+    async def delete_upload(self, subject: str, upload_id: str) -> None:
+        await self.run(self.engine.uploads.delete(subject, upload_id))
 
-    async def inputs_of(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
+    async def resolve_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
         """What complete uploads of the subject are named by in a task."""
 
         async def found() -> tuple[InputFile, ...]:
-            return self.engine.uploads.inputs_of(subject, upload_ids)
+            return self.engine.uploads.resolve(subject, upload_ids)
 
-        return await self.call(found())
+        return await self.run(found())
 
-    async def claim(self, subject: str, upload_ids: tuple[str, ...]) -> None:
+    async def claim_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> None:
         """A task has them now."""
-        await self.call(self.engine.uploads.claim(subject, upload_ids))
+        await self.run(self.engine.uploads.claim(subject, upload_ids))
 
     # ---- people
 
-    async def arrive(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
+    async def sign_in(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
         """Somebody whom an issuer vouches for, with the roles that it says."""
-        await self.call(self.engine.roles.arrive(subject, roles, account))
+        await self.run(self.engine.roles.sign_in(subject, roles, account))
 
-    async def finish(self, seconds: float) -> int:
+    async def drain_workers(self, seconds: float) -> int:
         """Workers are given no more tasks, and what runs may end for so long; what is left running after it."""
-        return await self.call(self.engine.scheduler.rest(seconds))
+        return await self.run(self.engine.scheduler.drain(seconds))
 
-    async def rest(self, seconds: float) -> int:
+    async def drain(self, seconds: float) -> int:
         """Tells listeners of no more events and workers of no more tasks; what is left running after so long."""
 
         async def rest() -> int:
             self.engine.events.close()
-            return await self.engine.scheduler.rest(seconds)
+            return await self.engine.scheduler.drain(seconds)
 
-        return await self.call(rest())
+        return await self.run(rest())
 
     # ---- results by their link: no subject asks
 
-    async def behind_link(self, link: str) -> Task:
+    async def resolve_link(self, link: str) -> Task:
         async def found() -> Task:
-            return self.engine.delivery.behind_link(link)
+            return self.engine.delivery.resolve_link(link)
 
-        return await self.call(found())
+        return await self.run(found())
 
     def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
         async def items() -> AsyncIterator[bytes]:
-            async for each in self.engine.delivery.download_link(link, offset):
+            async for each in self.engine.delivery.download_by_link(link, offset):
                 yield each
 
         return self._thread.iterate(items())
 
-    async def sent_by_link(self, link: str, offset: int) -> None:
-        await self.call(self.engine.delivery.sent_by_link(link, offset))
+    async def record_link_transfer(self, link: str, offset: int) -> None:
+        await self.run(self.engine.delivery.record_link_transfer(link, offset))
 
 
 async def _awaited(work: Awaitable[T]) -> T:

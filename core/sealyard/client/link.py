@@ -33,16 +33,16 @@ class ConnectionMonitor:
         self.on_change: Callable[[ConnectionStatus], None] = _unheard
         self._clock = clock
 
-    def answered(self) -> None:
+    def mark_alive(self) -> None:
         """The server was just heard of."""
-        self._become(ConnectionStatus(last_answer_at=self._clock.now()))
+        self._set(ConnectionStatus(last_answer_at=self._clock.now()))
 
-    def failed(self) -> None:
+    def mark_failed(self) -> None:
         """A try just failed."""
         since = self.link.reconnecting_since or self._clock.now()
-        self._become(msgspec.structs.replace(self.link, reconnecting_since=since))
+        self._set(msgspec.structs.replace(self.link, reconnecting_since=since))
 
-    def _become(self, link: ConnectionStatus) -> None:
+    def _set(self, link: ConnectionStatus) -> None:
         before, self.link = self.link, link
         if (before.connected, before.reconnecting_since) != (link.connected, link.reconnecting_since):
             self.on_change(link)

@@ -101,7 +101,7 @@ class PartialFile:
         self._fd = fd
 
     @classmethod
-    def hold(cls, path: Path) -> PartialFile | None:
+    def acquire(cls, path: Path) -> PartialFile | None:
         """Opens or makes the part; None while another one holds it. Raises :class:`StorageError`."""
         try:
             disk.make_private_dir(path.parent)
@@ -148,7 +148,7 @@ class PartialFile:
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
 
-    def place(self, name: str) -> Path:
+    def commit(self, name: str) -> Path:
         """Gives it its final name, or that with a number where the name is taken; durable on return."""
         folder = self.path.parent
         try:

@@ -38,7 +38,7 @@ class Profile(FrozenStruct, frozen=True, kw_only=True):
     ca: str = ""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it leads, as it is shown."""
         return " ".join(each for each in (self.server, self.tenant) if each) or self.workspace
 
@@ -49,10 +49,10 @@ class ProfileFile(FrozenStruct, frozen=True, kw_only=True):
     profiles: tuple[Profile, ...] = ()
     current: str = ""
 
-    def named(self, name: str) -> Profile | None:
+    def get(self, name: str) -> Profile | None:
         return next((each for each in self.profiles if each.name == name), None)
 
-    def having(self, profile: Profile, *, current: bool) -> ProfileFile:
+    def with_profile(self, profile: Profile, *, current: bool) -> ProfileFile:
         """With ``profile`` in the place of one of the same name."""
         others = tuple(each for each in self.profiles if each.name != profile.name)
         return ProfileFile(
@@ -68,7 +68,7 @@ class ProfileFile(FrozenStruct, frozen=True, kw_only=True):
         """A name like ``wanted`` that no profile has, or only one that is ``alike`` what it is for."""
         plain = re.sub(r"[^A-Za-z0-9._-]", "-", wanted).strip("-._")[:50] or "workspace"
         free, number = plain, 1
-        while (taken := self.named(free)) is not None and not alike(taken):
+        while (taken := self.get(free)) is not None and not alike(taken):
             number += 1
             free = f"{plain}-{number}"
         return free
@@ -106,7 +106,7 @@ def write_profiles(path: Path, file: ProfileFile) -> None:
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
-    write_profiles(path, read_profiles(path).having(profile, current=current))
+    write_profiles(path, read_profiles(path).with_profile(profile, current=current))
 
 
 def workspace_profiles(place: Path) -> ProfileFile:
@@ -134,7 +134,7 @@ def has_selection(environ: Mapping[str, str]) -> bool:
     if selected_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
         return True
     file = read_profiles(user_profiles_path())
-    return file.named(file.current) is not None
+    return file.get(file.current) is not None
 
 
 def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
@@ -168,16 +168,16 @@ def require_workspace(place: Path) -> None:
 
 
 def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
-    if place is not None and (own := workspace_profiles(place).named(name)) is not None:
+    if place is not None and (own := workspace_profiles(place).get(name)) is not None:
         return own
-    found = read_profiles(user_profiles_path()).named(name)
+    found = read_profiles(user_profiles_path()).get(name)
     if found is None:
         raise NotFoundError(
             f"There is no profile {escape_text(name)}.", "`sealyard profile list` names those there are."
         )
     if strict and place is not None and Path(found.workspace) != place:
         raise UsageError(
-            f"The profile {escape_text(name)} is for {escape_text(found.place)}, not {escape_text(str(place))}.",
+            f"The profile {escape_text(name)} is for {escape_text(found.location)}, not {escape_text(str(place))}.",
             "Leave --workspace out, or add a profile for that workspace.",
         )
     return found
@@ -188,7 +188,7 @@ def _in_workspace(place: Path) -> Profile:
     require_workspace(place)
     file, own = read_profiles(user_profiles_path()), workspace_profiles(place)
     mine = [each for each in file.profiles if Path(each.workspace) == place]
-    current = next((each for each in mine if each.name == file.current), None) or own.named(own.current)
+    current = next((each for each in mine if each.name == file.current), None) or own.get(own.current)
     if current is not None:
         return current
     if len(mine) == 1:
@@ -204,7 +204,7 @@ def _in_workspace(place: Path) -> Profile:
 
 def _current() -> Profile:
     file = read_profiles(user_profiles_path())
-    found = file.named(file.current)
+    found = file.get(file.current)
     if found is None:
         raise NotFoundError(
             "No workspace is chosen.",

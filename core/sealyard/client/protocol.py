@@ -58,7 +58,7 @@ class TaskClient(Protocol):
         """
         ...
 
-    async def discard(self, files: tuple[InputFile, ...]) -> None:
+    async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         """Gives back uploads that no task came of; those in use stay."""
         ...
 
@@ -78,7 +78,7 @@ class TaskClient(Protocol):
         """How many tasks this subject sees: exact, and cheap however many there are."""
         ...
 
-    async def decidable(self, task_id: str) -> ApprovalReview: ...
+    async def review(self, task_id: str) -> ApprovalReview: ...
     async def decide(
         self,
         task_id: str,
@@ -116,7 +116,7 @@ class ResultClient(Protocol):
         """The artifact's bytes from ``offset`` on. Raises :class:`ResultExpiredError`, :class:`ResultGoneError`."""
         ...
 
-    async def downloaded(self, task_id: str) -> None:
+    async def report_downloaded(self, task_id: str) -> None:
         """Says that the artifact came down whole and was checked, for the audit log."""
         ...
 
@@ -151,7 +151,7 @@ class AdministrationClient(Protocol):
 
     async def access(self) -> AccessControlList: ...
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
-    async def unbind_subject(self, subject: str) -> None:
+    async def unlink_subject(self, subject: str) -> None:
         """Lets go of the issuer's account that it is bound to; its tokens end.
 
         Raises :class:`ConflictError` as long as it has to do with a task that still waits for approvals.
@@ -209,7 +209,7 @@ class CredentialClient(Protocol):
         """One's own."""
         ...
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
+    async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
         """Begins it; it counts once confirmed. Who is enrolled already gives a ``current`` password."""
         ...
 

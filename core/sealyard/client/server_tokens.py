@@ -30,7 +30,7 @@ def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
     token = environ.get(TOKEN_VARIABLE) or _kept(_user(profile), environ, ask)
     if not token:
         raise AuthenticationError(
-            f"There is no token for {escape_text(profile.place)} on this machine.",
+            f"There is no token for {escape_text(profile.location)} on this machine.",
             f"sealyard login {escape_text(profile.server)}, or set {TOKEN_VARIABLE}.",
         )
     register_secret(token)

@@ -48,7 +48,7 @@ class CoalescedCalls(Generic[T]):
     def __init__(self) -> None:
         self._running: dict[str, _Running[T]] = {}
 
-    async def join(
+    async def run(
         self, key: str, begin: Callable[[ThrottledProgress], Coroutine[Any, Any, T]], progress: ProgressCallback | None
     ) -> T:
         """Waits for the work that runs under this key, or begins it."""

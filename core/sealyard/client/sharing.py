@@ -93,11 +93,11 @@ class SharedWorkspace:
         return self._engine
 
     @property
-    def attached(self) -> bool:
+    def connect_to_holder(self) -> bool:
         """Whether it came to a workspace that another process held; that one may be gone by now."""
         return self._attached
 
-    async def join(self, *, patience: float = HOLDER_SECONDS) -> None:
+    async def open(self, *, patience: float = HOLDER_SECONDS) -> None:
         """Attaches to the holder, or holds it. Raises what keeps a workspace closed.
 
         :class:`WorkspaceLockedError`: a holder that lets nobody in, or hangs, does not go within ``patience`` seconds.
@@ -108,22 +108,22 @@ class SharedWorkspace:
             starting = loop.time() + max(patience, STARTING_SECONDS)
             while not await is_responsive(self._folder):
                 try:
-                    await self._hold()
+                    await self._acquire()
                     return
                 except WorkspaceLockedError:
-                    if loop.time() >= (starting if self._will_let_in() else limit):
+                    if loop.time() >= (starting if self._holder_is_starting() else limit):
                         raise
                 await asyncio.sleep(POLL_INTERVAL)
             self._attached = True
 
-    def _will_let_in(self) -> bool:
+    def _holder_is_starting(self) -> bool:
         """It does not listen yet; one that listens and does not answer hangs."""
         if is_listening(self._folder):
             return False
         holder = WorkspaceLock.holder(WorkspacePaths(self._folder).lock)
         return holder is not None and holder.purpose in LISTENING_PURPOSES
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         """Lets others attach, where this process holds the workspace. Raises :class:`UsageError` for the group."""
         async with self._joining:
             if self._engine is not None and self._hosting is None:
@@ -132,7 +132,7 @@ class SharedWorkspace:
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
         """Of who joined."""
         if self._engine is not None and not self._attached:
-            return self._engine.as_subject(subject)
+            return self._engine.for_subject(subject)
         client = connect_to_holder(self._folder, subject, self._recover)
         self._clients.append(client)
         return client
@@ -149,7 +149,7 @@ class SharedWorkspace:
             if self._engine is None:
                 return
             if self._hosting is not None:
-                await self._engine.host.rest(0)
+                await self._engine.host.drain(0)
                 await self._hosting.stop()
             await self._engine.close()
 
@@ -161,21 +161,21 @@ class SharedWorkspace:
         if self._engine is not None:
             return
         if self._recovering is None or self._recovering.done():
-            self._recovering = asyncio.create_task(self._taken_over())
+            self._recovering = asyncio.create_task(self._take_over())
         await asyncio.shield(self._recovering)
 
-    async def _taken_over(self) -> None:
+    async def _take_over(self) -> None:
         try:
-            await self.join()
+            await self.open()
         except WorkspaceLockedError:
             # Somebody else has it already, and will listen, or go.
             raise
         except SealyardError as error:
-            self._tell(error)
+            self._report_once(error)
             raise
         self._told = None
 
-    async def _hold(self) -> None:
+    async def _acquire(self) -> None:
         self._require_open()
         # Before anything is asked of a person in vain.
         if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
@@ -201,22 +201,22 @@ class SharedWorkspace:
     def _require_open(self) -> None:
         if self._closed:
             raise ServerUnreachableError(
-                "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOBODY
+                "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOT_SENT
             )
 
     async def _let_in_if_possible(self, engine: EmbeddedClient) -> None:
         """Where no socket can be, the workspace is held for this process alone; its webhooks are sent."""
-        made = await self._made(engine)
+        made = await self._create_server(engine)
         try:
             await made.start()
         except StorageError as error:
-            self._tell(error)
+            self._report_once(error)
         except BaseException:
             await made.stop()
             raise
         self._hosting = made
 
-    def _tell(self, error: SealyardError) -> None:
+    def _report_once(self, error: SealyardError) -> None:
         """Once, however often it is met."""
         if self._told != str(error):
             self._told = str(error)
@@ -224,7 +224,7 @@ class SharedWorkspace:
 
     async def _let_in(self, engine: EmbeddedClient) -> None:
         """Whoever attached once goes on by the socket, to itself now."""
-        made = await self._made(engine)
+        made = await self._create_server(engine)
         try:
             await made.start()
         except BaseException:
@@ -232,7 +232,7 @@ class SharedWorkspace:
             raise
         self._hosting = made
 
-    async def _made(self, engine: EmbeddedClient) -> LocalServer:
+    async def _create_server(self, engine: EmbeddedClient) -> LocalServer:
         from sealyard.client.hosting import load_local_server
 
         return await asyncio.to_thread(load_local_server, engine.host, self._group)

@@ -42,16 +42,16 @@ class StateFile(Generic[T]):
         except FileNotFoundError:
             return self._empty
         except msgspec.DecodeError:
-            return self.change(lambda same: same)
+            return self.update(lambda same: same)
         except OSError as error:
             raise disk.storage_error(error, f"a look at {self.path}") from error
 
-    def change(self, step: Callable[[T], T]) -> T:
+    def update(self, step: Callable[[T], T]) -> T:
         """Reads, changes and writes, with no other process in between. Raises :class:`StorageError`."""
         try:
             disk.make_private_dir(self.path.parent)
             with self._locked():
-                changed = step(self._load_or_begin_anew())
+                changed = step(self._load_or_reset())
                 self._store(changed)
         except OSError as error:
             raise disk.storage_error(error, f"a note in {self.path}") from error
@@ -60,7 +60,7 @@ class StateFile(Generic[T]):
     def _load(self) -> T:
         return msgspec.json.decode(self.path.read_bytes(), type=type(self._empty))
 
-    def _load_or_begin_anew(self) -> T:
+    def _load_or_reset(self) -> T:
         try:
             return self._load()
         except FileNotFoundError:

@@ -20,9 +20,9 @@ class LoopThread:
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs ``work`` over there and waits here. Cancelling the wait cancels the work."""
-        return await self.begin(work)
+        return await self.submit(work)
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+    def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Runs ``work`` over there; its outcome is a future of the caller's loop."""
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 

@@ -152,20 +152,20 @@ class FolderWatcher:
         try:
             while True:
                 stirred.clear()
-                pause = await self.look()
+                pause = await self.scan_once()
                 await self._until(stirred.wait(), pause, listening)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    async def look(self) -> float | None:
+    async def scan_once(self) -> float | None:
         """Takes what is ready now. Seconds until something else may be; None where nothing waits."""
         found = await run_cancellable(lambda _: scan(self._folder))
         names = {drop.name for drop in found}
         self._waiting = {name: each for name, each in self._waiting.items() if name in names}
         self._answered = {name: each for name, each in self._answered.items() if name in names}
         for drop in found:
-            await self._consider(drop)
+            await self._process(drop)
         if not self._waiting:
             return None
         due = min(each.due for each in self._waiting.values())
@@ -194,7 +194,7 @@ class FolderWatcher:
                 )
             )
         except SealyardError:
-            await self._client.discard(tuple(uploaded))
+            await self._client.discard_uploads(tuple(uploaded))
             raise
         await self._remember(offer, digest, task.id)
         return task
@@ -208,7 +208,7 @@ class FolderWatcher:
 
     # ---- one drop
 
-    async def _consider(self, drop: DroppedEntry) -> None:
+    async def _process(self, drop: DroppedEntry) -> None:
         taken = self._memory.taken.get(f"{await self._config()}/{drop.name}")
         if self._answered.get(drop.name) == drop.fingerprint or (taken and taken.fingerprint == drop.fingerprint):
             self._waiting.pop(drop.name, None)
@@ -220,26 +220,26 @@ class FolderWatcher:
         if waiting is None or waiting.fingerprint != drop.fingerprint:
             self._wait(drop, self._settle)
         elif self._clock.now() >= waiting.due:
-            await self._take(drop, taken, waiting)
+            await self._propose_or_submit(drop, taken, waiting)
 
-    async def _take(self, drop: DroppedEntry, taken: _Processed | None, waiting: _Waiting) -> None:
+    async def _propose_or_submit(self, drop: DroppedEntry, taken: _Processed | None, waiting: _Waiting) -> None:
         try:
-            event = await self._answer(drop, taken)
+            event = await self._emit(drop, taken)
         except PERMANENT_ERRORS as error:
             if await self._now(drop.name) != drop:
                 self._wait(drop, self._settle)
                 return
-            event = DropRejected(name=drop.name, path=drop.path, error=error.to_value())
+            event = DropRejected(name=drop.name, path=drop.path, error=error.to_info())
         except SealyardError as error:
             self._wait(drop, waiting.pause, then=min(2 * waiting.pause, LONGEST_PAUSE))
-            self._on_event(DropDeferred(name=drop.name, path=drop.path, error=error.to_value(), retry_in=waiting.pause))
+            self._on_event(DropDeferred(name=drop.name, path=drop.path, error=error.to_info(), retry_in=waiting.pause))
             return
         self._waiting.pop(drop.name, None)
         self._answered[drop.name] = drop.fingerprint
         if event is not None:
             self._on_event(event)
 
-    async def _answer(self, drop: DroppedEntry, taken: _Processed | None) -> WatchEvent | None:
+    async def _emit(self, drop: DroppedEntry, taken: _Processed | None) -> WatchEvent | None:
         """None for content that was taken before and only touched since, and for a result that was downloaded."""
         if drop.mistake:
             raise InvalidInputError(
@@ -296,7 +296,7 @@ class FolderWatcher:
     async def _remember(self, offer: PackageProposal, digest: str, task_id: str | None) -> None:
         taken = _Processed(fingerprint=offer.fingerprint, digest=digest, task_id=task_id)
         self._memory = await asyncio.to_thread(
-            self._file.change, lambda memory: _WatchState(taken={**memory.taken, f"{offer.device}/{offer.name}": taken})
+            self._file.update, lambda memory: _WatchState(taken={**memory.taken, f"{offer.device}/{offer.name}": taken})
         )
 
     async def _config(self) -> str:

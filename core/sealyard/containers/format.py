@@ -56,7 +56,7 @@ class ContainerFormat(Protocol):
         """Warnings a person should see; raises :class:`FormatLimitError` where the format cannot hold it."""
         ...
 
-    def seal(
+    def encrypt_segment(
         self,
         shape: PackageLayout,
         index: int,
@@ -68,7 +68,7 @@ class ContainerFormat(Protocol):
         """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
         ...
 
-    def sealed_as(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+    def segment_matches(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
         """Whether ``target`` still holds exactly this segment, so that a rerun may keep it."""
         ...
 
@@ -95,7 +95,7 @@ class ContainerFormat(Protocol):
         """
         ...
 
-    def finish(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
+    def write_signature(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Puts header and signature in and cuts the file where the container ends."""
         ...
 
@@ -119,7 +119,7 @@ class ContainerFormat(Protocol):
         """
         ...
 
-    def open(
+    def extract(
         self,
         source: BinaryIO,
         certificate: bytes,
@@ -137,7 +137,7 @@ class ContainerFormat(Protocol):
         """
         ...
 
-    def digests(
+    def verify_digests(
         self,
         source: BinaryIO,
         certificate: bytes,

@@ -52,7 +52,7 @@ class ExclusiveFileSet:
         self._created.append(path)
         return os.fdopen(handle, "wb", buffering=0)
 
-    def keep(self) -> tuple[Path, ...]:
+    def commit(self) -> tuple[Path, ...]:
         """Claims each name before it renames, so that a file that came up in the meantime is never replaced."""
         kept: list[Path] = []
         try:

@@ -59,7 +59,7 @@ class SE1Format:
         _check_metadata(shape)
         return _padding_warnings(shape)
 
-    def seal(
+    def encrypt_segment(
         self,
         shape: PackageLayout,
         index: int,
@@ -77,7 +77,7 @@ class SE1Format:
             index=index, length=made.length, sha256=made.sha256, plaintext_sha256=made.plaintext_sha256
         )
 
-    def sealed_as(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+    def segment_matches(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
         """``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(shape, segment.index):
             return False
@@ -114,7 +114,7 @@ class SE1Format:
 
         return check_contents(header, source, cipher, contents, progress)
 
-    def finish(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
+    def write_signature(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Flushes ``target`` but does not sync it."""
         target.seek(0)
         write_all(target, memoryview(header))
@@ -139,7 +139,7 @@ class SE1Format:
 
         return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _nothing)
 
-    def open(
+    def extract(
         self,
         source: BinaryIO,
         certificate: bytes,
@@ -154,9 +154,9 @@ class SE1Format:
         from sealyard.containers.se1_reader import SE1Reader
 
         reader = SE1Reader(source, certificate, self._now(), strict=strict)
-        return reader.open(cipher, target, split_metadata, progress or _nothing)
+        return reader.extract(cipher, target, split_metadata, progress or _nothing)
 
-    def digests(
+    def verify_digests(
         self,
         source: BinaryIO,
         certificate: bytes,
@@ -167,7 +167,7 @@ class SE1Format:
         """``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1_reader import SE1Reader
 
-        return SE1Reader(source, certificate, self._now(), strict=False).digests(cipher, sizes, progress or _nothing)
+        return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(cipher, sizes, progress or _nothing)
 
 
 def _segment_length(shape: PackageLayout, index: int) -> int:

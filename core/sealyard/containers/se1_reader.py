@@ -54,14 +54,14 @@ class SE1Reader:
         self._warnings = _validity_warnings(self._certificate, now, strict) + _padding_warnings(self._header)
 
     def verify(self, progress: Progress) -> Verification:
-        whole = self._begin()
+        whole = self._verify_header()
         for segment in self._header.segments:
             digest = hashlib.sha256()
             read_segment(self._source, segment.length, [whole.update, digest.update], progress)
             _check_hash(segment, digest.hexdigest())
         return self._verification(whole)
 
-    def digests(
+    def verify_digests(
         self, cipher: ContentCipher, sizes: Sequence[int], progress: Progress
     ) -> tuple[Verification, tuple[str, ...]]:
         self._check_cipher(cipher)
@@ -70,7 +70,7 @@ class SE1Reader:
                 f"The container has {len(self._header.segments)} segments; {len(sizes)} were expected.",
                 part="header",
             )
-        whole = self._begin()
+        whole = self._verify_header()
         found = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
             plaintext = PrefixHash(size)
@@ -82,7 +82,7 @@ class SE1Reader:
             found.append(plaintext.hexdigest())
         return self._verification(whole), tuple(found)
 
-    def open(self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress) -> tuple[Path, ...]:
+    def extract(self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress) -> tuple[Path, ...]:
         self._check_cipher(cipher)
         segments = self._header.segments
         metadata = metadata_file_names(self._header.metadata, split_metadata)
@@ -96,9 +96,9 @@ class SE1Reader:
             for name, content in metadata:
                 with files.create(name) as target:
                     write_all(target, memoryview(content))
-            return files.keep()
+            return files.commit()
 
-    def _begin(self) -> hashlib._Hash:
+    def _verify_header(self) -> hashlib._Hash:
         self._source.seek(len(self._header.raw))
         return hashlib.sha256(self._header.raw)
 
@@ -197,7 +197,7 @@ def unseal(
         decrypt_segment(source, segment.length, cipher, sink, [*witnesses, digest.update], progress)
     except ContainerError as error:
         _check_hash(segment, digest.hexdigest())
-        raise ContainerError(error.message, error.advice, part=_part(segment)) from error
+        raise ContainerError(error.message, error.hint, part=_part(segment)) from error
     _check_hash(segment, digest.hexdigest())
 
 
@@ -218,7 +218,7 @@ def _load(certificate: bytes) -> Certificate:
     try:
         return load_certificate(certificate)
     except InvalidKeyError as error:
-        raise ContainerError(error.message, error.advice, part="certificate") from error
+        raise ContainerError(error.message, error.hint, part="certificate") from error
 
 
 def _signing_algorithm(header: Header, certificate: Certificate) -> SigningAlgorithm:

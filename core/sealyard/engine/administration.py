@@ -69,29 +69,29 @@ class AccessAdministration:
     def access(self, subject: str) -> AccessControlList:
         self._rights.require_type(subject, Action.VIEW, ResourceType.ACL)
         return AccessControlList(
-            subjects=tuple(sorted(self._ledger.all(SUBJECTS), key=lambda each: each.id)),
-            memberships=tuple(sorted(self._ledger.all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
-            rules=tuple(sorted(self._ledger.all(RULES), key=lambda each: (each.subject, each.resource, each.action))),
+            subjects=tuple(sorted(self._ledger.list_all(SUBJECTS), key=lambda each: each.id)),
+            memberships=tuple(sorted(self._ledger.list_all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
+            rules=tuple(sorted(self._ledger.list_all(RULES), key=lambda each: (each.subject, each.resource, each.action))),
         )
 
     def own_subjects(self, subject: str) -> tuple[str, ...]:
         """The subject and the groups it is inside of."""
-        return tuple(sorted(self._rights.now.circle(subject), key=lambda each: (each != subject, each)))
+        return tuple(sorted(self._rights.current.principals_of(subject), key=lambda each: (each != subject, each)))
 
-    def own_device_rules(self, subject: str) -> tuple[AclRule, ...]:
+    def effective_device_rules(self, subject: str) -> tuple[AclRule, ...]:
         """The rules about device configurations that hold for the subject, through groups too."""
-        circle = self._rights.now.circle(subject)
+        circle = self._rights.current.principals_of(subject)
         about = (f"{ResourceType.DEVICE_CONFIG}:", resource_type_uri(ResourceType.DEVICE_CONFIG))
-        own = (each for each in self._ledger.all(RULES) if each.subject in circle and each.resource.startswith(about))
+        own = (each for each in self._ledger.list_all(RULES) if each.subject in circle and each.resource.startswith(about))
         return tuple(sorted(own, key=lambda each: (each.resource, each.action, each.subject)))
 
     async def add_subject(self, subject: str, added: str, display_name: str) -> Subject:
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         added = parse_subject(added)
-        if self._ledger.find(SUBJECTS, added) is not None:
+        if self._ledger.get(SUBJECTS, added) is not None:
             raise ConflictError(f"There is a subject {added} already.")
-        draft = self._ledger.draft()
-        made = self.put_subject(draft, subject, added, display_name)
+        draft = self._ledger.begin()
+        made = self.create_subject(draft, subject, added, display_name)
         await draft.commit()
         return made
 
@@ -100,14 +100,14 @@ class AccessAdministration:
         group, member = self._known(group), self._known(member)
         if subject_kind(group) is not SubjectKind.GROUP:
             raise UsageError(f"{group} is no group.", "Write GROUP:name.")
-        if member in self._rights.now.circle(group):
+        if member in self._rights.current.principals_of(group):
             raise ConflictError(f"{group} is inside {member} already: groups cannot be inside each other.")
         if self._membership(group, member) is not None:
             raise ConflictError(f"{member} is in {group} already.")
         made = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._ledger.clock.now()
         )
-        draft = self.weighed(memberships=(*self._ledger.all(MEMBERSHIPS), made), confirmed=confirmed)
+        draft = self.check_impact(memberships=(*self._ledger.list_all(MEMBERSHIPS), made), confirmed=confirmed)
         draft.put(MEMBERSHIPS, made.id, made)
         await self._change_access(draft, subject, AuditAction.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
         return made
@@ -117,9 +117,9 @@ class AccessAdministration:
         found = self._membership(parse_subject(group), parse_subject(member))
         if found is None:
             raise NotFoundError(f"{escape_text(member, 80)} is not in {escape_text(group, 80)}.")
-        others = [each for each in self._ledger.all(MEMBERSHIPS) if each.id != found.id]
-        draft = self.weighed(memberships=others, confirmed=confirmed)
-        draft.remove(MEMBERSHIPS, found.id)
+        others = [each for each in self._ledger.list_all(MEMBERSHIPS) if each.id != found.id]
+        draft = self.check_impact(memberships=others, confirmed=confirmed)
+        draft.delete(MEMBERSHIPS, found.id)
         message = f"{found.member} is in {found.group} no more"
         await self._change_access(draft, subject, AuditAction.DELETED, f"ACL:{found.id}", message)
 
@@ -134,7 +134,7 @@ class AccessAdministration:
             raise UsageError(f"{action} means nothing on {resource}.", f"Possible are {allowed}.")
         if any(
             (each.subject, each.resource, each.action) == (for_whom, resource, action)
-            for each in self._ledger.all(RULES)
+            for each in self._ledger.list_all(RULES)
         ):
             raise ConflictError(f"{for_whom} may {action} {resource} already.")
         rule = AclRule(
@@ -145,7 +145,7 @@ class AccessAdministration:
             created_by=subject,
             created_at=self._ledger.clock.now(),
         )
-        draft = self.weighed(rules=(*self._ledger.all(RULES), rule), confirmed=confirmed)
+        draft = self.check_impact(rules=(*self._ledger.list_all(RULES), rule), confirmed=confirmed)
         draft.put(RULES, rule.id, rule)
         message = f"{rule.subject} may {rule.action} {rule.resource}"
         await self._change_access(draft, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
@@ -153,14 +153,14 @@ class AccessAdministration:
 
     async def remove_rule(self, subject: str, rule_id: str, *, confirmed: bool) -> None:
         self._rights.require_type(subject, Action.DELETE, ResourceType.ACL)
-        rule = self._ledger.find(RULES, rule_id)
+        rule = self._ledger.get(RULES, rule_id)
         if rule is None:
             raise NotFoundError(f"There is no rule {escape_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
         if rule.permanent:
             raise PermissionDeniedError("The initial administrator's rules stay.", "Add rules beside them instead.")
-        others = [each for each in self._ledger.all(RULES) if each.id != rule_id]
-        draft = self.weighed(rules=others, confirmed=confirmed)
-        draft.remove(RULES, rule_id)
+        others = [each for each in self._ledger.list_all(RULES) if each.id != rule_id]
+        draft = self.check_impact(rules=others, confirmed=confirmed)
+        draft.delete(RULES, rule_id)
         message = f"{rule.subject} may {rule.action} {rule.resource} no more"
         await self._change_access(draft, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
 
@@ -176,16 +176,16 @@ class AccessAdministration:
         for seconds in (policy.approval_period, policy.execution_period, policy.time_limit):
             if not 1 <= seconds <= MAX_PERIOD:
                 raise UsageError("A period is at least a second and at most ten years.")
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.put(POLICY, POLICY_ID, policy)
         draft.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
-        draft.tell("POLICY:workspace")
+        draft.notify("POLICY:workspace")
         await draft.commit()
         return policy
 
-    def found(self, draft: UnitOfWork, administrator: str) -> None:
+    def grant_initial_admin(self, draft: UnitOfWork, administrator: str) -> None:
         """Puts the first person of a new workspace, with rules that stay, into the draft."""
-        self.put_subject(draft, administrator, administrator, "")
+        self.create_subject(draft, administrator, administrator, "")
         for kind, action in ADMINISTRATOR_RIGHTS:
             rule = AclRule(
                 id=new_id(),
@@ -198,14 +198,14 @@ class AccessAdministration:
             )
             draft.put(RULES, rule.id, rule)
 
-    def put_subject(self, draft: UnitOfWork, author: str, added: str, display_name: str) -> Subject:
+    def create_subject(self, draft: UnitOfWork, author: str, added: str, display_name: str) -> Subject:
         made = Subject(id=added, created_by=author, created_at=self._ledger.clock.now(), display_name=display_name)
         draft.put(SUBJECTS, added, made)
         draft.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(made))
-        draft.tell(f"SUBJECT:{added}")
+        draft.notify(f"SUBJECT:{added}")
         return made
 
-    def weighed(
+    def check_impact(
         self,
         *,
         confirmed: bool,
@@ -217,19 +217,19 @@ class AccessAdministration:
         with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationRequiredError`.
         """
         access = EffectivePermissions(
-            (*newcomers, *(each.id for each in self._ledger.all(SUBJECTS))),
-            self._ledger.all(MEMBERSHIPS) if memberships is None else memberships,
-            self._ledger.all(RULES) if rules is None else rules,
+            (*newcomers, *(each.id for each in self._ledger.list_all(SUBJECTS))),
+            self._ledger.list_all(MEMBERSHIPS) if memberships is None else memberships,
+            self._ledger.list_all(RULES) if rules is None else rules,
         )
-        before = set(self._devices.broken_quorums(self._rights.now))
-        after = set(self._devices.broken_quorums(access))
+        before = set(self._devices.configs_without_quorum(self._rights.current))
+        after = set(self._devices.configs_without_quorum(access))
         if after - before and not confirmed:
             raise _confirmation_required(after - before)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         for device in after - before:
-            self._mark_waiting(draft, device, QUORUM_LOST_WARNING)
+            self._flag_pending_tasks(draft, device, QUORUM_LOST_WARNING)
         for device in before - after:
-            self._mark_waiting(draft, device, "")
+            self._flag_pending_tasks(draft, device, "")
         return draft
 
     # ---- parts
@@ -244,12 +244,12 @@ class AccessAdministration:
         rule: AclRule | None = None,
     ) -> None:
         draft.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
-        draft.tell(resource)
+        draft.notify(resource)
         await draft.commit()
 
     def _known(self, text: str) -> str:
         subject = parse_subject(text)
-        if self._ledger.find(SUBJECTS, subject) is None:
+        if self._ledger.get(SUBJECTS, subject) is None:
             raise NotFoundError(f"There is no subject {subject}.", f"Add it first: sealyard subject add {subject}")
         return subject
 
@@ -262,10 +262,10 @@ class AccessAdministration:
 
     def _membership(self, group: str, member: str) -> Membership | None:
         return next(
-            (each for each in self._ledger.all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
+            (each for each in self._ledger.list_all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
         )
 
-    def _mark_waiting(self, draft: UnitOfWork, device: DeviceConfig, attention: str) -> None:
+    def _flag_pending_tasks(self, draft: UnitOfWork, device: DeviceConfig, attention: str) -> None:
         for task in self._ledger.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
             draft.change_task(task.id, attention=attention)
 

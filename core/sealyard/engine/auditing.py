@@ -73,12 +73,12 @@ class AuditService:
         """How many entries there are, and how many of them are sealed."""
         log = AuditReader(self._folder)
         size = log.size
-        return size + len(self._waiting(size)), log.sealed_size
+        return size + len(self._waiting(size)), log.checkpointed_size
 
     async def record_refusal(self, subject: str, about: str, error: SealyardError) -> None:
         """Durable before the refusal is answered."""
-        refused = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.refused)
-        draft = self._ledger.draft()
+        refused = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
+        draft = self._ledger.begin()
         change = AuditAction.REFUSED if refused else AuditAction.FAILED
         message = escape_text(error.message, LONGEST_MESSAGE)
         about = escape_text(about, MAX_RESOURCE_LENGTH)

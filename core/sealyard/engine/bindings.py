@@ -31,7 +31,7 @@ class AccountLinks:
         self._tokens = tokens
 
     def account_of(self, subject: str) -> IssuerAccount | None:
-        bound = self._ledger.find(ACCOUNT_LINKS, subject)
+        bound = self._ledger.get(ACCOUNT_LINKS, subject)
         return bound.account if bound is not None else None
 
     def subject_of(self, account: IssuerAccount) -> str | None:
@@ -39,14 +39,14 @@ class AccountLinks:
         page = self._ledger.store.page(ACCOUNT_LINKS.name, filters=filters, limit=1)
         return next((msgspec.convert(document, StoredAccountLink).subject for _, document in page.documents), None)
 
-    def bind(self, draft: UnitOfWork, author: str, subject: str, account: IssuerAccount) -> None:
+    def link(self, draft: UnitOfWork, author: str, subject: str, account: IssuerAccount) -> None:
         """Together with what ``draft`` does. Neither is to be bound already."""
         made = StoredAccountLink(subject=subject, account=account, created_at=self._ledger.clock.now())
         draft.put(ACCOUNT_LINKS, subject, made)
         message = f"{subject} is {format_account(account)} from now on"
         draft.audit(author, AuditAction.CREATED, f"SUBJECT:{subject}", message, msgspec.to_builtins(made))
 
-    async def unbind(self, subject: str, bound: str) -> None:
+    async def unlink(self, subject: str, bound: str) -> None:
         """From now on the account may come under another name, and another account under this one.
 
         The name's tokens end: who has them may be neither. Raises :class:`PermissionDeniedError`, also for oneself,
@@ -61,12 +61,12 @@ class AccountLinks:
         if account is None:
             raise NotFoundError(f"{bound} is bound to no account of an issuer.", "There is nothing to let go of.")
         self._require_decided(bound)
-        draft = self._ledger.draft()
-        draft.remove(ACCOUNT_LINKS, bound)
+        draft = self._ledger.begin()
+        draft.delete(ACCOUNT_LINKS, bound)
         message = f"{bound} is {format_account(account)} no more"
         draft.audit(subject, AuditAction.DELETED, f"SUBJECT:{bound}", message)
-        draft.tell(f"SUBJECT:{bound}")
-        self._tokens.end_all(draft, subject, bound)
+        draft.notify(f"SUBJECT:{bound}")
+        self._tokens.revoke_all(draft, subject, bound)
         await draft.commit()
 
     def _require_decided(self, subject: str) -> None:

@@ -44,12 +44,12 @@ class TaskCreation:
         self._inputs = inputs
         self._onward = onward
 
-    async def package(self, subject: str, request: PackageRequest) -> Task:
+    async def create_package(self, subject: str, request: PackageRequest) -> Task:
         device = self._device(subject, request.config)
-        if earlier := await self._earlier(subject, request.client_token, request):
+        if earlier := await self._find_by_client_token(subject, request.client_token, request):
             return earlier
         self._inputs.require((*request.firmware, *request.metadata))
-        warnings = get_format(device.format).check(self._shape(device, request))
+        warnings = get_format(device.format).check(self._package_layout(device, request))
         task = self._task(
             subject,
             TaskKind.PACKAGING,
@@ -64,11 +64,11 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=(*device.warnings, *warnings),
         )
-        return await self._accept(self._with_subtasks(task), request)
+        return await self._store(self._with_subtasks(task), request)
 
-    async def encryption(self, subject: str, request: EncryptionRequest) -> Task:
+    async def create_encryption(self, subject: str, request: EncryptionRequest) -> Task:
         device = self._device(subject, request.config)
-        if earlier := await self._earlier(subject, request.client_token, request):
+        if earlier := await self._find_by_client_token(subject, request.client_token, request):
             return earlier
         self._inputs.require((request.file,))
         task = self._task(
@@ -82,11 +82,11 @@ class TaskCreation:
             encryption_key=device.encryption,
             warnings=CIPHERS[device.encryption.algorithm].caveats,
         )
-        return await self._accept(task, request)
+        return await self._store(task, request)
 
-    async def signing(self, subject: str, request: SigningRequest) -> Task:
+    async def create_signing(self, subject: str, request: SigningRequest) -> Task:
         device = self._device(subject, request.config)
-        if earlier := await self._earlier(subject, request.client_token, request):
+        if earlier := await self._find_by_client_token(subject, request.client_token, request):
             return earlier
         self._check_message(device, request)
         file = await self._message_file(request)
@@ -101,7 +101,7 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=SIGNATURES[device.signing.algorithm].caveats,
         )
-        return await self._accept(task, request)
+        return await self._store(task, request)
 
     # ---- checks
 
@@ -110,30 +110,30 @@ class TaskCreation:
         self._rights.require_device(subject, Action.USE, device.id, config)
         return device
 
-    async def _earlier(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
+    async def _find_by_client_token(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
         """The task that this token made before, once it is durable; a token used for something else is refused.
 
         Where there is none nothing is waited for: who goes on without a wait has the token.
         """
         if token is None:
             return None
-        found = self._ledger.find(TOKENS, f"{subject} {token}")
+        found = self._ledger.get(TOKENS, f"{subject} {token}")
         if found is None:
             return None
         if found.request != _digest(request):
             raise ConflictError(
                 "This client token was used for another request.", "Take a new token for a new request."
             )
-        await self._ledger.durable()
+        await self._ledger.flush()
         return self._ledger.task(found.task_id)
 
     def _signing_key_kind(self, device: DeviceConfig) -> KeyType:
-        key = self._ledger.find(KEYS, device.signing.uri)
+        key = self._ledger.get(KEYS, device.signing.uri)
         if key is None:
             raise InvalidKeyError(f"The signing key {device.signing.uri} is not on record.")
         return key.kind
 
-    def _shape(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
+    def _package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
         if not request.firmware:
             raise InvalidInputError("A package needs at least one firmware file.", "Name it with --firmware.")
         return PackageLayout(
@@ -150,7 +150,7 @@ class TaskCreation:
         if request.is_digest and not takes_digest:
             raise UsageError(f"{algorithm} signs a message, not a digest.", "Hand in the file itself (--file).")
         check_signing_input(algorithm, request.message)
-        key = self._ledger.find(KEYS, device.signing.uri)
+        key = self._ledger.get(KEYS, device.signing.uri)
         purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
         if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
             raise InvalidKeyError(
@@ -165,7 +165,7 @@ class TaskCreation:
         name = request.file_name or ("digest" if request.is_digest else "message")
         check_name_length(name)
         if len(request.message) > MAX_INLINE_BYTES:
-            return await self._inputs.take_bytes(name, request.message)
+            return await self._inputs.ingest_bytes(name, request.message)
         return InputFile(
             name=name,
             size=len(request.message),
@@ -198,7 +198,7 @@ class TaskCreation:
         for each in (*inputs, *metadata):
             check_name_length(each.name)
         task = Task(
-            id=self._free_id(),
+            id=self._unused_id(),
             kind=kind,
             status=TaskStatus.CREATED,
             name=name,
@@ -218,8 +218,8 @@ class TaskCreation:
         )
         return msgspec.structs.replace(task, approval_digest=approval_digest(task))
 
-    def _free_id(self) -> str:
-        while self._ledger.find(TASKS, made := new_id()) is not None:
+    def _unused_id(self) -> str:
+        while self._ledger.get(TASKS, made := new_id()) is not None:
             pass
         return made
 
@@ -233,28 +233,28 @@ class TaskCreation:
         )
         return msgspec.structs.replace(task, subtasks=(*encryptions, signing))
 
-    async def _accept(self, task: Task, request: msgspec.Struct) -> Task:
+    async def _store(self, task: Task, request: msgspec.Struct) -> Task:
         """Stores the task and moves it on. A signing task is answered as it stands then, the others as CREATED."""
-        if earlier := await self._earlier(task.created_by, task.client_token, request):
+        if earlier := await self._find_by_client_token(task.created_by, task.client_token, request):
             self._inputs.discard(task.inputs)
             return earlier
         answered = task
         if task.kind is TaskKind.SIGNING:
             answered = advance(task, self._onward.submission(), self._ledger.clock.now())
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         if task.client_token is not None:
             token = StoredClientToken(task_id=task.id, request=_digest(request))
             draft.put(TOKENS, f"{task.created_by} {task.client_token}", token)
         _audit_created(draft, task)
         draft.create_task(answered)
-        waited = self._inputs.hold(task)
+        waited = self._inputs.acquire(task)
         try:
             await draft.commit()
         except SealyardError:
-            self._inputs.give_back(task, waited)
+            self._inputs.unacquire(task, waited)
             raise
         if answered is task:
-            await self._onward.try_move(task.id)
+            await self._onward.advance_or_defer(task.id)
         return answered
 
 

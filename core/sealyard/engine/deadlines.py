@@ -56,7 +56,7 @@ class DeadlineQueue:
         self._heap: list[tuple[datetime, str]] = []
         self._earlier = asyncio.Event()
 
-    def watch(self, task: Task) -> None:
+    def schedule(self, task: Task) -> None:
         deadline = next_deadline(task)
         if deadline is not None:
             self.add(deadline, task.id)

@@ -61,12 +61,12 @@ class TaskDecisions:
         self._artifacts = artifacts
         self._one_time_passwords = one_time_passwords
 
-    def decidable(self, subject: str, task_id: str) -> ApprovalReview:
+    def review(self, subject: str, task_id: str) -> ApprovalReview:
         """All an approver must see before a decision."""
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         newest = self._ledger.device(task.config_id)
         contents = self._contents(task)
-        hindrance = self._views.hindrance(subject, task)
+        hindrance = self._views.blocked_reason(subject, task)
         if not hindrance and (changed := contents.changed):
             hindrance = str(_changed(changed))
         return ApprovalReview(
@@ -74,7 +74,7 @@ class TaskDecisions:
             configuration=self._ledger.device(task.config_id, task.config_version),
             hindrance=hindrance,
             metadata=contents.previews,
-            previous=self._previous(task),
+            previous=self._previous_package(task),
             newer_version=newest.version if newest.version > task.config_version else None,
         )
 
@@ -89,7 +89,7 @@ class TaskDecisions:
         one_time_password: str | None = None,
     ) -> Task:
         """See :meth:`sealyard.client.protocol.TaskClient.decide`. A rejection wants no one-time password."""
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         self._rights.require_device(subject, Action.APPROVE, task.config_id)
         reason = _checked_reason(reason, needed=verdict is Verdict.REJECTED)
         if digest is not None and digest != task.approval_digest:
@@ -110,11 +110,11 @@ class TaskDecisions:
         )
         if verdict is Verdict.APPROVED and (changed := self._contents(stored).changed):
             raise _changed(changed)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         decided = draft.advance(task.id, DecisionMade(decision=decision))
         if checked:
             _require_human(origin)
-            await self._one_time_passwords.spend(draft, subject, one_time_password)
+            await self._one_time_passwords.verify_and_consume(draft, subject, one_time_password)
         draft.audit(
             subject,
             AuditAction(verdict.value),
@@ -130,15 +130,15 @@ class TaskDecisions:
         )
         await draft.commit()
         if decided.status is TaskStatus.APPROVED:
-            return await self._onward.try_move(task.id)
+            return await self._onward.advance_or_defer(task.id)
         return decided
 
     async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
         """By the requester, before a worker has the task."""
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         self._require_requester(subject, task)
         reason = _checked_reason(reason, needed=True)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         withdrawn = draft.advance(task.id, Withdrawn(by=subject, reason=reason))
         draft.audit(subject, AuditAction.WITHDRAWN, f"TASK:{task.id}", reason)
         await draft.commit()
@@ -150,12 +150,12 @@ class TaskDecisions:
         A running task is cancelled when its worker has stopped. Raises :class:`InvalidTransitionError` if the task
         ended in another way before that.
         """
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         if subject != task.created_by:
             self._rights.require_device(subject, Action.APPROVE, task.config_id)
         if task.status is TaskStatus.RUNNING:
             return await self._scheduler.cancel(task.id, subject)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         cancelled = draft.advance(task.id, Cancelled(by=subject))
         draft.audit(subject, AuditAction.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
         await draft.commit()
@@ -172,7 +172,7 @@ class TaskDecisions:
         previews: list[tuple[str, bytes]] = []
         changed: list[str] = []
         for file in task.metadata:
-            preview = b"" if task.status.ended else self._preview(file)
+            preview = b"" if task.status.is_final else self._preview(file)
             if preview is None:
                 changed.append(file.name)
             previews.append((file.name, preview or b""))
@@ -189,7 +189,7 @@ class TaskDecisions:
         except IntegrityError:
             return None
 
-    def _previous(self, task: Task) -> Task | None:
+    def _previous_package(self, task: Task) -> Task | None:
         if task.kind is not TaskKind.PACKAGING:
             return None
         after = None

@@ -39,15 +39,15 @@ class ResultDelivery:
         self._artifacts = artifacts
 
     async def renew(self, subject: str, task_id: str) -> Task:
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         result = _require_artifact(task)
         now = self._ledger.clock.now()
         device = self._ledger.device(task.config_id, task.config_version)
         expires_at = now + timedelta(seconds=device.link_seconds)
         if result.kept_until is not None:
             expires_at = min(expires_at, result.kept_until)
-        fresh = with_new_link(result, self._links.link(task.id, expires_at), expires_at, now)
-        draft = self._ledger.draft()
+        fresh = with_new_link(result, self._links.sign(task.id, expires_at), expires_at, now)
+        draft = self._ledger.begin()
         draft.audit(
             subject,
             AuditAction.RENEWED,
@@ -61,10 +61,10 @@ class ResultDelivery:
 
     async def download(self, subject: str, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         """The link is judged when the download begins; one that is under way is let finish."""
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         if offset < 0:
             raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
-        if self._links.task_behind(_require_valid_link(task), self._ledger.clock.now()) != task.id:
+        if self._links.verify(_require_valid_link(task), self._ledger.clock.now()) != task.id:
             raise PermissionDeniedError("This link leads to another task's result.", "Ask the workspace for a new one.")
         async for chunk in self._read(task.id, offset):
             yield chunk
@@ -75,47 +75,47 @@ class ResultDelivery:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
 
-    async def downloaded(self, subject: str, task_id: str) -> None:
-        await self._record(subject, self._views.task(subject, task_id), "downloaded whole and checked")
+    async def record_download(self, subject: str, task_id: str) -> None:
+        await self._record(subject, self._views.get(subject, task_id), "downloaded whole and checked")
 
-    async def sent(self, subject: str, task_id: str, offset: int) -> None:
+    async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
         """Its last byte has gone out; whether it arrived, only who fetched it can say."""
-        await self._record(subject, self._views.task(subject, task_id), _sent(offset), offset)
+        await self._record(subject, self._views.get(subject, task_id), _sent(offset), offset)
 
-    def behind_link(self, link: str) -> Task:
+    def resolve_link(self, link: str) -> Task:
         """The task whose result a link leads to, for whoever has the link.
 
         Raises :class:`PermissionDeniedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
         """
         now = self._ledger.clock.now()
         try:
-            return self._live(self._links.task_behind(link, now))
+            return self._resolve(self._links.verify(link, now))
         except ResultExpiredError as error:
-            self._live(self._links.task_of(link))
+            self._resolve(self._links.task_id_of(link))
             raise error
 
-    def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
+    def download_by_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
         """As :meth:`download`, by the link alone."""
-        return self._read(self.behind_link(link).id, offset)
+        return self._read(self.resolve_link(link).id, offset)
 
-    async def sent_by_link(self, link: str, offset: int) -> None:
-        task = self._ledger.task(self._links.task_of(link))
+    async def record_link_transfer(self, link: str, offset: int) -> None:
+        task = self._ledger.task(self._links.task_id_of(link))
         await self._record(LINK_BEARER, task, f"{_sent(offset)}, by its link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
         """The certificate (PEM) of the key version the task signs with."""
-        task = self._views.task(subject, task_id)
+        task = self._views.get(subject, task_id)
         if task.signing_key is None:
             raise NotFoundError(f"Task {task.id} has no signature.", "An encryption task only encrypts.")
-        key = self._ledger.find(KEYS, task.signing_key.uri)
-        version = key.at(task.signing_key.version) if key is not None else None
+        key = self._ledger.get(KEYS, task.signing_key.uri)
+        version = key.version(task.signing_key.version) if key is not None else None
         if version is None or version.certificate is None:
             raise NotFoundError(f"The certificate of {task.signing_key.uri} is not on record.")
         return version.certificate
 
-    def _live(self, task_id: str) -> Task:
+    def _resolve(self, task_id: str) -> Task:
         """The task as it stands now; one whose artifact was removed says so, whatever its link says."""
-        task = self._views.as_now(self._ledger.task(task_id))
+        task = self._views.refresh(self._ledger.task(task_id))
         if _require_artifact(task).state is ResultState.GONE:
             _require_valid_link(task)
         return task
@@ -124,7 +124,7 @@ class ResultDelivery:
         """``offset``: where what was sent began; the digest is of the whole."""
         result = _require_artifact(task)
         value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
         await draft.commit()
 

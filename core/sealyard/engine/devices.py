@@ -37,11 +37,11 @@ class DeviceConfigs:
         self._rights = rights
         self._keychain = keychain
 
-    def seen_by(self, subject: str) -> tuple[DeviceConfig, ...]:
-        found = (each for each in self._ledger.all(DEVICES) if self._may_see(subject, each))
+    def list_configs(self, subject: str) -> tuple[DeviceConfig, ...]:
+        found = (each for each in self._ledger.list_all(DEVICES) if self._may_see(subject, each))
         return tuple(sorted(found, key=lambda each: each.name))
 
-    def one(self, subject: str, config: str, version: int | None = None) -> DeviceConfig:
+    def get(self, subject: str, config: str, version: int | None = None) -> DeviceConfig:
         newest = self._ledger.device(config)
         self._rights.require_device(subject, Action.VIEW, newest.id, config)
         return newest if version is None else self._ledger.device(newest.id, version)
@@ -54,10 +54,10 @@ class DeviceConfigs:
         now = self._ledger.clock.now()
         rules = self._rules(subject, request, config_id, now)
         self._check_quorum(config_id, request.name, request.approvals_required, rules)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         encryption = await self._encryption_key(draft, subject, request)
         signing = await self._signing_key(draft, subject, request)
-        device = self._complete(
+        device = self._with_warnings(
             DeviceConfig(
                 id=config_id,
                 version=1,
@@ -101,16 +101,16 @@ class DeviceConfigs:
         _check_terms(fresh.approvals_required, fresh.link_seconds, fresh.retention_seconds)
         get_format(fresh.format)
         self._check_quorum(device.id, device.name, fresh.approvals_required, ())
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         fresh = self.next_version(draft, fresh, subject)
         await draft.commit()
         return fresh
 
     async def rotate_key(self, subject: str, uri: str) -> KeyInfo:
         """The key's next version, and with it the next version of every configuration that names the key."""
-        draft = self._ledger.draft()
-        key = await self._keychain.rotated(draft, subject, uri)
-        for device in self.using(key.uri):
+        draft = self._ledger.begin()
+        key = await self._keychain.rotate(draft, subject, uri)
+        for device in self.configs_using_key(key.uri):
             self.next_version(draft, device, subject)
         await draft.commit()
         return key
@@ -135,30 +135,30 @@ class DeviceConfigs:
             created_by=subject,
             created_at=self._ledger.clock.now(),
         )
-        fresh = self._complete(fresh, draft)
+        fresh = self._with_warnings(fresh, draft)
         self._put(draft, fresh, subject, AuditAction.UPDATED)
         return fresh
 
-    def using(self, uri: str) -> tuple[DeviceConfig, ...]:
+    def configs_using_key(self, uri: str) -> tuple[DeviceConfig, ...]:
         """The configurations whose newest version names the key."""
-        return tuple(each for each in self._ledger.all(DEVICES) if uri in each.key_uris)
+        return tuple(each for each in self._ledger.list_all(DEVICES) if uri in each.key_uris)
 
     def certificates(self, subject: str, config: str) -> tuple[tuple[str, str], ...]:
         """Name and PEM of each signing certificate."""
-        device = self.one(subject, config)
+        device = self.get(subject, config)
         found = []
         for key in device.signing_keys:
-            info = self._ledger.find(KEYS, key.uri)
-            version = info.at(key.version) if info is not None else None
+            info = self._ledger.get(KEYS, key.uri)
+            version = info.version(key.version) if info is not None else None
             if version is None or version.certificate is None:
                 raise NotFoundError(f"The certificate of {key.uri} is not on record.")
             found.append((f"{key.uri} v{key.version}", version.certificate))
         return tuple(found)
 
-    def broken_quorums(self, access: EffectivePermissions) -> tuple[DeviceConfig, ...]:
+    def configs_without_quorum(self, access: EffectivePermissions) -> tuple[DeviceConfig, ...]:
         """The configurations that could not be approved for any more under ``access``."""
         return tuple(
-            each for each in self._ledger.all(DEVICES) if not self._possible(access, each.id, each.approvals_required)
+            each for each in self._ledger.list_all(DEVICES) if not self._can_reach_quorum(access, each.id, each.approvals_required)
         )
 
     # ---- checks
@@ -180,40 +180,40 @@ class DeviceConfigs:
         product must not come to sign for it.
         """
         for uri in (request.encryption_key, request.signing_key):
-            if uri is not None and not self._has_say(subject, key := self._keychain.known_to(subject, uri)):
+            if uri is not None and not self._may_use_key(subject, key := self._keychain.get_visible(subject, uri)):
                 raise PermissionDeniedError(
                     f"{subject} may not name {key.uri} in a configuration.",
                     "Ask for the right to UPDATE keys, or every configuration that uses it; or have a new key made.",
                 )
 
-    def _has_say(self, subject: str, key: KeyInfo) -> bool:
-        if self._rights.may(subject, Action.UPDATE, resource_type_uri(ResourceType.KEY)):
+    def _may_use_key(self, subject: str, key: KeyInfo) -> bool:
+        if self._rights.is_allowed(subject, Action.UPDATE, resource_type_uri(ResourceType.KEY)):
             return True
-        using = self.using(key.uri)
+        using = self.configs_using_key(key.uri)
         if not using:
             return key.created_by == subject
-        return all(self._rights.may(subject, Action.UPDATE, device_resource(each.id)) for each in using)
+        return all(self._rights.is_allowed(subject, Action.UPDATE, device_resource(each.id)) for each in using)
 
     def _require_free_name(self, name: str) -> None:
-        if any(each.name == name for each in self._ledger.all(DEVICES)):
+        if any(each.name == name for each in self._ledger.list_all(DEVICES)):
             raise ConflictError(
                 f"There is a device configuration {name} already.", "Take another name, or make a new version of it."
             )
 
     def _check_quorum(self, config_id: str, name: str, required: int, rules: tuple[AclRule, ...]) -> None:
         access = EffectivePermissions(
-            (each.id for each in self._ledger.all(SUBJECTS)),
-            self._ledger.all(MEMBERSHIPS),
-            (*self._ledger.all(RULES), *rules),
+            (each.id for each in self._ledger.list_all(SUBJECTS)),
+            self._ledger.list_all(MEMBERSHIPS),
+            (*self._ledger.list_all(RULES), *rules),
         )
-        if not self._possible(access, config_id, required):
+        if not self._can_reach_quorum(access, config_id, required):
             raise UsageError(
                 f"{name} could not be approved for: {required} persons must be able to approve whoever asks,"
                 " and nobody approves what they asked for.",
                 "Name more approvers (--approve), or others than those who use it.",
             )
 
-    def _possible(self, access: EffectivePermissions, config_id: str, required: int) -> bool:
+    def _can_reach_quorum(self, access: EffectivePermissions, config_id: str, required: int) -> bool:
         if self._ledger.policy().self_approval_trial:
             return len(access.approvers(config_id)) >= required
         return can_reach_quorum(required, access.approvers(config_id), access.requesters(config_id))
@@ -225,7 +225,7 @@ class DeviceConfigs:
         wanted = [(parse_subject(each), Action.USE) for each in request.use]
         wanted += [(parse_subject(each), Action.APPROVE) for each in approvers]
         for each, _ in wanted:
-            if self._ledger.find(SUBJECTS, each) is None:
+            if self._ledger.get(SUBJECTS, each) is None:
                 raise NotFoundError(f"There is no subject {each}.", f"Add it first: sealyard subject add {each}")
         return tuple(
             AclRule(
@@ -245,7 +245,7 @@ class DeviceConfigs:
             name = f"{request.name}-encryption"
             key = await self._keychain.generate(draft, name, kind, request.purpose, subject)
         else:
-            key = self._keychain.known(request.encryption_key)
+            key = self._keychain.get(request.encryption_key)
         if key.kind is not kind:
             raise InvalidKeyError(f"{request.encryption} takes {kind}; {key.uri} is {key.kind}.")
         return EncryptionKey(algorithm=request.encryption, uri=key.uri, version=key.current.version)
@@ -256,30 +256,30 @@ class DeviceConfigs:
             name = f"{request.name}-signing"
             key = await self._keychain.generate(draft, name, spec.default_key_kind, request.purpose, subject)
         else:
-            key = self._keychain.known(request.signing_key)
+            key = self._keychain.get(request.signing_key)
         if key.kind not in spec.key_kinds:
             raise InvalidKeyError(f"{request.signing} takes {', '.join(spec.key_kinds)}; {key.uri} is {key.kind}.")
         return SigningKey(algorithm=request.signing, uri=key.uri, version=key.current.version)
 
-    def _complete(self, device: DeviceConfig, draft: UnitOfWork) -> DeviceConfig:
+    def _with_warnings(self, device: DeviceConfig, draft: UnitOfWork) -> DeviceConfig:
         """With the warnings that a person should see beside it."""
         warnings = [*CIPHERS[device.encryption.algorithm].caveats, *SIGNATURES[device.signing.algorithm].caveats]
-        if self._keychain.seen(draft, device.signing.uri).purpose == "both":
+        if self._keychain.get_in(draft, device.signing.uri).purpose == "both":
             warnings.append(DUAL_USE_WARNING)
         return msgspec.structs.replace(device, warnings=tuple(warnings))
 
     def _current(self, draft: UnitOfWork, uri: str) -> int:
-        return self._keychain.seen(draft, uri).current.version
+        return self._keychain.get_in(draft, uri).current.version
 
     def _put(self, draft: UnitOfWork, device: DeviceConfig, subject: str, change: AuditAction) -> None:
         draft.put(DEVICES, device.id, device)
         draft.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
         resource = device_resource(device.id)
         draft.audit(subject, change, resource, f"{device.name} version {device.version}", msgspec.to_builtins(device))
-        draft.tell(resource)
+        draft.notify(resource)
 
     def _may_see(self, subject: str, device: DeviceConfig) -> bool:
-        return self._rights.may(subject, Action.VIEW, device_resource(device.id))
+        return self._rights.is_allowed(subject, Action.VIEW, device_resource(device.id))
 
 
 def _check_terms(approvals: int, link_seconds: int, retention_seconds: int) -> None:

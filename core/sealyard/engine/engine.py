@@ -85,8 +85,8 @@ class Engine:
         audit: AuditLog | None,
     ) -> None:
         links = DownloadLinks.open(file.id, places.link_key)
-        self.file = file
-        self.places = places
+        self.metadata = file
+        self.paths = places
         self.read_only = audit is None
         self.store = store
         self.bus = bus
@@ -97,7 +97,7 @@ class Engine:
         self.uploads = UploadService(UploadDir(places.artifacts / "uploads"), artifacts, self.inputs, clock)
         outcomes = ResultPublisher(self.ledger, links, artifacts)
         self.scheduler = Scheduler(self.ledger, self.rights, bus, outcomes)
-        self.views = TaskQueries(self.ledger, self.rights, self.scheduler.live, recorded=audit is not None)
+        self.views = TaskQueries(self.ledger, self.rights, self.scheduler.progress_of, recorded=audit is not None)
         self.keychain = KeyRegistry(self.ledger, self.rights, bus)
         self.devices = DeviceConfigs(self.ledger, self.rights, self.keychain)
         self.administration = AccessAdministration(self.ledger, self.rights, self.devices, demo=file.demo)
@@ -141,9 +141,9 @@ class Engine:
         assert self._sealing is not None
         self._lock = lock
         # A crash must leave no key lying about that was on its way to or from somebody.
-        await run_uncancellable(partial(shutil.rmtree, self.places.passing, ignore_errors=True))
+        await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._sealing.pin_key()
-        self.ledger.followers += [self._deadlines.watch, self._tidy, self.scheduler.follow, self.hook_outbox.follow]
+        self.ledger.task_listeners += [self._deadlines.schedule, self._cleanup, self.scheduler.on_task_saved, self.hook_outbox.on_task_saved]
         await self._recovery.run()
         loops = [self._sealing.run(), self._expiry.run()]
         if work:
@@ -151,7 +151,7 @@ class Engine:
         self._loops = [asyncio.create_task(each) for each in loops]
         for each in self._loops:
             each.add_done_callback(_log_crash)
-        self.ledger.committed.set()
+        self.ledger.commit_event.set()
 
     async def close(self) -> None:
         """Stops, seals the audit log and lets the workspace go; unfinished tasks are found at the next start."""
@@ -161,20 +161,20 @@ class Engine:
         try:
             await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
-            await self._seal_last()
+            await self._final_checkpoint()
         finally:
-            await self._let_go()
+            await self._release()
 
-    async def _seal_last(self) -> None:
+    async def _final_checkpoint(self) -> None:
         if self._sealing is None or self._lock is None:
             return
         try:
-            await self.ledger.durable()
-            await self._sealing.seal()
+            await self.ledger.flush()
+            await self._sealing.checkpoint()
         except SealyardError as error:
             log.warning("the audit log stays unsealed until the next start: %s", error)
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         """The lock last: nothing of this engine may write once another one holds the workspace."""
         try:
             await self.bus.close()
@@ -185,17 +185,17 @@ class Engine:
                 if self._lock is not None:
                     self._lock.release()
 
-    async def perform(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
+    async def execute(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
         """A use case that changes something: for known subjects; a refusal or failure is audited.
 
         It runs to its end even where the caller goes away: a change is made whole or not at all.
         """
-        performing = asyncio.create_task(self._performed(subject, about, use_case))
+        performing = asyncio.create_task(self._execute(subject, about, use_case))
         self._performing.add(performing)
         performing.add_done_callback(self._performing.discard)
         return await asyncio.shield(performing)
 
-    async def _performed(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
+    async def _execute(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
             self._require_known(subject)
@@ -207,19 +207,19 @@ class Engine:
         finally:
             _close_unawaited(use_case)
 
-    async def look(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
+    async def query(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
         """A use case that changes nothing: only a lack of rights is audited, where there is an engine to do it."""
         try:
             self._require_known(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
-            if not self.read_only and (isinstance(error, PermissionDeniedError) or error.refused):
+            if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
                 await self.auditing.record_refusal(subject, about, error)
             raise
         finally:
             _close_unawaited(use_case)
 
-    async def walk(self, subject: str, about: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async def stream(self, subject: str, about: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Like :meth:`look`, for what is handed out piece by piece; what expired or is gone is audited too."""
         try:
             self._require_known(subject)
@@ -231,19 +231,19 @@ class Engine:
                 await self.auditing.record_refusal(subject, about, error)
             raise
 
-    def follow(self) -> None:
+    def tail(self) -> None:
         """For a reader: takes in, from now on, what the writer commits, and tells of it."""
         if not self._loops:
-            following = asyncio.create_task(self._follow())
+            following = asyncio.create_task(self._tail())
             following.add_done_callback(_log_crash)
             self._loops.append(following)
 
-    async def _follow(self) -> None:
+    async def _tail(self) -> None:
         """Trouble with the disk may pass, and whoever listens would wait for ever: logged once, and tried again."""
         troubled = False
         while True:
             try:
-                await self._take_in()
+                await self._refresh()
                 troubled = False
             except SealyardError as error:
                 if not troubled:
@@ -251,9 +251,9 @@ class Engine:
                 troubled = True
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def _take_in(self) -> None:
+    async def _refresh(self) -> None:
         if await asyncio.to_thread(self.store.refresh):
-            self.ledger.changed_outside()
+            self.ledger.invalidate()
             for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
                 if event.cursor > self.events.cursor:
                     self.events.publish_durable(event)
@@ -263,7 +263,7 @@ class Engine:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
 
     def _require_known(self, subject: str) -> None:
-        if not self.rights.knows(subject):
+        if not self.rights.contains(subject):
             raise PermissionDeniedError(
                 f"{escape_text(subject, 80)} is not known in this workspace.",
                 f"An administrator can add it: sealyard subject add {escape_text(subject, 80)}",
@@ -272,13 +272,13 @@ class Engine:
             # Else a person could ask as a group and approve as oneself.
             raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
 
-    def _tidy(self, task: Task) -> None:
+    def _cleanup(self, task: Task) -> None:
         """An ended task needs neither its inputs nor a place of work."""
-        if not task.status.ended:
+        if not task.status.is_final:
             return
         try:
             self.inputs.release(task)
-            self._artifacts.drop_work(task.id)
+            self._artifacts.delete_work(task.id)
         except SealyardError as error:
             log.warning("what task %s has left behind is cleared at the next start: %s", task.id, error)
 

@@ -63,7 +63,7 @@ class EventBroadcaster:
         Each batch is all that has come by then, so who listens from afar crosses over once for many events.
         """
         listener = _Listener()
-        for event in self._missed(after):
+        for event in self._events_since(after):
             listener.put(event)
         self._listeners.add(listener)
         try:
@@ -75,7 +75,7 @@ class EventBroadcaster:
         finally:
             self._listeners.discard(listener)
 
-    def _missed(self, after: int | None) -> list[Event]:
+    def _events_since(self, after: int | None) -> list[Event]:
         if after is None or after >= self.cursor:
             return []
         missed: list[Event] = [event for event in self._recent if event.cursor > after]

@@ -51,57 +51,57 @@ class ExpiryLoop:
     async def run(self) -> None:
         while True:
             for task_id in await self._deadlines.due():
-                await self._look(task_id)
-            await self._sweep()
+                await self._check(task_id)
+            await self._sweep_uploads()
 
-    async def _sweep(self) -> None:
+    async def _sweep_uploads(self) -> None:
         try:
             self._inputs.sweep()
             await self._uploads.sweep()
         except SealyardError:
             log.exception("uploads that nobody claimed could not be removed")
 
-    async def _look(self, task_id: str) -> None:
+    async def _check(self, task_id: str) -> None:
         try:
-            await self.judge(task_id)
+            await self.expire(task_id)
         except NotFoundError:
             return
         except SealyardError:
             log.exception("task %s could not be judged by the clock", task_id)
             await self._ledger.clock.sleep(RETRY_SECONDS)
-            self._deadlines.watch(self._ledger.task(task_id))
+            self._deadlines.schedule(self._ledger.task(task_id))
 
-    async def judge(self, task_id: str) -> None:
+    async def expire(self, task_id: str) -> None:
         """Do what is due now for one task."""
         task = self._ledger.task(task_id)
         happening = expired_deadline(task, self._ledger.clock.now())
         if happening is not None:
-            await self._end(task, happening)
+            await self._expire_task(task, happening)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
-            await self._onward.move(task_id)
+            await self._onward.advance(task_id)
         elif (state := self._new_state(task)) is not None:
-            await self._age(task_id, state)
+            await self._expire_result(task_id, state)
         else:
-            self._deadlines.watch(task)
+            self._deadlines.schedule(task)
 
-    async def _end(self, task: Task, happening: Trigger) -> None:
+    async def _expire_task(self, task: Task, happening: Trigger) -> None:
         if task.status is TaskStatus.RUNNING:
-            await self._scheduler.stop(task.id, happening)
+            await self._scheduler.abort(task.id, happening)
             return
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.advance(task.id, happening)
         await draft.commit()
 
-    async def _age(self, task_id: str, state: ResultState) -> None:
+    async def _expire_result(self, task_id: str, state: ResultState) -> None:
         """Record that the task's link expired or its artifact's retention ended, and remove the artifact."""
         if state is ResultState.GONE:
             await run_uncancellable(partial(self._artifacts.remove_result, task_id))
         task = self._ledger.task(task_id)
         if self._new_state(task) is not state:
-            self._deadlines.watch(task)
+            self._deadlines.schedule(task)
             return
         assert task.result is not None
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         if state is ResultState.GONE:
             draft.audit(
                 SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over"

@@ -13,7 +13,7 @@ async def collect_stats(engine: Engine) -> WorkspaceStats:
     store = engine.store
     return WorkspaceStats(
         tasks={each: store.count(TASKS.name, {"status": each}) for each in TaskStatus},
-        queued=engine.scheduler.queued,
+        queued=engine.scheduler.queue_length,
         workers=len(engine.bus.pids),
         webhooks_waiting=store.count(OUTBOX.name),
         webhooks_dead=store.count(DEAD_LETTERS.name),

@@ -48,7 +48,7 @@ async def create_workspace(
 async def _initialize(places: WorkspacePaths, file: WorkspaceMetadata, passphrase: str | None) -> None:
     engine = await open_engine(places, purpose="init", passphrase=passphrase, work=False, create=True)
     try:
-        draft = engine.ledger.draft()
+        draft = engine.ledger.begin()
         draft.audit(
             file.administrator,
             AuditAction.CREATED,
@@ -56,7 +56,7 @@ async def _initialize(places: WorkspacePaths, file: WorkspaceMetadata, passphras
             f"workspace {file.name}",
             {"demo": file.demo},
         )
-        engine.administration.found(draft, file.administrator)
+        engine.administration.grant_initial_admin(draft, file.administrator)
         await draft.commit()
     finally:
         await engine.close()

@@ -48,70 +48,70 @@ class WebhookOutbox:
 
     # ---- for who sends
 
-    async def strangers(self, known: frozenset[str]) -> frozenset[str]:
+    async def new_webhooks(self, known: frozenset[str]) -> frozenset[str]:
         """Waits until there are webhooks beside the known ones; their ids."""
-        while not (found := {each.webhook.id for each in self._ledger.all(WEBHOOKS)} - known):
+        while not (found := {each.webhook.id for each in self._ledger.list_all(WEBHOOKS)} - known):
             await self._changed.wait()
         return frozenset(found)
 
-    async def due(self, webhook_id: str) -> PendingDelivery | None:
+    async def next_delivery(self, webhook_id: str) -> PendingDelivery | None:
         """Waits until the webhook may be told of something; None once it is removed.
 
         Raises :class:`KeyStoreCorruptedError` where its secret cannot be opened.
         """
-        while (hook := self._ledger.find(WEBHOOKS, webhook_id)) is not None:
+        while (hook := self._ledger.get(WEBHOOKS, webhook_id)) is not None:
             notice = self._next(webhook_id)
-            if notice is not None and self._may_be_tried(notice):
+            if notice is not None and self._is_due(notice):
                 return PendingDelivery(
                     notice=notice,
                     url=hook.webhook.url,
-                    secret=self._sealed.open(hook.secret, secret_context(webhook_id)),
+                    secret=self._sealed.decrypt(hook.secret, secret_context(webhook_id)),
                 )
             await self._change(before=notice.try_at if notice is not None else None)
         return None
 
-    async def delivered(self, notice: OutboxMessage) -> None:
+    async def mark_delivered(self, notice: OutboxMessage) -> None:
         """Raises :class:`StorageError`, as the others do that record: then it is due again."""
-        hook = self._ledger.find(WEBHOOKS, notice.webhook_id)
+        hook = self._ledger.get(WEBHOOKS, notice.webhook_id)
         if hook is None:
             return
-        draft = self._ledger.draft()
-        self._settle(draft, hook, notice, failing="")
+        draft = self._ledger.begin()
+        self._advance_cursor(draft, hook, notice, failing="")
         await draft.commit()
 
-    async def failed(self, notice: OutboxMessage, error: str, again_after: float) -> None:
+    async def mark_failed(self, notice: OutboxMessage, error: str, again_after: float) -> None:
         """To be tried again after so many seconds."""
-        hook = self._ledger.find(WEBHOOKS, notice.webhook_id)
+        hook = self._ledger.get(WEBHOOKS, notice.webhook_id)
         if hook is None:
             return
         try_at = self._ledger.clock.now() + timedelta(seconds=again_after)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         later = msgspec.structs.replace(notice, attempts=notice.attempts + 1, try_at=try_at)
         draft.put(OUTBOX, notice.id, later)
         webhook = msgspec.structs.replace(hook.webhook, failing=error)
         draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
         await draft.commit()
 
-    async def given_up(self, notice: OutboxMessage, error: str) -> None:
+    async def move_to_dead_letters(self, notice: OutboxMessage, error: str) -> None:
         """Makes it a dead letter; the next one is due."""
-        hook = self._ledger.find(WEBHOOKS, notice.webhook_id)
+        hook = self._ledger.get(WEBHOOKS, notice.webhook_id)
         if hook is None:
             return
-        letter = self._letter(notice, error)
-        draft = self._ledger.draft()
-        self._settle(draft, hook, notice, failing=error)
+        letter = self._dead_letter(notice, error)
+        draft = self._ledger.begin()
+        self._advance_cursor(draft, hook, notice, failing=error)
         draft.put(DEAD_LETTERS, letter.id, StoredDeadLetter(letter=letter, change=notice.change))
         message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
         draft.audit(SYSTEM_SUBJECT, AuditAction.FAILED, webhook_resource(letter.webhook_id), message)
-        draft.tell(webhook_resource(letter.webhook_id))
+        draft.notify(webhook_resource(letter.webhook_id))
         await draft.commit()
 
     # ---- for who looks and changes
 
-    def waiting(self, webhook_id: str) -> list[OutboxMessage]:
+    def pending(self, webhook_id: str) -> list[OutboxMessage]:
         return self._matching(OUTBOX, _waiting_for(webhook_id))
 
-    def dead(self, webhook_id: str) -> list[StoredDeadLetter]:
+    def dead_letters(self, webhook_id: str) -> list[StoredDeadLetter]:
         """Oldest event first."""
         return self._matching(DEAD_LETTERS, _dead_of(webhook_id))
 
@@ -120,14 +120,14 @@ class WebhookOutbox:
         store = self._ledger.store
         return store.count(OUTBOX.name, _waiting_for(webhook_id)), store.count(DEAD_LETTERS.name, _dead_of(webhook_id))
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Whoever waits looks again."""
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def follow(self, _: Task) -> None:
+    def on_task_saved(self, _: Task) -> None:
         if self._ledger.store.count(OUTBOX.name):
-            self.wake()
+            self.notify()
 
     # ---- parts
 
@@ -138,7 +138,7 @@ class WebhookOutbox:
                 return notice
         return None
 
-    def _may_be_tried(self, notice: OutboxMessage) -> bool:
+    def _is_due(self, notice: OutboxMessage) -> bool:
         return notice.try_at is None or notice.try_at <= self._ledger.clock.now()
 
     async def _change(self, before: datetime | None) -> None:
@@ -157,13 +157,13 @@ class WebhookOutbox:
         if seconds > 0:
             await self._ledger.clock.sleep(seconds)
 
-    def _settle(self, draft: UnitOfWork, hook: StoredWebhook, notice: OutboxMessage, *, failing: str) -> None:
-        draft.remove(OUTBOX, notice.id)
+    def _advance_cursor(self, draft: UnitOfWork, hook: StoredWebhook, notice: OutboxMessage, *, failing: str) -> None:
+        draft.delete(OUTBOX, notice.id)
         delivered = max(hook.webhook.delivered, notice.change.cursor)
         webhook = msgspec.structs.replace(hook.webhook, delivered=delivered, failing=failing)
         draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
 
-    def _letter(self, notice: OutboxMessage, error: str) -> DeadLetter:
+    def _dead_letter(self, notice: OutboxMessage, error: str) -> DeadLetter:
         assert notice.change.news is not None
         return DeadLetter(
             id=notice.id,

@@ -36,12 +36,12 @@ class InputStore:
         self._unclaimed: dict[str, list[datetime]] = {}
         """When each upload came that no task has taken; the same content may be handed in by several at once."""
 
-    async def take(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
+    async def ingest(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
         """Hashes and stores a file. Raises :class:`InvalidInputError`, :class:`StorageError`."""
         stored = await self._ingested(lambda: self._artifacts.ingest(path, progress, expected_sha256))
         return InputFile(name=to_utf8_name(path.name), size=stored.size, sha256=stored.sha256)
 
-    async def take_bytes(self, name: str, data: bytes) -> InputFile:
+    async def ingest_bytes(self, name: str, data: bytes) -> InputFile:
         stored = await self._ingested(lambda: self._artifacts.ingest_bytes(data))
         return InputFile(name=to_utf8_name(name), size=stored.size, sha256=stored.sha256)
 
@@ -64,7 +64,7 @@ class InputStore:
                     f"{escape_text(file.name, 100)} is not stored any more.", "Hand the file in again."
                 )
 
-    def hold(self, task: Task) -> tuple[str, ...]:
+    def acquire(self, task: Task) -> tuple[str, ...]:
         """The task's inputs stay until :meth:`release`. The digests of those that waited for a task until now."""
         with self._lock:
             for digest in _stored(task):
@@ -78,18 +78,18 @@ class InputStore:
                 self._held.get(digest, set()).discard(task.id)
             self._drop(_stored(task))
 
-    def keep(self, holder: str, digest: str) -> None:
+    def pin(self, holder: str, digest: str) -> None:
         """Content with this digest stays, stored already or not yet, until the holder lets it go."""
         with self._lock:
             self._held.setdefault(digest, set()).add(holder)
 
-    def let_go(self, holder: str, digest: str) -> None:
+    def unpin(self, holder: str, digest: str) -> None:
         """The holder needs it no more; it goes where nobody else needs it."""
         with self._lock:
             self._held.get(digest, set()).discard(holder)
             self._drop({digest})
 
-    def give_back(self, task: Task, waited: Iterable[str]) -> None:
+    def unacquire(self, task: Task, waited: Iterable[str]) -> None:
         """The task was not made after all: what :meth:`hold` found waiting waits for another one."""
         with self._lock:
             for digest in waited:
@@ -111,7 +111,7 @@ class InputStore:
                 self._claim(digest)
             self._drop(late)
 
-    def drop_strangers(self, stored: Iterable[str]) -> None:
+    def remove_unreferenced(self, stored: Iterable[str]) -> None:
         """At start: what is stored and held by no task and no upload was handed in to an engine that is gone."""
         with self._lock:
             self._drop(set(stored))
@@ -144,7 +144,7 @@ class InputStore:
         for digest in digests:
             if not self._held.get(digest) and digest not in self._unclaimed:
                 self._held.pop(digest, None)
-                self._artifacts.drop_input(digest)
+                self._artifacts.delete_input(digest)
 
 
 def _stored(task: Task) -> set[str]:

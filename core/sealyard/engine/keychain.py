@@ -31,55 +31,55 @@ class KeyRegistry:
         self._rights = rights
         self._bus = bus
 
-    def seen_by(self, subject: str) -> tuple[KeyInfo, ...]:
+    def list_keys(self, subject: str) -> tuple[KeyInfo, ...]:
         self._rights.require_type(subject, Action.VIEW, ResourceType.KEY)
-        return tuple(sorted(self._ledger.all(KEYS), key=lambda each: each.uri))
+        return tuple(sorted(self._ledger.list_all(KEYS), key=lambda each: each.uri))
 
-    def known(self, uri: str) -> KeyInfo:
+    def get(self, uri: str) -> KeyInfo:
         """Raises :class:`NotFoundError`."""
-        found = self._ledger.find(KEYS, str(parse_key_uri(uri)))
+        found = self._ledger.get(KEYS, str(parse_key_uri(uri)))
         if found is None:
             raise _key_not_found(uri)
         return found
 
-    def known_to(self, subject: str, uri: str) -> KeyInfo:
+    def get_visible(self, subject: str, uri: str) -> KeyInfo:
         """As :meth:`known`; to who may not know of it, it does not exist."""
-        found = self.known(uri)
+        found = self.get(uri)
         if not self._may_know(subject, found):
             raise _key_not_found(uri, refused=True)
         return found
 
-    def seen(self, draft: UnitOfWork, uri: str) -> KeyInfo:
+    def get_in(self, draft: UnitOfWork, uri: str) -> KeyInfo:
         """The key as it will be once the draft is committed."""
         for table, identity, document in draft.puts:
             if (table, identity) == (KEYS.name, uri):
                 return msgspec.json.decode(document, type=KeyInfo)
-        return self.known(uri)
+        return self.get(uri)
 
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
         """Of certificates that end within 30 days, for those keys that are current, of what the subject may see."""
         return tuple(
             f"The certificate of {each.uri} ends on {each.current.certificate_ends_at:%Y-%m-%d}: rotate the key."
-            for each in self._ledger.all(KEYS)
+            for each in self._ledger.list_all(KEYS)
             if each.current in expiring_versions(each, now) and self._may_know(subject, each)
         )
 
     def _may_know(self, subject: str, key: KeyInfo) -> bool:
         """Who sees a configuration sees which keys it names."""
-        return self._rights.may(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
-            key.uri in each.key_uris and self._rights.may(subject, Action.VIEW, device_resource(each.id))
-            for each in self._ledger.all(DEVICES)
+        return self._rights.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
+            key.uri in each.key_uris and self._rights.is_allowed(subject, Action.VIEW, device_resource(each.id))
+            for each in self._ledger.list_all(DEVICES)
         )
 
     async def generate(self, draft: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         """A new local key, recorded in the draft. A name left over from something unfinished is passed over."""
         for number in range(1, MAX_LISTED_NAMES):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
-            if self._ledger.find(KEYS, uri) is not None:
+            if self._ledger.get(KEYS, uri) is not None:
                 continue
             try:
                 question = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
-                answer = await self._bus.ask(question)
+                answer = await self._bus.request(question)
             except ConflictError:
                 continue
             return self._record(draft, answer.key, subject)
@@ -88,7 +88,7 @@ class KeyRegistry:
     async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
         self._rights.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
-        if self._ledger.find(KEYS, uri) is not None:
+        if self._ledger.get(KEYS, uri) is not None:
             raise ConflictError(f"There is a key {uri} already.", "Take another name, or rotate it.")
         question = ImportKey(
             uri=uri,
@@ -99,20 +99,20 @@ class KeyRegistry:
             password=request.password,
             certificate=str(Path(request.certificate).absolute()) if request.certificate else None,
         )
-        answer = await self._bus.ask(question)
-        draft = self._ledger.draft()
+        answer = await self._bus.request(question)
+        draft = self._ledger.begin()
         key = self._record(draft, answer.key, subject)
         await draft.commit()
         return key
 
-    async def rotated(self, draft: UnitOfWork, subject: str, uri: str) -> KeyInfo:
+    async def rotate(self, draft: UnitOfWork, subject: str, uri: str) -> KeyInfo:
         """The key with its next version, recorded in the draft."""
         self._rights.require_type(subject, Action.UPDATE, ResourceType.KEY)
-        answer = await self._bus.ask(RotateKey(uri=self.known(uri).uri))
+        answer = await self._bus.request(RotateKey(uri=self.get(uri).uri))
         if answer.version is None:
             raise WorkerError("The crypto worker answered without a key version.")
         # Read after the wait: another rotation may have come between.
-        key = self.known(uri)
+        key = self.get(uri)
         versions = sorted((*key.versions, answer.version), key=lambda each: each.version)
         fresh = msgspec.structs.replace(key, versions=tuple(versions))
         draft.put(KEYS, fresh.uri, fresh)
@@ -123,7 +123,7 @@ class KeyRegistry:
             f"rotated to version {answer.version.version}",
             {"fingerprint": answer.version.fingerprint},
         )
-        draft.tell(f"KEY:{fresh.uri}")
+        draft.notify(f"KEY:{fresh.uri}")
         return fresh
 
     async def export(self, subject: str, device: DeviceConfig, path: Path, *, confirmed: bool) -> Path:
@@ -134,7 +134,7 @@ class KeyRegistry:
                 f"Whoever has {key.uri} version {key.version} can decrypt what was packed for {device.name}.",
                 "Confirm that it is meant to leave (--yes).",
             )
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.audit(
             subject,
             AuditAction.EXPORTED,
@@ -142,7 +142,7 @@ class KeyRegistry:
             f"the symmetric key {key.uri} version {key.version} is exported",
         )
         await draft.commit()
-        await self._bus.ask(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
+        await self._bus.request(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
         return path
 
     def _record(self, draft: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
@@ -157,7 +157,7 @@ class KeyRegistry:
             f"{key.kind}, {key.current.origin}, for {key.purpose}",
             {"fingerprint": key.current.fingerprint, "version": key.current.version},
         )
-        draft.tell(f"KEY:{key.uri}")
+        draft.notify(f"KEY:{key.uri}")
         return key
 
 

@@ -20,12 +20,12 @@ class TTLCache:
         self._clock = clock
         self._told: dict[Hashable, datetime] = {}
 
-    def has(self, what: Hashable) -> bool:
+    def __contains__(self, what: Hashable) -> bool:
         """Whether it was told within the last hour."""
         told = self._told.get(what)
         return told is not None and self._clock.now() - told < REPEAT_AFTER
 
-    def note(self, what: Hashable) -> None:
+    def __setitem__(self, what: Hashable) -> None:
         """It is told now."""
         self._told.pop(what, None)
         self._told[what] = self._clock.now()

@@ -51,9 +51,9 @@ class Repository:
         self.clock = clock
         self.events = events
         self.access_generation = 0
-        self.unmoved: list[AuditEntry] = []
-        self.committed = asyncio.Event()
-        self.followers: list[Callable[[Task], None]] = []
+        self.unflushed_audit: list[AuditEntry] = []
+        self.commit_event = asyncio.Event()
+        self.task_listeners: list[Callable[[Task], None]] = []
         """Told of every task that was put, once it is durable."""
         self._log = log
         self._waiting: deque[tuple[Future[None], LogHead, int]] = deque()
@@ -63,17 +63,17 @@ class Repository:
 
     # ---- reading
 
-    def find(self, table: Table[V], identity: str) -> V | None:
+    def get(self, table: Table[V], identity: str) -> V | None:
         document = self.store.get_json(table.name, identity)
         return None if document is None else msgspec.json.decode(document, type=table.type)
 
-    def all(self, table: Table[V]) -> Iterator[V]:
+    def list_all(self, table: Table[V]) -> Iterator[V]:
         for _, document in self.store.all(table.name):
             yield msgspec.convert(document, table.type)
 
     def task(self, task_id: str) -> Task:
         """Raises :class:`NotFoundError`."""
-        found = self.find(TASKS, task_id)
+        found = self.get(TASKS, task_id)
         if found is None:
             raise no_task(task_id)
         return found
@@ -89,36 +89,36 @@ class Repository:
 
     def device(self, config: str, version: int | None = None) -> DeviceConfig:
         """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""
-        newest = self.find(DEVICES, config) or self._device_named(config)
+        newest = self.get(DEVICES, config) or self._device_named(config)
         if newest is None:
             raise device_not_found(config)
         if version is None or version == newest.version:
             return newest
-        found = self.find(DEVICE_VERSIONS, version_id(newest.id, version))
+        found = self.get(DEVICE_VERSIONS, version_id(newest.id, version))
         if found is None:
             raise NotFoundError(f"{newest.name} has no version {version}.", f"The newest is {newest.version}.")
         return found
 
     def _device_named(self, name: str) -> DeviceConfig | None:
         """A name never moves to another configuration, so what was found once is looked up by its id."""
-        known = self.find(DEVICES, self._device_ids.get(name, ""))
+        known = self.get(DEVICES, self._device_ids.get(name, ""))
         if known is not None:
             return known
-        found = next((each for each in self.all(DEVICES) if each.name == name), None)
+        found = next((each for each in self.list_all(DEVICES) if each.name == name), None)
         if found is not None:
             self._device_ids[name] = found.id
         return found
 
     def policy(self) -> Policy:
-        return self.find(POLICY, POLICY_ID) or Policy()
+        return self.get(POLICY, POLICY_ID) or Policy()
 
-    def changed_outside(self) -> None:
+    def invalidate(self) -> None:
         """Another process has written, or a commit was taken back: what was derived is out of date."""
         self.access_generation += 1
 
     # ---- writing
 
-    def draft(self) -> UnitOfWork:
+    def begin(self) -> UnitOfWork:
         return UnitOfWork(self)
 
     async def commit(self, draft: UnitOfWork) -> None:
@@ -129,24 +129,24 @@ class Repository:
         """
         if self._log is None:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
-        with self.store.steady():
+        with self.store.snapshot_lock():
             draft.check()
-            self._settle()
+            self._rollback_counters()
             head, cursor = self._log.head, self._cursor
             try:
-                entries = tuple(self._log.draft(timestamp=self.clock.now(), **each) for each in draft.entries)
-                events = tuple(self._numbered(event) for event in draft.events)
+                entries = tuple(self._log.prepare(timestamp=self.clock.now(), **each) for each in draft.entries)
+                events = tuple(self._with_cursor(event) for event in draft.events)
                 durable = self.store.submit(_to_batch(draft, entries, events, self._notices(events)))
             except BaseException:
-                self._log.reset_head(head)
+                self._log.rollback(head)
                 self._cursor = cursor
                 raise
             self._waiting.append((durable, self._log.head, self._cursor))
-        if draft.touches_access:
+        if draft.changes_access:
             self.access_generation += 1
         await self._durable(durable, draft.tasks, entries, events)
 
-    async def durable(self) -> None:
+    async def flush(self) -> None:
         """Returns when all that reads show is on the disk. Raises :class:`StorageError` where it was taken back."""
         if self._waiting and not (last := self._waiting[-1][0]).done():
             await asyncio.wrap_future(last)
@@ -164,7 +164,7 @@ class Repository:
 
         def announce() -> None:
             if (error := durable.exception()) is None:
-                self._tell(tasks, entries, events)
+                self._notify(tasks, entries, events)
             else:
                 self.access_generation += 1
                 self._follow_restored(tasks)
@@ -178,14 +178,14 @@ class Repository:
         durable.add_done_callback(lambda _: loop.call_soon_threadsafe(announce))
         await told
 
-    def _tell(self, tasks: list[Task], entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> None:
-        self.unmoved.extend(entries)
+    def _notify(self, tasks: list[Task], entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> None:
+        self.unflushed_audit.extend(entries)
         for task in tasks:
-            for follow in self.followers:
+            for follow in self.task_listeners:
                 follow(task)
         for event in events:
             self.events.publish_durable(event)
-        self.committed.set()
+        self.commit_event.set()
 
     def _follow_restored(self, tasks: list[Task]) -> None:
         """Show the followers the tasks as they are again after a failed commit.
@@ -193,12 +193,12 @@ class Repository:
         Who read a task in between may have taken the change for made, and have left the task alone.
         """
         for task in tasks:
-            restored = self.find(TASKS, task.id)
+            restored = self.get(TASKS, task.id)
             if restored is not None:
-                for follow in self.followers:
+                for follow in self.task_listeners:
                     follow(restored)
 
-    def _settle(self) -> None:
+    def _rollback_counters(self) -> None:
         """Brings audit head and event cursor back to what is durable where a commit failed since."""
         while self._waiting and self._waiting[0][0].done():
             durable, head, cursor = self._waiting.popleft()
@@ -211,15 +211,15 @@ class Repository:
             assert self._log is not None
             assert self._settled is not None
             head, self._cursor = self._settled
-            self._log.reset_head(head)
+            self._log.rollback(head)
 
     def _notices(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
         """In the unit of the change itself: what a webhook is to be told of is never lost."""
         if not any(isinstance(each, TaskChanged) and each.news for each in events):
             return ()
-        return tuple(messages_for(events, [each.webhook for each in self.all(WEBHOOKS)]))
+        return tuple(messages_for(events, [each.webhook for each in self.list_all(WEBHOOKS)]))
 
-    def _numbered(self, event: DurableEvent) -> DurableEvent:
+    def _with_cursor(self, event: DurableEvent) -> DurableEvent:
         self._cursor += 1
         return msgspec.structs.replace(event, cursor=self._cursor)
 
@@ -288,7 +288,7 @@ class UnitOfWork:
         return [*self._entries, *(entry for save in self._saves.values() for entry in _status_entries(save))]
 
     @property
-    def touches_access(self) -> bool:
+    def changes_access(self) -> bool:
         tables = {table for table, _, _ in self.puts} | {table for table, _ in self.removes}
         return not tables.isdisjoint(ACCESS_TABLES)
 
@@ -298,7 +298,7 @@ class UnitOfWork:
             raise InvariantError("A task was to be stored past its life cycle.", "Report this with the log.")
         self.puts.append((table.name, identity, _encoded(value)))
 
-    def remove(self, table: Table[V], identity: str) -> None:
+    def delete(self, table: Table[V], identity: str) -> None:
         self.removes.append((table.name, identity))
 
     def create_task(self, task: Task) -> None:
@@ -379,7 +379,7 @@ class UnitOfWork:
             )
         )
 
-    def tell(self, resource: str) -> None:
+    def notify(self, resource: str) -> None:
         self.events.append(WorkspaceChanged(cursor=0, at=self._ledger.clock.now(), resource=resource))
 
     def audit(

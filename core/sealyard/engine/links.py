@@ -36,25 +36,25 @@ class DownloadLinks:
             create_random_key(key_file, "the key of links")
         return cls(workspace_id, key_file.read_bytes())
 
-    def link(self, task_id: str, expires_at: datetime) -> str:
+    def sign(self, task_id: str, expires_at: datetime) -> str:
         text = f"sealyard:{self._workspace_id}/{task_id}?expires={math.ceil(expires_at.timestamp())}"
         return f"{text}&signature={self._signature(text)}"
 
-    def task_behind(self, link: str, now: datetime) -> str:
+    def verify(self, link: str, now: datetime) -> str:
         """The task whose artifact ``link`` leads to.
 
         Raises :class:`PermissionDeniedError` for a link that was not made here, :class:`ResultExpiredError`.
         """
-        found = self._made_here(link)
+        found = self._belongs_here(link)
         if now >= datetime.fromtimestamp(int(found[4]), UTC):
             raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {found[3]}")
         return found[3]
 
-    def task_of(self, link: str) -> str:
+    def task_id_of(self, link: str) -> str:
         """The same for one whose time may be over. Raises :class:`PermissionDeniedError`."""
-        return self._made_here(link)[3]
+        return self._belongs_here(link)[3]
 
-    def _made_here(self, link: str) -> re.Match[str]:
+    def _belongs_here(self, link: str) -> re.Match[str]:
         found = _LINK.fullmatch(link)
         if (
             found is None

@@ -37,7 +37,7 @@ class ProgressEstimator:
     def end(self, task_id: str) -> None:
         self._runs.pop(task_id, None)
 
-    def beat(self, beat: Heartbeat, now: float) -> RunProgress | None:
+    def record(self, beat: Heartbeat, now: float) -> RunProgress | None:
         """Takes a beat in; what it says where it says something new. ``now`` in seconds of any steady clock."""
         run = self._runs.get(beat.task_id)
         if run is None or beat.done == run.done:
@@ -45,7 +45,7 @@ class ProgressEstimator:
         run.done, run.total = beat.done, beat.total
         if now - run.measured_at >= MIN_SAMPLE_SECONDS:
             self._measure(run, now)
-        return self.of_running(beat.task_id)
+        return self.running(beat.task_id)
 
     def _measure(self, run: _Measurement, now: float) -> None:
         measured = max(0, run.done - run.measured_done) / (now - run.measured_at)
@@ -53,14 +53,14 @@ class ProgressEstimator:
         self._rate = (1 - SMOOTHING) * self._rate + SMOOTHING * measured
         run.measured_at, run.measured_done = now, run.done
 
-    def of_running(self, task_id: str) -> RunProgress | None:
+    def running(self, task_id: str) -> RunProgress | None:
         run = self._runs.get(task_id)
         if run is None:
             return None
         left = (run.total - run.done) / (run.rate or self._rate)
         return RunProgress(bytes_done=run.done, bytes_total=run.total, seconds_left=max(0.0, left))
 
-    def of_queued(self, place: int, size: int, ahead: int) -> RunProgress:
+    def queued(self, place: int, size: int, ahead: int) -> RunProgress:
         """``ahead``: bytes of the queue before this task; each byte is passed over twice, sealed and checked."""
         running = sum(run.total - run.done for run in self._runs.values())
         left = (running + 2 * (ahead + size)) / self._rate

@@ -45,7 +45,7 @@ class OtpService:
         locked = until is not None and self._ledger.clock.now() < until
         return OtpStatus(subject=subject, enrolled=stored.secret is not None, locked_until=until if locked else None)
 
-    async def enrol(self, subject: str, current: str | None) -> OtpEnrollment:
+    async def enroll(self, subject: str, current: str | None) -> OtpEnrollment:
         """A new secret, which counts once :meth:`confirm` has a password made with it; until then the old one does."""
         from sealyard.crypto import totp
 
@@ -53,10 +53,10 @@ class OtpService:
             raise PermissionDeniedError("Only a person has one-time passwords.", "Enrol as a USER.")
         stored = self._stored(subject)
         if stored.secret is not None:
-            step = await self._right_step(subject, stored, stored.secret, current, after=stored.last_step)
+            step = await self._matching_step(subject, stored, stored.secret, current, after=stored.last_step)
             stored = msgspec.structs.replace(stored, last_step=step, wrong=0)
         secret = totp.new_secret()
-        pending = msgspec.structs.replace(stored, pending=self._sealed.seal(secret, _subject_resource(subject)))
+        pending = msgspec.structs.replace(stored, pending=self._sealed.encrypt(secret, _subject_resource(subject)))
         await self._commit(subject, subject, pending, AuditAction.CREATED, "begins to enrol for one-time passwords")
         account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
         return OtpEnrollment(
@@ -68,7 +68,7 @@ class OtpService:
         stored = self._stored(subject)
         if stored.pending is None:
             raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enrol")
-        step = await self._right_step(subject, stored, stored.pending, password, after=NO_STEP)
+        step = await self._matching_step(subject, stored, stored.pending, password, after=NO_STEP)
         enrolled = msgspec.structs.replace(stored, secret=stored.pending, pending=None, last_step=step, wrong=0)
         await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "is enrolled for one-time passwords")
 
@@ -80,11 +80,11 @@ class OtpService:
         whose = parse_subject(whose)
         if whose == subject:
             raise PermissionDeniedError("Nobody resets their own one-time password.", "Ask another administrator.")
-        if self._ledger.find(ONE_TIME_PASSWORDS, whose) is None:
+        if self._ledger.get(ONE_TIME_PASSWORDS, whose) is None:
             raise NotFoundError(f"{whose} has not enrolled for one-time passwords.", "There is nothing to reset.")
         await self._commit(subject, whose, None, AuditAction.DELETED, "is not enrolled for one-time passwords any more")
 
-    async def spend(self, draft: UnitOfWork, subject: str, password: str | None) -> None:
+    async def verify_and_consume(self, draft: UnitOfWork, subject: str, password: str | None) -> None:
         """Takes a password together with what ``draft`` does: both are kept or neither.
 
         Nothing is awaited where it is right. Raises :class:`OneTimePasswordError`.
@@ -95,7 +95,7 @@ class OtpService:
                 "An approval wants a one-time password here, and you have not enrolled for them.",
                 "Enrol an authenticator first: sealyard otp enrol",
             )
-        step = await self._right_step(subject, stored, stored.secret, password, after=stored.last_step)
+        step = await self._matching_step(subject, stored, stored.secret, password, after=stored.last_step)
         draft.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(stored, last_step=step, wrong=0))
 
     def warnings(self, subject: str) -> tuple[str, ...]:
@@ -104,8 +104,8 @@ class OtpService:
             return ()
         names = sorted(
             each.name
-            for each in self._ledger.all(DEVICES)
-            if self._rights.may(subject, Action.VIEW, device_resource(each.id)) and not self._quorum_possible(each)
+            for each in self._ledger.list_all(DEVICES)
+            if self._rights.is_allowed(subject, Action.VIEW, device_resource(each.id)) and not self._quorum_possible(each)
         )
         if not names:
             return ()
@@ -117,14 +117,14 @@ class OtpService:
     # ---- parts
 
     def _stored(self, subject: str) -> StoredOneTimePassword:
-        return self._ledger.find(ONE_TIME_PASSWORDS, subject) or StoredOneTimePassword()
+        return self._ledger.get(ONE_TIME_PASSWORDS, subject) or StoredOneTimePassword()
 
     def _quorum_possible(self, device: DeviceConfig) -> bool:
-        access = self._rights.now
+        access = self._rights.current
         enrolled = frozenset(each for each in access.approvers(device.id) if self._stored(each).secret is not None)
         return can_reach_quorum(device.approvals_required, enrolled, access.requesters(device.id))
 
-    async def _right_step(
+    async def _matching_step(
         self, subject: str, stored: StoredOneTimePassword, sealed: str, password: str | None, *, after: int
     ) -> int:
         """The step whose password it is; one that is wrong or used is counted before it is refused."""
@@ -133,13 +133,13 @@ class OtpService:
         self._require_open(stored)
         digits = _digits(password)
         steps = list(
-            totp.matching_steps(self._sealed.open(sealed, _subject_resource(subject)), digits, self._ledger.clock.now())
+            totp.matching_steps(self._sealed.decrypt(sealed, _subject_resource(subject)), digits, self._ledger.clock.now())
         )
         fresh = [each for each in steps if each > after]
         if fresh:
             return fresh[0]
         what = "was used already" if steps else "is wrong"
-        await self._count_wrong(subject, stored, what)
+        await self._record_failure(subject, stored, what)
         raise OneTimePasswordError(f"The one-time password {what}.", "Wait for the next one, and give that.")
 
     def _require_open(self, stored: StoredOneTimePassword) -> None:
@@ -152,7 +152,7 @@ class OtpService:
             "Wait, or ask an administrator to reset it (sealyard otp reset).",
         )
 
-    async def _count_wrong(self, subject: str, stored: StoredOneTimePassword, what: str) -> None:
+    async def _record_failure(self, subject: str, stored: StoredOneTimePassword, what: str) -> None:
         wrong = stored.wrong + 1
         if wrong < MAX_FAILURES:
             counted = msgspec.structs.replace(stored, wrong=wrong)
@@ -166,14 +166,14 @@ class OtpService:
     async def _commit(
         self, author: str, whose: str, stored: StoredOneTimePassword | None, change: AuditAction, message: str
     ) -> None:
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         if stored is None:
-            draft.remove(ONE_TIME_PASSWORDS, whose)
+            draft.delete(ONE_TIME_PASSWORDS, whose)
         else:
             draft.put(ONE_TIME_PASSWORDS, whose, stored)
         code = OneTimePasswordError.code if change is AuditAction.REFUSED else ""
         draft.audit(author, change, f"SUBJECT:{whose}", f"{whose} {message}", None, code)
-        draft.tell(f"SUBJECT:{whose}")
+        draft.notify(f"SUBJECT:{whose}")
         await draft.commit()
 
 

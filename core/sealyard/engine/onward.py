@@ -23,14 +23,14 @@ class AutoTransitions:
     def __init__(self, ledger: Repository) -> None:
         self._ledger = ledger
 
-    async def move(self, task_id: str) -> Task:
+    async def advance(self, task_id: str) -> Task:
         """Submit or schedule the task if its status, as it is stored now, still calls for it.
 
         Returns the task as it is then; a task that was withdrawn or cancelled in the meantime is left as it is.
         Raises :class:`StorageError`.
         """
         task = self._ledger.task(task_id)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         if task.status is TaskStatus.CREATED:
             moved = draft.advance(task_id, self.submission())
         elif task.status is TaskStatus.APPROVED:
@@ -40,10 +40,10 @@ class AutoTransitions:
         await draft.commit()
         return moved
 
-    async def try_move(self, task_id: str) -> Task:
+    async def advance_or_defer(self, task_id: str) -> Task:
         """Like :meth:`move`, but leave the task to the expiry loop if the disk refuses: the request itself is done."""
         try:
-            return await self.move(task_id)
+            return await self.advance(task_id)
         except StorageError as error:
             log.warning("task %s is moved on later: %s", task_id, error)
             return self._ledger.task(task_id)

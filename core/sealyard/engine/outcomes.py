@@ -27,7 +27,7 @@ class ResultPublisher:
         self._links = links
         self._artifacts = artifacts
 
-    async def completed(self, task: Task, report: JobFinished) -> Completed:
+    async def publish(self, task: Task, report: JobFinished) -> Completed:
         """The artifact is in its place before the task is DONE: a crash between leaves it to a rerun."""
         if task.kind is TaskKind.SIGNING:
             signed = Result(state=ResultState.AVAILABLE, signature=report.signature, trial=task.trial)
@@ -35,13 +35,13 @@ class ResultPublisher:
         await run_uncancellable(partial(self._publish, task, report))
         return Completed(fence=task.fence, result=self._result(task, report))
 
-    def take_back(self, task: Task) -> None:
+    def unpublish(self, task: Task) -> None:
         """At start: a result whose task is not DONE goes back to where a rerun looks for it."""
         if task.kind in OUTPUT_NAMES and self._artifacts.has_result(task.id):
-            self._artifacts.take_back_result(task.id, OUTPUT_NAMES[task.kind])
+            self._artifacts.unpublish_result(task.id, OUTPUT_NAMES[task.kind])
 
     def _publish(self, task: Task, report: JobFinished) -> None:
-        made = self._artifacts.work_path(task.id) / OUTPUT_NAMES[task.kind]
+        made = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
         if not made.is_file() or made.stat().st_size != report.size:
             raise StorageError("The finished artifact is not there as the worker says.", "Check the disk.")
         self._artifacts.publish_result(task.id, made)
@@ -54,7 +54,7 @@ class ResultPublisher:
         return Result(
             state=ResultState.AVAILABLE,
             file_name=_file_name(task),
-            link=self._links.link(task.id, expires_at),
+            link=self._links.sign(task.id, expires_at),
             expires_at=expires_at,
             kept_until=kept_until,
             sha256=report.sha256,

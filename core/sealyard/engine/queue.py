@@ -23,7 +23,7 @@ class JobQueue:
     def __init__(self, is_large: Callable[[int], bool]) -> None:
         self._is_large = is_large
         self._lanes: dict[bool, Lane] = {False: {}, True: {}}
-        self._places: dict[str, tuple[int, int]] | None = None
+        self._positions: dict[str, tuple[int, int]] | None = None
 
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
@@ -31,12 +31,12 @@ class JobQueue:
     def add(self, task: Task) -> None:
         size = task.total_bytes
         self._lanes[self._is_large(size)].setdefault(task.id, size)
-        self._places = None
+        self._positions = None
 
     def remove(self, task_id: str) -> None:
         for lane in self._lanes.values():
             lane.pop(task_id, None)
-        self._places = None
+        self._positions = None
 
     def take(self, claim: ClaimWorker) -> str | None:
         """Takes the first task, small lane before large, that a place could be claimed for.
@@ -48,15 +48,15 @@ class JobQueue:
             task_id = next(iter(lane), None)
             if task_id is not None and claim(task_id, lane[task_id], spare=large_waits and not is_large):
                 del lane[task_id]
-                self._places = None
+                self._positions = None
                 return task_id
         return None
 
-    def place(self, task_id: str) -> tuple[int, int] | None:
+    def position(self, task_id: str) -> tuple[int, int] | None:
         """Place in the task's lane, from 1, and the bytes before it."""
-        if self._places is None:
-            self._places = _positions(self._lanes.values())
-        return self._places.get(task_id)
+        if self._positions is None:
+            self._positions = _positions(self._lanes.values())
+        return self._positions.get(task_id)
 
 
 def _positions(lanes: Iterable[Lane]) -> dict[str, tuple[int, int]]:

@@ -49,14 +49,14 @@ class HealthMonitor:
             self._checking = asyncio.create_task(self._check())
         checking = self._checking
         await asyncio.wait({checking}, timeout=TIMEOUT_SECONDS)
-        return checking.result() if checking.done() else self._overdue()
+        return checking.result() if checking.done() else self._timed_out()
 
     async def _check(self) -> Health:
         # An empty unit of work: a frame and a sync like any other, with nothing in it that anybody sees.
-        checks = [await _run_check(STORE, "", self._ledger.draft().commit())]
-        checks.append(await _run_check(WORKER, "", self._bus.ask(AuditPublicKey())))
+        checks = [await _run_check(STORE, "", self._ledger.begin().commit())]
+        checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].ok:
-            checks += [await self._proven(key) for key in self._keys_in_use()]
+            checks += [await self._probe_key(key) for key in self._keys_in_use()]
         self._last = self._health(checks)
         for each in self._last.failures:
             log.warning("not ready: %s %s: %s", each.name, each.about, each.detail)
@@ -65,29 +65,29 @@ class HealthMonitor:
     def _keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
         """By the newest version of each configuration; each key once, however many configurations share it."""
         keys: dict[EncryptionKey | SigningKey, None] = {}
-        for device in self._ledger.all(DEVICES):
+        for device in self._ledger.list_all(DEVICES):
             for key in (device.encryption, device.signing):
                 keys[msgspec.structs.replace(key, description="")] = None
         return tuple(keys)
 
-    async def _proven(self, key: EncryptionKey | SigningKey) -> HealthCheck:
+    async def _probe_key(self, key: EncryptionKey | SigningKey) -> HealthCheck:
         about = f"{key.uri} version {key.version}, {key.algorithm}"
         if isinstance(key, EncryptionKey):
-            return await _run_check(ENCRYPTION_KEY, about, self._bus.ask(ProbeEncryptionKey(key=key)))
-        return await _run_check(SIGNING_KEY, about, self._prove_signing(key))
+            return await _run_check(ENCRYPTION_KEY, about, self._bus.request(ProbeEncryptionKey(key=key)))
+        return await _run_check(SIGNING_KEY, about, self._probe_signing_key(key))
 
-    async def _prove_signing(self, key: SigningKey) -> None:
-        known = self._ledger.find(KEYS, key.uri)
-        version = known.at(key.version) if known is not None else None
+    async def _probe_signing_key(self, key: SigningKey) -> None:
+        known = self._ledger.get(KEYS, key.uri)
+        version = known.version(key.version) if known is not None else None
         if version is None or version.certificate is None:
             raise NotFoundError("There is no certificate of the key on record.", "Rotate the key.")
-        await self._bus.ask(ProbeSigningKey(key=key, certificate=version.certificate))
+        await self._bus.request(ProbeSigningKey(key=key, certificate=version.certificate))
 
     def _health(self, checks: Iterable[HealthCheck]) -> Health:
         made = tuple(checks)
         return Health(ready=all(each.ok for each in made), checks=made, at=self._ledger.clock.now())
 
-    def _overdue(self) -> Health:
+    def _timed_out(self) -> Health:
         late = f"What is being tried has not answered within {TIMEOUT_SECONDS:g} seconds."
         return self._health([HealthCheck(name=ANSWER, ok=False, detail=late)])
 

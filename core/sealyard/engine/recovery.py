@@ -45,46 +45,46 @@ class Recovery:
         self._scheduler = scheduler
 
     async def run(self) -> None:
-        unfinished = await run_uncancellable(self._take_stock)
+        unfinished = await run_uncancellable(self._load_unfinished)
         for task in sorted(unfinished, key=lambda each: (each.created_at, each.id)):
-            await self._take_up(task)
+            await self._resume(task)
 
-    def _take_stock(self) -> list[Task]:
+    def _load_unfinished(self) -> list[Task]:
         """Holds and watches what the tasks need; answers the unfinished ones."""
         unfinished = []
         for _, document in self._ledger.store.all(TASKS.name):
             status = TaskStatus(document["status"])
-            if status.ended and not _result_can_expire(document):
+            if status.is_final and not _result_can_expire(document):
                 continue
             task = msgspec.convert(document, Task)
-            self._deadlines.watch(task)
-            if not status.ended:
-                self._inputs.hold(task)
+            self._deadlines.schedule(task)
+            if not status.is_final:
+                self._inputs.acquire(task)
                 unfinished.append(task)
-        self._clear_away({task.id for task in unfinished})
+        self._remove_orphans({task.id for task in unfinished})
         return unfinished
 
-    def _clear_away(self, unfinished: set[str]) -> None:
-        self._artifacts.sweep_temporary()
+    def _remove_orphans(self, unfinished: set[str]) -> None:
+        self._artifacts.delete_temporary()
         self._uploads.recover()
-        self._inputs.drop_strangers(self._artifacts.stored_inputs())
-        for task_id in self._artifacts.works():
+        self._inputs.remove_unreferenced(self._artifacts.stored_inputs())
+        for task_id in self._artifacts.work_dirs():
             if task_id not in unfinished:
-                self._artifacts.drop_work(task_id)
+                self._artifacts.delete_work(task_id)
 
-    async def _take_up(self, task: Task) -> None:
+    async def _resume(self, task: Task) -> None:
         match task.status:
             case TaskStatus.CREATED | TaskStatus.APPROVED:
-                await self._onward.move(task.id)
+                await self._onward.advance(task.id)
             case TaskStatus.SCHEDULED:
-                self._scheduler.follow(task)
+                self._scheduler.on_task_saved(task)
             case TaskStatus.RUNNING:
-                await run_uncancellable(partial(self._outcomes.take_back, task))
-                await self._restart(task.id)
+                await run_uncancellable(partial(self._outcomes.unpublish, task))
+                await self._requeue(task.id)
 
-    async def _restart(self, task_id: str) -> None:
+    async def _requeue(self, task_id: str) -> None:
         limit = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().time_limit)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.advance(task_id, EngineRestarted(time_limit_at=limit))
         await draft.commit()
 

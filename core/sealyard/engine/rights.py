@@ -33,11 +33,11 @@ class EffectivePermissions:
         for rule in rules:
             granted.setdefault(rule.subject, set()).add((rule.resource, rule.action))
         self._rights = {
-            subject: frozenset().union(*(granted.get(each, ()) for each in self.circle(subject)))
+            subject: frozenset().union(*(granted.get(each, ()) for each in self.principals_of(subject)))
             for subject in subjects
         }
 
-    def circle(self, subject: str) -> frozenset[str]:
+    def principals_of(self, subject: str) -> frozenset[str]:
         """The subject and every group it is inside of, however deep."""
         found: set[str] = set()
         waiting = [subject]
@@ -48,29 +48,29 @@ class EffectivePermissions:
                 waiting.extend(self._groups.get(each, ()))
         return frozenset(found)
 
-    def knows(self, subject: str) -> bool:
+    def contains(self, subject: str) -> bool:
         return subject in self._rights
 
-    def of(self, subject: str) -> frozenset[Permission]:
+    def granted_to(self, subject: str) -> frozenset[Permission]:
         """All that the subject may do, through groups too."""
         return self._rights.get(subject, frozenset())
 
-    def may(self, subject: str, action: Action, resource: str) -> bool:
-        return is_allowed(self.of(subject), action, resource)
+    def is_allowed(self, subject: str, action: Action, resource: str) -> bool:
+        return is_allowed(self.granted_to(subject), action, resource)
 
-    def holders(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
+    def subjects_allowed(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
         """All subjects of ``kinds`` with the right."""
         wanted = frozenset(kinds)
         return frozenset(
-            each for each in self._rights if subject_kind(each) in wanted and self.may(each, action, resource)
+            each for each in self._rights if subject_kind(each) in wanted and self.is_allowed(each, action, resource)
         )
 
     def approvers(self, config_id: str) -> frozenset[str]:
         """The persons whose approval can count for a configuration."""
-        return self.holders(Action.APPROVE, device_resource(config_id), (SubjectKind.USER,))
+        return self.subjects_allowed(Action.APPROVE, device_resource(config_id), (SubjectKind.USER,))
 
     def requesters(self, config_id: str) -> frozenset[str]:
-        return self.holders(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
+        return self.subjects_allowed(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
 
 
 class Permissions:
@@ -82,37 +82,37 @@ class Permissions:
         self._map = EffectivePermissions((), (), ())
 
     @property
-    def now(self) -> EffectivePermissions:
+    def current(self) -> EffectivePermissions:
         if self._generation != self._ledger.access_generation:
             self._map = EffectivePermissions(
-                (each.id for each in self._ledger.all(SUBJECTS)),
-                self._ledger.all(MEMBERSHIPS),
-                self._ledger.all(RULES),
+                (each.id for each in self._ledger.list_all(SUBJECTS)),
+                self._ledger.list_all(MEMBERSHIPS),
+                self._ledger.list_all(RULES),
             )
             self._generation = self._ledger.access_generation
         return self._map
 
-    def knows(self, subject: str) -> bool:
+    def contains(self, subject: str) -> bool:
         try:
-            return self.now.knows(subject)
+            return self.current.contains(subject)
         except Exception:
             return False
 
-    def of(self, subject: str) -> frozenset[Permission]:
+    def granted_to(self, subject: str) -> frozenset[Permission]:
         try:
-            return self.now.of(subject)
+            return self.current.granted_to(subject)
         except Exception:
             return frozenset()
 
-    def may(self, subject: str, action: Action, resource: str) -> bool:
+    def is_allowed(self, subject: str, action: Action, resource: str) -> bool:
         try:
-            return self.now.may(subject, action, resource)
+            return self.current.is_allowed(subject, action, resource)
         except Exception:
             return False
 
     def require(self, subject: str, action: Action, resource: str) -> None:
         """Raises :class:`PermissionDeniedError`."""
-        if self.may(subject, action, resource):
+        if self.is_allowed(subject, action, resource):
             return
         raise PermissionDeniedError(
             f"{escape_text(subject, 80)} may not {action} {escape_text(resource, 80)}.",
@@ -121,7 +121,7 @@ class Permissions:
 
     def require_device(self, subject: str, action: Action, config_id: str, named: str | None = None) -> None:
         """To who may not even see it, it does not exist: :class:`NotFoundError`. ``named``: what was asked for."""
-        if not self.may(subject, Action.VIEW, device_resource(config_id)):
+        if not self.is_allowed(subject, Action.VIEW, device_resource(config_id)):
             raise device_not_found(named or config_id, refused=True)
         self.require(subject, action, device_resource(config_id))
 

@@ -42,7 +42,7 @@ class RoleSync:
         self._settled: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
         """By subject: the rules' generation, the groups and the account with which there was nothing left to do."""
 
-    async def arrive(self, subject: str, roles: Collection[str], account: IssuerAccount) -> None:
+    async def sign_in(self, subject: str, roles: Collection[str], account: IssuerAccount) -> None:
         """From now on ``subject`` is inside the groups its ``roles`` stand for, and inside no other by its roles.
 
         A role stands for the group of its name, if there is one. Someone unknown is added where at least one of its
@@ -65,14 +65,14 @@ class RoleSync:
         bound = self._bindings.account_of(subject)
         if bound != account:
             await self._require_unbound(subject, bound, account)
-        groups = {each for each in named if self._rights.knows(each)}
-        if not groups and not self._rights.knows(subject):
+        groups = {each for each in named if self._rights.contains(each)}
+        if not groups and not self._rights.contains(subject):
             await self._record(subject, subject, _unknown_error(subject), (account,))
             raise invalid_token()
         if (draft := self._changes(subject, groups, account)) is not None:
             await draft.commit()
             return
-        await self._ledger.durable()
+        await self._ledger.flush()
         self._settled[subject] = (generation, named, account)
 
     async def _require_unbound(self, subject: str, bound: IssuerAccount | None, account: IssuerAccount) -> None:
@@ -89,13 +89,13 @@ class RoleSync:
         self, author: str, about: str, error: PermissionDeniedError, what: tuple[IssuerAccount | str, ...]
     ) -> None:
         """With the advice: it is for the administrators, and they read it in the log. Not again for a while."""
-        if self._refused.has(what):
+        if self._refused.__contains__(what):
             return
         await self._auditing.record_refusal(author, f"SUBJECT:{about}", PermissionDeniedError(str(error)))
-        self._refused.note(what)
+        self._refused.__setitem__(what)
 
     def _changes(self, subject: str, groups: set[str], account: IssuerAccount) -> UnitOfWork | None:
-        memberships = tuple(self._ledger.all(MEMBERSHIPS))
+        memberships = tuple(self._ledger.list_all(MEMBERSHIPS))
         inside = {each.group for each in memberships if each.member == subject}
         ended = [
             each
@@ -103,22 +103,22 @@ class RoleSync:
             if each.member == subject and each.created_by == OIDC_AUTHOR and each.group not in groups
         ]
         begun = [self._membership(subject, group) for group in sorted(groups - inside)]
-        is_new = self._ledger.find(SUBJECTS, subject) is None
+        is_new = self._ledger.get(SUBJECTS, subject) is None
         is_unbound = self._bindings.account_of(subject) is None
         if not (ended or begun or is_new or is_unbound):
             return None
         kept = [each for each in memberships if each not in ended]
         newcomers = (subject,) if is_new else ()
-        draft = self._administration.weighed(memberships=(*kept, *begun), newcomers=newcomers, confirmed=True)
+        draft = self._administration.check_impact(memberships=(*kept, *begun), newcomers=newcomers, confirmed=True)
         if is_new:
-            self._administration.put_subject(draft, OIDC_AUTHOR, subject, "")
+            self._administration.create_subject(draft, OIDC_AUTHOR, subject, "")
         if is_unbound:
-            self._bindings.bind(draft, OIDC_AUTHOR, subject, account)
+            self._bindings.link(draft, OIDC_AUTHOR, subject, account)
         for each in begun:
             draft.put(MEMBERSHIPS, each.id, each)
             _audit_membership(draft, AuditAction.CREATED, each, f"{subject} is in {each.group}")
         for each in ended:
-            draft.remove(MEMBERSHIPS, each.id)
+            draft.delete(MEMBERSHIPS, each.id)
             _audit_membership(draft, AuditAction.DELETED, each, f"{subject} is in {each.group} no more")
         return draft
 
@@ -152,4 +152,4 @@ def _taken_error(subject: str, bound: IssuerAccount, account: IssuerAccount) -> 
 
 def _audit_membership(draft: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
     draft.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
-    draft.tell(f"ACL:{membership.id}")
+    draft.notify(f"ACL:{membership.id}")

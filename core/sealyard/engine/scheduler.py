@@ -71,12 +71,12 @@ class Scheduler:
         self._idle = asyncio.Event()
         self._idle.set()
         self._resting = False
-        self.trouble: SealyardError | None = None
+        self.start_error: SealyardError | None = None
         """Why no worker can be started, while that is so."""
 
     # ---- what others see
 
-    def follow(self, task: Task) -> None:
+    def on_task_saved(self, task: Task) -> None:
         if task.status is not TaskStatus.SCHEDULED:
             self._queue.remove(task.id)
         elif task.id not in self._attempts:
@@ -84,33 +84,33 @@ class Scheduler:
             self._idle.clear()
         self._changed.set()
 
-    def live(self, task: Task) -> RunProgress | None:
+    def progress_of(self, task: Task) -> RunProgress | None:
         """Progress of a running task, place and estimate of a queued one."""
         if task.status is TaskStatus.RUNNING:
-            return self._pace.of_running(task.id)
-        place = self._queue.place(task.id)
-        return None if place is None else self._pace.of_queued(place[0], task.total_bytes, place[1])
+            return self._pace.running(task.id)
+        place = self._queue.position(task.id)
+        return None if place is None else self._pace.queued(place[0], task.total_bytes, place[1])
 
     @property
-    def resting(self) -> bool:
+    def draining(self) -> bool:
         """Whether nothing is begun any more, for the engine is about to close."""
         return self._resting
 
     @property
-    def queued(self) -> int:
+    def queue_length(self) -> int:
         """How many tasks wait for a place."""
         return len(self._queue)
 
-    async def idle(self) -> None:
+    async def wait_idle(self) -> None:
         """Returns when nothing is queued or running. Raises what keeps workers from starting."""
         while not self._idle.is_set():
-            if self.trouble is not None:
-                raise self.trouble
+            if self.start_error is not None:
+                raise self.start_error
             changed = asyncio.ensure_future(self._idle.wait())
             await asyncio.wait({changed}, timeout=RETRY_SECONDS)
             changed.cancel()
 
-    async def rest(self, seconds: float) -> int:
+    async def drain(self, seconds: float) -> int:
         """Begins nothing any more and lets what runs finish for so long; how many were still running then."""
         self._resting = True
         running = set(self._attempts.values())
@@ -124,13 +124,13 @@ class Scheduler:
         Raises :class:`InvalidTransitionError` if the task ended in another way before that.
         """
         cancellation = CancellationConfirmed(by=by)
-        stopped = await self.stop(task_id, cancellation)
+        stopped = await self.abort(task_id, cancellation)
         task = self._ledger.task(task_id)
         if stopped is not cancellation or task.status is not TaskStatus.CANCELLED:
             raise transition_error(task, CancellationConfirmed)
         return task
 
-    async def stop(self, task_id: str, happening: Trigger) -> Trigger:
+    async def abort(self, task_id: str, happening: Trigger) -> Trigger:
         """Stop a running task and end it with a trigger; returns the trigger that stopped it, which may be an earlier
         one. A task whose worker finishes first ends with the worker's result.
         """
@@ -150,22 +150,22 @@ class Scheduler:
         """Gives queued tasks to workers until cancelled; ends its attempts with itself."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._hear())
+                group.create_task(self._read_reports())
                 group.create_task(self._dispatch())
         finally:
             for attempt in self._attempts.values():
                 attempt.cancel()
             await asyncio.gather(*self._attempts.values(), return_exceptions=True)
 
-    async def _hear(self) -> None:
+    async def _read_reports(self) -> None:
         async for report in self._bus.reports():
             if isinstance(report, Heartbeat):
-                self._beat(report)
+                self._on_heartbeat(report)
             elif report.task_id in self._inboxes:
                 self._inboxes[report.task_id].put_nowait(report)
 
-    def _beat(self, beat: Heartbeat) -> None:
-        live = self._pace.beat(beat, asyncio.get_running_loop().time())
+    def _on_heartbeat(self, beat: Heartbeat) -> None:
+        live = self._pace.record(beat, asyncio.get_running_loop().time())
         if live is None:
             return
         self._ledger.events.publish(
@@ -181,19 +181,19 @@ class Scheduler:
     async def _dispatch(self) -> None:
         while True:
             self._changed.clear()
-            while not self._resting and (task_id := self._queue.take(self._bus.claim)):
-                self._begin(task_id)
+            while not self._resting and (task_id := self._queue.take(self._bus.reserve)):
+                self._start_attempt(task_id)
             if not self._queue and not self._attempts:
                 self._idle.set()
             await self._changed.wait()
 
-    def _begin(self, task_id: str) -> None:
+    def _start_attempt(self, task_id: str) -> None:
         self._inboxes[task_id] = asyncio.Queue()
         attempt = asyncio.create_task(self._attempt(task_id))
         self._attempts[task_id] = attempt
-        attempt.add_done_callback(lambda over: self._over(task_id, over))
+        attempt.add_done_callback(lambda over: self._attempt_done(task_id, over))
 
-    def _over(self, task_id: str, attempt: asyncio.Task[None]) -> None:
+    def _attempt_done(self, task_id: str, attempt: asyncio.Task[None]) -> None:
         if not attempt.cancelled() and (error := attempt.exception()) is not None:
             log.error("the attempt at task %s broke down", task_id, exc_info=error)
         self._attempts.pop(task_id, None)
@@ -201,7 +201,7 @@ class Scheduler:
         self._stopping.pop(task_id, None)
         self._pace.end(task_id)
         # Only now: a task that lost its worker is queued again once the attempt that lost it is over.
-        self.follow(self._ledger.task(task_id))
+        self.on_task_saved(self._ledger.task(task_id))
 
     # ---- one attempt
 
@@ -210,9 +210,9 @@ class Scheduler:
             worker = await self._bus.prepare(task_id)
             task = await self._lease(task_id, worker)
         except SealyardError as error:
-            await self._try_later(task_id, error)
+            await self._retry_later(task_id, error)
             return
-        self.trouble = None
+        self.start_error = None
         if task is None:
             self._bus.release(task_id)
             return
@@ -233,12 +233,12 @@ class Scheduler:
         while await self._handle(await self._inboxes[task_id].get()):
             pass
 
-    async def _try_later(self, task_id: str, error: SealyardError) -> None:
+    async def _retry_later(self, task_id: str, error: SealyardError) -> None:
         """No worker can be started, or no lease stored: the task stays SCHEDULED; its execution period decides."""
         self._bus.release(task_id)
-        if self.trouble is None:
+        if self.start_error is None:
             log.warning("no crypto worker: %s", error)
-        self.trouble = error
+        self.start_error = error
         await self._ledger.clock.sleep(RETRY_SECONDS)
 
     async def _lease(self, task_id: str, worker: str) -> Task | None:
@@ -247,18 +247,18 @@ class Scheduler:
         if task.status is not TaskStatus.SCHEDULED:
             return None
         now = self._ledger.clock.now()
-        if happening := expired_deadline(task, now) or self._right_lost(task):
+        if happening := expired_deadline(task, now) or self._revoked_permission(task):
             await self._ended(task_id, happening).commit()
             return None
         limit = now + timedelta(seconds=self._ledger.policy().time_limit)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         leased = draft.advance(task_id, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
         await draft.commit()
         return leased
 
     def _job(self, task: Task) -> Job:
-        key = self._ledger.find(KEYS, task.signing_key.uri) if task.signing_key is not None else None
-        version = key.at(task.signing_key.version) if key is not None and task.signing_key is not None else None
+        key = self._ledger.get(KEYS, task.signing_key.uri) if task.signing_key is not None else None
+        version = key.version(task.signing_key.version) if key is not None and task.signing_key is not None else None
         return Job(
             task=task,
             work=self._work(task.id),
@@ -277,10 +277,10 @@ class Scheduler:
                 await self._commit_when_possible(lambda: self._with_segment(report))
                 return True
             case SigningPermissionRequested():
-                await self._intent(report)
+                await self._on_signing_request(report)
                 return True
             case JobFinished():
-                await self._finished(task, report)
+                await self._on_finished(task, report)
             case JobFailed():
                 failed = Failed(fence=task.fence, reason=_reason(report), code=report.error.code)
                 await self._advance(task.id, self._stopping.get(task.id, failed))
@@ -291,27 +291,27 @@ class Scheduler:
     def _with_segment(self, report: SegmentEncrypted) -> UnitOfWork:
         work = self._work(report.task_id)
         others = tuple(each for each in work.sealed if each.index != report.segment.index)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.put(CHECKPOINTS, work.task_id, msgspec.structs.replace(work, sealed=(*others, report.segment)))
         draft.advance(report.task_id, SegmentRecorded(fence=report.fence, index=report.segment.index))
         return draft
 
-    async def _intent(self, report: SigningPermissionRequested) -> None:
+    async def _on_signing_request(self, report: SigningPermissionRequested) -> None:
         """Permit the worker to use the key once the intent is durable, if permissions still allow it then."""
         await self._commit_when_possible(lambda: self._with_intent(report))
         task = self._ledger.task(report.task_id)
-        if lost := self._right_lost(task):
+        if lost := self._revoked_permission(task):
             self._stopping.setdefault(task.id, lost)
         if task.id in self._stopping:
             await self._bus.stop(task.id)
             return
-        await self._bus.permit(task.id, report.fence)
+        await self._bus.permit_signing(task.id, report.fence)
 
     def _with_intent(self, report: SigningPermissionRequested) -> UnitOfWork | None:
         """None if the task is to be stopped instead."""
         task = self._ledger.task(report.task_id)
-        draft = self._ledger.draft()
-        if lost := self._right_lost(task):
+        draft = self._ledger.begin()
+        if lost := self._revoked_permission(task):
             self._stopping.setdefault(task.id, lost)
         try:
             draft.record_key_use(task.id, IntentRecorded(fence=report.fence, sha256=report.sha256))
@@ -324,11 +324,11 @@ class Scheduler:
         return draft
 
     def _work(self, task_id: str) -> JobCheckpoint:
-        return self._ledger.find(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
+        return self._ledger.get(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
 
-    async def _finished(self, task: Task, report: JobFinished) -> None:
+    async def _on_finished(self, task: Task, report: JobFinished) -> None:
         try:
-            happening: Trigger = await self._outcomes.completed(task, report)
+            happening: Trigger = await self._outcomes.publish(task, report)
         except SealyardError as error:
             happening = Failed(fence=report.fence, reason=str(error), code=error.code)
         await self._advance(task.id, happening)
@@ -337,15 +337,15 @@ class Scheduler:
         await self._commit_when_possible(lambda: self._ended(task_id, happening))
 
     def _ended(self, task_id: str, happening: Trigger) -> UnitOfWork:
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         if isinstance(happening, CancellationConfirmed):
             by = happening.by
             draft.audit(by, AuditAction.CANCELLED, f"TASK:{task_id}", f"cancelled by {by}")
         if isinstance(happening, Failed) and happening.code == IntegrityError.code:
             resource = f"TASK:{task_id}"
             draft.audit(SYSTEM_SUBJECT, AuditAction.CORRUPTED, resource, happening.reason, None, happening.code)
-        if draft.advance(task_id, happening).status.ended:
-            draft.remove(CHECKPOINTS, task_id)
+        if draft.advance(task_id, happening).status.is_final:
+            draft.delete(CHECKPOINTS, task_id)
         return draft
 
     async def _commit_when_possible(self, prepare: Callable[[], UnitOfWork | None]) -> None:
@@ -362,13 +362,13 @@ class Scheduler:
             else:
                 return
 
-    def _right_lost(self, task: Task) -> PermissionRevoked | None:
+    def _revoked_permission(self, task: Task) -> PermissionRevoked | None:
         """What right is lacking now. If rights cannot be read, they are lacking."""
         resource = device_resource(task.config_id)
-        if not self._rights.may(task.created_by, Action.USE, resource):
+        if not self._rights.is_allowed(task.created_by, Action.USE, resource):
             return PermissionRevoked(reason=f"{task.created_by} may not use {task.config_name} any more.")
         approvers = valid_approvers(task, task.approvals)
-        still = [each for each in approvers if self._rights.may(each, Action.APPROVE, resource)]
+        still = [each for each in approvers if self._rights.is_allowed(each, Action.APPROVE, resource)]
         if len(still) < task.approvals_required:
             return PermissionRevoked(reason="Too few of those who approved may still approve.")
         return None

@@ -23,7 +23,7 @@ class SecretBox:
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
 
-    def seal(self, secret: bytes, about: str) -> str:
+    def encrypt(self, secret: bytes, about: str) -> str:
         """``about``: whose secret of what kind it is. Raises :class:`StorageError`, :class:`KeyStoreCorruptedError`."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -33,7 +33,7 @@ class SecretBox:
         sealed = AESGCM(self._key()).encrypt(nonce, secret, about.encode())
         return base64.b64encode(nonce + sealed).decode()
 
-    def open(self, sealed: str, about: str) -> bytes:
+    def decrypt(self, sealed: str, about: str) -> bytes:
         """Raises :class:`KeyStoreCorruptedError` where it was not sealed here, or not about this."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -37,58 +37,58 @@ class CheckpointLoop:
 
     async def run(self) -> None:
         while True:
-            await self._ledger.committed.wait()
-            self._ledger.committed.clear()
-            await self._a_moment()
+            await self._ledger.commit_event.wait()
+            self._ledger.commit_event.clear()
+            await self._wait_for_batch()
             try:
-                await self.seal()
+                await self.checkpoint()
             except SealyardError as error:
                 log.warning("the audit log could not be sealed: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
-                self._ledger.committed.set()
+                self._ledger.commit_event.set()
 
-    async def seal(self) -> None:
+    async def checkpoint(self) -> None:
         """Moves what is committed, has it signed, and compacts the journal where that pays."""
         async with self._sealing:
-            await self._move()
+            await self._flush()
             if self._audit.sealed_size < self._audit.size:
                 checkpoint = self._audit.checkpoint(self._origin)
-                answer = await self._bus.ask(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
+                answer = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
                 if answer.text is None:
                     raise WorkerError("The crypto worker answered without a checkpoint.")
-                await run_uncancellable(partial(self._audit.add_checkpoint, answer.text))
+                await run_uncancellable(partial(self._audit.append_checkpoint, answer.text))
             if self._ledger.store.wants_compaction:
                 await run_uncancellable(partial(self._ledger.store.compact, self._audit.size - 1))
 
     async def pin_key(self) -> None:
         """Has the public half of the audit key beside the log."""
-        answer = await self._bus.ask(AuditPublicKey())
+        answer = await self._bus.request(AuditPublicKey())
         assert answer.text is not None
         await run_uncancellable(partial(self._audit.pin_key, answer.text.encode()))
 
-    async def _a_moment(self) -> None:
+    async def _wait_for_batch(self) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + CHECKPOINT_INTERVAL
-        while (left := until - loop.time()) > 0 and len(self._ledger.unmoved) < CHECKPOINT_ENTRIES:
-            self._ledger.committed.clear()
+        while (left := until - loop.time()) > 0 and len(self._ledger.unflushed_audit) < CHECKPOINT_ENTRIES:
+            self._ledger.commit_event.clear()
             # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    await self._ledger.committed.wait()
+                    await self._ledger.commit_event.wait()
 
-    async def _move(self) -> None:
-        entries = self._ledger.unmoved
+    async def _flush(self) -> None:
+        entries = self._ledger.unflushed_audit
         if not entries:
             return
-        self._ledger.unmoved = []
+        self._ledger.unflushed_audit = []
         try:
             # To its end: who seals next must not meet it.
-            await run_uncancellable(partial(self._audit.store, entries))
+            await run_uncancellable(partial(self._audit.append, entries))
         except BaseException:
-            self._ledger.unmoved = entries + self._ledger.unmoved
+            self._ledger.unflushed_audit = entries + self._ledger.unflushed_audit
             raise
 
 
 def migrate_pending_entries(store: DocumentStore, audit: AuditLog) -> None:
     """At start: moves what an earlier engine committed and did not move. Does nothing the second time."""
-    audit.store(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())
+    audit.append(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())

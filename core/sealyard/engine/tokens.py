@@ -42,9 +42,9 @@ class AccessTokens:
         self._ledger = ledger
         self._rights = rights
 
-    def seen_by(self, subject: str) -> tuple[AccessToken, ...]:
+    def list_tokens(self, subject: str) -> tuple[AccessToken, ...]:
         """Newest first, those that ended too."""
-        tokens = (each.token for each in self._ledger.all(ACCESS_TOKENS))
+        tokens = (each.token for each in self._ledger.list_all(ACCESS_TOKENS))
         seen = [each for each in tokens if self._may_see(subject, each)]
         return tuple(sorted(seen, key=lambda each: (each.created_at, each.id), reverse=True))
 
@@ -56,7 +56,7 @@ class AccessTokens:
         owner = parse_subject(request.subject) if request.subject is not None else subject
         self._require_owner(subject, owner)
         now = self._ledger.clock.now()
-        latest = self._latest(subject, owner, shown)
+        latest = self._max_expiry(subject, owner, shown)
         token = AccessToken(
             id=new_id(),
             name=_checked_name(request.name),
@@ -67,40 +67,40 @@ class AccessTokens:
             machine=request.machine or subject_kind(owner) is SubjectKind.CLIENT,
         )
         secret = f"sy_{token.id}_{secrets.token_hex(32)}"
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.put(ACCESS_TOKENS, token.id, StoredAccessToken(token=token, sha256=_hashed(secret)))
         message = f"token {escape_text(token.name)} of {owner}"
         draft.audit(subject, AuditAction.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
-        draft.tell(f"TOKEN:{token.id}")
+        draft.notify(f"TOKEN:{token.id}")
         await draft.commit()
         return IssuedToken(token=token, secret=secret)
 
     async def revoke(self, subject: str, token_id: str) -> None:
         """From now on it opens nothing. Raises :class:`NotFoundError`."""
-        stored = self._ledger.find(ACCESS_TOKENS, token_id)
+        stored = self._ledger.get(ACCESS_TOKENS, token_id)
         if stored is None or not self._may_see(subject, stored.token):
             raise NotFoundError(
                 f"There is no token {escape_text(token_id, 80)}.", "`sealyard token list` shows the tokens."
             )
         if stored.token.revoked_at is not None:
             return
-        draft = self._ledger.draft()
-        self._end(draft, subject, stored)
+        draft = self._ledger.begin()
+        self._expiry(draft, subject, stored)
         await draft.commit()
 
-    def end_all(self, draft: UnitOfWork, author: str, owner: str) -> None:
+    def revoke_all(self, draft: UnitOfWork, author: str, owner: str) -> None:
         """Revokes what tokens ``owner`` has, together with what ``draft`` does."""
-        for stored in self._ledger.all(ACCESS_TOKENS):
+        for stored in self._ledger.list_all(ACCESS_TOKENS):
             if stored.token.subject == owner and stored.token.revoked_at is None:
-                self._end(draft, author, stored)
+                self._expiry(draft, author, stored)
 
-    def bearer(self, secret: str) -> AccessToken:
+    def authenticate(self, secret: str) -> AccessToken:
         """Whose token it is, at the cost of a look-up and a hash; from any thread.
 
         Raises :class:`AuthenticationError`, in the same words whatever is wrong with it.
         """
         parts = _BEARER.fullmatch(secret)
-        stored = self._ledger.find(ACCESS_TOKENS, parts[1]) if parts is not None else None
+        stored = self._ledger.get(ACCESS_TOKENS, parts[1]) if parts is not None else None
         if stored is None or not hmac.compare_digest(_hashed(secret), stored.sha256):
             raise invalid_token()
         token = stored.token
@@ -108,23 +108,23 @@ class AccessTokens:
             raise invalid_token()
         return token
 
-    def _end(self, draft: UnitOfWork, author: str, stored: StoredAccessToken) -> None:
+    def _expiry(self, draft: UnitOfWork, author: str, stored: StoredAccessToken) -> None:
         token = msgspec.structs.replace(stored.token, revoked_at=self._ledger.clock.now())
         draft.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=token))
         message = f"token {escape_text(token.name)} of {token.subject} is revoked"
         draft.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
-        draft.tell(f"TOKEN:{token.id}")
+        draft.notify(f"TOKEN:{token.id}")
 
     def _require_owner(self, subject: str, owner: str) -> None:
         if owner == subject:
             return
         self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        if not self._rights.knows(owner):
+        if not self._rights.contains(owner):
             raise NotFoundError(f"There is no subject {owner}.", f"Add it first: sealyard subject add {owner}")
         if subject_kind(owner) is SubjectKind.GROUP:
             raise UsageError("A group has no tokens: it does nothing itself.", "Make one for each of its members.")
 
-    def _latest(self, subject: str, owner: str, shown: PresentedToken | None) -> datetime | None:
+    def _max_expiry(self, subject: str, owner: str, shown: PresentedToken | None) -> datetime | None:
         """When a new token has to end because the one that was shown does; None where that does not matter."""
         if shown is None or owner != subject:
             return None
@@ -139,7 +139,7 @@ class AccessTokens:
         return subject == token.subject or self._adds_subjects(subject)
 
     def _adds_subjects(self, subject: str) -> bool:
-        return self._rights.may(subject, Action.CREATE, resource_type_uri(ResourceType.SUBJECT))
+        return self._rights.is_allowed(subject, Action.CREATE, resource_type_uri(ResourceType.SUBJECT))
 
 
 def _checked_name(name: str) -> str:

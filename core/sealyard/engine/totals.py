@@ -17,21 +17,21 @@ class _VisibleCounts:
         self._store = store
         self._rights = rights
 
-    def of(self, subject: str, indexed: Mapping[str, str]) -> int:
+    def count(self, subject: str, indexed: Mapping[str, str]) -> int:
         """How many of the tasks that ``subject`` sees match these indexed fields."""
         creator, config = indexed.get("createdBy"), indexed.get("configId")
-        if creator == subject or self._rights.may(subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)):
+        if creator == subject or self._rights.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)):
             return self._count(indexed)
-        viewed = {device_id_of(resource) for resource, _ in self._rights.of(subject)} - {""}
+        viewed = {device_id_of(resource) for resource, _ in self._rights.granted_to(subject)} - {""}
         if config is not None:
             viewed &= {config}
-        seen = self._of_each(viewed, indexed)
+        seen = self._sum(viewed, indexed)
         if creator is not None:
             return seen
         own = {**indexed, "createdBy": subject}
-        return seen + self._count(own) - self._of_each(viewed, own)
+        return seen + self._count(own) - self._sum(viewed, own)
 
-    def _of_each(self, configs: set[str], indexed: Mapping[str, str]) -> int:
+    def _sum(self, configs: set[str], indexed: Mapping[str, str]) -> int:
         return sum(self._count({**indexed, "configId": each}) for each in configs)
 
     def _count(self, indexed: Mapping[str, str]) -> int:

@@ -47,7 +47,7 @@ class UploadService:
 
     # ---- coming in
 
-    async def begin(
+    async def create(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
         """A new upload, or the one of this id as it stands: durable on return. ``upload_id`` None: one is made up.
@@ -64,7 +64,7 @@ class UploadService:
             await self._store(file)
         return _to_status(file)
 
-    async def receive(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
+    async def write(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
         """Takes what comes from ``offset`` on; the upload is complete with its last byte. For any loop.
 
         Where the chunks break off, by whatever error, what came stays. Raises :class:`ConflictError` for another
@@ -77,24 +77,24 @@ class UploadService:
             try:
                 await write_stream(chunks, partial(file.write, turn), partial(file.make_durable, turn))
                 if file.record.size is None:
-                    await run_uncancellable(partial(file.finish, turn))
+                    await run_uncancellable(partial(file.complete, turn))
             finally:
-                await run_uncancellable(partial(file.end, turn))
+                await run_uncancellable(partial(file.abort, turn))
         finally:
-            if file.gone:
-                self._forget(file)
+            if file.deleted:
+                self._unregister(file)
         return _to_status(file)
 
-    def state(self, subject: str, upload_id: str) -> UploadStatus:
+    def get(self, subject: str, upload_id: str) -> UploadStatus:
         return _to_status(self._find(subject, upload_id))
 
-    async def drop(self, subject: str, upload_id: str) -> None:
+    async def delete(self, subject: str, upload_id: str) -> None:
         """Also while it is received, and after a task has its content: the task keeps that."""
         await run_uncancellable(partial(self._drop, self._find(subject, upload_id)))
 
     # ---- for tasks
 
-    def inputs_of(self, subject: str, upload_ids: Iterable[str]) -> tuple[InputFile, ...]:
+    def resolve(self, subject: str, upload_ids: Iterable[str]) -> tuple[InputFile, ...]:
         """What a task names its files by. Raises :class:`ConflictError` for an upload that is not complete.
 
         Content that a task had and needs no more is not there any more: creating a task says so then.
@@ -123,14 +123,14 @@ class UploadService:
         for record in self._folder.records():
             file = self._files[record.owner, record.id] = self._file(record)
             if record.sha256 is not None and not record.claimed:
-                self._inputs.keep(_holder(record), record.sha256)
-                file.hand_over()
-        for file in self._late():
+                self._inputs.pin(_holder(record), record.sha256)
+                file.promote()
+        for file in self._is_expired():
             self._drop(file)
 
     async def sweep(self) -> None:
         """Drops what was begun 24 hours ago, whatever became of it."""
-        for file in self._late():
+        for file in self._is_expired():
             await run_uncancellable(partial(self._drop, file))
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class UploadService:
 
     # ---- inside
 
-    def _late(self) -> list[UploadFile]:
+    def _is_expired(self) -> list[UploadFile]:
         oldest = self._clock.now() - UNCLAIMED_TTL
         return [each for each in list(self._files.values()) if each.record.created_at < oldest]
 
@@ -173,31 +173,31 @@ class UploadService:
         """The upload of this owner and id, or a new one."""
         with self._lock:
             known = self._files.get((record.owner, record.id))
-            if known is not None and not known.gone:
+            if known is not None and not known.deleted:
                 return known
             file = self._files[record.owner, record.id] = self._file(record)
             return file
 
     async def _store(self, file: UploadFile) -> None:
         try:
-            self._artifacts.require_space(file.record.size or 0)
+            self._artifacts.check_free_space(file.record.size or 0)
             await run_uncancellable(file.store)
         except SealyardError:
             self._drop(file)
             raise
 
     def _file(self, record: UploadRecord) -> UploadFile:
-        return UploadFile(self._folder, record, self._adopt)
+        return UploadFile(self._folder, record, self._promote)
 
-    def _adopt(self, record: UploadRecord, content: Path) -> None:
+    def _promote(self, record: UploadRecord, content: Path) -> None:
         """Held before it is there: the same content may be dropped at this very moment."""
         assert record.sha256 is not None
-        self._inputs.keep(_holder(record), record.sha256)
-        self._artifacts.adopt(content, record.sha256)
+        self._inputs.pin(_holder(record), record.sha256)
+        self._artifacts.move_in(content, record.sha256)
 
     def _find(self, subject: str, upload_id: str) -> UploadFile:
         file = self._files.get((subject, upload_id))
-        if file is None or file.gone:
+        if file is None or file.deleted:
             raise NotFoundError(
                 f"There is no upload {escape_text(upload_id, 80)}.", "Uploads are kept for 24 hours; begin it again."
             )
@@ -205,9 +205,9 @@ class UploadService:
 
     def _drop(self, file: UploadFile) -> None:
         file.drop()
-        self._forget(file)
+        self._unregister(file)
 
-    def _forget(self, file: UploadFile) -> None:
+    def _unregister(self, file: UploadFile) -> None:
         key = (file.record.owner, file.record.id)
         with self._lock:
             if self._files.get(key) is file:
@@ -216,7 +216,7 @@ class UploadService:
 
     def _let_go(self, file: UploadFile) -> None:
         if file.record.sha256 is not None:
-            self._inputs.let_go(_holder(file.record), file.record.sha256)
+            self._inputs.unpin(_holder(file.record), file.record.sha256)
 
 
 def _require_same(known: UploadRecord, asked: UploadRecord) -> None:

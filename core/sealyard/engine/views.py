@@ -45,19 +45,19 @@ class TaskQueries:
         self._recorded = recorded
         self._totals = _VisibleCounts(ledger.store, rights)
 
-    def task(self, subject: str, task_id: str) -> Task:
+    def get(self, subject: str, task_id: str) -> Task:
         """By id or a beginning of it. What a subject may not see does not exist for it."""
-        found = self._ledger.find(TASKS, task_id) or self._by_prefix(subject, task_id)
-        if found is None or not self._may_see(subject, found.created_by, found.config_id):
+        found = self._ledger.get(TASKS, task_id) or self._by_prefix(subject, task_id)
+        if found is None or not self._is_visible(subject, found.created_by, found.config_id):
             raise no_task(task_id)
-        return self.as_now(found)
+        return self.refresh(found)
 
-    def as_now(self, task: Task) -> Task:
+    def refresh(self, task: Task) -> Task:
         """With the result's state at this moment, and progress where there is some."""
         result = refreshed(task.result, self._ledger.clock.now()) if task.result is not None else None
         return msgspec.structs.replace(task, result=result, live=self._live(task))
 
-    async def page(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
+    async def list_tasks(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
         """Reads on until the page is full or the list has ended, and gives way to others meanwhile."""
         if not 1 <= limit <= LONGEST_PAGE:
             raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
@@ -70,28 +70,28 @@ class TaskQueries:
             read = self._read(part.documents, subject, filters, found, limit)
             after = part.cursor(read)
             if after is None or len(found) >= limit:
-                total = self._totals.of(subject, indexed) if self._counted(filters) else None
+                total = self._totals.count(subject, indexed) if self._counted(filters) else None
                 return TaskPage(tasks=tuple(found), next=after, total=total)
             await asyncio.sleep(0)
 
     def counts(self, subject: str) -> TaskCounts:
         """Exact; costs the waiting tasks only, however many others there are."""
-        by_status = {each: self._totals.of(subject, {"status": each}) for each in TaskStatus}
-        results = {each: self._totals.of(subject, {"result.state": each}) for each in ResultState}
+        by_status = {each: self._totals.count(subject, {"status": each}) for each in TaskStatus}
+        results = {each: self._totals.count(subject, {"result.state": each}) for each in ResultState}
         return TaskCounts(
             by_status={each: count for each, count in by_status.items() if count},
             results={each: count for each, count in results.items() if count},
-            mine=self._totals.of(subject, {"createdBy": subject}),
+            mine=self._totals.count(subject, {"createdBy": subject}),
             waiting_for_me=self._waiting_for(subject),
         )
 
-    def heard(self, subject: str, event: Event) -> Event | None:
+    def visible_event(self, subject: str, event: Event) -> Event | None:
         """The event as the subject may know of it, None where it may not; of what it may not see, only the type."""
         if isinstance(event, TaskChanged):
-            return event if self._may_see(subject, event.created_by, event.config_id) else None
+            return event if self._is_visible(subject, event.created_by, event.config_id) else None
         if isinstance(event, TaskProgressed):
-            task = self._ledger.find(TASKS, event.task_id)
-            return event if task is not None and self._may_see(subject, task.created_by, task.config_id) else None
+            task = self._ledger.get(TASKS, event.task_id)
+            return event if task is not None and self._is_visible(subject, task.created_by, task.config_id) else None
         if isinstance(event, WorkspaceChanged) and not self._may_view(subject, event.resource):
             return msgspec.structs.replace(event, resource=event.resource.partition(":")[0])
         return event
@@ -101,9 +101,9 @@ class TaskQueries:
         if kind == ResourceType.POLICY:
             return True
         about = resource if kind == ResourceType.DEVICE_CONFIG else f"RESOURCE_TYPE:{kind}"
-        return self._rights.may(subject, Action.VIEW, about)
+        return self._rights.is_allowed(subject, Action.VIEW, about)
 
-    def hindrance(self, subject: str, task: Task) -> str:
+    def blocked_reason(self, subject: str, task: Task) -> str:
         """Why the subject cannot decide on the task; empty where it can."""
         if task.status is not TaskStatus.WAITING:
             return f"The task is {task.status}, not waiting for approval." + (f" {task.reason}" if task.reason else "")
@@ -115,7 +115,7 @@ class TaskQueries:
             return "Only a person can decide on a task."
         if any(each.by == subject for each in task.approvals):
             return "You have decided already."
-        if not self._rights.may(subject, Action.APPROVE, device_resource(task.config_id)):
+        if not self._rights.is_allowed(subject, Action.APPROVE, device_resource(task.config_id)):
             return f"You may not approve for {task.config_name}."
         return ""
 
@@ -124,9 +124,9 @@ class TaskQueries:
     ) -> int:
         """Adds what matches to ``found`` until it holds ``limit``; how many documents were read for it."""
         for count, document in enumerate(documents, 1):
-            if filters.text and not filters.finds_text(_decode_names(document)):
+            if filters.text and not filters.matches_text(_decode_names(document)):
                 continue
-            task = self.as_now(_decode_task(document))
+            task = self.refresh(_decode_task(document))
             if self._matches(subject, filters, task):
                 found.append(task)
                 if len(found) == limit:
@@ -135,20 +135,20 @@ class TaskQueries:
 
     def _matches(self, subject: str, filters: TaskFilter, task: Task) -> bool:
         return (
-            self._may_see(subject, task.created_by, task.config_id)
+            self._is_visible(subject, task.created_by, task.config_id)
             and filters.matches(task)
-            and not (filters.waiting_for_me and self.hindrance(subject, task))
+            and not (filters.waiting_for_me and self.blocked_reason(subject, task))
         )
 
     def _waiting_for(self, subject: str) -> int:
-        if not any(action is Action.APPROVE for _, action in self._rights.of(subject)):
+        if not any(action is Action.APPROVE for _, action in self._rights.granted_to(subject)):
             return 0
         waiting = {"status": str(TaskStatus.WAITING)}
         count = 0
         after: str | None = None
         while True:
             page = self._ledger.store.page_json(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
-            count += sum(not self.hindrance(subject, _decode_task(each)) for each in page.documents)
+            count += sum(not self.blocked_reason(subject, _decode_task(each)) for each in page.documents)
             after = page.cursor(len(page.documents))
             if after is None:
                 return count
@@ -172,7 +172,7 @@ class TaskQueries:
     def _config_asked_for(self, subject: str, config: str) -> str:
         """Its id. One that is hidden is not there, but for who has asked for tasks of it: those one goes on to see."""
         found = self._ledger.device(config).id
-        if self._rights.may(subject, Action.VIEW, device_resource(found)) or self._totals.of(
+        if self._rights.is_allowed(subject, Action.VIEW, device_resource(found)) or self._totals.count(
             subject, {"configId": found}
         ):
             return found
@@ -183,15 +183,15 @@ class TaskQueries:
         states = filters.result_state is None or self._recorded
         return states and not filters.text and not filters.waiting_for_me
 
-    def _may_see(self, subject: str, creator: str, config_id: str) -> bool:
-        return subject == creator or self._rights.may(subject, Action.VIEW, device_resource(config_id))
+    def _is_visible(self, subject: str, creator: str, config_id: str) -> bool:
+        return subject == creator or self._rights.is_allowed(subject, Action.VIEW, device_resource(config_id))
 
     def _by_prefix(self, subject: str, prefix: str) -> Task | None:
         # What is no id is asked for by anybody, any number of times: it must not cost a look at every task.
         if len(prefix) < MIN_PREFIX_LENGTH or not is_id_prefix(prefix):
             return None
-        begun = (self._ledger.find(TASKS, each) for each in self._ledger.store.ids(TASKS.name, prefix))
-        found = [each for each in begun if each is not None and self._may_see(subject, each.created_by, each.config_id)]
+        begun = (self._ledger.get(TASKS, each) for each in self._ledger.store.ids(TASKS.name, prefix))
+        found = [each for each in begun if each is not None and self._is_visible(subject, each.created_by, each.config_id)]
         if len(found) > 1:
             raise UsageError(f"{len(found)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
         return found[0] if found else None

@@ -33,10 +33,10 @@ class WebhookRegistry:
         self._sealed = sealed
         self._outbox = outbox
 
-    def all(self, subject: str) -> tuple[Webhook, ...]:
+    def list_webhooks(self, subject: str) -> tuple[Webhook, ...]:
         """Oldest first."""
         self._require(subject)
-        found = [self._counted(each.webhook) for each in self._ledger.all(WEBHOOKS)]
+        found = [self._with_counts(each.webhook) for each in self._ledger.list_all(WEBHOOKS)]
         return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
 
     async def add(self, subject: str, request: WebhookRequest) -> IssuedWebhook:
@@ -52,11 +52,11 @@ class WebhookRegistry:
             delivered=self._ledger.events.cursor,
         )
         secret = secrets.token_bytes(SECRET_BYTES)
-        draft = self._ledger.draft()
+        draft = self._ledger.begin()
         draft.put(
             WEBHOOKS,
             webhook.id,
-            StoredWebhook(webhook=webhook, secret=self._sealed.seal(secret, secret_context(webhook.id))),
+            StoredWebhook(webhook=webhook, secret=self._sealed.encrypt(secret, secret_context(webhook.id))),
         )
         what = {"origin": url.origin, "events": list(webhook.events)}
         draft.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "a webhook was added", what)
@@ -67,50 +67,50 @@ class WebhookRegistry:
         """With all that it was still to be told, and its dead letters."""
         self._require(subject)
         webhook = self._webhook(webhook_id)
-        draft = self._ledger.draft()
-        draft.remove(WEBHOOKS, webhook.id)
-        for notice in self._outbox.waiting(webhook.id):
-            draft.remove(OUTBOX, notice.id)
-        for dead in self._outbox.dead(webhook.id):
-            draft.remove(DEAD_LETTERS, dead.letter.id)
+        draft = self._ledger.begin()
+        draft.delete(WEBHOOKS, webhook.id)
+        for notice in self._outbox.pending(webhook.id):
+            draft.delete(OUTBOX, notice.id)
+        for dead in self._outbox.dead_letters(webhook.id):
+            draft.delete(DEAD_LETTERS, dead.letter.id)
         draft.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "the webhook was removed")
         await self._commit(draft, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
         """Oldest event first."""
         self._require(subject)
-        return tuple(each.letter for each in self._outbox.dead(self._webhook(webhook_id).id))
+        return tuple(each.letter for each in self._outbox.dead_letters(self._webhook(webhook_id).id))
 
     async def redeliver(self, subject: str, letter_id: str) -> None:
         """Tried anew from the first, before what waits behind it."""
         self._require(subject)
-        dead = self._ledger.find(DEAD_LETTERS, letter_id)
+        dead = self._ledger.get(DEAD_LETTERS, letter_id)
         if dead is None:
             raise NotFoundError(
                 f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead`."
             )
         letter = dead.letter
-        draft = self._ledger.draft()
-        draft.remove(DEAD_LETTERS, letter.id)
+        draft = self._ledger.begin()
+        draft.delete(DEAD_LETTERS, letter.id)
         draft.put(OUTBOX, letter.id, OutboxMessage(id=letter.id, webhook_id=letter.webhook_id, change=dead.change))
         message = f"{letter.event} of task {letter.task_id} was taken up again"
         draft.audit(subject, AuditAction.RENEWED, webhook_resource(letter.webhook_id), message)
         await self._commit(draft, letter.webhook_id)
 
     async def _commit(self, draft: UnitOfWork, webhook_id: str) -> None:
-        draft.tell(webhook_resource(webhook_id))
+        draft.notify(webhook_resource(webhook_id))
         await draft.commit()
-        self._outbox.wake()
+        self._outbox.notify()
 
     def _require(self, subject: str) -> None:
         self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
 
     def _webhook(self, webhook_id: str) -> Webhook:
-        hook = self._ledger.find(WEBHOOKS, webhook_id)
+        hook = self._ledger.get(WEBHOOKS, webhook_id)
         if hook is None:
             raise NotFoundError(f"There is no webhook {escape_text(webhook_id, 80)}.", "See `sealyard webhook list`.")
         return hook.webhook
 
-    def _counted(self, webhook: Webhook) -> Webhook:
+    def _with_counts(self, webhook: Webhook) -> Webhook:
         waiting, dead = self._outbox.counts(webhook.id)
         return msgspec.structs.replace(webhook, waiting=waiting, dead_letters=dead)

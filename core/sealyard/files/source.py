@@ -36,7 +36,7 @@ class SourceFile:
     def size(self) -> int:
         return self._begin.st_size
 
-    def go_to(self, offset: int) -> None:
+    def seek(self, offset: int) -> None:
         """The next read begins there."""
         os.lseek(self.fd, offset, os.SEEK_SET)
 
@@ -47,7 +47,7 @@ class SourceFile:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def check_unchanged(self, size_read: int) -> None:
+    def check_unmodified(self, size_read: int) -> None:
         """Raises :class:`InvalidInputError` where the file is gone, another one, or has changed since the beginning."""
         try:
             now = self.path.stat()

@@ -36,7 +36,7 @@ class JobBus(Protocol):
         """Process ids of the workers that live on this machine."""
         ...
 
-    def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+    def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
         """Takes a place for a job of ``size`` bytes, if there is one.
 
         ``spare``: a large job waits, so a small one takes no place that could be emptied for it.
@@ -53,13 +53,13 @@ class JobBus(Protocol):
 
     async def run(self, job: Job) -> None: ...
 
-    async def permit(self, task_id: str, fence: int) -> None: ...
+    async def permit_signing(self, task_id: str, fence: int) -> None: ...
 
     async def stop(self, task_id: str) -> None:
         """Asks the worker to leave the task; one that does not within the grace period is killed."""
         ...
 
-    async def ask(self, question: KeyCommand) -> KeyResponse:
+    async def request(self, question: KeyCommand) -> KeyResponse:
         """A question to any worker, answered aside from jobs. Raises the error that the worker answers with."""
         ...
 

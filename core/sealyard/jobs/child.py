@@ -35,14 +35,14 @@ class WorkerProcess:
         """Raises what the worker says, :class:`KeyStoreLockedError` for one, or :class:`WorkerError`."""
         child = cls(await _spawned(log))
         try:
-            await child._greeted(unlock, log)
+            await child._handshake(unlock, log)
         except BaseException:
-            child.hang_up()
-            await child.leave(EXIT_TIMEOUT)
+            child.close_pipe()
+            await child.wait_exit(EXIT_TIMEOUT)
             raise
         return child
 
-    async def _greeted(self, unlock: OpenKeyStore, log: Path) -> None:
+    async def _handshake(self, unlock: OpenKeyStore, log: Path) -> None:
         await self.send(unlock)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -77,7 +77,7 @@ class WorkerProcess:
             while text := await self._output.readline():
                 yield decode_report.decode(text)
 
-    def hang_up(self) -> None:
+    def close_pipe(self) -> None:
         """Closes the pipe, which is what makes a worker leave."""
         self._input.close()
 
@@ -85,7 +85,7 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    async def leave(self, seconds: float) -> None:
+    async def wait_exit(self, seconds: float) -> None:
         """Waits until the process has ended; kills one that has not within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):

@@ -96,7 +96,7 @@ class PipeBus:
 
     # ---- jobs
 
-    def claim(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+    def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
         place = self._place_for_large() if size >= LARGE_JOB_BYTES else self._place_for_small(spare)
         if place is None:
             return False
@@ -105,7 +105,7 @@ class PipeBus:
         return True
 
     async def prepare(self, task_id: str) -> str:
-        return (await self._child_in(self._place_of(task_id))).name
+        return (await self._worker_in(self._place_of(task_id))).name
 
     def release(self, task_id: str) -> None:
         self._place_of(task_id).drop(task_id)
@@ -114,19 +114,19 @@ class PipeBus:
         task_id, fence = job.task.id, job.task.fence
         place = self._place_of(task_id)
         try:
-            child = await self._child_in(place)
+            child = await self._worker_in(place)
         except SealyardError as error:
             # The worker that was ready has died since, and there is no other.
             log.warning("no crypto worker for task %s: %s", task_id, error)
             place.drop(task_id)
-            self._lost("", task_id, fence)
+            self._report_lost("", task_id, fence)
             return
         if not place.running:
             place.heard = asyncio.get_running_loop().time()
         place.jobs[task_id] = fence
         await child.send(RunJob(job=job))
 
-    async def permit(self, task_id: str, fence: int) -> None:
+    async def permit_signing(self, task_id: str, fence: int) -> None:
         """Does nothing where the worker that asked has died: then its loss is on the way."""
         place = next((each for each in self._places if each.running.get(task_id) == fence), None)
         if place is not None and place.child is not None:
@@ -136,7 +136,7 @@ class PipeBus:
         place = next((each for each in self._places if task_id in each.running), None)
         if place is None or place.child is None:
             return
-        self._spawn(self._kill_if_held(place, place.child, task_id, place.jobs[task_id]))
+        self._spawn(self._kill_if_busy(place, place.child, task_id, place.jobs[task_id]))
         await place.child.send(StopJob(task_id=task_id))
 
     async def reports(self) -> AsyncIterator[Report]:
@@ -145,7 +145,7 @@ class PipeBus:
 
     # ---- questions
 
-    async def ask(self, question: KeyCommand) -> KeyResponse:
+    async def request(self, question: KeyCommand) -> KeyResponse:
         answer = await self._asked(question)
         if answer is None and isinstance(question, IDEMPOTENT):
             answer = await self._asked(question)
@@ -158,7 +158,7 @@ class PipeBus:
     async def _asked(self, question: KeyCommand) -> KeyResponse | None:
         """None where the worker died over it."""
         place = min(self._places, key=lambda each: (each.child is None, each.large, len(each.jobs)))
-        child = await self._child_in(place)
+        child = await self._worker_in(place)
         self._number += 1
         number = self._number
         self._answers[number] = asyncio.get_running_loop().create_future()
@@ -185,12 +185,12 @@ class PipeBus:
             # One that is being started is waited for: it must not outlive the bus.
             async with place.starting:
                 if place.child is not None:
-                    place.child.hang_up()
+                    place.child.close_pipe()
         for place in self._places:
             if (child := place.child) is not None:
-                await child.leave(STOP_TIMEOUT)
+                await child.wait_exit(STOP_TIMEOUT)
                 # Whoever still waits for it is told so.
-                self._bury(place, child)
+                self._discard(place, child)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -209,7 +209,7 @@ class PipeBus:
     def _place_of(self, task_id: str) -> _WorkerSlot:
         return next(place for place in self._places if task_id in place.jobs)
 
-    async def _child_in(self, place: _WorkerSlot) -> WorkerProcess:
+    async def _worker_in(self, place: _WorkerSlot) -> WorkerProcess:
         async with place.starting:
             if self._closed:
                 raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
@@ -223,11 +223,11 @@ class PipeBus:
     async def _listen(self, place: _WorkerSlot, child: WorkerProcess) -> None:
         async for message in child.messages():
             place.heard = asyncio.get_running_loop().time()
-            self._hear(place, message)
-        await child.leave(STOP_TIMEOUT)
-        self._bury(place, child)
+            self._on_message(place, message)
+        await child.wait_exit(STOP_TIMEOUT)
+        self._discard(place, child)
 
-    def _hear(self, place: _WorkerSlot, message: FromWorker) -> None:
+    def _on_message(self, place: _WorkerSlot, message: FromWorker) -> None:
         if isinstance(message, KeyResponse):
             waiting = self._answers.get(message.number)
             if waiting is not None and not waiting.done():
@@ -237,16 +237,16 @@ class PipeBus:
                 place.drop(message.task_id)
             self._reports.put_nowait(message)
 
-    def _bury(self, place: _WorkerSlot, child: WorkerProcess) -> None:
+    def _discard(self, place: _WorkerSlot, child: WorkerProcess) -> None:
         place.child = None
         for number in place.questions:
             if not self._answers[number].done():
                 self._answers[number].set_result(None)
         for task_id, fence in place.running.items():
             place.drop(task_id)
-            self._lost(child.name, task_id, fence)
+            self._report_lost(child.name, task_id, fence)
 
-    def _lost(self, worker: str, task_id: str, fence: int) -> None:
+    def _report_lost(self, worker: str, task_id: str, fence: int) -> None:
         self._reports.put_nowait(WorkerLost(worker=worker, task_id=task_id, fence=fence, at=self._clock.now()))
 
     async def _watch(self, place: _WorkerSlot, child: WorkerProcess) -> None:
@@ -258,7 +258,7 @@ class PipeBus:
                 child.kill()
                 return
 
-    async def _kill_if_held(self, place: _WorkerSlot, child: WorkerProcess, task_id: str, fence: int) -> None:
+    async def _kill_if_busy(self, place: _WorkerSlot, child: WorkerProcess, task_id: str, fence: int) -> None:
         await asyncio.sleep(STOP_TIMEOUT)
         if place.child is child and place.jobs.get(task_id) == fence:
             child.kill()

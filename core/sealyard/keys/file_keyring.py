@@ -102,9 +102,9 @@ class EncryptedFileKeyring(KeyringBackend):
         try:
             sealed = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._damaged() from error
+            raise self._corrupted() from error
         if sealed.checksum() != sealed.sha256 or sealed.format != _FORMAT:
-            raise self._damaged()
+            raise self._corrupted()
         return sealed
 
     def _write(self, passwords: dict[str, dict[str, str]]) -> None:
@@ -132,8 +132,8 @@ class EncryptedFileKeyring(KeyringBackend):
                 memory_cost=cost.memory_kib,
             )
         except ValueError as error:
-            raise self._damaged() from error
+            raise self._corrupted() from error
         return kdf.derive(self._passphrase)
 
-    def _damaged(self) -> KeyStoreCorruptedError:
+    def _corrupted(self) -> KeyStoreCorruptedError:
         return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")

@@ -59,7 +59,7 @@ class LocalKeyProvider:
         self._aead = AESGCM(master_key)
         self._making = threading.Lock()
 
-    async def info(self, name: str) -> KeyInfo:
+    async def get_info(self, name: str) -> KeyInfo:
         return self._info(name)
 
     async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
@@ -109,10 +109,10 @@ class LocalKeyProvider:
         return key
 
     def _generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        self._refuse_taken(name)
+        self._require_unused_name(name)
         material = generate_key(kind)
         version = describe(material, 1, "generated", create_certificate(material, subject))
-        return self._keep_new(name, kind, purpose, version, material)
+        return self._store_version(name, kind, purpose, version, material)
 
     def _import(
         self,
@@ -123,11 +123,11 @@ class LocalKeyProvider:
         password: str | None,
         certificate: Path | None,
     ) -> KeyInfo:
-        self._refuse_taken(name)
+        self._require_unused_name(name)
         material, found = load_key(path, kind, password)
         given = found if certificate is None else load_certificate_file(certificate)
         version = describe(material, 1, "imported", create_certificate(material, name) if given is None else given)
-        return self._keep_new(name, kind, purpose, version, material)
+        return self._store_version(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:
         with self._making:
@@ -138,12 +138,12 @@ class LocalKeyProvider:
             self._keep(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
-    def _keep_new(
+    def _store_version(
         self, name: str, kind: KeyType, purpose: KeyPurpose, version: KeyVersion, material: Material
     ) -> KeyInfo:
         info = KeyInfo(uri=f"{SCHEME}:{name}", kind=kind, purpose=purpose, versions=(version,))
         with self._making:
-            self._refuse_taken(name)
+            self._require_unused_name(name)
             self._keep(info, material)
         return info
 
@@ -157,7 +157,7 @@ class LocalKeyProvider:
         write_atomic(folder / _INFO, msgspec.json.encode(info))
 
     def _open(self, info: KeyInfo, number: int) -> Material:
-        version = info.at(number)
+        version = info.version(number)
         if version is None:
             raise NotFoundError(f"{info.uri} has no version {number}.", f"Its newest is {info.current.version}.")
         path = self._folder_of(_name(info)) / f"v{number}.key"
@@ -184,7 +184,7 @@ class LocalKeyProvider:
             raise _corrupted(path)
         return info
 
-    def _refuse_taken(self, name: str) -> None:
+    def _require_unused_name(self, name: str) -> None:
         if (self._folder_of(name) / _INFO).exists():
             raise ConflictError(f"There is a key {SCHEME}:{name} already.", "Rotate it, or choose another name.")
 

@@ -28,7 +28,7 @@ class KeyProvider(Protocol):
     not fit.
     """
 
-    async def info(self, name: str) -> KeyInfo:
+    async def get_info(self, name: str) -> KeyInfo:
         """What may be known of the key and its versions."""
         ...
 

@@ -116,5 +116,5 @@ class AuditReport(FrozenStruct, frozen=True, kw_only=True):
     key_fingerprint: str
 
     @property
-    def unsealed(self) -> int:
+    def uncheckpointed_count(self) -> int:
         return self.size - self.sealed_size

@@ -30,13 +30,13 @@ class SealyardError(Exception):
     def __init__(self, message: str, advice: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.advice = advice
+        self.hint = advice
 
     def __str__(self) -> str:
-        return f"{self.message} {self.advice}".rstrip()
+        return f"{self.message} {self.hint}".rstrip()
 
-    def to_value(self) -> ErrorInfo:
-        return ErrorInfo(code=self.code, message=self.message, advice=self.advice)
+    def to_info(self) -> ErrorInfo:
+        return ErrorInfo(code=self.code, message=self.message, advice=self.hint)
 
 
 class InvalidInputError(SealyardError):
@@ -67,7 +67,7 @@ class NotFoundError(SealyardError):
 
     def __init__(self, message: str, advice: str = "", *, refused: bool = False) -> None:
         super().__init__(message, advice)
-        self.refused = refused
+        self.hidden = refused
 
 
 class ConflictError(SealyardError):
@@ -107,10 +107,10 @@ class TooManyRequestsError(SealyardError):
 class DeliveryCertainty(StrEnum):
     """How far a request came that was not answered."""
 
-    NOBODY = "nobody"  # nobody listens there: nothing was done
+    NOT_SENT = "nobody"  # nobody listens there: nothing was done
     BUSY = "busy"  # it still waited for a connection: nothing was done
     UNTRUSTED = "untrusted"  # who listens is not who it should be, and will not be soon: nothing was done
-    PERHAPS = "perhaps"  # it may have been done
+    UNKNOWN = "perhaps"  # it may have been done
 
 
 class ServerUnreachableError(SealyardError):
@@ -118,7 +118,7 @@ class ServerUnreachableError(SealyardError):
 
     code = "connection"
 
-    def __init__(self, message: str, advice: str = "", *, reach: DeliveryCertainty = DeliveryCertainty.PERHAPS) -> None:
+    def __init__(self, message: str, advice: str = "", *, reach: DeliveryCertainty = DeliveryCertainty.UNKNOWN) -> None:
         super().__init__(message, advice)
         self.reach = reach
 

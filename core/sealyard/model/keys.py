@@ -68,7 +68,7 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     def current(self) -> KeyVersion:
         return self.versions[-1]
 
-    def at(self, version: int) -> KeyVersion | None:
+    def version(self, version: int) -> KeyVersion | None:
         return next((each for each in self.versions if each.version == version), None)
 
 

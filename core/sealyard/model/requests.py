@@ -131,10 +131,10 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
             and self.config in (None, task.config_id, task.config_name)
             and self.created_by in (None, task.created_by)
             and (self.result_state is None or (task.result is not None and task.result.state is self.result_state))
-            and self.finds_text(task)
+            and self.matches_text(task)
         )
 
-    def finds_text(self, task: Task | TaskSearchFields) -> bool:
+    def matches_text(self, task: Task | TaskSearchFields) -> bool:
         return not self.text or self.text.casefold() in _searchable(task)
 
 

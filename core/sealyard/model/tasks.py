@@ -26,7 +26,7 @@ class TaskStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
     @property
-    def ended(self) -> bool:
+    def is_final(self) -> bool:
         return self in FINAL_STATUSES
 
 

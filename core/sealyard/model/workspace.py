@@ -42,7 +42,7 @@ class WorkspacePaths:
         self.audit = root / "audit"
         self.artifacts = root / "artifacts"
         self.keys = root / "keys"
-        self.passing = root / "keys" / "passing"
+        self.key_transfer = root / "keys" / "passing"
         self.link_key = root / "keys" / "links"
         self.secrets_key = root / "keys" / "secrets"
         self.profiles = root / "profiles.json"

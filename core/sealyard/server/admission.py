@@ -28,13 +28,13 @@ class ConnectionLimitedSocket(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Raises :class:`ConnectionAbortedError` for who finds no place: an event loop passes over that."""
         connection, address = super().accept()
-        if self._full():
+        if self._is_full():
             connection.close()
             raise ConnectionAbortedError
         self._taken.add(connection)
         return connection, address
 
-    def _full(self) -> bool:
+    def _is_full(self) -> bool:
         """Closed ones may be remembered for a while; they are looked for only when it matters."""
         if len(self._taken) >= self._places:
             self._taken = WeakSet(each for each in self._taken if each.fileno() != -1)

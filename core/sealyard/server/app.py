@@ -68,7 +68,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         identity: Authenticator = scope["litestar_app"].state.identity
-        scope["state"]["caller"] = await identity.caller(scope)
+        scope["state"]["caller"] = await identity.authenticate(scope)
         await next_app(scope, receive, send)
 
 

@@ -35,7 +35,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     _unparsed = 0
     """Bytes since the last whole head or piece of a body: what the parser may be collecting."""
 
-    _deaf = False
+    _discard_input = False
     """Whatever still comes is passed over."""
 
     _deadline: asyncio.TimerHandle | None = None
@@ -49,25 +49,25 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._discard_input:
             return
         self._unparsed += len(data)
         super().data_received(data)
-        if self._unparsed > MAX_HEAD_BYTES and not self._deaf:
-            self._refuse_head()
+        if self._unparsed > MAX_HEAD_BYTES and not self._discard_input:
+            self._reject_head()
         # Any byte ends uvicorn's keep-alive time, even one that begins no request.
         if not self._answering():
             self._start_deadline()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MAX_HEADER_FIELDS:
-            self._refuse_head()
+            self._reject_head()
             raise _StopReadingError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._head_size() > MAX_HEAD_BYTES:
-            self._refuse_head()
+            self._reject_head()
             raise _StopReadingError
         if len(self.pipeline) >= MAX_PIPELINED:
             self._answer_no_more()
@@ -82,7 +82,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Where the parser was not stopped from here."""
-        if not self._deaf:
+        if not self._discard_input:
             super().send_400_response(msg)
 
     def _answering(self) -> bool:
@@ -92,9 +92,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Bytes; a head that came in one piece with its body can be measured in no other way."""
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
-    def _refuse_head(self) -> None:
+    def _reject_head(self) -> None:
         """Reads on for nobody until the deadline: a line that is cut while bytes come in takes the answer with it."""
-        self._deaf = True
+        self._discard_input = True
         if self._answering():
             # A second answer would end up in the middle of the first.
             self.transport.close()
@@ -117,7 +117,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _answer_no_more(self) -> None:
         """The last answer to what waits says that the connection ends with it; the rest can be asked on another."""
-        self._deaf = True
+        self._discard_input = True
         self.cycle.keep_alive = False
 
     def _start_deadline(self) -> None:

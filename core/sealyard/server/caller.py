@@ -25,16 +25,16 @@ class Caller:
     host: EngineHandle
     subject: str
     client: EmbeddedClient
-    largest_body: int
-    check: Callable[[], Awaitable[None]]
-    machine: bool = False
-    local: bool = False
+    max_body_bytes: int
+    revalidate: Callable[[], Awaitable[None]]
+    is_machine: bool = False
+    is_local: bool = False
 
-    def require_person(self) -> None:
+    def require_human(self) -> None:
         """What a machine client must not do: make itself what a person is known by. Raises
         :class:`PermissionDeniedError`.
         """
-        if self.machine:
+        if self.is_machine:
             raise PermissionDeniedError(
                 "A machine client makes no credentials.", "Do it as a person, with a token of one."
             )

@@ -18,13 +18,13 @@ class TlsCertificate:
         self._key = key or certificate
         self._newest = self._read()
         self.context = self._read()
-        self.context.sni_callback = self._show
+        self.context.sni_callback = self._apply
 
-    def renew(self) -> None:
+    def reload(self) -> None:
         """Reads both again. Raises :class:`UsageError`, :class:`StorageError`: then the old one is shown on."""
         self._newest = self._read()
 
-    def _show(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+    def _apply(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Asked in each handshake, whether or not the client names a server (RFC 6066, section 3)."""
         connection.context = self._newest
 

@@ -69,11 +69,11 @@ async def check_readiness(hosts: Iterable[EngineHandle]) -> ReadinessResponse:
 
 
 async def _checks(host: EngineHandle) -> tuple[HealthCheck, ...]:
-    if host.engine.scheduler.resting:
+    if host.engine.scheduler.draining:
         return (HealthCheck(name="stopping", ok=False),)
     try:
         async with asyncio.timeout(TIMEOUT):
-            return (await host.call(host.engine.readiness.health())).checks
+            return (await host.run(host.engine.readiness.health())).checks
     except Exception:
         # An engine that cannot even say how it is: being watched must not depend on why.
         log.exception("the engine of %s does not answer", host.folder)

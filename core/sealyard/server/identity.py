@@ -70,7 +70,7 @@ class Authenticator:
         self._verify = verify
         self._largest_body = largest_body
 
-    async def caller(self, scope: Scope) -> Caller:
+    async def authenticate(self, scope: Scope) -> Caller:
         """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`, :class:`PermissionDeniedError`.
 
         Whether a tenant is there is learned by nobody whom it does not know: the words and the status are the same.
@@ -82,30 +82,30 @@ class Authenticator:
             return self._local(peer.tenant, subject_for_uid(headers.get("x-se-subject"), peer.uid))
         bearer = _bearer(headers.get("authorization", ""))
         if self._verify is None or bearer.startswith(TOKEN_PREFIX):
-            return await self._with_token(named, bearer)
-        return await self._with_claims(named, bearer, self._verify)
+            return await self._from_token(named, bearer)
+        return await self._from_claims(named, bearer, self._verify)
 
     def _local(self, named: str, subject: str) -> Caller:
         tenant, host = self._tenants.find(named)
         return self._made(tenant, host, subject, machine=False, check=_nothing, shown=None)
 
-    async def _with_token(self, named: str | None, bearer: str) -> Caller:
+    async def _from_token(self, named: str | None, bearer: str) -> Caller:
         tenant, host = self._tenants.find(named)
-        token = await host.bearer(bearer)
-        self._count(tenant, token.subject)
+        token = await host.authenticate_token(bearer)
+        self._rate_limit(tenant, token.subject)
 
         async def check() -> None:
-            await host.bearer(bearer)
+            await host.authenticate_token(bearer)
 
         shown = PresentedToken(expires_at=token.expires_at)
         return self._made(tenant, host, token.subject, machine=token.machine, check=check, shown=shown)
 
-    async def _with_claims(self, named: str | None, bearer: str, verify: VerifyToken) -> Caller:
+    async def _from_claims(self, named: str | None, bearer: str, verify: VerifyToken) -> Caller:
         claims = await verify(bearer)
         # Whoever asks too often is told so of tenants that are not there, too.
-        self._count(claims.account.issuer, claims.account.sub)
+        self._rate_limit(claims.account.issuer, claims.account.sub)
         tenant, host = self._tenants.find(named)
-        await host.arrive(claims.subject, claims.roles, claims.account)
+        await host.sign_in(claims.subject, claims.roles, claims.account)
 
         async def check() -> None:
             await verify(bearer)
@@ -113,18 +113,18 @@ class Authenticator:
         shown = PresentedToken(expires_at=claims.expires_at, by_issuer=True)
         return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
 
-    def count_link(self, scope: Scope, result: str) -> None:
+    def rate_limit_link(self, scope: Scope, result: str) -> None:
         """Nobody is known who follows a link: all who do, for one result, share what one subject may ask.
 
         At a workspace's own socket nobody is counted. Raises :class:`TooManyRequestsError`.
         """
         if not isinstance(scope.get(PEER_SCOPE_KEY), Peer):
-            self._count("link", result)
+            self._rate_limit("link", result)
 
-    def _count(self, where: str, who: str) -> None:
+    def _rate_limit(self, where: str, who: str) -> None:
         """``where``: a tenant, or an issuer, whose accounts are counted over all tenants."""
         if self._limits is not None:
-            self._limits.take(f"{where} {who}")
+            self._limits.acquire(f"{where} {who}")
 
     def _made(
         self,
@@ -141,10 +141,10 @@ class Authenticator:
             host=host,
             subject=subject,
             client=host.client(subject) if shown is None else host.client(subject, SERVER_TRUST_NOTE, shown),
-            largest_body=self._largest_body,
-            check=check,
-            machine=machine or subject_kind(subject) is SubjectKind.CLIENT,
-            local=shown is None,
+            max_body_bytes=self._largest_body,
+            revalidate=check,
+            is_machine=machine or subject_kind(subject) is SubjectKind.CLIENT,
+            is_local=shown is None,
         )
 
 

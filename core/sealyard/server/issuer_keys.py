@@ -73,9 +73,9 @@ class JwksCache:
     async def key(self, kid: str) -> Key:
         """Known keys work while the issuer is away. Raises :class:`AuthenticationError` for any other."""
         if kid not in self._keys:
-            await self._look_again()
+            await self._refresh()
         elif self._clock.now() >= self._found_at + MAX_AGE:
-            self._begin_to_look()
+            self._start_refresh()
         if (found := self._keys.get(kid)) is not None:
             return found
         if self._reachable:
@@ -84,13 +84,13 @@ class JwksCache:
             "The issuer of the token cannot be reached, so the token cannot be checked.", "Try again in a moment."
         )
 
-    async def _look_again(self) -> None:
-        looking = self._begin_to_look()
+    async def _refresh(self) -> None:
+        looking = self._start_refresh()
         if looking is not None:
             # Shared: whoever gives up takes it from nobody.
             await asyncio.shield(looking)
 
-    def _begin_to_look(self) -> asyncio.Task[None] | None:
+    def _start_refresh(self) -> asyncio.Task[None] | None:
         """The look that goes on, or a new one; None where the last one is too recent."""
         now = self._clock.now()
         if self._looking is not None and not self._looking.done():
@@ -98,10 +98,10 @@ class JwksCache:
         if now - self._looked_at < MIN_REFRESH_INTERVAL:
             return None
         self._looked_at = now
-        self._looking = asyncio.create_task(self._look())
+        self._looking = asyncio.create_task(self._fetch_keys())
         return self._looking
 
-    async def _look(self) -> None:
+    async def _fetch_keys(self) -> None:
         try:
             keys = _usable_keys((await self._read(self._jwks_uri or await self._discovered(), _KeySet)).keys)
         except SealyardError as error:

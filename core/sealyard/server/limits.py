@@ -24,7 +24,7 @@ class TokenBucketLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
         """What is in each, and as of when; in the order in which they were asked for."""
 
-    def take(self, who: str) -> None:
+    def acquire(self, who: str) -> None:
         """Counts one request of theirs. Raises :class:`TooManyRequestsError`, which says when the next may come."""
         now = self._now()
         level, at = self._buckets.pop(who, (self._full, now))

@@ -55,7 +55,7 @@ class LocalSocketServer:
             host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private
         )
         self._thread = LoopThread("sealyard-socket")
-        tenant, app = shared or (host.engine.file.name, _build_app(host))
+        tenant, app = shared or (host.engine.metadata.name, _build_app(host))
         self._listener = local_listener(app, tenant)
         self._serving: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -86,9 +86,9 @@ class LocalSocketServer:
         running.add_done_callback(_complain)
         return running
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Once it stops: waits for no answer any more."""
-        self._listener.cut()
+        self._listener.abort()
 
 
 def _complain(running: asyncio.Task[None]) -> None:
@@ -97,7 +97,7 @@ def _complain(running: asyncio.Task[None]) -> None:
 
 
 def _build_app(host: EngineHandle) -> Litestar:
-    tenants = TenantRegistry({host.engine.file.name: host})
+    tenants = TenantRegistry({host.engine.metadata.name: host})
     return build_app(tenants, Authenticator(tenants, None, None, LARGEST_UPLOAD))
 
 

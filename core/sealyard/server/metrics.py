@@ -79,10 +79,10 @@ class Metrics:
         for tenant, found in figures.items():
             self._up.labels(tenant).set(found is not None)
             if found is not None:
-                self._take(tenant, found)
+                self._update(tenant, found)
         return generate_latest(self._registry)
 
-    def _take(self, tenant: str, figures: WorkspaceStats) -> None:
+    def _update(self, tenant: str, figures: WorkspaceStats) -> None:
         for status, count in figures.tasks.items():
             self._tasks.labels(status, tenant).set(count)
         self._queued.labels(tenant).set(figures.queued)
@@ -117,7 +117,7 @@ def _is_local_request(request: Request[Any, Any, Any]) -> bool:
 async def _figures(host: EngineHandle) -> WorkspaceStats | None:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await host.call(collect_stats(host.engine))
+            return await host.run(collect_stats(host.engine))
     except Exception:
         # One that cannot be counted must not hide what the others count.
         log.exception("the engine of %s cannot be counted", host.folder)

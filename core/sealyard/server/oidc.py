@@ -161,10 +161,10 @@ class OidcVerifier:
         client = claims.get(self._settings.client_claim, claims.get("azp"))
         named = client if isinstance(client, str) else ""
         if any(claims.get(claim) == mark for claim, mark in MACHINE_CLAIM_VALUES.items()):
-            return named or self._nameless()
+            return named or self._is_client_token()
         return named if named and _is_client_credentials(named, claims) else None
 
-    def _nameless(self) -> NoReturn:
+    def _is_client_token(self) -> NoReturn:
         """It must not pass for a person by what names people."""
         raise AuthenticationError(
             f"The token is a machine client's and does not name it: it lacks "

@@ -17,8 +17,8 @@ from sealyard.storage import disk
 @contextmanager
 def temporary_private_dir(places: WorkspacePaths) -> Iterator[Path]:
     """A new folder (mode 0700), gone with all it holds when the block ends; after a crash, when the engine starts."""
-    disk.make_private_dir(places.passing)
-    folder = Path(tempfile.mkdtemp(dir=places.passing))
+    disk.make_private_dir(places.key_transfer)
+    folder = Path(tempfile.mkdtemp(dir=places.key_transfer))
     try:
         yield folder
     finally:

@@ -106,7 +106,7 @@ def to_problem(error: SealyardError) -> ProblemDetails:
         status=status,
         detail=error.message,
         code=error.code,
-        advice=error.advice,
+        advice=error.hint,
         renewable=isinstance(error, ResultExpiredError)
         if isinstance(error, ResultExpiredError | ResultGoneError)
         else UNSET,

@@ -45,7 +45,7 @@ async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) ->
     """
     async with _form(request, caller, PACKAGE) as form:
         yield PackageBody(
-            device_config_id=form.one("deviceConfigId"),
+            device_config_id=form.require("deviceConfigId"),
             input_ids=tuple(form.firmware),
             metadata_ids=tuple(form.metadata),
             name=form.texts.get("name", ""),
@@ -62,7 +62,7 @@ async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller)
                 f"An encryption task takes one file, not {len(form.firmware)}.", "Send one inputFile."
             )
         yield EncryptionBody(
-            device_config_id=form.one("deviceConfigId"),
+            device_config_id=form.require("deviceConfigId"),
             input_id=form.firmware[0],
             name=form.texts.get("name", ""),
             content_type=form.texts.get("contentType", ""),
@@ -74,7 +74,7 @@ async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFie
     form = _Form(caller, fields)
     try:
         async for part in iter_parts(
-            request.headers.get("content-type", ""), limited_body(request, caller.largest_body)
+            request.headers.get("content-type", ""), limited_body(request, caller.max_body_bytes)
         ):
             if isinstance(part, TextPart):
                 form.take_text(part)
@@ -83,7 +83,7 @@ async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFie
         await form.check()
         yield form
     finally:
-        await form.give_back()
+        await form.discard_uploads()
 
 
 class _Form:
@@ -92,14 +92,14 @@ class _Form:
     def __init__(self, caller: Caller, fields: FormFieldNames) -> None:
         self._caller = caller
         self._fields = fields
-        self._brought: list[str] = []
+        self._created: list[str] = []
         self._uploaded: list[UploadStatus] = []
         self._checksums: list[str] = []
         self.texts: dict[str, str] = {}
         self.firmware: list[str] = []
         self.metadata: list[str] = []
 
-    def one(self, name: str) -> str:
+    def require(self, name: str) -> str:
         value = self.texts.get(name)
         if not value:
             raise InvalidInputError(f"The form has no field {name}.", "See /docs for what is expected.")
@@ -132,7 +132,7 @@ class _Form:
         try:
             self._check()
         except InvalidInputError as error:
-            await self._caller.host.refuse_input(self._caller.subject, error)
+            await self._caller.host.audit_rejected_input(self._caller.subject, error)
             raise
 
     def _check(self) -> None:
@@ -151,16 +151,16 @@ class _Form:
                     "Check that it is the right file and that it arrived whole.",
                 )
 
-    async def give_back(self) -> None:
-        for each in self._brought:
+    async def discard_uploads(self) -> None:
+        for each in self._created:
             with suppress(NotFoundError):  # it was refused, and nothing is left of it
-                await self._caller.host.drop_upload(self._caller.subject, each)
+                await self._caller.host.delete_upload(self._caller.subject, each)
 
     async def _received(self, part: FilePart) -> UploadStatus:
         host, subject = self._caller.host, self._caller.subject
-        begun = await host.begin_upload(subject, None, part.file_name, None)
-        self._brought.append(begun.id)
-        return await host.receive(subject, begun.id, 0, part.content)
+        begun = await host.create_upload(subject, None, part.file_name, None)
+        self._created.append(begun.id)
+        return await host.write_upload(subject, begun.id, 0, part.content)
 
     def _unexpected(self, part: TextPart | FilePart) -> InvalidInputError:
         kind = "text" if isinstance(part, TextPart) else "file"

@@ -61,7 +61,7 @@ class Server:
             raise
         return service
 
-    async def until(self, stop: asyncio.Event) -> None:
+    async def serve_until(self, stop: asyncio.Event) -> None:
         """Returns when ``stop`` is set. Raises what ends the listening before."""
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait({stopping, *self._serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -69,13 +69,13 @@ class Server:
         for each in done:
             await each
 
-    def renew_certificate(self) -> None:
+    def reload_certificate(self) -> None:
         """Reads it again, for whoever connects from now on; where it cannot be used, the one before stays."""
         if self._certificate is None:
             log.info("there is no certificate to be read again")
             return
         try:
-            self._certificate.renew()
+            self._certificate.reload()
         except SealyardError as error:
             log.error("the certificate stays the one before: %s", error)
             return
@@ -86,30 +86,30 @@ class Server:
         the next start, events end, and calls are cut. ``hurry``: without waiting, from the moment it is set.
         """
         hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
-        finishing = asyncio.create_task(self._finish(self._settings.stop_seconds))
+        finishing = asyncio.create_task(self._drain(self._settings.stop_seconds))
         await asyncio.wait({finishing, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         finishing.cancel()
         await asyncio.wait({finishing})
-        if left := await self._finish(0):
+        if left := await self._drain(0):
             log.warning("%d running tasks are handed back: they go on at the next start", left)
         closing = asyncio.create_task(self._close())
         await asyncio.wait({closing, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         hurrying.cancel()
-        self._cut()
+        self._abort()
         await closing
 
-    async def _finish(self, seconds: float) -> int:
+    async def _drain(self, seconds: float) -> int:
         """How many tasks were still running then."""
-        return sum(await asyncio.gather(*(each.host.finish(seconds) for each in self._engines.values())))
+        return sum(await asyncio.gather(*(each.host.drain_workers(seconds) for each in self._engines.values())))
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         for each in (self._listener, *self._local):
             if each is not None:
-                each.cut()
+                each.abort()
 
     async def _close(self) -> None:
         for each in self._engines.values():
-            await each.host.rest(0)
+            await each.host.drain(0)
         if self._listener is not None:
             self._listener.stop()
         await asyncio.gather(*self._serving, *(each.stop() for each in self._local), return_exceptions=True)
@@ -119,7 +119,7 @@ class Server:
         settings = self._settings
         verify = OidcVerifier(settings.oidc).verify if settings.oidc.issuer else None
         limits = TokenBucketLimiter(settings.requests_per_minute)
-        identity = Authenticator(self.tenants, limits, verify, settings.largest_upload)
+        identity = Authenticator(self.tenants, limits, verify, settings.max_upload_bytes)
         metrics = Metrics()
         scrape = metrics_handler(metrics, self.tenants, anywhere=settings.metrics_anywhere)
         app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
@@ -134,9 +134,9 @@ class Server:
         shown = f"[{host}]" if ":" in host else host
         self.address = f"{'https' if settings.tls else 'http'}://{shown}:{port}"
         for name, each in self._engines.items():
-            await self._let_in(name, each, observed)
+            await self._start_local_socket(name, each, observed)
 
-    async def _let_in(self, tenant: str, engine: EmbeddedClient, app: ASGIApp) -> None:
+    async def _start_local_socket(self, tenant: str, engine: EmbeddedClient, app: ASGIApp) -> None:
         """Others of this machine, to its own socket; where there can be none, the network is enough."""
         settings = self._settings
         local = LocalSocketServer(

@@ -60,7 +60,7 @@ class UvicornListener(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Once it stops: waits for no answer any more."""
         self.force_exit = True
 

@@ -74,7 +74,7 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
     oidc: Annotated[OidcSettings, Meta(description="Access tokens of an issuer.")] = OidcSettings()
 
     @property
-    def largest_upload(self) -> int:
+    def max_upload_bytes(self) -> int:
         """In bytes."""
         return int(self.largest_upload_gib * 1024**3)
 

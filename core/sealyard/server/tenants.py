@@ -33,4 +33,4 @@ class TenantRegistry:
         return name, host
 
     def of_workspace(self, workspace_id: str) -> EngineHandle | None:
-        return next((each for each in self._hosts.values() if each.engine.file.id == workspace_id), None)
+        return next((each for each in self._hosts.values() if each.engine.metadata.id == workspace_id), None)

@@ -130,7 +130,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     one_time_password: ShortText | None = None
 
     @property
-    def spoken_reason(self) -> str:
+    def reason_text(self) -> str:
         """The documented API lets a rejection come without a reason; that none was given is recorded."""
         reason = self.reason.strip()
         return reason or (UNSET_REASON if self.decision is Verdict.REJECTED else "")

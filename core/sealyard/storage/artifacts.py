@@ -57,7 +57,7 @@ class ArtifactStore(Protocol):
         """The same for content in memory; raises :class:`InvalidInputError` for none."""
         ...
 
-    def adopt(self, content: Path, sha256: str) -> None:
+    def move_in(self, content: Path, sha256: str) -> None:
         """Makes a file of the artifacts' own disk, whole, synced and with this digest, an input: it moves there."""
         ...
 
@@ -69,19 +69,19 @@ class ArtifactStore(Protocol):
         """Raises :class:`NotFoundError`, and :class:`IntegrityError` where its name leads to another file."""
         ...
 
-    def drop_input(self, sha256: str) -> None: ...
+    def delete_input(self, sha256: str) -> None: ...
 
     def stored_inputs(self) -> Iterator[str]:
         """The SHA-256 of every input that is stored."""
         ...
 
-    def work_path(self, task_id: str) -> Path:
+    def work_dir(self, task_id: str) -> Path:
         """The task's own folder, made if it is missing."""
         ...
 
-    def drop_work(self, task_id: str) -> None: ...
+    def delete_work(self, task_id: str) -> None: ...
 
-    def works(self) -> tuple[str, ...]:
+    def work_dirs(self) -> tuple[str, ...]:
         """The tasks that have a work folder."""
         ...
 
@@ -89,7 +89,7 @@ class ArtifactStore(Protocol):
         """Makes a finished file of the task's work the result: synced, then there as a whole."""
         ...
 
-    def take_back_result(self, task_id: str, name: str) -> None:
+    def unpublish_result(self, task_id: str, name: str) -> None:
         """Puts a result back into the task's work as ``name``: its task was not recorded as done."""
         ...
 
@@ -102,11 +102,11 @@ class ArtifactStore(Protocol):
 
     def remove_result(self, task_id: str) -> None: ...
 
-    def require_space(self, size: int) -> None:
+    def check_free_space(self, size: int) -> None:
         """Raises :class:`StorageError` where ``size`` more bytes obviously do not fit."""
         ...
 
-    def sweep_temporary(self) -> None:
+    def delete_temporary(self) -> None:
         """Removes what a crash left half ingested; to be called at start, before any ingest."""
         ...
 
@@ -128,8 +128,8 @@ class FileArtifacts:
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         opened = SourceFile(source)
         try:
-            self.require_space(opened.size)
-            return self._take_in(
+            self.check_free_space(opened.size)
+            return self._ingest(
                 opened.name, expected_sha256, lambda target: copy_and_hash(opened, target, progress or _unheard)
             )
         finally:
@@ -143,9 +143,9 @@ class FileArtifacts:
             disk.write_all(target, data)
             return hashlib.sha256(data).hexdigest()
 
-        return self._take_in("The content", None, write)
+        return self._ingest("The content", None, write)
 
-    def adopt(self, content: Path, sha256: str) -> None:
+    def move_in(self, content: Path, sha256: str) -> None:
         try:
             if self._is_stored(sha256, content.stat().st_size):
                 disk.remove_quietly(content)
@@ -164,17 +164,17 @@ class FileArtifacts:
     def open_input(self, sha256: str) -> BinaryIO:
         return self._open(self.input_path(sha256), f"the input {sha256}")
 
-    def drop_input(self, sha256: str) -> None:
+    def delete_input(self, sha256: str) -> None:
         _remove_file(self._input(sha256))
 
     def stored_inputs(self) -> Iterator[str]:
         for folder in self._inputs.iterdir():
             yield from (each.name for each in folder.iterdir())
 
-    def works(self) -> tuple[str, ...]:
+    def work_dirs(self) -> tuple[str, ...]:
         return tuple(each.name for each in self._work.iterdir())
 
-    def work_path(self, task_id: str) -> Path:
+    def work_dir(self, task_id: str) -> Path:
         path = self._work / _checked_task(task_id)
         try:
             disk.make_private_dir(path)
@@ -182,7 +182,7 @@ class FileArtifacts:
             raise disk.storage_error(error, "the work folder") from error
         return path
 
-    def drop_work(self, task_id: str) -> None:
+    def delete_work(self, task_id: str) -> None:
         folder = self._work / _checked_task(task_id)
         try:
             if folder.is_symlink():
@@ -205,9 +205,9 @@ class FileArtifacts:
         except OSError as error:
             raise disk.storage_error(error, "the result") from error
 
-    def take_back_result(self, task_id: str, name: str) -> None:
+    def unpublish_result(self, task_id: str, name: str) -> None:
         try:
-            disk.rename(self.result_path(task_id), self.work_path(task_id) / name)
+            disk.rename(self.result_path(task_id), self.work_dir(task_id) / name)
             disk.sync_folder(self._results)
         except OSError as error:
             raise disk.storage_error(error, "the result") from error
@@ -229,7 +229,7 @@ class FileArtifacts:
     def remove_result(self, task_id: str) -> None:
         _remove_file(self.result_path(task_id))
 
-    def require_space(self, size: int) -> None:
+    def check_free_space(self, size: int) -> None:
         try:
             free = shutil.disk_usage(self._incoming).free
         except OSError as error:
@@ -240,11 +240,11 @@ class FileArtifacts:
                 "Free some space and try again.",
             )
 
-    def sweep_temporary(self) -> None:
+    def delete_temporary(self) -> None:
         for path in self._incoming.iterdir():
             disk.remove_quietly(path)
 
-    def _take_in(self, name: str, expected: str | None, fill: Callable[[int], str]) -> StoredInput:
+    def _ingest(self, name: str, expected: str | None, fill: Callable[[int], str]) -> StoredInput:
         """``fill`` writes the content to a descriptor and gives its SHA-256; ``name`` is for errors."""
         try:
             fd, temporary_name = tempfile.mkstemp(dir=self._incoming)

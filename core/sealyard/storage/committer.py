@@ -70,9 +70,9 @@ class GroupCommitter:
                 carried = self._outbox.after(audit_moved_to)
             self._journal.write_snapshot(at, tables)
             with self._writing:
-                self._journal.switch(at, carried)
+                self._journal.rotate(at, carried)
                 with self._lock:
-                    self._outbox.forget_audit(audit_moved_to)
+                    self._outbox.discard_audit(audit_moved_to)
 
     def close(self) -> None:
         """Commits what waits, then ends the thread."""
@@ -132,4 +132,4 @@ class GroupCommitter:
             for each in reversed(failed):
                 self._memory.apply(each.undo)
             for each in failed:
-                each.future.set_exception(type(error)(error.message, error.advice))
+                each.future.set_exception(type(error)(error.message, error.hint))

@@ -62,7 +62,7 @@ class DocumentStore(Protocol):
         """
         ...
 
-    def steady(self) -> AbstractContextManager[object]:
+    def snapshot_lock(self) -> AbstractContextManager[object]:
         """While held, nothing is taken back: for reading, deciding and submitting without a gap.
 
         Never wait for a future, compact or close while holding it.
@@ -180,7 +180,7 @@ class TinyDocumentStore:
         """The documents through TinyDB's API."""
         return self._database
 
-    def steady(self) -> AbstractContextManager[object]:
+    def snapshot_lock(self) -> AbstractContextManager[object]:
         return self._lock
 
     def submit(self, unit: WriteBatch) -> Future[None]:

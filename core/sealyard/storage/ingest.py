@@ -44,5 +44,5 @@ def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
             progress(length)
             buffers.reverse()
         hashed.result()
-    source.check_unchanged(done)
+    source.check_unmodified(done)
     return digest.hexdigest()

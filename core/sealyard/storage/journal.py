@@ -161,7 +161,7 @@ class Journal:
             disk.remove_quietly(_temporary(self._folder, at.generation + 1))
             raise disk.storage_error(error, "the compacted store") from error
 
-    def switch(self, at: Position, carried: EncodedBatch) -> None:
+    def rotate(self, at: Position, carried: EncodedBatch) -> None:
         """Second half: takes over ``carried`` and the commits since ``at``, and goes on in the new generation.
 
         Raises :class:`StorageError`; then the old generation goes on, or, if only the last sync failed, the

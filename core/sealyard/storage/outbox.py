@@ -32,5 +32,5 @@ class PendingRecords:
             events=[msgspec.Raw(event) for event in self.events],
         )
 
-    def forget_audit(self, moved_to: int) -> None:
+    def discard_audit(self, moved_to: int) -> None:
         self.audit = [entry for entry in self.audit if audit_seq(msgspec.Raw(entry)) > moved_to]

@@ -107,7 +107,7 @@ class StoreCore(Protocol):
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, bytes]]: ...
-    def steady(self) -> AbstractContextManager[object]: ...
+    def snapshot_lock(self) -> AbstractContextManager[object]: ...
     def submit(self, unit: WriteBatch) -> Future[None]: ...
 
 
@@ -124,7 +124,7 @@ class JournalStorage(Storage):
 
     def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
         """Makes the whole database ``data``: what TinyDB does to drop tables."""
-        with self.core.steady():
+        with self.core.snapshot_lock():
             units = [self._replacement(name, data.get(name, {})) for name in {*self.core.tables, *data}]
             future = self.core.submit(
                 WriteBatch(
@@ -171,7 +171,7 @@ class JournalTable(Table):
 
     def _update_table(self, updater: Callable[[Any], None]) -> None:
         core = self._storage.core
-        with core.steady():
+        with core.snapshot_lock():
             overlay = _Overlay(core.tables.get(self.name, {}), self.document_id_class)
             updater(overlay)
             unit = overlay.changes(self.name)

@@ -53,17 +53,17 @@ class UploadFile:
         return self._received
 
     @property
-    def gone(self) -> bool:
+    def deleted(self) -> bool:
         return self._gone
 
     def store(self) -> None:
         """Writes the record of a new upload down."""
-        with self._held():
+        with self._require_open():
             self._save()
 
     def begin(self, offset: int) -> int:
         """A new turn, that writes from ``offset`` on. Raises :class:`ConflictError` where that is not the next byte."""
-        with self._held():
+        with self._require_open():
             if offset != self._received:
                 raise ConflictError(
                     f"The upload {self._record.id} goes on at byte {self._received}, not at {offset}.",
@@ -81,7 +81,7 @@ class UploadFile:
 
         The last byte makes the upload complete. Raises :class:`ConflictError` once a newer turn has begun.
         """
-        with self._held():
+        with self._require_open():
             self._require_turn(turn)
             received = self._received + len(data)
             self._require_fitting(received)
@@ -94,70 +94,70 @@ class UploadFile:
 
     def make_durable(self, turn: int) -> None:
         """What came until now; to be called now and then, beside the writing, which goes on meanwhile."""
-        with self._held():
-            if not self._resumable or not self._going_on(turn):
+        with self._require_open():
+            if not self._resumable or not self._is_current(turn):
                 return
             received, fd = self._received, os.dup(self._descriptor)
         try:
             disk.sync(fd)
         except OSError as error:
             with self._lock:
-                self._fall_back()
+                self._rewind()
             raise disk.storage_error(error, "the upload") from error
         finally:
             os.close(fd)
-        with self._held():
-            if self._going_on(turn):
+        with self._require_open():
+            if self._is_current(turn):
                 self._save(offset=received)
 
-    def finish(self, turn: int) -> None:
+    def complete(self, turn: int) -> None:
         """The content of an upload whose size was not said ends here. Raises :class:`InvalidInputError` as
         :meth:`write`.
         """
-        with self._held():
+        with self._require_open():
             self._require_turn(turn)
             if not self._received:
                 raise self._refused(f"{self._name} is empty.", "Send a file with content.")
             self._complete(self._received)
 
-    def end(self, turn: int) -> None:
+    def abort(self, turn: int) -> None:
         """What came is durable on return. A turn that was over before, by whatever, is no error."""
-        with self._held(dropped_too=True):
+        with self._require_open(dropped_too=True):
             if turn == self._turn:
                 self._stop()
 
-    def hand_over(self) -> None:
+    def promote(self) -> None:
         """Whole content that an engine had no time to adopt is adopted now."""
-        with self._held():
+        with self._require_open():
             self._hand_over()
 
     def claim(self) -> None:
-        with self._held():
+        with self._require_open():
             self._save(claimed=True)
 
     def drop(self) -> None:
-        with self._held(dropped_too=True):
+        with self._require_open(dropped_too=True):
             self._drop()
 
     def close(self) -> None:
         """Ends the turn that is on, durably, for the engine stops."""
-        with self._held(dropped_too=True):
+        with self._require_open(dropped_too=True):
             self._stop()
 
     # ---- all below is called with the lock held
 
     @contextmanager
-    def _held(self, *, dropped_too: bool = False) -> Iterator[None]:
+    def _require_open(self, *, dropped_too: bool = False) -> Iterator[None]:
         with self._lock:
             if self._gone and not dropped_too:
                 raise NotFoundError(f"There is no upload {self._record.id} any more.", "Begin it again.")
             try:
                 yield
             except OSError as error:
-                self._fall_back()
+                self._rewind()
                 raise disk.storage_error(error, "the upload") from error
 
-    def _going_on(self, turn: int) -> bool:
+    def _is_current(self, turn: int) -> bool:
         return turn == self._turn and self._fd is not None
 
     def _require_turn(self, turn: int) -> None:
@@ -232,7 +232,7 @@ class UploadFile:
             os.close(self._fd)
             self._fd = None
 
-    def _fall_back(self) -> None:
+    def _rewind(self) -> None:
         """After a refusal nothing is known of what was not durable."""
         self._close()
         self._received = self._record.offset

@@ -34,18 +34,18 @@ class JobContext:
         self.task = job.task
         self.artifacts = artifacts
         self.progress = JobProgress(0)
-        self.permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._keys = keys
         self._intents = intents
 
-    def say(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         self._channel.send(message)
 
-    async def signing_purpose(self) -> KeyPurpose | None:
+    async def signing_key_purpose(self) -> KeyPurpose | None:
         """What the key store says the task's signing key is for; None where the task has none."""
         key = self.task.signing_key
-        return None if key is None else await self._keys.purpose(key)
+        return None if key is None else await self._keys.key_purpose(key)
 
     async def signer(self) -> Signer:
         key = self.task.signing_key
@@ -66,9 +66,9 @@ class JobContext:
         return read_input(self.artifacts, file)
 
     @property
-    def workplace(self) -> Path:
+    def work_dir(self) -> Path:
         """The task's folder, made where it is missing."""
-        return self.artifacts.work_path(self.task.id)
+        return self.artifacts.work_dir(self.task.id)
 
     async def sign(self, data: bytes, digest_or_data: bytes, header: str | None = None) -> bytes:
         """Sign once the engine permits it, and check the signature with the certificate on record.
@@ -101,6 +101,6 @@ class JobContext:
             raise WorkerError(
                 "A signature over other bytes was begun for this task before.", "Ask again with a new task."
             )
-        self.say(SigningPermissionRequested(task_id=self.task.id, fence=self.task.fence, sha256=sha256, header=header))
-        await self.permit
+        self.send(SigningPermissionRequested(task_id=self.task.id, fence=self.task.fence, sha256=sha256, header=header))
+        await self.signing_permitted
         await self._intents.record(self.task.id, self.task.fence, sha256, again=earlier is not None)

@@ -23,7 +23,7 @@ class Channel:
         self._writing = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
 
-    def listen(self) -> None:
+    def start(self) -> None:
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), name="channel", daemon=True).start()
 

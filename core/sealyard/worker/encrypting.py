@@ -24,7 +24,7 @@ async def encrypt(bench: JobContext) -> JobFinished:
     """Encrypt the file of an encryption task."""
     bench.progress.total = 2 * bench.task.total_bytes
     (file,) = bench.task.inputs
-    async with locked(bench.workplace) as folder:
+    async with locked(bench.work_dir) as folder:
         cipher = await bench.cipher()
         made = await asyncio.to_thread(_encrypt, bench, file, folder, cipher)
         await asyncio.to_thread(_self_check, bench, file, folder, made, cipher)

@@ -42,7 +42,7 @@ class IntentLog:
         ``again``: the engine says that an intent was recorded before, so the file is searched for it.
         """
         if again:
-            await asyncio.to_thread(self._refuse_other, task, sha256)
+            await asyncio.to_thread(self._reject_conflict, task, sha256)
         entry = IntentRecord(task=task, fence=fence, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -74,7 +74,7 @@ class IntentLog:
         finally:
             os.close(descriptor)
 
-    def _refuse_other(self, task: str, sha256: str) -> None:
+    def _reject_conflict(self, task: str, sha256: str) -> None:
         marker = f'"task":"{task}"'.encode()
         text = self._path.read_bytes() if self._path.exists() else b""
         for line in text.splitlines():

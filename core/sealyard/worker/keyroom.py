@@ -55,15 +55,15 @@ class KeyService:
         uri = parse_key_uri(key.uri)
         return await self._provider(uri.scheme).signer(uri.name, key.version, key.algorithm)
 
-    async def purpose(self, key: SigningKey) -> KeyPurpose:
+    async def key_purpose(self, key: SigningKey) -> KeyPurpose:
         uri = parse_key_uri(key.uri)
-        return (await self._provider(uri.scheme).info(uri.name)).purpose
+        return (await self._provider(uri.scheme).get_info(uri.name)).purpose
 
     async def cipher(self, key: EncryptionKey) -> ContentCipher:
         uri = parse_key_uri(key.uri)
         return await self._provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
 
-    async def answer(self, number: int, question: KeyCommand) -> KeyResponse:
+    async def handle(self, number: int, question: KeyCommand) -> KeyResponse:
         """The answer to any question; raises the project's errors."""
         match question:
             case GenerateKey():
@@ -78,7 +78,7 @@ class KeyService:
             case AuditPublicKey():
                 return KeyResponse(number=number, text=(await self._audit_key()).public_key)
             case SignCheckpoint():
-                return KeyResponse(number=number, text=await self._note(question))
+                return KeyResponse(number=number, text=await self._sign_checkpoint(question))
             case ProbeSigningKey(key=key, certificate=certificate):
                 await probe_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
                 return KeyResponse(number=number)
@@ -118,7 +118,7 @@ class KeyService:
     async def _audit_key(self) -> KeyVersion:
         if self._audit_version is None:
             try:
-                info = await self._audit.info(AUDIT_KEY_NAME)
+                info = await self._audit.get_info(AUDIT_KEY_NAME)
             except NotFoundError:
                 info = await self._audit.generate(
                     AUDIT_KEY_NAME, KeyType.ED25519, KeyPurpose.DATA, "Sealyard audit log"
@@ -126,7 +126,7 @@ class KeyService:
             self._audit_version = info.current
         return self._audit_version
 
-    async def _note(self, question: SignCheckpoint) -> str:
+    async def _sign_checkpoint(self, question: SignCheckpoint) -> str:
         key = await self._audit_key()
         assert key.public_key is not None
         checkpoint = Checkpoint(origin=self._origin, size=question.size, root=question.root)

@@ -50,7 +50,7 @@ async def package(bench: JobContext) -> JobFinished:
     certificate = bench.job.certificate
     assert certificate is not None
     bench.progress.total = 2 * bench.task.total_bytes
-    async with locked(bench.workplace) as folder:
+    async with locked(bench.work_dir) as folder:
         cipher = await bench.cipher()
         segments, kept = await _encrypt_segments(bench, packing, shape, folder, cipher)
         header = _header(bench, packing, shape, segments)
@@ -82,7 +82,7 @@ async def _encrypt_segments(
                 return segment
             _require_no_header(bench)
             segment = await asyncio.to_thread(_encrypt_segment, bench, packing, shape, folder, cipher, index)
-            bench.say(SegmentEncrypted(task_id=bench.task.id, fence=bench.task.fence, segment=segment))
+            bench.send(SegmentEncrypted(task_id=bench.task.id, fence=bench.task.fence, segment=segment))
             return segment
 
     async with asyncio.TaskGroup() as group:
@@ -105,7 +105,7 @@ def _is_kept(
     """Whether the file still holds the recorded segment, so that it need not be encrypted again."""
     check_digest(bench.task.inputs[segment.index], segment.plaintext_sha256)
     with folder.read(CONTAINER) as file:
-        return packing.sealed_as(shape, segment, file, bench.progress)
+        return packing.segment_matches(shape, segment, file, bench.progress)
 
 
 def _encrypt_segment(
@@ -120,7 +120,7 @@ def _encrypt_segment(
     with bench.open_input(input_file) as source, folder.write(CONTAINER) as target:
         try:
             with background_fsync(target):
-                segment = packing.seal(shape, index, source, target, cipher, bench.progress)
+                segment = packing.encrypt_segment(shape, index, source, target, cipher, bench.progress)
         except InvalidInputError:
             # Its size was right when it was opened.
             raise changed(input_file) from None
@@ -185,7 +185,7 @@ def _finish(
 ) -> int:
     """Write header and signature, check them as they are on disk, and return the size of the container."""
     with folder.write(CONTAINER) as file:
-        packing.finish(shape, file, header, signature)
+        packing.write_signature(shape, file, header, signature)
         _sync(file)
         packing.check_signature(file, certificate.encode())
         return file.seek(0, os.SEEK_END)

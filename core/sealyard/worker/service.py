@@ -51,14 +51,14 @@ JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
 
 async def serve(channel: Channel) -> int:
     """Runs until the engine's end of the pipe closes, which ends the process."""
-    channel.listen()
+    channel.start()
     unlock = await channel.receive()
     if not isinstance(unlock, OpenKeyStore):
         return 2
     try:
         keys = await asyncio.to_thread(KeyService, unlock)
     except SealyardError as error:
-        channel.send(WorkerStartFailed(error=error.to_value()))
+        channel.send(WorkerStartFailed(error=error.to_info()))
         return 0
     channel.send(WorkerReady(pid=os.getpid()))
     service = _Service(channel, keys, Path(unlock.workspace))
@@ -74,29 +74,29 @@ class _Service:
         self._intents = IntentLog(WorkspacePaths(workspace).intents)
         self._benches: dict[str, JobContext] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._said: dict[str, tuple[int, int]] = {}
+        self._last_heartbeat: dict[str, tuple[int, int]] = {}
         """By task: the bytes last spoken of, and in which beat."""
         self._answering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat())
-            group.create_task(self._take_all())
+            group.create_task(self._read_messages())
 
-    async def _take_all(self) -> None:
+    async def _read_messages(self) -> None:
         while True:
-            self._take(await self._channel.receive())
+            self._dispatch(await self._channel.receive())
 
-    def _take(self, message: object) -> None:
+    def _dispatch(self, message: object) -> None:
         match message:
             case RunJob(job=job):
                 bench = JobContext(job, self._channel, self._keys, self._artifacts, self._intents)
                 self._benches[job.task.id] = bench
-                self._running[job.task.id] = asyncio.create_task(self._do(job, bench))
+                self._running[job.task.id] = asyncio.create_task(self._run_job(job, bench))
             case SigningPermitted(task_id=task_id, fence=fence):
                 waiting = self._benches.get(task_id)
-                if waiting is not None and waiting.task.fence == fence and not waiting.permit.done():
-                    waiting.permit.set_result(None)
+                if waiting is not None and waiting.task.fence == fence and not waiting.signing_permitted.done():
+                    waiting.signing_permitted.set_result(None)
             case StopJob(task_id=task_id):
                 self._stop(task_id)
             case KeyRequest():
@@ -109,34 +109,34 @@ class _Service:
         if bench is None:
             return
         bench.progress.stop()
-        if not bench.permit.done():
-            bench.permit.set_exception(JobCancelledError())
+        if not bench.signing_permitted.done():
+            bench.signing_permitted.set_exception(JobCancelledError())
 
-    async def _do(self, job: Job, bench: JobContext) -> None:
+    async def _run_job(self, job: Job, bench: JobContext) -> None:
         task = job.task
         try:
             verify_approvals(task)
-            check_key_purpose(task, await bench.signing_purpose())
+            check_key_purpose(task, await bench.signing_key_purpose())
             outcome: JobFinished | JobFailed | JobStopped = await JOB_HANDLERS[task.kind](bench)
         except BaseException as error:
             outcome = _failure(bench, error)
         # What other threads still do for a job that broke down ends at their next piece.
         bench.progress.stop()
-        if isinstance(outcome, JobFinished) and task.id in self._said:
+        if isinstance(outcome, JobFinished) and task.id in self._last_heartbeat:
             self._channel.send(_heartbeat(bench))
         self._channel.send(outcome)
-        if bench.permit.done():
-            bench.permit.exception()
+        if bench.signing_permitted.done():
+            bench.signing_permitted.exception()
         del self._benches[task.id], self._running[task.id]
-        self._said.pop(task.id, None)
+        self._last_heartbeat.pop(task.id, None)
 
     async def _answer(self, ask: KeyRequest) -> None:
         try:
-            answer = await self._keys.answer(ask.number, ask.question)
+            answer = await self._keys.handle(ask.number, ask.question)
         except SealyardError as error:
-            answer = KeyResponse(number=ask.number, error=error.to_value())
+            answer = KeyResponse(number=ask.number, error=error.to_info())
         except Exception as error:
-            answer = KeyResponse(number=ask.number, error=_unexpected(error).to_value())
+            answer = KeyResponse(number=ask.number, error=_unexpected(error).to_info())
         self._channel.send(answer)
 
     async def _beat(self) -> None:
@@ -145,10 +145,10 @@ class _Service:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
             beat += 1
             for task_id, bench in self._benches.items():
-                done, at = self._said.get(task_id, (-1, beat))
+                done, at = self._last_heartbeat.get(task_id, (-1, beat))
                 if bench.progress.done == done and beat - at < MAX_SILENT_BEATS:
                     continue
-                self._said[task_id] = (bench.progress.done, beat)
+                self._last_heartbeat[task_id] = (bench.progress.done, beat)
                 self._channel.send(_heartbeat(bench))
 
 
@@ -166,7 +166,7 @@ def _failure(bench: JobContext, error: BaseException) -> JobFailed | JobStopped:
     if isinstance(error, JobCancelledError):
         return JobStopped(task_id=task.id, fence=task.fence)
     known = error if isinstance(error, SealyardError) else _unexpected(error)
-    return JobFailed(task_id=task.id, fence=task.fence, error=known.to_value())
+    return JobFailed(task_id=task.id, fence=task.fence, error=known.to_info())
 
 
 def _unexpected(error: BaseException) -> SealyardError:

@@ -16,7 +16,7 @@ async def sign(bench: JobContext) -> JobFinished:
     """Makes the signature of a signing task."""
     (file,) = bench.task.inputs
     data = bench.read_input(file)
-    _reject_lookalike(bench, data, await bench.signing_purpose())
+    _reject_lookalike(bench, data, await bench.signing_key_purpose())
     bench.progress.total = len(data)
     signature = await bench.sign(data, data)
     bench.progress(len(data))

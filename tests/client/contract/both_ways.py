@@ -97,10 +97,10 @@ class People:
         return await self.of(ADMIN), await self.of(DEV), await self.of(OWNER)
 
     async def _made(self, subject: str) -> Client:
-        client = self.engine.as_subject(subject)
+        client = self.engine.for_subject(subject)
         if not self.url:
             return client
-        token = await self.engine.as_subject(ADMIN).create_token(TokenRequest(name="test", subject=subject))
+        token = await self.engine.for_subject(ADMIN).create_token(TokenRequest(name="test", subject=subject))
         return HttpClient(Connection(Endpoint(url=self.url, token=token.secret)), SystemClock())
 
     async def close(self) -> None:
@@ -147,7 +147,7 @@ class Yard:
             yield people
         finally:
             await people.close()
-            await engine.host.rest(0)
+            await engine.host.drain(0)
             await stop()
             await engine.close()
 

@@ -186,13 +186,13 @@ def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
     async def test(people: People) -> None:
         admin, dev, _ = await people.everybody()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
-        await people.engine.host.arrive(OWNER, (), account)
+        await people.engine.host.sign_in(OWNER, (), account)
         with pytest.raises(PermissionDeniedError):
-            await dev.unbind_subject(OWNER)
-        await admin.unbind_subject(OWNER)
+            await dev.unlink_subject(OWNER)
+        await admin.unlink_subject(OWNER)
         with pytest.raises(NotFoundError):
-            await admin.unbind_subject(OWNER)
-        await people.engine.host.arrive(AUDITOR, (), account)
+            await admin.unlink_subject(OWNER)
+        await people.engine.host.sign_in(AUDITOR, (), account)
 
     yard.run(test)
 
@@ -217,7 +217,7 @@ def test_an_authenticator_is_enrolled_and_forgotten(yard: Yard) -> None:
     async def test(people: People) -> None:
         admin, _, owner = await people.everybody()
         assert not (await owner.one_time_password()).enrolled
-        enrolment = await owner.enrol_one_time_password()
+        enrolment = await owner.enroll_otp()
         assert enrolment.uri.startswith("otpauth://totp/")
         await owner.confirm_one_time_password(_password_now(enrolment.secret, people))
         assert (await owner.one_time_password()).enrolled

@@ -43,9 +43,9 @@ def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked
         made = await dev.create_package(request)
         assert (made.kind, made.created_by, made.name) == (TaskKind.PACKAGING, DEV, "release 1")
         assert (made.inputs, made.metadata) == ((firmware,), (metadata,))
-        await dev.discard((firmware, metadata))
+        await dev.discard_uploads((firmware, metadata))
 
-        seen = await owner.decidable(made.id)
+        seen = await owner.review(made.id)
         assert (seen.hindrance, seen.metadata) == ("", (("meta.json", b'{"version": 1}'),))
         await owner.decide(
             made.id, Verdict.APPROVED, "fine", digest=seen.task.approval_digest, origin=DecisionOrigin.TERMINAL
@@ -57,7 +57,7 @@ def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked
         ]
 
         downloads = Downloader(dev, people.folder / "out", DownloadHistory(people.folder / "state.json"))
-        found = await downloads.fetch(done.id)
+        found = await downloads.download(done.id)
         assert done.result is not None
         assert (found.sha256, found.checked) == (done.result.sha256, "signature")
         whole = Path(found.path).read_bytes()
@@ -136,7 +136,7 @@ def test_uploads_that_were_discarded_make_no_task(yard: Yard) -> None:
     async def test(people: People) -> None:
         dev = await people.of(DEV)
         file = await dev.upload(people.file())
-        await dev.discard((file,))
+        await dev.discard_uploads((file,))
         with pytest.raises(InvalidInputError):
             await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
 
@@ -228,7 +228,7 @@ def test_an_expired_result_is_refused_until_it_is_renewed(yard: Yard) -> None:
         assert renewed.result is not None
         assert renewed.result.state is ResultState.AVAILABLE
         assert b"".join([each async for each in dev.download(task.id)])
-        await dev.downloaded(task.id)
+        await dev.report_downloaded(task.id)
 
     yard.run(test)
 

@@ -78,7 +78,7 @@ def test_no_token_appears_in_errors_logs_or_what_is_printed_of_values(caplog: py
                     await client.workspace()
                 except SealyardError as error:
                     seen.append("".join(traceback.format_exception(error)))
-                    seen.append(repr(error.to_value()))
+                    seen.append(repr(error.to_info()))
                 seen.append(repr(client._connection.place))
         with pytest.raises(ServerUnreachableError) as caught:
             await client_of("http://127.0.0.1:1", patience=1.0).workspace()
@@ -136,7 +136,7 @@ def test_a_server_that_falls_silent_is_given_up_on(begun: bool) -> None:
         async with serving(handler, patience=0.0, limits=Timeouts(answer=0.2, transfer=0.2)) as (_, client):
             with pytest.raises(ServerUnreachableError, match="in time") as caught:
                 await client.workspace()
-            assert caught.value.reach is DeliveryCertainty.PERHAPS
+            assert caught.value.reach is DeliveryCertainty.UNKNOWN
             with pytest.raises(ServerUnreachableError, match="in time"):
                 _ = [each async for each in client.download("t1")]
 
@@ -268,7 +268,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted_and_not_tried_agai
         with pytest.raises(ServerUnreachableError, match="not trusted") as caught:
             await client_of(url, clock=clock).workspace()
         assert caught.value.reach is DeliveryCertainty.UNTRUSTED
-        assert "--ca" in caught.value.advice
+        assert "--ca" in caught.value.hint
         assert clock.slept == []
         assert server.calls == []
 

@@ -87,8 +87,8 @@ def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> 
             with pytest.raises(ServerUnreachableError) as caught:
                 await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW)
             assert server.calls == ["POST /acl"]
-            assert caught.value.reach is DeliveryCertainty.PERHAPS
-            assert "may have been done" in caught.value.advice
+            assert caught.value.reach is DeliveryCertainty.UNKNOWN
+            assert "may have been done" in caught.value.hint
 
     asyncio.run(run())
 
@@ -120,7 +120,7 @@ def test_patience_ends() -> None:
         client = client_of("http://127.0.0.1:1", clock=clock, patience=20.0)
         with pytest.raises(ServerUnreachableError) as caught:
             await client.workspace()
-        assert caught.value.reach is DeliveryCertainty.NOBODY
+        assert caught.value.reach is DeliveryCertainty.NOT_SENT
         assert 10.0 < (clock.now() - START).total_seconds() <= 20.0
 
     asyncio.run(run())
@@ -181,7 +181,7 @@ def test_a_refusal_is_the_familys_error_and_is_not_asked_again(
             with pytest.raises(SealyardError) as caught:
                 await client.task("t1")
             assert type(caught.value) is kind
-            assert (caught.value.message, caught.value.advice) == ("It is \\x1b[31mred.", "Do this.")
+            assert (caught.value.message, caught.value.hint) == ("It is \\x1b[31mred.", "Do this.")
             assert len(server.calls) == 1
 
     asyncio.run(run())

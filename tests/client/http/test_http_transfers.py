@@ -133,7 +133,7 @@ def test_a_task_is_asked_for_with_the_uploads_in_their_order(path: Path, tmp_pat
             await client.create_package(PackageRequest(config="g", firmware=(second, first), metadata=(metadata,)))
             assert shelf.created[0]["inputIds"] == [ids[1], ids[0]]
             assert shelf.created[0]["metadataIds"] == [ids[2]]
-            await client.discard((second,))
+            await client.discard_uploads((second,))
             assert list(shelf.files) == [ids[0], ids[2]]
             server.calls.clear()
             with pytest.raises(InvalidInputError, match="handed in"):

@@ -39,7 +39,7 @@ def test_a_cancelled_reading_is_closed_only_when_no_thread_reads_any_more(
     async def upload() -> None:
         reading = HashingFileReader(path, None, None)
         try:
-            async for _ in reading.pieces(0):
+            async for _ in reading.chunks(0):
                 pass
         finally:
             reading.close()

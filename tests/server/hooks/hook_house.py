@@ -63,11 +63,11 @@ async def hooked(house: House, url: str, *events: WebhookEvent) -> IssuedWebhook
 
 def seen(house: House, hook: IssuedWebhook) -> Webhook:
     """As whoever looks after webhooks sees it now."""
-    return next(each for each in house.engine.webhooks.all(ADMIN) if each.id == hook.webhook.id)
+    return next(each for each in house.engine.webhooks.list_webhooks(ADMIN) if each.id == hook.webhook.id)
 
 
 def first_waiting(house: House, hook: IssuedWebhook) -> OutboxMessage:
-    return house.engine.hook_outbox.waiting(hook.webhook.id)[0]
+    return house.engine.hook_outbox.pending(hook.webhook.id)[0]
 
 
 async def failed(house: House, hook: IssuedWebhook, times: int) -> OutboxMessage:

@@ -25,9 +25,9 @@ WITHIN = 20.0
 async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Path) -> None:
     async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
         sending = asyncio.create_task(WebhookSender(yard.engine.host, post_pinned, allow_private=True).run())
-        hook = await yard.engine.as_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
-        task = await yard.engine.as_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
-        await yard.engine.as_subject(OWNER).decide(task.id, Verdict.APPROVED)
+        hook = await yard.engine.for_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
+        task = await yard.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        await yard.engine.for_subject(OWNER).decide(task.id, Verdict.APPROVED)
         async with asyncio.timeout(WITHIN):
             while len(receiver.received) < 3:
                 await asyncio.sleep(0.01)
@@ -46,7 +46,7 @@ async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path)
         made = await admin.post("/api/v1/webhook", json={"url": receiver.url(), "events": ["task.waiting"]})
         assert made.status_code == 201
         hook = made.json()["webhook"]["id"]
-        await yard.engine.as_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        await yard.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         async with asyncio.timeout(WITHIN):
             while not (letters := (await admin.get(f"/api/v1/webhook/{hook}/deadLetter")).json()):
                 await asyncio.sleep(0.01)
@@ -63,8 +63,8 @@ async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path)
 async def test_where_there_can_be_no_socket_those_outside_hear_all_the_same(folder: Path) -> None:
     (folder / SOCKET).write_text("in the way")
     async with Receiver().listening() as receiver, service(folder, webhooks_to_private=True) as served:
-        hook = await served.engine.as_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
-        await served.engine.as_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        hook = await served.engine.for_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
+        await served.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         async with asyncio.timeout(WITHIN):
             while not receiver.received:
                 await asyncio.sleep(0.01)

@@ -42,7 +42,7 @@ async def has(house: House, receiver: Receiver, count: int) -> None:
 
 
 async def all_told(house: House) -> None:
-    await house.until(lambda: not any(each.waiting for each in house.engine.webhooks.all(ADMIN)))
+    await house.until(lambda: not any(each.waiting for each in house.engine.webhooks.list_webhooks(ADMIN)))
     await house.durable()
 
 

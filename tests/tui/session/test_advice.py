@@ -54,7 +54,7 @@ def test_advice_of_the_core_that_names_the_command_line_is_said_in_words_of_the_
 def test_an_expired_link_is_renewed_by_a_key_whoever_tells_of_it() -> None:
     error = ResultExpiredError("The link has expired.", "Renew it: sealyard renew abc")
     assert "e on the dashboard" in advice_here(error)
-    assert advice_here(error.to_value()) == advice_here(error)
+    assert advice_here(error.to_info()) == advice_here(error)
     assert told(error) == "The link has expired. e on the dashboard renews the link."
 
 

@@ -71,6 +71,6 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
 
 async def test_downloads_that_have_ended_promise_no_other_try(world: World) -> None:
     async with running(app := make_app(world)) as pilot:
-        app.downloads.hear(DownloadsInterrupted(error=SealyardError("It is over.").to_value(), retry_in=None))
+        app.downloads.hear(DownloadsInterrupted(error=SealyardError("It is over.").to_info(), retry_in=None))
         await shows(pilot, "It is over.")
         assert "Trying again" not in text_of(app)

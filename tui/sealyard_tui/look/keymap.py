@@ -64,7 +64,7 @@ def check_keymap(wanted: Mapping[str, str], bindings: KeysOf) -> tuple[dict[str,
         try:
             accepted[action] = _understood(action, text, bindings)
         except UsageError as error:
-            reports.append(error.to_value())
+            reports.append(error.to_info())
     while clash := _first_clash(accepted, bindings):
         loser, other, key = clash
         reports.append(_clash_report(loser, other, key, bindings))
@@ -154,7 +154,7 @@ def _meet(one: str, other: str) -> bool:
 
 
 def _clash_report(action: str, other: str, key: str, bindings: KeysOf) -> ErrorInfo:
-    return _refusal(action, f"{key} is the key of {other}", bindings).to_value()
+    return _refusal(action, f"{key} is the key of {other}", bindings).to_info()
 
 
 def _refusal(action: str, why: str, bindings: KeysOf) -> UsageError:

@@ -82,7 +82,7 @@ class Memory:
             return
         self._steps = []
         try:
-            self._file.change(lambda was: _all(steps, was))
+            self._file.update(lambda was: _all(steps, was))
         except BaseException:
             self._steps = steps + self._steps
             raise

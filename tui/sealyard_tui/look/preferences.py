@@ -88,7 +88,7 @@ def read_preferences(settings: Settings, environ: Mapping[str, str] = os.environ
         if memory.warning:
             reports = (*reports, ErrorInfo(code=StorageError.code, message=memory.warning))
     except StorageError as error:
-        reports = (*reports, error.to_value())
+        reports = (*reports, error.to_info())
     return Preferences(settings, memory, themes=themes, reports=reports, environ=environ)
 
 

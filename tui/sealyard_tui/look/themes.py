@@ -190,13 +190,13 @@ def users_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]
     try:
         paths = sorted(folder.glob("*.toml"))
     except OSError as error:
-        return (), (UsageError(f"{escape_text(str(folder))} cannot be read: {error.strerror}.").to_value(),)
+        return (), (UsageError(f"{escape_text(str(folder))} cannot be read: {error.strerror}.").to_info(),)
     taken = {*BUILTIN_THEMES, *(each.name for each in OWN_THEMES)}
     for path in paths:
         try:
             theme = _read_theme(path, taken | set(themes))
         except UsageError as error:
-            reports.append(error.to_value())
+            reports.append(error.to_info())
         else:
             themes[theme.name] = theme
     return tuple(themes.values()), tuple(reports)

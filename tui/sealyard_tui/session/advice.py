@@ -44,9 +44,9 @@ _BY_OPTION = re.compile(r" with --[a-z-]+")
 def advice_here(error: SealyardError | ErrorInfo) -> str:
     """The advice of ``error`` for somebody in the application. Foreign text: made harmless by who shows it."""
     for held, words in _HERE.get(error.code, ()):
-        if held in error.advice:
+        if held in error.hint:
             return words
-    return _BY_OPTION.sub(" first", _OPTION.sub("", error.advice))
+    return _BY_OPTION.sub(" first", _OPTION.sub("", error.hint))
 
 
 def told(error: SealyardError | ErrorInfo) -> str:

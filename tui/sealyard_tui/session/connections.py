@@ -97,16 +97,16 @@ class WorkspaceConnection:
         if self._reader is None and self._shared is None:
             await self._open(profile.identity)
         if self._reader is not None:
-            return self._reader.as_subject(profile.identity)
+            return self._reader.for_subject(profile.identity)
         if self._engine is not None:
-            return self._engine.as_subject(profile.identity)
+            return self._engine.for_subject(profile.identity)
         return self._lines.client(profile, lambda: self._attached(profile.identity), on_link)
 
     async def let_in(self) -> None:
         if self._engine is None or self._shared is None:
             return
         if self._letting_in is None:
-            self._letting_in = asyncio.ensure_future(self._lines.thread.call(self._shared.let_in()))
+            self._letting_in = asyncio.ensure_future(self._lines.thread.call(self._shared.start_listening()))
         await asyncio.shield(self._letting_in)
 
     async def close(self) -> None:
@@ -126,7 +126,7 @@ class WorkspaceConnection:
         if self.way is Way.READS:
             from sealyard.client.embedded import EmbeddedClient
 
-            self._reader = await EmbeddedClient.open_reader(self._folder, identity)
+            self._reader = await EmbeddedClient.open_read_only(self._folder, identity)
 
     async def _join(self) -> None:
         from sealyard.client.sharing import SharedWorkspace
@@ -140,7 +140,7 @@ class WorkspaceConnection:
             on_take_over=self._took_over,
             on_trouble=self._had_trouble,
         )
-        await self._lines.thread.call(shared.join())
+        await self._lines.thread.call(shared.open())
         self._shared, self._engine = shared, shared.engine
         self.way = Way.HOLDS if shared.engine is not None else Way.ATTACHED
 

@@ -63,22 +63,22 @@ class Downloading:
         downloads = self._downloads
         if downloads is None:
             not_yet = ConflictError("The downloads are still being made ready.", "Try again in a moment.")
-            return DownloadResult(task_id=task_id, name=name, error=not_yet.to_value())
+            return DownloadResult(task_id=task_id, name=name, error=not_yet.to_info())
 
         def tell(done: int, total: int) -> None:
             self._on_event(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
         try:
-            downloaded = await self._thread.call(downloads.fetch(task_id, progress=tell, again=again))
+            downloaded = await self._thread.call(downloads.download(task_id, progress=tell, again=again))
             outcome = DownloadResult(task_id=task_id, name=name, downloaded=downloaded)
         except SealyardError as error:
-            outcome = DownloadResult(task_id=task_id, name=name, error=error.to_value())
+            outcome = DownloadResult(task_id=task_id, name=name, error=error.to_info())
         self._on_event(outcome)
         return outcome
 
     def downloaded(self, task_id: str) -> DownloadedFile | None:
         """What is known of a task's file, from earlier sessions too."""
-        return self._state.downloaded(task_id) if self._state is not None else None
+        return self._state.get(task_id) if self._state is not None else None
 
     async def stop(self) -> None:
         await self._rest()
@@ -97,7 +97,7 @@ class Downloading:
             "Results come down by themselves no more: something went wrong that should not have.",
             "The log says what it was. Results can still be fetched one by one; a new start fetches all of them.",
         )
-        self._on_event(DownloadsInterrupted(error=fault.to_value(), retry_in=None))
+        self._on_event(DownloadsInterrupted(error=fault.to_info(), retry_in=None))
 
     async def _rest(self) -> None:
         if self._running is not None:

@@ -194,7 +194,7 @@ class WatchDesk:
     async def set_up(self, plan: WatchFolderSettings) -> None:
         """Watches as ``plan`` says from now on and at the next start; nothing where its folder is empty."""
         chosen = _Chosen(plan=plan, over=self._app.settings.watch)
-        await asyncio.to_thread(self._file().change, lambda _: chosen)
+        await asyncio.to_thread(self._file().update, lambda _: chosen)
         self.plan = plan
         self._dropped.clear()
         await self._start()

@@ -65,7 +65,7 @@ class DeviceCalls(ApiCalls):
         call = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", {"confirmed": confirmed})
         with os.fdopen(create_private_file(path), "wb") as file:
             try:
-                file.write((await self._calls.answer(call)).body)
+                file.write((await self._calls.send_retrying(call)).body)
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
@@ -100,7 +100,7 @@ class AccessCalls(ApiCalls):
         body = {"subject": subject, "displayName": display_name}
         return await self._calls.send("POST", "/acl/subjects", body, Subject)
 
-    async def unbind_subject(self, subject: str) -> None:
+    async def unlink_subject(self, subject: str) -> None:
         await self._calls.delete(f"/acl/subjects/{path_segment(subject)}/account")
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:

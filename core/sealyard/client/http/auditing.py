@@ -41,7 +41,7 @@ class AuditCalls(ApiCalls):
     ) -> AuditReport:
         body = {"checkpoint": checkpoint}
         call = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
-        report = self._calls.decoded(await self._calls.answer(call, repeatable=True), AuditReport)
+        report = self._calls.decoded(await self._calls.send_retrying(call, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)
         return report
@@ -49,7 +49,7 @@ class AuditCalls(ApiCalls):
     async def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         """A line that breaks ends it: what was written already cannot be taken back."""
         call = Request(method="GET", path="/auditlog/export", query={"kind": kind})
-        tries = self._calls.tries()
+        tries = self._calls.new_backoff()
         decoder = codecs.getincrementaldecoder("utf-8")()
         begun = False
         while True:

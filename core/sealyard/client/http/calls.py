@@ -47,10 +47,10 @@ class RequestSender:
         self._recover = recover
         self.server = connection.place.name
 
-    def tries(self) -> Backoff:
+    def new_backoff(self) -> Backoff:
         return Backoff(self._clock, self._patience)
 
-    def endless_tries(self) -> Backoff:
+    def new_endless_backoff(self) -> Backoff:
         return Backoff(self._clock, None)
 
     # ---- one call, until it is answered
@@ -61,21 +61,21 @@ class RequestSender:
     async def read(
         self, path: str, query: Mapping[str, str] | None = None, *, tries: Backoff | None = None
     ) -> Response:
-        return await self.answer(Request(method="GET", path=path, query=query or {}), repeatable=True, tries=tries)
+        return await self.send_retrying(Request(method="GET", path=path, query=query or {}), repeatable=True, tries=tries)
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
         """A change that is not repeated once it may have reached the server."""
-        return self.decoded(await self.answer(json_call(method, path, body)), kind)
+        return self.decoded(await self.send_retrying(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
-        await self.answer(Request(method="DELETE", path=path, query=query or {}))
+        await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))
 
-    async def answer(self, call: Request, *, repeatable: bool = False, tries: Backoff | None = None) -> Response:
+    async def send_retrying(self, call: Request, *, repeatable: bool = False, tries: Backoff | None = None) -> Response:
         """A good answer. Raises what the server says, or :class:`ServerUnreachableError` when patience ends."""
-        tries = tries or self.tries()
+        tries = tries or self.new_backoff()
         while True:
             try:
-                return await self.once(call)
+                return await self.send_once(call)
             except ServerUnreachableError as error:
                 if outcome_unknown(error) and not repeatable:
                     raise _outcome_unknown(error) from error
@@ -85,11 +85,11 @@ class RequestSender:
 
     # ---- one try
 
-    async def once(self, call: Request) -> Response:
+    async def send_once(self, call: Request) -> Response:
         """Raises :class:`RetryLaterError` too."""
         with self._watched():
-            answer = await self._connection.exchange(call)
-        self._watch.answered()
+            answer = await self._connection.send(call)
+        self._watch.mark_alive()
         raise_for_status(answer, self.server, self._clock.now())
         return answer
 
@@ -98,25 +98,25 @@ class RequestSender:
         """Raises :class:`RetryLaterError` too."""
         with self._watched():
             async with self._connection.stream(call) as stream:
-                self._watch.answered()
+                self._watch.mark_alive()
                 if stream.status >= 300:  # noqa: PLR2004
                     raise_for_status(await stream.whole(), self.server, self._clock.now())
                 yield stream
 
-    def heard(self) -> None:
+    def mark_alive(self) -> None:
         """A stream brought something."""
-        self._watch.answered()
+        self._watch.mark_alive()
 
     async def wait(self, tries: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
         """Until the next try. Raises the error where another one is of no use, or patience ends."""
         if isinstance(error, RetryLaterError):
-            await tries.pause(error.error, error.seconds)
+            await tries.wait(error.error, error.seconds)
             return
         if error.reach is DeliveryCertainty.UNTRUSTED:
             raise error
-        await tries.pause(tries.hindrance or error)
-        if error.reach is DeliveryCertainty.NOBODY and self._recover is not None:
-            tries.hindrance = await _recovery_error(self._recover())
+        await tries.wait(tries.blocking_error or error)
+        if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:
+            tries.blocking_error = await _recovery_error(self._recover())
 
     def decoded(self, answer: Response, kind: type[T]) -> T:
         try:
@@ -129,7 +129,7 @@ class RequestSender:
         try:
             yield
         except ServerUnreachableError:
-            self._watch.failed()
+            self._watch.mark_failed()
             raise
 
 
@@ -143,7 +143,7 @@ async def _recovery_error(recovering: Awaitable[None]) -> SealyardError | None:
 
 
 def outcome_unknown(error: ServerUnreachableError) -> bool:
-    return error.reach is DeliveryCertainty.PERHAPS
+    return error.reach is DeliveryCertainty.UNKNOWN
 
 
 def _outcome_unknown(error: ServerUnreachableError) -> ServerUnreachableError:

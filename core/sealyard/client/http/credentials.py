@@ -35,11 +35,11 @@ class CredentialCalls(ApiCalls):
     async def one_time_password(self) -> OtpStatus:
         return await self._calls.get("/oneTimePassword", OtpStatus)
 
-    async def enrol_one_time_password(self, current: str | None = None) -> OtpEnrollment:
+    async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
         return await self._calls.send("POST", "/oneTimePassword", _Current(current=current), OtpEnrollment)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        await self._calls.answer(json_call("POST", "/oneTimePassword/confirmation", _Password(password=password)))
+        await self._calls.send_retrying(json_call("POST", "/oneTimePassword/confirmation", _Password(password=password)))
 
     async def reset_one_time_password(self, subject: str) -> None:
         await self._calls.delete(f"/oneTimePassword/{path_segment(subject)}")

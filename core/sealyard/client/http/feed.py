@@ -25,29 +25,29 @@ class EventStream:
 
     async def events(self, after: int | None) -> AsyncGenerator[Event, None]:
         """From the cursor on, or from now; for ever. Raises only what no other try can change."""
-        async with contextlib.aclosing(self._told(after)) as items:
+        async with contextlib.aclosing(self._read(after)) as items:
             async for item in items:
                 if not isinstance(item, int):
                     yield item
 
     async def cursor(self) -> int:
         """Where the events of now begin."""
-        async with contextlib.aclosing(self._told(None)) as items:
+        async with contextlib.aclosing(self._read(None)) as items:
             async for item in items:
                 if isinstance(item, int):
                     return item
         raise AssertionError
 
-    async def _told(self, after: int | None) -> AsyncGenerator[Event | int, None]:
+    async def _read(self, after: int | None) -> AsyncGenerator[Event | int, None]:
         """Events, and the cursor that the first connection begins from where none was given."""
         cursor = after
-        tries = self._calls.endless_tries()
+        tries = self._calls.new_endless_backoff()
         while True:
             try:
                 async with self._calls.stream(_call(cursor)) as stream:
                     async for item in parse_events(stream.chunks()):
-                        tries.begin_anew()
-                        self._calls.heard()
+                        tries.reset()
+                        self._calls.mark_alive()
                         if isinstance(item, ServerSentEvent):
                             cursor = int(item.id) if item.id.isdigit() else cursor
                             yield self._event(item)

@@ -37,12 +37,12 @@ class HashingFileReader:
         """Once all of it was read."""
         return InputFile(name=self.name, size=self.size, sha256=self._digest.hexdigest())
 
-    async def pieces(self, offset: int) -> AsyncIterator[bytes]:
+    async def chunks(self, offset: int) -> AsyncIterator[bytes]:
         """All from ``offset`` on. The last of them comes when the whole was found to be as it should be."""
-        self._source.go_to(offset)
+        self._source.seek(offset)
         while offset < self.size:
             # Whoever is cancelled closes the file next: by then no thread may be reading what has its number.
-            piece = await run_cancellable(partial(self._piece, offset))
+            piece = await run_cancellable(partial(self._read_chunk, offset))
             offset += len(piece)
             yield piece
             self._tell(offset)
@@ -50,7 +50,7 @@ class HashingFileReader:
     def close(self) -> None:
         self._source.close()
 
-    def _piece(self, offset: int, _: CheckCancelled) -> bytes:
+    def _read_chunk(self, offset: int, _: CheckCancelled) -> bytes:
         buffer = memoryview(bytearray(min(CHUNK, self.size - offset)))
         length = self._source.read_into(buffer)
         end = offset + length
@@ -58,6 +58,6 @@ class HashingFileReader:
             self._digest.update(buffer[self._hashed - offset : length])
             self._hashed = end
         if end == self.size or not length:
-            self._source.check_unchanged(end)
+            self._source.check_unmodified(end)
             verify_digest(self._source.name, self._digest.hexdigest(), self._expected)
         return bytes(buffer[:length])

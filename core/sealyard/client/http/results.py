@@ -27,7 +27,7 @@ class ResultCalls(ApiCalls):
             if result is not None and result.size == offset:
                 return
             etag = f'"{result.sha256}"' if result is not None and result.sha256 else ""
-        tries = self._calls.tries()
+        tries = self._calls.new_backoff()
         while True:
             try:
                 async with self._calls.stream(_range_request(task_id, done, etag)) as stream:
@@ -35,16 +35,16 @@ class ResultCalls(ApiCalls):
                     etag = stream.headers.get("etag", "")
                     async for chunk in stream.chunks(CHUNK):
                         done += len(chunk)
-                        tries.begin_anew()
-                        self._calls.heard()
+                        tries.reset()
+                        self._calls.mark_alive()
                         yield chunk
                 return
             except (ServerUnreachableError, RetryLaterError) as error:
                 await self._calls.wait(tries, error)
 
-    async def downloaded(self, task_id: str) -> None:
+    async def report_downloaded(self, task_id: str) -> None:
         # Said twice where an answer was lost, which the audit log can bear; not said, it would miss.
-        await self._calls.answer(Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True)
+        await self._calls.send_retrying(Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True)
 
     async def certificate(self, task_id: str) -> str:
         return (await self._calls.read(f"/task/{path_segment(task_id)}/certificate")).body.decode()

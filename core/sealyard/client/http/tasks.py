@@ -78,7 +78,7 @@ class TaskCalls(UploadCalls):
     async def _create(self, path: str, body: dict[str, Any], token: str | None) -> Task:
         """Under a token always: asked for twice, it is the same task."""
         call = json_call("POST", path, body, headers={"Idempotency-Key": token or secrets.token_urlsafe(24)})
-        return self._calls.decoded(await self._calls.answer(call, repeatable=True), Task)
+        return self._calls.decoded(await self._calls.send_retrying(call, repeatable=True), Task)
 
     # ---- looking
 
@@ -108,7 +108,7 @@ class TaskCalls(UploadCalls):
     async def counts(self) -> TaskCounts:
         return await self._calls.get("/task/counts", TaskCounts)
 
-    async def decidable(self, task_id: str) -> ApprovalReview:
+    async def review(self, task_id: str) -> ApprovalReview:
         return await self._calls.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
 
     async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
@@ -126,14 +126,14 @@ class TaskCalls(UploadCalls):
         cursor = await self._feed.cursor()
         async with contextlib.aclosing(self._feed.events(cursor)) as events:
             task = await self._now(task.id)
-            while not (task.status.ended or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
                 if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
                     task = await self._now(task.id)
         return task
 
     async def _now(self, task_id: str) -> Task:
-        answer = await self._calls.read(f"/task/{path_segment(task_id)}", tries=self._calls.endless_tries())
+        answer = await self._calls.read(f"/task/{path_segment(task_id)}", tries=self._calls.new_endless_backoff())
         return self._calls.decoded(answer, Task)
 
     # ---- deciding
@@ -156,23 +156,23 @@ class TaskCalls(UploadCalls):
             seen = (me, verdict, digest or task.approval_digest)
             return any((each.by, each.verdict, each.digest) == seen for each in task.approvals)
 
-        return await self._act(task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), decided)
+        return await self._post_action(task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), decided)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
         call = json_call("POST", f"/task/{path_segment(task_id)}/withdrawal", {"reason": reason})
-        return await self._act(task_id, call, _cancelled)
+        return await self._post_action(task_id, call, _cancelled)
 
     async def cancel(self, task_id: str) -> Task:
         call = Request(method="POST", path=f"/task/{path_segment(task_id)}/cancellation")
-        return await self._act(task_id, call, _cancelled)
+        return await self._post_action(task_id, call, _cancelled)
 
-    async def _act(self, task_id: str, call: Request, done: Callable[[Task, str], bool]) -> Task:
+    async def _post_action(self, task_id: str, call: Request, done: Callable[[Task, str], bool]) -> Task:
         """Where an answer was lost, the task is looked at: ``done`` says whether it happened, told task and asker."""
-        tries = self._calls.tries()
+        tries = self._calls.new_backoff()
         lost = False
         while True:
             try:
-                return self._calls.decoded(await self._calls.answer(call), Task)
+                return self._calls.decoded(await self._calls.send_retrying(call), Task)
             except SealyardError as error:
                 again = isinstance(error, ServerUnreachableError) and outcome_unknown(error)
                 lost = lost or again
@@ -183,7 +183,7 @@ class TaskCalls(UploadCalls):
                     return task
                 if not again:
                     raise
-                await tries.pause(error)
+                await tries.wait(error)
 
 
 def _cancelled(task: Task, _: str) -> bool:

@@ -20,17 +20,17 @@ class Backoff:
     def __init__(self, clock: Clock, patience: float | None) -> None:
         self._clock = clock
         self._patience = patience
-        self.hindrance: SealyardError | None = None
+        self.blocking_error: SealyardError | None = None
         """What keeps the next try from being any better than the last: a better word than that nobody answers."""
-        self.begin_anew()
+        self.reset()
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Something went well."""
-        self.hindrance = None
+        self.blocking_error = None
         self._failures = 0
         self._began = self._clock.now()
 
-    async def pause(self, error: SealyardError, at_least: float = 0.0) -> None:
+    async def wait(self, error: SealyardError, at_least: float = 0.0) -> None:
         """Waits before the next try, ``atLeast`` so many seconds. Raises ``error`` where patience would end meanwhile.
 
         The pauses double, and half of each is left to chance, so that those who lost a server together do not all

@@ -51,14 +51,14 @@ class UploadCalls(ApiCalls):
         self._uploads.setdefault(file, []).append(_Upload(file, upload_id))
         return file
 
-    async def discard(self, files: tuple[InputFile, ...]) -> None:
+    async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         for file in files:
             upload = self._upload(file)
             if upload is not None:
                 self._uploads[file].remove(upload)
                 # Whether it is there or not.
                 with contextlib.suppress(NotFoundError):
-                    await self._calls.answer(_deletion(upload.id), repeatable=True)
+                    await self._calls.send_retrying(_deletion(upload.id), repeatable=True)
 
     def ids(self, files: Iterable[InputFile]) -> list[str]:
         """The uploads that they came under. Raises :class:`InvalidInputError` for what was not handed in here."""
@@ -97,33 +97,33 @@ class _UploadSession:
         except SealyardError:
             # What was wrong is what counts; what is left over there goes by itself after a day.
             with contextlib.suppress(SealyardError, RetryLaterError):
-                await self._calls.once(_deletion(self._id))
+                await self._calls.send_once(_deletion(self._id))
             raise
 
     async def _until_complete(self) -> _State:
-        tries = self._calls.tries()
+        tries = self._calls.new_backoff()
         state = _State(offset=0, complete=False)
         lost = False
         while not state.complete:
             before = state.offset
             try:
-                state = await (self._there() if lost else self._rest(before))
+                state = await (self._server_offset() if lost else self._rest(before))
                 lost = False
             except ConflictError as error:
                 # The server has more of it than was thought: a line that broke here ends later over there.
                 lost = True
-                await tries.pause(error)
+                await tries.wait(error)
             except (ServerUnreachableError, RetryLaterError) as error:
                 lost = True
                 await self._calls.wait(tries, error)
             if state.offset > before:
-                tries.begin_anew()
+                tries.reset()
         return state
 
     async def _rest(self, offset: int) -> _State:
-        return await self._put(offset, self._reading.pieces(offset), self._reading.size - offset)
+        return await self._put_chunk(offset, self._reading.chunks(offset), self._reading.size - offset)
 
-    async def _there(self) -> _State:
+    async def _server_offset(self) -> _State:
         """What the server has of it.
 
         Where it never heard of it, it may have refused it: the word for that gets lost where it comes in the middle
@@ -132,9 +132,9 @@ class _UploadSession:
         try:
             return self._state(await self._calls.read(self._path))
         except NotFoundError:
-            return await self._put(0, b"", 0)
+            return await self._put_chunk(0, b"", 0)
 
-    async def _put(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _State:
+    async def _put_chunk(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _State:
         call = Request(
             method="PUT",
             path=self._path,
@@ -146,7 +146,7 @@ class _UploadSession:
             },
             content=content,
         )
-        return self._state(await self._calls.once(call))
+        return self._state(await self._calls.send_once(call))
 
     def _state(self, answer: Response) -> _State:
         return self._calls.decoded(answer, _State)

@@ -43,7 +43,7 @@ class WebhookSender:
     ) -> None:
         self._host = host
         self._outbox = host.engine.hook_outbox
-        self._workspace_id = host.engine.file.id
+        self._workspace_id = host.engine.metadata.id
         self._clock = host.engine.ledger.clock
         self._post = post
         self._resolve = resolve
@@ -55,34 +55,34 @@ class WebhookSender:
         known: frozenset[str] = frozenset()
         async with asyncio.TaskGroup() as lanes:
             while True:
-                strangers = await self._host.call(self._outbox.strangers(known))
+                strangers = await self._host.run(self._outbox.new_webhooks(known))
                 for each in strangers:
-                    lanes.create_task(self._serve(each))
+                    lanes.create_task(self._deliver_all(each))
                 known |= strangers
 
-    async def _serve(self, webhook_id: str) -> None:
+    async def _deliver_all(self, webhook_id: str) -> None:
         while True:
             try:
-                due = await self._host.call(self._outbox.due(webhook_id))
+                due = await self._host.run(self._outbox.next_delivery(webhook_id))
                 if due is None:
                     return
-                await self._try(due)
+                await self._attempt(due)
             except Exception:
                 # Whatever it is: the other lanes go on, and this one soon.
                 log.exception("webhook %s cannot be served at present", webhook_id)
                 await self._clock.sleep(PAUSE_SECONDS)
 
-    async def _try(self, due: PendingDelivery) -> None:
+    async def _attempt(self, due: PendingDelivery) -> None:
         failure = await self._failure(due)
         if failure is None:
-            await self._host.call(self._outbox.delivered(due.notice))
+            await self._host.run(self._outbox.mark_delivered(due.notice))
             return
         seconds = next_delay(failure, due.notice.attempts + 1)
         if seconds is not None:
-            await self._host.call(self._outbox.failed(due.notice, failure.error, seconds))
+            await self._host.run(self._outbox.mark_failed(due.notice, failure.error, seconds))
             return
         log.warning("webhook %s: %s was given up: %s", due.notice.webhook_id, due.notice.id, failure.error)
-        await self._host.call(self._outbox.given_up(due.notice, failure.error))
+        await self._host.run(self._outbox.move_to_dead_letters(due.notice, failure.error))
 
     async def _failure(self, due: PendingDelivery) -> DeliveryFailure | None:
         try:

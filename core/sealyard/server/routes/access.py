@@ -23,15 +23,15 @@ class AccessController(Controller):
         return list((await caller.client.access()).rules)
 
     @get("/all", summary="Subjects, groups and rules at once")
-    async def everything(self, caller: CallerDependency) -> AccessControlList:
+    async def all_rules(self, caller: CallerDependency) -> AccessControlList:
         return await caller.client.access()
 
     @get("/subjects", summary="Oneself, and the groups one is inside of")
-    async def own_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
+    async def my_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
         return [own_subject(each) for each in await caller.client.own_subjects()]
 
     @get("/subjects/rules", summary="One's own rules about device configurations")
-    async def own_rules(self, caller: CallerDependency) -> list[AclRule]:
+    async def my_rules(self, caller: CallerDependency) -> list[AclRule]:
         return list(await caller.client.own_device_rules())
 
     @post("/", summary="Adds a rule")
@@ -49,8 +49,8 @@ class AccessController(Controller):
         return await caller.client.add_subject(data.subject, data.display_name)
 
     @delete("/subjects/{subject:str}/account", summary="Lets go of the issuer's account that a subject is bound to")
-    async def unbind_subject(self, caller: CallerDependency, subject: FromPath[str]) -> None:
-        await caller.client.unbind_subject(subject)
+    async def unlink_subject(self, caller: CallerDependency, subject: FromPath[str]) -> None:
+        await caller.client.unlink_subject(subject)
 
     @post("/groups", summary="Puts a subject into a group")
     async def add_member(self, caller: CallerDependency, data: JSONBody[MemberBody]) -> Membership:

@@ -106,24 +106,24 @@ class SigningTaskController(TaskController):
 async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
     asked = PackageRequest(
         config=body.device_config_id,
-        firmware=await caller.host.inputs_of(caller.subject, body.input_ids),
-        metadata=await caller.host.inputs_of(caller.subject, body.metadata_ids),
+        firmware=await caller.host.resolve_uploads(caller.subject, body.input_ids),
+        metadata=await caller.host.resolve_uploads(caller.subject, body.metadata_ids),
         name=body.name,
         content_type=body.content_type,
         client_token=key,
     )
     task = await caller.client.create_package(asked)
-    await caller.host.claim(caller.subject, (*body.input_ids, *body.metadata_ids))
+    await caller.host.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
     return task
 
 
 async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
-    (file,) = await caller.host.inputs_of(caller.subject, (body.input_id,))
+    (file,) = await caller.host.resolve_uploads(caller.subject, (body.input_id,))
     asked = EncryptionRequest(
         config=body.device_config_id, file=file, name=body.name, content_type=body.content_type, client_token=key
     )
     task = await caller.client.create_encryption(asked)
-    await caller.host.claim(caller.subject, (body.input_id,))
+    await caller.host.claim_uploads(caller.subject, (body.input_id,))
     return task
 
 

@@ -28,7 +28,7 @@ class TokenController(Controller):
 
     @post("/", summary="Makes a token")
     async def create(self, caller: CallerDependency, data: JSONBody[TokenRequest]) -> IssuedToken:
-        caller.require_person()
+        caller.require_human()
         return await caller.client.create_token(data)
 
     @delete("/{token_id:str}", summary="Revokes a token")
@@ -48,15 +48,15 @@ class OtpController(Controller):
 
     @post("/", summary="Begins an enrolment")
     async def enrol(self, caller: CallerDependency, data: JSONBody[EnrolmentBody]) -> OtpEnrollment:
-        caller.require_person()
-        return await caller.client.enrol_one_time_password(data.current)
+        caller.require_human()
+        return await caller.client.enroll_otp(data.current)
 
     @post("/confirmation", status_code=204, summary="Ends the enrolment with a first password")
     async def confirm(self, caller: CallerDependency, data: JSONBody[PasswordBody]) -> None:
-        caller.require_person()
+        caller.require_human()
         await caller.client.confirm_one_time_password(data.password)
 
     @delete("/{subject:str}", summary="Forgets somebody's enrolment")
     async def reset(self, caller: CallerDependency, subject: FromPath[str]) -> None:
-        caller.require_person()
+        caller.require_human()
         await caller.client.reset_one_time_password(subject)

@@ -69,7 +69,7 @@ class DeviceController(Controller):
         self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
     ) -> Response[bytes]:
         """The worker writes it to a file that only we can read, and that is gone before the answer."""
-        with temporary_private_dir(caller.host.engine.places) as folder:
+        with temporary_private_dir(caller.host.engine.paths) as folder:
             path = folder / secrets.token_hex(8)
             await caller.client.export_device_key(config_id, path, confirmed=data.confirmed)
             key = await to_thread.run_sync(path.read_bytes)

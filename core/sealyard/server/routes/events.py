@@ -52,7 +52,7 @@ async def stream_events(caller: Caller, after: int | None) -> AsyncGenerator[str
         while True:
             done, _ = await asyncio.wait({waiting}, timeout=beat - _now())
             if _now() >= beat:
-                await caller.check()
+                await caller.revalidate()
                 beat = _next_beat()
                 yield ": beat\n\n"
             if done:

@@ -22,7 +22,7 @@ class LinkController(Controller):
     tags = ["results"]
 
     @get("/{workspace_id:str}/{task_id:str}", summary="A result, by its link", media_type="application/octet-stream")
-    async def follow(
+    async def download(
         self,
         request: Request[Any, Any, Any],
         workspace_id: FromPath[str],
@@ -38,13 +38,13 @@ class LinkController(Controller):
         if host is None:
             raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
         link = link_from_url(workspace_id, task_id, expires, signature)
-        task = await host.behind_link(link)
+        task = await host.resolve_link(link)
         # Only now: who has no link must not use up what those have who do.
         identity: Authenticator = request.app.state.identity
-        identity.count_link(request.scope, f"{workspace_id}/{task.id}")
+        identity.rate_limit_link(request.scope, f"{workspace_id}/{task.id}")
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: host.download_link(link, offset),
-            lambda offset: host.sent_by_link(link, offset),
+            lambda offset: host.record_link_transfer(link, offset),
         )

@@ -62,7 +62,7 @@ class TaskController(Controller):
 
     @get("/{task_id:str}/review", summary="All an approver must see before a decision")
     async def review(self, caller: CallerDependency, task_id: FromPath[str]) -> ApprovalReview:
-        return await caller.client.decidable((await self._found(caller, task_id)).id)
+        return await caller.client.review((await self._found(caller, task_id)).id)
 
     @post("/{task_id:str}/approval", status_code=202, summary="Approves or rejects a task")
     async def decide(
@@ -76,9 +76,9 @@ class TaskController(Controller):
         decided = await caller.client.decide(
             task.id,
             data.decision,
-            data.spoken_reason,
+            data.reason_text,
             digest=data.digest,
-            origin=DecisionOrigin.MACHINE if caller.machine else data.origin,
+            origin=DecisionOrigin.MACHINE if caller.is_machine else data.origin,
             one_time_password=data.one_time_password,
         )
         return task_document(decided, public_base_url(request))
@@ -122,12 +122,12 @@ class TaskController(Controller):
             task,
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: caller.client.download(task.id, offset=offset),
-            lambda offset: caller.client.sent(task.id, offset=offset),
+            lambda offset: caller.client.report_transferred(task.id, offset=offset),
         )
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Says that a result came whole and was checked")
-    async def receipt(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
-        await caller.client.downloaded((await self._found(caller, task_id)).id)
+    async def confirm_download(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
+        await caller.client.report_downloaded((await self._found(caller, task_id)).id)
 
     @get(
         "/{task_id:str}/certificate",

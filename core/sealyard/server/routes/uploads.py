@@ -95,9 +95,9 @@ class UploadController(Controller):
     # The framework takes handlers by the order of their names, and answers OPTIONS itself where another one of the
     # path comes first.
     @route("/", http_method=["OPTIONS"], status_code=204, summary="What of tus is spoken here")
-    async def abilities(self, caller: CallerDependency) -> Response[None]:
+    async def options(self, caller: CallerDependency) -> Response[None]:
         return _tus_response(
-            {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.largest_body)}
+            {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.max_body_bytes)}
         )
 
     @post("/", summary="Begins an upload, as tus does", response_headers=[LOCATION, OFFSET])
@@ -106,7 +106,7 @@ class UploadController(Controller):
     ) -> Response[UploadStatus]:
         metadata = _metadata(upload_metadata)
         _check_size(upload_length, caller)
-        begun = await caller.host.begin_upload(
+        begun = await caller.host.create_upload(
             caller.subject, None, metadata.get("filename", ""), upload_length, metadata.get("sha256")
         )
         answer = _json_response(begun, status=201)
@@ -129,12 +129,12 @@ class UploadController(Controller):
         sha256: Digest = None,
         size: Size = None,
     ) -> Response[UploadStatus]:
-        content = limited_body(request, caller.largest_body)
+        content = limited_body(request, caller.max_body_bytes)
         if upload_offset == 0:
             length = size if size is not None else _declared_length(request)
             _check_size(length, caller)
-            await caller.host.begin_upload(caller.subject, upload_id, name, length, sha256)
-        received = await caller.host.receive(caller.subject, upload_id, upload_offset, content)
+            await caller.host.create_upload(caller.subject, upload_id, name, length, sha256)
+        received = await caller.host.write_upload(caller.subject, upload_id, upload_offset, content)
         return _json_response(received, status=200 if upload_offset else 201)
 
     @head("/{upload_id:str}", summary="Where an upload stands, as tus asks", response_headers=[OFFSET, LENGTH])
@@ -154,8 +154,8 @@ class UploadController(Controller):
     ) -> Response[None]:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_CONTENT:
             raise MediaTypeError("A piece of an upload has a media type of its own.", f"Send it as {TUS_CONTENT}.")
-        content = limited_body(request, caller.largest_body)
-        return _tus_response(_location(await caller.host.receive(caller.subject, upload_id, upload_offset, content)))
+        content = limited_body(request, caller.max_body_bytes)
+        return _tus_response(_location(await caller.host.write_upload(caller.subject, upload_id, upload_offset, content)))
 
     @get("/{upload_id:str}", summary="An upload; with its SHA-256 once it is complete")
     async def upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[UploadStatus]:
@@ -163,7 +163,7 @@ class UploadController(Controller):
 
     @delete("/{upload_id:str}", summary="Drops an upload; a task that has its content keeps it")
     async def drop(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
-        await caller.host.drop_upload(caller.subject, upload_id)
+        await caller.host.delete_upload(caller.subject, upload_id)
         return _tus_response({})
 
 
@@ -182,8 +182,8 @@ def _location(upload: UploadStatus) -> dict[str, str]:
 
 
 def _check_size(length: int, caller: Caller) -> None:
-    if length > caller.largest_body:
-        raise body_too_large(caller.largest_body)
+    if length > caller.max_body_bytes:
+        raise body_too_large(caller.max_body_bytes)
 
 
 def _declared_length(request: Calling) -> int:

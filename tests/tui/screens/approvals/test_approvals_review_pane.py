@@ -290,13 +290,13 @@ async def test_a_fast_cursor_reads_the_review_only_where_it_rests(world: World) 
     async with queue(world) as (app, pilot):
         client = app.session._client.result()  # type: ignore[union-attr]
         read: list[str] = []
-        original = client.decidable
+        original = client.review
 
         async def counted(task_id: str) -> object:
             read.append(task_id)
             return await original(task_id)
 
-        client.decidable = counted  # type: ignore[method-assign]
+        client.review = counted  # type: ignore[method-assign]
         table(app).action_move(1)
         table(app).action_move(1)
         await rested(app, pilot)

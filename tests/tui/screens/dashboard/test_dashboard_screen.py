@@ -574,8 +574,8 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
     app = make_app(world)
     async with running(app, size=(80, 24)) as pilot:
         fake = with_downloads(app, Path("/srv/packages"))
-        expired = ResultExpiredError("The link has expired.", "Renew it.").to_value()
-        gone = ResultGoneError("The artifact was removed.", "Ask again.").to_value()
+        expired = ResultExpiredError("The link has expired.", "Renew it.").to_info()
+        gone = ResultGoneError("The artifact was removed.", "Ask again.").to_info()
         app.downloads.known["t-done"] = DownloadResult(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
         app.downloads.known["t-expired"] = DownloadResult(task_id="t-expired", name="old", error=expired)
         app.downloads.known["t-gone"] = DownloadResult(task_id="t-gone", name="older", error=gone)

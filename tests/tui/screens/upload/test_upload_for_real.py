@@ -43,7 +43,7 @@ class OpenEngine:
         self.on_trouble: OnTrouble = lambda _: None
 
     async def connect(self, profile: Profile, on_link: OnLink) -> EmbeddedClient:
-        return self._client.as_subject(profile.identity)
+        return self._client.for_subject(profile.identity)
 
     async def let_in(self) -> None:
         return None
@@ -114,7 +114,7 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
             await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
             await pilot.press("y")
             await until(pilot, lambda: "was made" in text_of(app))
-        page = await client.as_subject(DEVELOPER).tasks(TaskFilter())
+        page = await client.for_subject(DEVELOPER).tasks(TaskFilter())
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)
         assert task.name == "boot.bin, app.bin"

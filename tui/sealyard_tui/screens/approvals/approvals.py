@@ -144,7 +144,7 @@ class Approvals(Deciding):
             self._heed_rights()
             return
         try:
-            seen = await client.decidable(task_id)
+            seen = await client.review(task_id)
         except NotFoundError:
             self.drop(task_id)
             return

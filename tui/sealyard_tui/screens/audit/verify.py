@@ -192,7 +192,7 @@ def _note(pasted: str) -> str | None:
 
 
 def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
-    unsealed = f"{report.unsealed:,} not yet sealed" if report.unsealed else "all of them"
+    unsealed = f"{report.uncheckpointed_count:,} not yet sealed" if report.uncheckpointed_count else "all of them"
     facts = fields(
         [
             ("log", escape_text(report.origin)),

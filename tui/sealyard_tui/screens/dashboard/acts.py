@@ -49,7 +49,7 @@ def possible(row: TaskRow | None, standing: Standing, state: ResultState | None,
     stops = mine or standing.may(Action.APPROVE, device_resource(row.config_id))
     return Possible(
         withdraw=mine and row.status in _WITHDRAWABLE,
-        cancel=stops and not row.status.ended,
+        cancel=stops and not row.status.is_final,
         download=state is not None,
         renew=state is ResultState.EXPIRED,
         folder=on_disk,

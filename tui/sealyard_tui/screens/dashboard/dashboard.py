@@ -168,7 +168,7 @@ class Dashboard(Place):
         now = self.now()
         self._throughput.add(news.progress.values(), now)
         for change in news.tasks.values():
-            if change.status.ended:
+            if change.status.is_final:
                 self._throughput.ended(change.task_id)
         if news.gap or any(each.startswith(("ACL", "SUBJECT")) for each in news.resources):
             await self.load()

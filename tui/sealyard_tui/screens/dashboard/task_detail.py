@@ -77,7 +77,7 @@ def _standing(task: Task, now: datetime, live: RunProgress | None) -> Content:
         ("id", escape_text(task.id)),
         ("worker", escape_text(task.worker)),
         ("lost workers", str(task.losses or "")),
-        ("must end by", format_time_left(task.time_limit_at, now) if not task.status.ended else ""),
+        ("must end by", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
         ("must begin by", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
     ]
     return Content("\n").join([*lines, fields(pairs)])
@@ -88,7 +88,7 @@ def _is_before_work(task: Task) -> bool:
 
 
 def _progress(task: Task, live: RunProgress | None) -> Content:
-    if live is None or task.status.ended:
+    if live is None or task.status.is_final:
         return Content("")
     left = f", about {format_duration(round(live.seconds_left))} left" if live.seconds_left is not None else ""
     if task.status is TaskStatus.SCHEDULED and live.queue_place is not None:

@@ -97,7 +97,7 @@ def row_of(task: Task) -> TaskRow:
 
 def moved(row: TaskRow, change: TaskChanged) -> TaskRow:
     """The row with what an event says of it; the rest is known when the task is read."""
-    live = None if change.status.ended else row.live
+    live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
 

@@ -75,7 +75,7 @@ def _key_parts(
     what: str, key: EncryptionKey | SigningKey, known: Known, now: datetime, *, unused: bool, newest: bool
 ) -> list[Part]:
     info = known.key(key.uri)
-    version = info.at(key.version) if info is not None else None
+    version = info.version(key.version) if info is not None else None
     label = f"{what} (not used)" if unused else what
     parts: list[Part] = [
         (label, Content.styled(key.algorithm, "bold")),
@@ -92,7 +92,7 @@ def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: 
     text = f"{escape_text(key.uri)} version {key.version}"
     if info is None:
         return Content(text)
-    version = info.at(key.version)
+    version = info.version(key.version)
     about = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
     newer = info.current.version
     waiting = newest and newer > key.version
@@ -128,7 +128,7 @@ def warning_sign(device: DeviceConfig, known: Known, now: datetime) -> Content:
 
 def _ends_soon(key: SigningKey, known: Known, now: datetime) -> bool:
     info = known.key(key.uri)
-    version = info.at(key.version) if info is not None else None
+    version = info.version(key.version) if info is not None else None
     ends = version.certificate_ends_at if version is not None else None
     return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
 

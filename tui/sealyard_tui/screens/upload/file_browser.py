@@ -357,4 +357,4 @@ def _remember(folder: Path) -> None:
     except UnicodeEncodeError:
         return
     with suppress(StorageError):
-        _memory().change(lambda _: _Last(folder=written))
+        _memory().update(lambda _: _Last(folder=written))

@@ -132,7 +132,7 @@ class Handing:
 
     async def _discard(self, files: list[InputFile]) -> None:
         with suppress(SealyardError):  # the engine itself drops what stays unclaimed
-            await self._client.discard(tuple(files))
+            await self._client.discard_uploads(tuple(files))
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
