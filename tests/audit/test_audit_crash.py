@@ -35,5 +35,5 @@ def test_a_killed_writer_loses_nothing_it_said_was_stored(tmp_path: Path) -> Non
         assert [entry.seq for entry in log.all_entries()] == list(range(log.size))
         add(log, 1)
         report = verify_log(tmp_path)
-        assert (report.size, report.sealed_size >= stored) == (log.size, True)
+        assert (report.size, report.checkpointed_size >= stored) == (log.size, True)
         stored = log.size

@@ -234,7 +234,7 @@ def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
     add(log, 3)
     assert seal(log).splitlines()[1] == "5"
     assert checkpoint.size == 2
-    assert verify_log(tmp_path).sealed_size == 5
+    assert verify_log(tmp_path).checkpointed_size == 5
 
 
 def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:

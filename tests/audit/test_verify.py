@@ -54,7 +54,7 @@ def rewrite(folder: Path, seq: int, **fields: object) -> None:
 
 def test_a_whole_log_is_reported_with_what_is_sealed(folder: Path) -> None:
     report = verify_log(folder)
-    assert (report.origin, report.size, report.sealed_size, report.uncheckpointed_count) == (ORIGIN, 9, 7, 2)
+    assert (report.origin, report.size, report.checkpointed_size, report.uncheckpointed_count) == (ORIGIN, 9, 7, 2)
     assert report.root == AuditLog.open(folder).root
     assert report.checkpoints_checked == 2
     assert report.key_fingerprint == key_fingerprint(public_pem())
@@ -62,7 +62,7 @@ def test_a_whole_log_is_reported_with_what_is_sealed(folder: Path) -> None:
 
 def test_an_empty_folder_is_an_empty_log(tmp_path: Path) -> None:
     report = verify_log(tmp_path)
-    assert (report.size, report.sealed_size, report.checkpoints_checked, report.key_fingerprint) == (0, 0, 0, "")
+    assert (report.size, report.checkpointed_size, report.checkpoints_checked, report.key_fingerprint) == (0, 0, 0, "")
 
 
 def test_an_empty_log_can_be_sealed(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_empty_log_can_be_sealed(tmp_path: Path) -> None:
 
 def test_a_log_without_checkpoints_is_reported_as_not_sealed(tmp_path: Path) -> None:
     make_log(tmp_path, (), unsealed=3)
-    assert (verify_log(tmp_path).sealed_size, verify_log(tmp_path).uncheckpointed_count) == (0, 3)
+    assert (verify_log(tmp_path).checkpointed_size, verify_log(tmp_path).uncheckpointed_count) == (0, 3)
 
 
 def test_progress_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_a_history_sealed_anew_with_another_key_is_found_by_a_checkpoint_kept_ou
 def test_a_history_sealed_anew_by_the_owner_of_the_key_is_found_by_a_checkpoint_kept_outside(folder: Path) -> None:
     outside = "".join((folder / NOTES).read_text().splitlines(keepends=True)[5:])
     rebuild(folder, KEY)
-    assert verify_log(folder).sealed_size == 4
+    assert verify_log(folder).checkpointed_size == 4
     assert first_wrong(folder, outside) == 4
 
 
@@ -298,7 +298,7 @@ def test_a_line_that_is_missing_in_the_last_checkpoint_is_found(folder: Path, li
 @pytest.mark.parametrize("lines_left", range(5))
 def test_what_a_crash_left_of_a_checkpoint_does_not_count(folder: Path, lines_left: int) -> None:
     change_lines(folder / NOTES, lambda lines: [*lines[: 5 + lines_left], b"half a li"])
-    assert verify_log(folder).sealed_size == 4
+    assert verify_log(folder).checkpointed_size == 4
 
 
 def test_checkpoints_out_of_order_are_refused(folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_check_is_content_or_leaves_with_2_and_says_what_is_wrong(file: Path) ->
         ran = sealyard(*words, "--json")
         assert ran.code == 2
         assert str(file) in ran.value["error"]["message"]
-        assert "read_only" in ran.value["error"]["advice"]
+        assert "read_only" in ran.value["error"]["hint"]
 
 
 def test_a_broken_file_does_not_hide_path_schema_or_example(file: Path) -> None:

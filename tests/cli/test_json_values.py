@@ -79,7 +79,7 @@ def test_global_options_are_taken_before_and_after_the_command(house: House, pla
 def test_an_error_is_the_one_value(house: House, code: str, arguments: tuple[str, ...]) -> None:
     ran: Ran = house.run("developer", *arguments, "--json")
     assert ran.code != 0
-    assert set(ran.value["error"]) == {"code", "message", "advice"}
+    assert set(ran.value["error"]) == {"code", "message", "hint"}
     assert ran.value["error"]["code"] == code
 
 

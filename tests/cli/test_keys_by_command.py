@@ -29,7 +29,7 @@ def test_an_imported_key_serves_a_configuration(house: House, tmp_path: Path) ->
         *("--encryption-key", "local:content", "--signing-key", "local:bought", "--use", "USER:developer"),
         *("--approve", "USER:owner", "--link-time", "90s", "--retention", "2d"),
     )
-    assert (device["linkSeconds"], device["retentionSeconds"]) == (90, 172800)
+    assert (device["linkTtlSeconds"], device["retentionSeconds"]) == (90, 172800)
     exported = tmp_path / "exported"
     house.value("admin", "device", "export-key", "bought", "--out", exported, "--yes")
     assert exported.read_bytes() == raw.read_bytes()
@@ -48,7 +48,7 @@ def test_a_rule_without_which_nobody_could_approve_wants_a_yes(house: House) -> 
     rule = next(each["id"] for each in rules if (each["subject"], each["action"]) == ("USER:owner", "APPROVE"))
     assert house.run("admin", "acl", "remove", rule).code == 2
     assert house.run("admin", "acl", "remove", rule, "--yes").code == 0
-    assert house.value("developer", "show", house.waiting)["attention"] != ""
+    assert house.value("developer", "show", house.waiting)["warning"] != ""
 
 
 def test_the_administrators_rules_stay(house: House) -> None:

@@ -44,7 +44,7 @@ def test_a_package_is_asked_for_approved_and_fetched(served: ServedHouse, firmwa
     made = _as("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", "over the wire")
     assert made["status"] == "WAITING"
     assert made["id"] in [each["id"] for each in _as("owner", "tasks", "--waiting")]
-    assert _as("owner", "show", made["id"])["hindrance"] == ""
+    assert _as("owner", "show", made["id"])["blockedReason"] == ""
     approved = _as("owner", "approve", made["id"], "--digest", made["approvalDigest"])
     assert approved["status"] == "DONE"
     fetched = _as("developer", "download", made["id"], "--out", tmp_path / "out")
@@ -89,7 +89,7 @@ def test_people_rules_and_the_policy_are_administered(served: ServedHouse) -> No
     assert _as("admin", "subject", "add", "anna")["id"] == "USER:anna"
     rule = _as("admin", "acl", "add", "USER:anna", "RESOURCE_TYPE:KEY", "VIEW")
     assert _as("admin", "acl", "remove", rule["id"]) == {"removed": rule["id"]}
-    assert _as("admin", "policy", "set", "--approval", "none")["approvalNeeded"] == []
+    assert _as("admin", "policy", "set", "--approval", "none")["requiresApproval"] == []
     assert _as("developer", "device", "show", "gateway")["name"] == "gateway"
     assert sealyard("--profile", "owner", "subject", "list").code == 3
 

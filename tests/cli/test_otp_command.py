@@ -21,7 +21,7 @@ from sealyard.model.policy import Policy
 async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:
     admin = await EmbeddedClient.open(house.folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
     try:
-        await admin.set_policy(Policy(one_time_password_needed=wanted))
+        await admin.set_policy(Policy(require_otp=wanted))
         person = admin.for_subject(f"USER:{who}")
         app = Authenticator((await person.enroll_otp()).uri)
         await person.confirm_one_time_password(app.shows(datetime.now(UTC)))

@@ -68,7 +68,7 @@ def test_nobody_is_guessed_where_several_could_be_meant(mine: House, pattern: Ho
 def test_init_makes_a_profile_of_the_administrator_and_the_next_one_takes_another_name(home: Path) -> None:
     first = value_of("init", "--name", "Fab 4", "--key-store", "passphrase", "--administrator", "anna")
     assert first["profile"] == "Fab-4"
-    assert first["place"] == str(home / "data" / "sealyard" / "workspace")
+    assert first["location"] == str(home / "data" / "sealyard" / "workspace")
     assert first["administrator"] == "USER:anna"
     second = value_of(
         *("init", "--name", "Fab 4", "--key-store", "passphrase", "--administrator", "anna"),

@@ -28,7 +28,7 @@ def test_as_json_it_comes_with_what_may_be_known_of_it(house: House) -> None:
 def test_an_administrator_makes_one_for_a_machine_and_ends_it(house: House) -> None:
     assert house.run("admin", "subject", "add", "CLIENT:ci").code == 0
     token = house.value("admin", "token", "create", "pipeline", "--subject", "CLIENT:ci")["token"]
-    assert (token["subject"], token["machine"]) == ("CLIENT:ci", True)
+    assert (token["subject"], token["isMachine"]) == ("CLIENT:ci", True)
     assert token["id"] in house.run("admin", "token", "list").out
     assert token["id"] not in house.run("developer", "token", "list").out
     assert house.run("developer", "token", "revoke", token["id"]).code == 4

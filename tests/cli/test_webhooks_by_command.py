@@ -17,7 +17,12 @@ def test_a_webhook_is_added_listed_and_removed_and_its_secret_shown_once(house: 
     assert made["secret"].startswith("whsec_")
     assert made["webhook"]["events"] == ["task.done", "task.failed"]
     (listed,) = house.value("admin", "webhook", "list")
-    assert (listed["id"], listed["url"], listed["waiting"], listed["deadLetters"]) == (made["webhook"]["id"], URL, 0, 0)
+    assert (listed["id"], listed["url"], listed["pendingCount"], listed["deadLetters"]) == (
+        made["webhook"]["id"],
+        URL,
+        0,
+        0,
+    )
     shown = house.run("admin", "webhook", "list")
     assert URL in shown.out
     assert made["secret"] not in shown.out
@@ -36,7 +41,7 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
     hook = house.value("admin", "webhook", "add", URL)["webhook"]["id"]
     task = house.package(firmware)
     (waiting,) = house.value("admin", "webhook", "list")
-    assert waiting["waiting"] == 1
+    assert waiting["pendingCount"] == 1
     asyncio.run(_give_up(house.folder, hook))
     for arguments in (("dead",), ("dead", hook)):
         (letter,) = house.value("admin", "webhook", *arguments)
@@ -46,7 +51,7 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
     assert "410" in shown
     assert house.run("admin", "webhook", "redeliver", letter["id"]).code == 0
     assert house.value("admin", "webhook", "dead") == []
-    assert house.value("admin", "webhook", "list")[0]["waiting"] == 1
+    assert house.value("admin", "webhook", "list")[0]["pendingCount"] == 1
 
 
 async def _give_up(folder: Path, webhook_id: str) -> None:

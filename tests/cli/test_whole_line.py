@@ -48,7 +48,7 @@ def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware:
     assert (tmp_path / "again" / "segment-0.bin").read_bytes() == firmware.read_bytes()
 
     report = house.value("auditor", "audit", "verify")
-    assert report["size"] == report["sealedSize"] > 10
+    assert report["size"] == report["checkpointedSize"] > 10
 
 
 def test_nobody_approves_a_task_of_their_own(house: House) -> None:
@@ -77,7 +77,7 @@ def test_an_approver_sees_all_there_is_to_see(house: House, firmware: Path, tmp_
         asked["approvalDigest"],
     )
     assert [each for each in expected if each not in shown] == []
-    assert house.value("developer", "show", asked["id"])["hindrance"] != ""
+    assert house.value("developer", "show", asked["id"])["blockedReason"] != ""
 
 
 def test_an_encryption_needs_no_approval_and_can_be_left_to_others(house: House, firmware: Path) -> None:

@@ -102,7 +102,7 @@ class FakeClient:
             file_name=name,
             link="link",
             expires_at=START + timedelta(days=1),
-            kept_until=START + timedelta(days=30),
+            retained_until=START + timedelta(days=30),
             sha256=hashlib.sha256(data).hexdigest(),
             size=len(data),
         )

@@ -24,7 +24,7 @@ def configuration(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_C
         signing_keys=(SigningKey(algorithm=SigningAlgorithm.SHA512_PSS, uri="local:s", version=1),),
         format="se-1",
         approvals_required=1,
-        link_seconds=60,
+        link_ttl_seconds=60,
         retention_seconds=60,
         created_by="USER:a",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),

@@ -120,7 +120,7 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
             clock.later = 2 * DAY
             (expired,) = await downloads.download_pending()
             assert expired.error is not None
-            assert (expired.error.code, "renew" in expired.error.advice) == ("result-expired", True)
+            assert (expired.error.code, "renew" in expired.error.hint) == ("result-expired", True)
             assert await downloads.download_pending() == ()
             await developer.renew(second.id)
             (renewed,) = await downloads.download_pending()

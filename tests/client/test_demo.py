@@ -59,7 +59,7 @@ async def _looked_at(root: Path) -> None:
         roles = {each: roles_for((await client.for_subject(each).workspace()).rights) for each in _people()}
         tasks = (await client.tasks(TaskFilter())).tasks
         counts = await _settled(client)
-        waiting = (await client.for_subject(OWNER).tasks(TaskFilter(waiting_for_me=True))).tasks
+        waiting = (await client.for_subject(OWNER).tasks(TaskFilter(awaiting_my_approval=True))).tasks
         seen = await client.for_subject(OWNER).review(waiting[0].id)
         entries = (await client.for_subject(AUDITOR).audit(AuditFilter())).entries
     finally:
@@ -87,7 +87,7 @@ async def _looked_at(root: Path) -> None:
         TaskKind.SIGNING: 1,
     }
     assert all(each.reason for each in tasks if each.status in (TaskStatus.FAILED, TaskStatus.CANCELLED))
-    assert counts.waiting_for_me == 0
+    assert counts.awaiting_my_approval == 0
     assert [each.created_by for each in waiting] == [DEVELOPER, DEVELOPER]
     assert "version" in str(seen.metadata[0][1])
     assert len(entries) > 20

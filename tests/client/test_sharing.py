@@ -359,7 +359,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
     with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.hears("holds")
         hasty = HttpClient(
-            Connection(Endpoint(socket=socket_path(folder), subject=DEV), Timeouts(answer=0.3)),
+            Connection(Endpoint(socket=socket_path(folder), subject=DEV), Timeouts(read=0.3)),
             SystemClock(),
             patience=1.0,
         )

@@ -114,7 +114,7 @@ class EngineProcess:
 
 
 def _seen(task: Task) -> dict[str, Any]:
-    return {"status": task.status, "losses": task.losses, "worker": task.worker}
+    return {"status": task.status, "losses": task.lease_losses, "worker": task.worker}
 
 
 def _read(commands: asyncio.Queue[Command], loop: asyncio.AbstractEventLoop) -> None:

@@ -114,7 +114,7 @@ class Worker:
     def __init__(self, bus: FakeBus, job: Job, artifacts: ArtifactStore, clock: Clock) -> None:
         self.job = job
         self.id = job.task.id
-        self.fence = job.task.fence
+        self.fence = job.task.fencing_token
         self.header = base64.b64encode(f"header of {self.id}".encode()).decode()
         self._bus = bus
         self._artifacts = artifacts
@@ -129,7 +129,7 @@ class Worker:
         return self.id in self._bus.stops
 
     def beat(self, done: int, total: int) -> None:
-        self._bus.say(Heartbeat(task_id=self.id, fence=self.fence, done=done, total=total))
+        self._bus.say(Heartbeat(task_id=self.id, fencing_token=self.fence, done=done, total=total))
 
     def seal(self, index: int) -> RecordedSegment:
         segment = RecordedSegment(
@@ -138,37 +138,39 @@ class Worker:
             sha256=hashlib.sha256(bytes([index])).hexdigest(),
             plaintext_sha256=self.job.task.inputs[index].sha256,
         )
-        self._bus.say(SegmentEncrypted(task_id=self.id, fence=self.fence, segment=segment))
+        self._bus.say(SegmentEncrypted(task_id=self.id, fencing_token=self.fence, segment=segment))
         return segment
 
     def intend(self, about: bytes = b"the header") -> None:
         sha256 = hashlib.sha256(about).hexdigest()
         header = self.header if self.job.task.format else None
-        self._bus.say(SigningPermissionRequested(task_id=self.id, fence=self.fence, sha256=sha256, header=header))
+        self._bus.say(
+            SigningPermissionRequested(task_id=self.id, fencing_token=self.fence, sha256=sha256, header=header)
+        )
 
     def finish(self, content: bytes = b"a container") -> None:
         """Leaves ``content`` where a worker leaves its product."""
         name = "container" if self.job.task.format else "encrypted"
         self.product(name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        self._bus.say(JobFinished(task_id=self.id, fence=self.fence, sha256=sha256, size=len(content)))
+        self._bus.say(JobFinished(task_id=self.id, fencing_token=self.fence, sha256=sha256, size=len(content)))
 
     def product(self, name: str) -> Path:
         return self._artifacts.work_dir(self.id) / name
 
     def finish_without_a_file(self) -> None:
-        self._bus.say(JobFinished(task_id=self.id, fence=self.fence, sha256="00" * 32, size=3))
+        self._bus.say(JobFinished(task_id=self.id, fencing_token=self.fence, sha256="00" * 32, size=3))
 
     def finish_signature(self, signature: bytes = b"signed") -> None:
         text = base64.b64encode(signature).decode()
-        self._bus.say(JobFinished(task_id=self.id, fence=self.fence, signature=text))
+        self._bus.say(JobFinished(task_id=self.id, fencing_token=self.fence, signature=text))
 
     def break_down(self, error: SealyardError) -> None:
-        self._bus.say(JobFailed(task_id=self.id, fence=self.fence, error=error.to_info()))
+        self._bus.say(JobFailed(task_id=self.id, fencing_token=self.fence, error=error.to_info()))
 
     def leave(self) -> None:
-        self._bus.say(JobStopped(task_id=self.id, fence=self.fence))
+        self._bus.say(JobStopped(task_id=self.id, fencing_token=self.fence))
 
     def die(self) -> None:
-        lost = WorkerLost(worker="worker-1", task_id=self.id, fence=self.fence, at=self._clock.now())
+        lost = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fence, at=self._clock.now())
         self._bus.say(lost)

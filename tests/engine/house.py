@@ -28,7 +28,7 @@ from sealyard.model.events import Event
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
-from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
+from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.lock import WorkspaceLock
@@ -59,7 +59,7 @@ class House:
         file = WorkspaceMetadata(
             id="w1",
             name="test",
-            format=1,
+            format=LAYOUT_VERSION,
             demo=demo,
             key_store=KeyStore.PASSPHRASE,
             administrator=ADMIN,

@@ -56,19 +56,19 @@ class KeyShelf:
         match question:
             case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
                 origin = "generated" if isinstance(question, GenerateKey) else "imported"
-                return KeyResponse(number=0, key=self._made(uri, kind, purpose, origin))
+                return KeyResponse(request_id=0, key=self._made(uri, kind, purpose, origin))
             case RotateKey(uri=uri):
-                return KeyResponse(number=0, version=self._rotated(uri))
+                return KeyResponse(request_id=0, version=self._rotated(uri))
             case ExportKey(uri=uri, version=version, path=path):
                 Path(path).write_bytes(self.symmetric[uri, version])
-                return KeyResponse(number=0, text=path)
+                return KeyResponse(request_id=0, text=path)
             case SignCheckpoint(size=size, root=root):
-                return KeyResponse(number=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
+                return KeyResponse(request_id=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
             case AuditPublicKey():
-                return KeyResponse(number=0, text=self._public().decode())
+                return KeyResponse(request_id=0, text=self._public().decode())
             case ProbeSigningKey(key=key) | ProbeEncryptionKey(key=key):
                 self._require(key.uri, key.version)
-                return KeyResponse(number=0)
+                return KeyResponse(request_id=0)
 
     def lose(self, uri: str) -> None:
         """As a key store would that lost the key's files."""
@@ -109,7 +109,7 @@ class KeyShelf:
             fingerprint=compute_fingerprint(public),
             public_key=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
             certificate=create_self_signed(key, "gateway", now, years=1).decode(),
-            certificate_ends_at=now.replace(year=now.year + 1),
+            certificate_expires_at=now.replace(year=now.year + 1),
         )
 
     def _public(self) -> bytes:

@@ -193,7 +193,7 @@ class SteppedBus(FakeBus):
     async def permit_signing(self, task_id: str, fence: int) -> None:
         await super().permit_signing(task_id, fence)
         job = self.jobs.get(task_id)
-        if job is not None and job.task.fence == fence and task_id not in self.stops:
+        if job is not None and job.task.fencing_token == fence and task_id not in self.stops:
             self.signed(job)
             self._gates.add("worker finishes", lambda: self._finish(job))
         await self._gates.wait("permission sent")

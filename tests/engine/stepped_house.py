@@ -216,9 +216,9 @@ class Play:
         assert job.task.id == self.task_id
         task = self.task
         assert task.status is TaskStatus.RUNNING, f"signed while {task.status}"
-        assert task.fence == job.task.fence, "signed under an old fencing token"
+        assert task.fencing_token == job.task.fencing_token, "signed under an old fencing token"
         assert task.intent is not None
-        assert task.intent.fence == task.fence
+        assert task.intent.fencing_token == task.fencing_token
         ended_by = [act for act in ("withdraw", "reject", "cancel") if self.acknowledged(act)]
         assert not ended_by, f"signed after an acknowledged {ended_by}"
         self.steps.append("SIGNED")
@@ -371,9 +371,9 @@ async def stepped_house(root: Path) -> AsyncIterator[SteppedHouse]:
     house = SteppedHouse(root)
     await house.found()
     await house.open()
-    await house.settle(link_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)
+    await house.settle(link_ttl_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)
     seconds = PERIOD_HOURS * 3600
-    await house.policy(approval_period=seconds, execution_period=seconds, time_limit=seconds)
+    await house.policy(approval_timeout=seconds, execution_timeout=seconds, time_limit=seconds)
     yield house
     await house.drain()
     await house.close()

@@ -29,7 +29,7 @@ async def test_review_of_changed_metadata_blocks_the_approval(house: House, swap
     house.artifacts.input_path(task.metadata[0].sha256).write_bytes(swapped)
     seen = house.engine.decisions.review(OWNER, task.id)
     assert seen.metadata == (("version.json", b""),)
-    assert "Changed on disk since the upload: version.json" in seen.hindrance
+    assert "Changed on disk since the upload: version.json" in seen.blocked_reason
     with pytest.raises(IntegrityError, match=r"version.json"):
         await house.approve(task)
     assert house.task(task.id) == task
@@ -43,7 +43,7 @@ async def test_review_of_change_behind_the_preview_blocks_the_approval(house: Ho
     task = await package(house, metadata[:-1])
     path = house.artifacts.input_path(task.metadata[0].sha256)
     path.write_bytes(metadata)
-    assert "version.json" in house.engine.decisions.review(OWNER, task.id).hindrance
+    assert "version.json" in house.engine.decisions.review(OWNER, task.id).blocked_reason
 
 
 async def test_changed_task_can_still_be_rejected(house: House) -> None:
@@ -57,7 +57,7 @@ async def test_approval_of_changed_inline_message_raises(house: House) -> None:
     task = await house.signing()
     swapped = msgspec.structs.replace(task.inputs[0], inline="c3dhcHBlZA==")
     await house.plant(msgspec.structs.replace(task, inputs=(swapped,)))
-    assert "message" in house.engine.decisions.review(OWNER, task.id).hindrance
+    assert "message" in house.engine.decisions.review(OWNER, task.id).blocked_reason
     with pytest.raises(IntegrityError):
         await house.approve(task)
 

@@ -60,18 +60,18 @@ async def test_counts_are_what_the_lists_hold(busy: House) -> None:
     for subject in (ADMIN, DEV, OWNER, SECOND):
         counts = busy.engine.views.counts(subject)
         tasks = (await busy.engine.views.list_tasks(subject, TaskFilter(), None, 100)).tasks
-        waiting = (await busy.engine.views.list_tasks(subject, TaskFilter(waiting_for_me=True), None, 100)).tasks
+        waiting = (await busy.engine.views.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 100)).tasks
         assert counts.total == len(tasks)
         assert counts.by_status == {
             each: sum(task.status is each for task in tasks) for each in {task.status for task in tasks}
         }
         assert sum(counts.results.values()) == sum(task.result is not None for task in tasks)
         assert counts.mine == sum(task.created_by == subject for task in tasks)
-        assert counts.waiting_for_me == len(waiting)
+        assert counts.awaiting_my_approval == len(waiting)
 
 
 async def test_approvers_are_counted_what_they_may_still_decide_on(busy: House) -> None:
-    counted = {each: busy.engine.views.counts(each).waiting_for_me for each in (ADMIN, DEV, OWNER, SECOND)}
+    counted = {each: busy.engine.views.counts(each).awaiting_my_approval for each in (ADMIN, DEV, OWNER, SECOND)}
     assert counted == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
 
 

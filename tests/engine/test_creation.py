@@ -69,7 +69,7 @@ async def test_encryption_answers_created_and_is_scheduled_without_approval(hous
 
 async def test_the_policy_says_what_needs_approval(house: House) -> None:
     await house.reopen(work=False)
-    await house.policy(approval_needed=(TaskKind.ENCRYPTION,), approval_period=60, execution_period=90)
+    await house.policy(requires_approval=(TaskKind.ENCRYPTION,), approval_timeout=60, execution_timeout=90)
     encryption = await house.encryption()
     assert (encryption.status, encryption.approvals_required) == (S.WAITING, 1)
     assert encryption.approval_expires_at == START + timedelta(seconds=60)

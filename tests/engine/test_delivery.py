@@ -33,7 +33,7 @@ HOUR = 3600
 @pytest.fixture
 async def done(empty: House) -> Task:
     """A package whose link lives an hour and whose artifact is kept for a day."""
-    await empty.settle(link_seconds=HOUR, retention_seconds=24 * HOUR)
+    await empty.settle(link_ttl_seconds=HOUR, retention_seconds=24 * HOUR)
     return await empty.done_package(CONTENT)
 
 
@@ -55,7 +55,7 @@ async def aged(house: House, task: Task, wanted: ResultState) -> None:
 async def test_the_times_count_from_done(empty: House, done: Task) -> None:
     assert done.result is not None
     assert done.result.expires_at == START + timedelta(hours=1)
-    assert done.result.kept_until == START + timedelta(days=1)
+    assert done.result.retained_until == START + timedelta(days=1)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 10_000, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 1])
@@ -114,9 +114,9 @@ async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: Hous
     await empty.later(hours=21, minutes=30)
     renewed = await empty.do(DEV, empty.engine.delivery.renew(DEV, done.id))
     assert renewed.result is not None
-    assert renewed.result.expires_at == renewed.result.kept_until == START + timedelta(days=1)
-    assert renewed.result.kept_until is not None
-    end = renewed.result.kept_until + timedelta(milliseconds=500)  # links count whole seconds
+    assert renewed.result.expires_at == renewed.result.retained_until == START + timedelta(days=1)
+    assert renewed.result.retained_until is not None
+    end = renewed.result.retained_until + timedelta(milliseconds=500)  # links count whole seconds
     assert f"?expires={end.timestamp():.0f}&" in (renewed.result.link or "")
     assert len(await empty.audit(AuditAction.RENEWED)) == 2
     await empty.later(minutes=30)

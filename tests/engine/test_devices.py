@@ -118,10 +118,10 @@ async def test_unknown_people_are_refused(house: House) -> None:
 
 async def test_versions_are_counted_and_never_change(house: House) -> None:
     first = house.engine.devices.get(OWNER, GATEWAY)
-    await update(house, link_seconds=60)
+    await update(house, link_ttl_seconds=60)
     await update(house, description="third")
     newest = house.engine.devices.get(OWNER, GATEWAY)
-    assert (newest.version, newest.link_seconds, newest.description) == (3, 60, "third")
+    assert (newest.version, newest.link_ttl_seconds, newest.description) == (3, 60, "third")
     assert house.engine.devices.get(OWNER, GATEWAY, 1) == first
     assert house.engine.devices.get(OWNER, GATEWAY, 2).description == ""
     assert house.engine.ledger.get(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
@@ -255,7 +255,7 @@ async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker
 async def test_a_configuration_keeps_its_keys_whoever_updates_it(maker: House) -> None:
     device = maker.engine.ledger.device(GATEWAY)
     await maker.rule(MAKER, device_resource(device.id), Action.UPDATE)
-    request = DeviceUpdate(config=GATEWAY, link_seconds=60)
+    request = DeviceUpdate(config=GATEWAY, link_ttl_seconds=60)
     fresh = await maker.do(MAKER, maker.engine.devices.update(MAKER, request))
     assert (fresh.version, fresh.key_uris) == (2, device.key_uris)
 
@@ -340,7 +340,7 @@ async def test_certificates_are_those_of_the_keys_in_use(house: House) -> None:
 
 
 async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(house: House) -> None:
-    ends = house.shelf.infos[SIGNING].current.certificate_ends_at
+    ends = house.shelf.infos[SIGNING].current.certificate_expires_at
     assert ends is not None
     now = house.clock.now
     warnings = house.engine.keychain.warnings
@@ -358,7 +358,7 @@ async def test_that_a_certificate_ends_is_told_to_those_who_may_know_its_key(hou
     for each in (lister, stranger):
         await house.add(each)
     await house.rule(lister, "RESOURCE_TYPE:KEY", Action.VIEW)
-    ends = house.shelf.infos[SIGNING].current.certificate_ends_at
+    ends = house.shelf.infos[SIGNING].current.certificate_expires_at
     assert ends is not None
     told = {each: len(house.engine.keychain.warnings(each, ends)) for each in (ADMIN, DEV, OWNER, lister, stranger)}
     assert told == {ADMIN: 1, DEV: 1, OWNER: 1, lister: 1, stranger: 0}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 async def test_an_empty_workspace_has_nothing_of_anything(empty: House) -> None:
     figures = await collect_stats(empty.engine)
     assert dict(figures.tasks) == dict.fromkeys(TaskStatus, 0)
-    assert (figures.queued, figures.workers, figures.webhooks_waiting, figures.webhooks_dead) == (0, 0, 0, 0)
+    assert (figures.queued, figures.workers, figures.pending_deliveries, figures.dead_letters) == (0, 0, 0, 0)
 
 
 async def test_tasks_are_counted_by_their_status(house: House) -> None:

@@ -170,12 +170,12 @@ async def test_a_new_version_that_nobody_could_approve_for_is_refused(house: Hou
 async def test_breaking_a_quorum_needs_confirmation_and_marks_what_waits(house: House) -> None:
     task = await house.package()
     await house.drop_rule(SECOND, Action.APPROVE, confirmed=False)
-    assert house.task(task.id).attention == ""
+    assert house.task(task.id).warning == ""
     with pytest.raises(ConfirmationRequiredError, match=GATEWAY):
         await house.drop_rule(OWNER, Action.APPROVE, confirmed=False)
-    assert house.task(task.id).attention == ""
+    assert house.task(task.id).warning == ""
     await house.drop_rule(OWNER, Action.APPROVE, confirmed=True)
-    assert house.task(task.id).attention
+    assert house.task(task.id).warning
     assert house.task(task.id).status is S.WAITING
 
 
@@ -190,7 +190,7 @@ async def test_breaking_a_quorum_through_a_group_needs_confirmation_too(empty: H
     with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=False))
     await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=True))
-    assert empty.task(task.id).attention
+    assert empty.task(task.id).warning
 
 
 async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty: House) -> None:
@@ -201,11 +201,11 @@ async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty
     adding = empty.engine.administration.add_rule
     with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE))
-    assert not empty.task(task.id).attention
+    assert not empty.task(task.id).warning
     await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE, confirmed=True))
-    assert empty.task(task.id).attention
+    assert empty.task(task.id).warning
     await empty.drop_rule(OWNER, Action.USE)
-    assert not empty.task(task.id).attention
+    assert not empty.task(task.id).warning
 
 
 async def test_a_member_who_makes_the_only_approver_a_requester_needs_confirmation(empty: House) -> None:
@@ -307,13 +307,13 @@ async def test_the_hindrance_says_why_one_cannot_decide(house: House, subject: s
     hindrance = house.engine.views.blocked_reason(subject, task)
     assert words in hindrance
     assert bool(hindrance) is bool(words)
-    waiting = await house.engine.views.list_tasks(subject, TaskFilter(waiting_for_me=True), None, 10)
+    waiting = await house.engine.views.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 10)
     assert [each.id for each in waiting.tasks] == ([] if words else [task.id])
 
 
 async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House) -> None:
     await house.package()
-    done = TaskFilter(waiting_for_me=True, status=TaskStatus.DONE)
+    done = TaskFilter(awaiting_my_approval=True, status=TaskStatus.DONE)
     assert (await house.engine.views.list_tasks(OWNER, done, None, 10)).tasks == ()
 
 
@@ -322,13 +322,13 @@ async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House)
 
 async def test_self_approval_can_be_tried_in_a_demo_workspace_only(house: House) -> None:
     with pytest.raises(PermissionDeniedError, match="demo"):
-        await house.policy(self_approval_trial=True)
+        await house.policy(allow_self_approval=True)
 
 
 async def test_self_approval_marks_the_result(demo: House) -> None:
     before = await demo.package()
     await demo.rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
-    await demo.policy(self_approval_trial=True)
+    await demo.policy(allow_self_approval=True)
     with pytest.raises(PermissionDeniedError):
         await demo.approve(before, DEV)  # it was asked for under the old policy
     task = await demo.package()
@@ -338,9 +338,9 @@ async def test_self_approval_marks_the_result(demo: House) -> None:
     await demo.until(lambda: worker.permitted)
     worker.finish()
     over = await demo.ended(task)
-    assert over.trial
+    assert over.self_approved
     assert over.result is not None
-    assert over.result.trial
+    assert over.result.self_approved
 
 
 async def test_no_key_is_used_before_the_quorum(empty: House) -> None:

@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def beat(done: int, total: int) -> Heartbeat:
-    return Heartbeat(task_id="t", fence=1, done=done, total=total)
+    return Heartbeat(task_id="t", fencing_token=1, done=done, total=total)
 
 
 def test_the_time_left_is_what_is_left_at_the_rate_of_late() -> None:
@@ -22,7 +22,7 @@ def test_the_time_left_is_what_is_left_at_the_rate_of_late() -> None:
     for second in range(1, 51):
         live = pace.record(beat(second * MIB, 100 * MIB), now=float(second))
     assert live is not None
-    assert live.seconds_left == pytest.approx(50)
+    assert live.eta_seconds == pytest.approx(50)
 
 
 def test_beats_that_were_held_up_and_come_together_do_not_make_a_task_look_done() -> None:
@@ -32,8 +32,8 @@ def test_beats_that_were_held_up_and_come_together_do_not_make_a_task_look_done(
         for late in range(5):
             live = pace.record(beat((burst * 5 + late) * MIB, 1000 * MIB), now=burst * 0.5 + late * 1e-6)
     assert live is not None
-    assert live.seconds_left is not None
-    assert 80 < live.seconds_left < 120, "ten MiB a second, and 946 MiB to go"
+    assert live.eta_seconds is not None
+    assert 80 < live.eta_seconds < 120, "ten MiB a second, and 946 MiB to go"
 
 
 def test_before_anything_was_measured_a_guess_is_told() -> None:
@@ -41,8 +41,8 @@ def test_before_anything_was_measured_a_guess_is_told() -> None:
     pace.begin("t", int(INITIAL_RATE), now=0.0)
     live = pace.running("t")
     assert live is not None
-    assert live.seconds_left == pytest.approx(1)
-    assert pace.queued(1, int(INITIAL_RATE), ahead=0).seconds_left == pytest.approx(3)
+    assert live.eta_seconds == pytest.approx(1)
+    assert pace.queued(1, int(INITIAL_RATE), ahead=0).eta_seconds == pytest.approx(3)
 
 
 def test_a_beat_that_says_nothing_new_is_not_told() -> None:
@@ -62,4 +62,4 @@ def test_whatever_beats_come_the_time_left_is_a_time(steps: list[tuple[int, floa
     for done, seconds in steps:
         now += seconds
         live = pace.record(beat(done, 10 * MIB), now)
-        assert live is None or (live.seconds_left is not None and 0 <= live.seconds_left < float("inf"))
+        assert live is None or (live.eta_seconds is not None and 0 <= live.eta_seconds < float("inf"))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def strict(house: House) -> House:
     """Its policy wants one for each approval."""
-    await house.policy(one_time_password_needed=True)
+    await house.policy(require_otp=True)
     return house
 
 
@@ -107,7 +107,7 @@ async def test_a_wrong_password_tells_nothing_to_who_may_not_approve(strict: Hou
 
 async def test_every_approval_of_a_quorum_wants_one(empty: House) -> None:
     await empty.settle(approvals=2)
-    await empty.policy(one_time_password_needed=True)
+    await empty.policy(require_otp=True)
     owners, seconds = await enrolled(empty, OWNER), await enrolled(empty, SECOND)
     task = await empty.package()
     await approve(empty, task, OWNER, owners.shows(empty.clock.now()))
@@ -122,6 +122,6 @@ async def test_approvals_given_before_the_policy_wanted_one_still_count(empty: H
     await empty.settle(approvals=2)
     task = await empty.package()
     await empty.approve(task, SECOND)
-    await empty.policy(one_time_password_needed=True)
+    await empty.policy(require_otp=True)
     app = await enrolled(empty, OWNER)
     assert (await approve(empty, task, OWNER, app.shows(empty.clock.now()))).status is TaskStatus.SCHEDULED

@@ -303,7 +303,7 @@ async def test_who_sees_a_configuration_is_told_that_too_few_have_enrolled_for_i
     await empty.settle(approvals=2)
     warnings = empty.engine.one_time_passwords.warnings
     assert warnings(ADMIN) == ()
-    await empty.policy(one_time_password_needed=True)
+    await empty.policy(require_otp=True)
     await enrolled(empty, OWNER)
     assert GATEWAY in warnings(ADMIN)[0]
     assert warnings(OWNER) == warnings(ADMIN)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 def outcome(health: Health) -> list[tuple[str, bool]]:
-    return [(each.name, each.ok) for each in health.checks]
+    return [(each.name, each.passed) for each in health.checks]
 
 
 def proven(house: House) -> list[tuple[str, int]]:
@@ -69,12 +69,12 @@ async def test_a_lost_key_is_told_by_name_to_those_who_run_the_workspace(house: 
     assert not health.ready
     (failure,) = health.failures
     assert failure.name == "signing-key"
-    assert key.uri in failure.about
+    assert key.uri in failure.subject
 
 
 async def test_a_key_without_a_certificate_on_record_is_not_ready(house: House) -> None:
     key = house.engine.ledger.device(GATEWAY).signing
-    house.engine.store.submit(WriteBatch(removes=(("keys", key.uri),))).result()
+    house.engine.store.submit(WriteBatch(deletes=(("keys", key.uri),))).result()
     (failure,) = (await house.engine.readiness.health()).failures
     assert "certificate" in failure.detail
 

@@ -89,8 +89,8 @@ async def test_a_running_task_is_run_again_with_what_was_recorded(house: House, 
     else:
         await house.reopen()
     again = await house.worker(worker.id)
-    assert (again.fence, again.job.task.losses) == (2, 0)
-    assert again.job.work.sealed == (segment,)
+    assert (again.fence, again.job.task.lease_losses) == (2, 0)
+    assert again.job.work.segments == (segment,)
     assert again.job.work.header == worker.header
     assert again.job.task.intent == before.intent
     assert before.time_limit_at is not None
@@ -107,7 +107,7 @@ async def test_an_engine_killed_again_and_again_never_counts_it_against_the_task
     for fence in range(1, 6):
         assert (await house.worker(task)).fence == fence
         await house.reopen()
-    assert house.task(task.id).losses == 0
+    assert house.task(task.id).lease_losses == 0
 
 
 async def test_a_result_that_was_published_and_not_recorded_is_taken_back(house: House) -> None:

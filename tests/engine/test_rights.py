@@ -190,7 +190,11 @@ async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: Hou
 @pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
 async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: House, odd: str) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.engine.execute(f"USER:{odd}", f"DEVICE_CONFIG:{odd}", house.engine.creation.create_package(DEV, None))  # type: ignore[arg-type]
+        await house.engine.execute(
+            f"USER:{odd}",
+            f"DEVICE_CONFIG:{odd}",
+            house.engine.creation.create_package(DEV, None),  # type: ignore[arg-type]
+        )
     entry = (await house.audit(AuditAction.REFUSED))[-1]
     assert entry.author.isprintable()
     assert entry.resource.isprintable()

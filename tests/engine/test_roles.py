@@ -8,8 +8,7 @@ import pytest
 from house import ADMIN, DEV, OWNER, SECOND, House
 from troubled_disk import Disk
 
-from sealyard.engine.lately import REPEAT_AFTER
-from sealyard.engine.roles import OIDC_AUTHOR
+from sealyard.engine.roles import OIDC_AUTHOR, REPEAT_AFTER
 from sealyard.engine.tokens import invalid_token
 from sealyard.model.access import Action, Membership, Subject
 from sealyard.model.audit import AuditAction, AuditEntry
@@ -255,11 +254,11 @@ async def test_a_lost_role_may_break_a_quorum_and_marks_the_tasks_that_wait(grou
         await grouped.drop_rule(each, Action.APPROVE)
     await grouped.drop_rule(ANNA, Action.APPROVE)
     waiting = await grouped.package(config="solo")
-    assert not grouped.task(waiting.id).attention
+    assert not grouped.task(waiting.id).warning
     await arrive(grouped, ANNA)
-    assert "too few approvers" in grouped.task(waiting.id).attention
+    assert "too few approvers" in grouped.task(waiting.id).warning
     await arrive(grouped, "USER:berta", "owners")
-    assert not grouped.task(waiting.id).attention
+    assert not grouped.task(waiting.id).warning
 
 
 @pytest.mark.parametrize("subject", ["GROUP:devs", "USER:a b", "USER:", "SYSTEM:engine", "USER:a:b", ""])

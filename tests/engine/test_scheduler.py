@@ -32,7 +32,7 @@ S = TaskStatus
 async def test_a_package_goes_all_the_way(house: House) -> None:
     task = await house.approved_package(files=2)
     worker = await house.worker(task)
-    assert (worker.job.task.status, worker.job.task.fence, worker.job.task.worker) == (S.RUNNING, 1, "worker-1")
+    assert (worker.job.task.status, worker.job.task.fencing_token, worker.job.task.worker) == (S.RUNNING, 1, "worker-1")
     assert worker.job.certificate == house.shelf.infos["local:gateway-signing"].current.certificate
     worker.seal(0)
     worker.seal(1)
@@ -63,7 +63,7 @@ async def test_a_signature_stands_in_the_task(house: House) -> None:
     done = await house.reaches(task, S.DONE)
     assert done.result is not None
     assert done.result.signature == base64.b64encode(b"signed").decode()
-    assert (done.result.link, done.result.expires_at, done.result.kept_until) == (None, None, None)
+    assert (done.result.link, done.result.expires_at, done.result.retained_until) == (None, None, None)
 
 
 async def test_an_encrypted_file_is_named_after_its_input(house: House) -> None:
@@ -82,8 +82,8 @@ async def test_a_sealed_segment_is_durable_before_the_intent(house: House) -> No
     on_disk = TinyDocumentStore.open(house.places.store, {}, write=False)
     work = on_disk.get(CHECKPOINTS.name, worker.id)
     assert work is not None
-    assert [each["index"] for each in work["sealed"]] == [1, 0]
-    assert {each["sha256"] for each in work["sealed"]} == {each.sha256 for each in segments}
+    assert [each["index"] for each in work["segments"]] == [1, 0]
+    assert {each["sha256"] for each in work["segments"]} == {each.sha256 for each in segments}
     assert work["header"] == worker.header
 
 
@@ -134,10 +134,10 @@ async def test_a_lost_worker_is_followed_by_another_with_what_was_recorded(house
     worker.intend(b"header")
     await house.until(lambda: worker.permitted)
     worker.die()
-    await house.until(lambda: house.task(worker.id).losses == 1)
+    await house.until(lambda: house.task(worker.id).lease_losses == 1)
     again = await house.worker(worker.id)
-    assert (again.fence, again.job.task.status, again.job.task.losses) == (2, S.RUNNING, 1)
-    assert again.job.work.sealed == (segment,)
+    assert (again.fence, again.job.task.status, again.job.task.lease_losses) == (2, S.RUNNING, 1)
+    assert again.job.work.segments == (segment,)
     assert again.job.work.header == worker.header
     assert again.job.task.intent is not None
     assert again.job.task.intent.sha256 == sha256(b"header")
@@ -154,7 +154,7 @@ async def test_a_second_attempt_never_signs_anything_else(house: House) -> None:
     worker.intend(b"header")
     await house.until(lambda: worker.permitted)
     worker.die()
-    await house.until(lambda: house.task(worker.id).losses == 1)
+    await house.until(lambda: house.task(worker.id).lease_losses == 1)
     again = await house.worker(worker.id)
     again.intend(b"another header")
     await house.until(lambda: again.told_to_stop)
@@ -172,7 +172,7 @@ async def test_the_third_lost_worker_fails_the_task(house: House) -> None:
         worker = await house.worker(task)
         assert worker.fence == losses
         worker.die()
-        await house.until(lambda: house.task(task.id).losses == losses)  # noqa: B023
+        await house.until(lambda: house.task(task.id).lease_losses == losses)  # noqa: B023
     over = await house.ended(task)
     assert (over.status, over.reason_code) == (S.FAILED, "worker")
     assert house.artifacts.work_dirs() == ()
@@ -181,11 +181,11 @@ async def test_the_third_lost_worker_fails_the_task(house: House) -> None:
 async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
     old = await house.worker(await house.approved_package())
     old.die()
-    await house.until(lambda: house.task(old.id).losses == 1)
+    await house.until(lambda: house.task(old.id).lease_losses == 1)
     worker = await house.worker(old.id)
     old.seal(0)
     old.intend(b"old")
-    house.bus._reports.put_nowait(JobFinished(task_id=old.id, fence=1, sha256="00" * 32, size=0))
+    house.bus._reports.put_nowait(JobFinished(task_id=old.id, fencing_token=1, sha256="00" * 32, size=0))
     worker.intend(b"new")
     await house.until(lambda: worker.permitted)
     task = house.task(old.id)
@@ -219,7 +219,7 @@ async def test_a_finished_report_without_its_file_fails_the_task(house: House) -
 async def test_a_job_that_cannot_be_handed_over_is_tried_again(house: House) -> None:
     house.bus.deaf = WorkerError("The worker died.")
     task = await house.encryption()
-    await house.until(lambda: house.task(task.id).losses == 1 or house.task(task.id).status is S.SCHEDULED)
+    await house.until(lambda: house.task(task.id).lease_losses == 1 or house.task(task.id).status is S.SCHEDULED)
     house.bus.deaf = None
     worker = await house.worker(task)
     worker.finish()
@@ -306,7 +306,7 @@ async def test_cancelling_is_for_the_requester_and_approvers(house: House) -> No
 
 
 async def test_the_approval_period_ends_a_waiting_task(house: House) -> None:
-    await house.policy(approval_period=60)
+    await house.policy(approval_timeout=60)
     task = await house.package()
     await house.later(seconds=59, microseconds=999_999)
     await house.durable()
@@ -317,7 +317,7 @@ async def test_the_approval_period_ends_a_waiting_task(house: House) -> None:
 
 
 async def test_an_approval_a_moment_before_the_end_counts_and_one_after_does_not(house: House) -> None:
-    await house.policy(approval_period=60)
+    await house.policy(approval_timeout=60)
     in_time, late = await house.package(), await house.package()
     await house.later(seconds=59, microseconds=999_999)
     assert (await house.approve(in_time)).status is S.SCHEDULED
@@ -329,7 +329,7 @@ async def test_an_approval_a_moment_before_the_end_counts_and_one_after_does_not
 
 async def test_the_execution_period_ends_a_task_that_no_worker_takes(house: House) -> None:
     house.bus.small_places = 0
-    await house.policy(execution_period=60)
+    await house.policy(execution_timeout=60)
     task = await house.approved_package()
     await house.later(seconds=59, microseconds=999_999)
     await house.durable()
@@ -340,7 +340,7 @@ async def test_the_execution_period_ends_a_task_that_no_worker_takes(house: Hous
 
 
 async def test_tasks_whose_period_ended_while_no_engine_ran_are_not_given_to_workers(house: House) -> None:
-    await house.policy(execution_period=60)
+    await house.policy(execution_timeout=60)
     await house.reopen(work=False)
     tasks = [await house.approved_package() for _ in range(5)]
     await house.close()
@@ -469,7 +469,7 @@ async def test_a_lease_that_could_not_be_stored_is_tried_again(house: House, dis
     await house.until(lambda: disk.failed_all and house.clock.sleeping(1))
     await house.later(seconds=1)
     worker = await house.worker(task)
-    assert (worker.fence, house.task(task.id).losses) == (1, 0)
+    assert (worker.fence, house.task(task.id).lease_losses) == (1, 0)
     worker.finish()
     assert (await house.ended(task)).status is S.DONE
 

@@ -25,7 +25,7 @@ async def test_after_closing_a_checkpoint_covers_every_entry(house: House) -> No
     written = len(await house.audit())
     await house.close()
     report = verify_log(house.places.audit)
-    assert report.size == report.sealed_size == written
+    assert report.size == report.checkpointed_size == written
     assert report.origin == "sealyard/w1"
 
 
@@ -34,7 +34,7 @@ async def test_the_log_verifies_while_the_engine_runs(house: House) -> None:
     written = len(await house.audit())
     report = await house.engine.auditing.verify(ADMIN, None, None)
     assert report.size == written
-    assert report.sealed_size + report.uncheckpointed_count == written
+    assert report.checkpointed_size + report.uncheckpointed_count == written
 
 
 async def test_entries_are_sealed_soon_after_their_commit(house: House) -> None:
@@ -72,7 +72,7 @@ async def test_what_a_killed_engine_did_not_move_is_moved_once(house: House) -> 
     assert await killed.audit() == written
     await killed.close()
     report = verify_log(killed.places.audit)
-    assert report.size == report.sealed_size == len(written)
+    assert report.size == report.checkpointed_size == len(written)
 
 
 async def test_entries_count_without_a_gap_and_hold_the_hash_of_the_one_before(house: House) -> None:
@@ -111,7 +111,7 @@ async def test_a_worker_that_cannot_seal_leaves_it_to_the_next_start(house: Hous
     assert verify_log(house.places.audit).uncheckpointed_count > 0
     await house.open()
     await house.close()
-    assert verify_log(house.places.audit).sealed_size == written
+    assert verify_log(house.places.audit).checkpointed_size == written
 
 
 async def test_another_audit_key_is_noticed_at_the_start(house: House) -> None:
@@ -154,7 +154,7 @@ async def test_after_failed_commits_the_log_has_no_gap(house: House, disk: Disk)
     assert [each.seq for each in entries] == list(range(len(entries)))
     await house.close()
     report = verify_log(house.places.audit)
-    assert report.size == report.sealed_size >= len(entries)
+    assert report.size == report.checkpointed_size >= len(entries)
 
 
 async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) -> None:
@@ -168,7 +168,7 @@ async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) 
     assert [each.seq for each in entries] == list(range(len(entries)))
     assert not [each for each in entries if each.resource == "TEST"]
     await house.close()
-    assert verify_log(house.places.audit).sealed_size == len(entries)
+    assert verify_log(house.places.audit).checkpointed_size == len(entries)
 
 
 async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: House, disk: Disk) -> None:
@@ -182,7 +182,7 @@ async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: Ho
     await house.until(lambda: all(each.done() for each in house.engine._loops))
     disk.go()
     await asyncio.gather(committing, closing)
-    assert verify_log(house.places.audit).sealed_size == before + 1
+    assert verify_log(house.places.audit).checkpointed_size == before + 1
 
 
 async def test_a_right_that_could_not_be_stored_is_not_given(house: House, disk: Disk) -> None:

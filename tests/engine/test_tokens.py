@@ -24,7 +24,7 @@ async def issue(house: House, by: str = DEV, shown: PresentedToken | None = None
 
 
 def ending(house: House, seconds: int, *, by_issuer: bool = False) -> PresentedToken:
-    return PresentedToken(expires_at=house.clock.now() + timedelta(seconds=seconds), by_issuer=by_issuer)
+    return PresentedToken(expires_at=house.clock.now() + timedelta(seconds=seconds), external=by_issuer)
 
 
 async def revoke(house: House, by: str, token: AccessToken) -> None:
@@ -39,7 +39,7 @@ async def test_a_token_says_who_one_is(house: House) -> None:
     issued = await issue(house)
     token = opens(house, issued.secret)
     assert token == issued.token
-    assert (token.subject, token.created_by, token.machine) == (DEV, DEV, False)
+    assert (token.subject, token.created_by, token.is_machine) == (DEV, DEV, False)
     await house.reopen()
     assert opens(house, issued.secret) == token
 
@@ -129,9 +129,9 @@ async def test_who_may_add_subjects_does_all_of_it_for_anybody(house: House) -> 
 
 
 async def test_a_machine_client_has_machine_tokens_only(house: House) -> None:
-    assert (await issue(house, ADMIN, subject=CLIENT)).token.machine
-    assert (await issue(house, CLIENT)).token.machine
-    assert (await issue(house, DEV, machine=True)).token.machine
+    assert (await issue(house, ADMIN, subject=CLIENT)).token.is_machine
+    assert (await issue(house, CLIENT)).token.is_machine
+    assert (await issue(house, DEV, is_machine=True)).token.is_machine
 
 
 @pytest.mark.parametrize("subject", ["USER:stranger", "CLIENT:stranger"])

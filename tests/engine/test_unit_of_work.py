@@ -38,7 +38,7 @@ async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Di
     disk.hold()
     disk.fail()
     first = house.engine.ledger.begin()
-    first.change_task(task.id, attention="look")
+    first.change_task(task.id, warning="look")
     failing = asyncio.ensure_future(first.commit())
     await asyncio.sleep(0)
     second = house.engine.ledger.begin()
@@ -63,7 +63,7 @@ async def test_key_use_for_task_that_does_not_run_is_not_stored(house: House) ->
     task = await house.package()
     draft = house.engine.ledger.begin()
     with pytest.raises(InvalidTransitionError):
-        draft.record_key_use(task.id, IntentRecorded(fence=0, sha256="cc" * 32))
+        draft.record_key_use(task.id, IntentRecorded(fencing_token=0, sha256="cc" * 32))
 
 
 async def test_change_outside_the_life_cycle_is_not_stored(house: House) -> None:

@@ -36,7 +36,7 @@ def kept(house: House, hook: IssuedWebhook) -> list[OutboxMessage]:
 
 
 def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
-    return [each.change.news for each in kept(house, hook)]
+    return [each.change.notification for each in kept(house, hook)]
 
 
 async def first(house: House, hook: IssuedWebhook) -> OutboxMessage:
@@ -233,7 +233,7 @@ async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: Hou
     await house.engine.hook_outbox.mark_delivered(notice)
     assert kept(house, hook) == []
     (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
-    assert (seen.delivered, seen.failing, seen.waiting) == (notice.change.cursor, "", 0)
+    assert (seen.delivered, seen.last_error, seen.pending_count) == (notice.change.cursor, "", 0)
 
 
 async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house: House) -> None:
@@ -242,10 +242,10 @@ async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house:
     notice = await first(house, hook)
     await house.engine.hook_outbox.mark_failed(notice, "It answered 500.", 30.0)
     (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
-    assert (seen.failing, seen.waiting) == ("It answered 500.", 1)
+    assert (seen.last_error, seen.pending_count) == ("It answered 500.", 1)
     await house.reopen()
     (again,) = kept(house, hook)
-    assert (again.id, again.attempts, again.try_at) == (notice.id, 1, START + timedelta(seconds=30))
+    assert (again.id, again.attempts, again.retry_at) == (notice.id, 1, START + timedelta(seconds=30))
     house.clock.move(seconds=31)
     assert await first(house, hook) == again
 
@@ -260,10 +260,10 @@ async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: Hous
     await outbox.move_to_dead_letters(await first(house, hook), "It answered 410.")
     (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
     assert (letter.event, letter.task_id, letter.attempts) == (WebhookEvent.TASK_WAITING, task.id, 2)
-    assert (letter.error, letter.cursor, letter.given_up_at) == ("It answered 410.", notice.change.cursor, START)
+    assert (letter.error, letter.cursor, letter.failed_at) == ("It answered 410.", notice.change.cursor, START)
     (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
-    assert (seen.waiting, seen.dead_letters, seen.failing) == (1, 1, "It answered 410.")
-    assert (await first(house, hook)).change.news is WebhookEvent.TASK_APPROVED
+    assert (seen.pending_count, seen.dead_letters, seen.last_error) == (1, 1, "It answered 410.")
+    assert (await first(house, hook)).change.notification is WebhookEvent.TASK_APPROVED
     (entry,) = await house.audit(AuditAction.FAILED, f"WEBHOOK:{hook.webhook.id}")
     assert letter.task_id in entry.message
 

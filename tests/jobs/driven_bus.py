@@ -72,7 +72,7 @@ class Driven:
             )
             if not isinstance(report, SigningPermissionRequested):
                 return report
-            await self.bus.permit_signing(report.task_id, report.fence)
+            await self.bus.permit_signing(report.task_id, report.fencing_token)
 
     async def first_beat(self) -> None:
         await self.next(Heartbeat)

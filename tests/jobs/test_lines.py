@@ -26,19 +26,19 @@ from sealyard.model.jobs import (
 
 TEXT = st.text()
 NUMBER = st.integers(0, 2**63 - 1)
-ERRORS = st.builds(ErrorInfo, code=TEXT, message=TEXT, advice=TEXT)
+ERRORS = st.builds(ErrorInfo, code=TEXT, message=TEXT, hint=TEXT)
 UP = st.one_of(
-    st.builds(Heartbeat, task_id=TEXT, fence=NUMBER, done=NUMBER, total=NUMBER),
-    st.builds(SigningPermissionRequested, task_id=TEXT, fence=NUMBER, sha256=TEXT, header=st.none() | TEXT),
-    st.builds(JobFailed, task_id=TEXT, fence=NUMBER, error=ERRORS),
-    st.builds(KeyResponse, number=NUMBER, text=st.none() | TEXT, error=st.none() | ERRORS),
+    st.builds(Heartbeat, task_id=TEXT, fencing_token=NUMBER, done=NUMBER, total=NUMBER),
+    st.builds(SigningPermissionRequested, task_id=TEXT, fencing_token=NUMBER, sha256=TEXT, header=st.none() | TEXT),
+    st.builds(JobFailed, task_id=TEXT, fencing_token=NUMBER, error=ERRORS),
+    st.builds(KeyResponse, request_id=NUMBER, text=st.none() | TEXT, error=st.none() | ERRORS),
 )
 QUESTIONS = st.builds(RotateKey, uri=TEXT) | st.builds(ExportKey, uri=TEXT, version=NUMBER, path=TEXT)
 DOWN = st.one_of(
     st.builds(OpenKeyStore, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
-    st.builds(SigningPermitted, task_id=TEXT, fence=NUMBER),
+    st.builds(SigningPermitted, task_id=TEXT, fencing_token=NUMBER),
     st.builds(StopJob, task_id=TEXT),
-    st.builds(KeyRequest, number=NUMBER, question=QUESTIONS),
+    st.builds(KeyRequest, request_id=NUMBER, question=QUESTIONS),
 )
 
 

@@ -90,7 +90,11 @@ def test_a_killed_worker_loses_its_jobs_and_is_replaced_for_the_next(house: Hous
             pid = await held_job(bus, job)
             os.kill(pid, signal.SIGKILL)
             lost = await bus.next(WorkerLost)
-            assert (lost.task_id, lost.fence, lost.worker) == (job.task.id, job.task.fence, f"worker-{pid}")
+            assert (lost.task_id, lost.fencing_token, lost.worker) == (
+                job.task.id,
+                job.task.fencing_token,
+                f"worker-{pid}",
+            )
             assert bus.bus.pids == ()
             await bus.begin(house.signing(b"message"))
             assert isinstance(await bus.ended(), JobFinished)
@@ -158,7 +162,7 @@ def test_leave_given_after_the_worker_died_reaches_nobody(house: House) -> None:
             job = house.signing(b"message")
             os.kill(await held_job(bus, job), signal.SIGKILL)
             await bus.next(WorkerLost)
-            await bus.bus.permit_signing(job.task.id, job.task.fence)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
             assert bus.bus.pids == ()
             assert house.intents == []
 
@@ -170,7 +174,7 @@ def test_leave_under_another_fence_is_not_passed_on(house: House) -> None:
         async with driven(house) as bus:
             job = house.signing(b"message")
             await held_job(bus, job)
-            await bus.bus.permit_signing(job.task.id, job.task.fence + 1)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token + 1)
             await bus.bus.stop(job.task.id)
             assert isinstance(await bus.ended(), JobStopped)
             assert house.intents == []
@@ -224,7 +228,7 @@ def test_a_job_that_waits_for_leave_keeps_its_lease(house: House, monkeypatch: p
             pid = await held_job(bus, job)
             for _ in range(3):
                 await bus.first_beat()
-            await bus.bus.permit_signing(job.task.id, job.task.fence)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
             assert isinstance(await bus.ended(), JobFinished)
             assert bus.bus.pids == (pid,)
 

@@ -58,7 +58,7 @@ class ProviderContract:
         assert info.uri.endswith(":made")
         certificate = load_certificate((info.current.certificate or "").encode())
         assert (certificate.kind, certificate.subject) == (kind, "Gateway signing")
-        assert certificate.not_after == info.current.certificate_ends_at
+        assert certificate.not_after == info.current.certificate_expires_at
         public_key = load_pem_public_key((info.current.public_key or "").encode())
         assert (
             compute_fingerprint(public_key) == info.current.fingerprint == compute_fingerprint(certificate.public_key)
@@ -68,7 +68,7 @@ class ProviderContract:
     def test_a_symmetric_key_is_generated_without_public_values(self, provider: KeyProvider, kind: KeyType) -> None:
         info = asyncio.run(provider.generate("made", kind, PACKAGE, "anything"))
         assert (info.kind, len(info.current.fingerprint)) == (kind, 16)
-        public = (info.current.public_key, info.current.certificate, info.current.certificate_ends_at)
+        public = (info.current.public_key, info.current.certificate, info.current.certificate_expires_at)
         assert public == (None, None, None)
 
     @pytest.mark.parametrize("kind", SIGNING_KINDS)
@@ -186,8 +186,8 @@ class ProviderContract:
         path, certificate = write_pem(tmp_path / "key", key), write_certificate(tmp_path / "crt", key, encoding)
         info = asyncio.run(provider.import_key("brought", path, KeyType.EC_P256, PACKAGE, None, certificate))
         assert load_certificate((info.current.certificate or "").encode()).subject == "someone's PKI"
-        assert info.current.certificate_ends_at is not None
-        assert info.current.certificate_ends_at - info.current.created_at < timedelta(days=365)
+        assert info.current.certificate_expires_at is not None
+        assert info.current.certificate_expires_at - info.current.created_at < timedelta(days=365)
 
     def test_a_certificate_of_another_key_is_refused(self, provider: KeyProvider, tmp_path: Path) -> None:
         path = write_pem(tmp_path / "key", private_key(KeyType.EC_P256))

@@ -53,7 +53,7 @@ def package(*, approvals: int = 1, trial: bool = False, by: str = "USER:dev", fi
         encryption_key=EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="local:e", version=1),
         signing_key=SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:s", version=2),
         approvals_required=approvals,
-        trial=trial,
+        self_approved=trial,
         subtasks=(
             *(
                 Subtask(id=f"t1.{number + 1}", kind=TaskKind.ENCRYPTION, status=TaskStatus.CREATED, name="x")
@@ -79,7 +79,7 @@ def rejection(task: Task, by: str = "USER:owner") -> DecisionMade:
 
 
 def lease(task: Task) -> Leased:
-    return Leased(worker="worker-1", fence=task.fence + 1, time_limit_at=LATER)
+    return Leased(worker="worker-1", fencing_token=task.fencing_token + 1, time_limit_at=LATER)
 
 
 def after(task: Task, *happenings: Trigger) -> Task:

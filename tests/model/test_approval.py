@@ -73,7 +73,7 @@ def test_no_two_of_the_changes_have_the_same_digest() -> None:
 
 
 def test_the_digest_does_not_move_while_the_task_does() -> None:
-    moved = changed(waiting(), {"status": TaskStatus.RUNNING, "updated_at": NOW, "fence": 3, "worker": "w"})
+    moved = changed(waiting(), {"status": TaskStatus.RUNNING, "updated_at": NOW, "fencing_token": 3, "worker": "w"})
     assert approval_digest(moved) == moved.approval_digest
 
 

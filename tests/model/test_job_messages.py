@@ -45,10 +45,10 @@ from sealyard.model.keys import KeyInfo, KeyVersion
 SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32)
 VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")
 KEY = KeyInfo(uri="local:a", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, versions=(VERSION,))
-ERROR = ErrorInfo(code="worker", message="It died.", advice="Try again.")
+ERROR = ErrorInfo(code="worker", message="It died.", hint="Try again.")
 JOB = Job(
     task=running(),
-    work=JobCheckpoint(task_id="t1", sealed=(SEGMENT,), header="AAAA"),
+    work=JobCheckpoint(task_id="t1", segments=(SEGMENT,), header="AAAA"),
     certificate="PEM",
     signing_kind=KeyType.ED25519,
 )
@@ -62,10 +62,10 @@ IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyType.AES_128, purpose=KeyPu
 DOWN = [
     OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
     RunJob(job=JOB),
-    SigningPermitted(task_id="t1", fence=3),
+    SigningPermitted(task_id="t1", fencing_token=3),
     StopJob(task_id="t1"),
     *(
-        KeyRequest(number=7, question=question)
+        KeyRequest(request_id=7, question=question)
         for question in (
             GENERATE,
             IMPORT,
@@ -81,13 +81,13 @@ DOWN = [
 UP = [
     WorkerReady(pid=1),
     WorkerStartFailed(error=ERROR),
-    Heartbeat(task_id="t1", fence=3, done=10, total=20),
-    SegmentEncrypted(task_id="t1", fence=3, segment=SEGMENT),
-    SigningPermissionRequested(task_id="t1", fence=3, sha256="bb" * 32, header="AAAA"),
-    JobFinished(task_id="t1", fence=3, sha256="cc" * 32, size=100, signature="AAAA"),
-    JobFailed(task_id="t1", fence=3, error=ERROR),
-    JobStopped(task_id="t1", fence=3),
-    KeyResponse(number=7, key=KEY, version=VERSION, text="x", error=ERROR),
+    Heartbeat(task_id="t1", fencing_token=3, done=10, total=20),
+    SegmentEncrypted(task_id="t1", fencing_token=3, segment=SEGMENT),
+    SigningPermissionRequested(task_id="t1", fencing_token=3, sha256="bb" * 32, header="AAAA"),
+    JobFinished(task_id="t1", fencing_token=3, sha256="cc" * 32, size=100, signature="AAAA"),
+    JobFailed(task_id="t1", fencing_token=3, error=ERROR),
+    JobStopped(task_id="t1", fencing_token=3),
+    KeyResponse(request_id=7, key=KEY, version=VERSION, text="x", error=ERROR),
 ]
 
 

@@ -22,7 +22,7 @@ def key(*ends: timedelta | None) -> KeyInfo:
             created_at=NOW,
             origin="generated",
             fingerprint="",
-            certificate_ends_at=None if end is None else NOW + end,
+            certificate_expires_at=None if end is None else NOW + end,
         )
         for number, end in enumerate(ends, start=1)
     )

@@ -51,8 +51,8 @@ RESULT = Result(state=ResultState.AVAILABLE)
 def ended(status: TaskStatus) -> Task:
     task = running()
     happening: dict[TaskStatus, Trigger] = {
-        S.DONE: Completed(fence=1, result=RESULT),
-        S.FAILED: Failed(fence=1, reason="the disk is full", code="storage"),
+        S.DONE: Completed(fencing_token=1, result=RESULT),
+        S.FAILED: Failed(fencing_token=1, reason="the disk is full", code="storage"),
         S.CANCELLED: CancellationConfirmed(by="USER:dev"),
     }
     return after(task, happening[status])
@@ -116,12 +116,12 @@ def happenings(task: Task) -> dict[str, Trigger]:
         "right lost": PermissionRevoked(reason="USER:dev may not use gateway any more."),
         "scheduled": SCHEDULED,
         "leased": lease(task),
-        "segment sealed": SegmentRecorded(fence=task.fence, index=0),
-        "intent recorded": IntentRecorded(fence=task.fence, sha256="cc" * 32),
-        "lease lost": LeaseExpired(fence=task.fence),
+        "segment sealed": SegmentRecorded(fencing_token=task.fencing_token, index=0),
+        "intent recorded": IntentRecorded(fencing_token=task.fencing_token, sha256="cc" * 32),
+        "lease lost": LeaseExpired(fencing_token=task.fencing_token),
         "engine restarted": EngineRestarted(time_limit_at=LATER),
-        "completed": Completed(fence=task.fence, result=RESULT),
-        "failed": Failed(fence=task.fence, reason="no", code="worker"),
+        "completed": Completed(fencing_token=task.fencing_token, result=RESULT),
+        "failed": Failed(fencing_token=task.fencing_token, reason="no", code="worker"),
     }
 
 
@@ -168,7 +168,7 @@ def test_advance_leaves_its_input_as_it_was() -> None:
 
 def test_history_tells_each_status_once_with_what_it_was_for() -> None:
     task = running()
-    lost = after(task, LeaseExpired(fence=1))
+    lost = after(task, LeaseExpired(fencing_token=1))
     assert [each.status for each in lost.history] == [
         S.CREATED,
         S.WAITING,
@@ -274,23 +274,23 @@ def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
 def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
     task = scheduled()
     with pytest.raises(InvalidTransitionError):
-        after(task, msgspec.structs.replace(lease(task), fence=fence))
+        after(task, msgspec.structs.replace(lease(task), fencing_token=fence))
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        SegmentRecorded(fence=1, index=0),
-        IntentRecorded(fence=1, sha256="cc" * 32),
-        LeaseExpired(fence=1),
-        Completed(fence=1, result=RESULT),
-        Failed(fence=1, reason="no", code="worker"),
+        SegmentRecorded(fencing_token=1, index=0),
+        IntentRecorded(fencing_token=1, sha256="cc" * 32),
+        LeaseExpired(fencing_token=1),
+        Completed(fencing_token=1, result=RESULT),
+        Failed(fencing_token=1, reason="no", code="worker"),
     ],
 )
 def test_what_a_worker_says_under_an_old_fence_is_refused(said: Trigger) -> None:
-    task = after(running(), LeaseExpired(fence=1))
+    task = after(running(), LeaseExpired(fencing_token=1))
     task = after(task, lease(task))
-    assert task.fence == 2
+    assert task.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="too late"):
         after(task, said)
 
@@ -298,10 +298,10 @@ def test_what_a_worker_says_under_an_old_fence_is_refused(said: Trigger) -> None
 def test_the_third_lost_worker_fails_the_task() -> None:
     task = running()
     for losses in (1, 2):
-        task = after(task, LeaseExpired(fence=task.fence))
-        assert (task.status, task.losses) == (S.SCHEDULED, losses)
+        task = after(task, LeaseExpired(fencing_token=task.fencing_token))
+        assert (task.status, task.lease_losses) == (S.SCHEDULED, losses)
         task = after(task, lease(task))
-    task = after(task, LeaseExpired(fence=task.fence))
+    task = after(task, LeaseExpired(fencing_token=task.fencing_token))
     assert task.status is S.FAILED
     assert task.reason == "The worker died 3 times on this task."
 
@@ -310,13 +310,13 @@ def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> Non
     task = running()
     for _ in range(5):
         task = after(task, EngineRestarted(time_limit_at=LATER.replace(year=2027)))
-        assert (task.status, task.losses, task.time_limit_at) == (S.SCHEDULED, 0, LATER.replace(year=2027))
+        assert (task.status, task.lease_losses, task.time_limit_at) == (S.SCHEDULED, 0, LATER.replace(year=2027))
         task = after(task, lease(task))
-    assert task.fence == 6
+    assert task.fencing_token == 6
 
 
 def test_the_time_limit_runs_over_all_attempts() -> None:
-    task = after(running(), LeaseExpired(fence=1))
+    task = after(running(), LeaseExpired(fencing_token=1))
     again = after(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
     assert again.time_limit_at == LATER
 
@@ -325,13 +325,13 @@ def test_the_time_limit_runs_over_all_attempts() -> None:
 
 
 def test_a_second_intent_is_about_the_same_bytes() -> None:
-    task = after(running(), IntentRecorded(fence=1, sha256="cc" * 32), LeaseExpired(fence=1))
+    task = after(running(), IntentRecorded(fencing_token=1, sha256="cc" * 32), LeaseExpired(fencing_token=1))
     task = after(task, lease(task))
-    again = after(task, IntentRecorded(fence=2, sha256="cc" * 32))
+    again = after(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
     assert again.intent is not None
-    assert again.intent.fence == 2
+    assert again.intent.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="not sign twice"):
-        after(task, IntentRecorded(fence=2, sha256="dd" * 32))
+        after(task, IntentRecorded(fencing_token=2, sha256="dd" * 32))
 
 
 # ---- sub-tasks
@@ -350,12 +350,12 @@ def test_sub_tasks_follow_the_work() -> None:
     assert statuses(scheduled()) == [S.SCHEDULED] * 3
     task = running()
     assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
-    task = after(task, SegmentRecorded(fence=1, index=1))
+    task = after(task, SegmentRecorded(fencing_token=1, index=1))
     assert statuses(task) == [S.RUNNING, S.DONE, S.SCHEDULED]
-    task = after(task, SegmentRecorded(fence=1, index=0), IntentRecorded(fence=1, sha256="cc" * 32))
+    task = after(task, SegmentRecorded(fencing_token=1, index=0), IntentRecorded(fencing_token=1, sha256="cc" * 32))
     assert statuses(task) == [S.DONE, S.DONE, S.RUNNING]
-    assert statuses(after(task, LeaseExpired(fence=1))) == [S.DONE, S.DONE, S.SCHEDULED]
-    assert statuses(after(task, Completed(fence=1, result=RESULT))) == [S.DONE] * 3
+    assert statuses(after(task, LeaseExpired(fencing_token=1))) == [S.DONE, S.DONE, S.SCHEDULED]
+    assert statuses(after(task, Completed(fencing_token=1, result=RESULT))) == [S.DONE] * 3
 
 
 @pytest.mark.parametrize("status", sorted(FINAL_STATUSES))
@@ -365,7 +365,7 @@ def test_sub_tasks_end_with_their_parent(status: TaskStatus) -> None:
 
 @pytest.mark.parametrize("index", [2, 3, -1])
 def test_a_sealed_segment_never_ends_the_signing(index: int) -> None:
-    task = after(running(), SegmentRecorded(fence=1, index=index))
+    task = after(running(), SegmentRecorded(fencing_token=1, index=index))
     assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
 
 

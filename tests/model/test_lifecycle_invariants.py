@@ -27,7 +27,7 @@ def withdrawn() -> Task:
 
 
 def intended() -> Task:
-    return after(running(), IntentRecorded(fence=1, sha256=SHA256))
+    return after(running(), IntentRecorded(fencing_token=1, sha256=SHA256))
 
 
 @pytest.mark.parametrize("status", [status for status in S if not status.is_final])
@@ -43,7 +43,7 @@ def test_check_change_with_overridden_withdrawal_raises() -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
-    "lower fencing token": (running, lambda task: msgspec.structs.replace(task, fence=task.fence - 1)),
+    "lower fencing token": (running, lambda task: msgspec.structs.replace(task, fencing_token=task.fencing_token - 1)),
     "status without history": (waiting, lambda task: msgspec.structs.replace(task, status=S.APPROVED)),
     "skipped status": (waiting, lambda task: with_status(task, S.SCHEDULED)),
     "shorter history": (approved, lambda task: msgspec.structs.replace(task, history=task.history[:-1])),
@@ -52,7 +52,7 @@ CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
     "lost intent": (intended, lambda task: msgspec.structs.replace(task, intent=None)),
     "other intent": (
         intended,
-        lambda task: msgspec.structs.replace(task, intent=Intent(sha256="dd" * 32, fence=1, at=NOW)),
+        lambda task: msgspec.structs.replace(task, intent=Intent(sha256="dd" * 32, fencing_token=1, at=NOW)),
     ),
 }
 
@@ -85,9 +85,12 @@ def test_check_key_use_of_running_task_passes() -> None:
         (intended, 1, "dd" * 32),
         (running, 1, SHA256),
         (scheduled, 0, SHA256),
-        (lambda: after(intended(), LeaseExpired(fence=1)), 1, SHA256),
+        (lambda: after(intended(), LeaseExpired(fencing_token=1)), 1, SHA256),
         (
-            lambda: after(after(intended(), LeaseExpired(fence=1)), lease(after(intended(), LeaseExpired(fence=1)))),
+            lambda: after(
+                after(intended(), LeaseExpired(fencing_token=1)),
+                lease(after(intended(), LeaseExpired(fencing_token=1))),
+            ),
             2,
             SHA256,
         ),

@@ -79,7 +79,7 @@ class Life(RuleBasedStateMachine):
         assert not before.status.is_final
         assert self.task.status is before.status or self.task.status in NEXT[before.status]
         assert self.task.history[: len(before.history)] == before.history
-        assert self.task.fence in (before.fence, before.fence + 1)
+        assert self.task.fencing_token in (before.fencing_token, before.fencing_token + 1)
 
     @rule()
     def submit(self) -> None:
@@ -108,15 +108,15 @@ class Life(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 4), late=stale)
     def seal(self, index: int, late: int) -> None:
-        self.happens(SegmentRecorded(fence=self.task.fence - late, index=index))
+        self.happens(SegmentRecorded(fencing_token=self.task.fencing_token - late, index=index))
 
     @rule(sha256=st.sampled_from(BYTES), late=stale)
     def intend(self, sha256: str, late: int) -> None:
-        self.happens(IntentRecorded(fence=self.task.fence - late, sha256=sha256))
+        self.happens(IntentRecorded(fencing_token=self.task.fencing_token - late, sha256=sha256))
 
     @rule(late=stale)
     def lose(self, late: int) -> None:
-        self.happens(LeaseExpired(fence=self.task.fence - late))
+        self.happens(LeaseExpired(fencing_token=self.task.fencing_token - late))
 
     @rule()
     def restart(self) -> None:
@@ -124,11 +124,13 @@ class Life(RuleBasedStateMachine):
 
     @rule(late=stale)
     def complete(self, late: int) -> None:
-        self.happens(Completed(fence=self.task.fence - late, result=Result(state=ResultState.AVAILABLE)))
+        self.happens(
+            Completed(fencing_token=self.task.fencing_token - late, result=Result(state=ResultState.AVAILABLE))
+        )
 
     @rule(late=stale)
     def fail(self, late: int) -> None:
-        self.happens(Failed(fence=self.task.fence - late, reason="no", code="worker"))
+        self.happens(Failed(fencing_token=self.task.fencing_token - late, reason="no", code="worker"))
 
     @rule(
         happening=st.sampled_from(
@@ -150,7 +152,7 @@ class Life(RuleBasedStateMachine):
     def work_begins_with_a_quorum_that_leaves_the_requester_out(self) -> None:
         counting = valid_approvers(self.task, self.task.approvals)
         assert all(each.startswith("USER:") for each in counting)
-        assert self.task.trial or self.task.created_by not in counting
+        assert self.task.self_approved or self.task.created_by not in counting
         if {S.APPROVED, S.SCHEDULED, S.RUNNING} & {each.status for each in self.task.history}:
             assert len(counting) >= self.task.approvals_required
 
@@ -185,7 +187,7 @@ class Life(RuleBasedStateMachine):
         if self.task.status in (S.FAILED, S.CANCELLED):
             assert self.task.reason
             assert self.task.reason_code
-        assert self.task.losses <= MAX_LEASE_LOSSES
+        assert self.task.lease_losses <= MAX_LEASE_LOSSES
         assert self.task.status is self.task.history[-1].status
 
 

@@ -61,7 +61,7 @@ def test_a_result_is_told_of_when_its_state_changes_for_the_worse() -> None:
 
 def test_what_only_touches_a_task_is_no_news() -> None:
     task = waiting()
-    touched = msgspec.structs.replace(task, attention="too few approvers", updated_at=NOW + timedelta(hours=1))
+    touched = msgspec.structs.replace(task, warning="too few approvers", updated_at=NOW + timedelta(hours=1))
     assert notification_for(task, touched) is None
     assert latest_decision(task, touched) is None
     assert notification_for(done(ResultState.AVAILABLE), done(ResultState.AVAILABLE)) is None

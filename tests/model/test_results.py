@@ -17,7 +17,7 @@ EXPIRES = DONE + timedelta(hours=24)
 KEPT = DONE + timedelta(days=30)
 MOMENT = timedelta(microseconds=1)
 
-RESULT = Result(state=ResultState.AVAILABLE, link="sealyard:x", expires_at=EXPIRES, kept_until=KEPT)
+RESULT = Result(state=ResultState.AVAILABLE, link="sealyard:x", expires_at=EXPIRES, retained_until=KEPT)
 SIGNATURE = Result(state=ResultState.AVAILABLE, signature="AAAA")
 AVAILABLE, EXPIRED, GONE = ResultState.AVAILABLE, ResultState.EXPIRED, ResultState.GONE
 
@@ -56,7 +56,7 @@ def test_a_signature_never_expires() -> None:
 def test_an_expired_result_is_there_again_behind_a_new_link() -> None:
     fresh = with_new_link(refreshed(RESULT, EXPIRES), "sealyard:y", EXPIRES + timedelta(hours=1), EXPIRES)
     assert (fresh.state, fresh.link, fresh.expires_at) == (AVAILABLE, "sealyard:y", EXPIRES + timedelta(hours=1))
-    assert fresh.kept_until == KEPT
+    assert fresh.retained_until == KEPT
 
 
 def test_what_is_gone_cannot_be_renewed() -> None:

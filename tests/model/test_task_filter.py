@@ -29,7 +29,7 @@ def _task() -> Task:
         TaskFilter(text="image.bin"),
         TaskFilter(text="notes.txt"),
         TaskFilter(text="T1"),
-        TaskFilter(waiting_for_me=True),
+        TaskFilter(awaiting_my_approval=True),
     ],
 )
 def test_what_fits_all_that_is_set_passes(filters: TaskFilter) -> None:

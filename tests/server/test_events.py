@@ -136,7 +136,7 @@ async def test_whoever_missed_too_much_is_told_of_a_gap(yard: Yard, monkeypatch:
 
 
 def test_progress_has_no_id_to_go_on_behind() -> None:
-    progress = TaskProgressed(cursor=7, task_id="a", bytes_done=1, bytes_total=2, seconds_left=None)
+    progress = TaskProgressed(cursor=7, task_id="a", bytes_done=1, bytes_total=2, eta_seconds=None)
     assert format_sse(progress).startswith("event: TaskProgress\ndata: {")
     assert format_sse(progress).endswith("}\n\n")
 
@@ -171,7 +171,9 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
         raise AuthenticationError("The token is not valid here.")
 
     nothing = cast(Any, None)
-    caller = Caller(tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked)
+    caller = Caller(
+        tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
+    )
     async with asyncio.timeout(DONE_WITHIN):
         told = [each async for each in routes.stream_events(caller, 0)]
     assert len(told) > 2

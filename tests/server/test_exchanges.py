@@ -108,7 +108,7 @@ async def test_a_request_is_told_by_its_template_and_without_its_query() -> None
         200,
     )
     assert "canary" not in repr(told)
-    assert 0 < told.began <= told.seconds
+    assert 0 < told.time_to_first_byte <= told.seconds
 
 
 async def test_who_asked_is_told_where_it_is_known() -> None:

@@ -114,7 +114,7 @@ async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(a
     assert (await acme.asked("workspace")).status_code == 200
     refused = await acme.asked("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-    assert "sealyard subject unbind USER:anna" in refused.json()["advice"]
+    assert "sealyard subject unbind USER:anna" in refused.json()["hint"]
     await acme.admin.unlink_subject("USER:anna")
     assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.asked("workspace")).status_code == 403
@@ -124,7 +124,7 @@ async def test_who_comes_by_the_issuer_gets_no_token_that_outlives_its_word(acme
     for body in ({"name": "mine"}, {"name": "mine", "seconds": 60}, {"name": "mine", "subject": "USER:anna"}):
         refused = await acme.asked("token", body)
         assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-        assert "administrator" in refused.json()["advice"]
+        assert "administrator" in refused.json()["hint"]
     assert await acme.admin.tokens() == ()
 
 

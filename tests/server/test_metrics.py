@@ -25,7 +25,7 @@ EXCHANGE = RequestRecord(
     template="/api/v1/task/{task_id}",
     path="/api/v1/task/ab12",
     status=200,
-    began=0.02,
+    time_to_first_byte=0.02,
     seconds=5.0,
     received=100,
     sent=2000,
@@ -36,11 +36,11 @@ FIGURES = WorkspaceStats(
     tasks={**dict.fromkeys(TaskStatus, 0), TaskStatus.WAITING: 7},
     queued=3,
     workers=2,
-    webhooks_waiting=5,
-    webhooks_dead=1,
+    pending_deliveries=5,
+    dead_letters=1,
 )
 NONE_OF_ANY = WorkspaceStats(
-    tasks=dict.fromkeys(TaskStatus, 0), queued=0, workers=0, webhooks_waiting=0, webhooks_dead=0
+    tasks=dict.fromkeys(TaskStatus, 0), queued=0, workers=0, pending_deliveries=0, dead_letters=0
 )
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -76,7 +76,7 @@ def test_time_is_measured_until_the_answer_begins() -> None:
     metrics.observe(EXCHANGE)
     found = samples(metrics.text({}))
     where = {"method": "GET", "path": EXCHANGE.template, "tenant": "acme"}
-    assert value(found, "request_seconds_sum", **where) == EXCHANGE.began
+    assert value(found, "request_seconds_sum", **where) == EXCHANGE.time_to_first_byte
     assert value(found, "request_seconds_bucket", le="0.01", **where) == 0
     assert value(found, "request_seconds_bucket", le="0.025", **where) == 1
 

@@ -49,7 +49,7 @@ def test_too_many_requests_say_when_to_come_again() -> None:
 def test_a_problem_becomes_the_same_error_again() -> None:
     for code in STATUS:
         problem = to_problem(_made(code))
-        again = error_from_info(_value(problem.code, problem.detail, problem.advice))
+        again = error_from_info(_value(problem.code, problem.detail, problem.hint))
         assert (again.message, again.hint) == ("what happened", "what to do")
 
 
@@ -58,4 +58,4 @@ def _made(code: str) -> SealyardError:
 
 
 def _value(code: str, message: str, advice: str) -> ErrorInfo:
-    return ErrorInfo(code=code, message=message, advice=advice)
+    return ErrorInfo(code=code, message=message, hint=advice)

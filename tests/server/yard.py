@@ -81,7 +81,7 @@ class Yard:
 
     async def token(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> str:
         engine = self.engines[tenant] if tenant else self.engine
-        request = TokenRequest(name="test", subject=subject, machine=machine)
+        request = TokenRequest(name="test", subject=subject, is_machine=machine)
         return (await engine.for_subject(ADMIN).create_token(request)).secret
 
     async def calls(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:

@@ -43,7 +43,7 @@ def filled(store: TinyDocumentStore) -> TinyDocumentStore:
     ).result()
     store.submit(
         WriteBatch(
-            puts=(("tasks", "a", {"n": 2}),), removes=(("tasks", "b"),), audit=({"seq": 3},), events=({"cursor": 7},)
+            puts=(("tasks", "a", {"n": 2}),), deletes=(("tasks", "b"),), audit=({"seq": 3},), events=({"cursor": 7},)
         )
     ).result()
     return store

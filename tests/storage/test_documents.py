@@ -29,7 +29,7 @@ def ids(page: Page) -> list[str]:
 
 def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
     store: DocumentStore = open_store()
-    store.submit(WriteBatch(puts=(task(1),), removes=(("tasks", "none"),))).result()
+    store.submit(WriteBatch(puts=(task(1),), deletes=(("tasks", "none"),))).result()
     assert store.get("tasks", "t-1") == task(1)[2]
     assert store.get("tasks", "t-2") is None
     assert store.get("none", "t-1") is None
@@ -78,7 +78,7 @@ def test_all_gives_the_documents_as_they_were_at_the_call(open_store: Open) -> N
     store = open_store()
     store.submit(WriteBatch(puts=(task(1), task(2)))).result()
     found = store.all("tasks")
-    store.submit(WriteBatch(puts=(task(3),), removes=(("tasks", "t-2"),)))
+    store.submit(WriteBatch(puts=(task(3),), deletes=(("tasks", "t-2"),)))
     assert [identity for identity, _ in found] == ["t-1", "t-2"]
 
 
@@ -100,7 +100,7 @@ def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_stor
     store = open_store()
     store.submit(WriteBatch(puts=tuple(task(n) for n in range(5)))).result()
     cursor = store.page("tasks", filters={}, limit=2).next
-    store.submit(WriteBatch(puts=(task(9),), removes=(("tasks", "t-3"),))).result()
+    store.submit(WriteBatch(puts=(task(9),), deletes=(("tasks", "t-3"),))).result()
     assert ids(store.page("tasks", filters={}, after=cursor, limit=2)) == ["t-2", "t-1"]
 
 
@@ -209,7 +209,7 @@ def test_a_reader_sees_what_was_there_and_follows(open_store: Open) -> None:
     assert reader.refresh() is False
     assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-1"]
     writer.submit(
-        WriteBatch(puts=(task(2),), removes=(("tasks", "t-1"),), audit=({"seq": 2},), events=({"c": 1},))
+        WriteBatch(puts=(task(2),), deletes=(("tasks", "t-1"),), audit=({"seq": 2},), events=({"c": 1},))
     ).result()
     assert reader.refresh() is True
     assert documents(reader) == documents(writer)

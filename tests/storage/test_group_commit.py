@@ -98,7 +98,7 @@ def test_a_failed_write_takes_back_all_that_wait_and_nothing_else(open_store: Op
     shut = gate()
     failed = [store.submit(put("a", n=1))]
     assert shut.reached.wait(10)
-    failed.append(store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}),), removes=(("tasks", "b"),))))
+    failed.append(store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}),), deletes=(("tasks", "b"),))))
     failed.append(store.submit(WriteBatch(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
     shut.open(OSError(errno.EIO, "Input/output error"))
     for future in failed:

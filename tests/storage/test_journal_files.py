@@ -24,7 +24,7 @@ units = st.builds(
     puts=st.lists(st.tuples(places, content), max_size=3).map(
         lambda found: tuple((*place, document) for place, document in found)
     ),
-    removes=st.lists(places, max_size=2).map(tuple),
+    deletes=st.lists(places, max_size=2).map(tuple),
     audit=st.lists(st.integers(0, 99).map(lambda seq: {"seq": seq}), max_size=2).map(tuple),
 )
 

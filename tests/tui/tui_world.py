@@ -121,7 +121,7 @@ def device(config_id: str = "gw", name: str = "gateway", version: int = 2, **cha
         signing_keys=(SigningKey(algorithm=SigningAlgorithm.ECC_NIST_P256, uri=f"local:{name}-signing", version=1),),
         format="se-1",
         approvals_required=1,
-        link_seconds=24 * 3600,
+        link_ttl_seconds=24 * 3600,
         retention_seconds=30 * 24 * 3600,
         created_by=ADMINISTRATOR,
         created_at=NOW - timedelta(days=20),
@@ -173,7 +173,7 @@ def result(state: ResultState = ResultState.AVAILABLE, name: str = "gateway-rele
     expires = NOW + timedelta(hours=20) if state is ResultState.AVAILABLE else NOW - timedelta(hours=2)
     kept = NOW - timedelta(hours=1) if state is ResultState.GONE else NOW + timedelta(days=29)
     made = Result(
-        state=state, file_name=name, link="/r/1", expires_at=expires, kept_until=kept, sha256=sha("c"), size=1114700
+        state=state, file_name=name, link="/r/1", expires_at=expires, retained_until=kept, sha256=sha("c"), size=1114700
     )
     return msgspec.structs.replace(made, **changes)
 
@@ -199,7 +199,7 @@ def usual_tasks() -> list[Task]:
             name="gateway 1.4.3",
             created_at=at(6),
             approvals=APPROVED,
-            live=RunProgress(bytes_done=400_000, bytes_total=1_000_000, seconds_left=42.0),
+            live=RunProgress(bytes_done=400_000, bytes_total=1_000_000, eta_seconds=42.0),
         ),
         task(
             "t-queued",
@@ -207,7 +207,7 @@ def usual_tasks() -> list[Task]:
             name="gateway 1.4.3 beta",
             created_at=at(7),
             approvals=APPROVED,
-            live=RunProgress(queue_place=2),
+            live=RunProgress(queue_position=2),
         ),
         task("t-done", TaskStatus.DONE, name="gateway 1.4.2", created_at=at(90), approvals=APPROVED, result=result()),
         task(
@@ -364,7 +364,7 @@ class World:
     def progress(self, task_id: str, done: int, total: int, seconds_left: float | None = None) -> None:
         self._tell(
             TaskProgressed(
-                cursor=self._cursor, task_id=task_id, bytes_done=done, bytes_total=total, seconds_left=seconds_left
+                cursor=self._cursor, task_id=task_id, bytes_done=done, bytes_total=total, eta_seconds=seconds_left
             )
         )
 
@@ -481,7 +481,7 @@ class WorldClient:
         matching = [
             each
             for each in ordered
-            if filters.matches(each) and (not filters.waiting_for_me or not self._hindrance(each))
+            if filters.matches(each) and (not filters.awaiting_my_approval or not self._hindrance(each))
         ]
         start = int(after or 0)
         page = matching[start : start + limit]
@@ -499,7 +499,7 @@ class WorldClient:
             by_status={key: count for key, count in by_status.items() if count},
             results={key: count for key, count in results.items() if count},
             mine=sum(each.created_by == self.subject for each in tasks),
-            waiting_for_me=sum(not self._hindrance(each) for each in tasks),
+            awaiting_my_approval=sum(not self._hindrance(each) for each in tasks),
         )
 
     async def review(self, task_id: str) -> ApprovalReview:
@@ -509,7 +509,7 @@ class WorldClient:
         return ApprovalReview(
             task=found,
             configuration=next(each for each in versions if each.version == found.config_version),
-            hindrance=self._hindrance(found),
+            blocked_reason=self._hindrance(found),
             metadata=tuple((each.name, self.world.metadata.get(each.name, b"")) for each in found.metadata),
             previous=self.world.previous.get(task_id),
             newer_version=newest if newest > found.config_version else None,
@@ -531,7 +531,7 @@ class WorldClient:
             raise PermissionDeniedError(hindrance)
         if digest is not None and digest != found.approval_digest:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
-        checked = verdict is Verdict.APPROVED and self.world.policy.one_time_password_needed
+        checked = verdict is Verdict.APPROVED and self.world.policy.require_otp
         if checked and one_time_password != self.world.one_time_password:
             raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, and give that.")
         decided = msgspec.structs.replace(
@@ -624,7 +624,7 @@ class WorldClient:
             request.name,
             1,
             approvals_required=request.approvals_required,
-            link_seconds=request.link_seconds,
+            link_ttl_seconds=request.link_ttl_seconds,
             retention_seconds=request.retention_seconds,
             description=request.description,
             created_at=self.world.now,
@@ -789,7 +789,7 @@ class WorldClient:
         return AuditReport(
             origin="sealyard/w1",
             size=size,
-            sealed_size=size - 2,
+            checkpointed_size=size - 2,
             root=sha("root"),
             checkpoints_checked=3,
             key_fingerprint=sha("audit key"),
@@ -815,7 +815,7 @@ class WorldClient:
             created_by=self.subject,
             created_at=self.world.now,
             expires_at=self.world.now + timedelta(seconds=request.seconds or 90 * 24 * 3600),
-            machine=request.machine,
+            is_machine=request.is_machine,
         )
         self.world.tokens.append(made)
         return IssuedToken(token=made, secret=f"sy_{made.id}_{sha(made.id)}")
@@ -852,7 +852,7 @@ class WorldClient:
         return WorkspaceInfo(
             id="w1",
             name="demo",
-            place="/srv/yard",
+            location="/srv/yard",
             demo=self.world.demo,
             subject=self.subject,
             four_eyes=self.world.four_eyes,

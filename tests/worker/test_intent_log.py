@@ -56,7 +56,7 @@ def test_intents_at_the_same_time_are_each_logged_once(path: Path) -> None:
 
 def test_half_a_line_left_by_a_power_cut_is_passed_over(path: Path) -> None:
     path.parent.mkdir()
-    path.write_bytes(b'{"task":"t1","fence":1,"sha25')
+    path.write_bytes(b'{"task":"t1","fencingToken":1,"sha25')
     record(IntentLog(path), "t1", ONE, again=True)
     record(IntentLog(path), "t1", ONE, again=True)
     with pytest.raises(ConflictError):
@@ -65,6 +65,6 @@ def test_half_a_line_left_by_a_power_cut_is_passed_over(path: Path) -> None:
 
 def test_a_damaged_line_about_the_task_is_no_leave_to_sign(path: Path) -> None:
     path.parent.mkdir()
-    path.write_bytes(b'{"task":"t1","fence":1,"sha256:"' + ONE.encode() + b'","at":1.0}\n')
+    path.write_bytes(b'{"task":"t1","fencingToken":1,"sha256:"' + ONE.encode() + b'","at":1.0}\n')
     with pytest.raises(StorageError):
         record(IntentLog(path), "t1", ONE, again=True)

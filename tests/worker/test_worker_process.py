@@ -123,7 +123,7 @@ def test_no_socket_is_ever_made(house: House, start: Start) -> None:
     assert isinstance(worker.end(house.package(b"firmware")), JobFinished)
     assert isinstance(worker.end(house.signing(b"message")), JobFinished)
     assert isinstance(worker.end(house.encryption(b"firmware")), JobFinished)
-    worker.send(KeyRequest(number=1, question=AuditPublicKey()))
+    worker.send(KeyRequest(request_id=1, question=AuditPublicKey()))
     assert worker.next(KeyResponse).text
     assert "a socket" not in house.places.worker_log.read_text()
 
@@ -185,5 +185,5 @@ def test_a_job_without_progress_is_spoken_of_every_second(house: House, worker: 
         worker.next(Heartbeat)
     waiting = worker.beat_times()[-3:]
     assert all(later - earlier < 2 for earlier, later in pairwise(waiting))
-    worker.send(SigningPermitted(task_id=job.task.id, fence=job.task.fence))
+    worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
     worker.next(JobFinished)

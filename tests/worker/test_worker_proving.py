@@ -71,7 +71,7 @@ def prove(house: House, key: str, algorithm: SigningAlgorithm, *, on_record: str
 
 
 def answered(worker: WorkerProcess, question: KeyCommand) -> KeyResponse:
-    worker.send(KeyRequest(number=1, question=question))
+    worker.send(KeyRequest(request_id=1, question=question))
     return worker.next(KeyResponse)
 
 
@@ -82,7 +82,7 @@ def test_every_key_is_proven_whatever_it_is_for_and_nothing_leaves(house: House,
         ProbeEncryptionKey(key=CIPHER),
     ]
     for question in questions:
-        assert answered(worker, question) == KeyResponse(number=1)
+        assert answered(worker, question) == KeyResponse(request_id=1)
     assert not house.intents
 
 

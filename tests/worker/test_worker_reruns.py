@@ -32,7 +32,7 @@ CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 def until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
     worker.send(RunJob(job=job))
     intent = worker.next(SigningPermissionRequested)
-    return [each for each in worker.heard_of(SegmentEncrypted) if each.fence == job.task.fence], intent
+    return [each for each in worker.heard_of(SegmentEncrypted) if each.fencing_token == job.task.fencing_token], intent
 
 
 def flip(path: Path, offset: int) -> None:
@@ -69,10 +69,13 @@ def test_a_signature_that_was_lost_is_made_again_over_the_same_bytes(
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, intent = until_intent(worker, job)
-    worker.send(SigningPermitted(task_id=job.task.id, fence=job.task.fence))
+    worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
     worker.next(JobFinished)
     assert isinstance(second.end(again(job, sealed=sealed, intent=intent)), JobFinished)
-    assert [(each["fence"], each["sha256"]) for each in house.intents] == [(1, intent.sha256), (2, intent.sha256)]
+    assert [(each["fencingToken"], each["sha256"]) for each in house.intents] == [
+        (1, intent.sha256),
+        (2, intent.sha256),
+    ]
 
 
 def test_a_segment_that_was_not_recorded_is_sealed_anew(
@@ -127,8 +130,8 @@ def test_a_container_that_is_gone_after_the_intent_breaks_the_task(
 
 def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: House, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
-    intent = Intent(sha256=hashlib.sha256(b"another").hexdigest(), fence=1, at=NOW)
-    task = msgspec.structs.replace(job.task, fence=2, intent=intent)
+    intent = Intent(sha256=hashlib.sha256(b"another").hexdigest(), fencing_token=1, at=NOW)
+    task = msgspec.structs.replace(job.task, fencing_token=2, intent=intent)
     end = worker.end(msgspec.structs.replace(job, task=task))
     assert isinstance(end, JobFailed)
     assert end.error.code == WorkerError.code
@@ -138,10 +141,10 @@ def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: House, w
 def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: House, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
     sha256 = hashlib.sha256(b"message").hexdigest()
-    other = f'{{"task":"{job.task.id}","fence":1,"sha256":"{"00" * 32}","at":1.0}}\n'
+    other = f'{{"task":"{job.task.id}","fencingToken":1,"sha256":"{"00" * 32}","at":1.0}}\n'
     house.places.intents.parent.mkdir(exist_ok=True)
     house.places.intents.write_text(other)
-    task = msgspec.structs.replace(job.task, fence=2, intent=Intent(sha256=sha256, fence=1, at=NOW))
+    task = msgspec.structs.replace(job.task, fencing_token=2, intent=Intent(sha256=sha256, fencing_token=1, at=NOW))
     end = worker.end(msgspec.structs.replace(job, task=task))
     assert isinstance(end, JobFailed)
     assert end.error.code == ConflictError.code
@@ -150,12 +153,12 @@ def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: House, w
 
 def test_a_permit_under_an_old_fence_is_none(house: House, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
-    task = msgspec.structs.replace(job.task, fence=2)
+    task = msgspec.structs.replace(job.task, fencing_token=2)
     worker.send(RunJob(job=msgspec.structs.replace(job, task=task)))
     worker.next(SigningPermissionRequested)
-    worker.send(SigningPermitted(task_id=task.id, fence=1))
+    worker.send(SigningPermitted(task_id=task.id, fencing_token=1))
     worker.send(StopJob(task_id=task.id))
-    assert worker.next(JobStopped).fence == 2
+    assert worker.next(JobStopped).fencing_token == 2
     assert house.intents == []
 
 

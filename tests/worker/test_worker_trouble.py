@@ -28,14 +28,14 @@ def test_a_full_disk_breaks_the_job_and_publishes_nothing(
     worker = start(shell="ulimit -f 4096").unlocked(house)
     end = broken(worker, job)
     assert end.error.code == StorageError.code
-    assert end.error.advice
+    assert end.error.hint
     assert house.intents == []
     assert not list((house.places.artifacts / "results").iterdir())
     assert isinstance(worker.end(house.signing(b"message")), JobFinished), "the worker goes on"
 
 
 def test_without_room_for_the_intent_nothing_is_signed(house: House, start: Start) -> None:
-    earlier = b'{"task":"t0","fence":1,"sha256":"00","at":1.0}\n'
+    earlier = b'{"task":"t0","fencingToken":1,"sha256":"00","at":1.0}\n'
     house.places.intents.parent.mkdir()
     house.places.intents.write_bytes(earlier * (1020 // len(earlier)))
     worker = start(shell="ulimit -f 1").unlocked(house)

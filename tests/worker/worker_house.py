@@ -127,7 +127,7 @@ class House:
             updated_at=NOW,
             inputs=inputs,
             approvals_required=approvals_required,
-            fence=1,
+            fencing_token=1,
             **more,
         )
         task = msgspec.structs.replace(task, approval_digest=approval_digest(task))
@@ -172,10 +172,10 @@ def again(
     job: Job, *, sealed: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
 ) -> Job:
     """The same task for the next worker, with what the engine has recorded of the attempt before."""
-    task = msgspec.structs.replace(job.task, fence=job.task.fence + 1)
-    work = msgspec.structs.replace(job.work, sealed=tuple(each.segment for each in sealed))
+    task = msgspec.structs.replace(job.task, fencing_token=job.task.fencing_token + 1)
+    work = msgspec.structs.replace(job.work, segments=tuple(each.segment for each in sealed))
     if intent is not None:
-        recorded = Intent(sha256=intent.sha256, fence=intent.fence, at=NOW)
+        recorded = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
         task = msgspec.structs.replace(task, intent=recorded)
         work = msgspec.structs.replace(work, header=intent.header)
     return msgspec.structs.replace(job, task=task, work=work)
@@ -226,7 +226,7 @@ class WorkerProcess:
             message = self._messages.get(timeout=ANSWER_SECONDS)
             assert message is not None, "the worker ended"
             if isinstance(message, SigningPermissionRequested):
-                self.send(SigningPermitted(task_id=message.task_id, fence=message.fence))
+                self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
             if isinstance(message, JobFinished | JobFailed | JobStopped):
                 return message
 
@@ -236,7 +236,7 @@ class WorkerProcess:
         while (message := self._messages.get(timeout=ANSWER_SECONDS)) is not None:
             assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
             if isinstance(message, SigningPermissionRequested):
-                self.send(SigningPermitted(task_id=message.task_id, fence=message.fence))
+                self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
 
     def heard_of(self, kind: type[T]) -> list[T]:
         return [each for _, each in self.heard if isinstance(each, kind)]

@@ -307,13 +307,13 @@ class SealyardApp(App[None]):
                 rights=info.rights,
                 workspace=info.name,
                 workspace_id=info.id,
-                place=info.place,
+                place=info.location,
                 demo=info.demo,
-                trial=policy.self_approval_trial,
-                one_time_password=policy.one_time_password_needed,
+                trial=policy.allow_self_approval,
+                one_time_password=policy.require_otp,
                 four_eyes=info.four_eyes,
                 running=counts.by_status.get(TaskStatus.RUNNING, 0),
-                waiting_for_me=counts.waiting_for_me,
+                waiting_for_me=counts.awaiting_my_approval,
             )
         )
 

@@ -60,12 +60,12 @@ def result_badge(result: Result | None, now: datetime) -> Content:
     if result.signature is not None:
         return Content.styled("✓ signature", "$success")
     sign, style = _RESULT[result.state]
-    until = {ResultState.AVAILABLE: result.expires_at, ResultState.EXPIRED: result.kept_until}.get(result.state)
+    until = {ResultState.AVAILABLE: result.expires_at, ResultState.EXPIRED: result.retained_until}.get(result.state)
     left = max(0.0, (until - now).total_seconds()) if until is not None else None
     if result.state is ResultState.AVAILABLE and left is not None and left < ENDING_SOON:
         style = "$warning"
     rest = f" {short_duration(left)}" if left is not None else ""
-    trial = " TRIAL" if result.trial else ""
+    trial = " TRIAL" if result.self_approved else ""
     return Content.styled(f"{sign} {result.state}{rest}{trial}", style)
 
 

@@ -63,7 +63,7 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
     return AuditReport(
         origin=seals[0].checkpoint.origin if seals else "",
         size=tree.size,
-        sealed_size=sealed_size,
+        checkpointed_size=sealed_size,
         root=tree.root().hex(),
         checkpoints_checked=len(seals),
         key_fingerprint=key_fingerprint(public_key) if public_key else "",

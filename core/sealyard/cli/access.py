@@ -174,12 +174,12 @@ def _policy_lines(policy: Policy) -> list[str]:
     return list(
         format_fields(
             (
-                ("approval needed for", ", ".join(policy.approval_needed) or "nothing"),
-                ("approval period", format_duration(policy.approval_period)),
-                ("execution period", format_duration(policy.execution_period)),
+                ("approval needed for", ", ".join(policy.requires_approval) or "nothing"),
+                ("approval period", format_duration(policy.approval_timeout)),
+                ("execution period", format_duration(policy.execution_timeout)),
                 ("time limit", format_duration(policy.time_limit)),
-                ("self-approval trial", "on: results are not to be released" if policy.self_approval_trial else "off"),
-                ("one-time password", "on: each approval wants one" if policy.one_time_password_needed else "off"),
+                ("self-approval trial", "on: results are not to be released" if policy.allow_self_approval else "off"),
+                ("one-time password", "on: each approval wants one" if policy.require_otp else "off"),
             )
         )
     )

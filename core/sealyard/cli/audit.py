@@ -75,7 +75,7 @@ def format_report(report: AuditReport) -> list[str]:
             (
                 ("log", f"{report.origin}, everything fits"),
                 ("entries", report.size),
-                ("sealed", f"the first {report.sealed_size}; {report.uncheckpointed_count} not yet sealed"),
+                ("sealed", f"the first {report.checkpointed_size}; {report.uncheckpointed_count} not yet sealed"),
                 ("checkpoints", f"{report.checkpoints_checked} checked"),
                 ("root", report.root),
                 ("audit key", report.key_fingerprint),

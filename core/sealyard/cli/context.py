@@ -164,7 +164,7 @@ class Context:
             if isinstance(event, TaskProgressed) and task_id in (None, event.task_id):
                 last[event.task_id] = event.bytes_done
                 rate = sum(last.values()) / max(loop.time() - started, 1e-3)
-                self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.seconds_left)
+                self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.eta_seconds)
 
 
 def is_interactive() -> bool:

@@ -54,7 +54,7 @@ def add(commands: Commands) -> None:
 
 async def _create(ctx: Context) -> int:
     args = ctx.args
-    request = TokenRequest(name=args.name, subject=args.subject, machine=args.machine, seconds=args.expires)
+    request = TokenRequest(name=args.name, subject=args.subject, is_machine=args.machine, seconds=args.expires)
     async with ctx.open_writer("token create", work=False) as client:
         issued = await client.create_token(request)
     token = issued.token
@@ -73,7 +73,7 @@ async def _tokens(ctx: Context) -> int:
             each.id,
             each.name,
             each.subject,
-            "machine" if each.machine else "",
+            "machine" if each.is_machine else "",
             format_time(each.created_at),
             _token_status(each, now),
         )

@@ -60,7 +60,7 @@ async def _one_time_password(ctx: Context) -> str | None:
         return given
     async with ctx.open_reader() as client:
         policy = await client.policy()
-    return one_time_password.prompt_otp() if policy.one_time_password_needed else None
+    return one_time_password.prompt_otp() if policy.require_otp else None
 
 
 def _origin() -> DecisionOrigin:

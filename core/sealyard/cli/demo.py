@@ -204,7 +204,7 @@ class _DemoRun:
         finally:
             await auditor.close()
         _check(report.uncheckpointed_count == 0, f"{report.uncheckpointed_count} audit entries are not sealed.")
-        self._step(f"audit      {report.size} entries fit together, the first {report.sealed_size} sealed")
+        self._step(f"audit      {report.size} entries fit together, the first {report.checkpointed_size} sealed")
 
     def _step(self, text: str) -> None:
         self._steps.append(text)

@@ -105,7 +105,7 @@ async def _create(ctx: Context) -> int:
         approve=tuple(args.approve),
         approvals_required=args.approvals,
         format=args.format,
-        link_seconds=args.link_time,
+        link_ttl_seconds=args.link_time,
         retention_seconds=args.retention,
         purpose=args.purpose,
         description=args.description,
@@ -124,7 +124,7 @@ async def _update(ctx: Context) -> int:
         config=args.name,
         approvals_required=args.approvals,
         format=args.format,
-        link_seconds=args.link_time,
+        link_ttl_seconds=args.link_time,
         retention_seconds=args.retention,
         description=args.description,
     )
@@ -168,7 +168,7 @@ def format_device(device: DeviceConfig) -> list[str]:
             ("signing", f"{device.signing.algorithm} with {device.signing.uri} v{device.signing.version}"),
             ("format", device.format),
             ("approvals", device.approvals_required),
-            ("link time", format_duration(device.link_seconds)),
+            ("link time", format_duration(device.link_ttl_seconds)),
             ("retention", format_duration(device.retention_seconds)),
         )
     )
@@ -213,7 +213,7 @@ async def _keys(ctx: Context) -> int:
 
 
 def _expiry(key: KeyInfo) -> str:
-    return format_time(key.current.certificate_ends_at)
+    return format_time(key.current.certificate_expires_at)
 
 
 async def _import(ctx: Context) -> int:

@@ -71,7 +71,7 @@ def _lines(outcomes: Iterable[DownloadResult]) -> list[str]:
             lines.append(f"{each.task_id}  {fetching.format_download(each.downloaded)}")
             lines += [f"  warning: {warning}" for warning in each.downloaded.warnings]
         if each.error is not None:
-            lines.append(f"{each.task_id}  {each.error.message} {each.error.advice}".rstrip())
+            lines.append(f"{each.task_id}  {each.error.message} {each.error.hint}".rstrip())
     return lines or ["There is nothing to fetch."]
 
 

@@ -63,7 +63,7 @@ def format_review(seen: ApprovalReview) -> list[str]:
                 ("name", task.name),
                 ("status", task.status),
                 ("reason", task.reason),
-                ("attention", task.attention),
+                ("attention", task.warning),
                 ("content type", task.content_type),
                 ("asked for by", f"{task.created_by} at {format_time(task.created_at)}"),
                 ("configuration", f"{task.config_name} version {task.config_version}{newer}, id {task.config_id}"),
@@ -73,8 +73,8 @@ def format_review(seen: ApprovalReview) -> list[str]:
                 ("approvals", _approval_count(task)),
                 ("approval until", format_time_left(task.approval_expires_at, datetime.now(UTC))),
                 ("approval digest", task.approval_digest),
-                ("you", seen.hindrance or "You may decide on this task."),
-                ("trial", "self-approval: not to be released" if task.trial else ""),
+                ("you", seen.blocked_reason or "You may decide on this task."),
+                ("trial", "self-approval: not to be released" if task.self_approved else ""),
             )
         )
     )
@@ -138,12 +138,12 @@ def _result_lines(result: Result) -> list[str]:
     return list(
         format_fields(
             (
-                ("result", f"{result.state}{' (trial: not to be released)' if result.trial else ''}"),
+                ("result", f"{result.state}{' (trial: not to be released)' if result.self_approved else ''}"),
                 ("file", result.file_name),
                 ("size", f"{format_size(result.size)} ({result.size} bytes)" if result.size is not None else ""),
                 ("sha256", result.sha256),
                 ("link until", format_time_left(result.expires_at, now) if available else ""),
-                ("kept until", format_time_left(result.kept_until, now)),
+                ("kept until", format_time_left(result.retained_until, now)),
                 ("signature", result.signature),
             )
         )

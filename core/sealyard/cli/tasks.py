@@ -202,7 +202,7 @@ async def _tasks(ctx: Context) -> int:
         config=args.device,
         created_by=ctx.profile.identity if args.mine else None,
         text=args.text,
-        waiting_for_me=args.waiting,
+        awaiting_my_approval=args.waiting,
     )
     found: list[Task] = []
     async with ctx.open_reader() as client:
@@ -224,7 +224,7 @@ async def _show(ctx: Context) -> int:
     value = {
         **msgspec.to_builtins(seen.task),
         "configuration": msgspec.to_builtins(seen.configuration),
-        "hindrance": seen.hindrance,
+        "blockedReason": seen.blocked_reason,
         "metadataBeginnings": [{"name": name, "beginning": printable(beginning)} for name, beginning in seen.metadata],
         "previous": msgspec.to_builtins(seen.previous),
         "newerVersion": seen.newer_version,

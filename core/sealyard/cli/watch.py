@@ -67,7 +67,7 @@ def _format_event(event: WatchEvent) -> str:
     if isinstance(event, PackageProposal):
         return f"{event.name} could be packed: {_command(event.device, event.firmware, event.metadata)}"
     if isinstance(event, DropRejected):
-        return f"{event.name}: {event.error.message} {event.error.advice}"
+        return f"{event.name}: {event.error.message} {event.error.hint}"
     if isinstance(event, DropDeferred):
         return f"{event.name}: {event.error.message} It is tried again in {event.retry_in:.0f} s."
     return f"{event.offer.name} is task {event.task.id}, {event.task.status}"

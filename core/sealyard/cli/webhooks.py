@@ -46,7 +46,7 @@ async def _list(ctx: Context) -> int:
         webhooks = await client.webhooks()
     heads = ("ID", "URL", "EVENTS", "WAITING", "DEAD", "FAILING")
     rows = [
-        (each.id, each.url, ", ".join(each.events) or "all", each.waiting, each.dead_letters, each.failing)
+        (each.id, each.url, ", ".join(each.events) or "all", each.pending_count, each.dead_letters, each.last_error)
         for each in webhooks
     ]
     ctx.out.result(webhooks, format_table(heads, rows, "There are no webhooks."))
@@ -66,8 +66,7 @@ async def _dead_letters(ctx: Context) -> int:
         letters = [letter for each in ids for letter in await client.dead_letters(each)]
     heads = ("LETTER", "EVENT", "TASK", "TRIES", "GIVEN UP", "ERROR")
     rows = [
-        (each.id, each.event, each.task_id, each.attempts, format_time(each.given_up_at), each.error)
-        for each in letters
+        (each.id, each.event, each.task_id, each.attempts, format_time(each.failed_at), each.error) for each in letters
     ]
     ctx.out.result(letters, format_table(heads, rows, "Nothing was given up."))
     return ExitCode.OK

@@ -74,7 +74,8 @@ async def _init(ctx: Context) -> int:
         )
     )
     ctx.out.result(
-        {**_builtins(workspaces.load_workspace_metadata(folder)), "place": str(folder), "profile": profile.name}, lines
+        {**_builtins(workspaces.load_workspace_metadata(folder)), "location": str(folder), "profile": profile.name},
+        lines,
     )
     return ExitCode.OK
 
@@ -143,7 +144,7 @@ class _TaskReporter:
         async for event in client.events(self._cursor):
             if isinstance(event, TaskProgressed):
                 progress = self._ctx.out.progress
-                progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.seconds_left)
+                progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.eta_seconds)
                 continue
             if isinstance(event, TaskChanged):
                 self._say(event)

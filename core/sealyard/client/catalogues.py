@@ -7,7 +7,7 @@ from sealyard.model.value import FrozenStruct
 
 
 class AlgorithmInfo(FrozenStruct, frozen=True, kw_only=True):
-    """``keyKinds``: of which a key must be one, the first is the one that is generated. ``caveats``: for a person."""
+    """``key_kinds``: of which a key must be one, the first is the one that is generated. ``caveats``: for a person."""
 
     key_kinds: tuple[KeyType, ...]
     caveats: tuple[str, ...]

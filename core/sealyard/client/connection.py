@@ -38,9 +38,9 @@ class Timeouts(FrozenStruct, frozen=True, kw_only=True):
     """
 
     connect: float = 5.0
-    answer: float = 30.0
+    read: float = 30.0
     transfer: float = 30.0
-    waiting: float = 30.0
+    pool: float = 30.0
     connections: int = 20
 
 
@@ -56,7 +56,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 
     url: str = ""
     socket: str = ""
-    called: str = ""
+    display_name: str = ""
     ca: str = ""
     token: str = ""
     tenant: str = ""
@@ -64,7 +64,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return escape_text(self.called or self.socket or self.url)
+        return escape_text(self.display_name or self.socket or self.url)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -77,7 +77,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 
 
 class Request(SecretStruct, frozen=True, kw_only=True):
-    """One request. ``path`` begins below :data:`API`; ``answerWithin`` (seconds) is for what takes its time."""
+    """One request. ``path`` begins below :data:`API`; ``answer_within`` (seconds) is for what takes its time."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("method", "path")
 
@@ -125,7 +125,7 @@ class Connection:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
     async def send(self, call: Request) -> Response:
-        async with self._sent(call, call.answer_within or self._limits.answer) as response:
+        async with self._sent(call, call.answer_within or self._limits.read) as response:
             return await ResponseStream(response).whole()
 
     @contextlib.asynccontextmanager
@@ -143,7 +143,7 @@ class Connection:
     @contextlib.asynccontextmanager
     async def _sent(self, call: Request, read: float) -> AsyncIterator[httpx.Response]:
         limits = self._limits
-        timeout = httpx.Timeout(connect=limits.connect, read=read, write=limits.transfer, pool=limits.waiting)
+        timeout = httpx.Timeout(connect=limits.connect, read=read, write=limits.transfer, pool=limits.pool)
         try:
             async with self._client().stream(
                 call.method,
@@ -243,7 +243,7 @@ def _tls_failure(error: BaseException | None) -> str:
 
 
 class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
-    """``retryAfter`` as it was sent (RFC 9110 §10.2.3), empty where it was not; ``body``: its first bytes, raw."""
+    """``retry_after`` as it was sent (RFC 9110 §10.2.3), empty where it was not; ``body``: its first bytes, raw."""
 
     status: int
     retry_after: str

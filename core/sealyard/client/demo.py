@@ -168,7 +168,7 @@ class _DemoData:
                 signing=SigningAlgorithm.ED25519,
                 use=(DEVELOPER,),
                 approve=(OWNER, DEVELOPER),
-                link_seconds=1,
+                link_ttl_seconds=1,
                 retention_seconds=1,
                 description="A sensor whose links end after a second",
             )
@@ -203,7 +203,7 @@ class _DemoData:
         from sealyard.storage.artifacts import FileArtifacts
 
         task = await self._package(GATEWAY, "gateway", "1.3.9")
-        artifacts = FileArtifacts(WorkspacePaths(Path((await self._developer.workspace()).place)).artifacts)
+        artifacts = FileArtifacts(WorkspacePaths(Path((await self._developer.workspace()).location)).artifacts)
         for each in task.inputs:
             await asyncio.to_thread(artifacts.delete_input, each.sha256)
         return await self._approved(task)

@@ -41,7 +41,7 @@ class DownloadProgress(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """What came of fetching one task: either ``downloaded`` or ``error``.
 
-    ``retryIn``: seconds until it is tried again by itself; None where it is not.
+    ``retry_in``: seconds until it is tried again by itself; None where it is not.
     """
 
     task_id: str
@@ -52,9 +52,9 @@ class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DownloadsInterrupted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The connection to the engine broke; it is tried again in ``retryIn`` seconds.
+    """The connection to the engine broke; it is tried again in ``retry_in`` seconds.
 
-    ``retryIn`` is None where nothing comes down by itself any more.
+    ``retry_in`` is None where nothing comes down by itself any more.
     """
 
     error: ErrorInfo

@@ -23,7 +23,7 @@ class _ReportedLoss(FrozenStruct, frozen=True, kw_only=True):
 class _HistoryFile(FrozenStruct, frozen=True, kw_only=True):
     """By task id."""
 
-    downloaded: dict[str, DownloadedFile] = msgspec.field(default_factory=dict)
+    get: dict[str, DownloadedFile] = msgspec.field(default_factory=dict)
     told: dict[str, _ReportedLoss] = msgspec.field(default_factory=dict)
 
 
@@ -50,15 +50,15 @@ class DownloadHistory:
         self._marks = self._file.read()
 
     def get(self, task_id: str) -> DownloadedFile | None:
-        return self._marks.downloaded.get(task_id)
+        return self._marks.get.get(task_id)
 
     def digests_of_size(self, size: int) -> frozenset[str]:
         """The SHA-256 (hex) of what was downloaded with so many bytes: to know a result by its content."""
-        return frozenset(each.sha256 for each in self._marks.downloaded.values() if each.size == size)
+        return frozenset(each.sha256 for each in self._marks.get.values() if each.size == size)
 
     def is_pending(self, task_id: str, result: Result) -> bool:
         """Whether the file is still to be fetched, or its loss still to be told."""
-        if task_id in self._marks.downloaded:
+        if task_id in self._marks.get:
             return False
         told = self._marks.told.get(task_id)
         if told is None or told.expires_at != result.expires_at:
@@ -70,7 +70,7 @@ class DownloadHistory:
 
         def step(marks: _HistoryFile) -> _HistoryFile:
             told = {task_id: each for task_id, each in marks.told.items() if task_id != downloaded.task_id}
-            return _HistoryFile(downloaded={**marks.downloaded, downloaded.task_id: downloaded}, told=told)
+            return _HistoryFile(get={**marks.get, downloaded.task_id: downloaded}, told=told)
 
         self._marks = self._file.update(step)
 

@@ -71,7 +71,7 @@ class EmbeddedClient:
         four_eyes: str = EMBEDDED_TRUST_NOTE,
         shown: PresentedToken | None = None,
     ) -> None:
-        """``fourEyes``: what they mean to who asks. ``shown``: the token asked with, where the caller is elsewhere."""
+        """``four_eyes``: what they mean to who asks. ``shown``: the token asked with, where the caller is elsewhere."""
         self._engine = engine
         self._thread = thread
         self._subject = subject
@@ -408,7 +408,7 @@ class EmbeddedClient:
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
-            place=str(engine.paths.root),
+            location=str(engine.paths.root),
             demo=engine.metadata.demo,
             subject=self._subject,
             four_eyes=self._four_eyes,

@@ -60,7 +60,9 @@ class EngineHandle:
 
         return await self.run(state())
 
-    async def write_upload(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
+    async def write_upload(
+        self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
+    ) -> UploadStatus:
         """On the caller's loop: only a file that is refused, for it is audited, crosses to the engine's."""
         try:
             return await self.engine.uploads.write(subject, upload_id, offset, chunks)

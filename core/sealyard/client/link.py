@@ -12,7 +12,7 @@ from sealyard.model.value import FrozenStruct
 
 
 class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
-    """``reconnectingSince``: when the first of the latest failures was, None while all is well."""
+    """``reconnecting_since``: when the first of the latest failures was, None while all is well."""
 
     last_answer_at: datetime | None = None
     reconnecting_since: datetime | None = None

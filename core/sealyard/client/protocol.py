@@ -71,7 +71,9 @@ class TaskClient(Protocol):
         ...
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        """``total`` is told unless the filter has ``text`` or ``waitingForMe``, or who only reads asks for a state."""
+        """``total`` is told unless the filter has ``text`` or ``awaiting_my_approval``, or who only reads asks for a
+        state.
+        """
         ...
 
     async def counts(self) -> TaskCounts:

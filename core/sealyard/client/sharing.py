@@ -67,7 +67,7 @@ class SharedWorkspace:
         """``listen``: let others in, for who stays a while; without it, :meth:`let_in` does so later.
 
         ``work``: give tasks to workers, while holding it. ``group``: of this machine, whose members may come too.
-        ``onTakeOver`` is told when a workspace that another held is held here, ``onTrouble`` why it cannot be, and
+        ``on_take_over`` is told when a workspace that another held is held here, ``on_trouble`` why it cannot be, and
         why others cannot be let in; this process goes on then as it can.
         """
         self._folder = folder
@@ -251,5 +251,5 @@ def connect_to_holder(folder: Path, subject: str, recover: RecoverCallback | Non
     from sealyard.client.connection import Connection, Endpoint
     from sealyard.client.http.client import HttpClient
 
-    place = Endpoint(socket=socket_path(folder), called=str(folder / SOCKET), subject=subject)
+    place = Endpoint(socket=socket_path(folder), display_name=str(folder / SOCKET), subject=subject)
     return HttpClient(Connection(place), SystemClock(), recover=recover)

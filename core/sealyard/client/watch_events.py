@@ -64,7 +64,7 @@ class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Not the fault of what was dropped (disk, connection, lock): it is tried again in ``retryIn`` seconds."""
+    """Not the fault of what was dropped (disk, connection, lock): it is tried again in ``retry_in`` seconds."""
 
     name: str
     path: str

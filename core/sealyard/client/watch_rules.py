@@ -42,7 +42,7 @@ class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
     ready: bool
     firmware: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()
-    mistake: str = ""
+    problem: str = ""
 
 
 def scan(folder: Path) -> tuple[DroppedEntry, ...]:
@@ -105,7 +105,7 @@ def _closed_drop(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
         path=_shown(entry.path),
         fingerprint=hashlib.sha256(msgspec.json.encode((_shown(entry.path), reason))).hexdigest(),
         ready=False,
-        mistake=f"It cannot be read ({reason}).",
+        problem=f"It cannot be read ({reason}).",
     )
 
 
@@ -117,7 +117,7 @@ def _file_drop(entry: os.DirEntry[str]) -> DroppedEntry:
         fingerprint=_fingerprint([entry]),
         ready=size > 0,
         firmware=(entry.path,),
-        mistake=_has_invalid_name([entry]),
+        problem=_has_invalid_name([entry]),
     )
 
 
@@ -138,7 +138,7 @@ def _folder_drop(entry: os.DirEntry[str]) -> DroppedEntry:
         ready=bool(firmware) and whole,
         firmware=tuple(each.path for each in firmware),
         metadata=tuple(each.path for each in described),
-        mistake=mistake,
+        problem=mistake,
     )
 
 

@@ -72,7 +72,7 @@ POLL_INTERVAL = 2.0
 
 
 class _Processed(FrozenStruct, frozen=True, kw_only=True):
-    """``taskId`` is None for an offer that was dismissed."""
+    """``task_id`` is None for an offer that was dismissed."""
 
     fingerprint: str
     digest: str
@@ -213,7 +213,7 @@ class FolderWatcher:
         if self._answered.get(drop.name) == drop.fingerprint or (taken and taken.fingerprint == drop.fingerprint):
             self._waiting.pop(drop.name, None)
             return
-        if not drop.ready and not drop.mistake:
+        if not drop.ready and not drop.problem:
             self._waiting.pop(drop.name, None)
             return
         waiting = self._waiting.get(drop.name)
@@ -241,9 +241,9 @@ class FolderWatcher:
 
     async def _emit(self, drop: DroppedEntry, taken: _Processed | None) -> WatchEvent | None:
         """None for content that was taken before and only touched since, and for a result that was downloaded."""
-        if drop.mistake:
+        if drop.problem:
             raise InvalidInputError(
-                f"{drop.name} cannot become a package. {drop.mistake}", "Put it right in the folder."
+                f"{drop.name} cannot become a package. {drop.problem}", "Put it right in the folder."
             )
         if await self._is_result(drop):
             return None

@@ -68,7 +68,9 @@ class ContainerFormat(Protocol):
         """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
         ...
 
-    def segment_matches(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+    def segment_matches(
+        self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+    ) -> bool:
         """Whether ``target`` still holds exactly this segment, so that a rerun may keep it."""
         ...
 

@@ -77,7 +77,9 @@ class SE1Format:
             index=index, length=made.length, sha256=made.sha256, plaintext_sha256=made.plaintext_sha256
         )
 
-    def segment_matches(self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress) -> bool:
+    def segment_matches(
+        self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+    ) -> bool:
         """``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(shape, segment.index):
             return False
@@ -167,7 +169,9 @@ class SE1Format:
         """``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1_reader import SE1Reader
 
-        return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(cipher, sizes, progress or _nothing)
+        return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(
+            cipher, sizes, progress or _nothing
+        )
 
 
 def _segment_length(shape: PackageLayout, index: int) -> int:

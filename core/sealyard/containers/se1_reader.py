@@ -82,7 +82,9 @@ class SE1Reader:
             found.append(plaintext.hexdigest())
         return self._verification(whole), tuple(found)
 
-    def extract(self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress) -> tuple[Path, ...]:
+    def extract(
+        self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress
+    ) -> tuple[Path, ...]:
         self._check_cipher(cipher)
         segments = self._header.segments
         metadata = metadata_file_names(self._header.metadata, split_metadata)

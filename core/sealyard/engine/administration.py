@@ -71,7 +71,9 @@ class AccessAdministration:
         return AccessControlList(
             subjects=tuple(sorted(self._ledger.list_all(SUBJECTS), key=lambda each: each.id)),
             memberships=tuple(sorted(self._ledger.list_all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
-            rules=tuple(sorted(self._ledger.list_all(RULES), key=lambda each: (each.subject, each.resource, each.action))),
+            rules=tuple(
+                sorted(self._ledger.list_all(RULES), key=lambda each: (each.subject, each.resource, each.action))
+            ),
         )
 
     def own_subjects(self, subject: str) -> tuple[str, ...]:
@@ -82,7 +84,9 @@ class AccessAdministration:
         """The rules about device configurations that hold for the subject, through groups too."""
         circle = self._rights.current.principals_of(subject)
         about = (f"{ResourceType.DEVICE_CONFIG}:", resource_type_uri(ResourceType.DEVICE_CONFIG))
-        own = (each for each in self._ledger.list_all(RULES) if each.subject in circle and each.resource.startswith(about))
+        own = (
+            each for each in self._ledger.list_all(RULES) if each.subject in circle and each.resource.startswith(about)
+        )
         return tuple(sorted(own, key=lambda each: (each.resource, each.action, each.subject)))
 
     async def add_subject(self, subject: str, added: str, display_name: str) -> Subject:
@@ -169,11 +173,11 @@ class AccessAdministration:
 
     async def set_policy(self, subject: str, policy: Policy) -> Policy:
         self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
-        if policy.self_approval_trial and not self._demo:
+        if policy.allow_self_approval and not self._demo:
             raise PermissionDeniedError(
                 "Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo"
             )
-        for seconds in (policy.approval_period, policy.execution_period, policy.time_limit):
+        for seconds in (policy.approval_timeout, policy.execution_timeout, policy.time_limit):
             if not 1 <= seconds <= MAX_PERIOD:
                 raise UsageError("A period is at least a second and at most ten years.")
         draft = self._ledger.begin()
@@ -267,7 +271,7 @@ class AccessAdministration:
 
     def _flag_pending_tasks(self, draft: UnitOfWork, device: DeviceConfig, attention: str) -> None:
         for task in self._ledger.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
-            draft.change_task(task.id, attention=attention)
+            draft.change_task(task.id, warning=attention)
 
 
 def _confirmation_required(broken: Iterable[DeviceConfig]) -> ConfirmationRequiredError:

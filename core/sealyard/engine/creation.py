@@ -211,8 +211,8 @@ class TaskCreation:
             inputs=inputs,
             metadata=metadata,
             content_type=content_type,
-            approvals_required=device.approvals_required if kind in policy.approval_needed else 0,
-            trial=policy.self_approval_trial,
+            approvals_required=device.approvals_required if kind in policy.requires_approval else 0,
+            self_approved=policy.allow_self_approval,
             history=(StatusChange(status=TaskStatus.CREATED, at=now),),
             **more,  # type: ignore[arg-type]
         )

@@ -28,7 +28,7 @@ def next_deadline(task: Task) -> datetime | None:
         case TaskStatus.DONE if task.result is not None:
             if task.result.state is ResultState.AVAILABLE:
                 return task.result.expires_at
-            return task.result.kept_until if task.result.state is ResultState.EXPIRED else None
+            return task.result.retained_until if task.result.state is ResultState.EXPIRED else None
     return None
 
 

@@ -72,7 +72,7 @@ class TaskDecisions:
         return ApprovalReview(
             task=task,
             configuration=self._ledger.device(task.config_id, task.config_version),
-            hindrance=hindrance,
+            blocked_reason=hindrance,
             metadata=contents.previews,
             previous=self._previous_package(task),
             newer_version=newest.version if newest.version > task.config_version else None,
@@ -98,7 +98,7 @@ class TaskDecisions:
         now = self._ledger.clock.now()
         if expired_deadline(stored, now) is not None:
             raise ConflictError("The approval period is over.", "Ask again with a new task.")
-        checked = verdict is Verdict.APPROVED and self._ledger.policy().one_time_password_needed
+        checked = verdict is Verdict.APPROVED and self._ledger.policy().require_otp
         decision = Decision(
             by=subject,
             verdict=verdict,

@@ -43,9 +43,9 @@ class ResultDelivery:
         result = _require_artifact(task)
         now = self._ledger.clock.now()
         device = self._ledger.device(task.config_id, task.config_version)
-        expires_at = now + timedelta(seconds=device.link_seconds)
-        if result.kept_until is not None:
-            expires_at = min(expires_at, result.kept_until)
+        expires_at = now + timedelta(seconds=device.link_ttl_seconds)
+        if result.retained_until is not None:
+            expires_at = min(expires_at, result.retained_until)
         fresh = with_new_link(result, self._links.sign(task.id, expires_at), expires_at, now)
         draft = self._ledger.begin()
         draft.audit(

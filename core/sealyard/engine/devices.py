@@ -66,7 +66,7 @@ class DeviceConfigs:
                 signing_keys=(signing,),
                 format=request.format,
                 approvals_required=request.approvals_required,
-                link_seconds=request.link_seconds,
+                link_ttl_seconds=request.link_ttl_seconds,
                 retention_seconds=request.retention_seconds,
                 created_by=subject,
                 created_at=now,
@@ -98,7 +98,7 @@ class DeviceConfigs:
             if (value := getattr(request, field)) is not None
         }
         fresh = msgspec.structs.replace(device, **changes)
-        _check_terms(fresh.approvals_required, fresh.link_seconds, fresh.retention_seconds)
+        _check_terms(fresh.approvals_required, fresh.link_ttl_seconds, fresh.retention_seconds)
         get_format(fresh.format)
         self._check_quorum(device.id, device.name, fresh.approvals_required, ())
         draft = self._ledger.begin()
@@ -158,7 +158,9 @@ class DeviceConfigs:
     def configs_without_quorum(self, access: EffectivePermissions) -> tuple[DeviceConfig, ...]:
         """The configurations that could not be approved for any more under ``access``."""
         return tuple(
-            each for each in self._ledger.list_all(DEVICES) if not self._can_reach_quorum(access, each.id, each.approvals_required)
+            each
+            for each in self._ledger.list_all(DEVICES)
+            if not self._can_reach_quorum(access, each.id, each.approvals_required)
         )
 
     # ---- checks
@@ -170,7 +172,7 @@ class DeviceConfigs:
                 "For instance gateway-v2.",
             )
         self._require_free_name(request.name)
-        _check_terms(request.approvals_required, request.link_seconds, request.retention_seconds)
+        _check_terms(request.approvals_required, request.link_ttl_seconds, request.retention_seconds)
         get_format(request.format)
 
     def _require_keys(self, subject: str, request: DeviceRequest) -> None:
@@ -214,7 +216,7 @@ class DeviceConfigs:
             )
 
     def _can_reach_quorum(self, access: EffectivePermissions, config_id: str, required: int) -> bool:
-        if self._ledger.policy().self_approval_trial:
+        if self._ledger.policy().allow_self_approval:
             return len(access.approvers(config_id)) >= required
         return can_reach_quorum(required, access.approvers(config_id), access.requesters(config_id))
 

@@ -143,7 +143,12 @@ class Engine:
         # A crash must leave no key lying about that was on its way to or from somebody.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._sealing.pin_key()
-        self.ledger.task_listeners += [self._deadlines.schedule, self._cleanup, self.scheduler.on_task_saved, self.hook_outbox.on_task_saved]
+        self.ledger.task_listeners += [
+            self._deadlines.schedule,
+            self._cleanup,
+            self.scheduler.on_task_saved,
+            self.hook_outbox.on_task_saved,
+        ]
         await self._recovery.run()
         loops = [self._sealing.run(), self._expiry.run()]
         if work:

@@ -15,6 +15,6 @@ async def collect_stats(engine: Engine) -> WorkspaceStats:
         tasks={each: store.count(TASKS.name, {"status": each}) for each in TaskStatus},
         queued=engine.scheduler.queue_length,
         workers=len(engine.bus.pids),
-        webhooks_waiting=store.count(OUTBOX.name),
-        webhooks_dead=store.count(DEAD_LETTERS.name),
+        pending_deliveries=store.count(OUTBOX.name),
+        dead_letters=store.count(DEAD_LETTERS.name),
     )

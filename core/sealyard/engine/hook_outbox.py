@@ -67,7 +67,7 @@ class WebhookOutbox:
                     url=hook.webhook.url,
                     secret=self._sealed.decrypt(hook.secret, secret_context(webhook_id)),
                 )
-            await self._change(before=notice.try_at if notice is not None else None)
+            await self._change(before=notice.retry_at if notice is not None else None)
         return None
 
     async def mark_delivered(self, notice: OutboxMessage) -> None:
@@ -86,9 +86,9 @@ class WebhookOutbox:
             return
         try_at = self._ledger.clock.now() + timedelta(seconds=again_after)
         draft = self._ledger.begin()
-        later = msgspec.structs.replace(notice, attempts=notice.attempts + 1, try_at=try_at)
+        later = msgspec.structs.replace(notice, attempts=notice.attempts + 1, retry_at=try_at)
         draft.put(OUTBOX, notice.id, later)
-        webhook = msgspec.structs.replace(hook.webhook, failing=error)
+        webhook = msgspec.structs.replace(hook.webhook, last_error=error)
         draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
         await draft.commit()
 
@@ -100,7 +100,7 @@ class WebhookOutbox:
         letter = self._dead_letter(notice, error)
         draft = self._ledger.begin()
         self._advance_cursor(draft, hook, notice, failing=error)
-        draft.put(DEAD_LETTERS, letter.id, StoredDeadLetter(letter=letter, change=notice.change))
+        draft.put(DEAD_LETTERS, letter.id, StoredDeadLetter(dead_letter=letter, change=notice.change))
         message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
         draft.audit(SYSTEM_SUBJECT, AuditAction.FAILED, webhook_resource(letter.webhook_id), message)
         draft.notify(webhook_resource(letter.webhook_id))
@@ -139,7 +139,7 @@ class WebhookOutbox:
         return None
 
     def _is_due(self, notice: OutboxMessage) -> bool:
-        return notice.try_at is None or notice.try_at <= self._ledger.clock.now()
+        return notice.retry_at is None or notice.retry_at <= self._ledger.clock.now()
 
     async def _change(self, before: datetime | None) -> None:
         """Waits for a change, at most until ``before``."""
@@ -160,19 +160,19 @@ class WebhookOutbox:
     def _advance_cursor(self, draft: UnitOfWork, hook: StoredWebhook, notice: OutboxMessage, *, failing: str) -> None:
         draft.delete(OUTBOX, notice.id)
         delivered = max(hook.webhook.delivered, notice.change.cursor)
-        webhook = msgspec.structs.replace(hook.webhook, delivered=delivered, failing=failing)
+        webhook = msgspec.structs.replace(hook.webhook, delivered=delivered, last_error=failing)
         draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
 
     def _dead_letter(self, notice: OutboxMessage, error: str) -> DeadLetter:
-        assert notice.change.news is not None
+        assert notice.change.notification is not None
         return DeadLetter(
             id=notice.id,
             webhook_id=notice.webhook_id,
             cursor=notice.change.cursor,
-            event=notice.change.news,
+            event=notice.change.notification,
             task_id=notice.change.task_id,
             attempts=notice.attempts + 1,
-            given_up_at=self._ledger.clock.now(),
+            failed_at=self._ledger.clock.now(),
             error=error,
         )
 

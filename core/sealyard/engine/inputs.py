@@ -36,7 +36,9 @@ class InputStore:
         self._unclaimed: dict[str, list[datetime]] = {}
         """When each upload came that no task has taken; the same content may be handed in by several at once."""
 
-    async def ingest(self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None) -> InputFile:
+    async def ingest(
+        self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None
+    ) -> InputFile:
         """Hashes and stores a file. Raises :class:`InvalidInputError`, :class:`StorageError`."""
         stored = await self._ingested(lambda: self._artifacts.ingest(path, progress, expected_sha256))
         return InputFile(name=to_utf8_name(path.name), size=stored.size, sha256=stored.sha256)

@@ -59,7 +59,7 @@ class KeyRegistry:
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
         """Of certificates that end within 30 days, for those keys that are current, of what the subject may see."""
         return tuple(
-            f"The certificate of {each.uri} ends on {each.current.certificate_ends_at:%Y-%m-%d}: rotate the key."
+            f"The certificate of {each.uri} ends on {each.current.certificate_expires_at:%Y-%m-%d}: rotate the key."
             for each in self._ledger.list_all(KEYS)
             if each.current in expiring_versions(each, now) and self._may_know(subject, each)
         )

@@ -215,7 +215,7 @@ class Repository:
 
     def _notices(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
         """In the unit of the change itself: what a webhook is to be told of is never lost."""
-        if not any(isinstance(each, TaskChanged) and each.news for each in events):
+        if not any(isinstance(each, TaskChanged) and each.notification for each in events):
             return ()
         return tuple(messages_for(events, [each.webhook for each in self.list_all(WEBHOOKS)]))
 
@@ -245,7 +245,7 @@ def _to_batch(
 ) -> WriteBatch:
     return WriteBatch(
         puts=(*draft.puts, *((OUTBOX.name, each.id, _encoded(each)) for each in notices)),
-        removes=tuple(draft.removes),
+        deletes=tuple(draft.removes),
         audit=tuple(_encoded(each) for each in entries),
         events=tuple(_encoded(each) for each in events),
     )
@@ -349,7 +349,7 @@ class UnitOfWork:
                 )
             check_change(save.before, save.after)
         for task_id, intent in self._key_uses.items():
-            check_key_use(self._saves[task_id].after, intent.fence, intent.sha256)
+            check_key_use(self._saves[task_id].after, intent.fencing_token, intent.sha256)
 
     def _read_task(self, task_id: str) -> tuple[bytes, Task]:
         if task_id in self._saves:
@@ -375,7 +375,7 @@ class UnitOfWork:
                 created_by=task.created_by,
                 result_state=task.result.state if task.result else None,
                 decision=latest_decision(before, task),
-                news=notification_for(before, task),
+                notification=notification_for(before, task),
             )
         )
 

@@ -58,10 +58,10 @@ class ProgressEstimator:
         if run is None:
             return None
         left = (run.total - run.done) / (run.rate or self._rate)
-        return RunProgress(bytes_done=run.done, bytes_total=run.total, seconds_left=max(0.0, left))
+        return RunProgress(bytes_done=run.done, bytes_total=run.total, eta_seconds=max(0.0, left))
 
     def queued(self, place: int, size: int, ahead: int) -> RunProgress:
         """``ahead``: bytes of the queue before this task; each byte is passed over twice, sealed and checked."""
         running = sum(run.total - run.done for run in self._runs.values())
         left = (running + 2 * (ahead + size)) / self._rate
-        return RunProgress(bytes_total=2 * size, queue_place=place, seconds_left=left)
+        return RunProgress(bytes_total=2 * size, queue_position=place, eta_seconds=left)

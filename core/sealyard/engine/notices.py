@@ -13,7 +13,11 @@ def messages_for(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) ->
     """For numbered events."""
     for webhook in webhooks:
         for event in events:
-            if isinstance(event, TaskChanged) and event.news and (not webhook.events or event.news in webhook.events):
+            if (
+                isinstance(event, TaskChanged)
+                and event.notification
+                and (not webhook.events or event.notification in webhook.events)
+            ):
                 yield OutboxMessage(id=_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
 
 

@@ -100,12 +100,13 @@ class OtpService:
 
     def warnings(self, subject: str) -> tuple[str, ...]:
         """Where the policy wants one-time passwords and too few have enrolled, of what the subject may see."""
-        if not self._ledger.policy().one_time_password_needed:
+        if not self._ledger.policy().require_otp:
             return ()
         names = sorted(
             each.name
             for each in self._ledger.list_all(DEVICES)
-            if self._rights.is_allowed(subject, Action.VIEW, device_resource(each.id)) and not self._quorum_possible(each)
+            if self._rights.is_allowed(subject, Action.VIEW, device_resource(each.id))
+            and not self._quorum_possible(each)
         )
         if not names:
             return ()
@@ -133,7 +134,9 @@ class OtpService:
         self._require_open(stored)
         digits = _digits(password)
         steps = list(
-            totp.matching_steps(self._sealed.decrypt(sealed, _subject_resource(subject)), digits, self._ledger.clock.now())
+            totp.matching_steps(
+                self._sealed.decrypt(sealed, _subject_resource(subject)), digits, self._ledger.clock.now()
+            )
         )
         fresh = [each for each in steps if each > after]
         if fresh:

@@ -52,10 +52,10 @@ class AutoTransitions:
         now = self._ledger.clock.now()
         policy = self._ledger.policy()
         return Submitted(
-            approval_expires_at=now + timedelta(seconds=policy.approval_period),
-            execution_expires_at=now + timedelta(seconds=policy.execution_period),
+            approval_expires_at=now + timedelta(seconds=policy.approval_timeout),
+            execution_expires_at=now + timedelta(seconds=policy.execution_timeout),
         )
 
     def _scheduling(self) -> Scheduled:
-        until = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().execution_period)
+        until = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().execution_timeout)
         return Scheduled(execution_expires_at=until)

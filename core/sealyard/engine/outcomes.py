@@ -30,10 +30,10 @@ class ResultPublisher:
     async def publish(self, task: Task, report: JobFinished) -> Completed:
         """The artifact is in its place before the task is DONE: a crash between leaves it to a rerun."""
         if task.kind is TaskKind.SIGNING:
-            signed = Result(state=ResultState.AVAILABLE, signature=report.signature, trial=task.trial)
-            return Completed(fence=task.fence, result=signed)
+            signed = Result(state=ResultState.AVAILABLE, signature=report.signature, self_approved=task.self_approved)
+            return Completed(fencing_token=task.fencing_token, result=signed)
         await run_uncancellable(partial(self._publish, task, report))
-        return Completed(fence=task.fence, result=self._result(task, report))
+        return Completed(fencing_token=task.fencing_token, result=self._result(task, report))
 
     def unpublish(self, task: Task) -> None:
         """At start: a result whose task is not DONE goes back to where a rerun looks for it."""
@@ -50,16 +50,16 @@ class ResultPublisher:
         now = self._ledger.clock.now()
         device = self._ledger.device(task.config_id, task.config_version)
         kept_until = now + timedelta(seconds=device.retention_seconds)
-        expires_at = link_expiry(now, device.link_seconds, kept_until)
+        expires_at = link_expiry(now, device.link_ttl_seconds, kept_until)
         return Result(
             state=ResultState.AVAILABLE,
             file_name=_file_name(task),
             link=self._links.sign(task.id, expires_at),
             expires_at=expires_at,
-            kept_until=kept_until,
+            retained_until=kept_until,
             sha256=report.sha256,
             size=report.size,
-            trial=task.trial,
+            self_approved=task.self_approved,
         )
 
 

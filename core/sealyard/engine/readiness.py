@@ -55,11 +55,11 @@ class HealthMonitor:
         # An empty unit of work: a frame and a sync like any other, with nothing in it that anybody sees.
         checks = [await _run_check(STORE, "", self._ledger.begin().commit())]
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
-        if checks[-1].ok:
+        if checks[-1].passed:
             checks += [await self._probe_key(key) for key in self._keys_in_use()]
         self._last = self._health(checks)
         for each in self._last.failures:
-            log.warning("not ready: %s %s: %s", each.name, each.about, each.detail)
+            log.warning("not ready: %s %s: %s", each.name, each.subject, each.detail)
         return self._last
 
     def _keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
@@ -85,11 +85,11 @@ class HealthMonitor:
 
     def _health(self, checks: Iterable[HealthCheck]) -> Health:
         made = tuple(checks)
-        return Health(ready=all(each.ok for each in made), checks=made, at=self._ledger.clock.now())
+        return Health(ready=all(each.passed for each in made), checks=made, at=self._ledger.clock.now())
 
     def _timed_out(self) -> Health:
         late = f"What is being tried has not answered within {TIMEOUT_SECONDS:g} seconds."
-        return self._health([HealthCheck(name=ANSWER, ok=False, detail=late)])
+        return self._health([HealthCheck(name=ANSWER, passed=False, detail=late)])
 
 
 def _period(health: Health) -> timedelta:
@@ -100,5 +100,5 @@ async def _run_check(name: str, about: str, trial: Awaitable[object]) -> HealthC
     try:
         await trial
     except SealyardError as error:
-        return HealthCheck(name=name, ok=False, about=about, detail=str(error))
-    return HealthCheck(name=name, ok=True, about=about)
+        return HealthCheck(name=name, passed=False, subject=about, detail=str(error))
+    return HealthCheck(name=name, passed=True, subject=about)

@@ -91,4 +91,4 @@ class Recovery:
 
 def _result_can_expire(document: dict[str, object]) -> bool:
     result = document.get("result")
-    return isinstance(result, dict) and result.get("keptUntil") is not None and result["state"] != ResultState.GONE
+    return isinstance(result, dict) and result.get("retainedUntil") is not None and result["state"] != ResultState.GONE

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
+from datetime import timedelta
+
+from cachetools import TTLCache
 
 from sealyard.engine.administration import AccessAdministration
 from sealyard.engine.auditing import AuditService
 from sealyard.engine.bindings import AccountLinks, format_account
 from sealyard.engine.ids import new_id
-from sealyard.engine.lately import TTLCache
 from sealyard.engine.ledger import Repository, UnitOfWork
 from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import MEMBERSHIPS, SUBJECTS
@@ -17,6 +19,11 @@ from sealyard.model.access import Membership, SubjectKind, parse_subject, subjec
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import PermissionDeniedError, UsageError
+
+REPEAT_AFTER = timedelta(hours=1)
+"""How long the same refusal is not audited again."""
+
+MAX_REMEMBERED = 10_000
 
 OIDC_AUTHOR = "SYSTEM:oidc"
 """The author of what a token's roles bring about."""
@@ -38,7 +45,9 @@ class RoleSync:
         self._administration = administration
         self._auditing = auditing
         self._bindings = bindings
-        self._refused = TTLCache(ledger.clock)
+        self._refused: TTLCache[Hashable, None] = TTLCache(
+            MAX_REMEMBERED, REPEAT_AFTER.total_seconds(), timer=lambda: ledger.clock.now().timestamp()
+        )
         self._settled: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
         """By subject: the rules' generation, the groups and the account with which there was nothing left to do."""
 
@@ -89,10 +98,10 @@ class RoleSync:
         self, author: str, about: str, error: PermissionDeniedError, what: tuple[IssuerAccount | str, ...]
     ) -> None:
         """With the advice: it is for the administrators, and they read it in the log. Not again for a while."""
-        if self._refused.__contains__(what):
+        if what in self._refused:
             return
         await self._auditing.record_refusal(author, f"SUBJECT:{about}", PermissionDeniedError(str(error)))
-        self._refused.__setitem__(what)
+        self._refused[what] = None
 
     def _changes(self, subject: str, groups: set[str], account: IssuerAccount) -> UnitOfWork | None:
         memberships = tuple(self._ledger.list_all(MEMBERSHIPS))

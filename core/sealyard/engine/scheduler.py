@@ -174,7 +174,7 @@ class Scheduler:
                 task_id=beat.task_id,
                 bytes_done=live.bytes_done,
                 bytes_total=live.bytes_total,
-                seconds_left=live.seconds_left,
+                eta_seconds=live.eta_seconds,
             )
         )
 
@@ -226,7 +226,7 @@ class Scheduler:
         except SealyardError as error:
             log.warning("task %s could not be given to its worker: %s", task_id, error)
             self._bus.release(task_id)
-            await self._advance(task_id, self._stopping.get(task_id, LeaseExpired(fence=task.fence)))
+            await self._advance(task_id, self._stopping.get(task_id, LeaseExpired(fencing_token=task.fencing_token)))
             return
         if task_id in self._stopping:
             await self._bus.stop(task_id)
@@ -252,7 +252,9 @@ class Scheduler:
             return None
         limit = now + timedelta(seconds=self._ledger.policy().time_limit)
         draft = self._ledger.begin()
-        leased = draft.advance(task_id, Leased(worker=worker, fence=task.fence + 1, time_limit_at=limit))
+        leased = draft.advance(
+            task_id, Leased(worker=worker, fencing_token=task.fencing_token + 1, time_limit_at=limit)
+        )
         await draft.commit()
         return leased
 
@@ -269,7 +271,7 @@ class Scheduler:
     async def _handle(self, report: Report) -> bool:
         """Does what the report asks for; whether the attempt goes on."""
         task = self._ledger.task(report.task_id)
-        if report.fence != task.fence:
+        if report.fencing_token != task.fencing_token:
             log.warning("a worker spoke of task %s under an old fence", task.id)
             return True
         match report:
@@ -282,18 +284,20 @@ class Scheduler:
             case JobFinished():
                 await self._on_finished(task, report)
             case JobFailed():
-                failed = Failed(fence=task.fence, reason=_reason(report), code=report.error.code)
+                failed = Failed(fencing_token=task.fencing_token, reason=_reason(report), code=report.error.code)
                 await self._advance(task.id, self._stopping.get(task.id, failed))
             case JobStopped() | WorkerLost():
-                await self._advance(task.id, self._stopping.get(task.id, LeaseExpired(fence=task.fence)))
+                await self._advance(
+                    task.id, self._stopping.get(task.id, LeaseExpired(fencing_token=task.fencing_token))
+                )
         return False
 
     def _with_segment(self, report: SegmentEncrypted) -> UnitOfWork:
         work = self._work(report.task_id)
-        others = tuple(each for each in work.sealed if each.index != report.segment.index)
+        others = tuple(each for each in work.segments if each.index != report.segment.index)
         draft = self._ledger.begin()
-        draft.put(CHECKPOINTS, work.task_id, msgspec.structs.replace(work, sealed=(*others, report.segment)))
-        draft.advance(report.task_id, SegmentRecorded(fence=report.fence, index=report.segment.index))
+        draft.put(CHECKPOINTS, work.task_id, msgspec.structs.replace(work, segments=(*others, report.segment)))
+        draft.advance(report.task_id, SegmentRecorded(fencing_token=report.fencing_token, index=report.segment.index))
         return draft
 
     async def _on_signing_request(self, report: SigningPermissionRequested) -> None:
@@ -305,7 +309,7 @@ class Scheduler:
         if task.id in self._stopping:
             await self._bus.stop(task.id)
             return
-        await self._bus.permit_signing(task.id, report.fence)
+        await self._bus.permit_signing(task.id, report.fencing_token)
 
     def _with_intent(self, report: SigningPermissionRequested) -> UnitOfWork | None:
         """None if the task is to be stopped instead."""
@@ -314,9 +318,11 @@ class Scheduler:
         if lost := self._revoked_permission(task):
             self._stopping.setdefault(task.id, lost)
         try:
-            draft.record_key_use(task.id, IntentRecorded(fence=report.fence, sha256=report.sha256))
+            draft.record_key_use(task.id, IntentRecorded(fencing_token=report.fencing_token, sha256=report.sha256))
         except InvalidTransitionError as error:
-            self._stopping.setdefault(task.id, Failed(fence=report.fence, reason=str(error), code=error.code))
+            self._stopping.setdefault(
+                task.id, Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
+            )
         if task.id in self._stopping:
             return None
         if report.header is not None:
@@ -330,7 +336,7 @@ class Scheduler:
         try:
             happening: Trigger = await self._outcomes.publish(task, report)
         except SealyardError as error:
-            happening = Failed(fence=report.fence, reason=str(error), code=error.code)
+            happening = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(task.id, happening)
 
     async def _advance(self, task_id: str, happening: Trigger) -> None:
@@ -375,4 +381,4 @@ class Scheduler:
 
 
 def _reason(report: JobFailed) -> str:
-    return f"{report.error.message} {report.error.advice}".rstrip()
+    return f"{report.error.message} {report.error.hint}".rstrip()

@@ -35,7 +35,7 @@ class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
-    """A change that a webhook is to be told of; not again before ``tryAt``, after ``attempts`` that failed.
+    """A change that a webhook is to be told of; not again before ``retry_at``, after ``attempts`` that failed.
 
     ``id``: by it they are listed in their order. It stays the same however often it is sent.
     """
@@ -44,13 +44,13 @@ class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
     webhook_id: str
     change: TaskChanged
     attempts: int = 0
-    try_at: datetime | None = None
+    retry_at: datetime | None = None
 
 
 class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
     """What was given up, with all it takes to be taken up again."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     change: TaskChanged
 
 
@@ -76,8 +76,8 @@ NO_STEP = -1
 class StoredOneTimePassword(FrozenStruct, frozen=True, kw_only=True):
     """A person's secret shared with an authenticator, by the person's subject.
 
-    ``secret`` and ``pending`` (not confirmed yet) are sealed (:mod:`sealyard.engine.sealed_secrets`). ``lastStep``: the
-    last one whose password was accepted. ``wrong``: how many in a row, since the last lock.
+    ``secret`` and ``pending`` (not confirmed yet) are sealed (:mod:`sealyard.engine.sealed_secrets`). ``last_step``:
+    the last one whose password was accepted. ``wrong``: how many in a row, since the last lock.
     """
 
     secret: str | None = None

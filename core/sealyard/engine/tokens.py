@@ -64,7 +64,7 @@ class AccessTokens:
             created_by=subject,
             created_at=now,
             expires_at=_expiry(now, request.seconds, latest),
-            machine=request.machine or subject_kind(owner) is SubjectKind.CLIENT,
+            is_machine=request.is_machine or subject_kind(owner) is SubjectKind.CLIENT,
         )
         secret = f"sy_{token.id}_{secrets.token_hex(32)}"
         draft = self._ledger.begin()
@@ -128,7 +128,7 @@ class AccessTokens:
         """When a new token has to end because the one that was shown does; None where that does not matter."""
         if shown is None or owner != subject:
             return None
-        if shown.by_issuer:
+        if shown.external:
             raise PermissionDeniedError(
                 "Who comes with an issuer's token makes no token for themselves: it would outlive the issuer's word.",
                 f"Ask an administrator for one: sealyard token create NAME --subject {subject}",

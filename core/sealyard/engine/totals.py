@@ -20,7 +20,9 @@ class _VisibleCounts:
     def count(self, subject: str, indexed: Mapping[str, str]) -> int:
         """How many of the tasks that ``subject`` sees match these indexed fields."""
         creator, config = indexed.get("createdBy"), indexed.get("configId")
-        if creator == subject or self._rights.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)):
+        if creator == subject or self._rights.is_allowed(
+            subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)
+        ):
             return self._count(indexed)
         viewed = {device_id_of(resource) for resource, _ in self._rights.granted_to(subject)} - {""}
         if config is not None:

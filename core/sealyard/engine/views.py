@@ -82,7 +82,7 @@ class TaskQueries:
             by_status={each: count for each, count in by_status.items() if count},
             results={each: count for each, count in results.items() if count},
             mine=self._totals.count(subject, {"createdBy": subject}),
-            waiting_for_me=self._waiting_for(subject),
+            awaiting_my_approval=self._waiting_for(subject),
         )
 
     def visible_event(self, subject: str, event: Event) -> Event | None:
@@ -109,7 +109,7 @@ class TaskQueries:
             return f"The task is {task.status}, not waiting for approval." + (f" {task.reason}" if task.reason else "")
         if task.approval_expires_at is not None and self._ledger.clock.now() >= task.approval_expires_at:
             return "The approval period is over."
-        if subject == task.created_by and not task.trial:
+        if subject == task.created_by and not task.self_approved:
             return "Nobody decides on a task of their own."
         if subject_kind(subject) is not SubjectKind.USER:
             return "Only a person can decide on a task."
@@ -137,7 +137,7 @@ class TaskQueries:
         return (
             self._is_visible(subject, task.created_by, task.config_id)
             and filters.matches(task)
-            and not (filters.waiting_for_me and self.blocked_reason(subject, task))
+            and not (filters.awaiting_my_approval and self.blocked_reason(subject, task))
         )
 
     def _waiting_for(self, subject: str) -> int:
@@ -156,7 +156,7 @@ class TaskQueries:
     def _indexed(self, subject: str, filters: TaskFilter) -> dict[str, str]:
         """What the index narrows a list to; all of it but not only what matches."""
         state = filters.result_state if self._recorded else None
-        implied = TaskStatus.WAITING if filters.waiting_for_me else None
+        implied = TaskStatus.WAITING if filters.awaiting_my_approval else None
         if filters.result_state is not None and state is None:
             implied = TaskStatus.DONE
         config = self._config_asked_for(subject, filters.config) if filters.config else None
@@ -181,7 +181,7 @@ class TaskQueries:
     def _counted(self, filters: TaskFilter) -> bool:
         """Whether the index alone tells how many match."""
         states = filters.result_state is None or self._recorded
-        return states and not filters.text and not filters.waiting_for_me
+        return states and not filters.text and not filters.awaiting_my_approval
 
     def _is_visible(self, subject: str, creator: str, config_id: str) -> bool:
         return subject == creator or self._rights.is_allowed(subject, Action.VIEW, device_resource(config_id))
@@ -191,7 +191,9 @@ class TaskQueries:
         if len(prefix) < MIN_PREFIX_LENGTH or not is_id_prefix(prefix):
             return None
         begun = (self._ledger.get(TASKS, each) for each in self._ledger.store.ids(TASKS.name, prefix))
-        found = [each for each in begun if each is not None and self._is_visible(subject, each.created_by, each.config_id)]
+        found = [
+            each for each in begun if each is not None and self._is_visible(subject, each.created_by, each.config_id)
+        ]
         if len(found) > 1:
             raise UsageError(f"{len(found)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
         return found[0] if found else None

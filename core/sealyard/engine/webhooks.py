@@ -72,14 +72,14 @@ class WebhookRegistry:
         for notice in self._outbox.pending(webhook.id):
             draft.delete(OUTBOX, notice.id)
         for dead in self._outbox.dead_letters(webhook.id):
-            draft.delete(DEAD_LETTERS, dead.letter.id)
+            draft.delete(DEAD_LETTERS, dead.dead_letter.id)
         draft.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "the webhook was removed")
         await self._commit(draft, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
         """Oldest event first."""
         self._require(subject)
-        return tuple(each.letter for each in self._outbox.dead_letters(self._webhook(webhook_id).id))
+        return tuple(each.dead_letter for each in self._outbox.dead_letters(self._webhook(webhook_id).id))
 
     async def redeliver(self, subject: str, letter_id: str) -> None:
         """Tried anew from the first, before what waits behind it."""
@@ -89,7 +89,7 @@ class WebhookRegistry:
             raise NotFoundError(
                 f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead`."
             )
-        letter = dead.letter
+        letter = dead.dead_letter
         draft = self._ledger.begin()
         draft.delete(DEAD_LETTERS, letter.id)
         draft.put(OUTBOX, letter.id, OutboxMessage(id=letter.id, webhook_id=letter.webhook_id, change=dead.change))
@@ -113,4 +113,4 @@ class WebhookRegistry:
 
     def _with_counts(self, webhook: Webhook) -> Webhook:
         waiting, dead = self._outbox.counts(webhook.id)
-        return msgspec.structs.replace(webhook, waiting=waiting, dead_letters=dead)
+        return msgspec.structs.replace(webhook, pending_count=waiting, dead_letters=dead)

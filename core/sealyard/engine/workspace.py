@@ -12,7 +12,10 @@ from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, Workspac
 
 
 def load_metadata(places: WorkspacePaths) -> WorkspaceMetadata:
-    """Raises :class:`WorkspaceError` where there is none, or one of a newer version."""
+    """Load and check the workspace's metadata.
+
+    Raises :class:`WorkspaceError` if there is no workspace, or it has another layout version.
+    """
     try:
         file = msgspec.json.decode(places.file.read_bytes(), type=WorkspaceMetadata)
     except FileNotFoundError:
@@ -24,6 +27,12 @@ def load_metadata(places: WorkspacePaths) -> WorkspaceMetadata:
         raise WorkspaceError(f"{escape_text(str(places.file))} cannot be read: {error}.") from error
     if file.format > LAYOUT_VERSION:
         raise WorkspaceError("The workspace was made by a newer Sealyard.", "Use that version, or a newer one.")
+    if file.format < LAYOUT_VERSION:
+        raise WorkspaceError(
+            f"The workspace was created by an older Sealyard (layout {file.format}; this version needs"
+            f" {LAYOUT_VERSION}).",
+            "Create a new workspace: sealyard init. Older layouts are not converted.",
+        )
     return file
 
 

@@ -111,7 +111,7 @@ class PipeBus:
         self._place_of(task_id).drop(task_id)
 
     async def run(self, job: Job) -> None:
-        task_id, fence = job.task.id, job.task.fence
+        task_id, fence = job.task.id, job.task.fencing_token
         place = self._place_of(task_id)
         try:
             child = await self._worker_in(place)
@@ -130,7 +130,7 @@ class PipeBus:
         """Does nothing where the worker that asked has died: then its loss is on the way."""
         place = next((each for each in self._places if each.running.get(task_id) == fence), None)
         if place is not None and place.child is not None:
-            await place.child.send(SigningPermitted(task_id=task_id, fence=fence))
+            await place.child.send(SigningPermitted(task_id=task_id, fencing_token=fence))
 
     async def stop(self, task_id: str) -> None:
         place = next((each for each in self._places if task_id in each.running), None)
@@ -164,7 +164,7 @@ class PipeBus:
         self._answers[number] = asyncio.get_running_loop().create_future()
         place.questions.add(number)
         try:
-            await child.send(KeyRequest(number=number, question=question))
+            await child.send(KeyRequest(request_id=number, question=question))
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 return await self._answers[number]
         except TimeoutError:
@@ -229,7 +229,7 @@ class PipeBus:
 
     def _on_message(self, place: _WorkerSlot, message: FromWorker) -> None:
         if isinstance(message, KeyResponse):
-            waiting = self._answers.get(message.number)
+            waiting = self._answers.get(message.request_id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message)
         elif not isinstance(message, WorkerReady | WorkerStartFailed):
@@ -247,7 +247,7 @@ class PipeBus:
             self._report_lost(child.name, task_id, fence)
 
     def _report_lost(self, worker: str, task_id: str, fence: int) -> None:
-        self._reports.put_nowait(WorkerLost(worker=worker, task_id=task_id, fence=fence, at=self._clock.now()))
+        self._reports.put_nowait(WorkerLost(worker=worker, task_id=task_id, fencing_token=fence, at=self._clock.now()))
 
     async def _watch(self, place: _WorkerSlot, child: WorkerProcess) -> None:
         """Ends the lease of a worker that holds jobs and says nothing."""

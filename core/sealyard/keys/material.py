@@ -89,7 +89,7 @@ def describe(material: Material, number: int, origin: str, certificate: bytes | 
         fingerprint=fingerprint,
         public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
         certificate=_to_pem(found.der),
-        certificate_ends_at=found.not_after,
+        certificate_expires_at=found.not_after,
     )
 
 

@@ -52,7 +52,7 @@ def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]
         if each.verdict is Verdict.APPROVED
         and each.digest == task.approval_digest
         and subject_kind(each.by) is SubjectKind.USER
-        and (task.trial or each.by != task.created_by)
+        and (task.self_approved or each.by != task.created_by)
     )
 
 

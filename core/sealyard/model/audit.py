@@ -110,11 +110,11 @@ class AuditReport(FrozenStruct, frozen=True, kw_only=True):
 
     origin: str
     size: int
-    sealed_size: int
+    checkpointed_size: int
     root: str
     checkpoints_checked: int
     key_fingerprint: str
 
     @property
     def uncheckpointed_count(self) -> int:
-        return self.size - self.sealed_size
+        return self.size - self.checkpointed_size

@@ -12,7 +12,7 @@ from sealyard.model.value import FrozenStruct, SecretStruct
 class AccessToken(FrozenStruct, frozen=True, kw_only=True):
     """What may be known of a token: never the token itself. ``machine``: no person decides through it.
 
-    ``id`` is the token's public beginning; ``expiresAt`` always has a value, ``revokedAt`` once it was revoked.
+    ``id`` is the token's public beginning; ``expires_at`` always has a value, ``revoked_at`` once it was revoked.
     """
 
     id: str
@@ -21,15 +21,15 @@ class AccessToken(FrozenStruct, frozen=True, kw_only=True):
     created_by: str
     created_at: datetime
     expires_at: datetime
-    machine: bool = False
+    is_machine: bool = False
     revoked_at: datetime | None = None
 
 
 class PresentedToken(FrozenStruct, frozen=True, kw_only=True):
-    """What somebody asks with over a network: a token of ours, or, with ``byIssuer``, one of an issuer's."""
+    """What somebody asks with over a network: a token of ours, or, with ``external``, one of an issuer's."""
 
     expires_at: datetime
-    by_issuer: bool = False
+    external: bool = False
 
 
 class IssuerAccount(FrozenStruct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class TokenRequest(FrozenStruct, frozen=True, kw_only=True):
     name: ShortText
     subject: ShortText | None = None
     seconds: int | None = None
-    machine: bool = False
+    is_machine: bool = False
 
 
 class IssuedToken(SecretStruct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class IssuedToken(SecretStruct, frozen=True, kw_only=True):
 
 
 class OtpStatus(FrozenStruct, frozen=True, kw_only=True):
-    """``enrolled``: a first password was confirmed. ``lockedUntil``: after too many wrong ones."""
+    """``enrolled``: a first password was confirmed. ``locked_until``: after too many wrong ones."""
 
     subject: str
     enrolled: bool

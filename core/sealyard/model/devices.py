@@ -33,8 +33,8 @@ class SigningKey(FrozenStruct, frozen=True, kw_only=True):
 class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
     """One version of a device configuration; a version never changes. A task uses the first key of each list.
 
-    ``linkSeconds``: how long a result's link lives; ``retentionSeconds``: how long its artifact is kept, from DONE.
-    ``warnings``: the caveats of the algorithms and key purposes chosen, for a person to read.
+    ``link_ttl_seconds``: how long a result's link lives; ``retention_seconds``: how long its artifact is kept, from
+    DONE. ``warnings``: the caveats of the algorithms and key purposes chosen, for a person to read.
     """
 
     id: str
@@ -44,7 +44,7 @@ class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
     signing_keys: tuple[SigningKey, ...]
     format: str
     approvals_required: int
-    link_seconds: int
+    link_ttl_seconds: int
     retention_seconds: int
     created_by: str
     created_at: datetime

@@ -16,13 +16,13 @@ class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):
 
     code: str
     message: str
-    advice: str = ""
+    hint: str = ""
 
 
 class SealyardError(Exception):
     """Something a person can understand and act on.
 
-    ``message`` says what happened, ``advice`` what to do next. Neither ever holds a secret.
+    ``message`` says what happened, ``hint`` what to do next. Neither ever holds a secret.
     """
 
     code: ClassVar[str] = "internal"
@@ -36,7 +36,7 @@ class SealyardError(Exception):
         return f"{self.message} {self.hint}".rstrip()
 
     def to_info(self) -> ErrorInfo:
-        return ErrorInfo(code=self.code, message=self.message, advice=self.hint)
+        return ErrorInfo(code=self.code, message=self.message, hint=self.hint)
 
 
 class InvalidInputError(SealyardError):
@@ -95,7 +95,7 @@ class TooLargeError(SealyardError):
 
 
 class TooManyRequestsError(SealyardError):
-    """A token asks more often than it may. ``retryAfter``: seconds until it may again."""
+    """A token asks more often than it may. ``retry_after``: seconds until it may again."""
 
     code = "too-many-requests"
 
@@ -266,4 +266,4 @@ def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardErr
 
 def error_from_info(value: ErrorInfo) -> SealyardError:
     """The error that was sent over a border; an unknown code becomes the base class."""
-    return _subclasses_by_code(SealyardError).get(value.code, SealyardError)(value.message, value.advice)
+    return _subclasses_by_code(SealyardError).get(value.code, SealyardError)(value.message, value.hint)

@@ -12,7 +12,8 @@ from sealyard.model.webhooks import WebhookEvent
 class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was made, moved, decided upon, or its result changed state. Durable.
 
-    ``decision``: the one that was just made, if one was. ``news``: what those outside are told by it, if anything.
+    ``decision``: the one that was just made, if one was. ``notification``: what those outside are told by it, if
+    anything.
     """
 
     cursor: int
@@ -25,7 +26,7 @@ class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     created_by: str
     result_state: ResultState | None = None
     decision: Decision | None = None
-    news: WebhookEvent | None = None
+    notification: WebhookEvent | None = None
 
 
 class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -35,7 +36,7 @@ class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
     bytes_done: int
     bytes_total: int
-    seconds_left: float | None = None
+    eta_seconds: float | None = None
 
 
 class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):

@@ -11,11 +11,11 @@ from sealyard.model.value import FrozenStruct
 class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     """``tasks``: of every status; ``queued``: those of them that wait for a worker's place; ``workers``: that live.
 
-    ``webhooksWaiting``: what webhooks are still to be told of; ``webhooksDead``: what was given up.
+    ``pending_deliveries``: what webhooks are still to be told of; ``dead_letters``: what was given up.
     """
 
     tasks: Mapping[TaskStatus, int]
     queued: int
     workers: int
-    webhooks_waiting: int
-    webhooks_dead: int
+    pending_deliveries: int
+    dead_letters: int

@@ -56,28 +56,28 @@ class Scheduled(FrozenStruct, frozen=True, kw_only=True):
 
 class Leased(FrozenStruct, frozen=True, kw_only=True):
     worker: str
-    fence: int
+    fencing_token: int
     time_limit_at: datetime
 
 
 class SegmentRecorded(FrozenStruct, frozen=True, kw_only=True):
     """Firmware ``index`` is encrypted and durable."""
 
-    fence: int
+    fencing_token: int
     index: int
 
 
 class IntentRecorded(FrozenStruct, frozen=True, kw_only=True):
     """The worker asks to sign bytes with this SHA-256 (hex)."""
 
-    fence: int
+    fencing_token: int
     sha256: str
 
 
 class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
     """The worker died or fell silent."""
 
-    fence: int
+    fencing_token: int
 
 
 class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
@@ -87,12 +87,12 @@ class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Completed(FrozenStruct, frozen=True, kw_only=True):
-    fence: int
+    fencing_token: int
     result: Result
 
 
 class Failed(FrozenStruct, frozen=True, kw_only=True):
-    fence: int
+    fencing_token: int
     reason: str
     code: str
 

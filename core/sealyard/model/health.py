@@ -15,8 +15,8 @@ class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
     """
 
     name: str
-    ok: bool
-    about: str = ""
+    passed: bool
+    subject: str = ""
     detail: str = ""
 
 
@@ -29,4 +29,4 @@ class Health(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> tuple[HealthCheck, ...]:
-        return tuple(each for each in self.checks if not each.ok)
+        return tuple(each for each in self.checks if not each.passed)

@@ -35,14 +35,14 @@ class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
     """How far a task's work has come, durably, so that a rerun takes it up: segments, then the header (Base64)."""
 
     task_id: str
-    sealed: tuple[RecordedSegment, ...] = ()
+    segments: tuple[RecordedSegment, ...] = ()
     header: str | None = None
 
 
 class Job(FrozenStruct, frozen=True, kw_only=True):
     """A task for a worker, with all it needs to judge it: inputs by digest, keys by name, the decisions made.
 
-    ``certificate`` (PEM) and ``signingKind`` are what the workspace has on record for the signing key: the worker
+    ``certificate`` (PEM) and ``signing_kind`` are what the workspace has on record for the signing key: the worker
     checks its own outcome against them, not against what it just used.
     """
 
@@ -75,7 +75,7 @@ class SigningPermitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The intent is recorded and rights were judged again: the key may be used."""
 
     task_id: str
-    fence: int
+    fencing_token: int
 
 
 class StopJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -158,7 +158,7 @@ KeyCommand = (
 
 
 class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    number: int
+    request_id: int
     question: KeyCommand
 
 
@@ -182,14 +182,14 @@ class Heartbeat(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Sent every second while a job runs: holds the lease and carries the progress, in bytes of all passes."""
 
     task_id: str
-    fence: int
+    fencing_token: int
     done: int
     total: int
 
 
 class SegmentEncrypted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
-    fence: int
+    fencing_token: int
     segment: RecordedSegment
 
 
@@ -197,7 +197,7 @@ class SigningPermissionRequested(FrozenStruct, frozen=True, kw_only=True, tag=Tr
     """The worker is about to use the key over bytes with this SHA-256 (hex); waits for :class:`SigningPermitted`."""
 
     task_id: str
-    fence: int
+    fencing_token: int
     sha256: str
     header: str | None = None
 
@@ -206,7 +206,7 @@ class JobFinished(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The work is whole and has passed the worker's own check. ``signature`` in Base64, for signing tasks."""
 
     task_id: str
-    fence: int
+    fencing_token: int
     sha256: str | None = None
     size: int | None = None
     signature: str | None = None
@@ -214,19 +214,19 @@ class JobFinished(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 class JobFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
-    fence: int
+    fencing_token: int
     error: ErrorInfo
 
 
 class JobStopped(FrozenStruct, frozen=True, kw_only=True, tag=True):
     task_id: str
-    fence: int
+    fencing_token: int
 
 
 class KeyResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """To an :class:`KeyRequest`: what was asked for, if anything, or ``error``."""
 
-    number: int
+    request_id: int
     key: KeyInfo | None = None
     version: KeyVersion | None = None
     text: str | None = None
@@ -251,5 +251,5 @@ class WorkerLost(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
     worker: str
     task_id: str
-    fence: int
+    fencing_token: int
     at: datetime

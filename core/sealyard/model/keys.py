@@ -37,7 +37,7 @@ def parse_key_uri(text: str) -> KeyUri:
 
 
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
-    """One version of a key. ``publicKey`` and ``certificate`` are PEM and only there for signing keys.
+    """One version of a key. ``public_key`` and ``certificate`` are PEM and only there for signing keys.
 
     ``fingerprint`` is the SHA-256, in hex, of the DER SubjectPublicKeyInfo; for a symmetric key it is the
     first 8 bytes, in hex, of HMAC-SHA256(key, "sealyard key check"): it tells versions apart, nothing else.
@@ -49,7 +49,7 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     fingerprint: str
     public_key: str | None = None
     certificate: str | None = None
-    certificate_ends_at: datetime | None = None
+    certificate_expires_at: datetime | None = None
 
 
 class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
@@ -76,5 +76,7 @@ def expiring_versions(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
     """The versions whose certificate ends within :data:`CERTIFICATE_EXPIRY_WARNING`, or has ended."""
     limit = now + CERTIFICATE_EXPIRY_WARNING
     return tuple(
-        each for each in info.versions if each.certificate_ends_at is not None and each.certificate_ends_at <= limit
+        each
+        for each in info.versions
+        if each.certificate_expires_at is not None and each.certificate_expires_at <= limit
     )

@@ -148,7 +148,7 @@ def check_change(before: Task | None, after: Task) -> None:
         _check_path(after, after.history)
         return
     _require(after, after.id == before.id and after.approval_digest == before.approval_digest, "keeps what it is for")
-    _require(after, after.fence >= before.fence, "keeps its fencing token or takes a higher one")
+    _require(after, after.fencing_token >= before.fencing_token, "keeps its fencing token or takes a higher one")
     _require(after, after.history[: len(before.history)] == before.history, "keeps its history")
     _require(after, after.approvals[: len(before.approvals)] == before.approvals, "keeps its decisions")
     if before.intent is not None:
@@ -157,15 +157,17 @@ def check_change(before: Task | None, after: Task) -> None:
 
 
 def check_key_use(task: Task, fence: int, sha256: str) -> None:
-    """Check that the task is RUNNING under ``fence`` and that its intent covers ``sha256``.
+    """Check that the task is RUNNING under ``fencing_token`` and that its intent covers ``sha256``.
 
     Raises :class:`InvariantError`.
     """
     intent = task.intent
-    _require(task, task.status is _S.RUNNING and task.fence == fence, "uses a key only while RUNNING under its token")
+    _require(
+        task, task.status is _S.RUNNING and task.fencing_token == fence, "uses a key only while RUNNING under its token"
+    )
     _require(
         task,
-        intent is not None and intent.sha256 == sha256 and intent.fence == fence,
+        intent is not None and intent.sha256 == sha256 and intent.fencing_token == fence,
         "uses a key only for its recorded intent",
     )
 
@@ -192,7 +194,7 @@ def _submitted(task: Task, happening: Submitted, now: datetime) -> Task:
 
 def _decided(task: Task, happening: DecisionMade, now: datetime) -> Task:
     decision = happening.decision
-    if decision.by == task.created_by and not task.trial:
+    if decision.by == task.created_by and not task.self_approved:
         raise PermissionDeniedError(
             "Nobody decides on a task of their own.",
             "Ask another person who may approve for this configuration.",
@@ -219,20 +221,22 @@ def _scheduled(task: Task, happening: Scheduled, now: datetime) -> Task:
 
 
 def _leased(task: Task, happening: Leased, now: datetime) -> Task:
-    if happening.fence != task.fence + 1:
-        raise InvalidTransitionError(f"Task {task.id} wants fence {task.fence + 1}, not {happening.fence}.")
+    if happening.fencing_token != task.fencing_token + 1:
+        raise InvalidTransitionError(
+            f"Task {task.id} wants fence {task.fencing_token + 1}, not {happening.fencing_token}."
+        )
     return _with_status(
         task,
         _S.RUNNING,
         now,
-        fence=happening.fence,
+        fencing_token=happening.fencing_token,
         worker=happening.worker,
         time_limit_at=task.time_limit_at or happening.time_limit_at,
     )
 
 
 def _segment_sealed(task: Task, happening: SegmentRecorded, now: datetime) -> Task:
-    _check_fence(task, happening.fence)
+    _check_fence(task, happening.fencing_token)
     subtasks = tuple(
         msgspec.structs.replace(each, status=_S.DONE)
         if index == happening.index and each.kind is TaskKind.ENCRYPTION
@@ -243,13 +247,13 @@ def _segment_sealed(task: Task, happening: SegmentRecorded, now: datetime) -> Ta
 
 
 def _intent_recorded(task: Task, happening: IntentRecorded, now: datetime) -> Task:
-    _check_fence(task, happening.fence)
+    _check_fence(task, happening.fencing_token)
     if task.intent is not None and task.intent.sha256 != happening.sha256:
         raise InvalidTransitionError(
             f"Task {task.id} was about to sign something else before: it will not sign twice.",
             "Ask for the package again as a new task.",
         )
-    intent = Intent(sha256=happening.sha256, fence=happening.fence, at=now)
+    intent = Intent(sha256=happening.sha256, fencing_token=happening.fencing_token, at=now)
     subtasks = tuple(
         msgspec.structs.replace(each, status=_S.RUNNING) if each.kind is TaskKind.SIGNING else each
         for each in task.subtasks
@@ -258,9 +262,9 @@ def _intent_recorded(task: Task, happening: IntentRecorded, now: datetime) -> Ta
 
 
 def _lease_lost(task: Task, happening: LeaseExpired, now: datetime) -> Task:
-    _check_fence(task, happening.fence)
-    losses = task.losses + 1
-    lost = msgspec.structs.replace(task, losses=losses)
+    _check_fence(task, happening.fencing_token)
+    losses = task.lease_losses + 1
+    lost = msgspec.structs.replace(task, lease_losses=losses)
     if losses >= MAX_LEASE_LOSSES:
         reason = f"The worker died {losses} times on this task."
         return _terminated(lost, _S.FAILED, now, reason, "worker")
@@ -273,12 +277,12 @@ def _engine_restarted(task: Task, happening: EngineRestarted, now: datetime) -> 
 
 
 def _completed(task: Task, happening: Completed, now: datetime) -> Task:
-    _check_fence(task, happening.fence)
+    _check_fence(task, happening.fencing_token)
     return _terminated(msgspec.structs.replace(task, result=happening.result), _S.DONE, now, "", "")
 
 
 def _failed(task: Task, happening: Failed, now: datetime) -> Task:
-    _check_fence(task, happening.fence)
+    _check_fence(task, happening.fencing_token)
     return _terminated(task, _S.FAILED, now, happening.reason, happening.code)
 
 
@@ -330,9 +334,9 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
 
 
 def _check_fence(task: Task, fence: int) -> None:
-    if fence != task.fence:
+    if fence != task.fencing_token:
         raise InvalidTransitionError(
-            f"Task {task.id} is at fence {task.fence}; a worker under fence {fence} is too late."
+            f"Task {task.id} is at fence {task.fencing_token}; a worker under fence {fence} is too late."
         )
 
 

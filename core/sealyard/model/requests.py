@@ -37,7 +37,7 @@ class EncryptionRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
-    """``message`` is what the algorithm takes; ``isDigest`` says that it is a finished SHA-256 of 32 bytes."""
+    """``message`` is what the algorithm takes; ``is_digest`` says that it is a finished SHA-256 of 32 bytes."""
 
     config: str
     message: bytes
@@ -62,7 +62,7 @@ class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
     approve: tuple[str, ...] = ()
     approvals_required: int = 1
     format: str = DEFAULT_FORMAT
-    link_seconds: int = DEFAULT_LINK_TTL
+    link_ttl_seconds: int = DEFAULT_LINK_TTL
     retention_seconds: int = DEFAULT_RETENTION_SECONDS
     purpose: KeyPurpose = KeyPurpose.BOTH
     description: str = ""
@@ -76,7 +76,7 @@ class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
     config: str
     approvals_required: int | None = None
     format: str | None = None
-    link_seconds: int | None = None
+    link_ttl_seconds: int | None = None
     retention_seconds: int | None = None
     description: str | None = None
 
@@ -110,8 +110,8 @@ class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
 
-    ``config``: a configuration's id or name. ``resultState``: as it stands at the moment of asking.
-    ``waitingForMe``: only tasks this subject may still decide on. ``oldestFirst`` turns the order round.
+    ``config``: a configuration's id or name. ``result_state``: as it stands at the moment of asking.
+    ``awaiting_my_approval``: only tasks this subject may still decide on. ``oldest_first`` turns the order round.
     """
 
     status: TaskStatus | None = None
@@ -120,11 +120,11 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     created_by: str | None = None
     result_state: ResultState | None = None
     text: str = ""
-    waiting_for_me: bool = False
+    awaiting_my_approval: bool = False
     oldest_first: bool = False
 
     def matches(self, task: Task) -> bool:
-        """Whether all holds for ``task`` but ``waitingForMe``, which takes an engine to tell."""
+        """Whether all holds for ``task`` but ``awaiting_my_approval``, which takes an engine to tell."""
         return (
             self.status in (None, task.status)
             and self.kind in (None, task.kind)
@@ -157,13 +157,13 @@ class TaskCounts(FrozenStruct, frozen=True, kw_only=True):
     """How many tasks the subject sees; what there is none of is left out.
 
     ``results``: by the states that the engine has recorded, which it does as they change. ``mine``: asked for by
-    the subject. ``waitingForMe``: those it may still decide on.
+    the subject. ``awaiting_my_approval``: those it may still decide on.
     """
 
     by_status: dict[TaskStatus, int]
     results: dict[ResultState, int]
     mine: int
-    waiting_for_me: int
+    awaiting_my_approval: int
 
     @property
     def total(self) -> int:
@@ -178,16 +178,17 @@ class AuditPage(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
-    """All an approver must see before a decision, and whether this subject may decide (``hindrance`` is empty then).
+    """All an approver must see before a decision, and whether this subject may decide (``blocked_reason`` is empty
+    then).
 
     ``metadata``: name and beginning of each metadata file, foreign bytes as they are; all of what se-1 takes.
-    ``previous``: the last approved package of the same configuration. ``newerVersion``: of the configuration, where
+    ``previous``: the last approved package of the same configuration. ``newer_version``: of the configuration, where
     there is one.
     """
 
     task: Task
     configuration: DeviceConfig
-    hindrance: str = ""
+    blocked_reason: str = ""
     metadata: tuple[tuple[str, bytes], ...] = ()
     previous: Task | None = None
     newer_version: int | None = None
@@ -206,7 +207,7 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    place: str
+    location: str
     demo: bool
     subject: str
     four_eyes: str

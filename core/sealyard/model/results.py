@@ -12,7 +12,7 @@ from sealyard.model.tasks import Result, ResultState
 
 def state_at(result: Result, now: datetime) -> ResultState:
     """The state that holds at ``now``, whether or not it has been recorded yet."""
-    if result.state is ResultState.GONE or (result.kept_until is not None and now >= result.kept_until):
+    if result.state is ResultState.GONE or (result.retained_until is not None and now >= result.retained_until):
         return ResultState.GONE
     if result.expires_at is not None and now >= result.expires_at:
         return ResultState.EXPIRED
@@ -31,14 +31,14 @@ def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime
 
     Raises :class:`ConflictError` for a signature, :class:`ResultGoneError` once the artifact was removed.
     """
-    if result.kept_until is None:
+    if result.retained_until is None:
         raise ConflictError("A signature has no link.", "It stands in the task itself.")
     if state_at(result, now) is ResultState.GONE:
         raise ResultGoneError(
             "The artifact was removed at the end of its retention period.", "Ask for the package again."
         )
     return msgspec.structs.replace(
-        result, state=ResultState.AVAILABLE, link=link, expires_at=min(expires_at, result.kept_until)
+        result, state=ResultState.AVAILABLE, link=link, expires_at=min(expires_at, result.retained_until)
     )
 
 

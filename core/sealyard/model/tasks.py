@@ -60,7 +60,7 @@ class DecisionOrigin(StrEnum):
 class Decision(FrozenStruct, frozen=True, kw_only=True):
     """One person's decision, bound to what it was made about by ``digest`` (see :mod:`sealyard.model.approval`).
 
-    ``origin``: None in those made before it was recorded. ``oneTimePassword``: one was asked for, and right.
+    ``origin``: None in those made before it was recorded. ``one_time_password``: one was asked for, and right.
     """
 
     by: str
@@ -91,7 +91,7 @@ class Intent(FrozenStruct, frozen=True, kw_only=True):
     """What is about to be signed (SHA-256 in hex), recorded before the key is used, and under which fence."""
 
     sha256: str
-    fence: int
+    fencing_token: int
     at: datetime
 
 
@@ -104,7 +104,7 @@ class ResultState(StrEnum):
 class Result(FrozenStruct, frozen=True, kw_only=True):
     """What came of a DONE task: an artifact behind a link with a time limit, or a ``signature`` (Base64).
 
-    ``expiresAt``: when the link ends; ``keptUntil``: when the artifact is removed. ``sha256`` (hex) and ``size``
+    ``expires_at``: when the link ends; ``retained_until``: when the artifact is removed. ``sha256`` (hex) and ``size``
     (bytes) are the artifact's. ``trial``: made under the self-approval trial switch, not to be released.
     """
 
@@ -112,11 +112,11 @@ class Result(FrozenStruct, frozen=True, kw_only=True):
     file_name: str = ""
     link: str | None = None
     expires_at: datetime | None = None
-    kept_until: datetime | None = None
+    retained_until: datetime | None = None
     sha256: str | None = None
     size: int | None = None
     signature: str | None = None
-    trial: bool = False
+    self_approved: bool = False
 
 
 class RunProgress(FrozenStruct, frozen=True, kw_only=True):
@@ -124,8 +124,8 @@ class RunProgress(FrozenStruct, frozen=True, kw_only=True):
 
     bytes_done: int = 0
     bytes_total: int = 0
-    queue_place: int | None = None
-    seconds_left: float | None = None
+    queue_position: int | None = None
+    eta_seconds: float | None = None
 
 
 class Task(FrozenStruct, frozen=True, kw_only=True):
@@ -154,15 +154,15 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     approval_digest: str = ""
     approvals: tuple[Decision, ...] = ()
     approval_expires_at: datetime | None = None
-    attention: str = ""
-    trial: bool = False
+    warning: str = ""
+    self_approved: bool = False
 
     subtasks: tuple[Subtask, ...] = ()
     execution_expires_at: datetime | None = None
     time_limit_at: datetime | None = None
-    fence: int = 0
+    fencing_token: int = 0
     worker: str = ""
-    losses: int = 0
+    lease_losses: int = 0
     intent: Intent | None = None
     result: Result | None = None
     reason: str = ""

@@ -26,8 +26,8 @@ class WebhookEvent(StrEnum):
 class Webhook(FrozenStruct, frozen=True, kw_only=True):
     """``events`` empty: all. ``delivered``: the cursor of the last event that is settled.
 
-    ``failing``: what kept the last try from reaching it, empty while all is well; ``waiting``: how many events it is
-    still to be told of; ``deadLetters``: how many were given up.
+    ``last_error``: what kept the last try from reaching it, empty while all is well; ``waiting``: how many events it is
+    still to be told of; ``dead_letters``: how many were given up.
     """
 
     id: str
@@ -36,8 +36,8 @@ class Webhook(FrozenStruct, frozen=True, kw_only=True):
     created_at: datetime
     events: tuple[WebhookEvent, ...] = ()
     delivered: int = 0
-    failing: str = ""
-    waiting: int = 0
+    last_error: str = ""
+    pending_count: int = 0
     dead_letters: int = 0
 
 
@@ -64,5 +64,5 @@ class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
     event: WebhookEvent
     task_id: str
     attempts: int
-    given_up_at: datetime
+    failed_at: datetime
     error: str

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sealyard.model.value import FrozenStruct
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """The layout this version reads and writes."""
 
 

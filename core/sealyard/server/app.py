@@ -80,7 +80,7 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
 def build_app(
     tenants: TenantRegistry, identity: Authenticator, *, public_url: str = "", more: Sequence[HTTPRouteHandler] = ()
 ) -> Litestar:
-    """``publicUrl``: how clients reach the API from outside, without a slash at the end; empty: as they ask.
+    """``public_url``: how clients reach the API from outside, without a slash at the end; empty: as they ask.
 
     ``more``: calls beside the API.
     """

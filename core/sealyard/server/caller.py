@@ -14,7 +14,7 @@ from sealyard.model.errors import PermissionDeniedError
 
 @dataclass(frozen=True)
 class Caller:
-    """``client`` is the tenant's engine as the subject meets it. ``largestBody``: of an upload, in bytes.
+    """``client`` is the tenant's engine as the subject meets it. ``largest_body``: of an upload, in bytes.
 
     ``check`` raises :class:`AuthenticationError` once the caller is no longer who it was: its token ended.
 

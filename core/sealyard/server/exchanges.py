@@ -43,7 +43,7 @@ class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
     template: str
     path: str
     status: int
-    began: float
+    time_to_first_byte: float
     seconds: float
     received: int
     sent: int
@@ -116,7 +116,7 @@ class _RequestTimer:
             template=scope.get("path_template") or UNMATCHED_PATH,
             path=escape_text(scope["path"], LONGEST_PATH),
             status=self._status,
-            began=seconds if self._began is None else self._began,
+            time_to_first_byte=seconds if self._began is None else self._began,
             seconds=seconds,
             received=self._received,
             sent=self._sent,

@@ -59,8 +59,8 @@ class HealthController(Controller):
 
 async def check_readiness(hosts: Iterable[EngineHandle]) -> ReadinessResponse:
     checks = [check for each in await asyncio.gather(*map(_checks, hosts)) for check in each]
-    passed = Counter(each.name for each in checks if each.ok)
-    failed = Counter(each.name for each in checks if not each.ok)
+    passed = Counter(each.name for each in checks if each.passed)
+    failed = Counter(each.name for each in checks if not each.passed)
     names = dict.fromkeys(each.name for each in checks)
     return ReadinessResponse(
         ready=not failed,
@@ -70,11 +70,11 @@ async def check_readiness(hosts: Iterable[EngineHandle]) -> ReadinessResponse:
 
 async def _checks(host: EngineHandle) -> tuple[HealthCheck, ...]:
     if host.engine.scheduler.draining:
-        return (HealthCheck(name="stopping", ok=False),)
+        return (HealthCheck(name="stopping", passed=False),)
     try:
         async with asyncio.timeout(TIMEOUT):
             return (await host.run(host.engine.readiness.health())).checks
     except Exception:
         # An engine that cannot even say how it is: being watched must not depend on why.
         log.exception("the engine of %s does not answer", host.folder)
-        return (HealthCheck(name="engine", ok=False),)
+        return (HealthCheck(name="engine", passed=False),)

@@ -98,7 +98,7 @@ class Authenticator:
             await host.authenticate_token(bearer)
 
         shown = PresentedToken(expires_at=token.expires_at)
-        return self._made(tenant, host, token.subject, machine=token.machine, check=check, shown=shown)
+        return self._made(tenant, host, token.subject, machine=token.is_machine, check=check, shown=shown)
 
     async def _from_claims(self, named: str | None, bearer: str, verify: VerifyToken) -> Caller:
         claims = await verify(bearer)
@@ -110,7 +110,7 @@ class Authenticator:
         async def check() -> None:
             await verify(bearer)
 
-        shown = PresentedToken(expires_at=claims.expires_at, by_issuer=True)
+        shown = PresentedToken(expires_at=claims.expires_at, external=True)
         return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
 
     def rate_limit_link(self, scope: Scope, result: str) -> None:

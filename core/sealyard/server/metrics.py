@@ -66,7 +66,7 @@ class Metrics:
         """Counts an exchange."""
         path, tenant = exchange.template, exchange.tenant
         self._requests.labels(exchange.method, path, str(exchange.status), tenant).inc()
-        self._seconds.labels(exchange.method, path, tenant).observe(exchange.began)
+        self._seconds.labels(exchange.method, path, tenant).observe(exchange.time_to_first_byte)
         if exchange.received:
             self._received.labels(path, tenant).inc(exchange.received)
         if exchange.sent:
@@ -87,8 +87,8 @@ class Metrics:
             self._tasks.labels(status, tenant).set(count)
         self._queued.labels(tenant).set(figures.queued)
         self._workers.labels(tenant).set(figures.workers)
-        self._webhooks.labels("waiting", tenant).set(figures.webhooks_waiting)
-        self._webhooks.labels("dead", tenant).set(figures.webhooks_dead)
+        self._webhooks.labels("waiting", tenant).set(figures.pending_deliveries)
+        self._webhooks.labels("dead", tenant).set(figures.dead_letters)
 
 
 def metrics_handler(

@@ -39,7 +39,7 @@ class TextPart:
 
 @dataclass(frozen=True)
 class FilePart:
-    """``content`` can be read until the next part is asked for; ``fileName`` is foreign text."""
+    """``content`` can be read until the next part is asked for; ``file_name`` is foreign text."""
 
     name: str
     file_name: str

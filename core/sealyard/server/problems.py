@@ -67,7 +67,7 @@ log = logging.getLogger(__name__)
 class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     """RFC 9457, with the family's ``code`` and ``advice``. ``renewable``: whether an expired link can be renewed.
 
-    ``retryAfter``: seconds until the same may be asked again.
+    ``retry_after``: seconds until the same may be asked again.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -75,7 +75,7 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     status: int
     detail: str
     code: str
-    advice: str = ""
+    hint: str = ""
     renewable: bool | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET
 
@@ -106,7 +106,7 @@ def to_problem(error: SealyardError) -> ProblemDetails:
         status=status,
         detail=error.message,
         code=error.code,
-        advice=error.hint,
+        hint=error.hint,
         renewable=isinstance(error, ResultExpiredError)
         if isinstance(error, ResultExpiredError | ResultGoneError)
         else UNSET,

@@ -272,7 +272,7 @@ def device_request(body: DeviceBody) -> DeviceRequest:
         approve=_subjects(body.acl.get(Action.APPROVE, ())),
         approvals_required=body.approvals_required,
         format=body.format,
-        link_seconds=body.link_seconds,
+        link_ttl_seconds=body.link_seconds,
         retention_seconds=body.retention_seconds,
         purpose=body.purpose,
         description=body.description,

@@ -96,7 +96,7 @@ class DocumentStore(Protocol):
         after: str | None = None,
         limit: int,
     ) -> Page:
-        """Documents by ``createdAt`` (RFC 3339, UTC with ``Z``), then id; ``after``: a cursor of an earlier page.
+        """Documents by ``created_at`` (RFC 3339, UTC with ``Z``), then id; ``after``: a cursor of an earlier page.
 
         Raises :class:`UsageError` for a field that is not indexed and for what is no cursor.
         """

@@ -13,7 +13,7 @@ Members of the object (absent where empty):
 - ``units``: the units of work committed together. Each has ``puts`` (``[table, id, document]``), ``removes``
   (``[table, id]``), ``audit`` (entries on their way to the audit log) and ``events`` (for catching up);
 - first line of a file only: ``format``, ``generation``, and in a snapshot ``documents`` (how many) and
-  ``journalSeq`` (the ``seq`` its journal begins with).
+  ``journal_seq`` (the ``seq`` its journal begins with).
 """
 
 from __future__ import annotations

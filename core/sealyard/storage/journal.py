@@ -54,7 +54,7 @@ class LoadedGeneration(msgspec.Struct):
     events: list[bytes]
     position: Position
     snapshot_size: int
-    torn: bytes
+    truncated_at: bytes
 
 
 def newest_generation(folder: Path) -> int:
@@ -93,7 +93,7 @@ def load(folder: Path) -> LoadedGeneration:
         events=events,
         position=Position(generation, frames.next_seq - 1, frames.end),
         snapshot_size=snapshot_size,
-        torn=data[frames.end :],
+        truncated_at=data[frames.end :],
     )
 
 
@@ -217,7 +217,7 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
         if not newest_generation(folder):
             _create(folder)
         loaded = load(folder)
-        torn = _quarantine(folder, loaded) if loaded.torn else None
+        torn = _quarantine(folder, loaded) if loaded.truncated_at else None
         _remove_others(folder, loaded.position.generation)
         return Journal(folder, loaded), loaded, torn
     except OSError as error:
@@ -234,7 +234,7 @@ def _create(folder: Path) -> None:
 
 def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
-    _write_synced(path, [loaded.torn])
+    _write_synced(path, [loaded.truncated_at])
     disk.sync_folder(folder)
     fd = os.open(_journal(folder, loaded.position.generation), os.O_WRONLY)
     try:

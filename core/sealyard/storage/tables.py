@@ -98,7 +98,7 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
                 for name, document in self._touched.items()
                 if msgspec.json.encode(document) != self._documents.get(name)
             ),
-            removes=tuple((table, name) for name in self._removed if name in self._documents),
+            deletes=tuple((table, name) for name in self._removed if name in self._documents),
         )
 
 
@@ -129,7 +129,7 @@ class JournalStorage(Storage):
             future = self.core.submit(
                 WriteBatch(
                     puts=tuple(put for unit in units for put in unit.puts),
-                    removes=tuple(remove for unit in units for remove in unit.removes),
+                    deletes=tuple(remove for unit in units for remove in unit.deletes),
                 )
             )
         future.result()

@@ -28,7 +28,7 @@ class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
     """
 
     puts: tuple[tuple[str, str, Document], ...] = ()
-    removes: tuple[tuple[str, str], ...] = ()
+    deletes: tuple[tuple[str, str], ...] = ()
     audit: tuple[Document, ...] = ()
     events: tuple[Document, ...] = ()
 
@@ -52,7 +52,7 @@ def encode_batch(unit: WriteBatch) -> EncodedBatch:
     try:
         record = EncodedBatch(
             puts=[(table, identity, _encode(document)) for table, identity, document in unit.puts],
-            removes=list(unit.removes),
+            removes=list(unit.deletes),
             audit=[_encode(entry) for entry in unit.audit],
             events=[_encode(event) for event in unit.events],
         )

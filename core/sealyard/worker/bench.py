@@ -101,6 +101,10 @@ class JobContext:
             raise WorkerError(
                 "A signature over other bytes was begun for this task before.", "Ask again with a new task."
             )
-        self.send(SigningPermissionRequested(task_id=self.task.id, fence=self.task.fence, sha256=sha256, header=header))
+        self.send(
+            SigningPermissionRequested(
+                task_id=self.task.id, fencing_token=self.task.fencing_token, sha256=sha256, header=header
+            )
+        )
         await self.signing_permitted
-        await self._intents.record(self.task.id, self.task.fence, sha256, again=earlier is not None)
+        await self._intents.record(self.task.id, self.task.fencing_token, sha256, again=earlier is not None)

@@ -28,7 +28,9 @@ async def encrypt(bench: JobContext) -> JobFinished:
         cipher = await bench.cipher()
         made = await asyncio.to_thread(_encrypt, bench, file, folder, cipher)
         await asyncio.to_thread(_self_check, bench, file, folder, made, cipher)
-        return JobFinished(task_id=bench.task.id, fence=bench.task.fence, sha256=made.sha256, size=made.length)
+        return JobFinished(
+            task_id=bench.task.id, fencing_token=bench.task.fencing_token, sha256=made.sha256, size=made.length
+        )
 
 
 def _encrypt(bench: JobContext, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:

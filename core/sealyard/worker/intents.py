@@ -21,7 +21,7 @@ from sealyard.model.value import FrozenStruct
 
 class IntentRecord(FrozenStruct, frozen=True, kw_only=True):
     task: str
-    fence: int
+    fencing_token: int
     sha256: str
     at: float  # seconds since the epoch
 
@@ -43,7 +43,7 @@ class IntentLog:
         """
         if again:
             await asyncio.to_thread(self._reject_conflict, task, sha256)
-        entry = IntentRecord(task=task, fence=fence, sha256=sha256, at=time.time())
+        entry = IntentRecord(task=task, fencing_token=fence, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((line, written))

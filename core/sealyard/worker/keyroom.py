@@ -72,19 +72,19 @@ class KeyService:
                 return await self._import(number, question)
             case RotateKey():
                 uri = parse_key_uri(question.uri)
-                return KeyResponse(number=number, version=await self._provider(uri.scheme).rotate(uri.name))
+                return KeyResponse(request_id=number, version=await self._provider(uri.scheme).rotate(uri.name))
             case ExportKey():
                 return await self._export(number, question)
             case AuditPublicKey():
-                return KeyResponse(number=number, text=(await self._audit_key()).public_key)
+                return KeyResponse(request_id=number, text=(await self._audit_key()).public_key)
             case SignCheckpoint():
-                return KeyResponse(number=number, text=await self._sign_checkpoint(question))
+                return KeyResponse(request_id=number, text=await self._sign_checkpoint(question))
             case ProbeSigningKey(key=key, certificate=certificate):
                 await probe_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
-                return KeyResponse(number=number)
+                return KeyResponse(request_id=number)
             case ProbeEncryptionKey(key=key):
                 await probe_cipher(await self.cipher(key))
-                return KeyResponse(number=number)
+                return KeyResponse(request_id=number)
 
     def _provider(self, scheme: str) -> KeyProvider:
         if scheme not in self._providers:
@@ -94,7 +94,7 @@ class KeyService:
     async def _generate(self, number: int, question: GenerateKey) -> KeyResponse:
         uri = parse_key_uri(question.uri)
         made = await self._provider(uri.scheme).generate(uri.name, question.kind, question.purpose, question.subject)
-        return KeyResponse(number=number, key=made)
+        return KeyResponse(request_id=number, key=made)
 
     async def _import(self, number: int, question: ImportKey) -> KeyResponse:
         uri = parse_key_uri(question.uri)
@@ -106,14 +106,14 @@ class KeyService:
             question.password,
             Path(question.certificate) if question.certificate else None,
         )
-        return KeyResponse(number=number, key=taken)
+        return KeyResponse(request_id=number, key=taken)
 
     async def _export(self, number: int, question: ExportKey) -> KeyResponse:
         uri = parse_key_uri(question.uri)
         data = await self._provider(uri.scheme).export_symmetric(uri.name, question.version)
         with os.fdopen(create_private_file(Path(question.path)), "wb") as file:
             file.write(data)
-        return KeyResponse(number=number, text=question.path)
+        return KeyResponse(request_id=number, text=question.path)
 
     async def _audit_key(self) -> KeyVersion:
         if self._audit_version is None:

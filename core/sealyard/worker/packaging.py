@@ -59,14 +59,16 @@ async def package(bench: JobContext) -> JobFinished:
         signature = await bench.sign(header, to_sign, base64.b64encode(header).decode())
         size = await asyncio.to_thread(_finish, packing, shape, folder, header, signature, certificate)
         digest.update(signature)
-        return JobFinished(task_id=bench.task.id, fence=bench.task.fence, sha256=digest.hexdigest(), size=size)
+        return JobFinished(
+            task_id=bench.task.id, fencing_token=bench.task.fencing_token, sha256=digest.hexdigest(), size=size
+        )
 
 
 async def _encrypt_segments(
     bench: JobContext, packing: ContainerFormat, shape: PackageLayout, folder: WorkFolder, cipher: ContentCipher
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
     """The segments, and the indexes of those that an earlier attempt made."""
-    recorded = {segment.index: segment for segment in bench.job.work.sealed}
+    recorded = {segment.index: segment for segment in bench.job.work.segments}
     if not (recorded and folder.has(CONTAINER)):
         _require_no_header(bench)
         recorded = {}
@@ -82,7 +84,7 @@ async def _encrypt_segments(
                 return segment
             _require_no_header(bench)
             segment = await asyncio.to_thread(_encrypt_segment, bench, packing, shape, folder, cipher, index)
-            bench.send(SegmentEncrypted(task_id=bench.task.id, fence=bench.task.fence, segment=segment))
+            bench.send(SegmentEncrypted(task_id=bench.task.id, fencing_token=bench.task.fencing_token, segment=segment))
             return segment
 
     async with asyncio.TaskGroup() as group:

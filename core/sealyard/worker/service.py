@@ -93,9 +93,13 @@ class _Service:
                 bench = JobContext(job, self._channel, self._keys, self._artifacts, self._intents)
                 self._benches[job.task.id] = bench
                 self._running[job.task.id] = asyncio.create_task(self._run_job(job, bench))
-            case SigningPermitted(task_id=task_id, fence=fence):
+            case SigningPermitted(task_id=task_id, fencing_token=fencing_token):
                 waiting = self._benches.get(task_id)
-                if waiting is not None and waiting.task.fence == fence and not waiting.signing_permitted.done():
+                if (
+                    waiting is not None
+                    and waiting.task.fencing_token == fencing_token
+                    and not waiting.signing_permitted.done()
+                ):
                     waiting.signing_permitted.set_result(None)
             case StopJob(task_id=task_id):
                 self._stop(task_id)
@@ -132,11 +136,11 @@ class _Service:
 
     async def _answer(self, ask: KeyRequest) -> None:
         try:
-            answer = await self._keys.handle(ask.number, ask.question)
+            answer = await self._keys.handle(ask.request_id, ask.question)
         except SealyardError as error:
-            answer = KeyResponse(number=ask.number, error=error.to_info())
+            answer = KeyResponse(request_id=ask.request_id, error=error.to_info())
         except Exception as error:
-            answer = KeyResponse(number=ask.number, error=_unexpected(error).to_info())
+            answer = KeyResponse(request_id=ask.request_id, error=_unexpected(error).to_info())
         self._channel.send(answer)
 
     async def _beat(self) -> None:
@@ -156,7 +160,7 @@ def _heartbeat(bench: JobContext) -> Heartbeat:
     """Padding and IVs pass by too: what is done is never said to be more than all there is."""
     progress = bench.progress
     done = min(progress.done, progress.total)
-    return Heartbeat(task_id=bench.task.id, fence=bench.task.fence, done=done, total=progress.total)
+    return Heartbeat(task_id=bench.task.id, fencing_token=bench.task.fencing_token, done=done, total=progress.total)
 
 
 def _failure(bench: JobContext, error: BaseException) -> JobFailed | JobStopped:
@@ -164,9 +168,9 @@ def _failure(bench: JobContext, error: BaseException) -> JobFailed | JobStopped:
     if isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, JobCancelledError):
-        return JobStopped(task_id=task.id, fence=task.fence)
+        return JobStopped(task_id=task.id, fencing_token=task.fencing_token)
     known = error if isinstance(error, SealyardError) else _unexpected(error)
-    return JobFailed(task_id=task.id, fence=task.fence, error=known.to_info())
+    return JobFailed(task_id=task.id, fencing_token=task.fencing_token, error=known.to_info())
 
 
 def _unexpected(error: BaseException) -> SealyardError:

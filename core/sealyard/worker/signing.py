@@ -20,7 +20,9 @@ async def sign(bench: JobContext) -> JobFinished:
     bench.progress.total = len(data)
     signature = await bench.sign(data, data)
     bench.progress(len(data))
-    return JobFinished(task_id=bench.task.id, fence=bench.task.fence, signature=base64.b64encode(signature).decode())
+    return JobFinished(
+        task_id=bench.task.id, fencing_token=bench.task.fencing_token, signature=base64.b64encode(signature).decode()
+    )
 
 
 def _reject_lookalike(bench: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:

@@ -55,17 +55,17 @@ def test_a_configuration_is_made_changed_and_looked_at(yard: Yard) -> None:
             use=("dev",),
             approve=(OWNER,),
             description="a door",
-            link_seconds=60,
+            link_ttl_seconds=60,
             retention_seconds=120,
             purpose=KeyPurpose.PACKAGE,
         )
         made = await admin.create_device(request)
-        assert (made.version, made.description, made.link_seconds, made.retention_seconds) == (1, "a door", 60, 120)
+        assert (made.version, made.description, made.link_ttl_seconds, made.retention_seconds) == (1, "a door", 60, 120)
         assert made.encryption.uri == "local:door-encryption"
         with pytest.raises(ConflictError):
             await admin.create_device(request)
         changed = await admin.update_device(DeviceUpdate(config="door", description="", approvals_required=1))
-        assert (changed.version, changed.description, changed.link_seconds) == (2, "", 60)
+        assert (changed.version, changed.description, changed.link_ttl_seconds) == (2, "", 60)
         assert await dev.device("door") == changed
         assert await dev.device(made.id, 1) == made
         assert {each.name for each in await dev.devices()} == {GATEWAY, "door"}
@@ -144,7 +144,7 @@ def test_people_groups_rules_and_the_policy(yard: Yard) -> None:
             await admin.remove_rule(permanent.id, confirmed=True)
         with pytest.raises(PermissionDeniedError):
             await dev.access()
-        policy = Policy(approval_needed=(), approval_period=60)
+        policy = Policy(requires_approval=(), approval_timeout=60)
         assert await admin.set_policy(policy) == policy
         assert await dev.policy() == policy
 

@@ -46,7 +46,7 @@ def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked
         await dev.discard_uploads((firmware, metadata))
 
         seen = await owner.review(made.id)
-        assert (seen.hindrance, seen.metadata) == ("", (("meta.json", b'{"version": 1}'),))
+        assert (seen.blocked_reason, seen.metadata) == ("", (("meta.json", b'{"version": 1}'),))
         await owner.decide(
             made.id, Verdict.APPROVED, "fine", digest=seen.task.approval_digest, origin=DecisionOrigin.TERMINAL
         )
@@ -204,12 +204,12 @@ def test_lists_are_paged_filtered_and_counted_alike(yard: Yard) -> None:
         assert found == [each.id for each in reversed(made)]
         assert (await dev.tasks(TaskFilter())).total == 6
         assert [each.id for each in (await dev.tasks(TaskFilter(text="ä&=?#%"))).tasks] == [signing.id]
-        oldest = await owner.tasks(TaskFilter(waiting_for_me=True, oldest_first=True), limit=1)
+        oldest = await owner.tasks(TaskFilter(awaiting_my_approval=True, oldest_first=True), limit=1)
         assert [each.id for each in oldest.tasks] == [made[0].id]
         assert (await owner.tasks(TaskFilter(created_by=OWNER))).tasks == ()
         assert (await owner.tasks(TaskFilter(config=GATEWAY, status=TaskStatus.WAITING))).total == 6
         counts = await owner.counts()
-        assert (counts.by_status, counts.waiting_for_me, counts.mine) == ({TaskStatus.WAITING: 6}, 6, 0)
+        assert (counts.by_status, counts.awaiting_my_approval, counts.mine) == ({TaskStatus.WAITING: 6}, 6, 0)
         assert (await dev.task(made[0].id[:20])).id == made[0].id
 
     yard.run(test)

@@ -21,7 +21,7 @@ from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 
 TOKEN = "sy_0123abcd_not-for-any-log"
 ME = "USER:dev"
-QUICK = Timeouts(connect=5.0, answer=5.0, transfer=5.0, waiting=5.0)
+QUICK = Timeouts(connect=5.0, read=5.0, transfer=5.0, pool=5.0)
 
 
 class Exchange:
@@ -55,7 +55,7 @@ class Exchange:
     async def refuse(
         self, status: int, code: str, detail: str = "No.", headers: Mapping[str, str] | None = None
     ) -> None:
-        problem = {"status": status, "code": code, "detail": detail, "advice": "Do this."}
+        problem = {"status": status, "code": code, "detail": detail, "hint": "Do this."}
         await self.answer(problem, status, headers)
 
     async def begin(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
@@ -140,7 +140,7 @@ def client_of(
 INFO = WorkspaceInfo(
     id="w1",
     name="factory",
-    place="",
+    location="",
     demo=False,
     subject=ME,
     four_eyes="",

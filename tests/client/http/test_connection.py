@@ -133,7 +133,7 @@ def test_a_server_that_falls_silent_is_given_up_on(begun: bool) -> None:
         await asyncio.sleep(3600)
 
     async def run() -> None:
-        async with serving(handler, patience=0.0, limits=Timeouts(answer=0.2, transfer=0.2)) as (_, client):
+        async with serving(handler, patience=0.0, limits=Timeouts(read=0.2, transfer=0.2)) as (_, client):
             with pytest.raises(ServerUnreachableError, match="in time") as caught:
                 await client.workspace()
             assert caught.value.reach is DeliveryCertainty.UNKNOWN
@@ -151,7 +151,7 @@ def test_more_calls_at_once_than_connections_wait_for_each_other() -> None:
         await exchange.answer(INFO)
 
     async def run() -> None:
-        limits = Timeouts(answer=5.0, waiting=0.2, connections=1)
+        limits = Timeouts(read=5.0, pool=0.2, connections=1)
         async with serving(handler, patience=0.0, limits=limits) as (_, client):
             first = asyncio.create_task(client.workspace())
             await asyncio.sleep(0)

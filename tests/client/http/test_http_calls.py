@@ -312,13 +312,13 @@ def test_a_page_brings_its_cursor_and_its_total_and_asks_for_what_was_asked() ->
 
     async def run() -> None:
         async with serving(handler) as (server, client):
-            filters = TaskFilter(status=TaskStatus.WAITING, text="ä&b", waiting_for_me=True)
+            filters = TaskFilter(status=TaskStatus.WAITING, text="ä&b", awaiting_my_approval=True)
             page = await client.tasks(filters, after="this one", limit=5000)
             assert ([each.id for each in page.tasks], page.next, page.total) == (["a", "b"], "next one", 7)
             assert server.exchanges[0].query == {
                 "status": "WAITING",
                 "text": "ä&b",
-                "waitingForMe": "true",
+                "awaitingMyApproval": "true",
                 "cursor": "this one",
                 "size": "1000",
             }

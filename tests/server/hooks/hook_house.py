@@ -80,5 +80,5 @@ async def failed(house: House, hook: IssuedWebhook, times: int) -> OutboxMessage
 async def next_try(house: House, hook: IssuedWebhook, times: int) -> None:
     """Moves the clock to the time of the next try, once it has failed so often."""
     notice = await failed(house, hook, times)
-    assert notice.try_at is not None
-    house.clock.move_to(notice.try_at)
+    assert notice.retry_at is not None
+    house.clock.move_to(notice.retry_at)

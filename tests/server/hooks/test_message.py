@@ -29,7 +29,7 @@ APPROVED = TaskChanged(
     config_id="c1",
     created_by="USER:dev",
     decision=Decision(by="USER:owner", verdict=Verdict.APPROVED, at=AT, digest="aa" * 32, reason="looked at it"),
-    news=WebhookEvent.TASK_APPROVED,
+    notification=WebhookEvent.TASK_APPROVED,
 )
 
 
@@ -51,7 +51,7 @@ def test_the_body_says_what_happened_to_which_task_of_which_workspace() -> None:
 def test_the_last_approval_that_was_needed_says_so_and_other_events_say_nothing_of_it() -> None:
     last = msgspec.structs.replace(APPROVED, status=TaskStatus.APPROVED)
     assert json.loads(encode_payload("w1", last))["data"]["quorumReached"] is True
-    done = msgspec.structs.replace(APPROVED, status=TaskStatus.DONE, decision=None, news=WebhookEvent.TASK_DONE)
+    done = msgspec.structs.replace(APPROVED, status=TaskStatus.DONE, decision=None, notification=WebhookEvent.TASK_DONE)
     assert json.loads(encode_payload("w1", done))["data"]["quorumReached"] is None
 
 

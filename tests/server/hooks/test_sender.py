@@ -42,7 +42,7 @@ async def has(house: House, receiver: Receiver, count: int) -> None:
 
 
 async def all_told(house: House) -> None:
-    await house.until(lambda: not any(each.waiting for each in house.engine.webhooks.list_webhooks(ADMIN)))
+    await house.until(lambda: not any(each.pending_count for each in house.engine.webhooks.list_webhooks(ADMIN)))
     await house.durable()
 
 
@@ -62,7 +62,7 @@ async def test_a_webhook_is_told_of_a_task_from_the_queue_to_its_end_and_each_me
     assert {each.headers["content-type"] for each in receiver.received} == {"application/json"}
     assert receiver.received[1].value["data"]["quorumReached"] is True
     assert receiver.received[1].value["data"]["decision"]["by"] == OWNER
-    assert (seen(house, hook).failing, seen(house, hook).waiting) == ("", 0)
+    assert (seen(house, hook).last_error, seen(house, hook).pending_count) == ("", 0)
 
 
 async def test_what_leads_to_the_result_is_told_to_nobody(house: House, receiver: Receiver) -> None:
@@ -98,8 +98,8 @@ async def test_while_it_fails_that_is_seen(house: House, receiver: Receiver) -> 
     async with sending(house):
         await house.package()
         await failed(house, hook, 1)
-        assert seen(house, hook).failing == "It answered 500: out of \\x1b[31morder."
-        assert seen(house, hook).waiting == 1
+        assert seen(house, hook).last_error == "It answered 500: out of \\x1b[31morder."
+        assert seen(house, hook).pending_count == 1
 
 
 async def test_nothing_comes_before_the_receiver_wants_it_again(house: House, receiver: Receiver) -> None:
@@ -108,7 +108,7 @@ async def test_nothing_comes_before_the_receiver_wants_it_again(house: House, re
     async with sending(house):
         await house.package()
         notice = await failed(house, hook, 1)
-        assert notice.try_at == house.clock.now() + timedelta(seconds=300)
+        assert notice.retry_at == house.clock.now() + timedelta(seconds=300)
         house.clock.move(seconds=299)
         await house.package()
         await house.durable()
@@ -152,7 +152,7 @@ async def test_nobody_there_is_no_end(house: House) -> None:
     async with sending(house):
         await house.package()
         await failed(house, hook, 1)
-        assert "cannot be reached" in seen(house, hook).failing
+        assert "cannot be reached" in seen(house, hook).last_error
         async with receiver.listening():
             await next_try(house, hook, 1)
             await has(house, receiver, 1)
@@ -221,7 +221,7 @@ async def test_a_broken_webhook_holds_up_no_other(house: House, receiver: Receiv
             assert [each.value["data"]["taskId"] for each in receiver.received] == [each.id for each in tasks]
             assert genuine(receiver.received[0], good.secret)
             assert not genuine(receiver.received[0], bad.secret)
-            assert seen(house, bad).waiting == 3
+            assert seen(house, bad).pending_count == 3
         never.set()
 
 

@@ -33,7 +33,7 @@ def _told(wanted: dict[str, str]) -> str:
     """What is told of the one thing that is wrong; nothing is taken."""
     keymap, (report,) = check_keymap(wanted, BINDINGS)
     assert keymap == {}
-    return f"{report.message} {report.advice}"
+    return f"{report.message} {report.hint}"
 
 
 @pytest.mark.parametrize(

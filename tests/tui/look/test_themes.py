@@ -110,7 +110,7 @@ def test_a_theme_that_is_not_there_is_told_and_ours_is_taken() -> None:
     name, (report,) = theme_for("nrod\x1b", {}, NAMES)
     assert name == "sealyard-dark"
     assert "nrod\\x1b" in report.message
-    assert "nord" in report.advice
+    assert "nord" in report.hint
 
 
 def test_our_themes_can_be_put_on() -> None:
@@ -181,7 +181,7 @@ def test_a_broken_theme_is_told_and_the_others_are_there(tmp_path: Path, text: s
     themes, (report,) = users_themes(tmp_path)
     assert [each.name for each in themes] == ["good"]
     assert str(tmp_path / "b.toml") in report.message
-    assert said in f"{report.message} {report.advice}"
+    assert said in f"{report.message} {report.hint}"
 
 
 def test_a_folder_with_the_name_of_a_theme_is_told(tmp_path: Path) -> None:

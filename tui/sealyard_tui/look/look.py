@@ -67,7 +67,7 @@ class Look:
         return bool(self._preferences.reports)
 
     def show_left_out(self) -> None:
-        told = (f"✗ {each.message}\n→ {each.advice}".removesuffix("\n→ ") for each in self._preferences.reports)
+        told = (f"✗ {each.message}\n→ {each.hint}".removesuffix("\n→ ") for each in self._preferences.reports)
         self._app.clear_notifications()
         self._app.push_screen(TextDialog("Settings that were left out", "\n\n".join(told)))
 

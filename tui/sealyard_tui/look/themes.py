@@ -178,7 +178,7 @@ def theme_for(wanted: str, environ: Mapping[str, str], names: Collection[str]) -
         ErrorInfo(
             code=UsageError.code,
             message=f"There is no theme {escape_text(wanted, 40)}; {DEFAULT_THEME} is taken.",
-            advice=f"There are {known}.",
+            hint=f"There are {known}.",
         ),
     )
 

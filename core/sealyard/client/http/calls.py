@@ -61,7 +61,9 @@ class RequestSender:
     async def read(
         self, path: str, query: Mapping[str, str] | None = None, *, tries: Backoff | None = None
     ) -> Response:
-        return await self.send_retrying(Request(method="GET", path=path, query=query or {}), repeatable=True, tries=tries)
+        return await self.send_retrying(
+            Request(method="GET", path=path, query=query or {}), repeatable=True, tries=tries
+        )
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
         """A change that is not repeated once it may have reached the server."""

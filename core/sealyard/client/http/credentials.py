@@ -39,7 +39,9 @@ class CredentialCalls(ApiCalls):
         return await self._calls.send("POST", "/oneTimePassword", _Current(current=current), OtpEnrollment)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        await self._calls.send_retrying(json_call("POST", "/oneTimePassword/confirmation", _Password(password=password)))
+        await self._calls.send_retrying(
+            json_call("POST", "/oneTimePassword/confirmation", _Password(password=password))
+        )
 
     async def reset_one_time_password(self, subject: str) -> None:
         await self._calls.delete(f"/oneTimePassword/{path_segment(subject)}")

@@ -63,7 +63,7 @@ def _error(answer: Response, server: str, seconds: float | None) -> SealyardErro
         problem = msgspec.json.decode(answer.body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _non_problem_error(answer, server)
-    value = ErrorInfo(code=problem.code, message=escape_text(problem.detail), advice=escape_text(problem.advice))
+    value = ErrorInfo(code=problem.code, message=escape_text(problem.detail), hint=escape_text(problem.advice))
     error = error_from_info(value)
     if isinstance(error, TooManyRequestsError) and seconds is not None:
         error.retry_after = seconds

@@ -44,7 +44,9 @@ class ResultCalls(ApiCalls):
 
     async def report_downloaded(self, task_id: str) -> None:
         # Said twice where an answer was lost, which the audit log can bear; not said, it would miss.
-        await self._calls.send_retrying(Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True)
+        await self._calls.send_retrying(
+            Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True
+        )
 
     async def certificate(self, task_id: str) -> str:
         return (await self._calls.read(f"/task/{path_segment(task_id)}/certificate")).body.decode()

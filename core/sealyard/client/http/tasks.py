@@ -92,7 +92,7 @@ class TaskCalls(UploadCalls):
             createdBy=filters.created_by,
             resultState=filters.result_state,
             text=filters.text,
-            waitingForMe=filters.waiting_for_me,
+            awaitingMyApproval=filters.awaiting_my_approval,
             oldestFirst=filters.oldest_first,
             cursor=after,
             size=min(limit, LARGEST_PAGE),
@@ -156,7 +156,9 @@ class TaskCalls(UploadCalls):
             seen = (me, verdict, digest or task.approval_digest)
             return any((each.by, each.verdict, each.digest) == seen for each in task.approvals)
 
-        return await self._post_action(task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), decided)
+        return await self._post_action(
+            task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), decided
+        )
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
         call = json_call("POST", f"/task/{path_segment(task_id)}/withdrawal", {"reason": reason})

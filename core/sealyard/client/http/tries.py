@@ -31,7 +31,7 @@ class Backoff:
         self._began = self._clock.now()
 
     async def wait(self, error: SealyardError, at_least: float = 0.0) -> None:
-        """Waits before the next try, ``atLeast`` so many seconds. Raises ``error`` where patience would end meanwhile.
+        """Waits before the next try, ``at_least`` so many seconds. Raises ``error`` where patience would end meanwhile.
 
         The pauses double, and half of each is left to chance, so that those who lost a server together do not all
         come back at once.

@@ -22,4 +22,6 @@ class WebhookCalls(ApiCalls):
         return await self._calls.get(f"/webhook/{path_segment(webhook_id)}/deadLetter", tuple[DeadLetter, ...])
 
     async def redeliver(self, letter_id: str) -> None:
-        await self._calls.send_retrying(Request(method="POST", path=f"/deadLetter/{path_segment(letter_id)}/redelivery"))
+        await self._calls.send_retrying(
+            Request(method="POST", path=f"/deadLetter/{path_segment(letter_id)}/redelivery")
+        )

@@ -47,8 +47,8 @@ class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
 
 
 def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
-    assert change.news is not None
-    approval = change.news is WebhookEvent.TASK_APPROVED
+    assert change.notification is not None
+    approval = change.notification is WebhookEvent.TASK_APPROVED
     data = WebhookData(
         workspace=workspace_id,
         cursor=change.cursor,
@@ -62,7 +62,7 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
         decision=change.decision,
         quorum_reached=change.status is TaskStatus.APPROVED if approval else None,
     )
-    return msgspec.json.encode(WebhookPayload(type=change.news, timestamp=change.at, data=data))
+    return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
 
 
 def signed_headers(workspace_id: str, due: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:

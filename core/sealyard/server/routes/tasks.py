@@ -37,7 +37,7 @@ class TaskController(Controller):
         created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
         result_state: Annotated[ResultState | None, QueryParameter(name="resultState")] = None,
         text: Annotated[str, QueryParameter(description="in name, id or file names")] = "",
-        waiting_for_me: Annotated[bool, QueryParameter(name="waitingForMe")] = False,
+        awaiting_my_approval: Annotated[bool, QueryParameter(name="awaitingMyApproval")] = False,
         oldest_first: Annotated[bool, QueryParameter(name="oldestFirst")] = False,
     ) -> Response[list[TaskResponse]]:
         filters = TaskFilter(
@@ -47,7 +47,7 @@ class TaskController(Controller):
             created_by=created_by,
             result_state=result_state,
             text=text,
-            waiting_for_me=waiting_for_me,
+            awaiting_my_approval=awaiting_my_approval,
             oldest_first=oldest_first,
         )
         found = await caller.client.tasks(filters, after=cursor, limit=size)

@@ -155,7 +155,9 @@ class UploadController(Controller):
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_CONTENT:
             raise MediaTypeError("A piece of an upload has a media type of its own.", f"Send it as {TUS_CONTENT}.")
         content = limited_body(request, caller.max_body_bytes)
-        return _tus_response(_location(await caller.host.write_upload(caller.subject, upload_id, upload_offset, content)))
+        return _tus_response(
+            _location(await caller.host.write_upload(caller.subject, upload_id, upload_offset, content))
+        )
 
     @get("/{upload_id:str}", summary="An upload; with its SHA-256 once it is complete")
     async def upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[UploadStatus]:

@@ -20,4 +20,4 @@ class WorkspaceController(Controller):
     async def workspace(self, request: Request[Any, Any, Any], caller: CallerDependency) -> WorkspaceInfo:
         info = await caller.client.workspace()
         # Where its folder lies concerns only those who sit at the machine.
-        return info if caller.is_local else msgspec.structs.replace(info, place=public_base_url(request))
+        return info if caller.is_local else msgspec.structs.replace(info, location=public_base_url(request))

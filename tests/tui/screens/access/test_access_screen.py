@@ -291,7 +291,7 @@ async def test_the_policy_is_changed_where_it_was_changed(world: World) -> None:
         fill(app, "approval_period", "2d")
         mark(app, "kinds", TaskKind.PACKAGING)
         await hand_in(pilot)
-        assert world.policy == Policy(approval_needed=(TaskKind.PACKAGING,), approval_period=2 * 86400)
+        assert world.policy == Policy(requires_approval=(TaskKind.PACKAGING,), approval_timeout=2 * 86400)
 
 
 async def test_one_time_passwords_are_wanted_by_a_switch_which_warns_where_too_few_have_enrolled(world: World) -> None:
@@ -301,12 +301,12 @@ async def test_one_time_passwords_are_wanted_by_a_switch_which_warns_where_too_f
         await form_opens(pilot, "p")
         fill(app, "one_time", "on")
         await hand_in(pilot)
-        assert world.policy == Policy(one_time_password_needed=True)
+        assert world.policy == Policy(require_otp=True)
         await shows(pilot, "Nobody can complete an approval")
         app.clear_notifications()
         await form_opens(pilot, "p")
         await hand_in(pilot)
-        assert world.policy == Policy(one_time_password_needed=True)
+        assert world.policy == Policy(require_otp=True)
         assert "Nobody can complete" not in text_of(app)
 
 
@@ -322,13 +322,13 @@ async def test_the_self_approval_trial_is_typed_and_then_said_on_top(world: Worl
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is form)
         await settled(pilot)
-        assert not world.policy.self_approval_trial
+        assert not world.policy.allow_self_approval
         await pilot.press("ctrl+s")
         await shows(pilot, "Type self-approval to go on")
         write(app, "self-approval")
         await pilot.press("enter")
         await settled(pilot)
-        assert world.policy.self_approval_trial
+        assert world.policy.allow_self_approval
         await shows(pilot, "SELF-APPROVAL TRIAL")
 
 

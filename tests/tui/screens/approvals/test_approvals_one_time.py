@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("strict")
 @pytest.fixture
 def strict(world: World) -> Iterator[None]:
     fill(world)
-    world.policy = Policy(one_time_password_needed=True)
+    world.policy = Policy(require_otp=True)
     yield
     ApproveDialog.comments.clear()
 

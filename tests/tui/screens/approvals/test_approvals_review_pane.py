@@ -68,7 +68,7 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
 
 async def test_warnings_attention_trial_and_a_newer_version_stand_first(world: World) -> None:
     world.devices["gw"].append(device(version=3))
-    world.put(msgspec.structs.replace(world.tasks[FIRST], attention="The quorum broke.", trial=True))
+    world.put(msgspec.structs.replace(world.tasks[FIRST], warning="The quorum broke.", self_approved=True))
     async with queue(world, size=(80, 24)) as (app, pilot):
         await press(app, pilot, "enter")
         seen = text_of(app)
@@ -248,7 +248,7 @@ async def test_a_task_that_changes_is_shown_anew_without_losing_the_place(world:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "full_stop")
         at = place(app).review.scroll_offset.y
-        world.put(msgspec.structs.replace(world.tasks[FIRST], attention="Rights changed."))
+        world.put(msgspec.structs.replace(world.tasks[FIRST], warning="Rights changed."))
         await until(pilot, lambda: "Rights changed." in review_text(app))
         await settled(pilot)
         assert place(app).review.scroll_offset.y == at

@@ -198,7 +198,7 @@ async def test_hostile_names_are_shown_harmless(world: World, size: tuple[int, i
     world.tasks.clear()
     for number, name in enumerate(HOSTILE):
         inputs = (InputFile(name=name, size=1, sha256="0" * 64),)
-        made = task(f"t-{number}", name=name, inputs=inputs, metadata=inputs, attention=name)
+        made = task(f"t-{number}", name=name, inputs=inputs, metadata=inputs, warning=name)
         world.tasks[made.id] = made
         world.previous[made.id] = task("t-before", name=name, inputs=inputs)
         world.metadata[name] = name.encode()

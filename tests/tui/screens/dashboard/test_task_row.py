@@ -43,7 +43,7 @@ def test_of_a_result_the_row_keeps_what_is_shown(made: object) -> None:
     kept, was = row_of(made).result, made.result
     assert (kept is None) == (was is None)
     if kept is not None and was is not None:
-        assert (kept.state, kept.expires_at, kept.kept_until) == (was.state, was.expires_at, was.kept_until)
+        assert (kept.state, kept.expires_at, kept.retained_until) == (was.state, was.expires_at, was.retained_until)
         assert (kept.signature is None) == (was.signature is None)
         assert (kept.link, kept.sha256) == (None, None)
 

@@ -96,7 +96,7 @@ async def test_a_certificate_that_ends_soon_is_a_warning_in_words(world: World, 
             created_at=NOW,
             origin="generated",
             fingerprint=sha("k"),
-            certificate_ends_at=NOW + timedelta(days=3),
+            certificate_expires_at=NOW + timedelta(days=3),
         )
         key = KeyInfo(uri="local:gateway-signing", kind=KeyType.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,))
         return (key,)
@@ -157,7 +157,7 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: 
                     use=(DEVELOPER,),
                     approve=(OWNER, ADMINISTRATOR),
                     approvals_required=2,
-                    link_seconds=12 * 3600,
+                    link_ttl_seconds=12 * 3600,
                     retention_seconds=14 * 86400,
                 ),
             )
@@ -216,7 +216,7 @@ async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(world:
         fill(app, "approvals", "2")
         await shows(pilot, "approvals: 1 → 2", "link time: 1d → 1h 30m")
         await hand_in(pilot)
-        wanted = DeviceUpdate(config="gw", approvals_required=2, link_seconds=5400)
+        wanted = DeviceUpdate(config="gw", approvals_required=2, link_ttl_seconds=5400)
         assert asked(world.calls, "update_device") == [(wanted,)]
         await shows(pilot, "gateway has version 3 now")
 
@@ -231,7 +231,7 @@ async def test_a_version_without_a_change_is_not_made(world: World) -> None:
 
 
 async def test_a_span_of_more_than_two_units_stays_as_it_was(world: World) -> None:
-    world.devices["gw"][-1] = device(link_seconds=86400 + 3600 + 60)
+    world.devices["gw"][-1] = device(link_ttl_seconds=86400 + 3600 + 60)
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "e")

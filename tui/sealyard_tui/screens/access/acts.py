@@ -213,7 +213,7 @@ class AccessActs:
             name="trial",
             label="Self-approval",
             choices=((OFF, OFF), (ON, "on: a trial")),
-            value=ON if policy.self_approval_trial else OFF,
+            value=ON if policy.allow_self_approval else OFF,
             hint="In a demo workspace only",
             note=lambda chosen: Content.styled(f"! {TRIAL_WARNING}" if chosen == ON else "", "$error"),
         )
@@ -221,7 +221,7 @@ class AccessActs:
             name="one_time",
             label="One-time password",
             choices=((OFF, OFF), (ON, "on: each approval wants one")),
-            value=ON if policy.one_time_password_needed else OFF,
+            value=ON if policy.require_otp else OFF,
             hint="Of an authenticator, which each approver enrols: sealyard otp enrol",
         )
         form = FormDialog(
@@ -231,7 +231,7 @@ class AccessActs:
                     name="kinds",
                     label="Approval for",
                     choices=tuple((each, each) for each in TaskKind),
-                    value=policy.approval_needed,
+                    value=policy.requires_approval,
                     nothing="no kind of task: nobody looks before keys are used",
                     hint="Kinds of tasks that people must approve; Enter lists them",
                 ),
@@ -266,9 +266,9 @@ class AccessActs:
         kinds = tuple(TaskKind(each) for each in answers.picks["kinds"])
         one_time = answers.texts["one_time"] == ON
         wanted = msgspec.structs.replace(
-            policy, approval_needed=kinds, self_approval_trial=trial, one_time_password_needed=one_time, **spans
+            policy, requires_approval=kinds, allow_self_approval=trial, require_otp=one_time, **spans
         )
-        if trial and not policy.self_approval_trial:
+        if trial and not policy.allow_self_approval:
             dialog = TypedConfirmDialog("Self-approval trial", TRIAL_WARNING, TRIAL_WORD, act="Switch it on")
             typed = await self._place.app.push_screen_wait(dialog)
             if not typed:
@@ -276,7 +276,7 @@ class AccessActs:
         client = await self._place.client()
         await client.set_policy(wanted)
         await self._shown("", "The policy is set")
-        if one_time and not policy.one_time_password_needed:
+        if one_time and not policy.require_otp:
             self._warn((await client.workspace()).warnings)
         return True
 
@@ -290,12 +290,12 @@ def policy_words(policy: Policy) -> str:
     """For who may only look."""
     return "\n".join(
         (
-            f"approval needed for  {', '.join(policy.approval_needed) or 'nothing'}",
-            f"approval period      {format_duration(policy.approval_period)}: how long a task waits for its approvals",
-            f"execution period     {format_duration(policy.execution_period)}: how long it then waits for a worker",
+            f"approval needed for  {', '.join(policy.requires_approval) or 'nothing'}",
+            f"approval period      {format_duration(policy.approval_timeout)}: how long a task waits for its approvals",
+            f"execution period     {format_duration(policy.execution_timeout)}: how long it then waits for a worker",
             f"time limit           {format_duration(policy.time_limit)}: how long it may run, over all attempts",
-            f"self-approval trial  {'ON: results are not to be released' if policy.self_approval_trial else 'off'}",
-            f"one-time password    {'on: each approval wants one' if policy.one_time_password_needed else 'off'}",
+            f"self-approval trial  {'ON: results are not to be released' if policy.allow_self_approval else 'off'}",
+            f"one-time password    {'on: each approval wants one' if policy.require_otp else 'off'}",
             "",
             "To change it takes UPDATE on the policy.",
         )

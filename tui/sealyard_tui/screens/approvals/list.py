@@ -88,7 +88,7 @@ class WaitingList(Place):
         text = self.query_one(FilterBar).text
         if self.everything:
             return TaskFilter(status=TaskStatus.WAITING, text=text)
-        return TaskFilter(waiting_for_me=True, text=text)
+        return TaskFilter(awaiting_my_approval=True, text=text)
 
     async def _still_there(self, client: Client, gone: Iterable[Task]) -> list[Task]:
         """Of those that no longer wait for this person, the ones whose period is over: the engine cancels them."""

@@ -75,18 +75,18 @@ def verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
     lines: list[Content] = []
     if is_over(task, now) and task.status is TaskStatus.WAITING:
         lines.append(_marked("✗", PERIOD_OVER, "$error", width))
-    elif seen.hindrance:
-        lines.append(_marked("✗", escape_text(seen.hindrance), "$warning", width))
+    elif seen.blocked_reason:
+        lines.append(_marked("✗", escape_text(seen.blocked_reason), "$warning", width))
     else:
         until = (
             f", until {format_time_left(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
         )
         lines.append(_marked("✓", f"You may decide on this task{until}.", "$success", width))
-    if task.trial:
+    if task.self_approved:
         words = "SELF-APPROVAL TRIAL: whoever asks may approve. The result is marked and not to be released."
         lines.append(_marked("✗", words, "$error", width))
-    if task.attention:
-        lines.append(_marked("!", escape_text(task.attention), "$warning", width))
+    if task.warning:
+        lines.append(_marked("!", escape_text(task.warning), "$warning", width))
     if seen.newer_version:
         words = f"{task.config_name} has a newer version {seen.newer_version}: this task keeps {task.config_version}."
         lines.append(_marked("!", escape_text(words), "$warning", width))
@@ -124,7 +124,7 @@ def _request(seen: ApprovalReview, width: int) -> Content:
 def _result(seen: ApprovalReview) -> str:
     if seen.task.kind is TaskKind.SIGNING:
         return "a signature"
-    link, kept = seen.configuration.link_seconds, seen.configuration.retention_seconds
+    link, kept = seen.configuration.link_ttl_seconds, seen.configuration.retention_seconds
     return f"{seen.task.format}, link for {format_duration(link)}, kept for {format_duration(kept)}".lstrip(", ")
 
 

@@ -41,7 +41,7 @@ def hindered(task: Task, standing: Standing, now: datetime) -> str:
     """
     if task.status is not TaskStatus.WAITING:
         return task.status.lower()
-    if standing.identity == task.created_by and not task.trial:
+    if standing.identity == task.created_by and not task.self_approved:
         return "own task"
     if subject_kind(standing.identity) is not SubjectKind.USER:
         return "no person"
@@ -75,8 +75,8 @@ def cells(task: Task, standing: Standing, now: datetime) -> tuple[Cell, ...]:
 
 
 def _name(task: Task) -> Content:
-    trial = Content.styled("TRIAL ", "$error") if task.trial else ""
-    attention = Content.styled("! ", "$warning") if task.attention else ""
+    trial = Content.styled("TRIAL ", "$error") if task.self_approved else ""
+    attention = Content.styled("! ", "$warning") if task.warning else ""
     return Content.assemble(trial, attention, Content(task_title(task)))
 
 

@@ -127,7 +127,7 @@ class AuditVerify(Dialog[AuditVerificationError | None]):
             self.dismiss(None)
             raise
         else:
-            place = (await client.workspace()).place
+            place = (await client.workspace()).location
             self._end(_success(report, place, outside=checkpoint is not None))
         self.refresh_bindings()
 
@@ -197,7 +197,7 @@ def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
         [
             ("log", escape_text(report.origin)),
             ("entries", f"{report.size:,}"),
-            ("sealed", f"{report.sealed_size:,}, {unsealed}"),
+            ("sealed", f"{report.checkpointed_size:,}, {unsealed}"),
             ("checkpoints", f"{report.checkpoints_checked:,} checked" + (", yours among them" if outside else "")),
             ("root", report.root),
             ("audit key", report.key_fingerprint or "none yet"),

@@ -69,13 +69,13 @@ def outcome_cell(row: TaskRow, now: datetime) -> Content:
         case TaskStatus.WAITING:
             return Content.styled(f"{row.approved} of {row.required} approved", "$text-muted")
         case TaskStatus.RUNNING if live is not None and live.bytes_total:
-            left = f" {short_duration(live.seconds_left)}" if live.seconds_left is not None else ""
+            left = f" {short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
             return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), left)
         case TaskStatus.RUNNING:
             return Content.styled("begins …", "$text-muted")
-        case TaskStatus.SCHEDULED if live is not None and live.queue_place is not None:
-            left = f", ~{short_duration(live.seconds_left)}" if live.seconds_left is not None else ""
-            return Content(f"place {live.queue_place} in queue{left}")
+        case TaskStatus.SCHEDULED if live is not None and live.queue_position is not None:
+            left = f", ~{short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
+            return Content(f"place {live.queue_position} in queue{left}")
         case TaskStatus.DONE if row.result is not None:
             return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:

@@ -61,13 +61,13 @@ def _standing(task: Task, now: datetime, live: RunProgress | None) -> Content:
             Content.styled(task_title(task), "bold"),
             "  ",
             status_badge(task.status),
-            Content.styled("  TRIAL: self-approval, not to be released", "$error bold") if task.trial else "",
+            Content.styled("  TRIAL: self-approval, not to be released", "$error bold") if task.self_approved else "",
         )
     ]
     if task.reason:
         lines.append(Content.styled(f"→ {escape_text(task.reason)}", reason_style))
-    if task.attention:
-        lines.append(Content.styled(f"! {escape_text(task.attention)}", "$warning"))
+    if task.warning:
+        lines.append(Content.styled(f"! {escape_text(task.warning)}", "$warning"))
     lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
     pairs: Pairs = [
         ("progress", _progress(task, live)),
@@ -76,7 +76,7 @@ def _standing(task: Task, now: datetime, live: RunProgress | None) -> Content:
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
         ("id", escape_text(task.id)),
         ("worker", escape_text(task.worker)),
-        ("lost workers", str(task.losses or "")),
+        ("lost workers", str(task.lease_losses or "")),
         ("must end by", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
         ("must begin by", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
     ]
@@ -90,9 +90,9 @@ def _is_before_work(task: Task) -> bool:
 def _progress(task: Task, live: RunProgress | None) -> Content:
     if live is None or task.status.is_final:
         return Content("")
-    left = f", about {format_duration(round(live.seconds_left))} left" if live.seconds_left is not None else ""
-    if task.status is TaskStatus.SCHEDULED and live.queue_place is not None:
-        return Content(f"place {live.queue_place} in the queue{left}")
+    left = f", about {format_duration(round(live.eta_seconds))} left" if live.eta_seconds is not None else ""
+    if task.status is TaskStatus.SCHEDULED and live.queue_position is not None:
+        return Content(f"place {live.queue_position} in the queue{left}")
     if task.status is not TaskStatus.RUNNING or not live.bytes_total:
         return Content("")
     done = f"  {format_size(live.bytes_done)} of {format_size(live.bytes_total)}{left}"
@@ -103,13 +103,13 @@ def _result(result: Result, now: datetime, file: Content | None) -> Content:
     seen = refreshed(result, now)
     pairs: Pairs = [
         ("state", Content.assemble(result_badge(seen, now), _what_helps(seen))),
-        ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.trial else ""),
+        ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
         ("here", file or ""),
         ("size", format_size_exact(result.size) if result.size is not None else ""),
         ("sha256", result.sha256 or ""),
         ("link", _until(result.expires_at, now)),
-        ("kept", _until(result.kept_until, now)),
+        ("kept", _until(result.retained_until, now)),
         ("signature", escape_text(result.signature or "")),
     ]
     return fields(pairs)

@@ -54,9 +54,9 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
         return Result(
             state=self.state,
             expires_at=self.link_until,
-            kept_until=self.kept_until,
+            retained_until=self.kept_until,
             signature="" if self.signed else None,
-            trial=self.trial,
+            self_approved=self.trial,
         )
 
     @property
@@ -84,13 +84,13 @@ def row_of(task: Task) -> TaskRow:
         created_at=task.created_at,
         approved=len(task.approvals),
         required=task.approvals_required,
-        attention=bool(task.attention),
+        attention=bool(task.warning),
         reason=task.reason[:REASON_SHOWN],
         state=result.state if result is not None else None,
         link_until=result.expires_at if result is not None else None,
-        kept_until=result.kept_until if result is not None else None,
+        kept_until=result.retained_until if result is not None else None,
         signed=result is not None and result.signature is not None,
-        trial=task.trial or (result is not None and result.trial),
+        trial=task.self_approved or (result is not None and result.self_approved),
         live=task.live,
     )
 
@@ -104,7 +104,7 @@ def moved(row: TaskRow, change: TaskChanged) -> TaskRow:
 
 def advanced(row: TaskRow, progress: TaskProgressed) -> TaskRow:
     live = RunProgress(
-        bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, seconds_left=progress.seconds_left
+        bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, eta_seconds=progress.eta_seconds
     )
     return msgspec.structs.replace(row, live=live)
 

@@ -111,7 +111,7 @@ class Devices(Place):
             device.signing.algorithm,
             str(device.approvals_required),
             escape_text(device.format),
-            format_duration(device.link_seconds),
+            format_duration(device.link_ttl_seconds),
             format_duration(device.retention_seconds),
             warning_sign(device, self.known, self.now()),
         )

@@ -101,7 +101,7 @@ def creation(answers: Answers) -> DeviceRequest:
         use=_chosen_people("use", answers),
         approve=_chosen_people("approve", answers),
         approvals_required=whole_number(texts["approvals"]),
-        link_seconds=parse_duration(texts["link"]),
+        link_ttl_seconds=parse_duration(texts["link"]),
         retention_seconds=parse_duration(texts["retention"]),
         format=texts["format"],
     )
@@ -167,7 +167,7 @@ def _check_name(text: str) -> None:
 
 
 def version_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
-    terms = _terms(formats, device.approvals_required, device.link_seconds, device.retention_seconds, device.format)
+    terms = _terms(formats, device.approvals_required, device.link_ttl_seconds, device.retention_seconds, device.format)
     return (*terms, TextField(name="description", label="Description", value=device.description))
 
 
@@ -178,7 +178,7 @@ def version(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
         config=device.id,
         approvals_required=whole_number(texts["approvals"]),
         format=texts["format"],
-        link_seconds=_span(texts["link"], device.link_seconds),
+        link_ttl_seconds=_span(texts["link"], device.link_ttl_seconds),
         retention_seconds=_span(texts["retention"], device.retention_seconds),
         description=texts["description"],
     )

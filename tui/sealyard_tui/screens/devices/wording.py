@@ -50,7 +50,7 @@ def detail(device: DeviceConfig, newest: int, known: Known, now: datetime, width
         ("made", f"{format_time(device.created_at)} by {escape_text(device.created_by)}"),
         ("format", plain(device.format)),
         ("approvals", _approvals(device)),
-        ("link time", f"{format_duration(device.link_seconds)}: how long a result can be downloaded"),
+        ("link time", f"{format_duration(device.link_ttl_seconds)}: how long a result can be downloaded"),
         ("retention", f"{format_duration(device.retention_seconds)}: how long it is kept, from DONE"),
         ("", " "),
     ]
@@ -106,7 +106,7 @@ def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: 
 
 def certificate_end(version: KeyVersion, now: datetime) -> Content:
     """Empty for a key without a certificate."""
-    ends = version.certificate_ends_at
+    ends = version.certificate_expires_at
     if ends is None:
         return Content("")
     left = (ends - now).total_seconds()
@@ -129,7 +129,7 @@ def warning_sign(device: DeviceConfig, known: Known, now: datetime) -> Content:
 def _ends_soon(key: SigningKey, known: Known, now: datetime) -> bool:
     info = known.key(key.uri)
     version = info.version(key.version) if info is not None else None
-    ends = version.certificate_ends_at if version is not None else None
+    ends = version.certificate_expires_at if version is not None else None
     return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
 
 
@@ -170,7 +170,7 @@ def _own(device: DeviceConfig, known: Known) -> str:
 def changes(device: DeviceConfig, update: DeviceUpdate, known: Known) -> list[str]:
     """What the next version would have that this one has not, a line each, safe. What is set in ``update`` differs."""
     spans = (
-        ("link time", device.link_seconds, update.link_seconds),
+        ("link time", device.link_ttl_seconds, update.link_ttl_seconds),
         ("retention", device.retention_seconds, update.retention_seconds),
     )
     words: list[tuple[str, str, str | None]] = [

@@ -68,7 +68,7 @@ def device_terms(device: DeviceConfig) -> Content:
 
 def device_choice(device: DeviceConfig) -> Content:
     """For the picker: some lines, with keys and warnings."""
-    times = f"link {short_duration(device.link_seconds)}, kept {short_duration(device.retention_seconds)}"
+    times = f"link {short_duration(device.link_ttl_seconds)}, kept {short_duration(device.retention_seconds)}"
     terms = f" v{device.version} · {escape_text(device.format)} · {_quorum(device)} · {times}"
     keys = [
         f"  {each.algorithm}  {escape_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
