@@ -28,7 +28,7 @@ from sealyard.crypto.ciphers import AesCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.tasks import InputFile
 from sealyard.worker.approved_inputs import ContentComparison
-from sealyard.worker.durable import background_fsync
+from sealyard.worker.workplace import background_fsync
 
 ROUNDS = 5
 CIPHER = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.cli.arguments import duration, seconds, timestamp
-from sealyard.cli.text import format_table
+from sealyard.cli.output import format_table
 from sealyard.model.wording import format_duration
 
 

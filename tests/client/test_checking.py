@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from sealyard.client.checking import check_message, check_package, signs_digest
+from sealyard.client.catalogues import check_message, check_package, signs_digest
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sealyard.client.off_loop import CheckCancelled, run_cancellable
+from sealyard.files.threads import CheckCancelled, run_cancellable
 
 LIMIT = 30.0
 TURNS = 20

@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 
 from sealyard.client.protocol import Client
-from sealyard.client.thread import LoopThread
-from sealyard.client.threaded import proxy_to_thread
+from sealyard.client.thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import NotFoundError
 
 LIMIT = 10.0

@@ -24,8 +24,8 @@ from sealyard.model.errors import (
     StorageError,
     UsageError,
 )
+from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile
-from sealyard.model.uploads import UploadStatus
 from sealyard.storage.artifacts import FileArtifacts
 
 pytestmark = pytest.mark.anyio

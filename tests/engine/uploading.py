@@ -8,7 +8,7 @@ from pathlib import Path
 from house import DEV, House
 
 from sealyard.model.errors import ServerUnreachableError
-from sealyard.model.uploads import UploadStatus
+from sealyard.model.requests import UploadStatus
 
 ID = "an-upload-of-mine"
 CONTENT = bytes(range(256)) * 256

@@ -10,9 +10,8 @@ from task_maker import NOW, SUBMITTED, decision, package
 
 from sealyard.model.happenings import Cancelled, DecisionMade, Withdrawn
 from sealyard.model.lifecycle import advance
-from sealyard.model.news import latest_decision, notification_for
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus, Verdict
-from sealyard.model.webhooks import WebhookEvent
+from sealyard.model.webhooks import WebhookEvent, latest_decision, notification_for
 
 
 def waiting(approvals: int = 1) -> Task:

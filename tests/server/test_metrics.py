@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from yard import ADMIN, DEV, opened
 
 from sealyard.model.credentials import TokenRequest
-from sealyard.model.figures import WorkspaceStats
+from sealyard.model.health import WorkspaceStats
 from sealyard.model.tasks import TaskStatus
 from sealyard.server import metrics as metrics_module
 from sealyard.server.exchanges import RequestRecord

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from yard import ADMIN, GATEWAY, serving
 
+from sealyard.files.private import temporary_private_dir, write_private_file
 from sealyard.model.workspace import WorkspacePaths
-from sealyard.server.private_files import temporary_private_dir, write_private_file
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from forms import FORM_TYPE
 from yard import ADMIN, DEV, OWNER, Yard, serving, until
 
 from sealyard.model.audit import AuditFilter
-from sealyard.server import unread
+from sealyard.server import streams
 
 pytestmark = pytest.mark.anyio
 
@@ -229,7 +229,7 @@ async def test_more_than_is_taken_is_refused_at_once(calls: httpx.AsyncClient, f
 async def test_a_body_without_an_end_is_answered_and_cut(
     yard: Yard, calls: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, head: str, status: int
 ) -> None:
-    monkeypatch.setattr(unread, "LINGER_TIMEOUT", 0.1)
+    monkeypatch.setattr(streams, "LINGER_TIMEOUT", 0.1)
     await calls.put(AT, params={"size": len(CONTENT)}, content=b"")
     token = "" if "Authorization" in head else f"\r\nAuthorization: {calls.headers['authorization']}"
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(yard.base).port)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.worker import durable
-from sealyard.worker.durable import background_fsync
+from sealyard.worker import workplace
+from sealyard.worker.workplace import background_fsync
 
 LIMIT = 10.0
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "FSYNC_INTERVAL", 0.001)
+    monkeypatch.setattr(workplace, "FSYNC_INTERVAL", 0.001)
 
 
 def test_what_is_written_is_synced_before_the_work_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

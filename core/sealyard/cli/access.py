@@ -9,7 +9,7 @@ import msgspec
 from sealyard.cli.arguments import Commands, choice, command, duration, group, on_off
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table
 from sealyard.model.access import Action, parse_subject
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList

@@ -9,7 +9,7 @@ from typing import TextIO
 from sealyard.cli.arguments import Commands, choice, command, group, timestamp
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table
 from sealyard.files.private import create_private_file
 from sealyard.model.audit import AuditAction, AuditFilter, AuditReport
 from sealyard.model.errors import InvalidInputError, UsageError

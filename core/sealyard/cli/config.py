@@ -9,7 +9,7 @@ import msgspec
 from sealyard.cli.arguments import Commands, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_table
+from sealyard.cli.output import format_table
 from sealyard.client.settings import effective_settings, setting_keys, settings_path, settings_schema, value_at
 from sealyard.client.settings_example import render_example
 

@@ -11,7 +11,7 @@ import msgspec
 from sealyard.cli.arguments import Commands, command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_fields
+from sealyard.cli.output import format_fields
 from sealyard.model.errors import ContainerError, InvalidInputError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.wording import format_size, format_time

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from sealyard.cli import one_time_password
+from sealyard.cli import decisions
 from sealyard.cli.arguments import Commands, command, duration, group
 from sealyard.cli.context import Context, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table
 from sealyard.model.access import parse_subject
 from sealyard.model.credentials import AccessToken, OtpEnrollment, TokenRequest
 from sealyard.model.wording import format_time, format_time_left
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
 
     family = group(commands, "otp", "One-time passwords for approvals, from an authenticator.")
     enrolling = command(family, "enrol", _enroll, "Enrols an authenticator: by a QR code, or by hand.")
-    one_time_password.add_otp_option(enrolling)
+    decisions.add_otp_option(enrolling)
     confirming = command(family, "confirm", _confirm, "Ends an enrolment with a first one-time password.")
     confirming.add_argument("code", metavar="CODE")
     command(family, "status", _status, "Tells whether you are enrolled.")
@@ -102,17 +102,17 @@ async def _revoke(ctx: Context) -> int:
 
 async def _enroll(ctx: Context) -> int:
     by_person = is_interactive() and sys.stdout.isatty() and not ctx.out.as_json
-    current = one_time_password.otp_from_options(ctx)
+    current = decisions.otp_from_options(ctx)
     async with ctx.open_writer("otp enrol", work=False) as client:
         if by_person and current is None and (await client.one_time_password()).enrolled:
-            current = one_time_password.prompt_otp("One-time password of the authenticator you have: ")
+            current = decisions.prompt_otp("One-time password of the authenticator you have: ")
         enrolment = await client.enroll_otp(current)
         if not by_person:
             ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Confirm it: sealyard otp confirm CODE"))
             return ExitCode.OK
         print("\n".join(_qr_lines(enrolment.uri)))
         ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Scan it with an authenticator."))
-        await client.confirm_one_time_password(one_time_password.prompt_otp("The one-time password that it shows: "))
+        await client.confirm_one_time_password(decisions.prompt_otp("The one-time password that it shows: "))
     ctx.out.status("You are enrolled.")
     return ExitCode.OK
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sealyard.cli import one_time_password
+import argparse
+import os
+
 from sealyard.cli.arguments import Commands, command, task_id
-from sealyard.cli.context import Context, is_interactive
+from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_task
 from sealyard.cli.task_view import format_task
 from sealyard.model.tasks import DecisionOrigin, Task, Verdict
@@ -17,7 +19,7 @@ def add(commands: Commands) -> None:
     task_id(approving)
     approving.add_argument("--reason", metavar="R", default="")
     approving.add_argument("--digest", metavar="SHA256", help="refuse unless this is the approval digest `show` told")
-    one_time_password.add_otp_option(approving)
+    add_otp_option(approving)
     approving.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
 
     for name, handler, about in (
@@ -55,12 +57,12 @@ async def _one_time_password(ctx: Context) -> str | None:
 
     Asked for before the workspace is held: nobody else has to wait while somebody looks for a telephone.
     """
-    given = one_time_password.otp_from_options(ctx)
+    given = otp_from_options(ctx)
     if given is not None or not is_interactive():
         return given
     async with ctx.open_reader() as client:
         policy = await client.policy()
-    return one_time_password.prompt_otp() if policy.require_otp else None
+    return prompt_otp() if policy.require_otp else None
 
 
 def _origin() -> DecisionOrigin:
@@ -88,3 +90,22 @@ async def _cancel(ctx: Context) -> int:
 def _print_result(ctx: Context, task: Task) -> int:
     ctx.out.result(task, format_task(task))
     return ExitCode.OK
+
+
+VARIABLE = "SEALYARD_OTP"
+
+
+def add_otp_option(parser: argparse.ArgumentParser) -> None:
+    about = f"a one-time password of your authenticator; else {VARIABLE} is read, or you are asked"
+    parser.add_argument("--otp", metavar="CODE", help=about)
+
+
+def otp_from_options(ctx: Context) -> str | None:
+    """Taken out of the environment: no other program needs it."""
+    from_environment = os.environ.pop(VARIABLE, None)
+    return ctx.args.otp or from_environment
+
+
+def prompt_otp(question: str = "One-time password: ") -> str:
+    """It is not shown while it is typed."""
+    return ask_passphrase(question)

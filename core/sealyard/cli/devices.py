@@ -8,7 +8,7 @@ from pathlib import Path
 from sealyard.cli.arguments import Commands, choice, command, duration, group
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.devices import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
 from sealyard.model.errors import InvalidInputError

@@ -12,7 +12,7 @@ import msgspec
 from sealyard.cli.arguments import Commands, command, folder, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_table
+from sealyard.cli.output import format_table
 from sealyard.client import profiles
 from sealyard.client.profiles import Profile, ProfileFile
 from sealyard.model.access import parse_subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from sealyard.cli.text import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sealyard.cli.arguments import Commands, choice, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_table
+from sealyard.cli.output import format_table
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from sealyard.model.wording import format_time
 

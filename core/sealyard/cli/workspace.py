@@ -11,7 +11,7 @@ from sealyard.cli import front
 from sealyard.cli.arguments import Commands, choice, command
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.text import format_fields
+from sealyard.cli.output import format_fields
 from sealyard.client import profiles, workspaces
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import SealyardError, UsageError

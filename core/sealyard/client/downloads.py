@@ -26,10 +26,10 @@ from sealyard.client.local_files import (
     resolve_dir,
     safe_file_name,
 )
-from sealyard.client.off_loop import CheckCancelled, run_cancellable
 from sealyard.client.protocol import Client, ProgressCallback
 from sealyard.client.shared_work import CoalescedCalls, ThrottledProgress
 from sealyard.engine.clock import SystemClock
+from sealyard.files.threads import CheckCancelled, run_cancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
     ConflictError,

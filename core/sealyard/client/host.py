@@ -11,8 +11,8 @@ from sealyard.client.thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
 from sealyard.model.errors import InvalidInputError
+from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile, Task
-from sealyard.model.uploads import UploadStatus
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from sealyard.client.off_loop import CheckCancelled
+from sealyard.files.threads import CheckCancelled
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard.storage import disk

@@ -7,6 +7,8 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, TypeVar, cast
 
+from sealyard.client.protocol import Client
+
 T = TypeVar("T")
 
 
@@ -63,3 +65,27 @@ async def _end_all() -> None:
             task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def proxy_to_thread(client: Client, thread: LoopThread) -> Client:
+    """The same client, for callers on any loop; progress is told on ``thread``."""
+    return cast(Client, _ThreadProxy(client, thread))
+
+
+class _ThreadProxy:
+    """Every method of a client either answers once or brings one thing after the other."""
+
+    def __init__(self, client: Client, thread: LoopThread) -> None:
+        self._client = client
+        self._thread = thread
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            begun = method(*arguments, **named)  # nothing runs yet
+            if isinstance(begun, AsyncIterator):
+                return self._thread.iterate(begun)
+            return self._thread.call(begun)
+
+        return call

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.off_loop import CheckCancelled
+from sealyard.files.threads import CheckCancelled
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.value import FrozenStruct

@@ -19,7 +19,6 @@ import msgspec
 
 from sealyard.client.download_state import DownloadHistory
 from sealyard.client.local_files import resolve_dir
-from sealyard.client.off_loop import run_cancellable
 from sealyard.client.protocol import Client
 from sealyard.client.state_files import StateFile, state_path
 from sealyard.client.watch_events import (
@@ -41,6 +40,7 @@ from sealyard.client.watch_rules import (
     sha256_file,
 )
 from sealyard.engine.clock import SystemClock
+from sealyard.files.threads import run_cancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
     InvalidInputError,

@@ -7,7 +7,8 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from sealyard.containers.format import ContainerFormat
-from sealyard.model.errors import NotFoundError
+from sealyard.crypto.probe import is_probe
+from sealyard.model.errors import InvalidKeyError, NotFoundError
 from sealyard.model.safe_text import escape_text
 
 ENTRY_POINT_GROUP = "sealyard.containers"
@@ -32,3 +33,15 @@ def get_format(name: str) -> ContainerFormat:
 def sniff_format(data: bytes) -> str | None:
     """The name of the format whose containers begin as ``data`` does: a signing task must refuse such a message."""
     return next((each.name for each in all_formats() if data.startswith(each.magic)), None)
+
+
+def reject_lookalike(message: bytes) -> None:
+    """Raises :class:`InvalidKeyError` for what begins like a container or like a readiness probe."""
+    if kind := sniff_format(message):
+        raise InvalidKeyError(
+            f"The message begins like a {kind} container.", "Containers are made by packaging tasks only."
+        )
+    if is_probe(message):
+        raise InvalidKeyError(
+            "The message begins like a readiness probe.", "Those are made by crypto workers only, for themselves."
+        )

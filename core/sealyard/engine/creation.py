@@ -9,8 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from sealyard.containers.format import PackageLayout
-from sealyard.containers.lookalikes import reject_lookalike
-from sealyard.containers.registry import get_format
+from sealyard.containers.registry import get_format, reject_lookalike
 from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.engine.ids import new_id
 from sealyard.engine.inputs import InputStore, check_name_length

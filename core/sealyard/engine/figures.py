@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sealyard.engine.engine import Engine
 from sealyard.engine.tables import DEAD_LETTERS, OUTBOX, TASKS
-from sealyard.model.figures import WorkspaceStats
+from sealyard.model.health import WorkspaceStats
 from sealyard.model.tasks import TaskStatus
 
 

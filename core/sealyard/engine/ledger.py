@@ -35,11 +35,11 @@ from sealyard.model.errors import InvalidInputError, InvariantError, NotFoundErr
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
 from sealyard.model.happenings import IntentRecorded, Trigger
 from sealyard.model.lifecycle import advance, check_change, check_key_use
-from sealyard.model.news import latest_decision, notification_for
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
 from sealyard.model.value import FrozenStruct
+from sealyard.model.webhooks import latest_decision, notification_for
 from sealyard.storage.documents import DocumentStore, WriteBatch
 
 

@@ -14,9 +14,9 @@ from sealyard.engine.inputs import UNCLAIMED_TTL, InputStore, check_name_length,
 from sealyard.engine.pouring import run_uncancellable, write_stream
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError
+from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
-from sealyard.model.uploads import UploadStatus
 from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.upload_file import UploadFile
 from sealyard.storage.uploads import UploadDir, UploadRecord

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -11,14 +11,53 @@ from sealyard.engine.ids import is_id_prefix
 from sealyard.engine.ledger import Repository, device_not_found, no_task
 from sealyard.engine.rights import Permissions
 from sealyard.engine.tables import TASKS
-from sealyard.engine.totals import _VisibleCounts
-from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, subject_kind
+from sealyard.model.access import (
+    Action,
+    ResourceType,
+    SubjectKind,
+    device_id_of,
+    device_resource,
+    resource_type_uri,
+    subject_kind,
+)
 from sealyard.model.errors import UsageError
 from sealyard.model.events import Event, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage, TaskSearchFields
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, RunProgress, Task, TaskStatus
+from sealyard.storage.documents import DocumentStore
+
+
+class _VisibleCounts:
+    """What is seen: tasks of configurations one may view, and one's own."""
+
+    def __init__(self, store: DocumentStore, rights: Permissions) -> None:
+        self._store = store
+        self._rights = rights
+
+    def count(self, subject: str, indexed: Mapping[str, str]) -> int:
+        """How many of the tasks that ``subject`` sees match these indexed fields."""
+        creator, config = indexed.get("createdBy"), indexed.get("configId")
+        if creator == subject or self._rights.is_allowed(
+            subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)
+        ):
+            return self._count(indexed)
+        viewed = {device_id_of(resource) for resource, _ in self._rights.granted_to(subject)} - {""}
+        if config is not None:
+            viewed &= {config}
+        seen = self._sum(viewed, indexed)
+        if creator is not None:
+            return seen
+        own = {**indexed, "createdBy": subject}
+        return seen + self._count(own) - self._sum(viewed, own)
+
+    def _sum(self, configs: set[str], indexed: Mapping[str, str]) -> int:
+        return sum(self._count({**indexed, "configId": each}) for each in configs)
+
+    def _count(self, indexed: Mapping[str, str]) -> int:
+        return self._store.count(TASKS.name, indexed)
+
 
 LONGEST_PAGE = 1000
 MIN_PREFIX_LENGTH = 3

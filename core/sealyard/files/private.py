@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
+from sealyard.model.workspace import WorkspacePaths
+from sealyard.storage import disk
 
 
 def create_private_file(path: Path) -> int:
@@ -19,3 +25,21 @@ def create_private_file(path: Path) -> int:
         raise InvalidInputError(
             f"{escape_text(str(path))} cannot be written: {error.strerror}.", "Name a new file in a folder of yours."
         ) from error
+
+
+@contextmanager
+def temporary_private_dir(places: WorkspacePaths) -> Iterator[Path]:
+    """A new folder (mode 0700), gone with all it holds when the block ends; after a crash, when the engine starts."""
+    disk.make_private_dir(places.key_transfer)
+    folder = Path(tempfile.mkdtemp(dir=places.key_transfer))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_private_file(path: Path, content: bytes) -> Path:
+    """A new file of mode 0600."""
+    with os.fdopen(create_private_file(path), "wb") as file:
+        file.write(content)
+    return path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
+from sealyard.model.tasks import TaskStatus
 from sealyard.model.value import FrozenStruct
 
 
@@ -30,3 +32,16 @@ class Health(FrozenStruct, frozen=True, kw_only=True):
     @property
     def failures(self) -> tuple[HealthCheck, ...]:
         return tuple(each for each in self.checks if not each.passed)
+
+
+class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
+    """``tasks``: of every status; ``queued``: those of them that wait for a worker's place; ``workers``: that live.
+
+    ``pending_deliveries``: what webhooks are still to be told of; ``dead_letters``: what was given up.
+    """
+
+    tasks: Mapping[TaskStatus, int]
+    queued: int
+    workers: int
+    pending_deliveries: int
+    dead_letters: int

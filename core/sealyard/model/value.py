@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 
 class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -25,3 +26,10 @@ class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name in self.SHOWN]
+
+
+ShortText = Annotated[str, Meta(max_length=1000)]
+"""A name, an id, a subject."""
+
+LongText = Annotated[str, Meta(max_length=10_000)]
+"""What somebody wrote: a reason, a description."""

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from sealyard.client.host import EngineHandle
 from sealyard.engine.figures import collect_stats
-from sealyard.model.figures import WorkspaceStats
+from sealyard.model.health import WorkspaceStats
 from sealyard.server.exchanges import RequestRecord
 from sealyard.server.serving import is_loopback
 

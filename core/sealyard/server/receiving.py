@@ -10,8 +10,8 @@ from typing import Any
 from litestar import Request
 
 from sealyard.model.errors import InvalidInputError, NotFoundError
+from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
-from sealyard.model.uploads import UploadStatus
 from sealyard.server.caller import Caller
 from sealyard.server.multipart import FilePart, TextPart, iter_parts
 from sealyard.server.streams import limited_body

@@ -20,7 +20,7 @@ from sealyard.server.admission import ConnectionLimitedSocket, connection_limit
 from sealyard.server.bounded_protocol import HEAD_TIMEOUT, LimitedHttpProtocol
 from sealyard.server.certificate import TlsCertificate
 from sealyard.server.identity import PEER_SCOPE_KEY, Peer
-from sealyard.server.unread import CloseUnreadBodyMiddleware
+from sealyard.server.streams import CloseUnreadBodyMiddleware
 
 KEEP_ALIVE_SECONDS = 75
 HANDSHAKE_SECONDS = HEAD_TIMEOUT

@@ -19,8 +19,7 @@ from sealyard.model.devices import (
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard.model.tasks import DecisionOrigin, Task, Verdict
-from sealyard.model.texts import LongText, ShortText
-from sealyard.model.value import FrozenStruct, SecretStruct
+from sealyard.model.value import FrozenStruct, LongText, SecretStruct, ShortText
 
 API = "/api/v1"
 

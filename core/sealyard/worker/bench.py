@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +22,29 @@ from sealyard.worker.approved_inputs import open_input, read_input
 from sealyard.worker.channel import Channel
 from sealyard.worker.intents import IntentLog
 from sealyard.worker.keyroom import KeyService
-from sealyard.worker.progress import JobProgress
+
+
+class JobCancelledError(Exception):
+    """The engine asked to leave the job; raised at the next chunk."""
+
+
+class JobProgress:
+    """Told of bytes by several threads; read by the beat."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._stopped = threading.Event()
+        self._counting = threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        if self._stopped.is_set():
+            raise JobCancelledError
+        with self._counting:
+            self.done += count
+
+    def stop(self) -> None:
+        self._stopped.set()
 
 
 class JobContext:

@@ -14,8 +14,7 @@ from sealyard.model.jobs import JobFinished
 from sealyard.model.tasks import InputFile
 from sealyard.worker.approved_inputs import ContentComparison, changed, check_digest
 from sealyard.worker.bench import JobContext
-from sealyard.worker.durable import background_fsync
-from sealyard.worker.workplace import WorkFolder, locked
+from sealyard.worker.workplace import WorkFolder, background_fsync, locked
 
 OUTPUT_NAME = "encrypted"
 

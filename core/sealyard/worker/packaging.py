@@ -17,8 +17,7 @@ from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputEr
 from sealyard.model.jobs import JobFinished, RecordedSegment, SegmentEncrypted
 from sealyard.worker.approved_inputs import ContentComparison, KeptContent, changed, check_digest
 from sealyard.worker.bench import JobContext
-from sealyard.worker.durable import background_fsync
-from sealyard.worker.workplace import WorkFolder, locked
+from sealyard.worker.workplace import WorkFolder, background_fsync, locked
 
 CONTAINER = "container"
 MAX_PARALLEL_SEGMENTS = 2

@@ -28,14 +28,13 @@ from sealyard.model.jobs import (
 from sealyard.model.tasks import TaskKind
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.worker.bench import JobContext
+from sealyard.worker.bench import JobCancelledError, JobContext
 from sealyard.worker.channel import Channel
 from sealyard.worker.encrypting import encrypt
 from sealyard.worker.intents import IntentLog
 from sealyard.worker.judging import check_key_purpose, verify_approvals
 from sealyard.worker.keyroom import KeyService
 from sealyard.worker.packaging import package
-from sealyard.worker.progress import JobCancelledError
 from sealyard.worker.signing import sign
 
 HEARTBEAT_INTERVAL = 0.1

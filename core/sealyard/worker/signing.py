@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from sealyard.containers.lookalikes import reject_lookalike
+from sealyard.containers.registry import reject_lookalike
 from sealyard.crypto.catalogue import SIGNATURES, SigningInput
 from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.errors import InvalidKeyError

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 from sealyard.client.link import ConnectionStatus
 from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
-from sealyard.client.thread import LoopThread
-from sealyard.client.threaded import proxy_to_thread
+from sealyard.client.thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import SealyardError, WorkspaceLockedError
 from sealyard_tui.session.messages import Way
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sealyard.client.http.calls import json_call, path_segment, query_params
-from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.calls import ApiCalls, json_call, path_segment, query_params
 from sealyard.files.private import create_private_file
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import KeyPurpose, KeyType

@@ -6,8 +6,7 @@ import codecs
 from collections.abc import AsyncGenerator
 
 from sealyard.client.connection import Request
-from sealyard.client.http.calls import json_call, query_params
-from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.calls import ApiCalls, json_call, query_params
 from sealyard.client.http.problems import RetryLaterError
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditEntry, AuditFilter, AuditReport

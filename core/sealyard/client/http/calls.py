@@ -187,3 +187,8 @@ def _written(value: str | int | bool | datetime | None) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return "true" if value is True else str(value)
+
+
+class ApiCalls:
+    def __init__(self, calls: RequestSender) -> None:
+        self._calls = calls

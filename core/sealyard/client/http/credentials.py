@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sealyard.client.http.calls import json_call, path_segment
-from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.calls import ApiCalls, json_call, path_segment
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,

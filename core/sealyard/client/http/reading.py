@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from sealyard.client.http.throttle import ThrottledProgress
-from sealyard.client.off_loop import CheckCancelled, run_cancellable
 from sealyard.client.protocol import ProgressCallback
 from sealyard.files.source import SourceFile, verify_digest
+from sealyard.files.threads import CheckCancelled, run_cancellable
 from sealyard.model.tasks import InputFile
 
 CHUNK = 1 << 20  # bytes

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from sealyard.client.connection import Request, ResponseStream
-from sealyard.client.http.calls import path_segment
-from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.calls import ApiCalls, path_segment
 from sealyard.client.http.problems import RetryLaterError
 from sealyard.model.errors import DownloadError, ServerUnreachableError, UsageError
 from sealyard.model.tasks import Task

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sealyard.client.connection import Request, Response
-from sealyard.client.http.calls import RequestSender, path_segment, query_params
-from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.calls import ApiCalls, RequestSender, path_segment, query_params
 from sealyard.client.http.problems import RetryLaterError
 from sealyard.client.http.reading import HashingFileReader
 from sealyard.client.protocol import ProgressCallback

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from sealyard.client.connection import Request
-from sealyard.client.http.calls import path_segment
-from sealyard.client.http.part import ApiCalls
+from sealyard.client.http.calls import ApiCalls, path_segment
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 

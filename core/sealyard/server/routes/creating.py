@@ -12,7 +12,7 @@ import msgspec
 from litestar import Request, post
 from litestar.params import HeaderParameter, JSONBody
 
-from sealyard.client.checking import signs_digest
+from sealyard.client.catalogues import signs_digest
 from sealyard.model.errors import TooLargeError, UsageError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.safe_text import escape_text

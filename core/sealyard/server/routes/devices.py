@@ -10,8 +10,8 @@ from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sealyard.client.catalogues import AlgorithmInfo, Capabilities, load_capabilities
+from sealyard.files.private import temporary_private_dir
 from sealyard.server.caller import CallerDependency
-from sealyard.server.private_files import temporary_private_dir
 from sealyard.server.wire import (
     AlgorithmDocument,
     AlgorithmsDocument,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from litestar import Controller, get, post
 from litestar.params import JSONBody
 
+from sealyard.files.private import temporary_private_dir, write_private_file
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import KeyImport
 from sealyard.server.caller import CallerDependency
-from sealyard.server.private_files import temporary_private_dir, write_private_file
 from sealyard.server.wire import KeyBody, KeyUriBody
 
 

@@ -15,7 +15,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from sealyard.model.errors import UsageError
-from sealyard.model.uploads import UploadStatus
+from sealyard.model.requests import UploadStatus
 from sealyard.server.caller import Caller, CallerDependency
 from sealyard.server.problems import PROBLEM_JSON, MediaTypeError, to_problem
 from sealyard.server.streams import body_too_large, limited_body

@@ -17,8 +17,8 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from sealyard.client.off_loop import CheckCancelled, run_cancellable
 from sealyard.client.state_files import StateFile, state_path
+from sealyard.files.threads import CheckCancelled, run_cancellable
 from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.value import FrozenStruct

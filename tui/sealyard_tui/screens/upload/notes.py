@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.client.checking import check_message, check_package, signs_digest
+from sealyard.client.catalogues import check_message, check_package, signs_digest
 from sealyard.model.devices import DeviceConfig
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text

@@ -14,7 +14,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from sealyard.client.checking import signs_digest
+from sealyard.client.catalogues import signs_digest
 from sealyard.client.settings import WatchFolderSettings
 from sealyard.model.access import Action, device_resource
 from sealyard.model.devices import DeviceConfig
