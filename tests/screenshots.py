@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.text import Text
 from textual.pilot import Pilot
 
+from sealyard.client.config.profiles import workspace_profiles
+from sealyard.client.config.settings import FirstScreen
+from sealyard.client.config.settings_loader import Settings
 from sealyard.client.demo import GATEWAY, OWNER, DemoWorkspace, create_populated_demo, temporary_dir
-from sealyard.client.profiles import workspace_profiles
 from sealyard.client.protocol import Client
-from sealyard.client.settings import Settings
-from sealyard.client.settings_values import FirstScreen
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskStatus, Verdict

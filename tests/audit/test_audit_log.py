@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.audit import log as log_module
-from sealyard.audit.canonical import encode_entry
+from sealyard.audit.encoding import encode_entry
 from sealyard.audit.log import AuditLog
 from sealyard.audit.merkle import leaf_hash
 from sealyard.audit.reader import AuditReader

@@ -10,8 +10,8 @@ from audit_maker import START, add, make_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealyard.audit import files
 from sealyard.audit import log as log_module
+from sealyard.audit import segment_files as files
 from sealyard.audit.log import AuditLog
 from sealyard.audit.reader import AuditReader
 from sealyard.model.audit import AuditAction, AuditFilter

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sealyard.audit import log as log_module
 from sealyard.audit import verify as verify_module
-from sealyard.audit.canonical import encode_entry
 from sealyard.audit.checkpoint import checkpoint_body, format_note, key_fingerprint
+from sealyard.audit.encoding import encode_entry
 from sealyard.audit.log import AuditLog
 from sealyard.audit.verify import verify_log
 from sealyard.model.audit import AuditEntry

@@ -15,8 +15,8 @@ import msgspec
 from tests.bench.rows import Row
 from tests.bench.workspaces import DEVELOPER, DEVICE, folder, found, opened
 
-from sealyard.engine.ids import new_id
-from sealyard.engine.tables import INDEXES, TASKS
+from sealyard.engine.state.ids import new_id
+from sealyard.engine.state.tables import INDEXES, TASKS
 from sealyard.model.requests import SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch

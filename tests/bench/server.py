@@ -24,11 +24,11 @@ from tests.bench.workspaces import (
     random_file,
 )
 
-from sealyard.client.connection import Connection, Endpoint
+from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings_loader import Settings
 from sealyard.client.http.client import HttpClient
-from sealyard.client.profiles import Profile
-from sealyard.client.settings import Settings
-from sealyard.engine.clock import SystemClock
+from sealyard.client.http.transport import Connection, Endpoint
+from sealyard.concurrency.clock import SystemClock
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter

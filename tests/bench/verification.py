@@ -21,14 +21,14 @@ from tests.bench.rows import Row
 from tests.bench.workspaces import folder, random_file
 
 from sealyard.containers.format import PackageLayout
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto import segments
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.tasks import InputFile
 from sealyard.worker.approved_inputs import ContentComparison
-from sealyard.worker.workplace import background_fsync
+from sealyard.worker.work_dir import background_fsync
 
 ROUNDS = 5
 CIPHER = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))

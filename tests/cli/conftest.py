@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
+from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.profiles import Profile, ProfileFile, write_profiles
-from sealyard.engine.founding import create_workspace
+from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, PackageRequest

@@ -9,13 +9,13 @@ from ports import ReservedPort
 from shell import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.thread import LoopThread
+from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.credentials import IssuerAccount, TokenRequest
 from sealyard.server.app import build_app
-from sealyard.server.identity import Authenticator
-from sealyard.server.limits import TokenBucketLimiter
-from sealyard.server.serving import UvicornListener, bind, network_listener
-from sealyard.server.tenants import TenantRegistry
+from sealyard.server.auth.authentication import Authenticator
+from sealyard.server.auth.rate_limit import TokenBucketLimiter
+from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.listeners import UvicornListener, bind, network_listener
 
 ADMIN = "USER:admin"
 

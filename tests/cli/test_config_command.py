@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from shell import sealyard, value_of
 
-from sealyard.client.settings import Settings, convert
+from sealyard.client.config.settings_loader import Settings, convert
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from shell import House, Ran, eventually, sealyard, spawned
 
 from sealyard.cli.arguments import CommandParser
-from sealyard.cli.commands import build_parser
 from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.parser import build_parser
 
 
 def test_0_and_nothing_on_standard_error_when_done(house: House) -> None:
@@ -107,7 +107,7 @@ def test_what_should_not_happen_gives_a_line_and_a_log_not_a_traceback(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
-    monkeypatch.setattr("sealyard.cli.tasks.format_tasks", fail)
+    monkeypatch.setattr("sealyard.cli.commands.tasks.format_tasks", fail)
     ran: Ran = house.run("developer", "tasks")
     assert ran.code == 1
     assert "Traceback" not in ran.err

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from shell import House, sealyard
 
-from sealyard.cli.commands import build_parser
-from sealyard.cli.front import require_terminal
+from sealyard.cli.app_launcher import require_terminal
+from sealyard.cli.parser import build_parser
 from sealyard.model.errors import UsageError
 
 
@@ -38,8 +38,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 
             return main
 
-    monkeypatch.setattr("sealyard.cli.front.entry_points", lambda group: [Found()])
-    monkeypatch.setattr("sealyard.cli.front.require_terminal", lambda: None)
+    monkeypatch.setattr("sealyard.cli.app_launcher.entry_points", lambda group: [Found()])
+    monkeypatch.setattr("sealyard.cli.app_launcher.require_terminal", lambda: None)
     for name in (*NAMES, "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "SEALYARD_PASSPHRASE"):
         monkeypatch.setenv(name, "before")
     return started

@@ -20,7 +20,7 @@ def _loaded_after(code: str) -> str:
 
 
 def test_the_command_line_alone_loads_nothing_heavy() -> None:
-    assert _loaded_after("import sealyard.cli.main, sealyard.cli.commands") == "[]"
+    assert _loaded_after("import sealyard.cli.main, sealyard.cli.parser") == "[]"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_asking_for_work_loads_no_application_and_no_crypto_here(house: House) -
 
 def test_without_a_command_no_command_is_loaded() -> None:
     code = "from sealyard.cli.main import main; assert main([]) == 2"
-    look = "print([each for each in sys.modules if each in ('sealyard.cli.commands', 'sealyard.cli.tasks')])"
+    look = "print([each for each in sys.modules if each in ('sealyard.cli.parser', 'sealyard.cli.commands.tasks')])"
     script = [sys.executable, "-c", f"import sys; {code}; {look}"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
     assert done.stdout == "[]\n"

@@ -11,8 +11,8 @@ import pytest
 from scripted_server import INFO, Exchange, ScriptedServer
 from shell import sealyard, value_of
 
-from sealyard.client.profiles import Profile, ProfileFile, workspace_profiles, write_profiles
-from sealyard.client.thread import LoopThread
+from sealyard.client.config.profiles import Profile, ProfileFile, workspace_profiles, write_profiles
+from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
 
@@ -126,5 +126,5 @@ def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", TOKEN)
-    monkeypatch.setattr("sealyard.cli.login.TIMEOUT", 0.1)
+    monkeypatch.setattr("sealyard.cli.commands.login.TIMEOUT", 0.1)
     assert sealyard("login", "http://127.0.0.1:1").code == 10

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from shell import LIMIT, House, eventually, spawned, started
 
-from sealyard.client.local_socket import is_listening
-from sealyard.storage.lock import WorkspaceLock
+from sealyard.client.sharing.socket import is_listening
+from sealyard.fs.workspace_lock import WorkspaceLock
 
 
 def test_package_waits_without_the_lock_until_another_process_approves(

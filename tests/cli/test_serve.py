@@ -21,9 +21,9 @@ import pytest
 from processes import kill_all, lives
 from shell import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
 
-from sealyard.client.settings import read_toml
+from sealyard.client.config.settings_loader import read_toml
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
-from sealyard.storage.lock import WorkspaceLock
 
 ANY_PORT = ("--listen", "127.0.0.1:0")
 

@@ -159,8 +159,8 @@ def test_the_application_is_given_workspace_and_profile(home: Path, monkeypatch:
 
             return main
 
-    monkeypatch.setattr("sealyard.cli.front.entry_points", lambda group: [Found()])
-    monkeypatch.setattr("sealyard.cli.front.require_terminal", lambda: None)
+    monkeypatch.setattr("sealyard.cli.app_launcher.entry_points", lambda group: [Found()])
+    monkeypatch.setattr("sealyard.cli.app_launcher.require_terminal", lambda: None)
     monkeypatch.setenv("SEALYARD_WORKSPACE", "")
     monkeypatch.setenv("SEALYARD_PROFILE", "")
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "")

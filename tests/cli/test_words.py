@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sealyard.cli.arguments import duration, seconds, timestamp
 from sealyard.cli.output import format_table
-from sealyard.model.wording import format_duration
+from sealyard.model.formatting import format_duration
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def sharers(folder: Path, *subjects: str, passphrase: str) -> Iterator[list[Shar
 
 
 async def main(folder: Path, subject: str) -> None:
-    from sealyard.client.sharing import SharedWorkspace
+    from sealyard.client.sharing.workspace import SharedWorkspace
 
     shared = SharedWorkspace(
         folder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sealyard.client.catalogues import load_capabilities
+from sealyard.client.capabilities import load_capabilities
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from sealyard.client.catalogues import check_message, check_package, signs_digest
+from sealyard.client.capabilities import check_message, check_package, signs_digest
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError
 
 GIBIBYTE = 1 << 30

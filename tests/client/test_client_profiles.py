@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.profiles import Profile, add_profile, has_selection, profiles_of, user_profiles_path
+from sealyard.client.config.profiles import Profile, add_profile, has_selection, profiles_of, user_profiles_path
 from sealyard.model.workspace import WorkspacePaths
 
 

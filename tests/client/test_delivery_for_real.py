@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from workspace_on_disk import DEVELOPER, OWNER, create_workspace_with_device, open_client
 
-from sealyard.client.download_state import DownloadHistory
-from sealyard.client.downloads import Downloader, DownloadEvent, DownloadResult, VerifiedBy
+from sealyard.client.downloads.downloader import Downloader, DownloadEvent, DownloadResult, VerifiedBy
+from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.watching import DropAction, DropSubmitted, FolderWatcher, WatchEvent
-from sealyard.engine.clock import SystemClock
+from sealyard.client.watch_folder.watcher import DropAction, DropSubmitted, FolderWatcher, WatchEvent
+from sealyard.concurrency.clock import SystemClock
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ResultGoneError
 from sealyard.model.requests import EncryptionRequest

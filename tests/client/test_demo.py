@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.client.config.profiles import profiles_of
 from sealyard.client.demo import (
     ADMINISTRATOR,
     AUDITOR,
@@ -22,7 +23,6 @@ from sealyard.client.demo import (
     temporary_dir,
 )
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.profiles import profiles_of
 from sealyard.model.access import Role, roles_for
 from sealyard.model.audit import AuditFilter
 from sealyard.model.requests import TaskCounts, TaskFilter

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sealyard.client.connection import fetch_document
+from sealyard.client.http.transport import fetch_document
 from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio

@@ -17,14 +17,21 @@ import pytest
 from client_double import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, done
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from sealyard.client.download_state import DownloadHistory, default_history_path
-from sealyard.client.downloads import Downloader, DownloadEvent, DownloadResult, DownloadsInterrupted, VerifiedBy
-from sealyard.client.following import RECONNECT_SECONDS, RETRY_SECONDS
+from sealyard.client.downloads.downloader import (
+    Downloader,
+    DownloadEvent,
+    DownloadResult,
+    DownloadsInterrupted,
+    VerifiedBy,
+)
+from sealyard.client.downloads.history import DownloadHistory, default_history_path
+from sealyard.client.downloads.retry_loop import RECONNECT_SECONDS, RETRY_SECONDS
 from sealyard.containers.format import PackageLayout
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import sign
+from sealyard.fs import atomic as disk
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
     ConflictError,
@@ -38,7 +45,6 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import Event, EventsMissed
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
-from sealyard.storage import disk
 
 DATA = bytes(range(256)) * 40
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

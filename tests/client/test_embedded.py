@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.thread import LoopThread
-from sealyard.engine.founding import create_workspace
-from sealyard.engine.recovery import Recovery
+from sealyard.concurrency.loop_thread import LoopThread
+from sealyard.engine.create_workspace import create_workspace
+from sealyard.engine.tasks.recovery import Recovery
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.access import Action, Role, device_resource, is_allowed, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
-from sealyard.storage.lock import WorkspaceLock
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealyard.client.local_files import LONGEST_NAME, PartialFile, part_name, safe_file_name, write_unique
+from sealyard.client.downloads.files import LONGEST_NAME, PartialFile, part_name, safe_file_name, write_unique
 from sealyard.model.errors import StorageError
 
 foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u202eac:", max_size=40)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sealyard.files.threads import CheckCancelled, run_cancellable
+from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 
 LIMIT = 30.0
 TURNS = 20

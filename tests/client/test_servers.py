@@ -10,10 +10,11 @@ import pytest
 from keyring.backend import KeyringBackend
 
 from sealyard.client import log
-from sealyard.client.profiles import Profile
-from sealyard.client.server_tokens import delete_token, load_token, save_token, tokens_file
-from sealyard.client.servers import connect_to_server, parse_server_url
-from sealyard.keys import file_keyring, master
+from sealyard.client.config.profiles import Profile
+from sealyard.client.config.server_tokens import delete_token, load_token, save_token, tokens_file
+from sealyard.client.config.servers import connect_to_server, parse_server_url
+from sealyard.keys import file_keyring
+from sealyard.keys import master_key as master
 from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
 

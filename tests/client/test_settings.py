@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sealyard.client.settings import (
+from sealyard.client.config.settings_example import render_example as example_file
+from sealyard.client.config.settings_loader import (
     NO_COLOR_THEME,
     Settings,
     WatchFolderSettings,
@@ -27,8 +28,7 @@ from sealyard.client.settings import (
     settings_schema,
     value_at,
 )
-from sealyard.client.settings_example import render_example as example_file
-from sealyard.client.watch_events import DropAction
+from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 

@@ -17,14 +17,15 @@ import pytest
 from both_ways import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
 from sharer import LIMIT, sharers
 
-from sealyard.client import local_socket
-from sealyard.client.connection import Connection, Endpoint, Timeouts
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
-from sealyard.client.local_socket import SOCKET, is_responsive, socket_path
+from sealyard.client.http.transport import Connection, Endpoint, Timeouts
 from sealyard.client.protocol import Client
-from sealyard.client.sharing import SharedWorkspace, connect_to_holder
-from sealyard.engine.clock import SystemClock
+from sealyard.client.sharing import socket as local_socket
+from sealyard.client.sharing.socket import SOCKET, is_responsive, socket_path
+from sealyard.client.sharing.workspace import SharedWorkspace, connect_to_holder
+from sealyard.concurrency.clock import SystemClock
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import (
     SealyardError,
@@ -35,7 +36,6 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.storage.lock import WorkspaceLock
 
 pytestmark = pytest.mark.anyio
 

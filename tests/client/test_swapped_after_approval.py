@@ -10,7 +10,7 @@ import pytest
 from workspace_on_disk import DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_client
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import IntegrityError
 from sealyard.model.requests import PackageRequest, SigningRequest

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from sealyard.client.protocol import Client
-from sealyard.client.thread import LoopThread, proxy_to_thread
+from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import NotFoundError
 
 LIMIT = 10.0

@@ -14,9 +14,9 @@ import pytest
 import watchfiles
 from client_double import FakeClient, FakeClock
 
-from sealyard.client.download_events import DownloadedFile, VerifiedBy
-from sealyard.client.download_state import DownloadHistory
-from sealyard.client.watching import (
+from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
+from sealyard.client.downloads.history import DownloadHistory
+from sealyard.client.watch_folder.watcher import (
     DropAction,
     DropDeferred,
     DropRejected,

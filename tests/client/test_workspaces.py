@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.client.config.profiles import read_profiles, resolve, user_profiles_path
+from sealyard.client.config.workspaces import (
+    create_workspace,
+    current_user_name,
+    load_workspace_metadata,
+    passphrase_for,
+)
 from sealyard.client.log import redact
-from sealyard.client.profiles import read_profiles, resolve, user_profiles_path
-from sealyard.client.workspaces import create_workspace, current_user_name, load_workspace_metadata, passphrase_for
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import KeyStoreLockedError, StorageError, WorkspaceError
 from sealyard.model.workspace import KeyStore

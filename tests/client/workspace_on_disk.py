@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import create_workspace
+from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
 from sealyard.model.requests import DeviceRequest

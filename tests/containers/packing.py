@@ -10,12 +10,12 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sealyard.containers.format import PackageLayout
-from sealyard.containers.se1 import SE1Format
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS
+from sealyard.containers.se1.format import SE1Format
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
-from sealyard.crypto.streams import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealyard.containers.registry import reject_lookalike
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.probe import PREFIX
 from sealyard.model.errors import InvalidKeyError
 

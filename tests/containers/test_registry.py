@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sealyard.containers.registry import all_formats, get_format, sniff_format
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.model.errors import NotFoundError
 
 

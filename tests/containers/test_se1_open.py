@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from packing import CBC, ZeroPaddingAsPkcs7, certificate, cipher_for, now, pack
 
 from sealyard.containers import ustar
-from sealyard.containers.new_files import ExclusiveFileSet, metadata_file_names
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.metadata_files import metadata_file_names
+from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.pipeline import Progress
+from sealyard.fs.extract import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import ContainerError, InvalidInputError, StorageError
 

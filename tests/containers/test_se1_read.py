@@ -26,8 +26,8 @@ from packing import (
 )
 
 from sealyard.containers.format import Verification
-from sealyard.containers.se1 import SE1Format
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, Padding
+from sealyard.containers.se1.format import SE1Format
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, Padding
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.pipeline import CHUNK, Progress

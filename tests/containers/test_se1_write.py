@@ -15,10 +15,10 @@ from packing import CBC, ZERO_PADDED, certificate, cipher_for, nothing, now, pac
 
 from sealyard.containers import ustar
 from sealyard.containers.format import PackageLayout
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
-from sealyard.model.jobs import SealedSegment
+from sealyard.model.worker_messages import SealedSegment
 
 PACKING = SE1Format(now)
 GIB = 1024**3

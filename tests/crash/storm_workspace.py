@@ -8,7 +8,7 @@ from engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
 from server_process import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import create_workspace
+from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest

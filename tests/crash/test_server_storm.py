@@ -21,10 +21,10 @@ from storm import Wanted
 from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
 from verdict import Verdict
 
-from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
-from sealyard.engine.clock import SystemClock
+from sealyard.client.http.transport import Connection, Endpoint
+from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.tasks import Verdict as Decided

@@ -13,8 +13,8 @@ import pytest
 from processes import killed_at_exit
 from upload_process import ADMIN, BLOCK, SYNC, content
 
-from sealyard.engine.founding import create_workspace
-from sealyard.engine.pouring import BATCH_BYTES
+from sealyard.engine.create_workspace import create_workspace
+from sealyard.engine.inputs.stream_writer import BATCH_BYTES
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 PASSPHRASE = "only for this test"

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine import pouring
+from sealyard.engine.inputs import stream_writer as pouring
 
 ADMIN = "USER:administrator"
 ID = "the-upload-that-is-killed"

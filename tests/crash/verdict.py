@@ -14,8 +14,8 @@ from storm import Wanted
 
 from sealyard.audit.reader import AuditReader
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.containers.se1 import SE1Format
-from sealyard.containers.se1_header import parse_header
+from sealyard.containers.se1.format import SE1Format
+from sealyard.containers.se1.header import parse_header
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.segments import decrypt_segment

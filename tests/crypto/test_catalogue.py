@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sealyard.crypto.catalogue import (
+from sealyard.crypto.algorithms import (
     CIPHERS,
     MESSAGE_LIMIT,
     SIGNATURES,
@@ -89,5 +89,5 @@ def test_a_message_has_one_byte_to_one_mebibyte() -> None:
 
 
 def test_importing_the_catalogue_loads_no_cryptography() -> None:
-    code = "import sys, sealyard.crypto.catalogue; sys.exit('cryptography' in sys.modules)"
+    code = "import sys, sealyard.crypto.algorithms; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

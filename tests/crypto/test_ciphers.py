@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.crypto.catalogue import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
+from sealyard.crypto.algorithms import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
 from sealyard.crypto.ciphers import AesCipher
-from sealyard.crypto.streams import CipherStream
+from sealyard.crypto.protocols import CipherStream
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
 

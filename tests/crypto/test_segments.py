@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.crypto.catalogue import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
+from sealyard.crypto.algorithms import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.pipeline import CHUNK
 from sealyard.crypto.segments import decrypt_segment, encrypt_segment, read_segment

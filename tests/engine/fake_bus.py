@@ -13,7 +13,7 @@ from key_shelf import KeyShelf
 from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
-from sealyard.model.jobs import (
+from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
     JobFailed,

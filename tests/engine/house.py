@@ -15,15 +15,16 @@ from fake_clock import START, FakeClock
 from key_shelf import KeyShelf
 
 from sealyard.audit.log import AuditLog
+from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.engine import Engine
-from sealyard.engine.events import EventBroadcaster
-from sealyard.engine.sealing import migrate_pending_entries
-from sealyard.engine.tables import INDEXES, TASKS
+from sealyard.engine.state.events import EventBroadcaster
+from sealyard.engine.state.tables import INDEXES, TASKS
 from sealyard.engine.workspace import create_layout, load_metadata
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.access import AclRule, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, SigningRequest
@@ -31,7 +32,6 @@ from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from sealyard.storage.lock import WorkspaceLock
 
 T = TypeVar("T")
 

@@ -18,7 +18,8 @@ from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, NotFoundError
-from sealyard.model.jobs import (
+from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.worker_messages import (
     AuditPublicKey,
     ExportKey,
     GenerateKey,
@@ -30,7 +31,6 @@ from sealyard.model.jobs import (
     RotateKey,
     SignCheckpoint,
 )
-from sealyard.model.keys import KeyInfo, KeyVersion
 
 PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey
 

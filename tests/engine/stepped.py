@@ -18,17 +18,17 @@ from fake_bus import FakeBus, Worker
 from fake_clock import FakeClock
 from key_shelf import KeyShelf
 
-from sealyard.engine.tables import INDEXES
+from sealyard.engine.state.tables import INDEXES
 from sealyard.model.errors import StorageError
-from sealyard.model.jobs import Job
+from sealyard.model.worker_messages import Job
 from sealyard.storage.artifacts import ArtifactStore
+from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
 from sealyard.storage.documents import TinyDocumentStore
-from sealyard.storage.frames import EncodedBatch
-from sealyard.storage.memory import InMemoryTables
-from sealyard.storage.outbox import PendingRecords
-from sealyard.storage.units import Change, WriteBatch, encode_batch, iter_changes
+from sealyard.storage.frame_format import EncodedBatch
+from sealyard.storage.in_memory import InMemoryTables
+from sealyard.storage.pending_log import PendingRecords
 
-GATED_MODULES = ("sealyard.engine.outcomes",)
+GATED_MODULES = ("sealyard.engine.execution.results",)
 """Whose work in threads is a gate; other threads finish at once."""
 
 

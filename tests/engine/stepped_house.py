@@ -17,17 +17,17 @@ from key_shelf import KeyShelf
 from stepped import Gates, SteppedBus, SteppedDocuments, SteppedExecutor, settle
 
 from sealyard.audit.log import AuditLog
+from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.engine import Engine
-from sealyard.engine.sealing import migrate_pending_entries
-from sealyard.engine.tables import TASKS
+from sealyard.engine.state.tables import TASKS
 from sealyard.engine.workspace import load_metadata
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import SealyardError
-from sealyard.model.jobs import Job
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.worker_messages import Job
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.storage.lock import WorkspaceLock
 
 PERIOD_HOURS = 1
 """Of approvals, of executions, and of a task's time limit."""

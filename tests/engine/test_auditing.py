@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from house import ADMIN, DEV, House
 
-from sealyard.engine.auditing import LONGEST_MESSAGE, MAX_RESOURCE_LENGTH
+from sealyard.engine.audit.service import LONGEST_MESSAGE, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidInputError, SealyardError
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from house import DEV, OWNER, House
 
-from sealyard.engine.decisions import PREVIEW_BYTES
+from sealyard.engine.tasks.decide import PREVIEW_BYTES
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import Task, TaskStatus, Verdict

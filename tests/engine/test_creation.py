@@ -13,7 +13,7 @@ from fake_clock import START
 from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House, sha256
 from troubled_disk import Disk
 
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.model.algorithms import KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (

@@ -11,7 +11,7 @@ import pytest
 from fake_clock import START
 from house import ADMIN, CLIENT, DEV, OWNER, House, sha256
 
-from sealyard.engine.links import DownloadLinks
+from sealyard.engine.state.links import DownloadLinks
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,

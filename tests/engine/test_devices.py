@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from house import ADMIN, DEV, GATEWAY, OWNER, House
 
-from sealyard.engine.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
+from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
 from sealyard.model.access import Action, device_resource
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditAction
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import (
     ConfirmationRequiredError,
     ConflictError,
@@ -23,9 +23,9 @@ from sealyard.model.errors import (
     SealyardError,
     UsageError,
 )
-from sealyard.model.jobs import ExportKey, GenerateKey
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.tasks import Verdict
+from sealyard.model.worker_messages import ExportKey, GenerateKey
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from house import DEV, OWNER, WAIT_SECONDS, House, listen
 from troubled_disk import Disk
 
 from sealyard.engine.engine import open_reader
-from sealyard.engine.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcaster
+from sealyard.engine.state.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcaster
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 

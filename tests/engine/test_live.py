@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.engine.live import INITIAL_RATE, ProgressEstimator
-from sealyard.model.jobs import Heartbeat
+from sealyard.engine.execution.progress import INITIAL_RATE, ProgressEstimator
+from sealyard.model.worker_messages import Heartbeat
 
 MIB = 1 << 20
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from house import DEV, House
 
-from sealyard.engine.tables import TASKS
-from sealyard.engine.views import BATCH
+from sealyard.engine.state.tables import TASKS
+from sealyard.engine.tasks.query import BATCH
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.documents import WriteBatch
 

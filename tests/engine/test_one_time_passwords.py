@@ -8,7 +8,7 @@ import pytest
 from enrolled import begun, confirm, enrolled, reset, spend
 from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
-from sealyard.engine.tables import ONE_TIME_PASSWORDS
+from sealyard.engine.state.tables import ONE_TIME_PASSWORDS
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (

@@ -9,13 +9,13 @@ from house import ADMIN, GATEWAY, House
 from troubled_disk import Disk
 
 from sealyard.crypto.probe import probe_message
-from sealyard.engine import readiness
+from sealyard.engine import health as readiness
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidKeyError, WorkerError
 from sealyard.model.health import Health
-from sealyard.model.jobs import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.model.requests import DeviceRequest
+from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.storage.documents import WriteBatch
 
 pytestmark = pytest.mark.anyio

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from house import ADMIN, DEV, OWNER, House, sha256
 
-from sealyard.engine.tables import CHECKPOINTS
+from sealyard.engine.state.tables import CHECKPOINTS
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import WorkspaceLockedError
-from sealyard.model.happenings import DecisionMade
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
-from sealyard.storage.lock import WorkspaceLock
+from sealyard.model.triggers import DecisionMade
 
 pytestmark = pytest.mark.anyio
 

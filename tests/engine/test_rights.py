@@ -11,8 +11,8 @@ from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.engine.rights import EffectivePermissions
-from sealyard.engine.tables import RULES
+from sealyard.engine.state.permissions import EffectivePermissions
+from sealyard.engine.state.tables import RULES
 from sealyard.model.access import (
     ACTIONS_BY_RESOURCE_TYPE,
     AclRule,

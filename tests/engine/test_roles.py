@@ -8,8 +8,8 @@ import pytest
 from house import ADMIN, DEV, OWNER, SECOND, House
 from troubled_disk import Disk
 
-from sealyard.engine.roles import OIDC_AUTHOR, REPEAT_AFTER
-from sealyard.engine.tokens import invalid_token
+from sealyard.engine.access.role_sync import OIDC_AUTHOR, REPEAT_AFTER
+from sealyard.engine.access.tokens import invalid_token
 from sealyard.model.access import Action, Membership, Subject
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.credentials import IssuerAccount

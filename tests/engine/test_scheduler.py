@@ -9,7 +9,7 @@ import pytest
 from house import CLIENT, DEV, OWNER, SECOND, House, listen, sha256
 from troubled_disk import Disk
 
-from sealyard.engine.tables import CHECKPOINTS
+from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
@@ -20,8 +20,8 @@ from sealyard.model.errors import (
     WorkerError,
 )
 from sealyard.model.events import TaskProgressed
-from sealyard.model.jobs import JobFinished
 from sealyard.model.tasks import InputFile, ResultState, TaskKind, TaskStatus
+from sealyard.model.worker_messages import JobFinished
 from sealyard.storage.documents import TinyDocumentStore
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.engine.sealed_secrets import SecretBox
+from sealyard.engine.state.secret_box import SecretBox
 from sealyard.model.errors import KeyStoreCorruptedError, StorageError
 
 SECRET = b"correct horse battery staple"

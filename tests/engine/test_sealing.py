@@ -14,8 +14,8 @@ from sealyard.audit.verify import verify_log
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.model.errors import InvalidInputError, PermissionDeniedError, StorageError, UsageError, WorkerError
-from sealyard.model.jobs import SignCheckpoint
 from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.worker_messages import SignCheckpoint
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,11 @@ import pytest
 from house import DEV, OWNER, House
 from troubled_disk import Disk
 
-from sealyard.engine.tables import TASKS
+from sealyard.engine.state.tables import TASKS
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidTransitionError, InvariantError, StaleTaskError, StorageError
-from sealyard.model.happenings import Cancelled, IntentRecorded, Withdrawn
 from sealyard.model.tasks import TaskStatus, Verdict
+from sealyard.model.triggers import Cancelled, IntentRecorded, Withdrawn
 
 pytestmark = pytest.mark.anyio
 

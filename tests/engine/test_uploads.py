@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uploading import CONTENT, ID, left, sent, stored, upload
 
-from sealyard.engine import pouring
-from sealyard.engine.uploads import UploadService
+from sealyard.engine.inputs import stream_writer as pouring
+from sealyard.engine.inputs.uploads import UploadService
 from sealyard.model.errors import (
     ConflictError,
     InvalidInputError,

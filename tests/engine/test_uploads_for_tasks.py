@@ -9,7 +9,7 @@ import pytest
 from house import DEV, OWNER, House, sha256
 from uploading import CONTENT, ID, left, sent, stored, upload
 
-from sealyard.engine import pouring
+from sealyard.engine.inputs import stream_writer as pouring
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, Verdict

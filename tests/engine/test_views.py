@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from house import ADMIN, DEV, GATEWAY, House
 
-from sealyard.engine.ids import ALPHABET
+from sealyard.engine.state.ids import ALPHABET
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.requests import TaskFilter

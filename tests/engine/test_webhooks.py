@@ -12,9 +12,9 @@ from fake_clock import START
 from house import ADMIN, DEV, OWNER, SECOND, House
 from troubled_disk import Disk
 
-from sealyard.engine.hook_outbox import secret_context
-from sealyard.engine.sealed_secrets import SecretBox
-from sealyard.engine.tables import OUTBOX, WEBHOOKS, OutboxMessage
+from sealyard.engine.state.secret_box import SecretBox
+from sealyard.engine.state.tables import OUTBOX, WEBHOOKS, OutboxMessage
+from sealyard.engine.webhooks.outbox import secret_context
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, StorageError, UsageError
@@ -97,7 +97,7 @@ async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: Hous
 async def test_more_is_kept_than_the_events_of_those_who_catch_up(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard.storage.outbox.MAX_EVENTS", 3)
+    monkeypatch.setattr("sealyard.storage.pending_log.MAX_EVENTS", 3)
     hook = await added(house, WebhookEvent.TASK_WAITING)
     tasks = [await house.package() for _ in range(6)]
     await house.reopen()

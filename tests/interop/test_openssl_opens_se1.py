@@ -17,7 +17,7 @@ from programs import require
 
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS, SigningInput, signing_input
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS, SigningInput, signing_input
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from worker_house import NOW, House
 
 from sealyard.jobs.bus import Report
-from sealyard.jobs.pipes import PipeBus
-from sealyard.model.jobs import (
+from sealyard.jobs.pipe_bus import PipeBus
+from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
     JobFailed,

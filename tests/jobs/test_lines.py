@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.jobs.lines import decode_report, decode_request, encode_line
+from sealyard.jobs.framing import decode_report, decode_request, encode_line
 from sealyard.model.errors import ErrorInfo, InvalidInputError
-from sealyard.model.jobs import (
+from sealyard.model.worker_messages import (
     ExportKey,
     FromWorker,
     Heartbeat,

@@ -13,12 +13,12 @@ import pytest
 from driven_bus import Driven, driven, lives, run
 from worker_house import PASSPHRASE, House
 
-from sealyard.jobs import pipes
+from sealyard.jobs import pipe_bus as pipes
 from sealyard.jobs.bus import LARGE_JOB_BYTES
-from sealyard.jobs.child import WorkerProcess
+from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import ConflictError, KeyStoreLockedError, SealyardError, WorkerError
-from sealyard.model.jobs import (
+from sealyard.model.worker_messages import (
     AuditPublicKey,
     GenerateKey,
     Job,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker_house import House
 
 from sealyard.jobs.bus import LARGE_JOB_BYTES
-from sealyard.jobs.pipes import MAX_SMALL_JOBS, PipeBus
+from sealyard.jobs.pipe_bus import MAX_SMALL_JOBS, PipeBus
 
 SMALL = LARGE_JOB_BYTES - 1
 
@@ -65,7 +65,7 @@ def test_claiming_starts_no_worker(bus: PipeBus) -> None:
 def test_however_jobs_come_and_go_the_lanes_hold(steps: list[tuple[int, bool]], workers: int) -> None:
     from pathlib import Path
 
-    from sealyard.model.jobs import OpenKeyStore
+    from sealyard.model.worker_messages import OpenKeyStore
 
     unlock = OpenKeyStore(workspace="/nowhere", workspace_id="w1", key_store="passphrase")
     bus = PipeBus(unlock, Path("/nowhere/log"), StillClock(), workers)

@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 from key_files import ALGORITHMS, PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.certificates import compute_fingerprint, load_certificate
 from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.protocols import CipherStream
 from sealyard.crypto.signatures import verify
-from sealyard.crypto.streams import CipherStream
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, NotFoundError, UsageError

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.protocols import CipherStream
 from sealyard.crypto.signatures import sign
-from sealyard.crypto.streams import CipherStream
-from sealyard.keys.importing import load_certificate_file, load_key
+from sealyard.keys.key_import import load_certificate_file, load_key
 from sealyard.keys.material import Material, create_certificate, describe, generate_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, SealyardError, UsageError

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from processes import killed_at_exit
 
-from sealyard.crypto.streams import CipherStream, ContentCipher
+from sealyard.crypto.protocols import CipherStream, ContentCipher
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ErrorInfo, InvalidKeyError, error_from_info

@@ -13,9 +13,10 @@ from keyring.backend import KeyringBackend
 from keyring.backends import chainer, fail, null
 from keyring.errors import KeyringLocked
 
-from sealyard.keys import file_keyring, master
+from sealyard.keys import file_keyring
+from sealyard.keys import master_key as master
 from sealyard.keys.file_keyring import Argon2Params
-from sealyard.keys.master import open_master_key, os_keyring_available
+from sealyard.keys.master_key import open_master_key, os_keyring_available
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, UsageError
 
 WORKSPACE = "5a0f"

@@ -70,7 +70,7 @@ def test_an_unreadable_credential_is_said_so_without_its_text(tmp_path: Path) ->
 
 def test_asking_loads_neither_cryptography_nor_keyring() -> None:
     script = (
-        "import sys, sealyard.keys.passphrase, sealyard.keys.master\n"
+        "import sys, sealyard.keys.passphrase, sealyard.keys.master_key\n"
         "sys.exit(any(name in sys.modules for name in ('cryptography', 'keyring', 'textual')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -8,8 +8,7 @@ import msgspec
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.approval import approval_digest
-from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.happenings import DecisionMade, Leased, Scheduled, Submitted, Trigger
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import (
     Decision,
@@ -21,6 +20,7 @@ from sealyard.model.tasks import (
     TaskStatus,
     Verdict,
 )
+from sealyard.model.triggers import DecisionMade, Leased, Scheduled, Submitted, Trigger
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

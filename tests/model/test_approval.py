@@ -12,7 +12,7 @@ from task_maker import NOW, decision, file, package, waiting
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.approval import approval_digest, can_reach_quorum, has_quorum, valid_approvers
-from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.tasks import DecisionOrigin, Task, TaskKind, TaskStatus, Verdict
 
 CTR, CBC = EncryptionAlgorithm.AES128_CTR_NO_PAD, EncryptionAlgorithm.AES128_CBC_PKCS7_PAD

@@ -9,9 +9,9 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.canonical import canonical_json
+from sealyard.model.base import FrozenStruct
+from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import InvalidInputError
-from sealyard.model.value import FrozenStruct
 
 numbers = st.integers(1 - 2**53, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import UsageError
-from sealyard.model.hook_urls import MAX_URL_LENGTH, WebhookUrl, parse_webhook_url
+from sealyard.model.webhook_url import MAX_URL_LENGTH, WebhookUrl, parse_webhook_url
 
 
 @pytest.mark.parametrize(

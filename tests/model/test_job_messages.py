@@ -9,9 +9,10 @@ import pytest
 from task_maker import NOW, running
 
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
-from sealyard.model.jobs import (
+from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.worker_messages import (
     AuditPublicKey,
     ExportKey,
     FromWorker,
@@ -40,7 +41,6 @@ from sealyard.model.jobs import (
     WorkerReady,
     WorkerStartFailed,
 )
-from sealyard.model.keys import KeyInfo, KeyVersion
 
 SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32)
 VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")

@@ -24,7 +24,9 @@ from task_maker import (
 )
 
 from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
-from sealyard.model.happenings import (
+from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
+from sealyard.model.tasks import FINAL_STATUSES, Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.triggers import (
     ApprovalTimedOut,
     CancellationConfirmed,
     Cancelled,
@@ -41,8 +43,6 @@ from sealyard.model.happenings import (
     Trigger,
     Withdrawn,
 )
-from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
-from sealyard.model.tasks import FINAL_STATUSES, Result, ResultState, Task, TaskKind, TaskStatus
 
 S = TaskStatus
 RESULT = Result(state=ResultState.AVAILABLE)

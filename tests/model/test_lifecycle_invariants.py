@@ -9,9 +9,9 @@ import pytest
 from task_maker import NOW, SCHEDULED, after, approved, lease, package, running, scheduled, waiting
 
 from sealyard.model.errors import InvariantError
-from sealyard.model.happenings import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
 from sealyard.model.lifecycle import check_change, check_key_use, transition_error
 from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
+from sealyard.model.triggers import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
 
 S = TaskStatus
 SHA256 = "cc" * 32

@@ -11,7 +11,9 @@ from task_maker import LATER, NOW, SCHEDULED, SUBMITTED, approval, lease, packag
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, PermissionDeniedError
-from sealyard.model.happenings import (
+from sealyard.model.lifecycle import MAX_LEASE_LOSSES, advance, check_change
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.triggers import (
     ApprovalTimedOut,
     CancellationConfirmed,
     Cancelled,
@@ -28,8 +30,6 @@ from sealyard.model.happenings import (
     Trigger,
     Withdrawn,
 )
-from sealyard.model.lifecycle import MAX_LEASE_LOSSES, advance, check_change
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 
 S = TaskStatus
 NEXT = {

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from task_maker import NOW, SUBMITTED, decision, package
 
-from sealyard.model.happenings import Cancelled, DecisionMade, Withdrawn
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus, Verdict
+from sealyard.model.triggers import Cancelled, DecisionMade, Withdrawn
 from sealyard.model.webhooks import WebhookEvent, latest_decision, notification_for
 
 

@@ -15,9 +15,9 @@ from rich.console import Console
 
 import sealyard.model
 from sealyard.model.algorithms import KeyPurpose, KeyType
-from sealyard.model.jobs import FromWorker, ImportKey, KeyRequest, OpenKeyStore, ToWorker
+from sealyard.model.base import FrozenStruct
 from sealyard.model.requests import KeyImport
-from sealyard.model.value import FrozenStruct
+from sealyard.model.worker_messages import FromWorker, ImportKey, KeyRequest, OpenKeyStore, ToWorker
 
 SECRET = "correct horse battery staple"
 

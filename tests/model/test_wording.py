@@ -9,8 +9,7 @@ import pytest
 from task_maker import decision, waiting
 
 from sealyard.model.errors import UsageError
-from sealyard.model.tasks import DecisionOrigin
-from sealyard.model.wording import (
+from sealyard.model.formatting import (
     format_decider,
     format_duration,
     format_size,
@@ -19,6 +18,7 @@ from sealyard.model.wording import (
     format_time_left,
     parse_duration,
 )
+from sealyard.model.tasks import DecisionOrigin
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

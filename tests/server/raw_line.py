@@ -10,9 +10,9 @@ from typing import Any
 
 from litestar import Litestar, Request, get, put
 
-from sealyard.server.bounded_protocol import LimitedHttpProtocol
-from sealyard.server.certificate import TlsCertificate
-from sealyard.server.serving import UvicornListener, bind, network_listener
+from sealyard.server.http.listeners import UvicornListener, bind, network_listener
+from sealyard.server.http.protocol import LimitedHttpProtocol
+from sealyard.server.http.tls import TlsCertificate
 
 WITHIN = 10.0
 """Seconds for what has to happen soon."""

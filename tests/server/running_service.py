@@ -11,11 +11,11 @@ import pytest
 from yard import Yard, opened
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.local_socket import SOCKET
+from sealyard.client.sharing.socket import SOCKET
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import SealyardError
 from sealyard.server.service import Server
 from sealyard.server.settings import ServerSettings
-from sealyard.storage.lock import WorkspaceLock
 
 ANY_PORT = "127.0.0.1:0"
 

@@ -11,9 +11,10 @@ import pytest
 from raw_line import REQUEST, WITHIN, Line, Served, served
 from self_signed import made_pair
 
-from sealyard.server import admission, serving
-from sealyard.server.admission import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
-from sealyard.server.certificate import TlsCertificate
+from sealyard.server.http import connection_limit as admission
+from sealyard.server.http import listeners as serving
+from sealyard.server.http.connection_limit import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
+from sealyard.server.http.tls import TlsCertificate
 
 pytestmark = pytest.mark.anyio
 

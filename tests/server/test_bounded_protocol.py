@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from raw_line import REQUEST, WITHIN, Served, served
 
-from sealyard.server import bounded_protocol
-from sealyard.server.bounded_protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
+from sealyard.server.http import protocol as bounded_protocol
+from sealyard.server.http.protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
 
 pytestmark = pytest.mark.anyio
 
@@ -199,7 +199,7 @@ async def test_a_line_is_used_again_after_longer_than_a_head_may_take(server: Se
 async def test_a_line_that_is_not_used_again_is_closed_when_its_keep_alive_time_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sealyard.server.serving.KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("sealyard.server.http.listeners.KEEP_ALIVE_SECONDS", 0.1)
     async with served() as server:
         line = await server.line()
         await line.send(REQUEST)

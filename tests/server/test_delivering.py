@@ -13,7 +13,7 @@ from task_maker import NOW, package
 
 from sealyard.model.errors import ConflictError, ResultExpiredError
 from sealyard.model.tasks import Result, ResultState, Task
-from sealyard.server.delivering import RangeError, RangeHeaders, file_response
+from sealyard.server.api.ranges import RangeError, RangeHeaders, file_response
 
 pytestmark = pytest.mark.anyio
 

@@ -16,12 +16,12 @@ import pytest
 from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, Yard, serving
 
 from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
-from sealyard.engine import events as broadcasting
+from sealyard.engine.state import events as broadcasting
 from sealyard.model.errors import AuthenticationError
 from sealyard.model.events import TaskProgressed, WorkspaceChanged
-from sealyard.server.caller import Caller
-from sealyard.server.routes import events as routes
-from sealyard.server.routes.events import format_sse
+from sealyard.server.api.routes import events as routes
+from sealyard.server.api.routes.events import format_sse
+from sealyard.server.auth.caller import Caller
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,9 @@ from litestar import Litestar, Request, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from sealyard.server.caller import Caller
-from sealyard.server.exchanges import UNMATCHED_PATH, RequestLogMiddleware, RequestRecord, current_request
-from sealyard.server.serving import bind, network_listener
+from sealyard.server.auth.caller import Caller
+from sealyard.server.http.listeners import bind, network_listener
+from sealyard.server.http.request_log import UNMATCHED_PATH, RequestLogMiddleware, RequestRecord, current_request
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from yard import GATEWAY, serving
 
-from sealyard.engine import readiness
-from sealyard.server import health
+from sealyard.engine import health as readiness
+from sealyard.server.observability import health
 
 pytestmark = pytest.mark.anyio
 

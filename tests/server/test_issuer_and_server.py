@@ -13,7 +13,7 @@ from real_issuer import AUDIENCE, RealIssuer, real_issuer
 from yard import ADMIN, DEV, GATEWAY, opened
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.roles import OIDC_AUTHOR
+from sealyard.engine.access.role_sync import OIDC_AUTHOR
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.server.service import Server

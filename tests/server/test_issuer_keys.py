@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError
-from sealyard.server.issuer_keys import MOST_KEYS, JwksCache, is_secure_url
+from sealyard.server.auth.jwks import MOST_KEYS, JwksCache, is_secure_url
 
 pytestmark = pytest.mark.anyio
 

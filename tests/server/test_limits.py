@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import TooManyRequestsError
-from sealyard.server import limits as limits_module
-from sealyard.server.limits import BURST_SECONDS, TokenBucketLimiter
+from sealyard.server.auth import rate_limit as limits_module
+from sealyard.server.auth.rate_limit import BURST_SECONDS, TokenBucketLimiter
 
 
 class Steady:

@@ -14,7 +14,7 @@ from forms import FORM_TYPE, Field, form
 from yard import ADMIN, DEV, GATEWAY, STRANGER, Yard, serving, until
 
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
-from sealyard.server.limits import TokenBucketLimiter
+from sealyard.server.auth.rate_limit import TokenBucketLimiter
 
 pytestmark = pytest.mark.anyio
 

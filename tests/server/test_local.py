@@ -18,10 +18,10 @@ import pytest
 from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.local_socket import SOCKET
+from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.errors import PermissionDeniedError, UsageError
-from sealyard.server.identity import account_name, subject_for_uid
-from sealyard.server.local import LocalSocketServer, bind_socket
+from sealyard.server.auth.authentication import account_name, subject_for_uid
+from sealyard.server.local_socket import LocalSocketServer, bind_socket
 
 pytestmark = pytest.mark.anyio
 

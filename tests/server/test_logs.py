@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from sealyard.client import log as program_log
 from sealyard.client.log import HIDDEN, register_secret
-from sealyard.server.exchanges import RequestRecord, current_request
-from sealyard.server.logs import JsonFormatter, configure_logging, log_request
+from sealyard.server.http.request_log import RequestRecord, current_request
+from sealyard.server.observability.logging import JsonFormatter, configure_logging, log_request
 
 EXCHANGE = RequestRecord(
     id="r1",

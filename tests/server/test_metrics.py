@@ -13,9 +13,9 @@ from yard import ADMIN, DEV, opened
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.health import WorkspaceStats
 from sealyard.model.tasks import TaskStatus
-from sealyard.server import metrics as metrics_module
-from sealyard.server.exchanges import RequestRecord
-from sealyard.server.metrics import Metrics, metrics_handler
+from sealyard.server.http.request_log import RequestRecord
+from sealyard.server.observability import metrics as metrics_module
+from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.service import Server
 from sealyard.server.settings import ServerSettings
 

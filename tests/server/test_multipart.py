@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sealyard.model.errors import InvalidInputError, TooLargeError
 from sealyard.model.safe_text import escape_text
-from sealyard.server.multipart import (
+from sealyard.server.http.multipart import (
     LONGEST_BOUNDARY,
     LONGEST_HEADER,
     MAX_PARTS,

@@ -18,11 +18,11 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from real_issuer import AUDIENCE, RealIssuer, real_issuer
 
-from sealyard.client.connection import fetch_document
+from sealyard.client.http.transport import fetch_document
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError, UsageError
-from sealyard.server.issuer_keys import MAX_AGE, MIN_REFRESH_INTERVAL
-from sealyard.server.oidc import LONGEST_TOKEN, OidcClaims, OidcVerifier
+from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL
+from sealyard.server.auth.oidc import LONGEST_TOKEN, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from yard import ADMIN, found, serving
 
-from sealyard.server.routes import documents
+from sealyard.server.api.routes import docs as documents
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from yard import ADMIN, GATEWAY, serving
 
-from sealyard.files.private import temporary_private_dir, write_private_file
+from sealyard.fs.private import temporary_private_dir, write_private_file
 from sealyard.model.workspace import WorkspacePaths
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from sealyard.model.errors import (
     TooManyRequestsError,
     error_from_info,
 )
-from sealyard.server.problems import STATUS, headers_of, to_problem
+from sealyard.server.http.problems import STATUS, headers_of, to_problem
 
 OURS = {
     "internal",

@@ -10,9 +10,9 @@ import pytest
 from rough_line import RoughLine
 from yard import ADMIN, DEV, GATEWAY, serving
 
-from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.http.client import HttpClient
-from sealyard.engine.clock import SystemClock
+from sealyard.client.http.transport import Connection, Endpoint
+from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
 

@@ -14,14 +14,14 @@ from running_service import Served, refused, service
 from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.local_socket import SOCKET
-from sealyard.client.sharing import connect_to_holder
+from sealyard.client.sharing.socket import SOCKET
+from sealyard.client.sharing.workspace import connect_to_holder
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
-from sealyard.server.serving import is_loopback, parse_address, require_tls_or_loopback
+from sealyard.server.http.listeners import is_loopback, parse_address, require_tls_or_loopback
 from sealyard.server.settings import ServerSettings
-from sealyard.storage.lock import WorkspaceLock
 
 pytestmark = pytest.mark.anyio
 
@@ -184,7 +184,7 @@ async def test_whoever_is_in_a_hurry_waits_for_nothing_and_all_is_in_order_all_t
 async def test_an_upload_under_way_is_cut_and_goes_on_at_the_next_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard.server.serving.ABORT_TIMEOUT", 1)
+    monkeypatch.setattr("sealyard.server.http.listeners.ABORT_TIMEOUT", 1)
     content = os.urandom(2 * MIB)
     path = "/api/v1/upload/0123456789abcdef"
     async with service(folder) as served:

@@ -14,7 +14,7 @@ from forms import FORM_TYPE
 from yard import ADMIN, DEV, OWNER, Yard, serving, until
 
 from sealyard.model.audit import AuditFilter
-from sealyard.server import streams
+from sealyard.server.http import bodies as streams
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.founding import create_workspace
+from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
@@ -20,10 +20,10 @@ from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.server.app import build_app
-from sealyard.server.identity import Authenticator, VerifyToken
-from sealyard.server.limits import TokenBucketLimiter
-from sealyard.server.serving import bind, network_listener
-from sealyard.server.tenants import TenantRegistry
+from sealyard.server.auth.authentication import Authenticator, VerifyToken
+from sealyard.server.auth.rate_limit import TokenBucketLimiter
+from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.listeners import bind, network_listener
 
 PASSPHRASE = "only for this test"
 ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (

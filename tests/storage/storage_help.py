@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sealyard.storage import disk
+from sealyard.fs import atomic as disk
 from sealyard.storage.documents import TinyDocumentStore
 
 INDEXES = {"tasks": ("status", "configId", "createdBy", "kind")}

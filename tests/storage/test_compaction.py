@@ -11,7 +11,8 @@ import pytest
 from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError
-from sealyard.storage import committer, outbox
+from sealyard.storage import group_commit as committer
+from sealyard.storage import pending_log as outbox
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.journal import Journal, Position, Tables
 

@@ -14,9 +14,9 @@ from storage_help import Disk, Open, documents
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
 from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, WriteBatch
+from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
 from sealyard.storage.journal import load
-from sealyard.storage.memory import InMemoryTables
 
 
 def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from storage_help import Open, documents
 
+from sealyard.fs import atomic as disk
 from sealyard.model.errors import InvalidInputError, StorageError
-from sealyard.storage import disk
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
 

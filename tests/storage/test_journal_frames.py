@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import StoreCorruptedError
-from sealyard.storage.frames import Frame, FrameReader, encode_batches, encode_frame
+from sealyard.storage.frame_format import Frame, FrameReader, encode_batches, encode_frame
 
 PATH = Path("journal-1.log")
 UNITS = [b'{"puts":[["t","a",{"n":1}]]}', b'{"removes":[["t","b"]]}']

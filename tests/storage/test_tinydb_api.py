@@ -17,7 +17,7 @@ from tinydb.version import __version__ as tinydb_version
 
 from sealyard.model.errors import StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from sealyard.storage.tables import JournalDatabase, JournalStorage, JournalTable, StringIdDatabase
+from sealyard.storage.tinydb_tables import JournalDatabase, JournalStorage, JournalTable, StringIdDatabase
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_help import Disk
 
+from sealyard.fs import atomic as real_disk
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
-from sealyard.storage import disk as real_disk
 from sealyard.storage.artifacts import FileArtifacts
+from sealyard.storage.upload_dir import UploadDir, UploadRecord
 from sealyard.storage.upload_file import UploadFile
-from sealyard.storage.uploads import UploadDir, UploadRecord
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

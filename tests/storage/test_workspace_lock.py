@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import StorageError, WorkspaceLockedError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from sealyard.storage.lock import WorkspaceLock
 
 HOLD = """
 import sys
 from pathlib import Path
 from sealyard.storage.documents import TinyDocuments, Unit
-from sealyard.storage.lock import WorkspaceLock
+from sealyard.fs.workspace_lock import WorkspaceLock
 
 workspace = Path(sys.argv[1])
 lock = WorkspaceLock.acquire(workspace / "lock", "packaging gateway\\x1b[31m")

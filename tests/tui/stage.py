@@ -13,8 +13,8 @@ import msgspec
 from textual.pilot import Pilot
 from tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, World, WorldConnection
 
-from sealyard.client.profiles import Profile
-from sealyard.client.settings import Settings
+from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.profiles import Profile, add_profile, read_profiles, user_profiles_path
-from sealyard.client.server_tokens import save_token
-from sealyard.client.settings import Settings
-from sealyard.client.workspaces import create_workspace
+from sealyard.client.config.profiles import Profile, add_profile, read_profiles, user_profiles_path
+from sealyard.client.config.server_tokens import save_token
+from sealyard.client.config.settings_loader import Settings
+from sealyard.client.config.workspaces import create_workspace
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, StorageError, UsageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui import front
@@ -333,7 +333,7 @@ def test_a_servers_profile_is_opened_without_a_workspace_and_without_a_passphras
 
 def test_who_has_no_token_is_told_before_the_terminal_is_taken(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
-    monkeypatch.setattr("sealyard.keys.master.os_keyring_available", lambda: False)
+    monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
     at(SERVER, "dev")
     with pytest.raises(AuthenticationError, match="no token"):
         front.main()
@@ -344,7 +344,7 @@ def test_the_passphrase_that_a_token_lies_under_is_asked_for_three_times_at_most
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
-    monkeypatch.setattr("sealyard.keys.master.os_keyring_available", lambda: False)
+    monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
     profile = at(SERVER, "dev")
     save_token(profile, "sy_token", {}, lambda: PASSPHRASE)
     answers = ["wrong", PASSPHRASE, "a", "b", "c", "d"]

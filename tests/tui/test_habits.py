@@ -22,7 +22,7 @@ from textual.theme import BUILTIN_THEMES
 from textual.widgets import Input, Static, TextArea
 from tui_world import ADMINISTRATOR, NOW, RIGHTS, World, WorldConnection, audit_entries, device, result, task
 
-from sealyard.client.settings import Settings
+from sealyard.client.config.settings_loader import Settings
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError, WorkspaceLockedError
 from sealyard.model.tasks import ResultState, TaskStatus

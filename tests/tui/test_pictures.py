@@ -16,8 +16,8 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from tui_world import NOW, World, WorldConnection, sha
 
-from sealyard.client.download_events import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
-from sealyard.client.settings import Settings
+from sealyard.client.config.settings_loader import Settings
+from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, StorageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.app import SealyardApp

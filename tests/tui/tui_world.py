@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from sealyard.client.link import ConnectionStatus
-from sealyard.client.profiles import Profile
+from sealyard.client.config.profiles import Profile
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -26,7 +26,7 @@ from sealyard.model.credentials import (
     OtpStatus,
     TokenRequest,
 )
-from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import (
     ConfirmationRequiredError,
     ConflictError,

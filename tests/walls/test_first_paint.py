@@ -33,7 +33,7 @@ sys.exit(main([]))
 AFTER_IT = {
     # the engine, and what it stands on
     "sealyard.client.embedded",
-    "sealyard.client.sharing",
+    "sealyard.client.sharing.workspace",
     "sealyard.engine.engine",
     "sealyard.storage.documents",
     "sealyard.crypto",
@@ -48,10 +48,10 @@ AFTER_IT = {
     "uvicorn",
     "watchfiles",
     # what goes on beside the screens
-    "sealyard.client.downloads",
-    "sealyard.client.watching",
+    "sealyard.client.downloads.downloader",
+    "sealyard.client.watch_folder.watcher",
     # the commands
-    "sealyard.cli.commands",
+    "sealyard.cli.parser",
     # the other places, and what only a dialog needs
     "sealyard_tui.screens.upload.upload",
     "sealyard_tui.screens.approvals.approvals",

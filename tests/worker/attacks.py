@@ -12,19 +12,20 @@ from pathlib import Path
 
 from worker_house import CIPHER, House
 
-from sealyard.containers.se1 import SE1Format
-from sealyard.containers.se1_header import parse_header
+from sealyard.containers.se1.format import SE1Format
+from sealyard.containers.se1.header import parse_header
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import SealyardError
-from sealyard.model.jobs import Job
-from sealyard.worker.keyroom import KeyService
+from sealyard.model.worker_messages import Job
+from sealyard.worker.key_service import KeyService
 
 SCRIPT = """
 import os, shutil, sys
 from pathlib import Path
-from sealyard.worker import __main__, bench, {module} as job
+from sealyard.worker import job_context as bench
+from sealyard.worker import __main__, {module} as job
 
 original_sign = bench.Bench.signer
 class Recorded:

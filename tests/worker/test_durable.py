@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.worker import workplace
-from sealyard.worker.workplace import background_fsync
+from sealyard.worker import work_dir as workplace
+from sealyard.worker.work_dir import background_fsync
 
 LIMIT = 10.0
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from sealyard.model.errors import ConflictError, StorageError
-from sealyard.worker.intents import IntentLog
+from sealyard.worker.intent_log import IntentLog
 
 ONE, OTHER = "11" * 32, "22" * 32
 

@@ -14,7 +14,8 @@ from attacks import Attack
 from worker_house import House, WorkerProcess, again
 
 from sealyard.model.errors import IntegrityError
-from sealyard.model.jobs import (
+from sealyard.model.tasks import InputFile
+from sealyard.model.worker_messages import (
     Job,
     JobFailed,
     JobFinished,
@@ -24,7 +25,6 @@ from sealyard.model.jobs import (
     SigningPermissionRequested,
     SigningPermitted,
 )
-from sealyard.model.tasks import InputFile
 
 Start = Callable[..., WorkerProcess]
 

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from worker_house import APPROVER, REQUESTER, House, WorkerProcess, approved
 
-from sealyard.containers.se1 import SE1Format
+from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, PermissionDeniedError
-from sealyard.model.jobs import Job, JobFailed, JobFinished, SigningPermissionRequested
+from sealyard.model.worker_messages import Job, JobFailed, JobFinished, SigningPermissionRequested
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 DIGEST = hashlib.sha256(b"something").digest()

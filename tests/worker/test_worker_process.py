@@ -14,9 +14,9 @@ from pathlib import Path
 from processes import killed_at_exit
 from worker_house import PASSPHRASE, House, WorkerProcess
 
-from sealyard.jobs.lines import encode_line
+from sealyard.jobs.framing import encode_line
 from sealyard.model.errors import KeyStoreLockedError
-from sealyard.model.jobs import (
+from sealyard.model.worker_messages import (
     AuditPublicKey,
     Heartbeat,
     JobFinished,

@@ -11,19 +11,26 @@ import msgspec
 import pytest
 from worker_house import CIPHER, NOW, House, WorkerProcess
 
-from sealyard.crypto.catalogue import SIGNATURES
+from sealyard.crypto.algorithms import SIGNATURES
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.probe import PREFIX
+from sealyard.crypto.protocols import CipherStream
 from sealyard.crypto.signatures import PrivateKey
-from sealyard.crypto.streams import CipherStream
 from sealyard.keys.local import LocalSigner
 from sealyard.keys.material import generate_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
-from sealyard.model.devices import SigningKey
+from sealyard.model.device_configs import SigningKey
 from sealyard.model.errors import InvalidKeyError
-from sealyard.model.jobs import JobFailed, KeyCommand, KeyRequest, KeyResponse, ProbeEncryptionKey, ProbeSigningKey
-from sealyard.worker.proving import probe_cipher, probe_signer
+from sealyard.model.worker_messages import (
+    JobFailed,
+    KeyCommand,
+    KeyRequest,
+    KeyResponse,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
+)
+from sealyard.worker.key_probe import probe_cipher, probe_signer
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 

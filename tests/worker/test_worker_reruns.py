@@ -12,7 +12,8 @@ import pytest
 from worker_house import NOW, House, WorkerProcess, again
 
 from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
-from sealyard.model.jobs import (
+from sealyard.model.tasks import Intent
+from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
     JobFailed,
@@ -24,7 +25,6 @@ from sealyard.model.jobs import (
     SigningPermitted,
     StopJob,
 )
-from sealyard.model.tasks import Intent
 
 CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 

@@ -9,7 +9,7 @@ import pytest
 from worker_house import House, WorkerProcess
 
 from sealyard.model.errors import KeyStoreCorruptedError, NotFoundError, StorageError
-from sealyard.model.jobs import Job, JobFailed, JobFinished
+from sealyard.model.worker_messages import Job, JobFailed, JobFinished
 
 Start = Callable[..., WorkerProcess]
 

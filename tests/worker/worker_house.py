@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sealyard.jobs.lines import decode_report, encode_line
+from sealyard.jobs.framing import decode_report, encode_line
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
-from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.jobs import (
+from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.keys import KeyInfo
+from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.worker_messages import (
     FromWorker,
     GenerateKey,
     Heartbeat,
@@ -38,11 +40,9 @@ from sealyard.model.jobs import (
     SigningPermitted,
     WorkerReady,
 )
-from sealyard.model.keys import KeyInfo
-from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.worker.keyroom import KeyService
+from sealyard.worker.key_service import KeyService
 
 T = TypeVar("T")
 

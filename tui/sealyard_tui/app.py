@@ -23,10 +23,10 @@ from textual.signal import Signal
 from textual.widgets import Input
 from textual.worker import Worker
 
+from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings_loader import Settings
 from sealyard.client.log import current_log_file
-from sealyard.client.profiles import Profile
 from sealyard.client.protocol import Client
-from sealyard.client.settings import Settings
 from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, roles_for, subject_kind
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.client.log import log_to_file
-from sealyard.client.profiles import (
+from sealyard.client.config.profiles import (
     Profile,
     has_selection,
     profiles_of,
@@ -23,8 +22,9 @@ from sealyard.client.profiles import (
     user_profiles_path,
     workspace_profiles,
 )
-from sealyard.client.settings import Settings, load_settings, settings_path
-from sealyard.client.workspaces import create_workspace, new_passphrase, passphrase_for
+from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
+from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
+from sealyard.client.log import log_to_file
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
@@ -165,7 +165,7 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
 
 def open_server(profile: Profile, settings: Settings) -> int:
     """Raises :class:`AuthenticationError` where there is no token, :class:`KeyStoreLockedError` as for a workspace."""
-    from sealyard.client.server_tokens import load_token
+    from sealyard.client.config.server_tokens import load_token
 
     def once(prompt: Prompt) -> int:
         # Read before Textual: the token may lie under a passphrase. Those of others lie under the same one.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from textual.content import Content
 
+from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
-from sealyard.model.wording import format_duration
 
 _STATUS: dict[TaskStatus, tuple[str, str]] = {
     TaskStatus.CREATED: ("○", "$text-muted"),

@@ -21,8 +21,8 @@ from functools import lru_cache
 from hashlib import sha256
 
 from sealyard.model.audit import Checkpoint
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
-from sealyard.model.value import FrozenStruct
 
 _ED25519 = b"\x01"
 _SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from sealyard.audit.canonical import encode_entry
+from sealyard.audit.encoding import encode_entry
 from sealyard.model.audit import AuditEntry
 from sealyard.model.safe_text import escape_text
 

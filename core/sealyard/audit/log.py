@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sealyard.audit.canonical import encode_entry
 from sealyard.audit.checkpoint import parse_note
-from sealyard.audit.files import (
+from sealyard.audit.encoding import encode_entry
+from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.segment_files import (
     CHECKPOINTS,
     PUBLIC_KEY,
     SEGMENT_ENTRIES,
@@ -24,11 +26,9 @@ from sealyard.audit.files import (
     segment_paths,
     truncate,
 )
-from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from sealyard.audit.reader import AuditReader
 from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, StorageError
-from sealyard.model.value import FrozenStruct
 
 
 class LogHead(FrozenStruct, frozen=True, kw_only=True):

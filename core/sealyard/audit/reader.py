@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from sealyard.audit.canonical import decode_entry
 from sealyard.audit.checkpoint import parse_note
-from sealyard.audit.files import (
+from sealyard.audit.encoding import decode_entry
+from sealyard.audit.segment_files import (
     last_line,
     last_line_end,
     latest_checkpoint_note,

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from sealyard.audit.canonical import decode_entry, is_canonical
 from sealyard.audit.checkpoint import key_fingerprint, verify_note
-from sealyard.audit.files import CHECKPOINTS, PUBLIC_KEY, last_line_end, read_lines, read_notes, segment_paths
+from sealyard.audit.encoding import decode_entry, is_canonical
 from sealyard.audit.merkle import Frontier, leaf_hash
+from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY, last_line_end, read_lines, read_notes, segment_paths
 from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditReport, Checkpoint
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
-from sealyard.model.value import FrozenStruct
 
 _PROGRESS_EVERY = 1000
 

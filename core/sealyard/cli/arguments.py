@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from sealyard.cli import exit_codes
 from sealyard.model.errors import UsageError
+from sealyard.model.formatting import parse_duration
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import parse_duration
 
 if TYPE_CHECKING:
     from sealyard.cli.context import Context
@@ -97,7 +97,7 @@ def task_id(parser: argparse.ArgumentParser) -> None:
 
 
 def duration(text: str) -> int:
-    """Seconds; see :func:`sealyard.model.wording.parse_duration`."""
+    """Seconds; see :func:`sealyard.model.formatting.parse_duration`."""
     try:
         return parse_duration(text)
     except UsageError:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli.output import Output
+from sealyard.client.config.profiles import Profile, resolve
+from sealyard.client.config.workspaces import passphrase_for
 from sealyard.client.log import log_to_file
-from sealyard.client.profiles import Profile, resolve
-from sealyard.client.workspaces import passphrase_for
 from sealyard.model.errors import UsageError
 from sealyard.model.events import TaskProgressed
 from sealyard.model.safe_text import escape_text
@@ -82,7 +82,7 @@ class Context:
                 stack.push_async_callback(client.close)
                 yield client
                 return
-            from sealyard.client.sharing import SharedWorkspace
+            from sealyard.client.sharing.workspace import SharedWorkspace
 
             shared = SharedWorkspace(
                 self.folder,
@@ -103,7 +103,7 @@ class Context:
                 await self._finish(self._engine.wait_idle(), self._engine)
 
     def _report_holder(self) -> None:
-        from sealyard.storage.lock import WorkspaceLock, lock_error
+        from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
 
         holder = WorkspaceLock.holder(WorkspacePaths(self.folder).lock)
         self.out.warn(f"{lock_error(holder).message} This one takes over when that goes.")
@@ -116,8 +116,8 @@ class Context:
             await self._finish(client.wait(task_id, settled=True), client, task_id)
 
     def _server_client(self) -> Client:
-        from sealyard.client.server_tokens import load_token
-        from sealyard.client.servers import connect_to_server
+        from sealyard.client.config.server_tokens import load_token
+        from sealyard.client.config.servers import connect_to_server
 
         token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)
@@ -125,7 +125,7 @@ class Context:
     async def _open_reader(self) -> Client:
         """By its files; by its socket where only that is open to one, as to the group it is shared with."""
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
-            from sealyard.client.sharing import connect_to_holder
+            from sealyard.client.sharing.workspace import connect_to_holder
 
             return connect_to_holder(self.folder, self.profile.identity)
         from sealyard.client.embedded import EmbeddedClient

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from sealyard.cli import front
+from sealyard.cli import app_launcher as front
 from sealyard.cli.arguments import require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
@@ -65,7 +65,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         args, others = front.application_parser().parse_known_args(arguments)
         if not others:
             return args
-    from sealyard.cli.commands import build_parser
+    from sealyard.cli.parser import build_parser
 
     return build_parser().parse_args(arguments)
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from sealyard.model.formatting import format_duration, format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_duration, format_size
 
 
 class ProgressLine:

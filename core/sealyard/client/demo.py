@@ -14,10 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
 from sealyard.client.log import log_to_file, register_secret
-from sealyard.client.profiles import Profile, ProfileFile, write_profiles
 from sealyard.model.access import Action, ResourceType, resource_type_uri
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.base import SecretStruct
 from sealyard.model.requests import (
     DeviceRequest,
     DeviceUpdate,
@@ -26,7 +27,6 @@ from sealyard.model.requests import (
     SigningRequest,
 )
 from sealyard.model.tasks import InputFile, Task, Verdict
-from sealyard.model.value import SecretStruct
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
 async def create_demo(root: Path) -> DemoWorkspace:
     """A demo workspace in ``root``, under a random passphrase, with four people and one configuration."""
     from sealyard.client.embedded import EmbeddedClient
-    from sealyard.engine.founding import create_workspace
+    from sealyard.engine.create_workspace import create_workspace
 
     place = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
     register_secret(place.passphrase)

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sealyard.client.thread import LoopThread
+from sealyard.concurrency.loop_thread import LoopThread
+from sealyard.concurrency.threads import submit, wait_uninterrupted
 from sealyard.engine.engine import Engine, open_engine, open_reader
-from sealyard.files.threads import submit, wait_uninterrupted
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import Clock
@@ -23,7 +23,7 @@ from sealyard.model.credentials import (
     PresentedToken,
     TokenRequest,
 )
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
@@ -48,7 +48,7 @@ from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookR
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.host import EngineHandle
+    from sealyard.client.engine_handle import EngineHandle
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class EmbeddedClient:
     @property
     def host(self) -> EngineHandle:
         """The same engine, for whoever serves it to others."""
-        from sealyard.client.host import EngineHandle
+        from sealyard.client.engine_handle import EngineHandle
 
         return EngineHandle(self._engine, self._thread)
 

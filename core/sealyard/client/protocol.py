@@ -21,7 +21,7 @@ from sealyard.model.credentials import (
     OtpStatus,
     TokenRequest,
 )
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy

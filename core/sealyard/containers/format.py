@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
 from sealyard.crypto.pipeline import Consumer, Progress
-from sealyard.crypto.streams import ContentCipher
+from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
-from sealyard.model.jobs import RecordedSegment, SealedSegment
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
+from sealyard.model.worker_messages import RecordedSegment, SealedSegment
 
 
 class PackageLayout(FrozenStruct, frozen=True, kw_only=True):

@@ -14,8 +14,8 @@ from cryptography.x509.oid import NameOID
 
 from sealyard.crypto.signatures import key_type_of
 from sealyard.model.algorithms import KeyType
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidKeyError
-from sealyard.model.value import FrozenStruct
 
 COMMON_NAME_LIMIT = 64
 """Characters in a common name (RFC 5280, ``ub-common-name``)."""

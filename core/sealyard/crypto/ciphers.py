@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB
 
-from sealyard.crypto.catalogue import (
+from sealyard.crypto.algorithms import (
     BLOCK_LENGTH,
     CIPHERS,
     SYMMETRIC_KEY_LENGTHS,
@@ -14,7 +14,7 @@ from sealyard.crypto.catalogue import (
     CipherSpec,
     Padding,
 )
-from sealyard.crypto.streams import CipherStream
+from sealyard.crypto.protocols import CipherStream
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
 

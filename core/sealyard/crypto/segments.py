@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import BinaryIO, NamedTuple
 
-from sealyard.crypto.catalogue import BLOCK_LENGTH, CIPHERS
+from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
 from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_all
-from sealyard.crypto.streams import CipherStream, ContentCipher
+from sealyard.crypto.protocols import CipherStream, ContentCipher
 from sealyard.model.errors import InvalidInputError
 
 

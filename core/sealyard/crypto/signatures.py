@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from sealyard.crypto.catalogue import (
+from sealyard.crypto.algorithms import (
     SIGNATURE_LENGTHS,
     SIGNATURES,
     HashName,

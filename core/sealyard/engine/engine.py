@@ -13,53 +13,53 @@ from typing import Any, TypeVar
 import msgspec
 
 from sealyard.audit.log import AuditLog
-from sealyard.engine.administration import AccessAdministration
-from sealyard.engine.auditing import AuditService
-from sealyard.engine.bindings import AccountLinks
-from sealyard.engine.clock import SystemClock
-from sealyard.engine.creation import TaskCreation
-from sealyard.engine.deadlines import DeadlineQueue
-from sealyard.engine.decisions import TaskDecisions
-from sealyard.engine.delivery import ResultDelivery
-from sealyard.engine.devices import DeviceConfigs
-from sealyard.engine.events import EventBroadcaster
-from sealyard.engine.expiry import ExpiryLoop
-from sealyard.engine.hook_outbox import WebhookOutbox
-from sealyard.engine.inputs import InputStore
-from sealyard.engine.keychain import KeyRegistry
-from sealyard.engine.ledger import Repository
-from sealyard.engine.links import DownloadLinks
-from sealyard.engine.one_time_passwords import OtpService
-from sealyard.engine.onward import AutoTransitions
-from sealyard.engine.outcomes import ResultPublisher
-from sealyard.engine.pouring import run_uncancellable
-from sealyard.engine.readiness import HealthMonitor
-from sealyard.engine.recovery import Recovery
-from sealyard.engine.rights import Permissions
-from sealyard.engine.roles import RoleSync
-from sealyard.engine.scheduler import Scheduler
-from sealyard.engine.sealed_secrets import SecretBox
-from sealyard.engine.sealing import CheckpointLoop, migrate_pending_entries
-from sealyard.engine.tables import INDEXES
-from sealyard.engine.tokens import AccessTokens
-from sealyard.engine.uploads import UploadService
-from sealyard.engine.views import TaskQueries
-from sealyard.engine.webhooks import WebhookRegistry
+from sealyard.concurrency.clock import SystemClock
+from sealyard.engine.access.account_links import AccountLinks
+from sealyard.engine.access.administration import AccessAdministration
+from sealyard.engine.access.otp import OtpService
+from sealyard.engine.access.role_sync import RoleSync
+from sealyard.engine.access.tokens import AccessTokens
+from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
+from sealyard.engine.audit.service import AuditService
+from sealyard.engine.devices.configs import DeviceConfigs
+from sealyard.engine.devices.keys import KeyRegistry
+from sealyard.engine.execution.results import ResultPublisher
+from sealyard.engine.execution.scheduler import Scheduler
+from sealyard.engine.health import HealthMonitor
+from sealyard.engine.inputs.store import InputStore
+from sealyard.engine.inputs.stream_writer import run_uncancellable
+from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.state.events import EventBroadcaster
+from sealyard.engine.state.links import DownloadLinks
+from sealyard.engine.state.permissions import Permissions
+from sealyard.engine.state.repository import Repository
+from sealyard.engine.state.secret_box import SecretBox
+from sealyard.engine.state.tables import INDEXES
+from sealyard.engine.tasks.auto_transitions import AutoTransitions
+from sealyard.engine.tasks.create import TaskCreation
+from sealyard.engine.tasks.deadline_queue import DeadlineQueue
+from sealyard.engine.tasks.decide import TaskDecisions
+from sealyard.engine.tasks.download import ResultDelivery
+from sealyard.engine.tasks.expiry import ExpiryLoop
+from sealyard.engine.tasks.query import TaskQueries
+from sealyard.engine.tasks.recovery import Recovery
+from sealyard.engine.webhooks.outbox import WebhookOutbox
+from sealyard.engine.webhooks.registry import WebhookRegistry
 from sealyard.engine.workspace import load_metadata
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
-from sealyard.jobs.pipes import PipeBus
+from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
-from sealyard.model.jobs import OpenKeyStore
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
+from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
 from sealyard.storage.documents import DocumentStore, TinyDocumentStore
-from sealyard.storage.lock import WorkspaceLock
-from sealyard.storage.uploads import UploadDir
+from sealyard.storage.upload_dir import UploadDir
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sealyard.engine.engine import Engine
-from sealyard.engine.tables import DEAD_LETTERS, OUTBOX, TASKS
+from sealyard.engine.state.tables import DEAD_LETTERS, OUTBOX, TASKS
 from sealyard.model.health import WorkspaceStats
 from sealyard.model.tasks import TaskStatus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from sealyard.model.jobs import (
+from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
     JobFailed,

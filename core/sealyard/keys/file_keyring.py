@@ -17,9 +17,9 @@ from keyring.errors import PasswordDeleteError
 from msgspec import Meta
 
 from sealyard.keys.files import make_private_dir, write_atomic
-from sealyard.model.canonical import canonical_json
+from sealyard.model.base import FrozenStruct
+from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
-from sealyard.model.value import FrozenStruct
 
 _FORMAT = "sealyard keyring 1"
 _NONCE_LENGTH = 12

@@ -17,18 +17,18 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sealyard.crypto.catalogue import CIPHERS, SIGNATURES, SigningInput
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.certificates import COMMON_NAME_LIMIT, load_certificate
 from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
-from sealyard.crypto.streams import ContentCipher
 from sealyard.keys.files import make_private_dir, write_atomic
-from sealyard.keys.importing import load_certificate_file, load_key
-from sealyard.keys.master import verify_master_key
+from sealyard.keys.key_import import load_certificate_file, load_key
+from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.canonical import canonical_json
+from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import (
     ConflictError,
     InvalidKeyError,

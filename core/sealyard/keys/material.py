@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_der_x509_certificate
 
-from sealyard.crypto.catalogue import SYMMETRIC_KEY_LENGTHS
+from sealyard.crypto.algorithms import SYMMETRIC_KEY_LENGTHS
 from sealyard.crypto.certificates import compute_fingerprint, create_self_signed, load_certificate
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.crypto.signatures import key_type_of as public_key_type

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
-from sealyard.model.value import FrozenStruct
 
 
 class SubjectKind(StrEnum):

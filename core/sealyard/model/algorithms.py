@@ -1,6 +1,6 @@
 """The names of algorithms, keys and what a key is for, as the S&E vocabulary has them.
 
-What each algorithm means in bytes stands in :mod:`sealyard.crypto.catalogue`.
+What each algorithm means in bytes stands in :mod:`sealyard.crypto.algorithms`.
 """
 
 from __future__ import annotations

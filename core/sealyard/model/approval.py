@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 
 from sealyard.model.access import SubjectKind, subject_kind
-from sealyard.model.canonical import canonical_json
-from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.canonical_json import canonical_json
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.tasks import Decision, Task, Verdict
 
 DIGEST_DOMAIN = "sealyard approval v1"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 GENESIS_HASH = "0" * 64
 """What the first entry has in the place of a hash of the entry before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sealyard.model.value import FrozenStruct, SecretStruct, ShortText
+from sealyard.model.base import FrozenStruct, SecretStruct, ShortText
 
 
 class AccessToken(FrozenStruct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 
 class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
-from sealyard.model.value import FrozenStruct
 from sealyard.model.webhooks import WebhookEvent
 
 

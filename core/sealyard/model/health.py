@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.tasks import TaskStatus
-from sealyard.model.value import FrozenStruct
 
 
 class HealthCheck(FrozenStruct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ import re
 from datetime import datetime, timedelta
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
-from sealyard.model.value import FrozenStruct
 
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
 """How long before a certificate ends people are told."""

@@ -30,7 +30,8 @@ import msgspec
 from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.approval import has_quorum
 from sealyard.model.errors import ConflictError, InvalidTransitionError, InvariantError, PermissionDeniedError
-from sealyard.model.happenings import (
+from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.triggers import (
     ApprovalTimedOut,
     CancellationConfirmed,
     Cancelled,
@@ -50,7 +51,6 @@ from sealyard.model.happenings import (
     Trigger,
     Withdrawn,
 )
-from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
 
 MAX_LEASE_LOSSES = 3
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.tasks import TaskKind
-from sealyard.model.value import FrozenStruct
 
 
 class Policy(FrozenStruct, frozen=True, kw_only=True):

@@ -7,14 +7,14 @@ from typing import ClassVar
 from sealyard.model.access import AclRule, Membership, Permission, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditEntry
-from sealyard.model.devices import (
+from sealyard.model.base import FrozenStruct, SecretStruct
+from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
     DEFAULT_LINK_TTL,
     DEFAULT_RETENTION_SECONDS,
     DeviceConfig,
 )
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
-from sealyard.model.value import FrozenStruct, SecretStruct
 
 
 class PackageRequest(FrozenStruct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sealyard.model.devices import EncryptionKey, SigningKey
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 
 
 class TaskKind(StrEnum):

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
+from sealyard.model.base import FrozenStruct, LongText, SecretStruct
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
-from sealyard.model.value import FrozenStruct, LongText, SecretStruct
 
 
 class WebhookEvent(StrEnum):

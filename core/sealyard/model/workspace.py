@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 LAYOUT_VERSION = 2
 """The layout this version reads and writes."""

@@ -15,26 +15,30 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import SealyardError
-from sealyard.server import openapi
-from sealyard.server.caller import Caller
-from sealyard.server.health import HealthController
-from sealyard.server.identity import Authenticator
-from sealyard.server.problems import handle_error, handle_http_exception, handle_unexpected
-from sealyard.server.routes.access import AccessController, PolicyController
-from sealyard.server.routes.audit import AuditController
-from sealyard.server.routes.creating import EncryptionTaskController, PackagingTaskController, SigningTaskController
-from sealyard.server.routes.credentials import OtpController, TokenController
-from sealyard.server.routes.devices import AlgorithmController, DeviceController
-from sealyard.server.routes.documents import HANDLERS
-from sealyard.server.routes.events import EventController
-from sealyard.server.routes.keys import KeyController
-from sealyard.server.routes.links import LinkController
-from sealyard.server.routes.tasks import AllTasksController
-from sealyard.server.routes.uploads import UploadController
-from sealyard.server.routes.webhooks import DeadLetterController, WebhookController
-from sealyard.server.routes.workspace import WorkspaceController
-from sealyard.server.tenants import TenantRegistry
-from sealyard.server.wire import API
+from sealyard.server.api import openapi
+from sealyard.server.api.routes.access import AccessController, PolicyController
+from sealyard.server.api.routes.audit import AuditController
+from sealyard.server.api.routes.create_tasks import (
+    EncryptionTaskController,
+    PackagingTaskController,
+    SigningTaskController,
+)
+from sealyard.server.api.routes.credentials import OtpController, TokenController
+from sealyard.server.api.routes.devices import AlgorithmController, DeviceController
+from sealyard.server.api.routes.docs import HANDLERS
+from sealyard.server.api.routes.events import EventController
+from sealyard.server.api.routes.keys import KeyController
+from sealyard.server.api.routes.links import LinkController
+from sealyard.server.api.routes.tasks import AllTasksController
+from sealyard.server.api.routes.uploads import UploadController
+from sealyard.server.api.routes.webhooks import DeadLetterController, WebhookController
+from sealyard.server.api.routes.workspace import WorkspaceController
+from sealyard.server.api.wire import API
+from sealyard.server.auth.authentication import Authenticator
+from sealyard.server.auth.caller import Caller
+from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
+from sealyard.server.observability.health import HealthController
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
 """Of a body that is no upload, in bytes."""

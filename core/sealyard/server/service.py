@@ -11,23 +11,23 @@ from litestar.types import ASGIApp
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
-from sealyard.server.certificate import TlsCertificate
-from sealyard.server.exchanges import RequestLogMiddleware
-from sealyard.server.identity import Authenticator
-from sealyard.server.limits import TokenBucketLimiter
-from sealyard.server.local import LocalSocketServer
-from sealyard.server.logs import log_request
-from sealyard.server.metrics import Metrics, metrics_handler
-from sealyard.server.oidc import OidcVerifier
-from sealyard.server.serving import (
+from sealyard.server.auth.authentication import Authenticator
+from sealyard.server.auth.oidc import OidcVerifier
+from sealyard.server.auth.rate_limit import TokenBucketLimiter
+from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.listeners import (
     UvicornListener,
     bind,
     network_listener,
     parse_address,
     require_tls_or_loopback,
 )
+from sealyard.server.http.request_log import RequestLogMiddleware
+from sealyard.server.http.tls import TlsCertificate
+from sealyard.server.local_socket import LocalSocketServer
+from sealyard.server.observability.logging import log_request
+from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.settings import ServerSettings
-from sealyard.server.tenants import TenantRegistry
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
 
 LogForm = Literal["json", "text"]
 
@@ -85,7 +85,7 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
 
 def load_server_settings(path: Path) -> ServerSettings:
     """Raises :class:`UsageError` for the first key that is not understood, and where there is no such file."""
-    from sealyard.client.settings import convert, read_toml
+    from sealyard.client.config.settings_loader import convert, read_toml
 
     if not path.exists():
         raise UsageError(

@@ -1,6 +1,6 @@
 """The store of artifacts: inputs by their content, results by their task, and the workers' own space.
 
-In the folder: ``incoming/`` (temporary names), ``uploads/`` (of :mod:`sealyard.storage.uploads`),
+In the folder: ``incoming/`` (temporary names), ``uploads/`` (of :mod:`sealyard.storage.upload_dir`),
 ``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in place) and ``results/TASK``. All on one file
 system, so that a rename publishes at once. Folders have mode 0700, files 0600.
 """
@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sealyard.files.hashing import file_sha256
-from sealyard.files.regular import open_regular
-from sealyard.files.source import SourceFile, verify_digest
+from sealyard.fs import atomic as disk
+from sealyard.fs.hashing import file_sha256
+from sealyard.fs.regular import open_regular
+from sealyard.fs.source_file import SourceFile, verify_digest
 from sealyard.model.errors import (
     IntegrityError,
     InvalidInputError,
@@ -28,7 +29,6 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.safe_text import escape_text
-from sealyard.storage import disk
 from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
 
 __all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]

@@ -11,16 +11,16 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
-from sealyard.storage.committer import GroupCommitter
+from sealyard.storage.batch import WriteBatch, iter_changes
+from sealyard.storage.group_commit import GroupCommitter
+from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import Key, encode_cursor
 from sealyard.storage.journal import LoadedGeneration, Position, load, load_since, newest_generation, open_journal
-from sealyard.storage.memory import InMemoryTables
-from sealyard.storage.outbox import PendingRecords
-from sealyard.storage.tables import StringIdDatabase, TableView
-from sealyard.storage.units import WriteBatch, iter_changes
+from sealyard.storage.pending_log import PendingRecords
+from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
 __all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
 
@@ -157,7 +157,7 @@ class TinyDocumentStore:
 
     @classmethod
     def open(cls, folder: Path, indexes: Indexes, *, write: bool) -> Self:
-        """With ``write`` the caller holds the :class:`~sealyard.storage.lock.WorkspaceLock`; an empty folder
+        """With ``write`` the caller holds the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`; an empty folder
         becomes a store then. A reader needs no lock, and follows by :meth:`refresh`.
 
         Raises :class:`StoreCorruptedError`, :class:`WorkspaceError`, :class:`StorageError`.

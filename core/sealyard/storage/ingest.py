@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sealyard.files.source import SourceFile
-from sealyard.model.value import FrozenStruct
-from sealyard.storage import disk
+from sealyard.fs import atomic as disk
+from sealyard.fs.source_file import SourceFile
+from sealyard.model.base import FrozenStruct
 
 CHUNK_BYTES = 4 << 20  # bytes
 

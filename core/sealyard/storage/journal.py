@@ -1,7 +1,7 @@
 """The store's files: generations of a snapshot and a journal, so that a commit costs what it changes.
 
 Generation ``g`` is ``snapshot-g.log`` (one line for each document, as of some moment) with ``journal-g.log``
-(one line for each commit since). Both have the line form of :mod:`sealyard.storage.frames`. The highest ``g``
+(one line for each commit since). Both have the line form of :mod:`sealyard.storage.frame_format`. The highest ``g``
 that has a snapshot is the store; anything else is left over from a crash and removed by the next writer.
 
 Commit: one ``write`` and one ``fdatasync`` of one frame with all units waiting. What a crash tore is at the
@@ -23,10 +23,10 @@ from pathlib import Path
 
 import msgspec
 
+from sealyard.fs import atomic as disk
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.safe_text import escape_text
-from sealyard.storage import disk
-from sealyard.storage.frames import EncodedBatch, Frame, FrameReader, corrupted, encode_batches, encode_frame
+from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corrupted, encode_batches, encode_frame
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from sealyard.storage import disk
+from sealyard.fs import atomic as disk
 
 KEY_BYTES = 32
 

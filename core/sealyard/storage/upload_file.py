@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+from sealyard.fs import atomic as disk
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.model.safe_text import escape_text
-from sealyard.storage import disk
-from sealyard.storage.uploads import UploadDir, UploadRecord
+from sealyard.storage.upload_dir import UploadDir, UploadRecord
 
 REHASH_BYTES = 1 << 20
 

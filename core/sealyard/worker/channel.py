@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from sealyard.jobs.lines import decode_request, encode_line
-from sealyard.model.jobs import ToWorker
+from sealyard.jobs.framing import decode_request, encode_line
+from sealyard.model.worker_messages import ToWorker
 
 
 class Channel:

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sealyard.model.errors import SealyardError, StorageError, WorkerError
-from sealyard.model.jobs import (
+from sealyard.model.tasks import TaskKind
+from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
     JobFailed,
@@ -25,17 +26,16 @@ from sealyard.model.jobs import (
     WorkerReady,
     WorkerStartFailed,
 )
-from sealyard.model.tasks import TaskKind
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.worker.bench import JobCancelledError, JobContext
+from sealyard.worker.approval_check import check_key_purpose, verify_approvals
 from sealyard.worker.channel import Channel
-from sealyard.worker.encrypting import encrypt
-from sealyard.worker.intents import IntentLog
-from sealyard.worker.judging import check_key_purpose, verify_approvals
-from sealyard.worker.keyroom import KeyService
-from sealyard.worker.packaging import package
-from sealyard.worker.signing import sign
+from sealyard.worker.intent_log import IntentLog
+from sealyard.worker.job_context import JobCancelledError, JobContext
+from sealyard.worker.jobs.encrypt import encrypt
+from sealyard.worker.jobs.package import package
+from sealyard.worker.jobs.sign import sign
+from sealyard.worker.key_service import KeyService
 
 HEARTBEAT_INTERVAL = 0.1
 MAX_SILENT_BEATS = 10

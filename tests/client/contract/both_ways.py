@@ -12,12 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sealyard.client.connection import Connection, Endpoint
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.http.client import HttpClient
+from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.client.protocol import Client
-from sealyard.engine.clock import SystemClock
-from sealyard.engine.founding import create_workspace
+from sealyard.concurrency.clock import SystemClock
+from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
@@ -154,10 +154,10 @@ class Yard:
 
 async def _served(people: People) -> Callable[[], Awaitable[None]]:
     from sealyard.server.app import build_app
-    from sealyard.server.identity import Authenticator
-    from sealyard.server.limits import TokenBucketLimiter
-    from sealyard.server.serving import bind, network_listener
-    from sealyard.server.tenants import TenantRegistry
+    from sealyard.server.auth.authentication import Authenticator
+    from sealyard.server.auth.rate_limit import TokenBucketLimiter
+    from sealyard.server.auth.tenants import TenantRegistry
+    from sealyard.server.http.listeners import bind, network_listener
 
     tenants = TenantRegistry({"factory": people.engine.host})
     app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from both_ways import CONTENT, DEV, GATEWAY, OWNER, People, Yard
 
-from sealyard.client.download_state import DownloadHistory
-from sealyard.client.downloads import Downloader
+from sealyard.client.downloads.downloader import Downloader
+from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
 from sealyard.model.errors import (
     ConflictError,

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from client_double import FakeClock
 
-from sealyard.client.connection import API, Connection, Endpoint, Timeouts
 from sealyard.client.http.client import HttpClient
+from sealyard.client.http.transport import API, Connection, Endpoint, Timeouts
 from sealyard.model.requests import WorkspaceInfo
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 

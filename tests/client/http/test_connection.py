@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client_of, serving
 
-from sealyard.client.connection import Connection, Endpoint, Request, Timeouts
 from sealyard.client.http.client import HttpClient
+from sealyard.client.http.transport import Connection, Endpoint, Request, Timeouts
 from sealyard.model.errors import (
     DeliveryCertainty,
     InvalidInputError,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.http.reading import HashingFileReader
-from sealyard.files.source import SourceFile
+from sealyard.client.http.hashing_reader import HashingFileReader
+from sealyard.fs.source_file import SourceFile
 
 LIMIT = 30.0
 TURNS = 20

@@ -10,12 +10,12 @@ from typing import Any, TypeVar, cast
 
 from house import ADMIN, House
 
-from sealyard.client.connection import post_pinned
-from sealyard.client.host import EngineHandle
-from sealyard.client.thread import LoopThread
-from sealyard.engine.tables import OutboxMessage
+from sealyard.client.engine_handle import EngineHandle
+from sealyard.client.http.transport import post_pinned
+from sealyard.concurrency.loop_thread import LoopThread
+from sealyard.engine.state.tables import OutboxMessage
 from sealyard.model.webhooks import IssuedWebhook, Webhook, WebhookEvent, WebhookRequest
-from sealyard.server.hooks.sender import Post, WebhookSender
+from sealyard.server.webhooks.sender import Post, WebhookSender
 
 T = TypeVar("T")
 

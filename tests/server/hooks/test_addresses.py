@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import PermissionDeniedError, ServerUnreachableError
-from sealyard.model.hook_urls import parse_webhook_url
-from sealyard.server.hooks.addresses import is_public_address, resolve_allowed, resolve_with_system
+from sealyard.model.webhook_url import parse_webhook_url
+from sealyard.server.webhooks.ssrf import is_public_address, resolve_allowed, resolve_with_system
 
 pytestmark = pytest.mark.anyio
 

@@ -10,12 +10,12 @@ from hook_receiver import Receiver, Reply, genuine
 from running_service import service
 from yard import ADMIN, DEV, GATEWAY, OWNER, serving
 
-from sealyard.client.connection import post_pinned
-from sealyard.client.local_socket import SOCKET
+from sealyard.client.http.transport import post_pinned
+from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookRequest
-from sealyard.server.hooks.sender import WebhookSender
+from sealyard.server.webhooks.sender import WebhookSender
 
 pytestmark = pytest.mark.anyio
 

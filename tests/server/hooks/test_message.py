@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from hook_receiver import Received, genuine
 
-from sealyard.engine.hook_outbox import PendingDelivery
-from sealyard.engine.tables import OutboxMessage
+from sealyard.engine.state.tables import OutboxMessage
+from sealyard.engine.webhooks.outbox import PendingDelivery
 from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import Decision, TaskKind, TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent
-from sealyard.server.hooks.message import encode_payload, signed_headers
+from sealyard.server.webhooks.payload import encode_payload, signed_headers
 
 AT = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
 SECRET = bytes(range(32))

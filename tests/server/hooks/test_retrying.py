@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.client.connection import PinnedResponse
-from sealyard.server.hooks.retrying import (
+from sealyard.client.http.transport import PinnedResponse
+from sealyard.server.webhooks.retry_policy import (
     DELAYS,
     FEW_TRIES,
     LONGEST_WAIT,

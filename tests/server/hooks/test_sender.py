@@ -14,10 +14,10 @@ from hook_receiver import Receiver, Reply, genuine
 from house import ADMIN, OWNER, House
 from troubled_disk import Disk
 
-from sealyard.client.connection import PinnedResponse, post_pinned
+from sealyard.client.http.transport import PinnedResponse, post_pinned
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookEvent
-from sealyard.server.hooks.retrying import DELAYS, FEW_TRIES, MAX_TRIES
+from sealyard.server.webhooks.retry_policy import DELAYS, FEW_TRIES, MAX_TRIES
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from stage import PROFILES, running, settled, text_of, until
 from textual.widgets import OptionList
 from tui_world import World, WorldConnection
 
-from sealyard.client.settings import Settings
+from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.look.keymap import GRAVE, MOTIONS, keys_of
 from sealyard_tui.look.look import COMPACT, application_classes

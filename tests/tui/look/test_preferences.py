@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.settings import Settings
-from sealyard.client.state_files import state_path
+from sealyard.client.config.settings_loader import Settings
+from sealyard.client.config.state_file import state_path
 from sealyard_tui.look.memory import Memory, View
 from sealyard_tui.look.preferences import Preferences, read_preferences
 from sealyard_tui.screens.place import Place

@@ -9,15 +9,15 @@ from functools import partialmethod
 
 import pytest
 
+from sealyard.client.config.profiles import Profile, workspace_profiles
 from sealyard.client.demo import DemoWorkspace, create_demo
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.link import ConnectionStatus
-from sealyard.client.profiles import Profile, workspace_profiles
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
-from sealyard.client.sharing import SharedWorkspace
+from sealyard.client.sharing.workspace import SharedWorkspace
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.requests import TaskFilter
-from sealyard.storage.lock import WorkspaceLock
 from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.messages import Way
 

@@ -13,7 +13,7 @@ from client_double import FakeClient
 from stage import make_app, running, shows, text_of
 from tui_world import World
 
-from sealyard.client.downloads import DownloadEvent, DownloadResult, DownloadsInterrupted
+from sealyard.client.downloads.downloader import DownloadEvent, DownloadResult, DownloadsInterrupted
 from sealyard.model.errors import SealyardError
 from sealyard_tui.session.downloading import Downloading
 

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 from tui_world import LOST, NOW, World, WorldConnection, task
 
-from sealyard.client.link import ConnectionStatus
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.errors import AuthenticationError, DeliveryCertainty, KeyStoreLockedError, ServerUnreachableError
 from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp

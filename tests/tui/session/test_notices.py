@@ -8,7 +8,7 @@ import msgspec
 from stage import make_app, running, settled, text_of, until
 from tui_world import OWNER, World, result, task
 
-from sealyard.client.download_events import DownloadResult
+from sealyard.client.downloads.events import DownloadResult
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState, TaskStatus
 

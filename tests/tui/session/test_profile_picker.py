@@ -5,8 +5,8 @@ from __future__ import annotations
 from stage import PROFILES, make_app, running, settled, text_of, until
 from tui_world import ADMINISTRATOR, DEVELOPER, World, WorldConnection
 
-from sealyard.client.profiles import Profile
-from sealyard.client.settings import Settings
+from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
 

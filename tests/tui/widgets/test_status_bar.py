@@ -10,9 +10,9 @@ from stage import until
 from textual import on
 from widget_stage import HOSTILE, Stage, harmless
 
-from sealyard.client.link import ConnectionStatus
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.access import Role
-from sealyard.model.wording import format_time
+from sealyard.model.formatting import format_time
 from sealyard_tui.screens.place import PLACES
 from sealyard_tui.session.messages import EngineState, Way
 from sealyard_tui.session.standing import Standing

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.state_files import StateFile, state_path
-from sealyard.model.value import FrozenStruct
+from sealyard.client.config.state_file import StateFile, state_path
+from sealyard.model.base import FrozenStruct
 
 
 class View(FrozenStruct, frozen=True, kw_only=True):

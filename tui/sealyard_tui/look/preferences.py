@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
-from sealyard.client.settings import Settings, no_color, settings_path
+from sealyard.client.config.settings_loader import Settings, no_color, settings_path
 from sealyard.model.errors import ErrorInfo, StorageError
 from sealyard_tui.look.keymap import check_keymap, keys_of
 from sealyard_tui.look.memory import Memory, View

@@ -24,10 +24,10 @@ from typing import Any
 from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
-from sealyard.client.settings import NO_COLOR_THEME, convert, no_color, read_toml
+from sealyard.client.config.settings_loader import NO_COLOR_THEME, convert, no_color, read_toml
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ErrorInfo, UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
 
 DEFAULT_THEME = "sealyard-dark"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
-from sealyard.client.link import ConnectionStatus
-from sealyard.client.profiles import Profile
+from sealyard.client.config.profiles import Profile
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
-from sealyard.client.thread import LoopThread, proxy_to_thread
+from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import SealyardError, WorkspaceLockedError
 from sealyard_tui.session.messages import Way
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
     from sealyard.client.http.client import HttpClient
-    from sealyard.client.sharing import SharedWorkspace
+    from sealyard.client.sharing.workspace import SharedWorkspace
 
 OnLink = Callable[[ConnectionStatus], None]
 OnTrouble = Callable[[SealyardError], None]
@@ -116,7 +116,7 @@ class WorkspaceConnection:
         await self._lines.stop()
 
     async def _open(self, identity: str) -> None:
-        await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing")
+        await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
         if self.way is not Way.READS:
             try:
                 await self._join()
@@ -128,7 +128,7 @@ class WorkspaceConnection:
             self._reader = await EmbeddedClient.open_read_only(self._folder, identity)
 
     async def _join(self) -> None:
-        from sealyard.client.sharing import SharedWorkspace
+        from sealyard.client.sharing.workspace import SharedWorkspace
 
         shared = SharedWorkspace(
             self._folder,
@@ -170,7 +170,7 @@ class ServerConnection:
 
     async def connect(self, profile: Profile, on_link: OnLink) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
-        from sealyard.client.servers import connect_to_server
+        from sealyard.client.config.servers import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
         return self._lines.client(profile, lambda: connect_to_server(profile, token), on_link)

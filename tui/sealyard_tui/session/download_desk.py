@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.signal import Signal
 
-from sealyard.client.download_events import DownloadEvent, DownloadProgress, DownloadResult, DownloadsInterrupted
+from sealyard.client.downloads.events import DownloadEvent, DownloadProgress, DownloadResult, DownloadsInterrupted
 from sealyard.client.protocol import Client
 from sealyard.model.access import subject_kind
 from sealyard.model.errors import ServerUnreachableError
@@ -88,7 +88,7 @@ class DownloadDesk:
 
     def _marks(self) -> Path:
         """A demo leaves nothing behind in the person's own folders."""
-        from sealyard.client.download_state import default_history_path
+        from sealyard.client.downloads.history import default_history_path
 
         standing = self._app.standing
         if standing.demo:

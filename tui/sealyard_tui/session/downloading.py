@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from sealyard.client.downloads import (
+from sealyard.client.downloads.downloader import (
     DownloadedFile,
     Downloader,
     DownloadEvent,
@@ -17,7 +17,7 @@ from sealyard.client.downloads import (
     DownloadsInterrupted,
 )
 from sealyard.client.protocol import Client
-from sealyard.client.thread import LoopThread
+from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.errors import ConflictError, SealyardError
 
 OnDownload = Callable[[DownloadEvent], None]

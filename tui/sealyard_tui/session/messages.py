@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from textual.message import Message
 
-from sealyard.client.download_events import DownloadEvent
-from sealyard.client.link import ConnectionStatus
-from sealyard.client.watch_events import WatchEvent
+from sealyard.client.downloads.events import DownloadEvent
+from sealyard.client.http.status import ConnectionStatus
+from sealyard.client.watch_folder.events import WatchEvent
 from sealyard.model.errors import SealyardError
 from sealyard.model.events import TaskChanged, TaskProgressed
 

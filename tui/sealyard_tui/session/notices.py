@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from sealyard.client.download_events import DownloadResult, VerifiedBy
+from sealyard.client.downloads.events import DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.events import TaskChanged
 from sealyard.model.safe_text import escape_text

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 from textual.message import Message
 
-from sealyard.client.link import ConnectionStatus
-from sealyard.client.profiles import Profile
+from sealyard.client.config.profiles import Profile
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.model.errors import DeliveryCertainty, SealyardError, ServerUnreachableError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from sealyard.client.link import ConnectionStatus
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.access import Action, Role, is_allowed
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 from sealyard_tui.session.messages import NO_LINK, EngineMoved, EngineState, Way
 
 

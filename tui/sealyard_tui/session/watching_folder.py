@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from textual.signal import Signal
 
+from sealyard.client.config.settings_loader import WatchFolderSettings
+from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.protocol import Client
-from sealyard.client.settings import WatchFolderSettings
-from sealyard.client.state_files import StateFile, state_path
-from sealyard.client.thread import LoopThread
-from sealyard.client.watch_events import PERMANENT_ERRORS, DropSubmitted, PackageProposal, WatchEvent
+from sealyard.client.watch_folder.events import PERMANENT_ERRORS, DropSubmitted, PackageProposal, WatchEvent
+from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.access import Action, device_resource
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
     InvalidInputError,
     NotFoundError,
@@ -29,11 +30,10 @@ from sealyard.model.errors import (
 )
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
-from sealyard.model.value import FrozenStruct
 from sealyard_tui.session.messages import WatchNews
 
 if TYPE_CHECKING:
-    from sealyard.client.watching import FolderWatcher
+    from sealyard.client.watch_folder.watcher import FolderWatcher
     from sealyard_tui.app import SealyardApp
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class WatchingFolder:
         Raises what :class:`FolderWatcher` raises.
         """
 
-        from sealyard.client.download_state import DownloadHistory, default_history_path
-        from sealyard.client.watching import FolderWatcher, watch_state_file
+        from sealyard.client.downloads.history import DownloadHistory, default_history_path
+        from sealyard.client.watch_folder.watcher import FolderWatcher, watch_state_file
 
         def tell(event: WatchEvent) -> None:
             self._tell(WatchNews(event))

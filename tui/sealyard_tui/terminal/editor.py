@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import SuspendNotSupported
 
-from sealyard.client.settings import editor_command
+from sealyard.client.config.settings_loader import editor_command
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 Cell = Content | str
 """A ``str`` is taken as plain text that has been made safe already; a ``Content`` may carry styles."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.client.download_events import DownloadProgress
+from sealyard.client.downloads.events import DownloadProgress
+from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_size
 from sealyard_tui.shown import progress_bar
 
 BAR_WIDTH = 24

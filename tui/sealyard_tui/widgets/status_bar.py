@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_time
 from sealyard_tui.session.messages import EngineState, Way
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.shown import clock_text

@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from sealyard.client.http.calls import ApiCalls, json_call, path_segment, query_params
-from sealyard.files.private import create_private_file
+from sealyard.client.http.requests import ApiCalls, json_call, path_segment, query_params
+from sealyard.fs.private import create_private_file
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import KeyPurpose, KeyType
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.base import FrozenStruct, SecretStruct
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList, DeviceRequest, DeviceUpdate, KeyImport
-from sealyard.model.value import FrozenStruct, SecretStruct
 
 LARGEST_KEY_FILE = 1024 * 1024
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from sealyard.client.connection import Connection
 from sealyard.client.http.administration import AccessCalls, DeviceCalls, KeyCalls
-from sealyard.client.http.auditing import AuditCalls
-from sealyard.client.http.calls import RecoverCallback, RequestSender
+from sealyard.client.http.audit import AuditCalls
 from sealyard.client.http.credentials import CredentialCalls
+from sealyard.client.http.requests import RecoverCallback, RequestSender
 from sealyard.client.http.results import ResultCalls
+from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.tasks import TaskCalls
+from sealyard.client.http.transport import Connection
 from sealyard.client.http.webhooks import WebhookCalls
-from sealyard.client.link import ConnectionMonitor
 from sealyard.model.clock import Clock
 from sealyard.model.events import Event
 from sealyard.model.requests import WorkspaceInfo
@@ -32,7 +32,7 @@ class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, Aud
         patience: float = RETRY_TIMEOUT,
         recover: RecoverCallback | None = None,
     ) -> None:
-        """``recover``: see :data:`sealyard.client.http.calls.RecoverCallback`. The client closes the connection."""
+        """``recover``: see :data:`sealyard.client.http.requests.RecoverCallback`. The client closes the connection."""
         self._connection = connection
         self.watch = ConnectionMonitor(clock)
         super().__init__(RequestSender(connection, clock, self.watch, patience=patience, recover=recover))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sealyard.client.http.calls import ApiCalls, json_call, path_segment
+from sealyard.client.http.requests import ApiCalls, json_call, path_segment
+from sealyard.model.base import SecretStruct
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
@@ -10,7 +11,6 @@ from sealyard.model.credentials import (
     OtpStatus,
     TokenRequest,
 )
-from sealyard.model.value import SecretStruct
 
 
 class _Current(SecretStruct, frozen=True, kw_only=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from sealyard.client.connection import Request, ResponseStream
-from sealyard.client.http.calls import ApiCalls, path_segment
-from sealyard.client.http.problems import RetryLaterError
+from sealyard.client.http.errors import RetryLaterError
+from sealyard.client.http.requests import ApiCalls, path_segment
+from sealyard.client.http.transport import Request, ResponseStream
 from sealyard.model.errors import DownloadError, ServerUnreachableError, UsageError
 from sealyard.model.tasks import Task
 

@@ -1,6 +1,6 @@
 """Server-sent events, parsed as the HTML standard says (section 9.2.6, "Interpreting an event stream").
 
-All but ``retry``: how long to wait before the next try is for :mod:`sealyard.client.http.tries` to say.
+All but ``retry``: how long to wait before the next try is for :mod:`sealyard.client.http.backoff` to say.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import AsyncIterator, Iterator
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 

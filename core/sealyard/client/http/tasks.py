@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from sealyard.client.connection import Request
-from sealyard.client.http.calls import RequestSender, json_call, outcome_unknown, path_segment, query_params
-from sealyard.client.http.feed import EventStream
+from sealyard.client.http.events import EventStream
+from sealyard.client.http.requests import RequestSender, json_call, outcome_unknown, path_segment, query_params
+from sealyard.client.http.transport import Request
 from sealyard.client.http.uploads import UploadCalls
+from sealyard.model.base import SecretStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError, WaitTimeoutError
 from sealyard.model.events import EventsMissed, TaskChanged
 from sealyard.model.requests import (
@@ -25,7 +26,6 @@ from sealyard.model.requests import (
     WorkspaceInfo,
 )
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
-from sealyard.model.value import SecretStruct
 
 LARGEST_PAGE = 1000
 

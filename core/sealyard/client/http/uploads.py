@@ -8,15 +8,15 @@ from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sealyard.client.connection import Request, Response
-from sealyard.client.http.calls import ApiCalls, RequestSender, path_segment, query_params
-from sealyard.client.http.problems import RetryLaterError
-from sealyard.client.http.reading import HashingFileReader
+from sealyard.client.http.errors import RetryLaterError
+from sealyard.client.http.hashing_reader import HashingFileReader
+from sealyard.client.http.requests import ApiCalls, RequestSender, path_segment, query_params
+from sealyard.client.http.transport import Request, Response
 from sealyard.client.protocol import ProgressCallback
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
-from sealyard.model.value import FrozenStruct
 
 
 class _State(FrozenStruct, frozen=True, kw_only=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sealyard.client.connection import Request
-from sealyard.client.http.calls import ApiCalls, path_segment
+from sealyard.client.http.requests import ApiCalls, path_segment
+from sealyard.client.http.transport import Request
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 

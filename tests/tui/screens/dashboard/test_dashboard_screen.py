@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
 
-from sealyard.client.downloads import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
+from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
 from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp

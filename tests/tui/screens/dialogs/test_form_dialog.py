@@ -9,7 +9,7 @@ from stage import make_app, running, settled, shows, text_of, until
 from tui_world import World
 
 from sealyard.model.errors import StorageError
-from sealyard.model.wording import parse_duration
+from sealyard.model.formatting import parse_duration
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.finder import FinderDialog
 from sealyard_tui.screens.dialogs.form import Draft, FormDialog

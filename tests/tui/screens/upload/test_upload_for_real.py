@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from stage import running, settled, shows, text_of, until
 
+from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings_loader import Settings
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.profiles import Profile
-from sealyard.client.settings import Settings
-from sealyard.engine.founding import create_workspace
+from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus

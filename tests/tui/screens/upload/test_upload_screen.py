@@ -16,7 +16,7 @@ from textual.widgets import Input, TextArea
 from tui_world import DEVELOPER, World, device
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskKind

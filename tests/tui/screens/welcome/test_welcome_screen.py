@@ -11,8 +11,8 @@ import pytest
 from form_hand import fill, row_of
 from textual.pilot import Pilot
 
-from sealyard.client.settings import Settings
-from sealyard.client.workspaces import default_workspace_path
+from sealyard.client.config.settings_loader import Settings
+from sealyard.client.config.workspaces import default_workspace_path
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.look.preferences import Preferences

@@ -18,10 +18,10 @@ from sealyard.model.access import (
     subject_kind,
 )
 from sealyard.model.errors import ConfirmationRequiredError
+from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard.model.wording import format_duration, parse_duration
 from sealyard_tui.screens.access.rows import AccessRow, allowed_actions, consequence, resources
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, TypedConfirmDialog
 from sealyard_tui.screens.dialogs.form import Draft, FormDialog

@@ -21,8 +21,8 @@ from sealyard.model.access import (
     resource_type_uri,
     subject_kind,
 )
+from sealyard.model.base import FrozenStruct
 from sealyard.model.requests import AccessControlList
-from sealyard.model.value import FrozenStruct
 
 
 class Section(StrEnum):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
-from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.base import FrozenStruct
+from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.tasks import InputFile, Task
-from sealyard.model.value import FrozenStruct
 
 
 class Kind(StrEnum):

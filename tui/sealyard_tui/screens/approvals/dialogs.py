@@ -11,9 +11,9 @@ from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.approval import valid_approvers
+from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
-from sealyard.model.wording import format_size
 from sealyard_tui.screens.approvals.row import is_over
 from sealyard_tui.screens.dialogs.dialog import Dialog, ReasonDialog, TypedConfirmDialog
 from sealyard_tui.session.messages import News

@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from textual.content import Content
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
 
 MOST_LINES = 200
 HEX_BYTES = 512

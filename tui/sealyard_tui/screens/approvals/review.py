@@ -9,10 +9,7 @@ from datetime import datetime
 from textual.content import Content
 
 from sealyard.model.approval import valid_approvers
-from sealyard.model.requests import ApprovalReview
-from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
-from sealyard.model.wording import (
+from sealyard.model.formatting import (
     format_decider,
     format_duration,
     format_size,
@@ -20,6 +17,9 @@ from sealyard.model.wording import (
     format_time,
     format_time_left,
 )
+from sealyard.model.requests import ApprovalReview
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.screens.approvals.changes import Changes, FileChange, Kind, changes, key_text
 from sealyard_tui.screens.approvals.metadata_view import view
 from sealyard_tui.screens.approvals.row import is_over

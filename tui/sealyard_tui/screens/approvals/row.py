@@ -8,9 +8,9 @@ from textual.content import Content
 
 from sealyard.model.access import Action, SubjectKind, device_resource, subject_kind
 from sealyard.model.approval import valid_approvers
+from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.wording import format_size
 from sealyard_tui.session.standing import Standing
 from sealyard_tui.shown import age, short_duration, task_title
 from sealyard_tui.widgets.columns import Cell, Column

@@ -14,8 +14,8 @@ from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError, UsageError
+from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_time
 from sealyard_tui.screens.audit.audit_filter import join_filter, split_filter
 from sealyard_tui.screens.audit.detail import AuditDetail
 from sealyard_tui.screens.audit.entry import COLUMNS, UNSEALED, cells_of, hash_of, json_of, key_of

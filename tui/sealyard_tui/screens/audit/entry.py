@@ -9,10 +9,10 @@ import msgspec
 from textual.content import Content
 
 from sealyard.model.audit import AuditAction, AuditEntry
-from sealyard.model.canonical import canonical_json
+from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import SealyardError
+from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_time
 from sealyard_tui.shown import fields
 from sealyard_tui.widgets.columns import Cell, Column
 

@@ -17,8 +17,8 @@ from textual.worker import Worker
 
 from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError
+from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_size
 from sealyard_tui.screens.audit.whole_file import WholeFile
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, Dialog
 from sealyard_tui.session.advice import told

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from sealyard.client.local_files import rename_exclusive
+from sealyard.client.downloads.files import rename_exclusive
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.model.safe_text import escape_text
 

@@ -11,10 +11,10 @@ import msgspec
 
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, device_resource
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
-from sealyard.model.value import FrozenStruct
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, PickDialog, ReasonDialog, TextDialog
 from sealyard_tui.session.advice import told

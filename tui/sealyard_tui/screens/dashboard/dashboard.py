@@ -12,7 +12,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 
-from sealyard.client.download_events import DownloadProgress, DownloadResult, VerifiedBy
+from sealyard.client.downloads.events import DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.safe_text import escape_text

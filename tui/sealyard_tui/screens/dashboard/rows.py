@@ -7,7 +7,7 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.client.download_events import DownloadProgress, DownloadResult, VerifiedBy
+from sealyard.client.downloads.events import DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text

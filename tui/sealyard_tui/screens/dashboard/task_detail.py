@@ -7,7 +7,15 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.model.devices import EncryptionKey, SigningKey
+from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.formatting import (
+    format_decider,
+    format_duration,
+    format_size,
+    format_size_exact,
+    format_time,
+    format_time_left,
+)
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import (
@@ -20,14 +28,6 @@ from sealyard.model.tasks import (
     Task,
     TaskStatus,
     Verdict,
-)
-from sealyard.model.wording import (
-    format_decider,
-    format_duration,
-    format_size,
-    format_size_exact,
-    format_time,
-    format_time_left,
 )
 from sealyard_tui.shown import fields, progress_bar, result_badge, status_badge, task_title
 

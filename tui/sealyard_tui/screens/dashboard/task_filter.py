@@ -15,11 +15,11 @@ from typing import TypeVar
 
 import msgspec
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
-from sealyard.model.value import FrozenStruct
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 
 FIELDS = ("status", "state", "owner", "kind", "device")

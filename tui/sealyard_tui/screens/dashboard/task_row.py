@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
-from sealyard.model.value import FrozenStruct
 
 REASON_SHOWN = 80
 

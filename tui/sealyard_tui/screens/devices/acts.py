@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from sealyard.client.local_files import safe_file_name, write_unique
-from sealyard.model.devices import DeviceConfig
+from sealyard.client.downloads.files import safe_file_name, write_unique
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.devices.forms import (

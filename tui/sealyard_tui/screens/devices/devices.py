@@ -14,13 +14,13 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from sealyard.client.catalogues import Capabilities, load_capabilities
+from sealyard.client.capabilities import Capabilities, load_capabilities
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, device_resource, is_allowed, resource_type_uri
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import PermissionDeniedError
+from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_duration
 from sealyard_tui.screens.devices.acts import DeviceActs
 from sealyard_tui.screens.devices.detail import DeviceDetail
 from sealyard_tui.screens.devices.wording import Known, detail, keys_of, warning_sign

@@ -8,20 +8,20 @@ from collections.abc import Iterable
 import msgspec
 from textual.content import Content
 
-from sealyard.client.catalogues import AlgorithmInfo, Capabilities
+from sealyard.client.capabilities import AlgorithmInfo, Capabilities
 from sealyard.model.access import SubjectKind, parse_subject, subject_kind
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.devices import (
+from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
     DEFAULT_LINK_TTL,
     DEFAULT_RETENTION_SECONDS,
     DeviceConfig,
 )
 from sealyard.model.errors import UsageError
+from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.keys import KEY_NAME
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard.model.safe_text import escape_text
-from sealyard.model.wording import format_duration, parse_duration
 from sealyard_tui.screens.devices.wording import Known
 from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choices, Field, PickField, TextField, Texts
 

@@ -7,12 +7,12 @@ from datetime import datetime
 from textual.content import Content
 
 from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
-from sealyard.model.devices import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.base import FrozenStruct
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.formatting import format_duration, format_time
 from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
-from sealyard.model.wording import format_duration, format_time
 from sealyard_tui.shown import fields, plain
 
 Part = tuple[str, Content | str]

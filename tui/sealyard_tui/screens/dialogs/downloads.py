@@ -13,11 +13,11 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from sealyard.client.download_events import DownloadedFile, DownloadProgress, DownloadResult
+from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, DownloadResult
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ErrorInfo, ResultExpiredError, ResultGoneError, SealyardError
+from sealyard.model.formatting import format_size, format_size_exact, format_time
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
-from sealyard.model.wording import format_size, format_size_exact, format_time
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.session.advice import advice_here
 from sealyard_tui.shown import fields, progress_bar

@@ -14,9 +14,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
 from sealyard_tui.widgets.safe_input import SafeInput
 
 Choices = tuple[tuple[str, str], ...]

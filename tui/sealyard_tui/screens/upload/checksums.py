@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 _DIGEST = r"(?P<digest>[0-9a-fA-F]{64})"
 _GNU = re.compile(rf"(?P<escaped>\\?){_DIGEST} [ *](?P<name>.+)")

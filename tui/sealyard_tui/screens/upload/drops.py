@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
-from sealyard.client.watch_events import DropSubmitted, PackageProposal
+from sealyard.client.watch_folder.events import DropSubmitted, PackageProposal
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.dialogs.dialog import TextDialog
 from sealyard_tui.screens.upload.shown import dropped_cells, dropped_reason

@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Static
 
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.upload.checksums import Checksum, read_checksums
 from sealyard_tui.screens.upload.form import Form

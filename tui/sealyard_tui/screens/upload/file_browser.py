@@ -17,12 +17,12 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from sealyard.client.state_files import StateFile, state_path
-from sealyard.files.threads import CheckCancelled, run_cancellable
+from sealyard.client.config.state_file import StateFile, state_path
+from sealyard.concurrency.threads import CheckCancelled, run_cancellable
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
+from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.value import FrozenStruct
-from sealyard.model.wording import format_size
 from sealyard_tui.screens.dialogs.dialog import Dialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.typed_paths import find_paths

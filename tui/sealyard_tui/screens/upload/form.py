@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.client.watch_events import PackageProposal
+from sealyard.client.watch_folder.events import PackageProposal
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
-from sealyard.model.value import FrozenStruct
 
 LONGEST_NAME = 200
 """Characters of a task's name that the engine takes."""

@@ -9,12 +9,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.client.catalogues import check_message, check_package, signs_digest
-from sealyard.model.devices import DeviceConfig
+from sealyard.client.capabilities import check_message, check_package, signs_digest
+from sealyard.model.base import FrozenStruct
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard.model.value import FrozenStruct
 from sealyard_tui.screens.upload.form import Form, Part
 from sealyard_tui.session.advice import told
 

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.client.watch_events import DropDeferred, DropRejected, PackageProposal
-from sealyard.model.devices import DeviceConfig
+from sealyard.client.watch_folder.events import DropDeferred, DropRejected, PackageProposal
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard.model.wording import format_size
 from sealyard_tui.screens.upload.form import Entry, Form, Part
 from sealyard_tui.session.advice import advice_here, told
 from sealyard_tui.session.watching_folder import Dropped, WatchDesk, WatchState

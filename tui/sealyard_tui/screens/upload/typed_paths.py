@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sealyard.model.value import FrozenStruct
+from sealyard.model.base import FrozenStruct
 
 MOST_CANDIDATES = 200
 

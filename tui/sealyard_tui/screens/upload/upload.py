@@ -14,10 +14,10 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from sealyard.client.catalogues import signs_digest
-from sealyard.client.settings import WatchFolderSettings
+from sealyard.client.capabilities import signs_digest
+from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.access import Action, device_resource
-from sealyard.model.devices import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind

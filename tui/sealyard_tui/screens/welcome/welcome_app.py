@@ -9,9 +9,9 @@ from typing import ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from sealyard.client.workspaces import current_user_name, default_workspace_path, detect_key_store
+from sealyard.client.config.workspaces import current_user_name, default_workspace_path, detect_key_store
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError
-from sealyard.model.value import FrozenStruct
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.look.preferences import Preferences
 from sealyard_tui.terminal.ending import heed_signals

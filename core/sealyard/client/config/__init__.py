@@ -1,0 +1,1 @@
+"""Settings, profiles, servers and their tokens on this machine."""

@@ -1,0 +1,103 @@
+"""What a person sets up for the application: a TOML file, overridden by the environment.
+
+Keys are snake_case. What the application remembers by itself (the last screen, a sort order) is not here but in
+the state folder; who one is and where, in the profiles.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sealyard.client.watch_folder.events import DropAction
+from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import UsageError
+
+CONFIG_VARIABLE = "SEALYARD_CONFIG"
+NO_COLOR_THEME = "ansi-dark"
+"""Textual's theme of the terminal's own palette: the one that emits no colour at all under NO_COLOR."""
+
+Animations = Literal["none", "basic", "full"]
+FirstScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
+
+
+class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """A folder whose files become packages; see :mod:`sealyard.client.watch_folder.scan`."""
+
+    folder: Annotated[str, Meta(description="Files dropped here become packages. Empty: no folder is watched.")] = ""
+    device: Annotated[str, Meta(description="The device configuration they are packed for.")] = ""
+    rule: Annotated[DropAction, Meta(description="offer: a person is asked. submit: the task is created at once.")] = (
+        DropAction.OFFER
+    )
+    polling: Annotated[bool, Meta(description="For network folders, where the system tells of no changes.")] = False
+
+
+class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """All of it, with the defaults. Field names are the keys of the file, snake_case there too."""
+
+    theme: Annotated[str, Meta(description="A theme of ours, of Textual's, or one in themes/ beside this file.")] = (
+        "sealyard-dark"
+    )
+    compact: Annotated[bool, Meta(description="Less air and fewer frames, for small terminals.")] = False
+    mouse: Annotated[bool, Meta(description="false leaves the mouse to the terminal.")] = True
+    animations: Annotated[Animations, Meta(description="none (reduced motion), basic or full.")] = "none"
+    bell: Annotated[bool, Meta(description="Rings the terminal's bell when something needs you.")] = True
+    desktop_notice: Annotated[
+        bool, Meta(description="Asks the terminal for a desktop notice then (OSC 9 and OSC 777).")
+    ] = False
+    socket_group: Annotated[
+        str, Meta(description="A group of this machine whose members may attach to the workspace. Empty: only you.")
+    ] = ""
+    read_only: Annotated[bool, Meta(description="Hides every act that changes something.")] = False
+    screen: Annotated[FirstScreen, Meta(description="What is shown first; last: what was last seen.")] = "dashboard"
+    filter: Annotated[str, Meta(description="The filter that the first screen begins with.")] = ""
+    downloads: Annotated[str, Meta(description="The folder for results. Empty: the profile's, or the usual one.")] = ""
+    automatic_downloads: Annotated[bool, Meta(description="Results of your own tasks come down by themselves.")] = True
+    editor: Annotated[str, Meta(description="The command that edits text. Empty: $VISUAL, then $EDITOR.")] = ""
+    refresh_seconds: Annotated[
+        float, Meta(ge=0.2, le=3600, description="How often ages and times left are shown anew.")
+    ] = 1.0
+    watch: Annotated[WatchFolderSettings, Meta(description="The watch folder.")] = WatchFolderSettings()
+    keys: Annotated[
+        dict[str, str], Meta(description='Keys by action; `?` in the application names them: "app.help" = "f1,?"')
+    ] = msgspec.field(default_factory=dict)
+
+
+def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """The file that `SEALYARD_CONFIG` names, or the one in the configuration folder (XDG)."""
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named).absolute()
+    from platformdirs import user_config_path
+
+    return user_config_path("sealyard") / "settings.toml"
+
+
+def no_color(environ: Mapping[str, str]) -> bool:
+    """As https://no-color.org says: set, to anything but nothing."""
+    return environ.get("NO_COLOR", "") != ""
+
+
+def settings_schema() -> dict[str, object]:
+    """The JSON Schema of the file."""
+    return msgspec.json.schema(Settings)
+
+
+def editor_command(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The words of the command that edits a file, without the file. Raises :class:`UsageError` where none is set."""
+    text = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError("The editor's command has a quotation mark without its partner.", _EDITOR_ADVICE) from error
+    if not words:
+        raise UsageError("No editor is set.", _EDITOR_ADVICE)
+    return words
+
+
+_EDITOR_ADVICE = "Set `editor` in the settings, or $VISUAL or $EDITOR."

@@ -1,0 +1,1 @@
+"""One workspace used by several processes."""

@@ -1,0 +1,1 @@
+"""Threads, event loops on threads, and the system clock."""

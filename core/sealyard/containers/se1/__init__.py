@@ -1,0 +1,1 @@
+"""se-1, the default packaging."""

@@ -1,0 +1,1 @@
+"""Access control: people, groups, rules, policy, tokens, one-time passwords and roles of an issuer."""

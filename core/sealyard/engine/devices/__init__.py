@@ -1,0 +1,1 @@
+"""Device configurations and the keys they name."""

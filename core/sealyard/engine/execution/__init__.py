@@ -1,0 +1,1 @@
+"""Running jobs: the queue, attempts with their leases, progress and results."""

@@ -1,0 +1,1 @@
+"""The workspace's documents, units of work, events and permissions."""

@@ -1,0 +1,1 @@
+"""Use cases of tasks: create, query, decide, download; and what time does to them."""

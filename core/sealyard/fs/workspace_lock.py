@@ -1,0 +1,155 @@
+"""One writer for a workspace: a lock the kernel drops with the process, and who holds it in words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from sealyard.fs import atomic as disk
+from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import WorkspaceLockedError
+from sealyard.model.safe_text import escape_text
+
+STALE_AFTER = 2.0
+"""How long the lock of a process that is gone may linger: a child of its, between fork and exec, or a look at it."""
+
+
+class LockHolder(FrozenStruct, frozen=True, kw_only=True):
+    """Who holds a workspace, since when and to do what."""
+
+    pid: int
+    host: str
+    command: str
+    purpose: str
+    since: datetime
+
+
+class WorkspaceLock:
+    """An ``flock`` on a file that is never removed; what stands in the file is for people only.
+
+    The file of a dead process is no obstacle. A process started by the holder does not inherit the lock.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Use :meth:`acquire`."""
+        self._fd: int | None = fd
+
+    @classmethod
+    def acquire(cls, path: Path, purpose: str) -> Self:
+        """Waits for nobody who lives. Raises :class:`WorkspaceLockedError` saying who holds it,
+        :class:`StorageError`.
+        """
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise disk.storage_error(error, "the lock of the workspace") from error
+        try:
+            _lock(fd)
+            _write_holder(fd, purpose)
+        except WorkspaceLockedError:
+            os.close(fd)
+            raise
+        except OSError as error:
+            os.close(fd)
+            raise disk.storage_error(error, "the lock of the workspace") from error
+        return cls(fd)
+
+    @staticmethod
+    def holder(path: Path) -> LockHolder | None:
+        """Who holds the lock now, for readers to show; ``None``: nobody, or nobody that can be named."""
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_holder(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return None
+
+    def release(self) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        os.ftruncate(fd, 0)
+        os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _lock(fd: int) -> None:
+    until = time.monotonic() + STALE_AFTER
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            holder = _read_holder(fd)
+            if _is_alive(holder) or time.monotonic() >= until:
+                raise lock_error(holder) from error
+        time.sleep(0.01)
+
+
+def _is_alive(holder: LockHolder | None) -> bool:
+    """Of another machine it cannot be told."""
+    if holder is None or holder.host != socket.gethostname():
+        return holder is not None
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write_holder(fd: int, purpose: str) -> None:
+    holder = LockHolder(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        command=Path(sys.argv[0]).name,
+        purpose=purpose,
+        since=datetime.now(UTC),
+    )
+    text = msgspec.json.encode(holder) + b"\n"
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, text, 0)
+
+
+def _read_holder(fd: int) -> LockHolder | None:
+    try:
+        return msgspec.json.decode(os.pread(fd, 65536, 0), type=LockHolder)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
+    """Says who holds the workspace, as far as it is known."""
+    advice = "Wait until it is done or end it there; reading is possible meanwhile."
+    if holder is None:
+        return WorkspaceLockedError("Another process holds the workspace for writing.", advice)
+    return WorkspaceLockedError(
+        f"The workspace is held by process {holder.pid} on {escape_text(holder.host)}"
+        f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
+        f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
+        advice,
+    )

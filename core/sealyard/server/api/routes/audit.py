@@ -1,0 +1,135 @@
+"""The audit log: pages, its verification, and all of it as text."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, Response, get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.response import Stream
+
+from sealyard.model.access import device_resource
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.server.api.pagination import Cursor, Size, paginated_response
+from sealyard.server.api.wire import CheckpointBody
+from sealyard.server.auth.caller import CallerDependency
+
+CurrentCaller = Request[Any, Any, Any]
+
+MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv"}
+
+
+class AuditController(Controller):
+    """Newest first; entries are never deleted."""
+
+    path = "/auditlog"
+    tags = ["audit log"]
+
+    @get("/", summary="Entries, newest first")
+    async def entries(
+        self,
+        request: CurrentCaller,
+        caller: CallerDependency,
+        size: Size = 100,
+        cursor: Cursor = None,
+        resource_type: Annotated[str, QueryParameter(name="resourceType")] = "",
+        resource: FromQuery[str] = "",
+        author: FromQuery[str] = "",
+        change: FromQuery[AuditAction | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        text: FromQuery[str] = "",
+    ) -> Response[list[AuditEntry]]:
+        match = AuditFilter(
+            resource_type=resource_type,
+            resource=resource,
+            author=author,
+            change=change,
+            since=_with_timezone(since),
+            until=_with_timezone(until),
+            text=text,
+        )
+        return await _page(request, caller, match, size, cursor)
+
+    @get("/deviceconfigs/{config_id:str}", summary="Entries about a device configuration")
+    async def of_device(
+        self,
+        request: CurrentCaller,
+        caller: CallerDependency,
+        config_id: FromPath[str],
+        size: Size = 100,
+        cursor: Cursor = None,
+    ) -> Response[list[AuditEntry]]:
+        return await _page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
+
+    @get("/resources/{resource_type:str}", summary="Entries about resources of a type")
+    async def of_type(
+        self,
+        request: CurrentCaller,
+        caller: CallerDependency,
+        resource_type: FromPath[str],
+        size: Size = 100,
+        cursor: Cursor = None,
+    ) -> Response[list[AuditEntry]]:
+        return await _page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
+
+    @get("/resources/{resource_type:str}/{resource_id:str}", summary="Entries about a resource")
+    async def of_resource(
+        self,
+        request: CurrentCaller,
+        caller: CallerDependency,
+        resource_type: FromPath[str],
+        resource_id: FromPath[str],
+        size: Size = 100,
+        cursor: Cursor = None,
+    ) -> Response[list[AuditEntry]]:
+        return await _page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
+
+    @get("/{seq:int}", summary="One entry, by its number")
+    async def entry(self, caller: CallerDependency, seq: FromPath[int]) -> AuditEntry:
+        found = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
+        if not found or found[0].seq != seq:
+            raise NotFoundError(f"There is no entry {seq}.", "The newest ones are listed without a number.")
+        return found[0]
+
+    @get("/export", summary="All of it, oldest first", media_type="text/plain")
+    async def export(self, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
+        lines = caller.client.export_audit(kind)
+        first = await anext(lines, "")
+
+        async def all_of_it() -> AsyncGenerator[str, None]:
+            async with contextlib.aclosing(lines):
+                yield first
+                async for each in lines:
+                    yield each
+
+        return Stream(all_of_it(), media_type=f"{MEDIA[kind]}; charset=utf-8")
+
+    @post("/verification", status_code=200, summary="Recomputes everything")
+    async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:
+        return await caller.client.verify_audit(checkpoint=data.checkpoint)
+
+
+async def _page(
+    request: CurrentCaller, caller: CallerDependency, match: AuditFilter, size: int, cursor: str | None
+) -> Response[list[AuditEntry]]:
+    below = _number(cursor) if cursor is not None else None
+    found = await caller.client.audit(match, below=below, limit=size)
+    return paginated_response(request, found.entries, str(found.next) if found.next is not None else None)
+
+
+def _number(text: str | int) -> int:
+    number = int(text) if str(text).isascii() and str(text).isdigit() else -1
+    if not 0 <= number < 2**62:
+        raise UsageError("The cursor is none of this list.", "Take X-SE-CURSOR of the page before.")
+    return number
+
+
+def _with_timezone(moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise UsageError("A time wants its offset.", "Write 2030-12-31T18:00:00Z.")
+    return moment

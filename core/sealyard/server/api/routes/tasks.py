@@ -1,0 +1,158 @@
+"""Tasks of all kinds: looking, deciding, and fetching what came of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from litestar import Controller, Request, Response, get, post
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.response import Stream
+
+from sealyard.model.errors import NotFoundError
+from sealyard.model.requests import ApprovalReview, TaskCounts, TaskFilter
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import DecisionOrigin, ResultState, Task, TaskKind, TaskStatus
+from sealyard.server.api.pagination import Cursor, Size, paginated_response
+from sealyard.server.api.ranges import RangeHeaders, file_response
+from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, task_document
+from sealyard.server.auth.caller import Caller, CallerDependency
+from sealyard.server.http.base_url import public_base_url
+
+
+class TaskController(Controller):
+    """What can be done with a task, once it is there. ``kind``: those of one kind only."""
+
+    kind: ClassVar[TaskKind | None] = None
+
+    @get("/", summary="Lists tasks, newest first")
+    async def tasks(
+        self,
+        request: Request[Any, Any, Any],
+        caller: CallerDependency,
+        size: Size = 100,
+        cursor: Cursor = None,
+        status: FromQuery[TaskStatus | None] = None,
+        kind: FromQuery[TaskKind | None] = None,
+        device_config_id: Annotated[str | None, QueryParameter(name="deviceConfigId")] = None,
+        created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
+        result_state: Annotated[ResultState | None, QueryParameter(name="resultState")] = None,
+        text: Annotated[str, QueryParameter(description="in name, id or file names")] = "",
+        awaiting_my_approval: Annotated[bool, QueryParameter(name="awaitingMyApproval")] = False,
+        oldest_first: Annotated[bool, QueryParameter(name="oldestFirst")] = False,
+    ) -> Response[list[TaskResponse]]:
+        filters = TaskFilter(
+            status=status,
+            kind=self.kind or kind,
+            config=device_config_id,
+            created_by=created_by,
+            result_state=result_state,
+            text=text,
+            awaiting_my_approval=awaiting_my_approval,
+            oldest_first=oldest_first,
+        )
+        found = await caller.client.tasks(filters, after=cursor, limit=size)
+        documents = [task_document(each, public_base_url(request)) for each in found.tasks]
+        return paginated_response(request, documents, found.next, found.total)
+
+    @get("/{task_id:str}", summary="A task")
+    async def task(
+        self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
+    ) -> TaskResponse:
+        return task_document(await self._found(caller, task_id), public_base_url(request))
+
+    @get("/{task_id:str}/review", summary="All an approver must see before a decision")
+    async def review(self, caller: CallerDependency, task_id: FromPath[str]) -> ApprovalReview:
+        return await caller.client.review((await self._found(caller, task_id)).id)
+
+    @post("/{task_id:str}/approval", status_code=202, summary="Approves or rejects a task")
+    async def decide(
+        self,
+        request: Request[Any, Any, Any],
+        caller: CallerDependency,
+        task_id: FromPath[str],
+        data: JSONBody[DecisionBody],
+    ) -> TaskResponse:
+        task = await self._found(caller, task_id)
+        decided = await caller.client.decide(
+            task.id,
+            data.decision,
+            data.reason_text,
+            digest=data.digest,
+            origin=DecisionOrigin.MACHINE if caller.is_machine else data.origin,
+            one_time_password=data.one_time_password,
+        )
+        return task_document(decided, public_base_url(request))
+
+    @post("/{task_id:str}/withdrawal", status_code=200, summary="Takes back a task of one's own")
+    async def withdraw(
+        self,
+        request: Request[Any, Any, Any],
+        caller: CallerDependency,
+        task_id: FromPath[str],
+        data: JSONBody[ReasonBody],
+    ) -> TaskResponse:
+        task = await self._found(caller, task_id)
+        return task_document(await caller.client.withdraw(task.id, data.reason), public_base_url(request))
+
+    @post("/{task_id:str}/cancellation", status_code=202, summary="Cancels a task that has not ended")
+    async def cancel(
+        self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
+    ) -> TaskResponse:
+        task = await self._found(caller, task_id)
+        return task_document(await caller.client.cancel(task.id), public_base_url(request))
+
+    @post("/{task_id:str}/renewal", status_code=200, summary="Gives a result that is still kept a new link")
+    async def renew(
+        self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
+    ) -> TaskResponse:
+        task = await self._found(caller, task_id)
+        return task_document(await caller.client.renew(task.id), public_base_url(request))
+
+    @get("/{task_id:str}/download", summary="What came of a task that is DONE", media_type="application/octet-stream")
+    async def download(
+        self,
+        caller: CallerDependency,
+        task_id: FromPath[str],
+        range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
+        if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
+        if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
+    ) -> Stream:
+        task = await self._found(caller, task_id)
+        return await file_response(
+            task,
+            RangeHeaders(range_, if_range, if_none_match),
+            lambda offset: caller.client.download(task.id, offset=offset),
+            lambda offset: caller.client.report_transferred(task.id, offset=offset),
+        )
+
+    @post("/{task_id:str}/receipt", status_code=204, summary="Says that a result came whole and was checked")
+    async def confirm_download(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
+        await caller.client.report_downloaded((await self._found(caller, task_id)).id)
+
+    @get(
+        "/{task_id:str}/certificate",
+        media_type="application/x-pem-file",
+        summary="The certificate that the result is to be checked with",
+    )
+    async def certificate(self, caller: CallerDependency, task_id: FromPath[str]) -> str:
+        return await caller.client.certificate((await self._found(caller, task_id)).id)
+
+    async def _found(self, caller: Caller, task_id: str) -> Task:
+        """One of another kind is not here."""
+        task = await caller.client.task(task_id)
+        if self.kind is not None and task.kind is not self.kind:
+            raise NotFoundError(
+                f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
+            )
+        return task
+
+
+class AllTasksController(TaskController):
+    """Ours: tasks whatever their kind."""
+
+    path = "/task"
+    tags = ["tasks"]
+
+    @get("/counts", summary="How many tasks one sees")
+    async def counts(self, caller: CallerDependency) -> TaskCounts:
+        return await caller.client.counts()

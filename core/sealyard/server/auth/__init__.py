@@ -1,0 +1,1 @@
+"""Who calls: tokens, OpenID Connect, rate limits, tenants."""

@@ -1,0 +1,1 @@
+"""HTTP below the API: listeners, limits, bodies, problems, request log."""

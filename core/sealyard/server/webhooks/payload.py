@@ -1,0 +1,83 @@
+"""What a webhook is sent: the body, and headers that prove who it is from, as the Standard Webhooks specification says.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime
+
+import msgspec
+
+from sealyard.engine.webhooks.outbox import PendingDelivery
+from sealyard.model.base import FrozenStruct
+from sealyard.model.events import TaskChanged
+from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
+from sealyard.model.webhooks import WebhookEvent
+
+
+class WebhookData(FrozenStruct, frozen=True, kw_only=True):
+    """The task as it stood then, and no link to its result: that is for who may ask the workspace for it.
+
+    ``decision``: the one that is told of. ``quorumReached``: of an approval, whether it was the last one needed.
+    """
+
+    workspace: str
+    cursor: int
+    task_id: str
+    kind: TaskKind
+    status: TaskStatus
+    name: str
+    config_id: str
+    created_by: str
+    result_state: ResultState | None
+    decision: Decision | None
+    quorum_reached: bool | None
+
+
+class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
+    """The body. The same bytes at each try."""
+
+    type: WebhookEvent
+    timestamp: datetime
+    data: WebhookData
+
+
+def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
+    assert change.notification is not None
+    approval = change.notification is WebhookEvent.TASK_APPROVED
+    data = WebhookData(
+        workspace=workspace_id,
+        cursor=change.cursor,
+        task_id=change.task_id,
+        kind=change.kind,
+        status=change.status,
+        name=change.name,
+        config_id=change.config_id,
+        created_by=change.created_by,
+        result_state=change.result_state,
+        decision=change.decision,
+        quorum_reached=change.status is TaskStatus.APPROVED if approval else None,
+    )
+    return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
+
+
+def signed_headers(workspace_id: str, due: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
+    """``webhook-id`` stays the same over all tries, the timestamp (seconds since the epoch) is that of this one."""
+    message_id = f"{workspace_id}-{due.notice.id}"
+    timestamp = str(int(now.timestamp()))
+    return {
+        "content-type": "application/json",
+        "user-agent": "sealyard",
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": _signature(due.secret, message_id, timestamp, body),
+    }
+
+
+def _signature(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return f"v1,{base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()}"

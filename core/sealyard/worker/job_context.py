@@ -1,0 +1,133 @@
+"""What a job is done with: its task, its keys, its inputs, its progress, and the leave to use a key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sealyard.crypto.algorithms import SIGNATURES, SigningInput
+from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.protocols import ContentCipher
+from sealyard.crypto.signatures import verify
+from sealyard.keys.provider import Signer
+from sealyard.model.algorithms import KeyPurpose
+from sealyard.model.errors import WorkerError
+from sealyard.model.tasks import InputFile
+from sealyard.model.worker_messages import Job, SigningPermissionRequested
+from sealyard.storage.artifacts import FileArtifacts
+from sealyard.worker.approved_inputs import open_input, read_input
+from sealyard.worker.channel import Channel
+from sealyard.worker.intent_log import IntentLog
+from sealyard.worker.key_service import KeyService
+
+
+class JobCancelledError(Exception):
+    """The engine asked to leave the job; raised at the next chunk."""
+
+
+class JobProgress:
+    """Told of bytes by several threads; read by the beat."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._stopped = threading.Event()
+        self._counting = threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        if self._stopped.is_set():
+            raise JobCancelledError
+        with self._counting:
+            self.done += count
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class JobContext:
+    """One job's place of work."""
+
+    def __init__(
+        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, intents: IntentLog
+    ) -> None:
+        self.job = job
+        self.task = job.task
+        self.artifacts = artifacts
+        self.progress = JobProgress(0)
+        self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._channel = channel
+        self._keys = keys
+        self._intents = intents
+
+    def send(self, message: Any) -> None:
+        self._channel.send(message)
+
+    async def signing_key_purpose(self) -> KeyPurpose | None:
+        """What the key store says the task's signing key is for; None where the task has none."""
+        key = self.task.signing_key
+        return None if key is None else await self._keys.key_purpose(key)
+
+    async def signer(self) -> Signer:
+        key = self.task.signing_key
+        assert key is not None
+        return await self._keys.signer(key)
+
+    async def cipher(self) -> ContentCipher:
+        key = self.task.encryption_key
+        assert key is not None
+        return await self._keys.cipher(key)
+
+    def open_input(self, file: InputFile) -> BinaryIO:
+        """See :func:`sealyard.worker.approved_inputs.open_input`."""
+        return open_input(self.artifacts, file)
+
+    def read_input(self, file: InputFile) -> bytes:
+        """See :func:`sealyard.worker.approved_inputs.read_input`."""
+        return read_input(self.artifacts, file)
+
+    @property
+    def work_dir(self) -> Path:
+        """The task's folder, made where it is missing."""
+        return self.artifacts.work_dir(self.task.id)
+
+    async def sign(self, data: bytes, digest_or_data: bytes, header: str | None = None) -> bytes:
+        """Sign once the engine permits it, and check the signature with the certificate on record.
+
+        ``data`` is what the intent is recorded for, ``digest_or_data`` what the algorithm takes of it; ``header`` is
+        sent along (Base64) where it must outlive this worker.
+
+        Raises :class:`WorkerError` if the signature does not verify; it is not returned then.
+        """
+        key = self.task.signing_key
+        assert key is not None
+        assert self.job.certificate is not None
+        await self._request_signing_permission(data, header)
+        signature = await (await self.signer()).sign(digest_or_data)
+        takes_digest = SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST
+        public_key = load_certificate(self.job.certificate.encode()).public_key
+        if not await asyncio.to_thread(
+            verify, public_key, key.algorithm, digest_or_data, signature, prehashed=takes_digest
+        ):
+            raise WorkerError(
+                "The signature does not verify with the certificate on record.", "Nothing was released; check the key."
+            )
+        return signature
+
+    async def _request_signing_permission(self, data: bytes, header: str | None) -> None:
+        """Return once the engine has recorded the intent and this worker has logged it."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        earlier = self.task.intent
+        if earlier is not None and earlier.sha256 != sha256:
+            raise WorkerError(
+                "A signature over other bytes was begun for this task before.", "Ask again with a new task."
+            )
+        self.send(
+            SigningPermissionRequested(
+                task_id=self.task.id, fencing_token=self.task.fencing_token, sha256=sha256, header=header
+            )
+        )
+        await self.signing_permitted
+        await self._intents.record(self.task.id, self.task.fencing_token, sha256, again=earlier is not None)

@@ -1,0 +1,51 @@
+"""Keys proven by use, on something that is worth nothing: what is made here never leaves the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+
+from sealyard.crypto.algorithms import BLOCK_LENGTH, signing_input
+from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.probe import probe_message
+from sealyard.crypto.protocols import ContentCipher
+from sealyard.crypto.segments import decrypt_segment, encrypt_segment
+from sealyard.crypto.signatures import verify
+from sealyard.keys.provider import Signer
+from sealyard.model.algorithms import SigningAlgorithm
+from sealyard.model.errors import InvalidKeyError
+
+
+async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate: str, workspace_id: str) -> None:
+    """Signs a probe and checks the signature with the certificate (PEM) on record.
+
+    Raises :class:`InvalidKeyError` where it does not verify, and what the key's provider raises.
+    """
+    message = probe_message(workspace_id)
+    signature = await signer.sign(signing_input(algorithm, message))
+    public_key = load_certificate(certificate.encode()).public_key
+    if not await asyncio.to_thread(verify, public_key, algorithm, message, signature, prehashed=False):
+        raise InvalidKeyError(
+            "What the key signs does not verify with the certificate on record.",
+            "Look whether the key was replaced; rotate it.",
+        )
+
+
+async def probe_cipher(cipher: ContentCipher) -> None:
+    """Encrypts a random block and decrypts it again. Raises :class:`InvalidKeyError` where another one comes out."""
+    await asyncio.to_thread(_round_trip, cipher)
+
+
+def _round_trip(cipher: ContentCipher) -> None:
+    block = secrets.token_bytes(BLOCK_LENGTH)
+    sealed, opened = io.BytesIO(), io.BytesIO()
+    length = encrypt_segment(io.BytesIO(block), len(block), sealed, cipher, _untold).length
+    sealed.seek(0)
+    decrypt_segment(sealed, length, cipher, opened.write, (), _untold)
+    if opened.getvalue() != block:
+        raise InvalidKeyError("What the key encrypts does not decrypt again.", "Look into the key store.")
+
+
+def _untold(_: int) -> None:
+    """A block's progress is nobody's concern."""
