@@ -64,7 +64,7 @@ async def _made(root: Path) -> House:
                 approve=("USER:owner", "USER:developer"),
             )
         )
-        developer, owner = admin.as_subject("USER:developer"), admin.as_subject("USER:owner")
+        developer, owner = admin.for_subject("USER:developer"), admin.for_subject("USER:owner")
         tasks = []
         for name in ("made before", "waiting"):
             file = await developer.upload(root / "firmware.bin")

@@ -126,7 +126,7 @@ def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_the
         return take_stock(self)
 
     async def main() -> None:
-        monkeypatch.setattr(Recovery, "_take_stock", slow)
+        monkeypatch.setattr(Recovery, "_load_unfinished", slow)
         opening = asyncio.create_task(EmbeddedClient.open(workspace, ADMIN, purpose="test", passphrase=PASSPHRASE))
         await asyncio.to_thread(begun.wait, 30)
         for _ in range(3):
@@ -139,7 +139,7 @@ def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_the
         with pytest.raises(asyncio.CancelledError):
             await opening
         assert WorkspaceLock.holder(workspace / "lock") is None
-        monkeypatch.setattr(Recovery, "_take_stock", take_stock)
+        monkeypatch.setattr(Recovery, "_load_unfinished", take_stock)
         async with engine(workspace) as again:
             assert (await again.workspace()).name == "factory"
 

@@ -340,7 +340,7 @@ async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> 
     listening = asyncio.create_task(_collect(client, []))
     await client.workspace()
     await first.close()
-    await until(lambda: _true(second._joining.locked() or second.engine is not None))
+    await until(lambda: _true(second._open_lock.locked() or second.engine is not None))
     await second.close()
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)

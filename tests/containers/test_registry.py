@@ -31,7 +31,7 @@ def test_a_message_that_begins_like_a_container_is_known(data: bytes, name: str 
 
 def test_checking_a_package_loads_no_cryptography() -> None:
     code = (
-        "import sys; from sealyard.containers.registry import container_format;"
-        "container_format('se-1'); sys.exit('cryptography' in sys.modules)"
+        "import sys; from sealyard.containers.registry import get_format;"
+        "get_format('se-1'); sys.exit('cryptography' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

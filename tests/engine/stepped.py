@@ -79,8 +79,8 @@ class SteppedDocuments(TinyDocumentStore):
         """All audit entries that ever became durable."""
         self.unsynced: list[Unsynced] = []
 
-    def submit(self, unit: WriteBatch) -> Future[None]:
-        record = encode_batch(unit)
+    def submit(self, batch: WriteBatch) -> Future[None]:
+        record = encode_batch(batch)
         with self._lock:
             waiting = Unsynced(record, self._memory.apply(iter_changes(record)), Future())
         self.unsynced.append(waiting)
@@ -110,17 +110,17 @@ class SteppedDocuments(TinyDocumentStore):
         for waiting in reversed(self.unsynced[survivors:]):
             memory.apply(waiting.undo)
         store = type(self)(self._gates, memory.tables, self.entries)
-        store._outbox = PendingRecords(self._outbox.audit, self._outbox.events)
+        store._pending_records = PendingRecords(self._pending_records.audit, self._pending_records.events)
         return store
 
     def forget_audit(self, moved_to: int) -> None:
-        self._outbox.discard_audit(moved_to)
+        self._pending_records.discard_audit(moved_to)
 
     def close(self) -> None:
         return None
 
     def _add(self, record: EncodedBatch) -> None:
-        self._outbox.add(record)
+        self._pending_records.add(record)
         self.entries.extend(map(bytes, record.audit))
 
 

@@ -97,9 +97,9 @@ async def test_a_name_asked_for_twice_at_once_is_given_once(house: House) -> Non
     [
         {"approvals_required": 0},
         {"approvals_required": 21},
-        {"link_seconds": 0},
+        {"link_ttl_seconds": 0},
         {"retention_seconds": 0},
-        {"link_seconds": 3650 * 86400 + 1},
+        {"link_ttl_seconds": 3650 * 86400 + 1},
         {"format": "zip"},
     ],
 )

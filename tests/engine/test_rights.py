@@ -321,6 +321,6 @@ async def test_changes_of_access_are_audited(house: House) -> None:
 
 
 async def test_periods_have_bounds(empty: House) -> None:
-    for period, seconds in product(["approval_period", "execution_period", "time_limit"], [0, -1, 3650 * 86400 + 1]):
+    for period, seconds in product(["approval_timeout", "execution_timeout", "time_limit"], [0, -1, 3650 * 86400 + 1]):
         with pytest.raises(UsageError):
             await empty.policy(**{period: seconds})

@@ -191,7 +191,7 @@ async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
     task = house.task(old.id)
     assert task.intent is not None
     assert task.intent.sha256 == sha256(b"new")
-    assert house.engine.ledger.get(CHECKPOINTS, old.id).sealed == ()  # type: ignore[union-attr]
+    assert house.engine.ledger.get(CHECKPOINTS, old.id).segments == ()  # type: ignore[union-attr]
     assert (old.id, 1) not in house.bus.permits
     worker.finish()
     assert (await house.ended(old.id)).status is S.DONE
@@ -287,7 +287,7 @@ async def test_a_task_cancelled_while_its_job_is_handed_over_is_stopped(house: H
     task = await house.encryption()
     await house.reaches(task, S.RUNNING)
     cancelling = asyncio.create_task(house.cancel(task))
-    await house.until(lambda: task.id in house.engine.scheduler._stopping)
+    await house.until(lambda: task.id in house.engine.scheduler._stop_triggers)
     going.set()
     worker = await house.worker(task)
     await house.until(lambda: worker.told_to_stop)
@@ -400,11 +400,11 @@ async def test_the_place_in_the_queue_and_an_estimate_are_shown(house: House) ->
         return [house.engine.views.get(DEV, each.id).live for each in tasks]
 
     running, second, third = lives()
-    assert [running.queue_place, second.queue_place, third.queue_place] == [None, 1, 2]  # type: ignore[attr-defined]
-    assert 0 < second.seconds_left < third.seconds_left  # type: ignore[attr-defined]
+    assert [running.queue_position, second.queue_position, third.queue_position] == [None, 1, 2]  # type: ignore[attr-defined]
+    assert 0 < second.eta_seconds < third.eta_seconds  # type: ignore[attr-defined]
     worker.finish()
     await house.worker(tasks[1])
-    assert lives()[2].queue_place == 1  # type: ignore[attr-defined]
+    assert lives()[2].queue_position == 1  # type: ignore[attr-defined]
 
 
 async def test_first_come_is_first_served(house: House) -> None:
@@ -443,7 +443,7 @@ async def test_a_lease_that_could_not_be_stored_does_not_undo_what_came_between(
     await house.durable()
     disk.fail()
     house.bus.small_places = 4
-    house.engine.scheduler._changed.set()
+    house.engine.scheduler._queue_changed.set()
     await house.until(lambda: disk.failed_all and house.clock.sleeping(1))
     assert house.task(task.id).status is S.SCHEDULED
     assert (await house.cancel(task)).status is S.CANCELLED
@@ -478,8 +478,8 @@ async def test_a_disk_that_refuses_to_clear_up_stops_nothing(house: House, monke
     def refuse(_: str) -> None:
         raise StorageError("The disk refuses.")
 
-    monkeypatch.setattr(house.artifacts, "drop_work", refuse)
-    monkeypatch.setattr(house.artifacts, "drop_input", refuse)
+    monkeypatch.setattr(house.artifacts, "delete_work", refuse)
+    monkeypatch.setattr(house.artifacts, "delete_input", refuse)
     for _ in range(2):
         done = await house.done_package()
         assert done.status is S.DONE

@@ -85,7 +85,7 @@ async def test_entries_count_without_a_gap_and_hold_the_hash_of_the_one_before(h
 async def test_a_journal_that_is_compacted_keeps_what_was_not_moved(house: House) -> None:
     await house.package()
     written = await house.audit()
-    await house.engine._sealing.seal()  # type: ignore[union-attr]
+    await house.engine._checkpoint_loop.checkpoint()  # type: ignore[union-attr]
     size = AuditReader(house.places.audit).size
     await house.package()
     house.engine.store.compact(size - 1)
@@ -237,7 +237,7 @@ async def test_a_refused_export_and_a_refused_download_are_audited(house: House)
 
 
 async def test_pages_go_on_below_each_other_without_loss(house: House) -> None:
-    await house.engine._sealing.seal()  # type: ignore[union-attr]
+    await house.engine._checkpoint_loop.checkpoint()  # type: ignore[union-attr]
     await house.package()
     everything = await house.audit()
     seen: list[AuditEntry] = []

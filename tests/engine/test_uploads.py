@@ -287,7 +287,7 @@ async def test_an_upload_that_nobody_could_adopt_is_adopted_when_asked_again(
     uploads: UploadService = house.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     with monkeypatch.context() as full:
-        full.setattr(FileArtifacts, "adopt", refuse)
+        full.setattr(FileArtifacts, "move_in", refuse)
         with pytest.raises(StorageError):
             await uploads.write(DEV, ID, 0, sent([CONTENT]))
     assert stored(house) == []

@@ -32,7 +32,7 @@ class Holder:
         self._materials: dict[tuple[str, int], Material] = {}
         self._streams: list[CipherStream] = []
 
-    def get_info(self, question: Question) -> KeyInfo:
+    def info(self, question: Question) -> KeyInfo:
         name = question["name"]
         if not KEY_NAME.fullmatch(name):
             raise UsageError("This is not the name of a key.")

@@ -64,6 +64,6 @@ async def test_whoever_asks_all_the_time_costs_one_check_a_minute(folder: Path) 
         first = yard.engine.host.engine.readiness
         for _ in range(20):
             assert (await calls.get("/readyz")).status_code == 200
-        assert first._last is not None
-        assert (await first.health()) is first._last
+        assert first._last_health is not None
+        assert (await first.health()) is first._last_health
         assert readiness.CACHE_SECONDS.total_seconds() == 60

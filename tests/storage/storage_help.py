@@ -14,7 +14,7 @@ from sealyard.storage.documents import TinyDocumentStore
 
 INDEXES = {"tasks": ("status", "configId", "createdBy", "kind")}
 
-OPERATIONS = ("create", "write_all", "sync", "cut", "rename", "sync_folder", "remove")
+OPERATIONS = ("create_private_file", "write_all", "sync", "truncate", "rename", "sync_folder", "remove_quietly")
 
 Open = Callable[..., TinyDocumentStore]
 

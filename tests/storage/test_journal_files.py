@@ -180,7 +180,7 @@ def test_partial_bytes_that_cannot_be_cut_at_once_are_cut_before_the_next_commit
     folder: Path, open_store: Open, failing_disk: Disk
 ) -> None:
     store = open_store()
-    failing_disk.fail("write_all", "cut", times=3)
+    failing_disk.fail("write_all", "truncate", times=3)
     for _ in range(2):
         with pytest.raises(StorageError):
             store.submit(WriteBatch(puts=(("tasks", "lost", {}),))).result()

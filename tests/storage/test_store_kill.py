@@ -15,10 +15,10 @@ from sealyard.storage.documents import TinyDocumentStore
 WRITE = """
 import sys, threading
 from pathlib import Path
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
 folder, begin = Path(sys.argv[1]), int(sys.argv[2])
-store = TinyDocuments.open(folder, {}, write=True)
+store = TinyDocumentStore.open(folder, {}, write=True)
 
 def compact():
     while True:
@@ -29,8 +29,8 @@ n = begin
 while True:
     futures = []
     for _ in range(5):
-        unit = Unit(puts=(("left", str(n), {"n": n}), ("right", str(n), {"n": n})), audit=({"seq": n + 1},))
-        futures.append(store.submit(unit))
+        batch = WriteBatch(puts=(("left", str(n), {"n": n}), ("right", str(n), {"n": n})), audit=({"seq": n + 1},))
+        futures.append(store.submit(batch))
         n += 1
     for future in futures:
         future.result()

@@ -19,13 +19,13 @@ from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 HOLD = """
 import sys
 from pathlib import Path
-from sealyard.storage.documents import TinyDocuments, Unit
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.fs.workspace_lock import WorkspaceLock
 
 workspace = Path(sys.argv[1])
 lock = WorkspaceLock.acquire(workspace / "lock", "packaging gateway\\x1b[31m")
-store = TinyDocuments.open(workspace / "store", {}, write=True)
-store.submit(Unit(puts=(("tasks", "a", {"n": 1}),))).result()
+store = TinyDocumentStore.open(workspace / "store", {}, write=True)
+store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
 print("held", flush=True)
 sys.stdin.read()
 """

@@ -638,7 +638,7 @@ class WorldClient:
         newest = await self.device(request.config)
         changes = {
             name: value
-            for name in ("approvals_required", "format", "link_seconds", "retention_seconds", "description")
+            for name in ("approvals_required", "format", "link_ttl_seconds", "retention_seconds", "description")
             if (value := getattr(request, name)) is not None
         }
         made = msgspec.structs.replace(newest, version=newest.version + 1, **changes)

@@ -24,10 +24,10 @@ from sealyard.worker.key_service import KeyService
 SCRIPT = """
 import os, shutil, sys
 from pathlib import Path
-from sealyard.worker import job_context as bench
-from sealyard.worker import __main__, {module} as job
+from sealyard.worker import __main__, job_context
+from sealyard.worker.jobs import {module} as job
 
-original_sign = bench.Bench.signer
+original_sign = job_context.JobContext.signer
 class Recorded:
     def __init__(self, signer):
         self.signer = signer
@@ -37,7 +37,7 @@ class Recorded:
         return await self.signer.sign(data)
 async def signer(self):
     return Recorded(await original_sign(self))
-bench.Bench.signer = signer
+job_context.JobContext.signer = signer
 
 original = job.{function}
 def attacked(*arguments):
@@ -58,7 +58,7 @@ class Attack:
         self._house = house
         self._signed = folder / "signed.log"
 
-    def script(self, step: str = "packaging._header", *, before: str = "pass", after: str = "pass") -> str:
+    def script(self, step: str = "package._header", *, before: str = "pass", after: str = "pass") -> str:
         """``step``: module and function of the worker; ``before`` and ``after``: statements on one line."""
         module, _, function = step.partition(".")
         return SCRIPT.format(module=module, function=function, before=before, after=after, signed=str(self._signed))

@@ -39,7 +39,7 @@ OTHERS = {
     "longer": lambda data: data * 2,
 }
 
-PACKAGING_STEPS = ("_seal", "_header", "_check_contents", "_finish")
+PACKAGING_STEPS = ("_encrypt_segment", "_header", "_check_contents", "_finish")
 SIGNED_STEPS = ("_finish",)
 """Steps that run after everything was verified: what is swapped there is too late to matter."""
 
@@ -140,7 +140,7 @@ def test_input_swapped_during_packaging_is_never_signed(
     swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = stored(house, swapped)
     unapproved = other(path.read_bytes())
-    worker = start("-c", attack.script(f"packaging.{step}", **{moment: write(path, unapproved)})).unlocked(house)
+    worker = start("-c", attack.script(f"package.{step}", **{moment: write(path, unapproved)})).unlocked(house)
     end = worker.end(job)
     if isinstance(end, JobFailed):
         require_refused(end, swapped.name)
@@ -154,8 +154,8 @@ def test_segment_swapped_during_packaging_is_never_signed(
 ) -> None:
     job = package(house)
     flip = f"os.pwrite(os.open({str(house.work(job.task, 'container'))!r}, os.O_RDWR), b'swapped!', 5000)"
-    end = start("-c", attack.script(f"packaging.{step}", before=flip)).unlocked(house).end(job)
-    if step in SIGNED_STEPS or step == "_seal":
+    end = start("-c", attack.script(f"package.{step}", before=flip)).unlocked(house).end(job)
+    if step in SIGNED_STEPS or step == "_encrypt_segment":
         assert isinstance(end, JobFinished | JobFailed)
     else:
         require_refused(end, "segment 0")
@@ -167,7 +167,7 @@ def test_segment_of_encryption_task_swapped_during_the_run_is_refused(
 ) -> None:
     job = house.encryption(FIRMWARE[0])
     flip = f"os.pwrite(os.open({str(house.work(job.task, 'encrypted'))!r}, os.O_RDWR), b'swapped!', 5000)"
-    end = start("-c", attack.script("encrypting._seal", after=flip)).unlocked(house).end(job)
+    end = start("-c", attack.script("encrypt._encrypt", after=flip)).unlocked(house).end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
@@ -193,7 +193,7 @@ def test_input_swapped_after_a_crash_is_never_signed(
     house: House, start: Start, attack: Attack, file: str, step: str
 ) -> None:
     job = package(house)
-    sealed, intent = run_until_crash(start("-c", attack.script(f"packaging.{step}", after="os._exit(9)")), house, job)
+    sealed, intent = run_until_crash(start("-c", attack.script(f"package.{step}", after="os._exit(9)")), house, job)
     swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = stored(house, swapped)
     unapproved = path.read_bytes().swapcase()
@@ -257,7 +257,7 @@ def test_hard_link_to_the_container_never_holds_an_unapproved_signature(
     job = package(house)
     container, link = house.work(job.task, "container"), house.places.artifacts / "hidden"
     make_link = f"os.link({str(container)!r}, {str(link)!r} + os.urandom(4).hex())"  # the step may run twice at once
-    script = attack.script(f"packaging.{step}", before=make_link)
+    script = attack.script(f"package.{step}", before=make_link)
     end = start("-c", script).unlocked(house).end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code

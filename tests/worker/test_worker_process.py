@@ -50,13 +50,13 @@ sys.exit(main())
 PRINTS = """
 import os, sys
 from sealyard.worker import __main__, service
-judge = service.judge
+verify = service.verify_approvals
 def chatty(task):
     print("a library prints", flush=True)
     os.write(1, b'{"type":"Finished"}\\n')
     os.system("echo a child prints")
-    judge(task)
-service.judge = chatty
+    verify(task)
+service.verify_approvals = chatty
 sys.exit(__main__.main())
 """
 

@@ -1,1 +1,1 @@
-"""The audit log: append-only entries, their Merkle tree, signed checkpoints, verification."""
+"""The audit log: append-only entries, their Merkle tree, signed checkpoints, and verification."""

@@ -1,4 +1,4 @@
-"""Checkpoints as text that a stranger can check, without this project.
+"""Format, parse and verify checkpoints in a standard text format that other tools can verify.
 
 A checkpoint is a signed note: C2SP ``tlog-checkpoint`` over C2SP ``signed-note``, both version 1, with an
 Ed25519 signature (type 0x01) whose key name is the origin::
@@ -9,7 +9,7 @@ Ed25519 signature (type 0x01) whose key name is the origin::
 
     — sealyard/5a0f… Az3grl…
 
-The signature is over the first three lines with their line feeds.
+The signature covers the first three lines, including their line feeds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sealyard.model.errors import AuditVerificationError
 
 _ED25519 = b"\x01"
 _SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
-_NOTE_LIMIT = 100_000  # characters; room for the 16 signatures the specification asks for, of any kind
-_TEXT = re.compile(r"(?P<origin>[!-*,-~]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n")
-_SIGNATURE = re.compile(r"— (?P<name>[^\s+\x00-\x1f]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
+_MAX_NOTE_LENGTH = 100_000  # characters; the specification requires room for 16 signatures of any type
+_BODY_PATTERN = re.compile(r"(?P<origin>[!-*,-~]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n")
+_SIGNATURE_PATTERN = re.compile(r"— (?P<name>[^\s+\x00-\x1f]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
 
 
 class NoteSignature(FrozenStruct, frozen=True, kw_only=True):
-    """One signature line: ``key_id`` is the first 4 bytes of a hash over name and key."""
+    """A signature line of a note. ``key_id`` is the first 4 bytes of a hash over key name and key."""
 
     name: str
     key_id: bytes
@@ -40,52 +40,57 @@ class NoteSignature(FrozenStruct, frozen=True, kw_only=True):
 
 
 def checkpoint_body(checkpoint: Checkpoint) -> bytes:
-    """The bytes that are signed."""
+    """Return the bytes that are signed."""
     root = base64.b64encode(bytes.fromhex(checkpoint.root)).decode()
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
 
 def format_note(checkpoint: Checkpoint, public_key: bytes, signature: bytes) -> str:
-    """The note of a finished Ed25519 ``signature`` over :func:`checkpoint_body`; ``public_key`` is PEM.
+    """Return the signed note for ``checkpoint``.
 
-    Raises :class:`AuditVerificationError` where the signature does not verify: none leaves unchecked.
+    ``signature`` is the Ed25519 signature over :func:`checkpoint_body`, ``public_key`` the key in PEM. Always verifies
+    the signature, and raises :class:`AuditVerificationError` if it is wrong.
     """
-    text = checkpoint_body(checkpoint)
-    signed = base64.b64encode(key_id(checkpoint.origin, public_key) + signature).decode()
-    note = f"{text.decode()}\n— {checkpoint.origin} {signed}\n"
+    body = checkpoint_body(checkpoint)
+    signature_text = base64.b64encode(key_id(checkpoint.origin, public_key) + signature).decode()
+    note = f"{body.decode()}\n— {checkpoint.origin} {signature_text}\n"
     verify_note(note, public_key)
     return note
 
 
 def parse_note(note: str) -> tuple[Checkpoint, tuple[NoteSignature, ...]]:
-    """Reads a note without checking its signatures. Raises :class:`AuditVerificationError`."""
-    text, gap, lines = note.rpartition("\n\n")
-    found = _TEXT.fullmatch(text + "\n") if gap and len(note) <= _NOTE_LIMIT else None
-    if found is None or not lines.endswith("\n"):
+    """Parse a note without verifying its signatures.
+
+    Raises :class:`AuditVerificationError` if ``note`` is not a well-formed checkpoint.
+    """
+    body, separator, lines = note.rpartition("\n\n")
+    match = _BODY_PATTERN.fullmatch(body + "\n") if separator and len(note) <= _MAX_NOTE_LENGTH else None
+    if match is None or not lines.endswith("\n"):
         raise AuditVerificationError("This is not a checkpoint of an audit log.")
     checkpoint = Checkpoint(
-        origin=found["origin"], size=int(found["size"]), root=_strict_b64decode(found["root"]).hex()
+        origin=match["origin"], size=int(match["size"]), root=_strict_b64decode(match["root"]).hex()
     )
     return checkpoint, tuple(_parse_signature(line) for line in lines[:-1].split("\n"))
 
 
 def verify_note(note: str, public_key: bytes) -> Checkpoint:
-    """The checkpoint, once the signature of ``public_key`` (PEM, Ed25519) over it is found good.
+    """Verify that ``note`` is signed with ``public_key`` (PEM, Ed25519), and return its checkpoint.
 
-    Signatures of other keys (witnesses) are passed over. Raises :class:`AuditVerificationError`.
+    Ignores signatures of other keys (witnesses). Raises :class:`AuditVerificationError` if the key's signature is
+    missing or wrong.
     """
     checkpoint, signatures = parse_note(note)
-    wanted = key_id(checkpoint.origin, public_key)
-    ours = [each for each in signatures if each.name == checkpoint.origin and each.key_id == wanted]
-    if not ours:
+    expected_id = key_id(checkpoint.origin, public_key)
+    key_signatures = [each for each in signatures if each.name == checkpoint.origin and each.key_id == expected_id]
+    if not key_signatures:
         raise AuditVerificationError(f"The checkpoint of size {checkpoint.size} is not signed by the audit key.")
-    for each in ours:
-        _check_signature(checkpoint, each.signature, public_key)
+    for key_signature in key_signatures:
+        _check_signature(checkpoint, key_signature.signature, public_key)
     return checkpoint
 
 
 def key_id(name: str, public_key: bytes) -> bytes:
-    """The four bytes that tell which key made a signature line."""
+    """Return the 4 bytes that identify the key of a signature line."""
     return sha256(name.encode() + b"\n" + _ED25519 + _raw_key(public_key)).digest()[:4]
 
 
@@ -100,7 +105,7 @@ def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes
 
 
 def key_fingerprint(public_key: bytes) -> str:
-    """SHA-256 (hex) of the DER SubjectPublicKeyInfo of an Ed25519 key in PEM (RFC 8410)."""
+    """Return the SHA-256 (hex) of the DER SubjectPublicKeyInfo of an Ed25519 public key in PEM (RFC 8410)."""
     return sha256(_SPKI_PREFIX + _raw_key(public_key)).hexdigest()
 
 
@@ -120,15 +125,17 @@ def _raw_key(public_key: bytes) -> bytes:
 
 
 def _parse_signature(line: str) -> NoteSignature:
-    found = _SIGNATURE.fullmatch(line)
-    if found is None:
+    match = _SIGNATURE_PATTERN.fullmatch(line)
+    if match is None:
         raise AuditVerificationError("A checkpoint has a signature line that is none.")
-    data = _strict_b64decode(found["signature"])
-    return NoteSignature(name=found["name"], key_id=data[:4], signature=data[4:])
+    data = _strict_b64decode(match["signature"])
+    return NoteSignature(name=match["name"], key_id=data[:4], signature=data[4:])
 
 
 def _strict_b64decode(text: str) -> bytes:
-    """Strictly: the one standard encoding of its bytes, so that no two texts mean the same checkpoint."""
+    """Decode Base64, and accept only the canonical encoding, so that two different texts never encode the same
+    checkpoint.
+    """
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:

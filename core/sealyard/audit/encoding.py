@@ -1,4 +1,4 @@
-"""Entries as bytes: what is hashed, what is stored, and how it is read back."""
+"""Encode audit entries to the bytes that are hashed and stored, and decode them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ _decoder = msgspec.json.Decoder(AuditEntry)
 
 
 def encode_entry(entry: AuditEntry) -> bytes:
-    """The RFC 8785 form: one line of a segment file without its line feed. Raises :class:`InvalidInputError`."""
+    """Return ``entry`` as canonical JSON (RFC 8785): a line of a segment file without its line feed.
+
+    Raises :class:`InvalidInputError` if a value cannot be represented in JSON.
+    """
     return canonical_json(entry)
 
 
 def decode_entry(line: bytes, source: str) -> AuditEntry:
-    """Reads a line of the file ``source`` as it is, canonical or not; :class:`AuditVerificationError` where it is no
-    entry.
+    """Decode a line of the file named ``source``, whether or not it is canonical.
+
+    Raises :class:`AuditVerificationError` if the line is not an entry.
     """
     try:
         return _decoder.decode(line)
@@ -29,7 +33,7 @@ def decode_entry(line: bytes, source: str) -> AuditEntry:
 
 
 def is_canonical(entry: AuditEntry, line: bytes) -> bool:
-    """Whether ``line`` is byte for byte what ``entry`` is written as."""
+    """Return whether ``line`` is byte for byte the canonical encoding of ``entry``."""
     try:
         return encode_entry(entry) == line
     except InvalidInputError:

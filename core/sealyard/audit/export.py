@@ -1,4 +1,4 @@
-"""The log as text for other programs: JSON lines as they are stored, or a table for a spreadsheet."""
+"""Export the audit log for other programs: as JSON lines, exactly as stored, or as CSV for spreadsheets."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from sealyard.model.audit import AuditEntry
 from sealyard.model.safe_text import escape_text
 
 _HEADINGS = ("seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous")
-_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def export_jsonl(entries: Iterable[AuditEntry]) -> Iterator[str]:
-    """One RFC 8785 line an entry, byte for byte as stored: foreign text is exact, so print it to no terminal."""
+    """Yield one line of canonical JSON (RFC 8785) per entry, byte for byte as stored.
+
+    Text from outside is not escaped, so do not print the lines to a terminal.
+    """
     for entry in entries:
         yield encode_entry(entry).decode() + "\n"
 
 
 def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
-    """RFC 4180 lines under a heading, every field quoted.
+    """Yield CSV lines (RFC 4180): a header line, then one line per entry, with every field quoted.
 
-    What does not print is escaped, and a field that a spreadsheet would take for a formula begins with an
-    apostrophe.
+    Unprintable characters are escaped. An apostrophe is put in front of each field that a spreadsheet would evaluate as
+    a formula.
     """
-    yield _row(_HEADINGS)
+    yield _format_row(_HEADINGS)
     for entry in entries:
         value = "" if entry.new_value is None else msgspec.json.encode(entry.new_value).decode()
-        yield _row(
+        yield _format_row(
             (
                 str(entry.seq),
                 entry.timestamp.isoformat(),
@@ -46,12 +49,12 @@ def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
         )
 
 
-def _row(fields: Iterable[str]) -> str:
-    sink = io.StringIO()
-    csv.writer(sink, quoting=csv.QUOTE_ALL).writerow([_neutralize(field) for field in fields])
-    return sink.getvalue()
+def _format_row(fields: Iterable[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerow([_neutralize(field) for field in fields])
+    return buffer.getvalue()
 
 
 def _neutralize(field: str) -> str:
-    shown = escape_text(field)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA_STARTS) else shown
+    escaped = escape_text(field)
+    return f"'{escaped}" if escaped.lstrip().startswith(_FORMULA_PREFIXES) else escaped

@@ -1,6 +1,7 @@
-"""Writing the log: entries are drafted on the engine's loop, stored after their commit, sealed by the worker.
+"""Write the audit log.
 
-Nothing here can change or remove an entry once it is stored.
+Entries are prepared on the engine's event loop and stored after the commit of their unit of work. The worker then signs
+a checkpoint that covers them. Nothing in this module can change or remove a stored entry.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from sealyard.model.errors import AuditVerificationError, StorageError
 
 
 class LogHead(FrozenStruct, frozen=True, kw_only=True):
-    """Where the next entry goes: its number, and the leaf hash (hex) of the entry before it."""
+    """The position of the next entry: its sequence number, and the leaf hash (hex) of the previous entry."""
 
     next_seq: int
     previous: str
 
 
 class _Segment(FrozenStruct, frozen=True, kw_only=True):
-    """The segment that is appended to; ``length`` in bytes."""
+    """The segment that new entries are appended to. ``length`` is in bytes."""
 
     number: int = 0
     entries: int = 0
@@ -47,30 +48,32 @@ class _Segment(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditLog(AuditReader):
-    """The one writer of a log; the caller holds the workspace's lock.
+    """The only writer of an audit log. The caller must hold the workspace lock.
 
-    Two lives side by side. The *head* is in memory and moves when an entry is drafted; if the unit of work it
-    belongs to fails to commit, :meth:`reset_head` puts it back. The *stored* log is on disk and grows by
-    :meth:`store`, after the commit, as often as one likes. ``draft`` and ``reset_head`` belong to one thread,
-    ``store``, ``checkpoint`` and ``add_checkpoint`` to one thread, which may be another.
+    Tracks two positions. The *head* is in memory and advances with every prepared entry; if the unit of work of the
+    entry fails to commit, the caller resets the head with :meth:`rollback`. The *stored* log is on disk and grows with
+    :meth:`append`, which is called after the commit and may be repeated with the same entries.
+
+    Call :meth:`prepare` and :meth:`rollback` from one thread, and :meth:`append`, :meth:`checkpoint` and
+    :meth:`append_checkpoint` from one thread, which may be a different one.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._tree = Frontier()
-        self._stored = LogHead(next_seq=0, previous=GENESIS_HASH)
-        self._head = self._stored
+        self._stored_head = LogHead(next_seq=0, previous=GENESIS_HASH)
+        self._head = self._stored_head
         self._segment = _Segment()
-        self._sealed = 0
+        self._checkpointed_size = 0
         self._notes_length = 0
-        self._roots: dict[int, str] = {}
+        self._pending_roots: dict[int, str] = {}
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Opens the log for writing; makes an empty one in an empty folder.
+        """Open the log in ``folder`` for writing, or create an empty one in an empty folder.
 
-        What a crash left half written at the end is cut. Raises :class:`AuditVerificationError` where the entries are
-        not those that the newest checkpoint seals: nothing may be added to such a log.
+        Truncates a partial line or note that a crash left at the end. Raises :class:`AuditVerificationError` if the
+        entries do not match the newest checkpoint: no entry may be added to such a log.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = cls(folder)
@@ -91,7 +94,8 @@ class AuditLog(AuditReader):
 
     @property
     def sealed_size(self) -> int:
-        return self._sealed
+        """The number of stored entries that the newest checkpoint covers, without reading the disk."""
+        return self._checkpointed_size
 
     @property
     def root(self) -> str:
@@ -109,10 +113,11 @@ class AuditLog(AuditReader):
         new_value: dict[str, Any] | None = None,
         code: str = "",
     ) -> AuditEntry:
-        """The next entry, to be committed with the unit of work and stored after it; nothing is written.
+        """Create the next entry and advance the head, without writing anything.
 
-        ``timestamp`` has a time zone. Raises :class:`InvalidInputError` for what cannot be written as JSON; the head
-        has not moved then.
+        The caller commits the entry with its unit of work, and stores it with :meth:`append` afterwards. ``timestamp``
+        must have a time zone. Raises :class:`InvalidInputError` if a value cannot be represented in JSON; the head does
+        not advance then.
         """
         entry = AuditEntry(
             seq=self._head.next_seq,
@@ -129,49 +134,55 @@ class AuditLog(AuditReader):
         return entry
 
     def rollback(self, head: LogHead) -> None:
-        """Takes back what was drafted since ``head`` was read: its unit of work was not committed."""
-        if not self._stored.next_seq <= head.next_seq <= self._head.next_seq:
+        """Discard the entries prepared since ``head`` was read, because their unit of work was not committed.
+
+        Raises :class:`AuditVerificationError` if ``head`` is older than the stored log or newer than the current head.
+        """
+        if not self._stored_head.next_seq <= head.next_seq <= self._head.next_seq:
             raise AuditVerificationError("Entries that are stored, or were never drafted, cannot be taken back.")
         self._head = head
 
     def append(self, entries: Iterable[AuditEntry]) -> None:
-        """Appends those entries that are not stored yet, in order, and syncs them.
+        """Append the entries that are not stored yet, in order, and sync them to disk.
 
-        Raises :class:`AuditVerificationError` for a gap or an entry that does not follow the one before, and
-        :class:`StorageError` where the disk refuses; what came before is stored then.
+        Raises :class:`AuditVerificationError` if there is a gap or an entry does not follow the previous one, and
+        :class:`StorageError` if the disk cannot be written. Entries of earlier segment files stay stored in both cases.
         """
-        waiting = [entry for entry in entries if entry.seq >= self.size]
-        while waiting:
+        pending = [entry for entry in entries if entry.seq >= self.size]
+        while pending:
             if self._segment.entries >= SEGMENT_ENTRIES:
                 self._segment = _Segment(number=self._segment.number + 1)
-            room = SEGMENT_ENTRIES - self._segment.entries
-            self._append(waiting[:room])
-            waiting = waiting[room:]
-        if self._head.next_seq < self._stored.next_seq:
-            self._head = self._stored
+            capacity = SEGMENT_ENTRIES - self._segment.entries
+            self._append_to_segment(pending[:capacity])
+            pending = pending[capacity:]
+        if self._head.next_seq < self._stored_head.next_seq:
+            self._head = self._stored_head
 
     def checkpoint(self, origin: str) -> Checkpoint:
-        """The state of the stored log, to be signed; ``origin`` is ``sealyard/<workspace id>``."""
-        self._roots[self.size] = self.root
+        """Return the state of the stored log, to be signed by the worker. ``origin`` is ``sealyard/<workspace id>``."""
+        self._pending_roots[self.size] = self.root
         return Checkpoint(origin=origin, size=self.size, root=self.root)
 
     def append_checkpoint(self, note: str) -> None:
-        """Keeps the signed note of a :meth:`checkpoint`. Raises :class:`AuditVerificationError` where it is of none.
+        """Store the signed note of a checkpoint that :meth:`checkpoint` returned.
 
-        Its signature was checked where it was made, in the worker, and is checked by ``verify``.
+        Does not verify the signature: the worker did so after signing, and
+        :func:`sealyard.audit.verify.verify_log` does so again. Raises :class:`AuditVerificationError` if the note does
+        not belong to a requested checkpoint, and :class:`StorageError` if the disk cannot be written.
         """
         checkpoint, _ = parse_note(note)
-        if self._roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._sealed:
+        if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
             raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was asked for.")
         data = note.encode()
         self._write(self.folder / CHECKPOINTS, self._notes_length, data)
         self._notes_length += len(data)
-        self._sealed = checkpoint.size
-        self._roots = {size: root for size, root in self._roots.items() if size > checkpoint.size}
+        self._checkpointed_size = checkpoint.size
+        self._pending_roots = {size: root for size, root in self._pending_roots.items() if size > checkpoint.size}
 
     def pin_key(self, public_key: bytes) -> None:
-        """Writes the audit key (PEM) beside the log. Raises :class:`AuditVerificationError` where there is another
-        one.
+        """Store the public audit key (PEM) next to the log.
+
+        Raises :class:`AuditVerificationError` if a different key is already stored.
         """
         path = self.folder / PUBLIC_KEY
         if not path.exists():
@@ -183,50 +194,50 @@ class AuditLog(AuditReader):
             )
 
     def _load(self) -> None:
-        checkpoint = self._open_checkpoints()
-        sealed_root = EMPTY_ROOT
+        checkpoint = self._load_checkpoints()
+        checkpointed_root = EMPTY_ROOT
         for number, path in enumerate(segment_paths(self.folder)):
-            before, line = self._tree.size, b""
+            size_before, line = self._tree.size, b""
             for line in read_lines(path):
                 self._tree.append(leaf_hash(line))
-                if self._tree.size == self._sealed:
-                    sealed_root = self._tree.root()
-            entries = self._tree.size - before
+                if self._tree.size == self._checkpointed_size:
+                    checkpointed_root = self._tree.root()
+            entries = self._tree.size - size_before
             self._segment = _Segment(number=number, entries=entries, length=last_line_end(path))
             if entries:
-                self._stored = self._head = _head_after(self._tree.size - 1, line)
-        if checkpoint is not None and sealed_root.hex() != checkpoint.root:
+                self._stored_head = self._head = _head_after(self._tree.size - 1, line)
+        if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
             raise AuditVerificationError(
                 f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
                 "`sealyard audit verify` names the first one that does not fit.",
             )
         truncate(segment_path(self.folder, self._segment.number), self._segment.length)
 
-    def _open_checkpoints(self) -> Checkpoint | None:
+    def _load_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
         self._notes_length = notes_end(path)
         truncate(path, self._notes_length)
         checkpoint = self.last_checkpoint()
-        self._sealed = 0 if checkpoint is None else checkpoint.size
+        self._checkpointed_size = 0 if checkpoint is None else checkpoint.size
         return checkpoint
 
-    def _append(self, entries: Sequence[AuditEntry]) -> None:
+    def _append_to_segment(self, entries: Sequence[AuditEntry]) -> None:
         lines = []
-        stored = self._stored
+        head = self._stored_head
         for entry in entries:
-            if (entry.seq, entry.previous) != (stored.next_seq, stored.previous):
-                raise AuditVerificationError(f"Entry {entry.seq} does not follow the {stored.next_seq} entries stored.")
+            if (entry.seq, entry.previous) != (head.next_seq, head.previous):
+                raise AuditVerificationError(f"Entry {entry.seq} does not follow the {head.next_seq} entries stored.")
             line = encode_entry(entry)
             lines.append(line)
-            stored = _head_after(entry.seq, line)
+            head = _head_after(entry.seq, line)
         segment = self._segment
         data = b"".join(line + b"\n" for line in lines)
         self._write(segment_path(self.folder, segment.number), segment.length, data)
         for line in lines:
             self._tree.append(leaf_hash(line))
-        self._stored = stored
+        self._stored_head = head
         self._segment = _Segment(
             number=segment.number, entries=segment.entries + len(lines), length=segment.length + len(data)
         )

@@ -1,7 +1,7 @@
-"""The Merkle tree of RFC 6962, section 2.1: roots, inclusion proofs, consistency proofs.
+"""Merkle trees (RFC 6962, section 2.1): roots, inclusion proofs and consistency proofs.
 
-Pure functions over leaf hashes (32 bytes each). A proof lists sibling hashes from the bottom up. Checking
-follows RFC 9162, sections 2.1.3.2 and 2.1.4.2.
+Pure functions over leaf hashes (32 bytes each). A proof is a list of sibling hashes from the bottom up. Proofs are
+verified by the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ EMPTY_ROOT = sha256(b"").digest()
 
 
 def leaf_hash(entry: bytes) -> bytes:
-    """The prefix keeps leaves and inner nodes apart, so that neither can stand for the other."""
+    """Return the hash of a leaf.
+
+    Leaves and inner nodes are hashed with different prefixes, so that one cannot be substituted for the other.
+    """
     return sha256(b"\x00" + entry).digest()
 
 
@@ -24,10 +27,10 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Frontier:
-    """The roots of the perfect subtrees that make up a growing tree: all that appending needs.
+    """A growing Merkle tree that stores only the roots of its perfect subtrees.
 
-    One subtree for each bit set in ``size``, the largest first. Appending costs O(log n) at most and O(1) on
-    average; the root costs O(log n) at any time.
+    There is one subtree for each bit set in ``size``, the largest first. :meth:`append` takes O(log n) in the worst
+    case and O(1) on average; :meth:`root` takes O(log n).
     """
 
     def __init__(self) -> None:
@@ -35,10 +38,10 @@ class Frontier:
         self._peaks: list[bytes] = []
 
     def append(self, leaf: bytes) -> None:
-        carry, below = leaf, self.size
-        while below & 1:
+        carry, remaining_bits = leaf, self.size
+        while remaining_bits & 1:
             carry = node_hash(self._peaks.pop(), carry)
-            below >>= 1
+            remaining_bits >>= 1
         self._peaks.append(carry)
         self.size += 1
 
@@ -59,7 +62,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves). Raises :class:`AuditVerificationError` where there is no such leaf."""
+    """Return PATH(index, leaves) of RFC 6962. Raises :class:`AuditVerificationError` if there is no leaf ``index``."""
     if not 0 <= index < len(leaves):
         raise AuditVerificationError(f"There is no entry {index} in a log of {len(leaves)}.")
     if len(leaves) == 1:
@@ -72,8 +75,9 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
-    """PROOF(size, leaves): that the first ``size`` leaves made the older tree. Raises
-    :class:`AuditVerificationError`.
+    """Return PROOF(size, leaves) of RFC 6962: the tree over ``leaves`` extends the tree over its first ``size`` leaves.
+
+    Raises :class:`AuditVerificationError` if ``size`` is not between 1 and the number of leaves.
     """
     if not 0 < size <= len(leaves):
         raise AuditVerificationError(f"A log of {len(leaves)} entries cannot be shown to go on from one of {size}.")
@@ -91,13 +95,14 @@ def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]
 
 
 def _split(count: int) -> int:
-    """The largest power of two smaller than ``count``."""
+    """Return the largest power of two smaller than ``count``."""
     return 1 << ((count - 1).bit_length() - 1)
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Checks that ``leaf`` is number ``index`` of the ``size`` leaves under ``root``; else
-    :class:`AuditVerificationError`.
+    """Verify that ``leaf`` is leaf number ``index`` of the tree with ``size`` leaves and the given ``root``.
+
+    Raises :class:`AuditVerificationError` if the proof is wrong.
     """
     if not 0 <= index < size:
         raise AuditVerificationError(f"There is no entry {index} in a log of {size}.")
@@ -119,7 +124,10 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> None:
-    """Checks that the log of ``size`` begins with the log of ``old_size``; else :class:`AuditVerificationError`."""
+    """Verify that the log of ``size`` entries starts with the log of ``old_size`` entries.
+
+    Raises :class:`AuditVerificationError` if the proof is wrong.
+    """
     if not 0 < old_size <= size:
         raise AuditVerificationError(f"A log of {size} entries cannot go on from one of {old_size}.")
     if old_size == size:

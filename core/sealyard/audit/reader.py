@@ -1,4 +1,4 @@
-"""Reading the log while somebody else may be writing it: sizes, checkpoints, one page of entries."""
+"""Read the audit log, also while another process writes it: sizes, checkpoints and pages of entries."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MATCH_ALL = AuditFilter()
 
 
 class AuditReader:
-    """A log as it lies on disk. Every method raises :class:`AuditVerificationError` where a file is damaged.
+    """Reads the audit log in ``folder``. Every method raises :class:`AuditVerificationError` if a file is damaged.
 
-    Reading checks nothing but that lines are entries; :func:`sealyard.audit.verify.verify_log` checks the rest.
+    Reading checks only that each line is an entry; :func:`sealyard.audit.verify.verify_log` checks everything else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,12 +33,12 @@ class AuditReader:
 
     @property
     def size(self) -> int:
-        """How many entries are stored."""
-        found = last_line(self.folder)
-        return 0 if found is None else decode_entry(found[1], found[0].name).seq + 1
+        """The number of stored entries."""
+        newest = last_line(self.folder)
+        return 0 if newest is None else decode_entry(newest[1], newest[0].name).seq + 1
 
     def last_note(self) -> str | None:
-        """The newest checkpoint as text, to be kept outside; None where nothing is sealed yet."""
+        """Return the newest checkpoint as a signed note, which users can keep outside; ``None`` if there is none."""
         return latest_checkpoint_note(self.folder)
 
     def last_checkpoint(self) -> Checkpoint | None:
@@ -47,12 +47,13 @@ class AuditReader:
 
     @property
     def checkpointed_size(self) -> int:
-        """How many entries the newest checkpoint covers."""
+        """The number of entries that the newest checkpoint covers."""
         checkpoint = self.last_checkpoint()
         return 0 if checkpoint is None else checkpoint.size
 
     @property
     def uncheckpointed(self) -> int:
+        """The number of entries that no checkpoint covers yet."""
         return self.size - self.checkpointed_size
 
     def entries(
@@ -63,16 +64,16 @@ class AuditReader:
         after: int | None = None,
         limit: int = 100,
     ) -> list[AuditEntry]:
-        """One page: ``limit`` entries that ``match``, beyond the entry ``after`` in the order asked for.
+        """Return one page: at most ``limit`` entries that ``match``, after the entry ``after`` in the requested order.
 
-        The next page comes after the last entry's ``seq``. A page without a filter costs the page; a filter
-        that matches seldom reads on until the page is full, so call it off the event loop.
+        To get the next page, pass the ``seq`` of the last entry as ``after``. Without a filter, only the page itself is
+        read. A filter that matches few entries reads until the page is full, so do not call this on the event loop.
         """
-        walk = self._newest_first(after) if newest_first else self._oldest_first(after)
-        return list(islice((entry for entry in walk if match.matches(entry)), limit))
+        ordered_entries = self._newest_first(after) if newest_first else self._oldest_first(after)
+        return list(islice((entry for entry in ordered_entries if match.matches(entry)), limit))
 
     def all_entries(self, match: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
-        """Every entry that ``match``, the oldest first."""
+        """Yield every entry that ``match`` accepts, oldest first."""
         return (entry for entry in self._oldest_first(None) if match.matches(entry))
 
     def _newest_first(self, after: int | None) -> Iterator[AuditEntry]:

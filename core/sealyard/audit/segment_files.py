@@ -1,12 +1,12 @@
-"""How the log lies on disk, and how one page of it is found without reading the rest.
+"""File layout of the audit log, and random access to its pages.
 
 A log is a folder::
 
-    segment-000000.jsonl   entries, one RFC 8785 line each; a new segment every 65,536 entries
-    checkpoints.txt        signed notes, oldest first, five lines each and nothing between them
-    audit-key.pem          the public key the notes are signed with
+    segment-000000.jsonl   entries, one line of canonical JSON (RFC 8785) each; a new segment every 65,536 entries
+    checkpoints.txt        signed notes, oldest first, five lines each, without separators
+    audit-key.pem          the public key that verifies the notes
 
-Only whole lines count: what follows the last line feed was being written when the power went.
+Readers ignore data after the last line feed: a crash or power loss interrupted its write.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def segment_paths(folder: Path) -> list[Path]:
-    """All segments in order. Raises :class:`AuditVerificationError` where one is missing."""
-    found = sorted(folder.glob("segment-*.jsonl"))
-    for number, path in enumerate(found):
+    """Return all segments in order. Raises :class:`AuditVerificationError` if one is missing."""
+    paths = sorted(folder.glob("segment-*.jsonl"))
+    for number, path in enumerate(paths):
         if path != segment_path(folder, number):
             raise AuditVerificationError(f"The audit log has no {segment_path(folder, number).name}, but {path.name}.")
-    return found
+    return paths
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
-    """Whole lines from the offset ``start`` on, without their line feeds."""
+    """Yield the complete lines after the offset ``start``, without their line feeds."""
     with path.open("rb") as file:
         file.seek(start)
         for line in file:
@@ -53,7 +53,7 @@ def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
 
 
 def read_lines_backward(path: Path, end: int) -> Iterator[bytes]:
-    """Whole lines that lie before ``end``, the last one first; ``end`` is an offset behind a line feed."""
+    """Yield the complete lines before ``end``, last line first. ``end`` must be the offset after a line feed."""
     with path.open("rb") as file:
         tail = b""
         while end > 0:
@@ -68,26 +68,29 @@ def read_lines_backward(path: Path, end: int) -> Iterator[bytes]:
 
 
 def last_line_end(path: Path) -> int:
-    """The offset behind the last line feed."""
+    """Return the offset after the last line feed, or 0 if there is none."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - _BLOCK)
             file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
+            position = file.read(end - start).rfind(b"\n")
+            if position >= 0:
+                return start + position + 1
             end = start
     return 0
 
 
 def offset_of(path: Path, seq: int) -> int:
-    """Where the first entry from ``seq`` on begins, by bisection: about 25 short reads in a full segment."""
+    """Return the offset of the first entry whose sequence number is at least ``seq``.
+
+    Bisects the file, which takes about 25 short reads in a full segment.
+    """
     low, high = 0, last_line_end(path)
     with path.open("rb") as file:
         while low < high:
             middle = (low + high) // 2
-            start = _line_start(file, middle)
+            start = _seek_to_line(file, middle)
             line = file.readline()
             if start >= high or decode_entry(line.rstrip(b"\n"), path.name).seq >= seq:
                 high = middle
@@ -97,7 +100,7 @@ def offset_of(path: Path, seq: int) -> int:
 
 
 def last_line(folder: Path) -> tuple[Path, bytes] | None:
-    """The newest whole line and the segment it lies in; None for an empty log."""
+    """Return the segment with the newest complete line, and that line; ``None`` if the log is empty."""
     for path in reversed(segment_paths(folder)):
         line = next(read_lines_backward(path, last_line_end(path)), None)
         if line is not None:
@@ -106,7 +109,10 @@ def last_line(folder: Path) -> tuple[Path, bytes] | None:
 
 
 def read_notes(folder: Path) -> Iterator[str]:
-    """The checkpoints as they were signed, oldest first. Raises :class:`AuditVerificationError` where they are none."""
+    """Yield the signed notes of all checkpoints, oldest first.
+
+    Raises :class:`AuditVerificationError` if the file is malformed.
+    """
     path = folder / CHECKPOINTS
     if not path.exists():
         return
@@ -114,25 +120,25 @@ def read_notes(folder: Path) -> Iterator[str]:
     for line in read_lines(path):
         block.append(line + b"\n")
         if len(block) == NOTE_LINES:
-            yield _note(block)
+            yield _decode_note(block)
             block = []
     if any(_SIGNATURE_MARK in line for line in block):
-        # Not what a crash leaves: a note is whole once its last line is.
+        # A crash cannot leave this: the signature is the last line of a note, so a note that has one is complete.
         raise AuditVerificationError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
 
 
 def latest_checkpoint_note(folder: Path) -> str | None:
-    """The newest checkpoint; None where nothing is sealed yet."""
+    """Return the signed note of the newest checkpoint, or ``None`` if there is none."""
     path = folder / CHECKPOINTS
     if not path.exists():
         return None
     lines = read_lines_backward(path, notes_end(path))
     block = [line + b"\n" for line in islice(lines, NOTE_LINES)]
-    return _note(block[::-1]) if block else None
+    return _decode_note(block[::-1]) if block else None
 
 
 def notes_end(path: Path) -> int:
-    """The offset behind the last whole note, which is behind its signature line."""
+    """Return the offset after the last complete note, i.e. after its signature line; 0 if there is none."""
     end = last_line_end(path)
     for line in read_lines_backward(path, end):
         if line.startswith(_SIGNATURE_MARK):
@@ -142,30 +148,30 @@ def notes_end(path: Path) -> int:
 
 
 def append_durably(path: Path, offset: int, data: bytes) -> None:
-    """Writes ``data`` at the end of the file, which must be ``offset``, and syncs it.
+    """Append ``data`` to the file and sync it. ``offset`` must be the current length of the file.
 
-    Raises :class:`AuditVerificationError` where the file ends elsewhere, :class:`OSError` where the disk refuses;
-    then nothing of ``data`` stays.
+    Raises :class:`AuditVerificationError` if the file has another length, and :class:`OSError` if the disk cannot be
+    written; the file then keeps none of ``data``.
     """
-    created = not path.exists()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    is_new = not path.exists()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        if os.fstat(handle).st_size != offset:
+        if os.fstat(fd).st_size != offset:
             raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")
         try:
-            _write_all(handle, data)
-            os.fsync(handle)
+            _write_all(fd, data)
+            os.fsync(fd)
         except OSError:
-            os.ftruncate(handle, offset)
+            os.ftruncate(fd, offset)
             raise
     finally:
-        os.close(handle)
-    if created:
+        os.close(fd)
+    if is_new:
         sync_folder(path.parent)
 
 
 def truncate(path: Path, end: int) -> None:
-    """Removes what a crash left behind the last whole line or note."""
+    """Truncate the file to ``end``, to remove a partial line or note that a crash left."""
     if not path.exists() or path.stat().st_size == end:
         return
     with path.open("rb+") as file:
@@ -174,22 +180,22 @@ def truncate(path: Path, end: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a new name in ``folder`` survive a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Sync ``folder``, so that new file names in it survive a power loss."""
+    fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(fd)
     finally:
-        os.close(handle)
+        os.close(fd)
 
 
-def _write_all(handle: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
+def _write_all(fd: int, data: bytes) -> None:
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(fd, remaining) :]
 
 
-def _line_start(file: BinaryIO, offset: int) -> int:
-    """Puts ``file`` at the first line that begins at ``offset`` or later; where that is."""
+def _seek_to_line(file: BinaryIO, offset: int) -> int:
+    """Move ``file`` to the first line that starts at or after ``offset``, and return the new position."""
     if offset == 0:
         return file.seek(0)
     file.seek(offset - 1)
@@ -197,7 +203,7 @@ def _line_start(file: BinaryIO, offset: int) -> int:
     return file.tell()
 
 
-def _note(block: list[bytes]) -> str:
+def _decode_note(block: list[bytes]) -> str:
     try:
         return b"".join(block).decode()
     except UnicodeDecodeError as error:

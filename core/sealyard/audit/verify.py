@@ -1,8 +1,9 @@
-"""Checking a whole log: every entry, every link, every checkpoint, and what is not yet sealed.
+"""Verify a whole audit log: every entry, every hash link and every checkpoint, and the entries without a checkpoint.
 
-What this finds: any change, loss, insertion or exchange among sealed entries; without the audit key nobody can
-seal another history. What it cannot find alone: a folder put back to an older state, checkpoints and all, or
-rewritten with another key. A checkpoint kept outside finds both.
+Verification detects every change, loss, insertion or exchange of entries that a checkpoint covers: without the audit
+key, an attacker cannot sign a checkpoint for a different history. On its own, it does not detect that the whole folder,
+including its checkpoints, was reset to an older state or rewritten with another key. A checkpoint that was kept outside
+the folder detects both.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from sealyard.model.errors import AuditVerificationError
 _PROGRESS_EVERY = 1000
 
 Progress = Callable[[int], None]
-"""Told how many entries are checked; may raise to stop the work."""
+"""Called with the number of entries verified so far. It may raise an exception to stop the verification."""
 
 
 class _Line(FrozenStruct, frozen=True, kw_only=True):
-    """A line of a segment and where it stands; ``number`` counts from 1, as editors do."""
+    """A line of a segment file with its location. ``number`` starts at 1, as in editors."""
 
     file: str
     number: int
@@ -38,51 +39,53 @@ class _Line(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _VerifiedCheckpoint(FrozenStruct, frozen=True, kw_only=True):
-    """A checkpoint whose signature is good, and where it was kept, in words."""
+    """A checkpoint with a valid signature. ``location`` describes for error messages where it is stored."""
 
     checkpoint: Checkpoint
-    place: str
+    location: str
 
 
 def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
-    """Recomputes everything in ``folder``; ``checkpoint`` is a signed note that was kept outside.
+    """Verify all entries and checkpoints in ``folder``.
 
-    Raises :class:`AuditVerificationError` naming the first entry that does not fit, with its file and line.
+    ``checkpoint`` is a signed note that was kept outside the folder; the log must match it too.
+
+    Raises :class:`AuditVerificationError` that names the first wrong entry, with its file and line.
     """
     key_file = folder / PUBLIC_KEY
     public_key = key_file.read_bytes() if key_file.exists() else b""
-    seals = _load_checkpoints(folder, public_key)
-    sealed_size = seals[-1].checkpoint.size if seals else 0
+    checkpoints = _load_checkpoints(folder, public_key)
+    checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
     if checkpoint is not None:
-        seals.append(_external_checkpoint(checkpoint, public_key))
-    if len({seal.checkpoint.origin for seal in seals}) > 1:
+        checkpoints.append(_external_checkpoint(checkpoint, public_key))
+    if len({each.checkpoint.origin for each in checkpoints}) > 1:
         raise AuditVerificationError(
             "The checkpoints are of different logs.", "Each begins with the log's origin: compare them."
         )
-    tree = _recompute(folder, sorted(seals, key=lambda seal: seal.checkpoint.size), progress)
+    tree = _verify_entries(folder, sorted(checkpoints, key=lambda each: each.checkpoint.size), progress)
     return AuditReport(
-        origin=seals[0].checkpoint.origin if seals else "",
+        origin=checkpoints[0].checkpoint.origin if checkpoints else "",
         size=tree.size,
-        checkpointed_size=sealed_size,
+        checkpointed_size=checkpointed_size,
         root=tree.root().hex(),
-        checkpoints_checked=len(seals),
+        checkpoints_checked=len(checkpoints),
         key_fingerprint=key_fingerprint(public_key) if public_key else "",
     )
 
 
 def _load_checkpoints(folder: Path, public_key: bytes) -> list[_VerifiedCheckpoint]:
-    seals: list[_VerifiedCheckpoint] = []
+    checkpoints: list[_VerifiedCheckpoint] = []
     for note in read_notes(folder):
         checkpoint = verify_note(note, public_key)
-        if seals and checkpoint.size < seals[-1].checkpoint.size:
+        if checkpoints and checkpoint.size < checkpoints[-1].checkpoint.size:
             raise AuditVerificationError(f"{CHECKPOINTS} is out of order at the checkpoint of size {checkpoint.size}.")
-        seals.append(_VerifiedCheckpoint(checkpoint=checkpoint, place=f"in {CHECKPOINTS}"))
-    return seals
+        checkpoints.append(_VerifiedCheckpoint(checkpoint=checkpoint, location=f"in {CHECKPOINTS}"))
+    return checkpoints
 
 
 def _external_checkpoint(note: str, public_key: bytes) -> _VerifiedCheckpoint:
     try:
-        return _VerifiedCheckpoint(checkpoint=verify_note(note, public_key), place="kept outside")
+        return _VerifiedCheckpoint(checkpoint=verify_note(note, public_key), location="kept outside")
     except AuditVerificationError as error:
         raise AuditVerificationError(
             f"The checkpoint kept outside does not belong to this log: {error.message}",
@@ -90,26 +93,26 @@ def _external_checkpoint(note: str, public_key: bytes) -> _VerifiedCheckpoint:
         ) from error
 
 
-def _recompute(folder: Path, seals: list[_VerifiedCheckpoint], progress: Progress | None) -> Frontier:
+def _verify_entries(folder: Path, checkpoints: list[_VerifiedCheckpoint], progress: Progress | None) -> Frontier:
     tree = Frontier()
     previous = GENESIS_HASH
-    sealed = 0
-    waiting = deque(seals)
+    checkpointed_size = 0
+    pending = deque(checkpoints)
     lines = _read_entries(folder)
     for line in chain(lines, (None,)):
-        while waiting and waiting[0].checkpoint.size == tree.size:
-            _check_root(waiting.popleft(), tree, sealed, line, previous)
-            sealed = tree.size
+        while pending and pending[0].checkpoint.size == tree.size:
+            _check_root(pending.popleft(), tree, checkpointed_size, line, previous)
+            checkpointed_size = tree.size
         if line is None:
             break
-        _check_entry(line, tree.size, previous, sealed, lines)
+        _check_entry(line, tree.size, previous, checkpointed_size, lines)
         leaf = leaf_hash(line.data)
         tree.append(leaf)
         previous = leaf.hex()
         if progress and tree.size % _PROGRESS_EVERY == 0:
             progress(tree.size)
-    if waiting:
-        _missing_entries(waiting[0], tree.size)
+    if pending:
+        _raise_missing_entries(pending[0], tree.size)
     return tree
 
 
@@ -122,17 +125,19 @@ def _read_entries(folder: Path) -> Iterator[_Line]:
             raise AuditVerificationError(f"{path.name} does not end with a whole line, and is not the last segment.")
 
 
-def _check_entry(line: _Line, seq: int, previous: str, sealed: int, following: Iterator[_Line]) -> None:
-    entry = _decode(line, seq)
+def _check_entry(
+    line: _Line, seq: int, previous: str, checkpointed_size: int, remaining_lines: Iterator[_Line]
+) -> None:
+    entry = _decode_line(line, seq)
     if entry.seq != seq:
         raise AuditVerificationError(f"Entry {seq} is missing: {line} holds entry {entry.seq}.", seq=seq)
     if not is_canonical(entry, line.data):
         raise AuditVerificationError(f"Entry {seq} is not written as it was stored ({line}).", seq=seq)
     if entry.previous == previous:
         return
-    after = next(following, None)
-    if seq > sealed and after is not None and _link(after) == leaf_hash(line.data).hex():
-        # The next entry vouches for this one, so it is the one before that was changed.
+    next_line = next(remaining_lines, None)
+    if seq > checkpointed_size and next_line is not None and _linked_hash(next_line) == leaf_hash(line.data).hex():
+        # The hash in the next entry confirms this entry, so the previous one was changed.
         raise AuditVerificationError(
             f"Entry {seq - 1}, the one before {line}, was changed: entry {seq} holds the hash of another one.",
             seq=seq - 1,
@@ -140,39 +145,41 @@ def _check_entry(line: _Line, seq: int, previous: str, sealed: int, following: I
     raise AuditVerificationError(f"Entry {seq} does not follow the entry before it ({line}).", seq=seq)
 
 
-def _decode(line: _Line, seq: int) -> AuditEntry:
+def _decode_line(line: _Line, seq: int) -> AuditEntry:
     try:
         return decode_entry(line.data, line.file)
     except AuditVerificationError as error:
         raise AuditVerificationError(f"Entry {seq} cannot be read ({line}).", seq=seq) from error
 
 
-def _link(line: _Line) -> str | None:
-    """The hash of the entry before, as ``line`` has it; None where it is no entry."""
+def _linked_hash(line: _Line) -> str | None:
+    """Return the hash of the previous entry that ``line`` contains, or ``None`` if the line is not an entry."""
     try:
         return decode_entry(line.data, line.file).previous
     except AuditVerificationError:
         return None
 
 
-def _check_root(seal: _VerifiedCheckpoint, tree: Frontier, sealed: int, following: _Line | None, previous: str) -> None:
-    if tree.root().hex() == seal.checkpoint.root:
+def _check_root(
+    verified: _VerifiedCheckpoint, tree: Frontier, first_suspect: int, next_line: _Line | None, previous: str
+) -> None:
+    if tree.root().hex() == verified.checkpoint.root:
         return
     last = tree.size - 1
-    if following is not None and _link(following) not in (None, previous):
-        sealed = last  # the next entry still holds the hash of what was there
-    which = f"Entry {last} is" if sealed == last else f"Entries {sealed} to {last} are"
+    if next_line is not None and _linked_hash(next_line) not in (None, previous):
+        first_suspect = last  # the next entry still contains the hash of the original entry
+    which = f"Entry {last} is" if first_suspect == last else f"Entries {first_suspect} to {last} are"
     raise AuditVerificationError(
-        f"{which} not what was sealed by the checkpoint of size {tree.size} {seal.place}.",
+        f"{which} not what was sealed by the checkpoint of size {tree.size} {verified.location}.",
         "What is there holds together in itself: it was written anew.",
-        seq=sealed,
+        seq=first_suspect,
     )
 
 
-def _missing_entries(seal: _VerifiedCheckpoint, size: int) -> None:
+def _raise_missing_entries(verified: _VerifiedCheckpoint, size: int) -> None:
     raise AuditVerificationError(
         f"Entry {size} is missing: the log ends with {size} entries, "
-        f"but {seal.checkpoint.size} were sealed by the checkpoint {seal.place}.",
+        f"but {verified.checkpoint.size} were sealed by the checkpoint {verified.location}.",
         "The end of the log was cut off, or the folder was put back to an older state.",
         seq=size,
     )

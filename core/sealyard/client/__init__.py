@@ -1,1 +1,1 @@
-"""How a front end speaks to an engine, in this process or elsewhere."""
+"""Clients through which front ends use an engine, in this process, in another one or on a server."""

@@ -1,4 +1,4 @@
-"""What a device configuration can be made of: algorithms with their caveats and keys, and container formats."""
+"""What device configurations can use: algorithms with their caveats and key types, and container formats."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from sealyard.model.device_configs import DeviceConfig
 
 
 class AlgorithmInfo(FrozenStruct, frozen=True, kw_only=True):
-    """``key_kinds``: of which a key must be one, the first is the one that is generated. ``caveats``: for a person."""
+    """Key types and caveats of an algorithm.
+
+    ``key_kinds`` are the accepted key types; generated keys have the first one. ``caveats`` are texts for the user.
+    """
 
     key_kinds: tuple[KeyType, ...]
     caveats: tuple[str, ...]
 
 
 class Capabilities(FrozenStruct, frozen=True, kw_only=True):
-    """``formats``: the names of the container formats that are installed."""
+    """Available algorithms, and in ``formats`` the names of the installed container formats."""
 
     encryption: dict[EncryptionAlgorithm, AlgorithmInfo]
     signing: dict[SigningAlgorithm, AlgorithmInfo]
@@ -23,7 +26,10 @@ class Capabilities(FrozenStruct, frozen=True, kw_only=True):
 
 
 def load_capabilities() -> Capabilities:
-    """Loads the container formats that are installed: not for a thread that must not wait."""
+    """Return the algorithms and container formats that are available.
+
+    Loads the installed container formats: do not call it on a thread that must not block.
+    """
     from sealyard.containers.registry import all_formats
     from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
 
@@ -34,7 +40,7 @@ def load_capabilities() -> Capabilities:
         signing={
             name: AlgorithmInfo(key_kinds=spec.key_kinds, caveats=spec.caveats) for name, spec in SIGNATURES.items()
         },
-        formats=tuple(each.name for each in all_formats()),
+        formats=tuple(container_format.name for container_format in all_formats()),
     )
 
 
@@ -45,34 +51,35 @@ FileSize = tuple[str, int]
 def check_package(
     configuration: DeviceConfig, firmware: tuple[FileSize, ...], metadata: tuple[FileSize, ...] = ()
 ) -> tuple[str, ...]:
-    """What the configuration's format warns of, for a person to read; the first call loads the installed formats.
+    """Return the format's warnings about such a package, as texts for the user.
 
-    Raises :class:`FormatLimitError` where the format cannot hold it, :class:`NotFoundError` for an unknown format.
+    The first call loads the installed formats. Raises :class:`FormatLimitError` if the package exceeds a limit of the
+    format, :class:`NotFoundError` for an unknown format.
     """
     from sealyard.containers.format import PackageLayout
     from sealyard.containers.registry import get_format
     from sealyard.crypto.algorithms import SIGNATURES
 
-    shape = PackageLayout(
+    layout = PackageLayout(
         encryption=configuration.encryption.algorithm,
         signing=configuration.signing.algorithm,
-        # The engine knows the very key and judges it; how much fits does not hang on it.
+        # The engine checks the actual key; the size limits do not depend on the key type.
         signing_key_kind=SIGNATURES[configuration.signing.algorithm].default_key_kind,
         firmware=firmware,
         metadata=metadata,
     )
-    return get_format(configuration.format).check(shape)
+    return get_format(configuration.format).check(layout)
 
 
 def check_message(algorithm: SigningAlgorithm, size: int) -> None:
-    """Raises :class:`InvalidInputError` where no signing task takes a message of ``size`` bytes."""
+    """Raise :class:`InvalidInputError` if signing tasks do not accept a message of ``size`` bytes."""
     from sealyard.crypto.algorithms import check_message_size
 
     check_message_size(algorithm, size)
 
 
 def signs_digest(algorithm: SigningAlgorithm) -> bool:
-    """Whether a signing task hands in a finished SHA-256 of 32 bytes instead of the message."""
+    """Return whether a signing task takes a precomputed SHA-256 digest (32 bytes) instead of the message."""
     from sealyard.crypto.algorithms import SIGNATURES, SigningInput
 
     return SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST

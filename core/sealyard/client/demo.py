@@ -1,4 +1,4 @@
-"""A throw-away workspace to try all parts in: people, configurations, and tasks in different states."""
+"""Temporary demo workspace with subjects, configurations and tasks in different states."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ SENSOR = "demo-sensor"
 
 DAY = 24 * 3600
 SAMPLE_BYTES = 96 * 1024
-"""Bytes of a firmware file of the demo."""
+"""Size of a demo firmware file."""
 
 
 class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
-    """Where the demo is: its workspace, the passphrase of its key store, and where its results go."""
+    """Paths of a demo: its workspace folder and download folder, and the passphrase of its key store."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("folder", "downloads")
 
@@ -56,7 +56,7 @@ class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
-    """A folder that is gone afterwards, unless ``keep``."""
+    """Create a temporary folder, deleted on exit unless ``keep``."""
     root = Path(tempfile.mkdtemp(prefix="sealyard-demo-"))
     try:
         yield root
@@ -66,28 +66,28 @@ def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
 
 
 async def create_demo(root: Path) -> DemoWorkspace:
-    """A demo workspace in ``root``, under a random passphrase, with four people and one configuration."""
+    """Create a demo workspace in ``root``, with a random passphrase, four subjects and one configuration."""
     from sealyard.client.embedded import EmbeddedClient
     from sealyard.engine.create_workspace import create_workspace
 
-    place = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
-    register_secret(place.passphrase)
-    places = WorkspacePaths(place.folder)
+    demo = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
+    register_secret(demo.passphrase)
+    paths = WorkspacePaths(demo.folder)
     await create_workspace(
-        places,
+        paths,
         name="demo",
         administrator=ADMINISTRATOR,
         key_store=KeyStore.PASSPHRASE,
-        passphrase=place.passphrase,
+        passphrase=demo.passphrase,
         demo=True,
     )
-    people = tuple(
-        Profile(name=each.partition(":")[2], identity=each, downloads=str(place.downloads))
-        for each in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
+    profiles = tuple(
+        Profile(name=subject.partition(":")[2], identity=subject, downloads=str(demo.downloads))
+        for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
     )
-    write_profiles(places.profiles, ProfileFile(profiles=people, current="developer"))
+    write_profiles(paths.profiles, ProfileFile(profiles=profiles, current="developer"))
     client = await EmbeddedClient.open(
-        place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase, work=False
+        demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase, work=False
     )
     try:
         await client.add_subject(DEVELOPER, "Dana Developer")
@@ -106,52 +106,53 @@ async def create_demo(root: Path) -> DemoWorkspace:
         )
     finally:
         await client.close()
-    return place
+    return demo
 
 
 async def create_populated_demo(root: Path) -> DemoWorkspace:
-    """A demo workspace with something to look at; nobody holds it afterwards."""
+    """Create a demo workspace with tasks in different states; it is not locked afterwards."""
     from sealyard.client.embedded import EmbeddedClient
 
-    place = await create_demo(root)
-    log_to_file(WorkspacePaths(place.folder).engine_log)
-    client = await EmbeddedClient.open(place.folder, ADMINISTRATOR, purpose="demo", passphrase=place.passphrase)
+    demo = await create_demo(root)
+    log_to_file(WorkspacePaths(demo.folder).engine_log)
+    client = await EmbeddedClient.open(demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase)
     try:
         await populate(client)
     finally:
         await client.close()
-    return place
+    return demo
 
 
 async def populate(client: EmbeddedClient) -> None:
-    """Tasks in different states, made by the engine behind ``client`` from real files.
+    """Create tasks in different states from real files, through the engine behind ``client``.
 
-    The sensor's links end after a second, so one result has expired soon; another one's retention is over then.
+    The sensor's links expire after a second, so that one result soon has an expired link and another one is past its
+    retention.
     """
     with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
         await _DemoData(client, Path(folder)).build()
 
 
 class _DemoData:
-    """What the people of the demo did before it is looked at."""
+    """Creates the demo's tasks on behalf of its subjects."""
 
     def __init__(self, client: EmbeddedClient, folder: Path) -> None:
         self._administrator = client.for_subject(ADMINISTRATOR)
         self._developer = client.for_subject(DEVELOPER)
         self._owner = client.for_subject(OWNER)
         self._folder = folder
-        self._pieces = _pieces()
+        self._samples = _read_samples()
 
     async def build(self) -> None:
-        gone = await self._short_lived()
-        done = await asyncio.gather(
-            self._approved(await self._package(GATEWAY, "gateway", "1.4.0")),
-            self._approved(await self._package(SENSOR, "sensor", "0.9.2")),
+        short_lived = await self._short_lived()
+        tasks = await asyncio.gather(
+            self._approve(await self._package(GATEWAY, "gateway", "1.4.0")),
+            self._approve(await self._package(SENSOR, "sensor", "0.9.2")),
             self._signature(),
             self._encryption(GATEWAY, "gateway-assets.bin"),
-            self._lost(),
+            self._lost_input(),
         )
-        await asyncio.gather(*(self._owner.wait(each.id) for each in (gone, *done)))
+        await asyncio.gather(*(self._owner.wait(task.id) for task in (short_lived, *tasks)))
         rejected = await self._package(GATEWAY, "gateway", "1.5.0-rc1")
         await self._owner.decide(rejected.id, Verdict.REJECTED, "A release candidate is not for the field.")
         withdrawn = await self._package(SENSOR, "sensor", "0.9.3")
@@ -160,7 +161,10 @@ class _DemoData:
         await self._package(GATEWAY, "gateway", "1.5.0")
 
     async def _short_lived(self) -> Task:
-        """A configuration whose first version keeps its results for a second; its next one only their links."""
+        """Create the sensor configuration and a task whose result is retained for one second.
+
+        Only the configuration's first version has that retention; the second one keeps just the short link lifetime.
+        """
         await self._administrator.create_device(
             DeviceRequest(
                 name=SENSOR,
@@ -178,13 +182,17 @@ class _DemoData:
         return task
 
     async def _package(self, device: str, product: str, version: str) -> Task:
-        made = {"product": product, "version": version, "builtAt": datetime.now(UTC).isoformat(timespec="seconds")}
+        build = {
+            "product": product,
+            "version": version,
+            "builtAt": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         firmware = (await self._file(f"{product}-boot-{version}.bin"), await self._file(f"{product}-{version}.bin"))
-        metadata = await self._file(f"{product}-{version}.json", (json.dumps(made, indent=2) + "\n").encode())
+        metadata = await self._file(f"{product}-{version}.json", (json.dumps(build, indent=2) + "\n").encode())
         request = PackageRequest(config=device, firmware=firmware, metadata=(metadata,), name=f"{product} {version}")
         return await self._developer.create_package(request)
 
-    async def _approved(self, task: Task) -> Task:
+    async def _approve(self, task: Task) -> Task:
         return await self._owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
 
     async def _encryption(self, device: str, name: str) -> Task:
@@ -196,29 +204,29 @@ class _DemoData:
         request = SigningRequest(
             config=GATEWAY, message=message, file_name="manifest.txt", name="gateway 1.4.0 manifest"
         )
-        return await self._approved(await self._developer.create_signing(request))
+        return await self._approve(await self._developer.create_signing(request))
 
-    async def _lost(self) -> Task:
-        """A package whose firmware got lost from the store before it was approved."""
+    async def _lost_input(self) -> Task:
+        """Create a package task whose firmware disappears from the store before it is approved."""
         from sealyard.storage.artifacts import FileArtifacts
 
         task = await self._package(GATEWAY, "gateway", "1.3.9")
         artifacts = FileArtifacts(WorkspacePaths(Path((await self._developer.workspace()).location)).artifacts)
-        for each in task.inputs:
-            await asyncio.to_thread(artifacts.delete_input, each.sha256)
-        return await self._approved(task)
+        for file in task.inputs:
+            await asyncio.to_thread(artifacts.delete_input, file.sha256)
+        return await self._approve(task)
 
     async def _file(self, name: str, content: bytes | None = None) -> InputFile:
         path = self._folder / name
-        path.write_bytes(next(self._pieces) if content is None else content)
+        path.write_bytes(next(self._samples) if content is None else content)
         return await self._developer.upload(path)
 
 
-def _pieces() -> Iterator[bytes]:
-    """Real machine code, a different piece each time: from the largest library that Sealyard stands on."""
+def _read_samples() -> Iterator[bytes]:
+    """Yield consecutive pieces of real machine code, from the largest library that Sealyard depends on."""
     library = find_spec("cryptography.hazmat.bindings._rust")
     assert library is not None
     assert library.origin is not None
     with Path(library.origin).open("rb") as source:
-        while piece := source.read(SAMPLE_BYTES):
-            yield piece
+        while sample := source.read(SAMPLE_BYTES):
+            yield sample

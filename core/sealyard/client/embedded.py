@@ -1,4 +1,4 @@
-"""The engine in this process: on a thread of its own, behind the :class:`~sealyard.client.protocol.Client`."""
+"""Implementation of :class:`~sealyard.client.protocol.Client` on an engine in this process, in its own thread."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ T = TypeVar("T")
 EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
 PROGRESS_SECONDS = 0.1
 EVENT_BATCH_SECONDS = 0.01
-"""Between two crossings of events to the caller's loop; a single event after a quiet while crosses at once."""
+"""Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
 Progress = Callable[[int, int], None]
 
 
 class EmbeddedClient:
-    """See :class:`sealyard.client.protocol.Client`, which says what each method does."""
+    """Client of an engine in this process; :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
         self,
@@ -69,14 +69,18 @@ class EmbeddedClient:
         thread: LoopThread,
         subject: str,
         four_eyes: str = EMBEDDED_TRUST_NOTE,
-        shown: PresentedToken | None = None,
+        presented: PresentedToken | None = None,
     ) -> None:
-        """``four_eyes``: what they mean to who asks. ``shown``: the token asked with, where the caller is elsewhere."""
+        """Use :meth:`open` or :meth:`open_read_only` to start an engine as well.
+
+        ``four_eyes`` describes to the user how dual control is enforced on this connection. ``presented`` is the token
+        that a remote caller authenticated with.
+        """
         self._engine = engine
         self._thread = thread
         self._subject = subject
         self._four_eyes = four_eyes
-        self._shown = shown
+        self._presented = presented
 
     @classmethod
     async def open(
@@ -91,7 +95,10 @@ class EmbeddedClient:
         workers: int = 2,
         create: bool = False,
     ) -> EmbeddedClient:
-        """As the workspace's only writer; see :func:`sealyard.engine.engine.open_engine` for what is raised."""
+        """Open the workspace as its only writer.
+
+        See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
+        """
         opening = open_engine(
             WorkspacePaths(folder.absolute()),
             purpose=purpose,
@@ -101,25 +108,25 @@ class EmbeddedClient:
             workers=workers,
             create=create,
         )
-        return await cls._opened(opening, subject)
+        return await cls._start(opening, subject)
 
     @classmethod
     async def open_read_only(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
-        """Beside whoever holds the workspace: looks, and changes nothing."""
-        return await cls._opened(open_reader(WorkspacePaths(folder.absolute()), clock=clock), subject)
+        """Open the workspace without write access, alongside the lock holder."""
+        return await cls._start(open_reader(WorkspacePaths(folder.absolute()), clock=clock), subject)
 
     @classmethod
-    async def _opened(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
+    async def _start(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
         thread = LoopThread("sealyard-engine")
-        opened = thread.submit(_awaited(opening))
+        engine = thread.submit(_to_coroutine(opening))
         try:
-            return cls(await asyncio.shield(opened), thread, subject)
+            return cls(await asyncio.shield(engine), thread, subject)
         except BaseException:
-            await _close_abandoned(opened, thread)
+            await _close_abandoned(engine, thread)
             raise
 
     def for_subject(self, subject: str) -> EmbeddedClient:
-        """Another person at the same engine; close only one of the two."""
+        """Return a client for another subject on the same engine; close only one of the two."""
         return EmbeddedClient(self._engine, self._thread, subject)
 
     async def close(self) -> None:
@@ -130,18 +137,18 @@ class EmbeddedClient:
 
     @property
     def host(self) -> EngineHandle:
-        """The same engine, for whoever serves it to others."""
+        """The handle through which the same engine is served to other processes."""
         from sealyard.client.engine_handle import EngineHandle
 
         return EngineHandle(self._engine, self._thread)
 
     async def wait_idle(self) -> None:
-        """Returns when no task is queued or running any more."""
+        """Wait until no task is queued or running."""
         await self._thread.call(self._engine.scheduler.wait_idle())
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """The crypto workers that live, for those who look after them from outside."""
+        """Process ids of the live crypto workers, for monitoring from outside."""
         return self._engine.bus.pids
 
     # ---- tasks
@@ -149,8 +156,8 @@ class EmbeddedClient:
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
     ) -> InputFile:
-        told = ThrottledProgress(path, progress).add if progress is not None else None
-        return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, told))
+        on_bytes = ThrottledProgress(path, progress).add if progress is not None else None
+        return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         async def discard() -> None:
@@ -193,10 +200,10 @@ class EmbeddedClient:
         origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
-        deciding = self._engine.decisions.decide(
+        decision = self._engine.decisions.decide(
             self._subject, task_id, verdict, reason, digest, origin, one_time_password
         )
-        return await self._execute(f"TASK:{task_id}", deciding)
+        return await self._execute(f"TASK:{task_id}", decision)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
         return await self._execute(f"TASK:{task_id}", self._engine.decisions.withdraw(self._subject, task_id, reason))
@@ -208,13 +215,13 @@ class EmbeddedClient:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._until(task, settled)
+                return await self._wait_for(task, settled)
         except TimeoutError:
             raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
-    async def _until(self, task: Task, settled: bool) -> Task:
+    async def _wait_for(self, task: Task, settled: bool) -> Task:
         events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
@@ -226,12 +233,12 @@ class EmbeddedClient:
         return task
 
     async def cursor(self) -> int:
-        """Of the newest event: :meth:`events` goes on behind it."""
+        """Return the cursor of the newest event, after which :meth:`events` continues."""
 
-        async def cursor() -> int:
+        async def read_cursor() -> int:
             return self._engine.events.cursor
 
-        return await self._thread.call(cursor())
+        return await self._thread.call(read_cursor())
 
     # ---- results
 
@@ -239,14 +246,14 @@ class EmbeddedClient:
         return await self._execute(f"TASK:{task_id}", self._engine.delivery.renew(self._subject, task_id))
 
     def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        items = self._engine.delivery.download(self._subject, task_id, offset)
-        return self._thread.iterate(self._engine.stream(self._subject, f"TASK:{task_id}", items))
+        chunks = self._engine.delivery.download(self._subject, task_id, offset)
+        return self._thread.iterate(self._engine.stream(self._subject, f"TASK:{task_id}", chunks))
 
     async def report_downloaded(self, task_id: str) -> None:
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_download(self._subject, task_id))
 
     async def report_transferred(self, task_id: str, *, offset: int = 0) -> None:
-        """From ``offset`` to its last byte it was sent to somebody, for the audit log."""
+        """Record in the audit log that the artifact was sent from ``offset`` to its last byte."""
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_transfer(self._subject, task_id, offset))
 
     async def certificate(self, task_id: str) -> str:
@@ -274,8 +281,8 @@ class EmbeddedClient:
         return await self._query(about, lambda: self._engine.devices.certificates(self._subject, config))
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        exporting = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
-        return await self._execute(f"DEVICE_CONFIG:{config}", exporting)
+        export = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
+        return await self._execute(f"DEVICE_CONFIG:{config}", export)
 
     async def keys(self) -> tuple[KeyInfo, ...]:
         return await self._query("KEY", lambda: self._engine.keychain.list_keys(self._subject))
@@ -296,27 +303,27 @@ class EmbeddedClient:
         return await self._query("ACL", lambda: self._engine.administration.effective_device_rules(self._subject))
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
-        adding = self._engine.administration.add_subject(self._subject, subject, display_name)
-        return await self._execute(f"SUBJECT:{subject}", adding)
+        addition = self._engine.administration.add_subject(self._subject, subject, display_name)
+        return await self._execute(f"SUBJECT:{subject}", addition)
 
     async def unlink_subject(self, subject: str) -> None:
         await self._execute(f"SUBJECT:{subject}", self._engine.bindings.unlink(self._subject, subject))
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
-        adding = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
-        return await self._execute(f"SUBJECT:{group}", adding)
+        addition = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
+        return await self._execute(f"SUBJECT:{group}", addition)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
-        removing = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
-        await self._execute(f"SUBJECT:{group}", removing)
+        removal = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
+        await self._execute(f"SUBJECT:{group}", removal)
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
-        adding = self._engine.administration.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
-        return await self._execute("ACL", adding)
+        addition = self._engine.administration.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
+        return await self._execute("ACL", addition)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        removing = self._engine.administration.remove_rule(self._subject, rule_id, confirmed=confirmed)
-        await self._execute(f"ACL:{rule_id}", removing)
+        removal = self._engine.administration.remove_rule(self._subject, rule_id, confirmed=confirmed)
+        await self._execute(f"ACL:{rule_id}", removal)
 
     async def policy(self) -> Policy:
         return await self._query("POLICY", self._engine.administration.policy)
@@ -345,12 +352,12 @@ class EmbeddedClient:
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        looking = self._engine.auditing.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", looking))
+        page = self._engine.auditing.page(self._subject, filters, below, limit)
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", page))
 
     async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
-        checking = self._engine.auditing.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", checking))
+        verification = self._engine.auditing.verify(self._subject, checkpoint, progress)
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", verification))
 
     def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         lines = self._engine.auditing.export(self._subject, kind)
@@ -363,7 +370,7 @@ class EmbeddedClient:
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
         about = f"SUBJECT:{request.subject or self._subject}"
-        return await self._execute(about, self._engine.tokens.create(self._subject, request, self._shown))
+        return await self._execute(about, self._engine.tokens.create(self._subject, request, self._presented))
 
     async def revoke_token(self, token_id: str) -> None:
         await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
@@ -372,18 +379,18 @@ class EmbeddedClient:
         return await self._query("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        enrolling = self._engine.one_time_passwords.enroll(self._subject, current)
-        return await self._execute(f"SUBJECT:{self._subject}", enrolling)
+        enrollment = self._engine.one_time_passwords.enroll(self._subject, current)
+        return await self._execute(f"SUBJECT:{self._subject}", enrollment)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        confirming = self._engine.one_time_passwords.confirm(self._subject, password)
-        await self._execute(f"SUBJECT:{self._subject}", confirming)
+        confirmation = self._engine.one_time_passwords.confirm(self._subject, password)
+        await self._execute(f"SUBJECT:{self._subject}", confirmation)
 
     async def reset_one_time_password(self, subject: str) -> None:
-        resetting = self._engine.one_time_passwords.reset(self._subject, subject)
-        await self._execute(f"SUBJECT:{subject}", resetting)
+        reset = self._engine.one_time_passwords.reset(self._subject, subject)
+        await self._execute(f"SUBJECT:{subject}", reset)
 
-    # ---- the whole
+    # ---- workspace and events
 
     async def workspace(self) -> WorkspaceInfo:
         return await self._query("WORKSPACE", self._info)
@@ -393,8 +400,8 @@ class EmbeddedClient:
             if self._engine.read_only:
                 self._engine.tail()
             async for batch in self._engine.events.batches(after):
-                heard = (self._engine.views.visible_event(self._subject, each) for each in batch)
-                yield tuple(each for each in heard if each is not None)
+                visible = (self._engine.views.visible_event(self._subject, event) for event in batch)
+                yield tuple(event for event in visible if event is not None)
                 await asyncio.sleep(EVENT_BATCH_SECONDS)
 
         async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
@@ -404,7 +411,7 @@ class EmbeddedClient:
 
     def _info(self) -> WorkspaceInfo:
         engine = self._engine
-        size, sealed = engine.auditing.sizes()
+        size, checkpointed = engine.auditing.sizes()
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
@@ -415,7 +422,7 @@ class EmbeddedClient:
             read_only=engine.read_only,
             key_store=engine.metadata.key_store,
             audit_size=size,
-            audit_sealed=sealed,
+            audit_sealed=checkpointed,
             rights=tuple(sorted(engine.rights.granted_to(self._subject))),
             warnings=(
                 *engine.keychain.warnings(self._subject, engine.ledger.clock.now()),
@@ -427,45 +434,46 @@ class EmbeddedClient:
         return await self._thread.call(self._engine.execute(self._subject, about, use_case))
 
     async def _query(self, about: str, use_case: Callable[[], T]) -> T:
-        async def look() -> T:
+        async def run_use_case() -> T:
             return use_case()
 
-        return await self._thread.call(self._engine.query(self._subject, about, look()))
+        return await self._thread.call(self._engine.query(self._subject, about, run_use_case()))
 
 
-async def _close_abandoned(opened: asyncio.Future[Engine], thread: LoopThread) -> None:
-    """An opening that nobody waits for any more goes to its end, however often this is cancelled: else its threads
-    would go on writing without the lock, or keep it.
+async def _close_abandoned(engine: asyncio.Future[Engine], thread: LoopThread) -> None:
+    """Let an abandoned opening finish, then close its engine and thread, ignoring cancellation.
+
+    If it were interrupted, its threads would keep writing without the lock, or keep the lock.
     """
-    await wait_uninterrupted(opened)
-    if not opened.cancelled() and opened.exception() is None:
-        await wait_uninterrupted(thread.submit(opened.result().close()))
+    await wait_uninterrupted(engine)
+    if not engine.cancelled() and engine.exception() is None:
+        await wait_uninterrupted(thread.submit(engine.result().close()))
     await wait_uninterrupted(submit(thread.stop))
 
 
-async def _awaited(work: Awaitable[T]) -> T:
+async def _to_coroutine(work: Awaitable[T]) -> T:
     return await work
 
 
 class ThrottledProgress:
-    """Counts bytes and tells of them ten times a second, and when the file is whole."""
+    """Counts bytes and reports progress at most ten times a second, and once the file is complete."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self._progress = progress
         self._total = _size(path)
         self._done = 0
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def add(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS or self._done >= self._total:
-            self._told = now
+        if now - self._reported_at >= PROGRESS_SECONDS or self._done >= self._total:
+            self._reported_at = now
             self._progress(self._done, self._total)
 
 
 def _size(path: Path) -> int:
-    """For progress only: what is wrong with the file is told by whoever reads it."""
+    """Return the size for progress reports, 0 if it is unavailable: reading the file raises the error."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):

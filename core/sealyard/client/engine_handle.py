@@ -1,4 +1,4 @@
-"""The engine of one workspace, for whoever serves it to others: on the local socket, or as a server."""
+"""Handle on the engine of one workspace, for code that serves it: on the local socket or as a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class EngineHandle:
-    """Not a client: rights are judged for a subject, and here nobody has said yet who asks."""
+    """A running engine, shared by the clients of all subjects that its server authenticates.
+
+    Not a client itself: the engine checks permissions for a subject, and no subject is known yet at this level.
+    """
 
     def __init__(self, engine: Engine, thread: LoopThread) -> None:
         self.engine = engine
@@ -29,41 +32,44 @@ class EngineHandle:
         return self.engine.paths.root
 
     def client(
-        self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, shown: PresentedToken | None = None
+        self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, presented: PresentedToken | None = None
     ) -> EmbeddedClient:
-        """The engine as this subject meets it. Not to be closed: the engine is the host's."""
-        return EmbeddedClient(self.engine, self._thread, subject, four_eyes, shown)
+        """Return a client for ``subject``; see :class:`EmbeddedClient` for the parameters.
+
+        Do not close it: the owner of this handle closes the engine.
+        """
+        return EmbeddedClient(self.engine, self._thread, subject, four_eyes, presented)
 
     async def run(self, work: Awaitable[T]) -> T:
-        """Does ``work`` on the engine's loop."""
-        return await self._thread.call(_awaited(work))
+        """Run ``work`` on the engine's loop and return its result."""
+        return await self._thread.call(_to_coroutine(work))
 
     async def authenticate_token(self, secret: str) -> AccessToken:
-        """Whose token this is. Raises :class:`AuthenticationError`."""
+        """Return the access token with this secret. Raises :class:`AuthenticationError`."""
 
-        async def found() -> AccessToken:
+        async def authenticate() -> AccessToken:
             return self.engine.tokens.authenticate(secret)
 
-        return await self.run(found())
+        return await self.run(authenticate())
 
-    # ---- uploads: see :class:`sealyard.engine.inputs.uploads.UploadService` for what each raises
+    # ---- uploads: :class:`sealyard.engine.inputs.uploads.UploadService` documents what each method raises
 
     async def create_upload(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
-        beginning = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
-        return await self.run(self.engine.execute(subject, "INPUT", beginning))
+        creation = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", creation))
 
     async def upload(self, subject: str, upload_id: str) -> UploadStatus:
-        async def state() -> UploadStatus:
+        async def get_upload() -> UploadStatus:
             return self.engine.uploads.get(subject, upload_id)
 
-        return await self.run(state())
+        return await self.run(get_upload())
 
     async def write_upload(
         self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> UploadStatus:
-        """On the caller's loop: only a file that is refused, for it is audited, crosses to the engine's."""
+        """Write on the caller's loop; uses the engine's loop only to audit a rejected file."""
         try:
             return await self.engine.uploads.write(subject, upload_id, offset, chunks)
         except InvalidInputError as error:
@@ -71,61 +77,67 @@ class EngineHandle:
             raise
 
     async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
-        """Writes into the audit log that a file was not taken."""
+        """Record in the audit log that a file was rejected."""
         await self.run(self.engine.auditing.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:
         await self.run(self.engine.uploads.delete(subject, upload_id))
 
     async def resolve_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
-        """What complete uploads of the subject are named by in a task."""
+        """Return the input files by which a task refers to these complete uploads of the subject."""
 
-        async def found() -> tuple[InputFile, ...]:
+        async def resolve() -> tuple[InputFile, ...]:
             return self.engine.uploads.resolve(subject, upload_ids)
 
-        return await self.run(found())
+        return await self.run(resolve())
 
     async def claim_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> None:
-        """A task has them now."""
+        """Record that a task now owns the content of these uploads; call this once the task exists."""
         await self.run(self.engine.uploads.claim(subject, upload_ids))
 
-    # ---- people
+    # ---- sign-in and shutdown
 
     async def sign_in(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
-        """Somebody whom an issuer vouches for, with the roles that it says."""
+        """Sign in a subject that an issuer authenticated, with the roles from the issuer's token."""
         await self.run(self.engine.roles.sign_in(subject, roles, account))
 
     async def drain_workers(self, seconds: float) -> int:
-        """Workers are given no more tasks, and what runs may end for so long; what is left running after it."""
+        """Stop starting tasks and wait up to ``seconds`` for the running ones.
+
+        Returns the number of tasks that still run.
+        """
         return await self.run(self.engine.scheduler.drain(seconds))
 
     async def drain(self, seconds: float) -> int:
-        """Tells listeners of no more events and workers of no more tasks; what is left running after so long."""
+        """End all event streams, stop starting tasks and wait up to ``seconds`` for the running ones.
 
-        async def rest() -> int:
+        Returns the number of tasks that still run.
+        """
+
+        async def close_and_drain() -> int:
             self.engine.events.close()
             return await self.engine.scheduler.drain(seconds)
 
-        return await self.run(rest())
+        return await self.run(close_and_drain())
 
-    # ---- results by their link: no subject asks
+    # ---- download by link, without a subject
 
     async def resolve_link(self, link: str) -> Task:
-        async def found() -> Task:
+        async def resolve() -> Task:
             return self.engine.delivery.resolve_link(link)
 
-        return await self.run(found())
+        return await self.run(resolve())
 
     def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
-        async def items() -> AsyncIterator[bytes]:
-            async for each in self.engine.delivery.download_by_link(link, offset):
-                yield each
+        async def chunks() -> AsyncIterator[bytes]:
+            async for chunk in self.engine.delivery.download_by_link(link, offset):
+                yield chunk
 
-        return self._thread.iterate(items())
+        return self._thread.iterate(chunks())
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         await self.run(self.engine.delivery.record_link_transfer(link, offset))
 
 
-async def _awaited(work: Awaitable[T]) -> T:
+async def _to_coroutine(work: Awaitable[T]) -> T:
     return await work

@@ -1,4 +1,4 @@
-"""The program's log: a bounded file for its own user only, with what looks like a secret left out."""
+"""The program's log: a file of bounded size, readable only by its user, with secrets redacted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sealyard.model.safe_text import escape_text
 HIDDEN = "***"
 LARGEST_BYTES = 2 * 1024 * 1024
 KEPT_FILES = 2
-"""Older ones beside the file that is written to."""
+"""Number of rotated files kept in addition to the current one."""
 
-_SHORTEST_SECRET = 4  # a shorter one would be given away by the holes it leaves
+_MIN_SECRET_CHARS = 4  # redacting a shorter secret everywhere would reveal it by the gaps
 _SECRETS: set[str] = set()
 
 _PATTERNS = (
@@ -40,22 +40,25 @@ _PATTERNS = (
 
 
 def register_secret(secret: str) -> None:
-    """From now on ``secret`` is kept out of the log, as it is and as it is written inside quotes."""
-    if len(secret) >= _SHORTEST_SECRET:
+    """Redact ``secret`` from now on, both as it is and as escaped in quoted strings."""
+    if len(secret) >= _MIN_SECRET_CHARS:
         _SECRETS.update((secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]))
 
 
 def redact(text: str) -> str:
-    """``text`` without what was hidden, private keys, values of passphrases and tokens, and signatures of links."""
+    """Return ``text`` without registered secrets, private keys, passphrase and token values, and link signatures."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    for pattern, instead in _PATTERNS:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
     return text
 
 
 def log_to_file(path: Path) -> None:
-    """All that is logged goes there (folder 0700, file 0600) and nowhere else. Raises :class:`StorageError`."""
+    """Write the log to the file at ``path`` (mode 0600, its folder 0700), and no longer to any earlier log file.
+
+    Raises :class:`StorageError`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handler = _PrivateRotatingFileHandler(path, maxBytes=LARGEST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
@@ -63,31 +66,33 @@ def log_to_file(path: Path) -> None:
         raise StorageError(f"The log {escape_text(str(path))} cannot be written: {error.strerror}.") from error
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
-        root.removeHandler(old)
-        old.close()
+    for old_handler in [entry for entry in root.handlers if isinstance(entry, logging.FileHandler)]:
+        root.removeHandler(old_handler)
+        old_handler.close()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
 
 
 def current_log_file() -> Path | None:
-    """Where :func:`log_to_file` put it last."""
-    files = [each for each in logging.getLogger().handlers if isinstance(each, _PrivateRotatingFileHandler)]
-    return Path(files[0].baseFilename) if files else None
+    """Return the path last passed to :func:`log_to_file`, or None."""
+    handlers = [entry for entry in logging.getLogger().handlers if isinstance(entry, _PrivateRotatingFileHandler)]
+    return Path(handlers[0].baseFilename) if handlers else None
 
 
 class RedactingFormatter(logging.Formatter):
-    """Works on the finished text, so message, arguments and traceback are all seen to."""
+    """Redacts the formatted text, so that message, arguments and traceback are all covered."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
 
 class _PrivateRotatingFileHandler(RotatingFileHandler):
+    """Rotating log file that only its owner can read."""
+
     def _open(self) -> io.TextIOWrapper:
-        """Mode 0600 for each file that a rotation begins."""
+        """Open the current file; every file that a rotation creates gets mode 0600."""
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors="backslashreplace")  # noqa: PTH123
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """A log that cannot be written must not write over the screen instead."""
+        """Ignore the error: the default implementation prints to stderr, which would corrupt the TUI."""

@@ -1,1 +1,1 @@
-"""Threads, event loops on threads, and the system clock."""
+"""Worker threads, an event loop in a thread of its own, and the system clock."""

@@ -1,4 +1,4 @@
-"""The system's clock."""
+"""The system clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """See :class:`sealyard.model.clock.Clock`."""
+    """The :class:`sealyard.model.clock.Clock` of the operating system.
+
+    If the system time is set back, :meth:`now` returns the last value until the system time has caught up.
+    """
 
     def __init__(self) -> None:
         self._last = datetime.now(UTC)

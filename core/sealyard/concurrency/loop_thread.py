@@ -1,4 +1,4 @@
-"""A thread with an event loop of its own, and calls into it from any other."""
+"""An event loop in a thread of its own, and a proxy that calls a client on it from any other event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """A daemon thread: it never keeps a process alive."""
+    """Runs an event loop in a daemon thread, which does not keep the process alive."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -19,17 +19,20 @@ class LoopThread:
         self._thread.start()
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs ``work`` over there and waits here. Cancelling the wait cancels the work."""
+        """Run ``work`` on the thread's loop and return its result. Cancelling the caller cancels ``work``."""
         return await self.submit(work)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Runs ``work`` over there; its outcome is a future of the caller's loop."""
+        """Start ``work`` on the thread's loop. Return a future of the caller's loop that receives its outcome."""
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def iterate(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-        """Walks an iterator over there, one item a hop; closes it there when the walk ends here."""
+        """Yield the items of an iterator that runs on the thread's loop, with one call into the thread for each item.
+
+        When the iteration ends or is abandoned, the iterator is closed on the thread's loop.
+        """
         try:
-            while (item := await self.call(_next(items))) is not _END:
+            while (item := await self.call(_next_item(items))) is not _END:
                 yield cast(T, item)
         finally:
             close = getattr(items, "aclose", None)
@@ -37,8 +40,8 @@ class LoopThread:
                 asyncio.run_coroutine_threadsafe(close(), self._loop)
 
     def stop(self) -> None:
-        """Ends whatever still runs over there, then the thread."""
-        asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result()
+        """Cancel all tasks on the thread's loop, wait for them to end, then stop the thread and close the loop."""
+        asyncio.run_coroutine_threadsafe(_cancel_all_tasks(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -51,27 +54,33 @@ class LoopThread:
 _END = object()
 
 
-async def _next(items: AsyncIterator[T]) -> T | object:
+async def _next_item(items: AsyncIterator[T]) -> T | object:
     return await anext(items, _END)
 
 
-async def _end_all() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        # One that is ending already is left to it: a second cancellation would end its clearing up.
+async def _cancel_all_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        # A task that is being cancelled already may be cleaning up; a second cancellation would interrupt that.
         if not task.cancelling():
             task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 def proxy_to_thread(client: T, thread: LoopThread) -> T:
-    """The same client, for callers on any loop; progress is told on ``thread``."""
+    """Return a proxy that runs the methods of ``client`` on ``thread`` and can be called from any event loop.
+
+    Progress callbacks are called on ``thread``.
+    """
     return cast(T, _ThreadProxy(client, thread))
 
 
 class _ThreadProxy:
-    """Every method of a client either answers once or brings one thing after the other."""
+    """Forwards method calls to a client on another thread.
+
+    Every method of the client must be a coroutine function or return an async iterator.
+    """
 
     def __init__(self, client: object, thread: LoopThread) -> None:
         self._client = client
@@ -80,10 +89,10 @@ class _ThreadProxy:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
-        def call(*arguments: Any, **named: Any) -> Any:
-            begun = method(*arguments, **named)  # nothing runs yet
-            if isinstance(begun, AsyncIterator):
-                return self._thread.iterate(begun)
-            return self._thread.call(begun)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)  # a coroutine or an async iterator: the method body has not started yet
+            if isinstance(result, AsyncIterator):
+                return self._thread.iterate(result)
+            return self._thread.call(result)
 
         return call

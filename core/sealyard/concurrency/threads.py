@@ -1,4 +1,7 @@
-"""Work on files in threads: a thread cannot be cancelled, so whoever waits for one must wait to its end."""
+"""Run blocking file operations in worker threads.
+
+A thread cannot be cancelled, so a cancelled caller must still wait until its thread has finished.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,27 @@ T = TypeVar("T")
 
 
 def submit(work: Callable[[], T]) -> asyncio.Future[T]:
-    """No task of its own: whoever cancels all tasks of a loop would take it for ended while the thread goes on."""
+    """Run ``work`` in a worker thread, with a copy of the caller's context variables.
+
+    Returns a future, not a task: cancelling all tasks of the loop would end a task while its thread is still running.
+    """
     return asyncio.get_running_loop().run_in_executor(None, copy_context().run, work)
 
 
-async def wait_uninterrupted(running: asyncio.Future[Any]) -> None:
-    """Waits for it, however often who waits is cancelled. What came of it is for who looks there."""
-    while not running.done():
+async def wait_uninterrupted(future: asyncio.Future[Any]) -> None:
+    """Wait for ``future`` and ignore any cancellation of the caller. Does not raise the future's exception."""
+    while not future.done():
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({running})
-    if not running.cancelled():
-        running.exception()  # else asyncio complains that nobody looked at it
+            await asyncio.wait({future})
+    if not future.cancelled():
+        future.exception()  # asyncio logs an error for a future whose exception was never retrieved
 
 
 CheckCancelled = Callable[[int], None]
-"""To be called now and then, with the bytes just done; raises once the work is not wanted any more."""
+"""A function that the work in a thread calls repeatedly, with the number of bytes processed since the last call.
+
+It raises an exception as soon as the caller is cancelled.
+"""
 
 
 class _CancelledError(Exception):
@@ -36,18 +45,23 @@ class _CancelledError(Exception):
 
 
 async def run_cancellable(work: Callable[[CheckCancelled], T]) -> T:
-    """What ``work`` returns. A cancellation, and any further one, goes on only when the thread let go of its files."""
-    unwanted = threading.Event()
+    """Run ``work`` in a worker thread and return its result.
 
-    def go_on(_: int) -> None:
-        if unwanted.is_set():
+    ``work`` must call the function that it receives (see :data:`CheckCancelled`) repeatedly. If the caller is
+    cancelled, that function raises in the thread, and :class:`asyncio.CancelledError` is raised here only after the
+    thread has finished and closed its files, even if the caller is cancelled again meanwhile.
+    """
+    cancelled = threading.Event()
+
+    def check_cancelled(_: int) -> None:
+        if cancelled.is_set():
             raise _CancelledError
 
-    running = submit(partial(work, go_on))
+    future = submit(partial(work, check_cancelled))
     try:
-        await asyncio.wait({running})
+        await asyncio.wait({future})
     except asyncio.CancelledError:
-        unwanted.set()
-        await wait_uninterrupted(running)
+        cancelled.set()
+        await wait_uninterrupted(future)
         raise
-    return running.result()
+    return future.result()

@@ -1,1 +1,1 @@
-"""Container formats, found by name (entry point group ``sealyard.containers``)."""
+"""Container formats, looked up by name (entry point group ``sealyard.containers``)."""

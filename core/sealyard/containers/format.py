@@ -1,4 +1,4 @@
-"""The seam of container formats: check, write in steps that survive a crash, read strictly."""
+"""The interface of container formats: validate a package, write it in crash-safe steps, read it strictly."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from sealyard.model.worker_messages import RecordedSegment, SealedSegment
 
 
 class PackageLayout(FrozenStruct, frozen=True, kw_only=True):
-    """All of a package that decides how its container is laid out: names and sizes (bytes), no contents."""
+    """The properties of a package that determine the layout of its container.
+
+    Holds algorithms, file names and file sizes (bytes), but no file contents.
+    """
 
     encryption: EncryptionAlgorithm
     signing: SigningAlgorithm
     signing_key_kind: KeyType
-    firmware: tuple[tuple[str, int], ...]  # name and size, in order
+    firmware: tuple[tuple[str, int], ...]  # (name, size) of each file, in order
     metadata: tuple[tuple[str, int], ...]
 
 
 class Verification(FrozenStruct, frozen=True, kw_only=True):
-    """What a strict reader found: who signed, with what, and what the container holds."""
+    """The result of a strict verification: the signer, the algorithms and the contents of a container."""
 
     format: str
     encryption: EncryptionAlgorithm
@@ -42,42 +45,49 @@ class Verification(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ContainerFormat(Protocol):
-    """One container format. Writing is cut into steps so that each can be made durable before the next.
+    """A container format. Writing is split into steps, so that each can be made durable before the next.
 
-    A container is written in place: ``seal`` puts segments at their offsets (several may run at once, each
-    with a file object of its own), ``header`` makes the exact bytes that get signed, ``check_contents`` reads the
-    segments back before anything is signed, ``finish`` puts header and signature in.
+    A container is written in place:
+
+    1. :meth:`encrypt_segment` writes the segments at their offsets. Several segments may be written concurrently,
+       each with its own file object.
+    2. :meth:`header` builds the exact bytes that are signed.
+    3. :meth:`check_contents` reads the segments back before anything is signed.
+    4. :meth:`write_signature` writes the header and the signature.
     """
 
     name: ClassVar[str]
     magic: ClassVar[bytes]
 
-    def check(self, shape: PackageLayout) -> tuple[str, ...]:
-        """Warnings a person should see; raises :class:`FormatLimitError` where the format cannot hold it."""
+    def check(self, layout: PackageLayout) -> tuple[str, ...]:
+        """Check that the format can hold the package, and return warnings for the user.
+
+        Raises :class:`FormatLimitError` if the package exceeds a limit of the format.
+        """
         ...
 
     def encrypt_segment(
         self,
-        shape: PackageLayout,
+        layout: PackageLayout,
         index: int,
         source: BinaryIO,
         target: BinaryIO,
         cipher: ContentCipher,
         progress: Progress,
     ) -> RecordedSegment:
-        """Encrypts firmware ``index`` to its place in ``target`` under a fresh IV."""
+        """Encrypt firmware file ``index`` from ``source`` to its offset in ``target``, with a fresh IV."""
         ...
 
     def segment_matches(
-        self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
-        """Whether ``target`` still holds exactly this segment, so that a rerun may keep it."""
+        """Return whether ``target`` still holds exactly this segment, so that a rerun can keep it."""
         ...
 
     def header(
-        self, shape: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        """The bytes the signature is made over."""
+        """Return the bytes that are signed."""
         ...
 
     def check_contents(
@@ -88,36 +98,38 @@ class ContainerFormat(Protocol):
         contents: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
-        """Check a container that has no header and signature yet against the header that is to be signed.
+        """Check an unfinished container against the header that is about to be signed.
 
-        Reads each segment of ``source``, compares its hash with the header, and decrypts it into its drain of
-        ``contents``. Returns the SHA-256 of header and segments, to be continued with the signature.
+        The file has neither header nor signature yet. Reads each segment of ``source``, compares its hash with
+        ``header``, and decrypts it into the consumer at the same position in ``contents``. Returns the SHA-256 state
+        over header and segments; the caller continues it with the signature.
 
-        Raises :class:`ContainerError` naming the part.
+        Raises :class:`ContainerError` that names the damaged part.
         """
         ...
 
-    def write_signature(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
-        """Puts header and signature in and cuts the file where the container ends."""
+    def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
+        """Write header and signature, and truncate the file at the end of the container."""
         ...
 
     def encryption_of(self, source: BinaryIO) -> EncryptionAlgorithm:
-        """What the header, not yet verified, says: to find the key that ``open`` needs.
+        """Return the encryption algorithm from the unverified header, to select the key for :meth:`extract`.
 
-        Raises :class:`ContainerError` where the header cannot be read.
+        Raises :class:`ContainerError` if the header cannot be read.
         """
         ...
 
     def check_signature(self, source: BinaryIO, certificate: bytes) -> None:
-        """Check structure, header and signature, without reading the segments. Raises :class:`ContainerError`."""
+        """Check structure, header and signature without reading the segments. Raises :class:`ContainerError`."""
         ...
 
     def verify(
         self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
     ) -> Verification:
-        """Checks structure, signature and all hashes against ``certificate`` (PEM or DER).
+        """Verify structure, signature and all hashes against ``certificate`` (PEM or DER).
 
-        Raises :class:`ContainerError` naming the part. ``strict`` makes validity dates fatal.
+        ``strict`` turns warnings about the validity dates of the certificate into errors. Raises
+        :class:`ContainerError` that names the damaged part.
         """
         ...
 
@@ -132,10 +144,12 @@ class ContainerFormat(Protocol):
         split_metadata: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """Verifies, then decrypts into the folder ``target``; files get their names only when all are whole.
+        """Verify the container, decrypt it into the directory ``target`` and return the paths of the files.
 
-        Raises :class:`InvalidKeyError` where ``cipher`` is for another algorithm, :class:`InvalidInputError` where a
-        file of that name is already there.
+        The files are renamed to their final names only after all of them are complete.
+
+        Raises :class:`InvalidKeyError` if ``cipher`` uses a different algorithm than the container, and
+        :class:`InvalidInputError` if one of the files already exists.
         """
         ...
 
@@ -147,8 +161,8 @@ class ContainerFormat(Protocol):
         sizes: Sequence[int],
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
-        """Verifies and decrypts, keeping nothing: SHA-256 (hex) of the first ``sizes[i]`` bytes of each file.
+        """Verify and decrypt the container in one pass, without storing the contents.
 
-        One pass over the file.
+        Returns the verification and, for each file ``i``, the SHA-256 (hex) of its first ``sizes[i]`` bytes.
         """
         ...

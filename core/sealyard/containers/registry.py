@@ -1,4 +1,4 @@
-"""Container formats by name; another distribution can add one (entry point group ``sealyard.containers``)."""
+"""Registry of container formats. Other distributions add formats by the entry point group ``sealyard.containers``."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ ENTRY_POINT_GROUP = "sealyard.containers"
 
 @cache
 def all_formats() -> tuple[ContainerFormat, ...]:
-    """All formats that are installed, by name."""
-    found = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name)
-    return tuple(cast(ContainerFormat, each.load()()) for each in found)
+    """Return an instance of every installed format, sorted by entry point name. The result is cached."""
+    format_entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+    return tuple(cast(ContainerFormat, entry.load()()) for entry in format_entries)
 
 
 def get_format(name: str) -> ContainerFormat:
-    """Raises :class:`NotFoundError` for an unknown name."""
-    for each in all_formats():
-        if each.name == name:
-            return each
-    known = ", ".join(each.name for each in all_formats())
-    raise NotFoundError(f"There is no container format {escape_text(name, 80)!r}.", f"Known are: {known}.")
+    """Return the format called ``name``. Raises :class:`NotFoundError` if there is no such format."""
+    for container_format in all_formats():
+        if container_format.name == name:
+            return container_format
+    known_names = ", ".join(container_format.name for container_format in all_formats())
+    raise NotFoundError(f"There is no container format {escape_text(name, 80)!r}.", f"Known are: {known_names}.")
 
 
 def sniff_format(data: bytes) -> str | None:
-    """The name of the format whose containers begin as ``data`` does: a signing task must refuse such a message."""
+    """Return the name of the format whose magic bytes ``data`` starts with, or ``None``.
+
+    Signing tasks use it to reject messages that could pass as a container.
+    """
     return next((each.name for each in all_formats() if data.startswith(each.magic)), None)
 
 
 def reject_lookalike(message: bytes) -> None:
-    """Raises :class:`InvalidKeyError` for what begins like a container or like a readiness probe."""
-    if kind := sniff_format(message):
+    """Raise :class:`InvalidKeyError` if ``message`` starts like a container or like a readiness probe."""
+    if format_name := sniff_format(message):
         raise InvalidKeyError(
-            f"The message begins like a {kind} container.", "Containers are made by packaging tasks only."
+            f"The message begins like a {format_name} container.", "Containers are made by packaging tasks only."
         )
     if is_probe(message):
         raise InvalidKeyError(

@@ -1,7 +1,9 @@
-"""Several metadata files as one: a ustar (POSIX.1-1988) whose every byte follows from names and contents.
+"""Deterministic ustar archives (POSIX.1-1988) that store several metadata files in one.
 
-Members are ``names.json`` (a JSON array of the original names, UTF-8), then ``000``, ``001``, … in the given
-order; mode 0644, ids and times 0, two zero blocks at the end. Names cannot reach outside a folder that way.
+Every byte of an archive is determined by the names and contents of its files. Its members are ``names.json`` (a JSON
+array of the original names, UTF-8), then ``000``, ``001``, … in the given order, with mode 0644, and with ids and times
+of 0; two zero blocks follow. Because the original names are not member names, no tar program can be made to write
+outside its target directory.
 """
 
 from __future__ import annotations
@@ -14,33 +16,38 @@ from sealyard.model.errors import ContainerError, InvalidInputError
 
 BLOCK = 512
 _NAMES = "names.json"
-_END = bytes(2 * BLOCK)
+_END_OF_ARCHIVE = bytes(2 * BLOCK)
 _SIZE_FIELD = slice(124, 136)
 
 
 def packed_size(files: Sequence[tuple[str, int]]) -> int:
-    """The length in bytes of :func:`pack` over files of these names and sizes."""
-    sizes = [len(_encoded_names([name for name, _ in files])), *(size for _, size in files)]
-    return sum(BLOCK + _rounded(size) for size in sizes) + len(_END)
+    """Return the length in bytes of the archive that :func:`pack` creates for files of these names and sizes."""
+    sizes = [len(_encode_names([name for name, _ in files])), *(size for _, size in files)]
+    return sum(BLOCK + _round_up_to_block(size) for size in sizes) + len(_END_OF_ARCHIVE)
 
 
 def pack(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """Raises :class:`InvalidInputError` for a name that is no Unicode text."""
-    names = _encoded_names([name for name, _ in files])
+    """Return an archive of ``files`` (name and content). Raises :class:`InvalidInputError` if a name is not valid
+    Unicode text.
+    """
+    names = _encode_names([name for name, _ in files])
     members = [(_NAMES, names), *((f"{index:03}", content) for index, (_, content) in enumerate(files))]
-    return b"".join(_member(name, content) for name, content in members) + _END
+    return b"".join(_member(name, content) for name, content in members) + _END_OF_ARCHIVE
 
 
 def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
-    """Names and contents. Raises :class:`ContainerError` unless ``data`` is, byte by byte, what :func:`pack` writes."""
+    """Return the names and contents of the files in ``data``.
+
+    Raises :class:`ContainerError` unless ``data`` is byte for byte what :func:`pack` creates for these files.
+    """
     try:
-        contents = list(_contents(data))
+        contents = list(_read_contents(data))
         names = msgspec.json.decode(contents[0], type=list[str])
         files = tuple(zip(names, contents[1:], strict=True))
-        same = pack(files) == data
+        is_canonical = pack(files) == data
     except (ValueError, IndexError, InvalidInputError):
-        same = False
-    if not same:
+        is_canonical = False
+    if not is_canonical:
         raise ContainerError(
             "The metadata is no bundle of several files.",
             "It may be a single file: open the container without splitting it.",
@@ -50,7 +57,7 @@ def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
 
 
 def is_archive(data: bytes) -> bool:
-    """Whether :func:`unpack` takes ``data``."""
+    """Return whether :func:`unpack` accepts ``data``."""
     try:
         unpack(data)
     except ContainerError:
@@ -58,13 +65,16 @@ def is_archive(data: bytes) -> bool:
     return True
 
 
-def _contents(data: bytes) -> Iterator[bytes]:
-    """Contents in order, read with no check but of the bounds: comparing the whole checks the rest."""
+def _read_contents(data: bytes) -> Iterator[bytes]:
+    """Yield the contents of the members in order.
+
+    Checks only the bounds; :func:`unpack` checks the rest when it compares ``data`` with the repacked archive.
+    """
     offset = 0
-    while data[offset : offset + len(_END)] != _END:
+    while data[offset : offset + len(_END_OF_ARCHIVE)] != _END_OF_ARCHIVE:
         size = int(data[offset:][_SIZE_FIELD].rstrip(b"\0"), 8)
         start = offset + BLOCK
-        offset = start + _rounded(size)
+        offset = start + _round_up_to_block(size)
         if size < 0 or offset > len(data):
             raise ValueError("a member reaches beyond the end")
         yield data[start : start + size]
@@ -78,30 +88,30 @@ def _member(name: str, content: bytes) -> bytes:
             _octal(0, 8),  # user id
             _octal(0, 8),  # group id
             _octal(len(content), 12),
-            _octal(0, 12),  # time of change
-            b" " * 8,  # the checksum counts itself as spaces
-            b"0",  # a regular file
+            _octal(0, 12),  # modification time
+            b" " * 8,  # the checksum is calculated with its own field set to spaces
+            b"0",  # type flag of a regular file
             bytes(100),
             b"ustar\x0000",
-            bytes(64),  # names of user and group
+            bytes(64),  # user name and group name
             _octal(0, 8),
             _octal(0, 8),
             bytes(167),
         )
     )
     checksum = f"{sum(header):06o}\0 ".encode()
-    return header[:148] + checksum + header[156:] + content.ljust(_rounded(len(content)), b"\0")
+    return header[:148] + checksum + header[156:] + content.ljust(_round_up_to_block(len(content)), b"\0")
 
 
 def _octal(number: int, width: int) -> bytes:
     return f"{number:0{width - 1}o}\0".encode()
 
 
-def _rounded(size: int) -> int:
+def _round_up_to_block(size: int) -> int:
     return size + -size % BLOCK
 
 
-def _encoded_names(names: Sequence[str]) -> bytes:
+def _encode_names(names: Sequence[str]) -> bytes:
     try:
         return msgspec.json.encode(names)
     except UnicodeEncodeError as error:

@@ -1,1 +1,4 @@
-"""The algorithm catalogue, ciphers, signatures and digests: streams in, streams out."""
+"""The algorithm catalogue, ciphers, signatures, digests, certificates and one-time passwords.
+
+Ciphers and digests work on streams, in constant memory.
+"""

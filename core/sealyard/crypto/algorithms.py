@@ -1,6 +1,6 @@
-"""What every algorithm's name means in bytes: the one place that says so.
+"""The algorithm catalogue: the only definition of what each algorithm name means in bytes.
 
-Imports no cryptography, so that cheap paths (listing, checking a request) stay cheap.
+Does not import :mod:`cryptography`, so that cheap code paths (listing, validating a request) start quickly.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError
 
 BLOCK_LENGTH = 16
-"""Bytes in one block of AES, and in each IV."""
+"""Length in bytes of an AES block and of an IV."""
 
 SHA256_LENGTH = 32
+"""Length in bytes of a SHA-256 digest."""
 
 MESSAGE_LIMIT = 1024 * 1024
-"""The longest message, in bytes, that a signing task takes."""
+"""Maximum size in bytes of the message of a signing task."""
 
 SYMMETRIC_KEY_LENGTHS: Mapping[KeyType, int] = MappingProxyType({KeyType.AES_128: 16, KeyType.AES_256: 32})
-"""Bytes in a key of each symmetric kind."""
+"""Length in bytes of each type of symmetric key."""
 
 SIGNATURE_LENGTHS: Mapping[KeyType, int] = MappingProxyType(
     {KeyType.RSA_2048: 256, KeyType.RSA_3072: 384, KeyType.RSA_4096: 512, KeyType.ED25519: 64}
 )
-"""Bytes in a signature by each kind of key; EC_P256 is missing, for the length of its DER varies."""
+"""Length in bytes of a signature, by key type. Omits EC_P256: the length of a DER-encoded signature varies."""
 
 
 class CipherMode(StrEnum):
-    """Modes of operation (NIST SP 800-38A)."""
+    """Block cipher modes of operation (NIST SP 800-38A)."""
 
     CBC = "CBC"
     ECB = "ECB"
@@ -40,7 +41,7 @@ class CipherMode(StrEnum):
 
 
 class Padding(StrEnum):
-    """How the last block is filled. ``ZERO`` adds nothing to a full block and is never stripped."""
+    """Padding of the last block. ``ZERO`` adds nothing to a full block and is not removed on decryption."""
 
     PKCS7 = "PKCS7"
     ZERO = "ZERO"
@@ -48,14 +49,17 @@ class Padding(StrEnum):
 
 
 class HashName(StrEnum):
-    """Hash functions, named as :mod:`hashlib` names them."""
+    """Hash functions, by their names in :mod:`hashlib`."""
 
     SHA256 = "sha256"
     SHA512 = "sha512"
 
 
 class SignatureScheme(StrEnum):
-    """PKCS #1 v1.5 and PSS (RFC 8017; MGF1 with the same hash, salt as long as it), ECDSA, Ed25519 (RFC 8032)."""
+    """Signature schemes: RSA PKCS #1 v1.5 and PSS (RFC 8017), ECDSA, Ed25519 (RFC 8032).
+
+    PSS uses MGF1 with the same hash function, and a salt of the length of the hash.
+    """
 
     PKCS1_V15 = "PKCS1_V15"
     PSS = "PSS"
@@ -64,17 +68,17 @@ class SignatureScheme(StrEnum):
 
 
 class SigningInput(StrEnum):
-    """What a signing task hands in: the message itself, or its finished SHA-256 (exactly 32 bytes)."""
+    """Input of a signing task: the message itself, or its SHA-256 digest (exactly 32 bytes)."""
 
     MESSAGE = "MESSAGE"
     SHA256_DIGEST = "SHA256_DIGEST"
 
 
 class SignatureEncoding(StrEnum):
-    """How the bytes of a signature are laid out.
+    """Binary encoding of a signature.
 
-    ``RAW``: RSA, big-endian, as long as the modulus; Ed25519, 64 bytes R then S. ``DER``: the ECDSA-Sig-Value
-    of RFC 3279. A signing task's outcome is either of them in standard Base64.
+    ``RAW``: for RSA, a big-endian integer of the length of the modulus; for Ed25519, R followed by S (64 bytes).
+    ``DER``: the ECDSA-Sig-Value of RFC 3279. The result of a signing task is this encoding in standard Base64.
     """
 
     RAW = "RAW"
@@ -82,7 +86,7 @@ class SignatureEncoding(StrEnum):
 
 
 class CipherSpec(FrozenStruct, frozen=True, kw_only=True):
-    """One encryption algorithm; ``number`` is its ``ec`` in se-1, lengths are in bytes."""
+    """An encryption algorithm. ``number`` is its ``ec`` value in the se-1 format; lengths are in bytes."""
 
     algorithm: EncryptionAlgorithm
     number: int
@@ -90,18 +94,21 @@ class CipherSpec(FrozenStruct, frozen=True, kw_only=True):
     mode: CipherMode
     padding: Padding
     iv_length: int
-    block_multiple: int  # a ciphertext's length is a multiple of it
+    block_multiple: int  # the ciphertext length is a multiple of this
     caveats: tuple[str, ...]
 
 
 class SignatureSpec(FrozenStruct, frozen=True, kw_only=True):
-    """One signature algorithm; ``number`` is its ``sc`` in se-1, shared by algorithms that differ in key size."""
+    """A signature algorithm.
+
+    ``number`` is its ``sc`` value in the se-1 format. Algorithms that differ only in key size or input share it.
+    """
 
     algorithm: SigningAlgorithm
     number: int
-    key_kinds: tuple[KeyType, ...]  # the first is the one to generate
+    key_kinds: tuple[KeyType, ...]  # the first is the default for new keys
     scheme: SignatureScheme
-    hash: HashName | None  # None: the scheme hashes by itself
+    hash: HashName | None  # None: the scheme includes the hash
     input: SigningInput
     encoding: SignatureEncoding
     caveats: tuple[str, ...]
@@ -119,7 +126,7 @@ _OLD_SCHEME = "PKCS #1 v1.5 is meant for devices that cannot check PSS."
 _BARE_DIGEST = "A signing task hands in a bare digest: the approver cannot see what is signed."
 
 
-def _cipher(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, padding: Padding) -> CipherSpec:
+def _cipher_spec(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, padding: Padding) -> CipherSpec:
     caveats = [_UNAUTHENTICATED]
     if mode is CipherMode.ECB:
         caveats.append(_PATTERNS)
@@ -137,14 +144,14 @@ def _cipher(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, paddi
     )
 
 
-def _signature(
+def _signature_spec(
     algorithm: SigningAlgorithm,
     number: int,
     key_kinds: tuple[KeyType, ...],
     scheme: SignatureScheme,
     hash_name: HashName | None,
     *caveats: str,
-    takes: SigningInput = SigningInput.MESSAGE,
+    input_type: SigningInput = SigningInput.MESSAGE,
 ) -> SignatureSpec:
     return SignatureSpec(
         algorithm=algorithm,
@@ -152,55 +159,55 @@ def _signature(
         key_kinds=key_kinds,
         scheme=scheme,
         hash=hash_name,
-        input=takes,
+        input=input_type,
         encoding=SignatureEncoding.DER if scheme is SignatureScheme.ECDSA else SignatureEncoding.RAW,
         caveats=caveats,
     )
 
 
-def _ciphers() -> Mapping[EncryptionAlgorithm, CipherSpec]:
+def _build_ciphers() -> Mapping[EncryptionAlgorithm, CipherSpec]:
     names, modes, paddings = EncryptionAlgorithm, CipherMode, Padding
     specs = (
-        _cipher(names.AES256_CBC_PKCS7_PAD, 0, modes.CBC, paddings.PKCS7),
-        _cipher(names.AES128_CBC_PKCS7_PAD, 1, modes.CBC, paddings.PKCS7),
-        _cipher(names.AES256_CBC_ZERO_BYTE_PAD, 2, modes.CBC, paddings.ZERO),
-        _cipher(names.AES256_ECB_ZERO_BYTE_PAD, 3, modes.ECB, paddings.ZERO),
-        _cipher(names.AES128_ECB_ZERO_BYTE_PAD, 4, modes.ECB, paddings.ZERO),
-        _cipher(names.AES128_CTR_NO_PAD, 5, modes.CTR, paddings.NONE),
+        _cipher_spec(names.AES256_CBC_PKCS7_PAD, 0, modes.CBC, paddings.PKCS7),
+        _cipher_spec(names.AES128_CBC_PKCS7_PAD, 1, modes.CBC, paddings.PKCS7),
+        _cipher_spec(names.AES256_CBC_ZERO_BYTE_PAD, 2, modes.CBC, paddings.ZERO),
+        _cipher_spec(names.AES256_ECB_ZERO_BYTE_PAD, 3, modes.ECB, paddings.ZERO),
+        _cipher_spec(names.AES128_ECB_ZERO_BYTE_PAD, 4, modes.ECB, paddings.ZERO),
+        _cipher_spec(names.AES128_CTR_NO_PAD, 5, modes.CTR, paddings.NONE),
     )
     return MappingProxyType({spec.algorithm: spec for spec in specs})
 
 
-def _signatures() -> Mapping[SigningAlgorithm, SignatureSpec]:
+def _build_signatures() -> Mapping[SigningAlgorithm, SignatureSpec]:
     names, schemes = SigningAlgorithm, SignatureScheme
     sha256, sha512, digest = HashName.SHA256, HashName.SHA512, SigningInput.SHA256_DIGEST
     rsa_2048, rsa_3072, rsa_4096 = (KeyType.RSA_2048,), (KeyType.RSA_3072,), (KeyType.RSA_4096,)
     long_rsa, p256, ed25519 = rsa_3072 + rsa_4096, (KeyType.EC_P256,), (KeyType.ED25519,)
     specs = (
-        _signature(names.RSA_3072, 4, rsa_3072, schemes.PSS, sha256),
-        _signature(names.RSA_4096, 5, rsa_4096, schemes.PSS, sha256),
-        _signature(names.ECC_NIST_P256, 6, p256, schemes.ECDSA, sha256),
-        _signature(names.ED25519, 7, ed25519, schemes.ED25519, None),
-        _signature(names.SHA256_RSA_3072_PSS, 4, rsa_3072, schemes.PSS, sha256, _BARE_DIGEST, takes=digest),
-        _signature(names.SHA256_RSA_4096_PSS, 5, rsa_4096, schemes.PSS, sha256, _BARE_DIGEST, takes=digest),
-        _signature(names.SHA256_PKCS_V15_2048, 0, rsa_2048, schemes.PKCS1_V15, sha256, _OLD_SCHEME, _SHORT_RSA),
-        _signature(names.SHA256_PKCS_V15_3072, 0, rsa_3072, schemes.PKCS1_V15, sha256, _OLD_SCHEME),
-        _signature(names.SHA256_ECDSA, 1, p256, schemes.ECDSA, sha256),
-        _signature(names.SHA256_PSS, 2, long_rsa, schemes.PSS, sha256),
-        _signature(names.SHA512_PSS, 3, long_rsa, schemes.PSS, sha512),
+        _signature_spec(names.RSA_3072, 4, rsa_3072, schemes.PSS, sha256),
+        _signature_spec(names.RSA_4096, 5, rsa_4096, schemes.PSS, sha256),
+        _signature_spec(names.ECC_NIST_P256, 6, p256, schemes.ECDSA, sha256),
+        _signature_spec(names.ED25519, 7, ed25519, schemes.ED25519, None),
+        _signature_spec(names.SHA256_RSA_3072_PSS, 4, rsa_3072, schemes.PSS, sha256, _BARE_DIGEST, input_type=digest),
+        _signature_spec(names.SHA256_RSA_4096_PSS, 5, rsa_4096, schemes.PSS, sha256, _BARE_DIGEST, input_type=digest),
+        _signature_spec(names.SHA256_PKCS_V15_2048, 0, rsa_2048, schemes.PKCS1_V15, sha256, _OLD_SCHEME, _SHORT_RSA),
+        _signature_spec(names.SHA256_PKCS_V15_3072, 0, rsa_3072, schemes.PKCS1_V15, sha256, _OLD_SCHEME),
+        _signature_spec(names.SHA256_ECDSA, 1, p256, schemes.ECDSA, sha256),
+        _signature_spec(names.SHA256_PSS, 2, long_rsa, schemes.PSS, sha256),
+        _signature_spec(names.SHA512_PSS, 3, long_rsa, schemes.PSS, sha512),
     )
     return MappingProxyType({spec.algorithm: spec for spec in specs})
 
 
-CIPHERS = _ciphers()
-"""Every encryption algorithm."""
+CIPHERS = _build_ciphers()
+"""All encryption algorithms, by name."""
 
-SIGNATURES = _signatures()
-"""Every signature algorithm."""
+SIGNATURES = _build_signatures()
+"""All signature algorithms, by name."""
 
 
 def encrypted_length(algorithm: EncryptionAlgorithm, plain_size: int) -> int:
-    """The length in bytes of the ciphertext of ``plain_size`` bytes, with padding and without IV."""
+    """Return the length in bytes of the ciphertext of ``plain_size`` bytes, with padding but without the IV."""
     match CIPHERS[algorithm].padding:
         case Padding.PKCS7:
             return plain_size + BLOCK_LENGTH - plain_size % BLOCK_LENGTH
@@ -211,19 +218,19 @@ def encrypted_length(algorithm: EncryptionAlgorithm, plain_size: int) -> int:
 
 
 def signing_input(algorithm: SigningAlgorithm, header: bytes) -> bytes:
-    """What a :class:`~sealyard.keys.provider.Signer` is given to sign a container's ``header``."""
+    """Return the bytes to pass to a :class:`~sealyard.keys.provider.Signer` to sign a container's ``header``."""
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
         return hashlib.sha256(header).digest()
     return header
 
 
 def check_signing_input(algorithm: SigningAlgorithm, data: bytes) -> None:
-    """Raises :class:`InvalidInputError` where ``data`` is not what a signing task takes for ``algorithm``."""
+    """Raise :class:`InvalidInputError` if ``data`` is not valid input for a signing task with ``algorithm``."""
     check_message_size(algorithm, len(data))
 
 
 def check_message_size(algorithm: SigningAlgorithm, size: int) -> None:
-    """Raises :class:`InvalidInputError` where a signing task takes nothing of ``size`` bytes for ``algorithm``."""
+    """Raise :class:`InvalidInputError` if a signing task with ``algorithm`` does not accept ``size`` bytes."""
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
         if size != SHA256_LENGTH:
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""X.509 certificates: read one, or sign one's own."""
+"""Parse X.509 certificates and create self-signed ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidKeyError
 
 COMMON_NAME_LIMIT = 64
-"""Characters in a common name (RFC 5280, ``ub-common-name``)."""
+"""Maximum number of characters in a common name (RFC 5280, ``ub-common-name``)."""
 
 
 class Certificate(FrozenStruct, frozen=True, kw_only=True):
-    """What a verifier needs of a certificate. ``subject`` is its common name, or the whole name without one."""
+    """The parts of a certificate that verification needs.
+
+    ``subject`` is the common name, or the whole distinguished name (RFC 4514) if there is no common name.
+    """
 
     public_key: PublicKeyTypes
     kind: KeyType
@@ -33,16 +36,16 @@ class Certificate(FrozenStruct, frozen=True, kw_only=True):
 
 
 def load_certificate(data: bytes) -> Certificate:
-    """Reads a certificate in PEM (the first one, where there are several) or DER.
+    """Parse a certificate in PEM or DER. If PEM data contains several certificates, the first one is used.
 
-    Raises :class:`InvalidKeyError` where it is none, or its key is of no kind of the catalogue.
+    Raises :class:`InvalidKeyError` if ``data`` is not a certificate, or its key type is not in the catalogue.
     """
     try:
-        found = _parse(data)
-        public_key = found.public_key()
-        subject = _name(found.subject)
-        not_before, not_after = found.not_valid_before_utc, found.not_valid_after_utc
-    except Exception as error:  # the parser raises more kinds than it documents
+        certificate = _parse(data)
+        public_key = certificate.public_key()
+        subject = _format_name(certificate.subject)
+        not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except Exception as error:  # the parser raises undocumented exception types
         raise InvalidKeyError(
             "This is no X.509 certificate.", "Give a certificate in PEM or DER, not a bare public key."
         ) from error
@@ -52,31 +55,31 @@ def load_certificate(data: bytes) -> Certificate:
         subject=subject,
         not_before=not_before,
         not_after=not_after,
-        der=found.public_bytes(Encoding.DER),
+        der=certificate.public_bytes(Encoding.DER),
     )
 
 
 def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
-    """A certificate, in PEM, for the key by the key itself, valid for ``years`` from ``now`` (aware).
+    """Create a self-signed certificate (PEM) for ``private_key``, valid for ``years`` from ``now``.
 
-    It begins a day earlier, for clocks of devices run slow.
+    ``now`` is timezone-aware. The validity starts one day before ``now``, because device clocks may be slow.
 
-    Raises :class:`InvalidKeyError` where the key is of no kind of the catalogue or the name has not 1 to 64
+    Raises :class:`InvalidKeyError` if the key type is not in the catalogue, or ``common_name`` does not have 1 to 64
     characters.
     """
     public_key = private_key.public_key()
     key_type_of(public_key)
     if not isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise AssertionError("the kind was checked")
-    name = _common_name(common_name)
-    start = now - timedelta(days=1)
+    name = _x509_name(common_name)
+    not_before = now - timedelta(days=1)
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(private_key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
+        .not_valid_before(not_before)
         .not_valid_after(now + timedelta(days=years * 365 + years // 4))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private_key.public_key()), critical=False)
@@ -87,7 +90,7 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
 
 
 def compute_fingerprint(public_key: PublicKeyTypes) -> str:
-    """SHA-256, in hex, of the DER SubjectPublicKeyInfo."""
+    """Return the SHA-256 digest (hex) of the DER-encoded SubjectPublicKeyInfo."""
     return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
@@ -110,15 +113,15 @@ def _parse(data: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(data)
 
 
-def _name(name: x509.Name) -> str:
+def _format_name(name: x509.Name) -> str:
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(common[0].value) if common else name.rfc4514_string()
 
 
-def _common_name(text: str) -> x509.Name:
-    if not 1 <= len(text) <= COMMON_NAME_LIMIT:
+def _x509_name(common_name: str) -> x509.Name:
+    if not 1 <= len(common_name) <= COMMON_NAME_LIMIT:
         raise InvalidKeyError(
-            f"A certificate's common name has 1 to {COMMON_NAME_LIMIT} characters; this one has {len(text)}.",
+            f"A certificate's common name has 1 to {COMMON_NAME_LIMIT} characters; this one has {len(common_name)}.",
             "Choose a shorter name.",
         )
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])

@@ -1,4 +1,4 @@
-"""Content ciphers over key bytes held in this process."""
+"""Content ciphers for keys whose bytes are in this process."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from sealyard.model.errors import ContainerError, InvalidKeyError
 
 
 class AesCipher:
-    """AES (FIPS 197) in the modes of NIST SP 800-38A, with the padding the algorithm names.
+    """AES (FIPS 197) in a mode of NIST SP 800-38A, with the padding of the algorithm.
 
-    Raises :class:`InvalidKeyError` where the key has not the algorithm's length. An IV is 16 bytes (CTR: the
-    first counter block, big-endian), ECB takes ``b""``; anything else is a :class:`ContainerError`.
+    The IV has 16 bytes (for CTR, it is the first counter block, big-endian); for ECB it is ``b""``.
+
+    Raises :class:`InvalidKeyError` if the length of ``key`` does not match the algorithm. :meth:`encryptor` and
+    :meth:`decryptor` raise :class:`ContainerError` if the length of the IV does not.
     """
 
     def __init__(self, algorithm: EncryptionAlgorithm, key: bytes) -> None:
         self._spec = CIPHERS[algorithm]
-        wanted = SYMMETRIC_KEY_LENGTHS[self._spec.key_kind]
-        if len(key) != wanted:
+        key_length = SYMMETRIC_KEY_LENGTHS[self._spec.key_kind]
+        if len(key) != key_length:
             raise InvalidKeyError(
-                f"{algorithm} needs a key of {wanted} bytes; this one has {len(key)}.",
+                f"{algorithm} needs a key of {key_length} bytes; this one has {len(key)}.",
                 f"Choose a key of the kind {self._spec.key_kind}.",
             )
         self._key = key
@@ -60,7 +62,7 @@ class AesCipher:
             case CipherMode.CTR:
                 return Cipher(AES(self._key), CTR(iv))
             case CipherMode.ECB:
-                # The S&E vocabulary has ECB; its caveat stands in the catalogue.
+                # The S&E API defines ECB algorithms, so devices may require them; the catalogue has a caveat about ECB.
                 return Cipher(AES(self._key), ECB())  # noqa: S305
 
 
@@ -68,23 +70,23 @@ class _Encryptor:
     def __init__(self, context: CipherContext, padding: Padding) -> None:
         self._context = context
         self._padding = padding
-        self._fed = 0
+        self._total_length = 0
 
     def update_into(self, data: memoryview, out: memoryview) -> int:
-        self._fed += len(data)
+        self._total_length += len(data)
         return self._context.update_into(data, out)
 
     def finalize(self) -> bytes:
-        return self._context.update(self._fill()) + self._context.finalize()
+        return self._context.update(self._padding_bytes()) + self._context.finalize()
 
-    def _fill(self) -> bytes:
-        missing = -self._fed % BLOCK_LENGTH
+    def _padding_bytes(self) -> bytes:
+        missing_length = -self._total_length % BLOCK_LENGTH
         match self._padding:
             case Padding.PKCS7:
-                count = missing or BLOCK_LENGTH
+                count = missing_length or BLOCK_LENGTH
                 return bytes([count]) * count
             case Padding.ZERO:
-                return bytes(missing)
+                return bytes(missing_length)
             case Padding.NONE:
                 return b""
 
@@ -97,31 +99,34 @@ class _Decryptor:
         return self._context.update_into(data, out)
 
     def finalize(self) -> bytes:
-        return _finish(self._context)
+        return _finalize(self._context)
 
 
 class _UnpaddingDecryptor:
-    """Keeps the last 16 bytes back, for only ``finalize`` knows that they hold the padding."""
+    """Decryptor that removes PKCS #7 padding.
+
+    Holds back the last 16 bytes of ciphertext until ``finalize``, because they contain the padding.
+    """
 
     def __init__(self, context: CipherContext) -> None:
         self._context = context
-        self._kept = b""
+        self._pending = b""
 
     def update_into(self, data: memoryview, out: memoryview) -> int:
         if len(data) < BLOCK_LENGTH:
-            joined = self._kept + bytes(data)
-            self._kept = joined[-BLOCK_LENGTH:]
-            return self._context.update_into(joined[:-BLOCK_LENGTH], out)
-        written = self._context.update_into(self._kept, out)
+            buffered = self._pending + bytes(data)
+            self._pending = buffered[-BLOCK_LENGTH:]
+            return self._context.update_into(buffered[:-BLOCK_LENGTH], out)
+        written = self._context.update_into(self._pending, out)
         written += self._context.update_into(data[:-BLOCK_LENGTH], out[written:])
-        self._kept = bytes(data[-BLOCK_LENGTH:])
+        self._pending = bytes(data[-BLOCK_LENGTH:])
         return written
 
     def finalize(self) -> bytes:
-        return _strip_pkcs7(self._context.update(self._kept) + _finish(self._context))
+        return _strip_pkcs7(self._context.update(self._pending) + _finalize(self._context))
 
 
-def _finish(context: CipherContext) -> bytes:
+def _finalize(context: CipherContext) -> bytes:
     try:
         return context.finalize()
     except ValueError as error:
@@ -131,7 +136,10 @@ def _finish(context: CipherContext) -> bytes:
 
 
 def _strip_pkcs7(block: bytes) -> bytes:
-    """Padding by RFC 5652, section 6.3; all of its bytes are checked."""
+    """Remove the padding of RFC 5652, section 6.3.
+
+    Raises :class:`ContainerError` unless all bytes of the padding are valid.
+    """
     count = block[-1] if block else 0
     if not 1 <= count <= BLOCK_LENGTH or block[-count:] != bytes([count]) * count:
         raise ContainerError(

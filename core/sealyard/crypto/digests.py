@@ -1,4 +1,4 @@
-"""SHA-256 of bytes that pass by: beside other work, or of their beginning only."""
+"""Incremental SHA-256: in a background thread, or of a prefix of the data."""
 
 from __future__ import annotations
 
@@ -7,50 +7,51 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 INLINE_LENGTH = 64 * 1024
-"""Bytes that are hashed faster than a thread is started."""
+"""Below this size in bytes, hashing takes less time than starting a thread."""
 
 
 class BackgroundHash:
-    """SHA-256 of pieces that a thread of its own hashes, at most one piece behind the caller.
+    """SHA-256 computed in a background thread, at most one piece behind the caller.
 
-    A piece must stay unchanged until the call after the next one. A first piece that is smaller than
-    ``INLINE_LENGTH`` is hashed at once: a thread would cost more than it saves.
+    The caller must not modify a piece until the next :meth:`update` or :meth:`hexdigest` has returned. If the first
+    piece is smaller than ``INLINE_LENGTH``, it is hashed in the calling thread, because starting a thread would take
+    longer.
     """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._thread: ThreadPoolExecutor | None = None
-        self._running: Future[None] | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._thread is not None:
-            self._thread.shutdown()
+        if self._executor is not None:
+            self._executor.shutdown()
 
     def update(self, piece: memoryview) -> None:
-        if self._thread is None and len(piece) < INLINE_LENGTH:
+        if self._executor is None and len(piece) < INLINE_LENGTH:
             self._digest.update(piece)
             return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="plaintext-hash")
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="plaintext-hash")
         self._wait()
-        self._running = self._thread.submit(self._digest.update, piece)
+        self._pending = self._executor.submit(self._digest.update, piece)
 
     def hexdigest(self) -> str:
         self._wait()
         return self._digest.hexdigest()
 
     def _wait(self) -> None:
-        if self._running is not None:
-            self._running.result()
+        if self._pending is not None:
+            self._pending.result()
 
 
 class PrefixHash:
-    """SHA-256 of the first ``size`` bytes; ``missing`` counts those that have not come yet.
+    """SHA-256 of the first ``size`` bytes. Ignores the bytes after them, which are zero padding.
 
-    What follows them, zero padding, is ignored.
+    ``missing`` is the number of bytes still to come.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Bytes moved in large pieces, with reading, ciphering, hashing and writing on different cores."""
+"""Process a byte stream in large pieces, with reading, encryption, hashing and writing in parallel threads."""
 
 from __future__ import annotations
 
@@ -12,75 +12,84 @@ from typing import BinaryIO
 from sealyard.model.errors import InvalidInputError, StorageError
 
 CHUNK = 2 * 1024 * 1024
-"""Bytes in a piece. With 3 buffers, measured, 2 to 4 MiB keep two cores busiest; 1 MiB loses to thread changes."""
+"""Size in bytes of a piece.
+
+Measured with 3 buffers on two cores, 2 to 4 MiB give the highest throughput; 1 MiB is slower because of thread
+switches.
+"""
 
 BUFFERS = 3
+"""Number of buffers that are filled in turn."""
 
 Progress = Callable[[int], None]
-"""Told how many more bytes are done; may raise to stop the work."""
+"""Called with the number of bytes processed since the last call. May raise an exception to stop the work."""
 
 Consumer = Callable[[memoryview], object]
-"""Takes a piece in a thread of the pipeline's own; must be done with it on return."""
+"""Processes a piece, in a thread of the pipeline. Must not use the piece after it has returned."""
 
 
 def pump(fill: Callable[[memoryview], int], drains: Sequence[Consumer], buffer_length: int) -> None:
-    """Fills buffers in the calling thread while every drain empties earlier ones in a thread of its own.
+    """Fill buffers in the calling thread while each of ``drains`` processes earlier ones in its own thread.
 
-    ``fill`` says how many bytes it put in, 0 at the end. Each drain sees all pieces in order. An
-    exception of ``fill`` or of a drain is raised here once no thread is at work any more; until then drains may
-    still get the pieces that were filled before.
+    ``fill`` writes into a buffer of ``buffer_length`` bytes and returns the number of bytes written, 0 at the end of
+    the stream. Each drain receives all pieces in order.
+
+    If ``fill`` or a drain raises an exception, it is re-raised after all threads have finished. Until then, drains
+    may still receive pieces that were already filled.
     """
     buffers = cycle([memoryview(bytearray(buffer_length)) for _ in range(BUFFERS)])
-    in_use: deque[list[Future[object]]] = deque()
+    pending: deque[list[Future[object]]] = deque()
     with ExitStack() as stack:
         threads = [stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="pump")) for _ in drains]
         while True:
-            if len(in_use) == BUFFERS:
-                _wait(in_use.popleft())
+            if len(pending) == BUFFERS:
+                _wait(pending.popleft())
             buffer = next(buffers)
             count = fill(buffer)
             if not count:
                 break
-            in_use.append([thread.submit(drain, buffer[:count]) for thread, drain in zip(threads, drains, strict=True)])
-        for drained in in_use:
-            _wait(drained)
+            pending.append(
+                [thread.submit(drain, buffer[:count]) for thread, drain in zip(threads, drains, strict=True)]
+            )
+        for futures in pending:
+            _wait(futures)
 
 
-def _wait(drained: Sequence[Future[object]]) -> None:
-    for each in drained:
-        each.result()
+def _wait(futures: Sequence[Future[object]]) -> None:
+    for future in futures:
+        future.result()
 
 
 class ExactReader:
-    """Reads exactly ``length`` bytes of ``source``, and tells ``progress`` of each piece.
+    """Reads exactly ``length`` bytes from ``source`` and calls ``progress`` for each piece.
 
-    Raises :class:`InvalidInputError` where the source ends before.
+    :meth:`read_into` raises :class:`InvalidInputError` if ``source`` ends before ``length`` bytes.
     """
 
     def __init__(self, source: BinaryIO, length: int, progress: Progress) -> None:
         self._source = source
-        self._left = length
+        self._remaining = length
         self._progress = progress
 
     def read_into(self, buffer: memoryview) -> int:
-        """Fills ``buffer`` as far as there is something left; 0 at the end."""
-        wanted = min(len(buffer), self._left)
-        got = 0
-        while got < wanted:
-            count = self._source.readinto(buffer[got:wanted])  # type: ignore[attr-defined]
+        """Read into ``buffer`` until it is full or no bytes remain. Returns the number of bytes read, 0 at the end."""
+        limit = min(len(buffer), self._remaining)
+        read = 0
+        while read < limit:
+            count = self._source.readinto(buffer[read:limit])  # type: ignore[attr-defined]
             if not count:
                 raise InvalidInputError(
-                    f"The file ends {self._left - got} bytes early.", "It was changed while it was read."
+                    f"The file ends {self._remaining - read} bytes early.", "It was changed while it was read."
                 )
-            got += count
-        self._left -= got
-        if got:
-            self._progress(got)
-        return got
+            read += count
+        self._remaining -= read
+        if read:
+            self._progress(read)
+        return read
 
 
 def write_all(target: BinaryIO, piece: memoryview) -> None:
-    """Raises :class:`StorageError` where the disk refuses."""
+    """Write all of ``piece`` to ``target``. Raises :class:`StorageError` if a write fails."""
     try:
         while piece:
             piece = piece[target.write(piece) :]

@@ -1,6 +1,7 @@
-"""The message whose signature proves that a key can sign, and can stand for nothing else.
+"""Probe messages: a key signs one to prove that it works.
 
-It begins with words of its own (domain separation): no container begins so, and no signing task takes what does.
+A probe message starts with :data:`PREFIX` (domain separation), so that its signature is valid for nothing else: no
+container starts with this prefix, and signing tasks reject messages that do.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import secrets
 PREFIX = b"sealyard readiness probe v1\n"
 
 NONCE_LENGTH = 32
-"""Bytes."""
+"""Length in bytes of the random nonce in a probe message."""
 
 
 def probe_message(workspace_id: str) -> bytes:
-    """A new one each time: whoever sees one cannot foretell the next."""
+    """Return a new probe message for the workspace. Its nonce is random, so that messages cannot be predicted."""
     return PREFIX + workspace_id.encode() + b"\n" + secrets.token_bytes(NONCE_LENGTH)
 
 

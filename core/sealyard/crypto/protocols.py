@@ -1,4 +1,4 @@
-"""What a cipher looks like to those who move bytes through it, wherever the key lives."""
+"""Interfaces of content ciphers, independent of where the key is stored."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sealyard.model.algorithms import EncryptionAlgorithm
 
 
 class CipherStream(Protocol):
-    """One direction of one cipher over one stream, padding included.
+    """Encryption or decryption of one stream, including its padding.
 
-    ``update_into`` writes into ``out`` (at least ``len(data) + 16`` bytes) and says how many; ``finalize``
-    gives the rest. Nothing can be fed after ``finalize``.
+    ``update_into`` writes into ``out`` (at least ``len(data) + 16`` bytes) and returns the number of bytes written.
+    ``finalize`` returns the remaining bytes; after it, ``update_into`` must not be called again.
     """
 
     def update_into(self, data: memoryview, out: memoryview) -> int: ...
@@ -19,7 +19,10 @@ class CipherStream(Protocol):
 
 
 class ContentCipher(Protocol):
-    """A content key in use: its bytes may be in this process, in another one, or in a device."""
+    """A content key bound to an encryption algorithm.
+
+    The bytes of the key may be in this process, in another process, or in a hardware device.
+    """
 
     @property
     def algorithm(self) -> EncryptionAlgorithm: ...

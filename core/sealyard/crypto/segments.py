@@ -1,6 +1,7 @@
-"""Files sealed into segments and segments opened, in constant memory.
+"""Encrypt files into segments and decrypt segments, in constant memory.
 
-A segment is the ciphertext with its IV appended (ECB: no IV). Source and target are used from where they stand.
+A segment is the ciphertext followed by its IV (ECB: no IV). All functions use source and target files from their
+current position.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from sealyard.model.errors import InvalidInputError
 
 
 class SegmentDigests(NamedTuple):
-    """Of a segment just written: its length and SHA-256 (hex), both with the IV, and the SHA-256 of its plaintext."""
+    """Length and digests of a segment.
+
+    ``length`` and ``sha256`` (hex) include the IV. ``plaintext_sha256`` (hex) is the digest of the plaintext.
+    """
 
     length: int
     sha256: str
@@ -29,12 +33,12 @@ class SegmentDigests(NamedTuple):
 def encrypt_segment(
     source: BinaryIO, size: int, target: BinaryIO, cipher: ContentCipher, progress: Progress
 ) -> SegmentDigests:
-    """Encrypts ``source`` under a fresh random IV (CTR: first counter block) into ``target``.
+    """Encrypt ``source`` into ``target`` with a new random IV (CTR: the first counter block).
 
-    The plaintext is hashed as it is read: the digest is that of the bytes that were encrypted. ``target`` is
-    flushed; making it durable is the caller's business.
+    Hashes the plaintext while reading it, so the plaintext digest is that of the bytes that were encrypted. Flushes
+    ``target``; the caller must sync it to disk.
 
-    Raises :class:`InvalidInputError` where ``source`` has not exactly ``size`` more bytes.
+    Raises :class:`InvalidInputError` unless ``source`` has exactly ``size`` bytes left.
     """
     iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
     stream = cipher.encryptor(iv)
@@ -48,15 +52,15 @@ def encrypt_segment(
         write_all(target, piece)
         written += len(piece)
 
-    with BackgroundHash() as plaintext:
-        fill = _encrypting(reader, stream, piece_length, plaintext)
+    with BackgroundHash() as plaintext_hash:
+        fill = _make_fill(reader, stream, piece_length, plaintext_hash)
         pump(fill, [digest.update, write], piece_length + BLOCK_LENGTH)
-        plaintext_sha256 = plaintext.hexdigest()
+        plaintext_sha256 = plaintext_hash.hexdigest()
     if source.read(1):
         raise InvalidInputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
-    rest = memoryview(stream.finalize() + iv)
-    digest.update(rest)
-    write(rest)
+    tail = memoryview(stream.finalize() + iv)
+    digest.update(tail)
+    write(tail)
     target.flush()
     return SegmentDigests(written, digest.hexdigest(), plaintext_sha256)
 
@@ -66,13 +70,14 @@ def decrypt_segment(
     length: int,
     cipher: ContentCipher,
     sink: Consumer,
-    witnesses: Sequence[Consumer],
+    observers: Sequence[Consumer],
     progress: Progress,
 ) -> None:
-    """Decrypts the segment of ``length`` bytes into ``sink``; each of ``witnesses`` sees all bytes of the segment.
+    """Decrypt a segment of ``length`` bytes into ``sink``, and pass all bytes of the segment to each of ``observers``.
 
-    The plaintext is worth nothing before a witness has agreed to the segment's hash. Raises
-    :class:`ContainerError` where the padding is wrong, after the witnesses have seen everything.
+    The caller must not trust the plaintext until an observer has verified the hash of the segment.
+
+    Raises :class:`ContainerError` if the padding is wrong, after the observers have received all bytes.
     """
     iv_length = CIPHERS[cipher.algorithm].iv_length
     start = source.tell()
@@ -82,23 +87,23 @@ def decrypt_segment(
     stream = cipher.decryptor(iv)
     reader = ExactReader(source, length - iv_length, progress)
     piece_length = min(CHUNK, length)
-    pump(reader.read_into, [*witnesses, _decrypting(stream, sink, piece_length)], piece_length)
+    pump(reader.read_into, [*observers, _make_decrypting_consumer(stream, sink, piece_length)], piece_length)
     source.seek(start + length)
-    for witness in witnesses:
-        witness(memoryview(iv))
+    for observer in observers:
+        observer(memoryview(iv))
     progress(iv_length)
     sink(memoryview(stream.finalize()))
 
 
-def read_segment(source: BinaryIO, length: int, witnesses: Sequence[Consumer], progress: Progress) -> None:
-    """Shows ``length`` bytes of ``source`` to each of ``witnesses``."""
-    pump(ExactReader(source, length, progress).read_into, witnesses, min(CHUNK, length))
+def read_segment(source: BinaryIO, length: int, observers: Sequence[Consumer], progress: Progress) -> None:
+    """Read ``length`` bytes of ``source`` and pass them to each of ``observers``."""
+    pump(ExactReader(source, length, progress).read_into, observers, min(CHUNK, length))
 
 
-def _encrypting(
-    reader: ExactReader, stream: CipherStream, piece_length: int, plaintext: BackgroundHash
+def _make_fill(
+    reader: ExactReader, stream: CipherStream, piece_length: int, plaintext_hash: BackgroundHash
 ) -> Callable[[memoryview], int]:
-    # While one piece is still being hashed, the next one is read into the other buffer.
+    # Two buffers, because BackgroundHash may still be hashing one piece while the next one is read.
     buffers = cycle([memoryview(bytearray(piece_length)) for _ in range(2)])
 
     def fill(buffer: memoryview) -> int:
@@ -106,17 +111,18 @@ def _encrypting(
         count = reader.read_into(piece)
         if not count:
             return 0
-        plaintext.update(piece[:count])
-        # A piece too short for a whole block gives nothing yet, but only the last piece can be that short.
+        plaintext_hash.update(piece[:count])
+        # pump() takes 0 for the end of the stream. A piece shorter than a block yields 0 bytes of output, but only the
+        # last piece can be that short.
         return stream.update_into(piece[:count], buffer)
 
     return fill
 
 
-def _decrypting(stream: CipherStream, sink: Consumer, piece_length: int) -> Consumer:
+def _make_decrypting_consumer(stream: CipherStream, sink: Consumer, piece_length: int) -> Consumer:
     plaintext = memoryview(bytearray(piece_length + BLOCK_LENGTH))
 
-    def drain(piece: memoryview) -> None:
+    def decrypt(piece: memoryview) -> None:
         sink(plaintext[: stream.update_into(piece, plaintext)])
 
-    return drain
+    return decrypt

@@ -1,4 +1,4 @@
-"""Signing and verifying with keys held in this process."""
+"""Sign and verify with keys whose bytes are in this process."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+"""A private key of one of the supported types."""
 
 _RSA_KINDS = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
 _HASHES: dict[HashName, hashes.HashAlgorithm] = {
@@ -33,32 +34,35 @@ _HASHES: dict[HashName, hashes.HashAlgorithm] = {
 
 
 def key_type_of(public_key: PublicKeyTypes) -> KeyType:
-    """Raises :class:`InvalidKeyError` for a kind or size that no algorithm of the catalogue takes."""
+    """Return the type of ``public_key``.
+
+    Raises :class:`InvalidKeyError` if no algorithm of the catalogue supports its type, size or curve.
+    """
     match public_key:
         case rsa.RSAPublicKey() if public_key.key_size in _RSA_KINDS:
             return _RSA_KINDS[public_key.key_size]
         case rsa.RSAPublicKey():
-            found = f"an RSA key of {public_key.key_size} bits"
+            description = f"an RSA key of {public_key.key_size} bits"
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1()):
             return KeyType.EC_P256
         case ec.EllipticCurvePublicKey():
-            found = f"an EC key on the curve {public_key.curve.name}"
+            description = f"an EC key on the curve {public_key.curve.name}"
         case ed25519.Ed25519PublicKey():
             return KeyType.ED25519
         case _:
-            found = "a key of another kind"
+            description = "a key of another kind"
     raise InvalidKeyError(
-        f"This is {found}.", "RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519 can be used."
+        f"This is {description}.", "RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519 can be used."
     )
 
 
 def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes, *, prehashed: bool) -> bytes:
-    """The signature over ``data``, encoded as the catalogue says.
+    """Return the signature of ``data``, in the encoding that the catalogue defines for ``algorithm``.
 
-    With ``prehashed``, ``data`` is the finished digest of the message (32 bytes for SHA-256, 64 for SHA-512).
+    If ``prehashed`` is true, ``data`` is the digest of the message (32 bytes for SHA-256, 64 for SHA-512).
 
-    Raises :class:`InvalidKeyError` where the key does not fit the algorithm, :class:`InvalidInputError` where a
-    digest has the wrong length or Ed25519 is asked to sign one.
+    Raises :class:`InvalidKeyError` if the key type does not match ``algorithm``, and :class:`InvalidInputError` if the
+    digest has the wrong length or ``algorithm`` is Ed25519, which does not accept a digest.
     """
     spec = SIGNATURES[algorithm]
     _check_key(spec, private_key.public_key())
@@ -77,10 +81,10 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
 def verify(
     public_key: PublicKeyTypes, algorithm: SigningAlgorithm, data: bytes, signature: bytes, *, prehashed: bool
 ) -> bool:
-    """Whether ``signature`` is this key's over ``data``, in the one encoding that is allowed.
+    """Return whether ``signature`` is a valid signature of ``data`` by ``public_key``, in its only valid encoding.
 
-    An RSA or Ed25519 signature is exactly as long as its key says; one by ECDSA is in strict DER (X.690,
-    section 10). Raises as :func:`sign` does.
+    The length of an RSA or Ed25519 signature must match the key exactly; an ECDSA signature must be strict DER
+    (X.690, section 10). Raises the same exceptions as :func:`sign`.
     """
     spec = SIGNATURES[algorithm]
     kind = _check_key(spec, public_key)

@@ -1,4 +1,4 @@
-"""Time-based one-time passwords (RFC 6238) as authenticators make them: SHA-1, six digits, steps of 30 seconds."""
+"""Time-based one-time passwords (RFC 6238) as authenticator apps use them: SHA-1, six digits, 30-second steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 DIGITS = 6
 STEP_SECONDS = 30
 ALLOWED_DRIFT_STEPS = 1
-"""Steps that a clock may be off, each way (RFC 6238, section 5.2)."""
+"""Maximum clock drift in steps, in either direction (RFC 6238, section 5.2)."""
 
 SECRET_BYTES = 20
-"""RFC 4226, section 4, requirement R6."""
+"""Length in bytes of a new secret (RFC 4226, section 4, requirement R6)."""
 
 
 def new_secret() -> bytes:
@@ -25,7 +25,10 @@ def new_secret() -> bytes:
 
 
 def matching_steps(secret: bytes, password: str, now: datetime) -> Iterator[int]:
-    """The steps around ``now`` whose password it is, oldest first: RFC 6238 calls a step T."""
+    """Yield the steps (``T`` in RFC 6238) whose password is ``password``, oldest first.
+
+    Checks the step of ``now`` and ``ALLOWED_DRIFT_STEPS`` steps before and after it.
+    """
     totp = _totp(secret)
     current = int(now.timestamp()) // STEP_SECONDS
     for step in range(current - ALLOWED_DRIFT_STEPS, current + ALLOWED_DRIFT_STEPS + 1):
@@ -34,14 +37,14 @@ def matching_steps(secret: bytes, password: str, now: datetime) -> Iterator[int]
 
 
 def base32(secret: bytes) -> str:
-    """As people type it into an authenticator."""
+    """Return the secret in Base32, for users who type it into an authenticator app."""
     return base64.b32encode(secret).decode()
 
 
 def provisioning_uri(secret: bytes, account: str, issuer: str) -> str:
-    """``otpauth://totp/…``, which authenticators take from a QR code."""
+    """Return the ``otpauth://totp/…`` URI that authenticator apps read from a QR code."""
     return _totp(secret).get_provisioning_uri(account, issuer)
 
 
 def _totp(secret: bytes) -> TOTP:
-    return TOTP(secret, DIGITS, SHA1(), STEP_SECONDS)  # noqa: S303 - HMAC-SHA-1 is what authenticators speak
+    return TOTP(secret, DIGITS, SHA1(), STEP_SECONDS)  # noqa: S303 - authenticator apps use HMAC-SHA-1

@@ -1,1 +1,1 @@
-"""Use cases: create, approve, schedule, deliver, expire; rights and events."""
+"""The engine: use cases that create, approve, schedule, deliver and expire tasks, with permissions and events."""

@@ -1,4 +1,4 @@
-"""Making a workspace: folder, master key, audit key, and the first person with rules that stay."""
+"""Creation of a workspace: its directory, master key, audit key, and initial administrator with permanent rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata
 
 
 async def create_workspace(
-    places: WorkspacePaths,
+    paths: WorkspacePaths,
     *,
     name: str,
     administrator: str,
@@ -23,11 +23,12 @@ async def create_workspace(
     passphrase: str | None = None,
     demo: bool = False,
 ) -> WorkspaceMetadata:
-    """A new workspace in an empty or new folder. What fails leaves nothing behind.
+    """Create a workspace in an empty or new directory, and return its metadata.
 
-    Raises :class:`WorkspaceError`, :class:`StorageError`, :class:`KeyStoreLockedError`.
+    If an error occurs, the directory is removed. Raises :class:`WorkspaceError`, :class:`StorageError` and
+    :class:`KeyStoreLockedError`.
     """
-    file = WorkspaceMetadata(
+    metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),
         name=name,
         format=LAYOUT_VERSION,
@@ -36,27 +37,27 @@ async def create_workspace(
         administrator=parse_subject(administrator),
         created_at=SystemClock().now(),
     )
-    create_layout(places, file)
+    create_layout(paths, metadata)
     try:
-        await _initialize(places, file, passphrase)
+        await _initialize(paths, metadata, passphrase)
     except BaseException:
-        await asyncio.to_thread(shutil.rmtree, places.root, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, paths.root, ignore_errors=True)
         raise
-    return file
+    return metadata
 
 
-async def _initialize(places: WorkspacePaths, file: WorkspaceMetadata, passphrase: str | None) -> None:
-    engine = await open_engine(places, purpose="init", passphrase=passphrase, work=False, create=True)
+async def _initialize(paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None) -> None:
+    engine = await open_engine(paths, purpose="init", passphrase=passphrase, work=False, create=True)
     try:
-        draft = engine.ledger.begin()
-        draft.audit(
-            file.administrator,
+        unit_of_work = engine.ledger.begin()
+        unit_of_work.audit(
+            metadata.administrator,
             AuditAction.CREATED,
-            f"WORKSPACE:{file.id}",
-            f"workspace {file.name}",
-            {"demo": file.demo},
+            f"WORKSPACE:{metadata.id}",
+            f"workspace {metadata.name}",
+            {"demo": metadata.demo},
         )
-        engine.administration.grant_initial_admin(draft, file.administrator)
-        await draft.commit()
+        engine.administration.grant_initial_admin(unit_of_work, metadata.administrator)
+        await unit_of_work.commit()
     finally:
         await engine.close()

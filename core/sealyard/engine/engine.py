@@ -1,4 +1,4 @@
-"""The engine of one workspace: its parts put together, opened and closed. Lives on one event loop."""
+"""The engine of a workspace: creates the components, opens and closes them. An engine runs on one event loop."""
 
 from __future__ import annotations
 
@@ -64,29 +64,31 @@ from sealyard.storage.upload_dir import UploadDir
 T = TypeVar("T")
 
 POLL_INTERVAL = 0.2
+"""Seconds between two checks of a reader for new commits."""
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Its parts are the use cases; :meth:`perform` and :meth:`look` call them for a subject.
+    """The use cases of a workspace, grouped into components that are its attributes.
 
-    Make one with :func:`open_engine` or :func:`open_reader`.
+    Callers run the methods of the components with :meth:`execute`, :meth:`query` and :meth:`stream`, which check the
+    subject and audit failures. Create an engine with :func:`open_engine` or :func:`open_reader`.
     """
 
     def __init__(
         self,
-        file: WorkspaceMetadata,
-        places: WorkspacePaths,
+        metadata: WorkspaceMetadata,
+        paths: WorkspacePaths,
         store: DocumentStore,
         artifacts: ArtifactStore,
         bus: JobBus,
         clock: Clock,
         audit: AuditLog | None,
     ) -> None:
-        links = DownloadLinks.open(file.id, places.link_key)
-        self.metadata = file
-        self.paths = places
+        links = DownloadLinks.open(metadata.id, paths.link_key)
+        self.metadata = metadata
+        self.paths = paths
         self.read_only = audit is None
         self.store = store
         self.bus = bus
@@ -94,55 +96,60 @@ class Engine:
         self.ledger = Repository(store, audit, self.events, clock)
         self.rights = Permissions(self.ledger)
         self.inputs = InputStore(artifacts, clock)
-        self.uploads = UploadService(UploadDir(places.artifacts / "uploads"), artifacts, self.inputs, clock)
-        outcomes = ResultPublisher(self.ledger, links, artifacts)
-        self.scheduler = Scheduler(self.ledger, self.rights, bus, outcomes)
+        self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
+        result_publisher = ResultPublisher(self.ledger, links, artifacts)
+        self.scheduler = Scheduler(self.ledger, self.rights, bus, result_publisher)
         self.views = TaskQueries(self.ledger, self.rights, self.scheduler.progress_of, recorded=audit is not None)
         self.keychain = KeyRegistry(self.ledger, self.rights, bus)
         self.devices = DeviceConfigs(self.ledger, self.rights, self.keychain)
-        self.administration = AccessAdministration(self.ledger, self.rights, self.devices, demo=file.demo)
-        self.auditing = AuditService(self.ledger, self.rights, places.audit)
+        self.administration = AccessAdministration(self.ledger, self.rights, self.devices, demo=metadata.demo)
+        self.auditing = AuditService(self.ledger, self.rights, paths.audit)
         self.readiness = HealthMonitor(self.ledger, bus)
         self.tokens = AccessTokens(self.ledger, self.rights)
         self.bindings = AccountLinks(self.ledger, self.rights, self.tokens)
         self.roles = RoleSync(self.ledger, self.rights, self.administration, self.auditing, self.bindings)
-        sealed = SecretBox(places.secrets_key)
-        self.hook_outbox = WebhookOutbox(self.ledger, sealed)
-        self.webhooks = WebhookRegistry(self.ledger, self.rights, sealed, self.hook_outbox)
-        onward = AutoTransitions(self.ledger)
-        self.creation = TaskCreation(self.ledger, self.rights, self.inputs, onward)
-        self.one_time_passwords = OtpService(self.ledger, self.rights, sealed, file.name)
+        secret_box = SecretBox(paths.secrets_key)
+        self.hook_outbox = WebhookOutbox(self.ledger, secret_box)
+        self.webhooks = WebhookRegistry(self.ledger, self.rights, secret_box, self.hook_outbox)
+        auto_transitions = AutoTransitions(self.ledger)
+        self.creation = TaskCreation(self.ledger, self.rights, self.inputs, auto_transitions)
+        self.one_time_passwords = OtpService(self.ledger, self.rights, secret_box, metadata.name)
         self.decisions = TaskDecisions(
-            self.ledger, self.rights, self.views, self.scheduler, onward, artifacts, self.one_time_passwords
+            self.ledger, self.rights, self.views, self.scheduler, auto_transitions, artifacts, self.one_time_passwords
         )
         self.delivery = ResultDelivery(self.ledger, self.views, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
         self._expiry = ExpiryLoop(
-            self.ledger, self._deadlines, self.scheduler, onward, self.inputs, self.uploads, artifacts
+            self.ledger, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
         )
         self._recovery = Recovery(
             self.ledger,
             artifacts,
             self.inputs,
             self.uploads,
-            outcomes,
+            result_publisher,
             self._deadlines,
-            onward,
+            auto_transitions,
             self.scheduler,
         )
-        self._sealing = CheckpointLoop(self.ledger, audit, bus, f"sealyard/{file.id}") if audit is not None else None
+        self._checkpoint_loop = (
+            CheckpointLoop(self.ledger, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
+        )
         self._loops: list[asyncio.Task[None]] = []
-        self._performing: set[asyncio.Task[Any]] = set()
+        self._running_use_cases: set[asyncio.Task[Any]] = set()
         self._lock: WorkspaceLock | None = None
 
     async def start(self, lock: WorkspaceLock, *, work: bool) -> None:
-        """Recovers, then runs. Without ``work`` nothing is given to workers: approved tasks stay SCHEDULED."""
-        assert self._sealing is not None
+        """Recover from an earlier stop or crash, then start the background loops.
+
+        :meth:`close` releases ``lock``. Without ``work`` the scheduler is not started: approved tasks stay SCHEDULED.
+        """
+        assert self._checkpoint_loop is not None
         self._lock = lock
-        # A crash must leave no key lying about that was on its way to or from somebody.
+        # A crash may have left key files here that a client was importing or exporting; they must not stay on disk.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
-        await self._sealing.pin_key()
+        await self._checkpoint_loop.pin_key()
         self.ledger.task_listeners += [
             self._deadlines.schedule,
             self._cleanup,
@@ -150,37 +157,40 @@ class Engine:
             self.hook_outbox.on_task_saved,
         ]
         await self._recovery.run()
-        loops = [self._sealing.run(), self._expiry.run()]
+        loops = [self._checkpoint_loop.run(), self._expiry.run()]
         if work:
             loops.append(self.scheduler.run())
-        self._loops = [asyncio.create_task(each) for each in loops]
-        for each in self._loops:
-            each.add_done_callback(_log_crash)
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+        for loop in self._loops:
+            loop.add_done_callback(_log_crash)
         self.ledger.commit_event.set()
 
     async def close(self) -> None:
-        """Stops, seals the audit log and lets the workspace go; unfinished tasks are found at the next start."""
+        """Stop, create a last checkpoint of the audit log and release the lock.
+
+        The next start picks up unfinished tasks.
+        """
         self.events.close()
-        for each in self._loops:
-            each.cancel()
+        for loop in self._loops:
+            loop.cancel()
         try:
-            await asyncio.gather(*self._loops, *self._performing, return_exceptions=True)
+            await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
             await self._final_checkpoint()
         finally:
             await self._release()
 
     async def _final_checkpoint(self) -> None:
-        if self._sealing is None or self._lock is None:
+        if self._checkpoint_loop is None or self._lock is None:
             return
         try:
             await self.ledger.flush()
-            await self._sealing.checkpoint()
+            await self._checkpoint_loop.checkpoint()
         except SealyardError as error:
             log.warning("the audit log stays unsealed until the next start: %s", error)
 
     async def _release(self) -> None:
-        """The lock last: nothing of this engine may write once another one holds the workspace."""
+        """Close the workers and the store, then release the lock: after that, another engine may open the workspace."""
         try:
             await self.bus.close()
         finally:
@@ -190,42 +200,43 @@ class Engine:
                 if self._lock is not None:
                     self._lock.release()
 
-    async def execute(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
-        """A use case that changes something: for known subjects; a refusal or failure is audited.
+    async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
+        """Run a use case that modifies the workspace, and return its result.
 
-        It runs to its end even where the caller goes away: a change is made whole or not at all.
+        Rejects unknown subjects, and audits refusals and failures under ``resource``. If the caller is cancelled, the
+        use case still runs to completion, so that its change is applied completely or not at all.
         """
-        performing = asyncio.create_task(self._execute(subject, about, use_case))
-        self._performing.add(performing)
-        performing.add_done_callback(self._performing.discard)
-        return await asyncio.shield(performing)
+        execution = asyncio.create_task(self._execute(subject, resource, use_case))
+        self._running_use_cases.add(execution)
+        execution.add_done_callback(self._running_use_cases.discard)
+        return await asyncio.shield(execution)
 
-    async def _execute(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
+    async def _execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
             self._require_known(subject)
             return await use_case
         except SealyardError as error:
             if not self.read_only:
-                await self.auditing.record_refusal(subject, about, error)
+                await self.auditing.record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
 
-    async def query(self, subject: str, about: str, use_case: Awaitable[T]) -> T:
-        """A use case that changes nothing: only a lack of rights is audited, where there is an engine to do it."""
+    async def query(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
+        """Run a read-only use case. Only permission failures are audited, and only by a writable engine."""
         try:
             self._require_known(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
-                await self.auditing.record_refusal(subject, about, error)
+                await self.auditing.record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
 
-    async def stream(self, subject: str, about: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Like :meth:`look`, for what is handed out piece by piece; what expired or is gone is audited too."""
+    async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Like :meth:`query`, for use cases that yield items. Audits all errors, such as that a result has expired."""
         try:
             self._require_known(subject)
             async with contextlib.aclosing(items):
@@ -233,27 +244,34 @@ class Engine:
                     yield item
         except SealyardError as error:
             if not self.read_only:
-                await self.auditing.record_refusal(subject, about, error)
+                await self.auditing.record_refusal(subject, resource, error)
             raise
 
     def tail(self) -> None:
-        """For a reader: takes in, from now on, what the writer commits, and tells of it."""
+        """Start to load what the writer commits and publish its events, in an engine that :func:`open_reader` opened.
+
+        Does nothing if called again.
+        """
         if not self._loops:
-            following = asyncio.create_task(self._tail())
-            following.add_done_callback(_log_crash)
-            self._loops.append(following)
+            loop = asyncio.create_task(self._tail())
+            loop.add_done_callback(_log_crash)
+            self._loops.append(loop)
 
     async def _tail(self) -> None:
-        """Trouble with the disk may pass, and whoever listens would wait for ever: logged once, and tried again."""
-        troubled = False
+        """Load new commits until cancelled.
+
+        Retries after an error: disk errors may be temporary, and if the loop ended, its listeners would wait forever.
+        Only the first of several errors in a row is logged.
+        """
+        failing = False
         while True:
             try:
                 await self._refresh()
-                troubled = False
+                failing = False
             except SealyardError as error:
-                if not troubled:
+                if not failing:
                     log.warning("what the writer commits cannot be read at present: %s", error)
-                troubled = True
+                failing = True
             await asyncio.sleep(POLL_INTERVAL)
 
     async def _refresh(self) -> None:
@@ -274,11 +292,11 @@ class Engine:
                 f"An administrator can add it: sealyard subject add {escape_text(subject, 80)}",
             )
         if subject_kind(subject) is SubjectKind.GROUP:
-            # Else a person could ask as a group and approve as oneself.
+            # Otherwise a person could request a task as a group and approve it as a member.
             raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
 
     def _cleanup(self, task: Task) -> None:
-        """An ended task needs neither its inputs nor a place of work."""
+        """Release the inputs and delete the work directory of a task in a final status."""
         if not task.status.is_final:
             return
         try:
@@ -289,7 +307,7 @@ class Engine:
 
 
 async def open_engine(
-    places: WorkspacePaths,
+    paths: WorkspacePaths,
     *,
     purpose: str,
     passphrase: str | None = None,
@@ -298,22 +316,24 @@ async def open_engine(
     workers: int = 2,
     create: bool = False,
 ) -> Engine:
-    """The engine, running, as the workspace's only writer.
+    """Open and start the engine of a workspace, as its only writer.
 
-    Not to be cancelled: half an opening leaves threads behind. Raises :class:`WorkspaceLockedError`,
-    :class:`KeyStoreLockedError`, :class:`StoreCorruptedError` and what else keeps a workspace closed. ``create``: make
-    the master key, at the very first opening.
+    Must not be cancelled: a partially opened engine leaves threads running. ``create``: generate the master key, when
+    the workspace is opened for the first time.
+
+    Raises :class:`WorkspaceLockedError`, :class:`KeyStoreLockedError`, :class:`StoreCorruptedError`, and other errors
+    that prevent the workspace from being opened.
     """
-    file = load_metadata(places)
-    time = clock or SystemClock()
-    lock = WorkspaceLock.acquire(places.lock, purpose)
+    metadata = load_metadata(paths)
+    clock = clock or SystemClock()
+    lock = WorkspaceLock.acquire(paths.lock, purpose)
     try:
-        store = await run_uncancellable(partial(TinyDocumentStore.open, places.store, INDEXES, write=True))
+        store = await run_uncancellable(partial(TinyDocumentStore.open, paths.store, INDEXES, write=True))
         try:
-            audit = await run_uncancellable(partial(AuditLog.open, places.audit))
+            audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
-            bus = PipeBus(_unlock(places, file, passphrase, create), places.worker_log, time, workers)
-            engine = Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, audit)
+            bus = PipeBus(_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers)
+            engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
         except BaseException:
             await run_uncancellable(store.close)
             raise
@@ -328,20 +348,22 @@ async def open_engine(
     return engine
 
 
-async def open_reader(places: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """The engine's views without the right to write, beside whoever holds the workspace."""
-    file = load_metadata(places)
-    time = clock or SystemClock()
-    store = await asyncio.to_thread(TinyDocumentStore.open, places.store, INDEXES, write=False)
-    bus = PipeBus(_unlock(places, file, None, create=False), places.worker_log, time)
-    return Engine(file, places, store, FileArtifacts(places.artifacts), bus, time, None)
+async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
+    """Open a read-only engine, without a lock: another process may have the workspace open for writing."""
+    metadata = load_metadata(paths)
+    clock = clock or SystemClock()
+    store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
+    bus = PipeBus(_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
+    return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
 
 
-def _unlock(places: WorkspacePaths, file: WorkspaceMetadata, passphrase: str | None, create: bool) -> OpenKeyStore:
+def _key_store_request(
+    paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
+) -> OpenKeyStore:
     return OpenKeyStore(
-        workspace=str(places.root),
-        workspace_id=file.id,
-        key_store=file.key_store,
+        workspace=str(paths.root),
+        workspace_id=metadata.id,
+        key_store=metadata.key_store,
         passphrase=passphrase,
         create=create,
     )
@@ -353,6 +375,6 @@ def _log_crash(loop: asyncio.Task[None]) -> None:
 
 
 def _close_unawaited(use_case: Awaitable[object]) -> None:
-    """A refusal before the use case began must not leave a coroutine that was never awaited."""
+    """Close a coroutine that was rejected before it was awaited, to avoid a "never awaited" warning."""
     if asyncio.iscoroutine(use_case):
         use_case.close()

@@ -1,4 +1,4 @@
-"""How much there is of what in an open workspace: sums over the store's index, which read no task."""
+"""Statistics of an open workspace for monitoring, counted from the store's indexes without reading any task."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sealyard.model.tasks import TaskStatus
 
 
 async def collect_stats(engine: Engine) -> WorkspaceStats:
-    """On the engine's loop."""
+    """Return the current statistics. Call it on the engine's event loop."""
     store = engine.store
     return WorkspaceStats(
-        tasks={each: store.count(TASKS.name, {"status": each}) for each in TaskStatus},
+        tasks={status: store.count(TASKS.name, {"status": status}) for status in TaskStatus},
         queued=engine.scheduler.queue_length,
         workers=len(engine.bus.pids),
         pending_deliveries=store.count(OUTBOX.name),

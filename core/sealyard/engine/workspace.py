@@ -1,4 +1,7 @@
-"""A workspace's folder: made once, opened by one writer or any number of readers."""
+"""The directory of a workspace and its metadata file.
+
+The directory is created once; afterwards one writer and any number of readers can open it.
+"""
 
 from __future__ import annotations
 
@@ -11,60 +14,66 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
 
 
-def load_metadata(places: WorkspacePaths) -> WorkspaceMetadata:
-    """Load and check the workspace's metadata.
+def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
+    """Load and check the metadata of a workspace.
 
-    Raises :class:`WorkspaceError` if there is no workspace, or it has another layout version.
+    Raises :class:`WorkspaceError` if there is no workspace, its metadata cannot be read, or it has another layout
+    version.
     """
     try:
-        file = msgspec.json.decode(places.file.read_bytes(), type=WorkspaceMetadata)
+        metadata = msgspec.json.decode(paths.file.read_bytes(), type=WorkspaceMetadata)
     except FileNotFoundError:
         raise WorkspaceError(
-            f"There is no workspace in {escape_text(str(places.root))}.",
+            f"There is no workspace in {escape_text(str(paths.root))}.",
             "Make one with `sealyard init`, or name another with --workspace or --profile.",
         ) from None
     except (OSError, msgspec.MsgspecError) as error:
-        raise WorkspaceError(f"{escape_text(str(places.file))} cannot be read: {error}.") from error
-    if file.format > LAYOUT_VERSION:
+        raise WorkspaceError(f"{escape_text(str(paths.file))} cannot be read: {error}.") from error
+    if metadata.format > LAYOUT_VERSION:
         raise WorkspaceError("The workspace was made by a newer Sealyard.", "Use that version, or a newer one.")
-    if file.format < LAYOUT_VERSION:
+    if metadata.format < LAYOUT_VERSION:
         raise WorkspaceError(
-            f"The workspace was created by an older Sealyard (layout {file.format}; this version needs"
+            f"The workspace was created by an older Sealyard (layout {metadata.format}; this version needs"
             f" {LAYOUT_VERSION}).",
             "Create a new workspace: sealyard init. Older layouts are not converted.",
         )
-    return file
+    return metadata
 
 
-def create_layout(places: WorkspacePaths, file: WorkspaceMetadata) -> None:
-    """Makes the folders (mode 0700) and, last of all, the file that makes them a workspace."""
+def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
+    """Create the directories of a workspace (mode 0700), and last the metadata file.
+
+    A directory counts as a workspace only once it has the metadata file. Raises :class:`WorkspaceError` if there is a
+    workspace already or the directory is not empty, and :class:`StorageError` if a directory cannot be created.
+    """
     try:
-        _require_empty(places)
-        for folder in (places.root, places.store, places.audit, places.artifacts, places.keys):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        places.root.chmod(0o700)
+        _require_empty(paths)
+        for directory in (paths.root, paths.store, paths.audit, paths.artifacts, paths.keys):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths.root.chmod(0o700)
     except OSError as error:
         raise StorageError(
             f"{escape_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
         ) from error
-    save_metadata(places, file)
+    save_metadata(paths, metadata)
 
 
-def _require_empty(places: WorkspacePaths) -> None:
-    """Raises :class:`WorkspaceError`, and ``OSError`` where it cannot be seen."""
-    if places.file.exists():
+def _require_empty(paths: WorkspacePaths) -> None:
+    """Raise :class:`WorkspaceError` if the directory is in use, and ``OSError`` if it cannot be read."""
+    if paths.file.exists():
         raise WorkspaceError(
-            f"There is a workspace in {escape_text(str(places.root))} already.", "Use it, or choose another folder."
+            f"There is a workspace in {escape_text(str(paths.root))} already.", "Use it, or choose another folder."
         )
-    if places.root.exists() and any(places.root.iterdir()):
-        raise WorkspaceError(f"{escape_text(str(places.root))} is not empty.", "Choose an empty or a new folder.")
+    if paths.root.exists() and any(paths.root.iterdir()):
+        raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or a new folder.")
 
 
-def save_metadata(places: WorkspacePaths, file: WorkspaceMetadata) -> None:
-    temporary = places.file.with_suffix(".new")
+def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
+    """Write the metadata file (mode 0600), atomically replacing an existing one."""
+    temporary = paths.file.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as target:
-        target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+        target.write(msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n")
         target.flush()
         os.fsync(target.fileno())
-    temporary.rename(places.file)
+    temporary.rename(paths.file)

@@ -1,1 +1,1 @@
-"""Files of people, as both the store and a client of a server read them."""
+"""File system helpers: durable writes, private files, file locks, and input files that users provide."""

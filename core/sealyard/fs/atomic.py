@@ -1,4 +1,4 @@
-"""The few things storage does to a disk, in one place: what is durable and what is private is decided here."""
+"""Basic file operations of the storage layer. Durability and file permissions are decided here."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pathlib import Path
 from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-# macOS has no fdatasync.
+# Python on macOS does not provide fdatasync.
 _datasync = getattr(os, "fdatasync", os.fsync)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Writes all of ``data``; on an error some of it may be in the file."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]
+    """Write all of ``data``. If it raises, part of ``data`` may be in the file."""
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(fd, remaining) :]
 
 
 def sync(fd: int) -> None:
-    """Returns when content and length of the file are on the disk."""
+    """Sync the file. Returns when its content and length are on disk."""
     _datasync(fd)
 
 
 def truncate(fd: int, length: int) -> None:
-    """Shortens the file to ``length`` bytes."""
+    """Truncate the file to ``length`` bytes."""
     os.ftruncate(fd, length)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Gives ``source`` the name ``target`` at once; durable after :func:`sync_folder`."""
+    """Rename ``source`` to ``target`` atomically. The new name is durable after :func:`sync_folder`."""
     source.replace(target)
 
 
 def sync_folder(folder: Path) -> None:
-    """Returns when the names in ``folder`` are on the disk."""
+    """Sync the directory ``folder``. Returns when the names in it are on disk."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -48,28 +48,31 @@ def sync_folder(folder: Path) -> None:
 
 
 def create_private_file(path: Path) -> int:
-    """A new empty file (mode 0600) open for reading and appending; an old one of that name is emptied."""
+    """Create an empty file (mode 0600) and open it for reading and appending. Truncates an existing file."""
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
 def remove_quietly(path: Path) -> None:
-    """Removes a file that is not needed any more; one that cannot be removed now is left for the next time."""
+    """Remove a file that is no longer needed. Ignores errors: the next cleanup removes the file."""
     with suppress(OSError):
         path.unlink()
 
 
 def make_private_dir(folder: Path) -> None:
-    """Makes ``folder`` and the missing ones above it, for the owner alone (mode 0700)."""
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(missing.parent)
+    """Create ``folder`` and its missing parents with mode 0700, durably."""
+    for directory in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(directory.parent)
 
 
-def storage_error(error: OSError, what: str) -> StorageError:
-    """The disk's refusal in words; ``what`` is what could not be done ("the change", "the input")."""
+def storage_error(error: OSError, operation: str) -> StorageError:
+    """Return a :class:`StorageError` for ``error``.
+
+    ``operation`` is a noun phrase that describes what failed ("the change", "the input", "opening the store").
+    """
     reason = escape_text(error.strerror or str(error))
-    if error.errno in _NO_SPACE:
-        return StorageError(f"The disk has no room for {what} ({reason}).", "Free some space and try again.")
+    if error.errno in _NO_SPACE_ERRNOS:
+        return StorageError(f"The disk has no room for {operation} ({reason}).", "Free some space and try again.")
     return StorageError(
-        f"The disk refused {what} ({reason}).", "See that the workspace's disk is there, writable and healthy."
+        f"The disk refused {operation} ({reason}).", "See that the workspace's disk is there, writable and healthy."
     )

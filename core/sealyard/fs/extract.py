@@ -1,4 +1,4 @@
-"""Opened files that appear in a folder all at once or not at all, and never over an existing one."""
+"""Write a set of files into a directory, all or none, without replacing existing files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import BinaryIO, Self
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.model.safe_text import escape_text
 
-"""Bytes in a file name on the usual file systems."""
-
 
 class ExclusiveFileSet:
-    """Creates files under temporary names (mode 0600); ``keep`` gives them their own.
+    """Context manager that creates files (mode 0600) under temporary names; :meth:`commit` renames them.
 
-    Leaving the context removes what was not kept. Raises :class:`InvalidInputError` where a name is taken,
-    :class:`StorageError` where the folder cannot be written.
+    ``names`` are the final names. Leaving the context removes the files that were not committed. Raises
+    :class:`InvalidInputError` if one of the names already exists, and :class:`StorageError` if ``folder`` cannot be
+    written.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -41,32 +40,37 @@ class ExclusiveFileSet:
             path.unlink(missing_ok=True)
 
     def create(self, name: str) -> BinaryIO:
-        path = self._temporary(name)
+        """Create the temporary file of ``name``, one of ``names``, and open it for writing."""
+        path = self._temporary_path(name)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise StorageError(f"The folder cannot be written: {error.strerror}.", "Choose another.") from error
         self._created.append(path)
-        return os.fdopen(handle, "wb", buffering=0)
+        return os.fdopen(fd, "wb", buffering=0)
 
     def commit(self) -> tuple[Path, ...]:
-        """Claims each name before it renames, so that a file that came up in the meantime is never replaced."""
-        kept: list[Path] = []
+        """Rename the files to their final names and return their paths.
+
+        Reserves each name with an empty file before the rename, so that a file created in the meantime is never
+        replaced. If one file fails, removes all files that have their final names already.
+        """
+        committed: list[Path] = []
         try:
             for name in self._names:
                 (self._folder / name).touch(mode=0o600, exist_ok=False)
-                kept.append(self._folder / name)
-                self._temporary(name).replace(self._folder / name)
+                committed.append(self._folder / name)
+                self._temporary_path(name).replace(self._folder / name)
         except OSError as error:
-            for path in kept:
+            for path in committed:
                 path.unlink(missing_ok=True)
             if isinstance(error, FileExistsError):
                 raise _already_exists(name) from error
             raise StorageError(f"{name} cannot be written: {error.strerror}.", "Choose another folder.") from error
-        return tuple(kept)
+        return tuple(committed)
 
-    def _temporary(self, name: str) -> Path:
+    def _temporary_path(self, name: str) -> Path:
         return self._folder / f".{self._names.index(name)}{self._suffix}"
 
 

@@ -1,4 +1,4 @@
-"""Digests of files."""
+"""Hash files."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import BinaryIO
 
 
 def file_sha256(file: BinaryIO) -> str:
-    """Return the SHA-256 (hex) of the rest of an open file."""
+    """Return the SHA-256 (hex) of ``file``, from its current position to its end."""
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO lacks readinto

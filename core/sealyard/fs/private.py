@@ -1,4 +1,4 @@
-"""New files for their owner alone."""
+"""Create files and directories that only their owner can access."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from sealyard.model.workspace import WorkspacePaths
 
 
 def create_private_file(path: Path) -> int:
-    """A descriptor to write a new file of mode 0600. Raises :class:`InvalidInputError`, also where one is there
-    already.
+    """Create a file of mode 0600 and return a descriptor to write it.
+
+    Raises :class:`InvalidInputError` if the file already exists or cannot be created.
     """
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -28,10 +29,13 @@ def create_private_file(path: Path) -> int:
 
 
 @contextmanager
-def temporary_private_dir(places: WorkspacePaths) -> Iterator[Path]:
-    """A new folder (mode 0700), gone with all it holds when the block ends; after a crash, when the engine starts."""
-    disk.make_private_dir(places.key_transfer)
-    folder = Path(tempfile.mkdtemp(dir=places.key_transfer))
+def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
+    """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
+
+    After a crash, the engine removes it at its next start.
+    """
+    disk.make_private_dir(paths.key_transfer)
+    folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
     try:
         yield folder
     finally:
@@ -39,7 +43,7 @@ def temporary_private_dir(places: WorkspacePaths) -> Iterator[Path]:
 
 
 def write_private_file(path: Path, content: bytes) -> Path:
-    """A new file of mode 0600."""
+    """Create a file of mode 0600 with ``content``. Raises as :func:`create_private_file` does."""
     with os.fdopen(create_private_file(path), "wb") as file:
         file.write(content)
     return path

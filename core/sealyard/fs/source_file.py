@@ -1,4 +1,4 @@
-"""A person's file that is handed in: read once, from its beginning, and checked not to change meanwhile."""
+"""Read a file that a user uploads, once and from its beginning, and check that it does not change meanwhile."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from sealyard.model.safe_text import escape_text
 
 
 class SourceFile:
-    """An input file held open, with what it looked like at the beginning."""
+    """An open input file, with the status it had when it was opened."""
 
     def __init__(self, path: Path) -> None:
-        """Raises :class:`InvalidInputError` where the file is missing, empty, unreadable or no regular file."""
+        """Open the file. Raises :class:`InvalidInputError` if it is missing, empty, unreadable or not regular."""
         self.path = path
         self.name = escape_text(path.name or str(path))
         try:
-            # Looked at before it is opened: opening a FIFO waits, opening a device may do something.
-            self._check_kind(path.stat())
+            # Check the file type before opening: opening a FIFO blocks, and opening a device can have side effects.
+            self._check_type(path.stat())
             self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
-            raise self._unreadable(error) from error
+            raise self._read_error(error) from error
         try:
-            self._begin = os.fstat(self.fd)
-            self._check_kind(self._begin)
-            if not self._begin.st_size:
+            self._opened_status = os.fstat(self.fd)
+            self._check_type(self._opened_status)
+            if not self._opened_status.st_size:
                 raise InvalidInputError(f"{self.name} is empty.", "Choose a file with content.")
         except InvalidInputError:
             os.close(self.fd)
@@ -34,30 +34,41 @@ class SourceFile:
 
     @property
     def size(self) -> int:
-        return self._begin.st_size
+        return self._opened_status.st_size
 
     def seek(self, offset: int) -> None:
-        """The next read begins there."""
+        """Move to ``offset``, the start of the next read."""
         os.lseek(self.fd, offset, os.SEEK_SET)
 
     def read_into(self, buffer: memoryview) -> int:
-        """Bytes read, 0 at the end."""
+        """Read into ``buffer`` and return the number of bytes, 0 at the end of the file.
+
+        Raises :class:`InvalidInputError` if the file cannot be read.
+        """
         try:
             return os.readv(self.fd, [buffer])
         except OSError as error:
-            raise self._unreadable(error) from error
+            raise self._read_error(error) from error
 
     def check_unmodified(self, size_read: int) -> None:
-        """Raises :class:`InvalidInputError` where the file is gone, another one, or has changed since the beginning."""
+        """Raise :class:`InvalidInputError` if the file was removed, replaced or modified since it was opened.
+
+        ``size_read`` is the number of bytes the caller has read; it must be the size of the file.
+        """
         try:
-            now = self.path.stat()
+            current = self.path.stat()
         except FileNotFoundError as error:
             raise InvalidInputError(f"{self.name} vanished while it was read.", "Put it back and try again.") from error
         except OSError as error:
-            raise self._unreadable(error) from error
-        before = self._begin
-        same = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
-        if size_read != self.size or same != (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns):
+            raise self._read_error(error) from error
+        opened = self._opened_status
+        expected = (opened.st_dev, opened.st_ino, opened.st_size, opened.st_mtime_ns)
+        if size_read != self.size or expected != (
+            current.st_dev,
+            current.st_ino,
+            current.st_size,
+            current.st_mtime_ns,
+        ):
             raise InvalidInputError(
                 f"{self.name} changed while it was read.", "Wait until it is completely written and try again."
             )
@@ -65,13 +76,13 @@ class SourceFile:
     def close(self) -> None:
         os.close(self.fd)
 
-    def _check_kind(self, found: os.stat_result) -> None:
-        if stat.S_ISDIR(found.st_mode):
+    def _check_type(self, status: os.stat_result) -> None:
+        if stat.S_ISDIR(status.st_mode):
             raise InvalidInputError(f"{self.name} is a directory.", "Choose a file.")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise InvalidInputError(f"{self.name} is not a regular file.", "Choose a file, not a device or a pipe.")
 
-    def _unreadable(self, error: OSError | ValueError) -> InvalidInputError:
+    def _read_error(self, error: OSError | ValueError) -> InvalidInputError:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return InvalidInputError(f"{self.name} is not there.", "Check the name and the folder.")
         if isinstance(error, PermissionError):
@@ -81,8 +92,9 @@ class SourceFile:
 
 
 def verify_digest(name: str, sha256: str, expected: str | None) -> None:
-    """Raises :class:`InvalidInputError` where a digest (hex) is expected and it is another; ``name`` is what was
-    read.
+    """Raise :class:`InvalidInputError` if the digest ``expected`` (hex) is given and differs from ``sha256``.
+
+    ``name`` is the name of the file in the error message.
     """
     if expected is not None and sha256 != expected.lower():
         raise InvalidInputError(

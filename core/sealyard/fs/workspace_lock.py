@@ -1,4 +1,7 @@
-"""One writer for a workspace: a lock the kernel drops with the process, and who holds it in words."""
+"""The lock that allows only one writer per workspace, with a description of the lock holder.
+
+The kernel releases the lock when its process ends.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,15 @@ from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
 
 STALE_AFTER = 2.0
-"""How long the lock of a process that is gone may linger: a child of its, between fork and exec, or a look at it."""
+"""Seconds to wait for the lock of a process that has ended.
+
+The lock can outlive its process briefly: a child process inherits it between fork and exec, and
+:meth:`WorkspaceLock.holder` locks the file for a moment to test it.
+"""
 
 
 class LockHolder(FrozenStruct, frozen=True, kw_only=True):
-    """Who holds a workspace, since when and to do what."""
+    """The process that holds the lock, since when and for which purpose."""
 
     pid: int
     host: str
@@ -34,26 +41,30 @@ class LockHolder(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WorkspaceLock:
-    """An ``flock`` on a file that is never removed; what stands in the file is for people only.
+    """An ``flock`` on a file that is never removed. The content of the file only describes the lock holder to users.
 
-    The file of a dead process is no obstacle. A process started by the holder does not inherit the lock.
+    The file of a process that has ended does not prevent locking. A process started by the lock holder does not inherit
+    the lock.
     """
 
     def __init__(self, fd: int) -> None:
-        """Use :meth:`acquire`."""
+        """Wrap a locked descriptor. Use :meth:`acquire` instead."""
         self._fd: int | None = fd
 
     @classmethod
     def acquire(cls, path: Path, purpose: str) -> Self:
-        """Waits for nobody who lives. Raises :class:`WorkspaceLockedError` saying who holds it,
-        :class:`StorageError`.
+        """Acquire the lock, without waiting for a running lock holder.
+
+        Waits at most :data:`STALE_AFTER` seconds if the lock holder has ended or is unknown. ``purpose`` is shown to
+        other processes. Raises :class:`WorkspaceLockedError` that names the lock holder, and :class:`StorageError`
+        if the lock file cannot be written.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise disk.storage_error(error, "the lock of the workspace") from error
         try:
-            _lock(fd)
+            _acquire_flock(fd)
             _write_holder(fd, purpose)
         except WorkspaceLockedError:
             os.close(fd)
@@ -65,7 +76,10 @@ class WorkspaceLock:
 
     @staticmethod
     def holder(path: Path) -> LockHolder | None:
-        """Who holds the lock now, for readers to show; ``None``: nobody, or nobody that can be named."""
+        """Return the current lock holder, for display.
+
+        Returns ``None`` if the workspace is not locked or the lock holder is unknown.
+        """
         try:
             fd = os.open(path, os.O_RDWR)
         except OSError:
@@ -96,21 +110,21 @@ class WorkspaceLock:
         self.release()
 
 
-def _lock(fd: int) -> None:
-    until = time.monotonic() + STALE_AFTER
+def _acquire_flock(fd: int) -> None:
+    deadline = time.monotonic() + STALE_AFTER
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
             holder = _read_holder(fd)
-            if _is_alive(holder) or time.monotonic() >= until:
+            if _is_alive(holder) or time.monotonic() >= deadline:
                 raise lock_error(holder) from error
         time.sleep(0.01)
 
 
 def _is_alive(holder: LockHolder | None) -> bool:
-    """Of another machine it cannot be told."""
+    """Return whether the holder is known and running. A process on another machine counts as running."""
     if holder is None or holder.host != socket.gethostname():
         return holder is not None
     try:
@@ -130,9 +144,9 @@ def _write_holder(fd: int, purpose: str) -> None:
         purpose=purpose,
         since=datetime.now(UTC),
     )
-    text = msgspec.json.encode(holder) + b"\n"
+    content = msgspec.json.encode(holder) + b"\n"
     os.ftruncate(fd, 0)
-    os.pwrite(fd, text, 0)
+    os.pwrite(fd, content, 0)
 
 
 def _read_holder(fd: int) -> LockHolder | None:
@@ -143,13 +157,13 @@ def _read_holder(fd: int) -> LockHolder | None:
 
 
 def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
-    """Says who holds the workspace, as far as it is known."""
-    advice = "Wait until it is done or end it there; reading is possible meanwhile."
+    """Return an error that names the lock holder, if it is known."""
+    hint = "Wait until it is done or end it there; reading is possible meanwhile."
     if holder is None:
-        return WorkspaceLockedError("Another process holds the workspace for writing.", advice)
+        return WorkspaceLockedError("Another process holds the workspace for writing.", hint)
     return WorkspaceLockedError(
         f"The workspace is held by process {holder.pid} on {escape_text(holder.host)}"
         f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
         f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
-        advice,
+        hint,
     )

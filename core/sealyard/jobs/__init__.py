@@ -1,1 +1,1 @@
-"""The bus between the engine and its workers."""
+"""The job bus between the engine and its crypto workers."""

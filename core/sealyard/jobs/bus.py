@@ -1,4 +1,4 @@
-"""The seam between engine and workers: who carries a job there and a report back."""
+"""Interface of the job bus, which sends jobs from the engine to the workers and reports back."""
 
 from __future__ import annotations
 
@@ -19,48 +19,58 @@ from sealyard.model.worker_messages import (
 )
 
 Report = Heartbeat | SegmentEncrypted | SigningPermissionRequested | JobFinished | JobFailed | JobStopped | WorkerLost
+"""A message about a running job. All except the last are sent by the worker; the bus itself reports a lost worker."""
 
 LARGE_JOB_BYTES = 64 * 1024 * 1024
-"""From this many bytes on, a job has a worker to itself."""
+"""A job of at least this size in bytes has a worker to itself."""
 
 
 class JobBus(Protocol):
-    """Carries jobs to workers. Reports come in the order each worker made them.
+    """Sends jobs to workers and receives their reports. Reports of the same worker arrive in the order it sent them.
 
-    A job is claimed, then prepared, then run or released. One that was run ends in exactly one of Finished,
-    Broken, Stopped or WorkerLost.
+    A job is reserved, then prepared, then either run or released. After :meth:`run`, it ends with exactly one
+    :class:`JobFinished`, :class:`JobFailed`, :class:`JobStopped` or :class:`WorkerLost`.
     """
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers that live on this machine."""
+        """Process ids of the running workers on this machine."""
         ...
 
     def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        """Takes a place for a job of ``size`` bytes, if there is one.
+        """Reserve a worker slot for a job of ``size`` bytes. Returns False if no slot is free.
 
-        ``spare``: a large job waits, so a small one takes no place that could be emptied for it.
+        Set ``spare`` for a small job while a large job is waiting: the small job then only gets a slot that large jobs
+        cannot use, so that another slot can drain for the large job.
         """
         ...
 
     async def prepare(self, task_id: str) -> str:
-        """Has a worker ready in the claimed place and says its name. Raises what kept it from starting."""
+        """Make sure that a worker is running in the reserved slot, and return its name.
+
+        Raises the :class:`SealyardError` that prevented it from starting.
+        """
         ...
 
     def release(self, task_id: str) -> None:
-        """Gives back a place that nothing was run in."""
+        """Release a reserved slot without running the job."""
         ...
 
     async def run(self, job: Job) -> None: ...
 
-    async def permit_signing(self, task_id: str, fence: int) -> None: ...
-
-    async def stop(self, task_id: str) -> None:
-        """Asks the worker to leave the task; one that does not within the grace period is killed."""
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        """Permit the worker to sign for the task. ``fencing_token`` must be that of the running job."""
         ...
 
-    async def request(self, question: KeyCommand) -> KeyResponse:
-        """A question to any worker, answered aside from jobs. Raises the error that the worker answers with."""
+    async def stop(self, task_id: str) -> None:
+        """Ask the worker to stop the task. A worker that does not stop within the grace period is killed."""
+        ...
+
+    async def request(self, command: KeyCommand) -> KeyResponse:
+        """Send ``command`` to any worker and return its response. Does not wait for jobs of the worker.
+
+        Raises the error that the worker responds with, or :class:`WorkerError` if it does not respond.
+        """
         ...
 
     def reports(self) -> AsyncIterator[Report]: ...

@@ -1,4 +1,4 @@
-"""Messages on a pipe: one JSON value a line, at most 16 MiB."""
+"""Framing of messages on a worker's pipe: one JSON value per line, at most 16 MiB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_line(message: Any) -> bytes:
-    """``message`` as it goes down a pipe. Raises :class:`InvalidInputError` for text that is no Unicode."""
+    """Encode ``message`` as one line. Raises :class:`InvalidInputError` if a string in it is not valid Unicode."""
     try:
         return _encoder.encode(message) + b"\n"
     except UnicodeEncodeError:

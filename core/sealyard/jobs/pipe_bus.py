@@ -1,9 +1,10 @@
-"""The embedded bus: crypto workers as child processes, one in each place.
+"""The job bus for a single machine: crypto workers are child processes, one in each worker slot.
 
-A place takes one large job, or many small ones. One place is always left to small jobs, so that none of them
-waits behind a huge one. A worker is started when its place has work, and replaced when it has died. One that
-holds a job and falls silent for the length of a lease is killed: only then is its job called lost, so that two
-workers never write to the same files.
+A slot runs either one large job or many small ones. The first slot never runs large jobs, so that small jobs do not
+have to wait for a large one. A worker is started when its slot has work, and replaced after it has exited.
+
+A worker that has running jobs and sends nothing for the length of its lease is killed. The bus reports its jobs as
+lost only after that, so that two workers never write to the same files.
 """
 
 from __future__ import annotations
@@ -40,228 +41,255 @@ from sealyard.model.worker_messages import (
 )
 
 MAX_SMALL_JOBS = 32
-"""As many small jobs as one worker holds at a time."""
+"""Maximum number of small jobs that one worker runs at a time."""
 
 LEASE_SECONDS = 10.0
+"""A worker with running jobs that sends nothing for this long is killed."""
+
 REQUEST_TIMEOUT = 60.0
+"""Time in seconds that a worker has to respond to a request."""
+
 STOP_TIMEOUT = 5.0
+"""Time in seconds that a worker has to stop a task, or to exit after its pipe was closed, before it is killed."""
 
 IDEMPOTENT = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
-"""Questions that do no harm when they are asked twice: a worker's death is no answer to them."""
+"""Commands that can safely be executed twice. They are retried once if the worker exits without a response."""
 
-_CLAIMED = 0
-"""The fence of a job that has a place and does not run yet."""
+_RESERVED = 0
+"""Stands in for the fencing token of a job that has a slot but is not running yet."""
 
 log = logging.getLogger(__name__)
 
 
 class _WorkerSlot:
-    """Room for one worker, and the jobs it holds with their fences."""
+    """A slot for one worker process, with the jobs assigned to it.
+
+    ``jobs`` maps task ids to fencing tokens. ``large`` is true while the slot has a large job. ``last_message_at`` is
+    in event loop time.
+    """
 
     def __init__(self) -> None:
-        self.child: WorkerProcess | None = None
+        self.process: WorkerProcess | None = None
         self.jobs: dict[str, int] = {}
         self.large = False
-        self.heard = 0.0
-        self.questions: set[int] = set()
-        self.starting = asyncio.Lock()
+        self.last_message_at = 0.0
+        self.request_ids: set[int] = set()
+        self.start_lock = asyncio.Lock()
 
-    def drop(self, task_id: str) -> None:
+    def remove_job(self, task_id: str) -> None:
         self.jobs.pop(task_id, None)
         self.large = self.large and bool(self.jobs)
 
     @property
     def running(self) -> dict[str, int]:
-        return {task_id: fence for task_id, fence in self.jobs.items() if fence != _CLAIMED}
+        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVED}
 
 
 class PipeBus:
-    """See :class:`sealyard.jobs.bus.JobBus`. Lives on one event loop."""
+    """Implements :class:`sealyard.jobs.bus.JobBus` with child processes. All calls must be made on one event loop.
 
-    def __init__(self, unlock: OpenKeyStore, log: Path, clock: Clock, workers: int = 2) -> None:
-        self._unlock = unlock
-        self._log = log
+    ``open_key_store`` is sent to every worker that is started; ``log_path`` is the file for their standard error
+    output. There are ``workers`` slots, but at least two.
+    """
+
+    def __init__(self, open_key_store: OpenKeyStore, log_path: Path, clock: Clock, workers: int = 2) -> None:
+        self._open_key_store = open_key_store
+        self._log_path = log_path
         self._clock = clock
-        self._places = [_WorkerSlot() for _ in range(max(2, workers))]
+        self._slots = [_WorkerSlot() for _ in range(max(2, workers))]
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
-        self._answers: dict[int, asyncio.Future[KeyResponse | None]] = {}
-        self._number = 0
+        self._responses: dict[int, asyncio.Future[KeyResponse | None]] = {}
+        self._last_request_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Of the workers that live."""
-        return tuple(place.child.pid for place in self._places if place.child is not None)
+        """Process ids of the running workers."""
+        return tuple(slot.process.pid for slot in self._slots if slot.process is not None)
 
     # ---- jobs
 
     def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        place = self._place_for_large() if size >= LARGE_JOB_BYTES else self._place_for_small(spare)
-        if place is None:
+        slot = self._find_slot_for_large() if size >= LARGE_JOB_BYTES else self._find_slot_for_small(spare)
+        if slot is None:
             return False
-        place.jobs[task_id] = _CLAIMED
-        place.large = size >= LARGE_JOB_BYTES
+        slot.jobs[task_id] = _RESERVED
+        slot.large = size >= LARGE_JOB_BYTES
         return True
 
     async def prepare(self, task_id: str) -> str:
-        return (await self._worker_in(self._place_of(task_id))).name
+        return (await self._ensure_worker(self._slot_of(task_id))).name
 
     def release(self, task_id: str) -> None:
-        self._place_of(task_id).drop(task_id)
+        self._slot_of(task_id).remove_job(task_id)
 
     async def run(self, job: Job) -> None:
-        task_id, fence = job.task.id, job.task.fencing_token
-        place = self._place_of(task_id)
+        task_id, fencing_token = job.task.id, job.task.fencing_token
+        slot = self._slot_of(task_id)
         try:
-            child = await self._worker_in(place)
+            process = await self._ensure_worker(slot)
         except SealyardError as error:
-            # The worker that was ready has died since, and there is no other.
+            # The worker started by prepare() has exited since, and no other could be started.
             log.warning("no crypto worker for task %s: %s", task_id, error)
-            place.drop(task_id)
-            self._report_lost("", task_id, fence)
+            slot.remove_job(task_id)
+            self._report_lost("", task_id, fencing_token)
             return
-        if not place.running:
-            place.heard = asyncio.get_running_loop().time()
-        place.jobs[task_id] = fence
-        await child.send(RunJob(job=job))
+        if not slot.running:
+            slot.last_message_at = asyncio.get_running_loop().time()
+        slot.jobs[task_id] = fencing_token
+        await process.send(RunJob(job=job))
 
-    async def permit_signing(self, task_id: str, fence: int) -> None:
-        """Does nothing where the worker that asked has died: then its loss is on the way."""
-        place = next((each for each in self._places if each.running.get(task_id) == fence), None)
-        if place is not None and place.child is not None:
-            await place.child.send(SigningPermitted(task_id=task_id, fencing_token=fence))
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        """Permit the worker to sign for the task.
+
+        Does nothing if the worker that requested the permission has exited: a :class:`WorkerLost` report follows.
+        """
+        slot = next((slot for slot in self._slots if slot.running.get(task_id) == fencing_token), None)
+        if slot is not None and slot.process is not None:
+            await slot.process.send(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
 
     async def stop(self, task_id: str) -> None:
-        place = next((each for each in self._places if task_id in each.running), None)
-        if place is None or place.child is None:
+        slot = next((slot for slot in self._slots if task_id in slot.running), None)
+        if slot is None or slot.process is None:
             return
-        self._spawn(self._kill_if_busy(place, place.child, task_id, place.jobs[task_id]))
-        await place.child.send(StopJob(task_id=task_id))
+        self._spawn(self._kill_if_busy(slot, slot.process, task_id, slot.jobs[task_id]))
+        await slot.process.send(StopJob(task_id=task_id))
 
     async def reports(self) -> AsyncIterator[Report]:
         while True:
             yield await self._reports.get()
 
-    # ---- questions
+    # ---- requests
 
-    async def request(self, question: KeyCommand) -> KeyResponse:
-        answer = await self._asked(question)
-        if answer is None and isinstance(question, IDEMPOTENT):
-            answer = await self._asked(question)
-        if answer is None:
+    async def request(self, command: KeyCommand) -> KeyResponse:
+        response = await self._request_once(command)
+        if response is None and isinstance(command, IDEMPOTENT):
+            response = await self._request_once(command)
+        if response is None:
             raise WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
-        if answer.error is not None:
-            raise error_from_info(answer.error)
-        return answer
+        if response.error is not None:
+            raise error_from_info(response.error)
+        return response
 
-    async def _asked(self, question: KeyCommand) -> KeyResponse | None:
-        """None where the worker died over it."""
-        place = min(self._places, key=lambda each: (each.child is None, each.large, len(each.jobs)))
-        child = await self._worker_in(place)
-        self._number += 1
-        number = self._number
-        self._answers[number] = asyncio.get_running_loop().create_future()
-        place.questions.add(number)
+    async def _request_once(self, command: KeyCommand) -> KeyResponse | None:
+        """Send ``command`` to the least busy worker. Returns None if the worker exits without a response.
+
+        Raises :class:`WorkerError` if the worker does not respond in time.
+        """
+        slot = min(self._slots, key=lambda slot: (slot.process is None, slot.large, len(slot.jobs)))
+        process = await self._ensure_worker(slot)
+        self._last_request_id += 1
+        request_id = self._last_request_id
+        self._responses[request_id] = asyncio.get_running_loop().create_future()
+        slot.request_ids.add(request_id)
         try:
-            await child.send(KeyRequest(request_id=number, question=question))
+            await process.send(KeyRequest(request_id=request_id, question=command))
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                return await self._answers[number]
+                return await self._responses[request_id]
         except TimeoutError:
-            if not place.running:
-                # With jobs its lease decides; without, nothing else would end a worker that hangs.
-                child.kill()
+            if not slot.running:
+                # A worker with running jobs is killed when its lease expires, but an idle worker has no lease: kill it
+                # here.
+                process.kill()
             raise WorkerError(
-                "The crypto worker did not answer.", f"Look into its log, {self._log}, then try again."
+                "The crypto worker did not answer.", f"Look into its log, {self._log_path}, then try again."
             ) from None
         finally:
-            place.questions.discard(number)
-            del self._answers[number]
+            slot.request_ids.discard(request_id)
+            del self._responses[request_id]
 
     async def close(self) -> None:
-        """Hangs up on every worker; kills one that does not leave. None is started any more."""
+        """Close the pipes of all workers and wait until they have exited. Kills workers that do not exit in time.
+
+        No worker is started after this call.
+        """
         self._closed = True
-        for place in self._places:
-            # One that is being started is waited for: it must not outlive the bus.
-            async with place.starting:
-                if place.child is not None:
-                    place.child.close_pipe()
-        for place in self._places:
-            if (child := place.child) is not None:
-                await child.wait_exit(STOP_TIMEOUT)
-                # Whoever still waits for it is told so.
-                self._discard(place, child)
+        for slot in self._slots:
+            # Wait for a worker that is being started: it must not outlive the bus.
+            async with slot.start_lock:
+                if slot.process is not None:
+                    slot.process.close_pipe()
+        for slot in self._slots:
+            if (process := slot.process) is not None:
+                await process.wait_exit(STOP_TIMEOUT)
+                # Resolve the requests and report the jobs that still wait for this worker.
+                self._discard(slot, process)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # ---- places
+    # ---- slots
 
-    def _place_for_small(self, spare: bool) -> _WorkerSlot | None:
-        places = self._places[:1] if spare else self._places
-        fitting = [place for place in places if not place.large and len(place.jobs) < MAX_SMALL_JOBS]
-        return min(fitting, key=lambda place: (place.child is None and bool(place.jobs), len(place.jobs)), default=None)
+    def _find_slot_for_small(self, spare: bool) -> _WorkerSlot | None:
+        slots = self._slots[:1] if spare else self._slots
+        candidates = [slot for slot in slots if not slot.large and len(slot.jobs) < MAX_SMALL_JOBS]
+        return min(
+            candidates, key=lambda slot: (slot.process is None and bool(slot.jobs), len(slot.jobs)), default=None
+        )
 
-    def _place_for_large(self) -> _WorkerSlot | None:
-        """Never the first place: it is the one that is left to small jobs."""
-        return next((place for place in self._places[1:] if not place.jobs), None)
+    def _find_slot_for_large(self) -> _WorkerSlot | None:
+        """Return an empty slot other than the first one, which is reserved for small jobs."""
+        return next((slot for slot in self._slots[1:] if not slot.jobs), None)
 
-    def _place_of(self, task_id: str) -> _WorkerSlot:
-        return next(place for place in self._places if task_id in place.jobs)
+    def _slot_of(self, task_id: str) -> _WorkerSlot:
+        return next(slot for slot in self._slots if task_id in slot.jobs)
 
-    async def _worker_in(self, place: _WorkerSlot) -> WorkerProcess:
-        async with place.starting:
+    async def _ensure_worker(self, slot: _WorkerSlot) -> WorkerProcess:
+        async with slot.start_lock:
             if self._closed:
                 raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
-            if place.child is None:
-                place.child = await WorkerProcess.start(self._unlock, self._log)
-                place.heard = asyncio.get_running_loop().time()
-                self._spawn(self._listen(place, place.child))
-                self._spawn(self._watch(place, place.child))
-            return place.child
+            if slot.process is None:
+                slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
+                slot.last_message_at = asyncio.get_running_loop().time()
+                self._spawn(self._listen(slot, slot.process))
+                self._spawn(self._watch_lease(slot, slot.process))
+            return slot.process
 
-    async def _listen(self, place: _WorkerSlot, child: WorkerProcess) -> None:
-        async for message in child.messages():
-            place.heard = asyncio.get_running_loop().time()
-            self._on_message(place, message)
-        await child.wait_exit(STOP_TIMEOUT)
-        self._discard(place, child)
+    async def _listen(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+        async for message in process.messages():
+            slot.last_message_at = asyncio.get_running_loop().time()
+            self._on_message(slot, message)
+        await process.wait_exit(STOP_TIMEOUT)
+        self._discard(slot, process)
 
-    def _on_message(self, place: _WorkerSlot, message: FromWorker) -> None:
+    def _on_message(self, slot: _WorkerSlot, message: FromWorker) -> None:
         if isinstance(message, KeyResponse):
-            waiting = self._answers.get(message.request_id)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(message)
+            future = self._responses.get(message.request_id)
+            if future is not None and not future.done():
+                future.set_result(message)
         elif not isinstance(message, WorkerReady | WorkerStartFailed):
             if isinstance(message, JobFinished | JobFailed | JobStopped):
-                place.drop(message.task_id)
+                slot.remove_job(message.task_id)
             self._reports.put_nowait(message)
 
-    def _discard(self, place: _WorkerSlot, child: WorkerProcess) -> None:
-        place.child = None
-        for number in place.questions:
-            if not self._answers[number].done():
-                self._answers[number].set_result(None)
-        for task_id, fence in place.running.items():
-            place.drop(task_id)
-            self._report_lost(child.name, task_id, fence)
+    def _discard(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+        slot.process = None
+        for request_id in slot.request_ids:
+            if not self._responses[request_id].done():
+                self._responses[request_id].set_result(None)
+        for task_id, fencing_token in slot.running.items():
+            slot.remove_job(task_id)
+            self._report_lost(process.name, task_id, fencing_token)
 
-    def _report_lost(self, worker: str, task_id: str, fence: int) -> None:
-        self._reports.put_nowait(WorkerLost(worker=worker, task_id=task_id, fencing_token=fence, at=self._clock.now()))
+    def _report_lost(self, worker: str, task_id: str, fencing_token: int) -> None:
+        self._reports.put_nowait(
+            WorkerLost(worker=worker, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
+        )
 
-    async def _watch(self, place: _WorkerSlot, child: WorkerProcess) -> None:
-        """Ends the lease of a worker that holds jobs and says nothing."""
+    async def _watch_lease(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+        """Kill the worker when it has running jobs and its lease expires."""
         loop = asyncio.get_running_loop()
-        while place.child is child:
+        while slot.process is process:
             await asyncio.sleep(LEASE_SECONDS / 10)
-            if place.running and loop.time() - place.heard > LEASE_SECONDS:
-                child.kill()
+            if slot.running and loop.time() - slot.last_message_at > LEASE_SECONDS:
+                process.kill()
                 return
 
-    async def _kill_if_busy(self, place: _WorkerSlot, child: WorkerProcess, task_id: str, fence: int) -> None:
+    async def _kill_if_busy(self, slot: _WorkerSlot, process: WorkerProcess, task_id: str, fencing_token: int) -> None:
         await asyncio.sleep(STOP_TIMEOUT)
-        if place.child is child and place.jobs.get(task_id) == fence:
-            child.kill()
+        if slot.process is process and slot.jobs.get(task_id) == fencing_token:
+            process.kill()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,4 +1,4 @@
-"""One crypto worker as a child process on a pair of pipes."""
+"""A crypto worker as a child process, connected by pipes."""
 
 from __future__ import annotations
 
@@ -17,46 +17,53 @@ from sealyard.model.errors import WorkerError, error_from_info
 from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady, WorkerStartFailed
 
 START_TIMEOUT = 20.0
+"""Time in seconds that a worker has to open the key store."""
+
 EXIT_TIMEOUT = 2.0
+"""Time in seconds that a worker has to exit after a failed start, before it is killed."""
 
 
 class WorkerProcess:
-    """A running worker whose key store is open."""
+    """A running worker process that has opened the key store. Create it with :meth:`start`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
-        self._input = process.stdin
-        self._output = process.stdout
+        self._stdin = process.stdin
+        self._stdout = process.stdout
 
     @classmethod
-    async def start(cls, unlock: OpenKeyStore, log: Path) -> WorkerProcess:
-        """Raises what the worker says, :class:`KeyStoreLockedError` for one, or :class:`WorkerError`."""
-        child = cls(await _spawned(log))
-        try:
-            await child._handshake(unlock, log)
-        except BaseException:
-            child.close_pipe()
-            await child.wait_exit(EXIT_TIMEOUT)
-            raise
-        return child
+    async def start(cls, open_key_store: OpenKeyStore, log_path: Path) -> WorkerProcess:
+        """Start a worker process and wait until it has opened the key store.
 
-    async def _handshake(self, unlock: OpenKeyStore, log: Path) -> None:
-        await self.send(unlock)
+        Raises the error that the worker reports, for example :class:`KeyStoreLockedError`, or :class:`WorkerError` if
+        the worker cannot be started or does not send a valid response in time.
+        """
+        worker = cls(await _spawn(log_path))
+        try:
+            await worker._handshake(open_key_store, log_path)
+        except BaseException:
+            worker.close_pipe()
+            await worker.wait_exit(EXIT_TIMEOUT)
+            raise
+        return worker
+
+    async def _handshake(self, open_key_store: OpenKeyStore, log_path: Path) -> None:
+        await self.send(open_key_store)
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                first = await self._output.readline()
+                first_line = await self._stdout.readline()
         except TimeoutError:
             self.kill()
-            raise WorkerError("The crypto worker did not start in time.", f"Its log: {log}") from None
-        if not first:
-            raise WorkerError("The crypto worker could not start.", f"Its log says why: {log}")
-        greeting = _decode(first)
+            raise WorkerError("The crypto worker did not start in time.", f"Its log: {log_path}") from None
+        if not first_line:
+            raise WorkerError("The crypto worker could not start.", f"Its log says why: {log_path}")
+        greeting = _decode(first_line)
         if isinstance(greeting, WorkerStartFailed):
             raise error_from_info(greeting.error)
         if not isinstance(greeting, WorkerReady):
-            raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log}")
+            raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log_path}")
 
     @property
     def pid(self) -> int:
@@ -67,26 +74,27 @@ class WorkerProcess:
         return f"worker-{self.pid}"
 
     async def send(self, message: Any) -> None:
+        """Send ``message``. Does nothing if the worker has closed its end of the pipe."""
         with contextlib.suppress(ConnectionError):
-            self._input.write(encode_line(message))
-            await self._input.drain()
+            self._stdin.write(encode_line(message))
+            await self._stdin.drain()
 
     async def messages(self) -> AsyncIterator[FromWorker]:
-        """Until the worker's end of the pipe closes, or it says what cannot be understood."""
+        """Yield messages until the worker closes its end of the pipe or sends an invalid message."""
         with contextlib.suppress(ConnectionError, ValueError, msgspec.MsgspecError):
-            while text := await self._output.readline():
-                yield decode_report.decode(text)
+            while line := await self._stdout.readline():
+                yield decode_report.decode(line)
 
     def close_pipe(self) -> None:
-        """Closes the pipe, which is what makes a worker leave."""
-        self._input.close()
+        """Close the worker's input pipe, which makes the worker exit."""
+        self._stdin.close()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     async def wait_exit(self, seconds: float) -> None:
-        """Waits until the process has ended; kills one that has not within ``seconds``."""
+        """Wait until the process has exited. Kills it if it has not exited within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 await self._process.wait()
@@ -95,25 +103,27 @@ class WorkerProcess:
             await self._process.wait()
 
 
-def _decode(text: bytes) -> FromWorker | None:
+def _decode(line: bytes) -> FromWorker | None:
     try:
-        return decode_report.decode(text)
+        return decode_report.decode(line)
     except msgspec.MsgspecError:
         return None
 
 
-async def _spawned(log: Path) -> asyncio.subprocess.Process:
-    """Raises :class:`WorkerError` where the system refuses another process, or the log cannot be written."""
+async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
+    """Start the process. Raises :class:`WorkerError` if the system cannot start it or the log cannot be opened."""
     try:
-        return await _exec(log)
+        return await _create_subprocess(log_path)
     except OSError as error:
-        raise WorkerError(f"The crypto worker could not be started: {error.strerror}.", f"Its log: {log}") from error
+        raise WorkerError(
+            f"The crypto worker could not be started: {error.strerror}.", f"Its log: {log_path}"
+        ) from error
 
 
-async def _exec(log: Path) -> asyncio.subprocess.Process:
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
+    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as errors:
+    with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as errors:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

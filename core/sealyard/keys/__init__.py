@@ -1,1 +1,1 @@
-"""Key providers, found by the scheme of a key's URI (entry point group ``sealyard.keys``)."""
+"""Key providers, selected by the scheme of a key's URI (entry point group ``sealyard.keys``)."""

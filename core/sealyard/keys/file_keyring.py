@@ -1,4 +1,4 @@
-"""A keyring in one encrypted file, for machines that have no keyring of their own."""
+"""A keyring in one encrypted file, for machines without an OS keyring."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _KEY_LENGTH = 32
 
 
 class Argon2Params(FrozenStruct, frozen=True, kw_only=True):
-    """Cost of Argon2id (RFC 9106); the defaults are its second recommended option (section 4).
+    """Cost parameters of Argon2id (RFC 9106). The defaults are the second recommended option of its section 4.
 
-    The limits are for files that are read: a damaged one must not exhaust the machine.
+    The upper limits apply when a file is read, so that a damaged file cannot exhaust memory or CPU.
     """
 
     iterations: Annotated[int, Meta(ge=1, le=64)] = 3
@@ -42,7 +42,11 @@ DEFAULT_COST = Argon2Params()
 
 
 class _EncryptedFile(FrozenStruct, frozen=True, kw_only=True):
-    """The file. ``sha256`` (hex) over the other fields tells damage from a wrong passphrase; it guards nothing."""
+    """Contents of the keyring file.
+
+    ``sha256`` is a checksum (hex) of the other fields. It distinguishes a damaged file from a wrong passphrase; it
+    does not protect against tampering.
+    """
 
     format: str
     cost: Argon2Params
@@ -54,22 +58,24 @@ class _EncryptedFile(FrozenStruct, frozen=True, kw_only=True):
     def checksum(self) -> str:
         return sha256(canonical_json(msgspec.structs.replace(self, sha256=""))).hexdigest()
 
-    def associated(self) -> bytes:
+    def associated_data(self) -> bytes:
         return canonical_json({"format": self.format, "cost": self.cost, "salt": self.salt})
 
 
 class EncryptedFileKeyring(KeyringBackend):
-    """Passwords by service and user name in a file: AES-256-GCM under Argon2id of a passphrase.
+    """Stores passwords by service and user name in a file, encrypted with AES-256-GCM.
 
-    Raises :class:`KeyStoreLockedError` for a wrong passphrase and :class:`KeyStoreCorruptedError` where the file
-    is not what was written.
+    The encryption key is derived from ``passphrase`` (NFC-normalized, UTF-8) with Argon2id.
+
+    All methods raise :class:`KeyStoreLockedError` if the passphrase is wrong, and :class:`KeyStoreCorruptedError` if
+    the file is damaged.
     """
 
-    # Never chosen by the keyring package on its own: it has no passphrase to give.
+    # Negative, so that the keyring package never selects this backend automatically: it has no passphrase for it.
     priority = -1
 
     def __init__(self, path: Path, passphrase: str, cost: Argon2Params | None = None) -> None:
-        # The base class would take settings from environment variables.
+        # Does not call the constructor of the base class, because that reads settings from environment variables.
         self._path = path
         self._passphrase = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
         self._cost = cost or DEFAULT_COST
@@ -91,24 +97,26 @@ class EncryptedFileKeyring(KeyringBackend):
     def _read(self) -> dict[str, dict[str, str]]:
         if not self._path.exists():
             return {}
-        sealed = self._load()
+        encrypted = self._load()
         try:
-            plain = AESGCM(self._key(sealed)).decrypt(sealed.nonce, sealed.ciphertext, sealed.associated())
+            plain = AESGCM(self._derive_key(encrypted)).decrypt(
+                encrypted.nonce, encrypted.ciphertext, encrypted.associated_data()
+            )
         except InvalidTag:
             raise KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.") from None
         return msgspec.json.decode(plain, type=dict[str, dict[str, str]])
 
     def _load(self) -> _EncryptedFile:
         try:
-            sealed = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
+            encrypted = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._corrupted() from error
-        if sealed.checksum() != sealed.sha256 or sealed.format != _FORMAT:
+        if encrypted.checksum() != encrypted.sha256 or encrypted.format != _FORMAT:
             raise self._corrupted()
-        return sealed
+        return encrypted
 
     def _write(self, passwords: dict[str, dict[str, str]]) -> None:
-        blank = _EncryptedFile(
+        header = _EncryptedFile(
             format=_FORMAT,
             cost=self._cost,
             salt=secrets.token_bytes(_SALT_LENGTH),
@@ -116,16 +124,16 @@ class EncryptedFileKeyring(KeyringBackend):
             ciphertext=b"",
         )
         plain = msgspec.json.encode(passwords)
-        ciphertext = AESGCM(self._key(blank)).encrypt(blank.nonce, plain, blank.associated())
-        sealed = msgspec.structs.replace(blank, ciphertext=ciphertext)
+        ciphertext = AESGCM(self._derive_key(header)).encrypt(header.nonce, plain, header.associated_data())
+        encrypted = msgspec.structs.replace(header, ciphertext=ciphertext)
         make_private_dir(self._path.parent)
-        write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(sealed, sha256=sealed.checksum())))
+        write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(encrypted, sha256=encrypted.checksum())))
 
-    def _key(self, sealed: _EncryptedFile) -> bytes:
-        cost = sealed.cost
+    def _derive_key(self, encrypted: _EncryptedFile) -> bytes:
+        cost = encrypted.cost
         try:
             kdf = Argon2id(
-                salt=sealed.salt,
+                salt=encrypted.salt,
                 length=_KEY_LENGTH,
                 iterations=cost.iterations,
                 lanes=cost.lanes,

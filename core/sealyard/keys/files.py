@@ -1,4 +1,4 @@
-"""Key files: written whole or not at all, for the owner alone."""
+"""Atomic writes of key files that only their owner can access."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from sealyard.model.errors import StorageError
 
 
 def make_private_dir(folder: Path) -> None:
-    """Makes ``folder`` and what is missing above it, mode 0700. Raises :class:`StorageError`."""
+    """Create ``folder`` and its missing parents with mode 0700, and sync them to disk.
+
+    Raises :class:`StorageError` if that fails.
+    """
     try:
-        for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(missing.parent)
+            _sync_dir(missing.parent)
     except OSError as error:
-        raise _refused(error) from error
+        raise _write_error(error) from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Puts ``data`` in the place of ``path``, mode 0600, durably: there is the old file or the new one.
+    """Replace ``path`` with a file that contains ``data``, atomically and durably, with mode 0600.
 
-    Raises :class:`StorageError` where the disk refuses.
+    After a crash, ``path`` has either the old or the new contents. Raises :class:`StorageError` if writing fails.
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(handle)
+            os.fsync(fd)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync_dir(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _refused(error) from error
+        raise _write_error(error) from error
 
 
-def _refused(error: OSError) -> StorageError:
+def _write_error(error: OSError) -> StorageError:
     return StorageError(f"The key store could not be written: {error.strerror}.", "See that its disk has room.")
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync_dir(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(fd)
     finally:
-        os.close(handle)
+        os.close(fd)

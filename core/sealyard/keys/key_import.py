@@ -1,4 +1,7 @@
-"""Keys that people bring: PEM, PKCS#12, raw or hexadecimal AES, read strictly and refused in plain words."""
+"""Import keys from files: PEM, PKCS#12, and raw or hexadecimal AES keys.
+
+Parsing is strict, and errors are worded for users rather than taken from the parsers.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,27 @@ _HEX_PAIRS = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
 def load_key(path: Path, kind: KeyType, password: str | None) -> tuple[Material, bytes | None]:
-    """The key in the file, and the certificate (PEM) that a PKCS#12 file has with it.
+    """Load a key of the type ``kind``, and the certificate (PEM) that a PKCS#12 file contains with it, if any.
 
-    Raises :class:`InvalidKeyError` where the file holds no key, or none of this ``kind``.
+    Raises :class:`InvalidKeyError` if the file cannot be read, does not contain a key, contains a key of another type,
+    or needs a password that is missing or wrong.
     """
     data = _read(path)
     if kind.symmetric:
-        return _symmetric(data, SYMMETRIC_KEY_LENGTHS[kind], kind), None
-    key, certificate = _private(data, password)
-    found = key_type_of(key.public_key())
+        return _parse_symmetric(data, SYMMETRIC_KEY_LENGTHS[kind], kind), None
+    key, certificate = _parse_private(data, password)
+    found_kind = key_type_of(key.public_key())
     assert isinstance(key, PrivateKey)
-    if found is not kind:
-        raise InvalidKeyError(f"The file holds a key of the kind {found}, not {kind}.", "Import it as what it is.")
+    if found_kind is not kind:
+        raise InvalidKeyError(f"The file holds a key of the kind {found_kind}, not {kind}.", "Import it as what it is.")
     return key, certificate
 
 
 def load_certificate_file(path: Path) -> bytes:
-    """A certificate file as it is; :func:`sealyard.keys.material.describe` judges it."""
+    """Return the contents of a certificate file. :func:`sealyard.keys.material.describe` validates them.
+
+    Raises :class:`InvalidKeyError` if the file cannot be read or is too large.
+    """
     return _read(path)
 
 
@@ -53,10 +60,10 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
-    digits = _HEX_PAIRS.fullmatch(data.strip())
-    # A file of hexadecimal digits is never taken for raw bytes: that would be a key of half the strength.
-    key = bytes.fromhex(digits[0].decode()) if digits else data
+def _parse_symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
+    hex_digits = _HEX_PAIRS.fullmatch(data.strip())
+    # A file of hexadecimal digits is never used as raw bytes: the key would have only half the strength.
+    key = bytes.fromhex(hex_digits[0].decode()) if hex_digits else data
     if len(key) != length:
         raise InvalidKeyError(
             f"The file holds no key of the kind {kind}.",
@@ -65,28 +72,28 @@ def _symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
     return key
 
 
-def _private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, bytes | None]:
-    secret = None if password is None else password.encode("utf-8", "surrogateescape")
-    # The libraries' own words are left out: they are of no help to a person.
+def _parse_private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, bytes | None]:
+    password_bytes = None if password is None else password.encode("utf-8", "surrogateescape")
+    # The parsers' own messages are dropped, because they do not help users.
     try:
         if b"-----BEGIN" in data:
-            return _from_pem(data, secret), None
-        return _from_pkcs12(data, secret)
+            return _parse_pem(data, password_bytes), None
+        return _parse_pkcs12(data, password_bytes)
     except TypeError:
         raise InvalidKeyError("The key file is encrypted.", "Give its password.") from None
     except (ValueError, UnsupportedAlgorithm):
         raise InvalidKeyError("The key file cannot be read, or the password is wrong.", _ACCEPTED) from None
 
 
-def _from_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
+def _parse_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(data, password)
     except TypeError:
-        # A password that the file has no use for does no harm.
+        # The parser rejects a password for an unencrypted key; ignore the password instead.
         return load_pem_private_key(data, None)
 
 
-def _from_pkcs12(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, bytes | None]:
+def _parse_pkcs12(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, bytes | None]:
     key, certificate, _ = load_key_and_certificates(data, password)
     if key is None:
         raise InvalidKeyError("The PKCS#12 file holds no private key.", _ACCEPTED)

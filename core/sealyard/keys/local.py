@@ -1,9 +1,9 @@
-"""Keys in files: each under AES-256-GCM, bound to all that is publicly said of it.
+"""Key provider that stores keys in files encrypted with AES-256-GCM and bound to their public metadata.
 
-A folder holds, for each key, ``<name>/key.json`` (public: kind, purpose, versions) and ``<name>/v1.key``,
-``v2.key``, …: a format line, a random nonce of 12 bytes, and the ciphertext with its tag (NIST SP 800-38D). The
-associated data is the RFC 8785 JSON of name, kind, purpose and everything ``key.json`` says of the version. A
-change of either file is found when the key is used.
+The folder contains, for each key, ``<name>/key.json`` with the public metadata (kind, purpose, versions) and one file
+per version (``<name>/v1.key``, ``v2.key``, …): a format line, a random nonce of 12 bytes, and the ciphertext with its
+tag (NIST SP 800-38D). The associated data is the canonical JSON (RFC 8785) of the URI, kind and purpose of the key and
+of the metadata of the version. Modification of either file is therefore detected when the key is used.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ SCHEME = "local"
 
 _FORMAT = b"sealyard key 1\n"
 _NONCE_LENGTH = 12
-_INFO = "key.json"
+_INFO_FILE = "key.json"
 
 
 class LocalKeyProvider:
-    """The key provider of the scheme ``local``: a folder of files under a master key of 32 bytes.
+    """The key provider of the scheme ``local``: a folder of files encrypted with a master key of 32 bytes.
 
-    Raises :class:`KeyStoreLockedError` where the folder was made under another master key, and
-    :class:`KeyStoreCorruptedError` naming the file that is not what was written.
+    The constructor raises :class:`KeyStoreLockedError` if the folder was created with another master key. All methods
+    raise :class:`KeyStoreCorruptedError`, which names the file, if a file is damaged or the file of a listed version is
+    missing.
     """
 
     def __init__(self, folder: Path, master_key: bytes) -> None:
@@ -57,10 +58,10 @@ class LocalKeyProvider:
         verify_master_key(folder, master_key)
         self._folder = folder
         self._aead = AESGCM(master_key)
-        self._making = threading.Lock()
+        self._write_lock = threading.Lock()
 
     async def get_info(self, name: str) -> KeyInfo:
-        return self._info(name)
+        return self._read_info(name)
 
     async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
         return await asyncio.to_thread(self._generate, name, kind, purpose, subject)
@@ -80,31 +81,31 @@ class LocalKeyProvider:
         return await asyncio.to_thread(self._rotate, name)
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
-        info = self._info(name)
+        info = self._read_info(name)
         if info.kind not in SIGNATURES[algorithm].key_kinds:
             raise InvalidKeyError(
                 f"{algorithm} does not take a key of the kind {info.kind}.",
                 f"It takes {' or '.join(SIGNATURES[algorithm].key_kinds)}.",
             )
-        key = self._open(info, version)
+        key = self._load_material(info, version)
         assert isinstance(key, PrivateKey)
         return LocalSigner(key, algorithm)
 
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
-        info = self._info(name)
+        info = self._read_info(name)
         if info.kind is not CIPHERS[algorithm].key_kind:
             raise InvalidKeyError(
                 f"{algorithm} does not take a key of the kind {info.kind}.", f"It takes {CIPHERS[algorithm].key_kind}."
             )
-        key = self._open(info, version)
+        key = self._load_material(info, version)
         assert isinstance(key, bytes)
         return AesCipher(algorithm, key)
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
-        info = self._info(name)
+        info = self._read_info(name)
         if not info.kind.symmetric:
             raise InvalidKeyError(f"{info.uri} is a signing key.", "Private keys never leave; take the certificate.")
-        key = self._open(info, version)
+        key = self._load_material(info, version)
         assert isinstance(key, bytes)
         return key
 
@@ -124,55 +125,58 @@ class LocalKeyProvider:
         certificate: Path | None,
     ) -> KeyInfo:
         self._require_unused_name(name)
-        material, found = load_key(path, kind, password)
-        given = found if certificate is None else load_certificate_file(certificate)
-        version = describe(material, 1, "imported", create_certificate(material, name) if given is None else given)
+        material, bundled_certificate = load_key(path, kind, password)
+        data = bundled_certificate if certificate is None else load_certificate_file(certificate)
+        version = describe(material, 1, "imported", create_certificate(material, name) if data is None else data)
         return self._store_version(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:
-        with self._making:
-            info = self._info(name)
+        with self._write_lock:
+            info = self._read_info(name)
             material = generate_key(info.kind)
             number = info.current.version + 1
-            version = describe(material, number, "generated", create_certificate(material, _subject(info)))
-            self._keep(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
+            version = describe(material, number, "generated", create_certificate(material, _certificate_subject(info)))
+            self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
     def _store_version(
         self, name: str, kind: KeyType, purpose: KeyPurpose, version: KeyVersion, material: Material
     ) -> KeyInfo:
         info = KeyInfo(uri=f"{SCHEME}:{name}", kind=kind, purpose=purpose, versions=(version,))
-        with self._making:
+        with self._write_lock:
             self._require_unused_name(name)
-            self._keep(info, material)
+            self._save(info, material)
         return info
 
-    def _keep(self, info: KeyInfo, material: Material) -> None:
-        """The last version's file first: it counts only once ``key.json`` names it."""
-        folder = self._folder_of(_name(info))
+    def _save(self, info: KeyInfo, material: Material) -> None:
+        """Write the file of the current version, then ``key.json``.
+
+        The order matters for crash safety: a version exists only once ``key.json`` lists it.
+        """
+        folder = self._key_dir(_key_name(info))
         make_private_dir(folder)
         nonce = secrets.token_bytes(_NONCE_LENGTH)
-        sealed = self._aead.encrypt(nonce, to_bytes(material), _aad(info, info.current))
-        write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + sealed)
-        write_atomic(folder / _INFO, msgspec.json.encode(info))
+        ciphertext = self._aead.encrypt(nonce, to_bytes(material), _aad(info, info.current))
+        write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + ciphertext)
+        write_atomic(folder / _INFO_FILE, msgspec.json.encode(info))
 
-    def _open(self, info: KeyInfo, number: int) -> Material:
+    def _load_material(self, info: KeyInfo, number: int) -> Material:
         version = info.version(number)
         if version is None:
             raise NotFoundError(f"{info.uri} has no version {number}.", f"Its newest is {info.current.version}.")
-        path = self._folder_of(_name(info)) / f"v{number}.key"
+        path = self._key_dir(_key_name(info)) / f"v{number}.key"
         try:
             data = path.read_bytes()
-            head, sealed = data[: len(_FORMAT)], data[len(_FORMAT) :]
-            if head != _FORMAT:
+            header, encrypted = data[: len(_FORMAT)], data[len(_FORMAT) :]
+            if header != _FORMAT:
                 raise _corrupted(path)
-            plain = self._aead.decrypt(sealed[:_NONCE_LENGTH], sealed[_NONCE_LENGTH:], _aad(info, version))
+            plain = self._aead.decrypt(encrypted[:_NONCE_LENGTH], encrypted[_NONCE_LENGTH:], _aad(info, version))
         except (OSError, ValueError, InvalidTag) as error:
             raise _corrupted(path) from error
         return from_bytes(info.kind, plain)
 
-    def _info(self, name: str) -> KeyInfo:
-        path = self._folder_of(name) / _INFO
+    def _read_info(self, name: str) -> KeyInfo:
+        path = self._key_dir(name) / _INFO_FILE
         try:
             data = path.read_bytes()
             info = msgspec.json.decode(data, type=KeyInfo)
@@ -185,17 +189,17 @@ class LocalKeyProvider:
         return info
 
     def _require_unused_name(self, name: str) -> None:
-        if (self._folder_of(name) / _INFO).exists():
+        if (self._key_dir(name) / _INFO_FILE).exists():
             raise ConflictError(f"There is a key {SCHEME}:{name} already.", "Rotate it, or choose another name.")
 
-    def _folder_of(self, name: str) -> Path:
+    def _key_dir(self, name: str) -> Path:
         if not KEY_NAME.fullmatch(name):
             raise UsageError(f"{name!r} is not the name of a key.")
         return self._folder / name
 
 
 class LocalSigner:
-    """A private key of this process, bound to one algorithm."""
+    """A private key in this process, bound to one signature algorithm."""
 
     def __init__(self, key: PrivateKey, algorithm: SigningAlgorithm) -> None:
         self._key = key
@@ -210,18 +214,18 @@ def _aad(info: KeyInfo, version: KeyVersion) -> bytes:
     return canonical_json({"uri": info.uri, "kind": info.kind, "purpose": info.purpose, "version": version})
 
 
-def _subject(info: KeyInfo) -> str:
+def _certificate_subject(info: KeyInfo) -> str:
     certificate = info.current.certificate
     subject = load_certificate(certificate.encode()).subject if certificate else ""
-    return subject[:COMMON_NAME_LIMIT] or _name(info)
+    return subject[:COMMON_NAME_LIMIT] or _key_name(info)
 
 
-def _name(info: KeyInfo) -> str:
+def _key_name(info: KeyInfo) -> str:
     return info.uri.removeprefix(f"{SCHEME}:")
 
 
 def _corrupted(path: Path) -> KeyStoreCorruptedError:
     return KeyStoreCorruptedError(
-        f"The key {path.parent.name} cannot be opened: {path.name} or {_INFO} is not what was written there.",
+        f"The key {path.parent.name} cannot be opened: {path.name} or {_INFO_FILE} is not what was written there.",
         "Put both back from a backup.",
     )

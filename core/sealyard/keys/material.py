@@ -1,4 +1,4 @@
-"""Key material in this process: made, written as bytes, and described without giving anything away."""
+"""Generate and serialize key material in this process, and describe it without revealing it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyVersion
 
 Material = bytes | PrivateKey
-"""A symmetric key's bytes, or a private key."""
+"""The bytes of a symmetric key, or a private key."""
 
 _RSA_SIZES = {KeyType.RSA_2048: 2048, KeyType.RSA_3072: 3072, KeyType.RSA_4096: 4096}
 _SYMMETRIC_KINDS = {length: kind for kind, length in SYMMETRIC_KEY_LENGTHS.items()}
 
 
 def generate_key(kind: KeyType) -> Material:
-    """A fresh key from the system's random numbers; RSA with the public exponent 65537."""
+    """Generate a key with the system's random number generator. RSA keys have the public exponent 65537."""
     if kind in SYMMETRIC_KEY_LENGTHS:
         return secrets.token_bytes(SYMMETRIC_KEY_LENGTHS[kind])
     if kind in _RSA_SIZES:
@@ -49,36 +49,42 @@ def key_type_of(material: Material) -> KeyType:
 
 
 def to_bytes(material: Material) -> bytes:
-    """A symmetric key as it is, a private key as PKCS#8 in DER (RFC 5958): secret, to be encrypted at once."""
+    """Return the bytes of a symmetric key, or a private key as PKCS#8 in DER (RFC 5958).
+
+    The result is secret and not encrypted: the caller must encrypt it before storing it.
+    """
     if isinstance(material, bytes):
         return material
     return material.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def from_bytes(kind: KeyType, data: bytes) -> Material:
-    """What :func:`to_bytes` wrote; ``data`` must come from an authenticated place."""
+    """Load a key from the result of :func:`to_bytes`. The caller must have authenticated ``data``."""
     if kind.symmetric:
         return data
-    # Checking the primes again takes a quarter of a second for 4096 bits; it was done when the key came in.
+    # The primes were checked when the key was generated or imported; another check takes 0.25 seconds for 4096 bits.
     key = load_der_private_key(data, password=None, unsafe_skip_rsa_key_validation=True)
     assert isinstance(key, PrivateKey)
     return key
 
 
 def describe(material: Material, number: int, origin: str, certificate: bytes | None) -> KeyVersion:
-    """What may be known of ``material``; ``certificate`` (PEM or DER) is None for a symmetric key only.
+    """Return the public metadata of version ``number`` of a key.
 
-    Raises :class:`InvalidKeyError` where the certificate is of another key.
+    ``certificate`` (PEM or DER) is required for a private key and None for a symmetric key. The fingerprint of a
+    symmetric key is a truncated HMAC with the key.
+
+    Raises :class:`InvalidKeyError` if the certificate is invalid or belongs to another key.
     """
     now = datetime.now(UTC)
     if isinstance(material, bytes):
-        check = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
-        return KeyVersion(version=number, created_at=now, origin=origin, fingerprint=check)
+        fingerprint = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
+        return KeyVersion(version=number, created_at=now, origin=origin, fingerprint=fingerprint)
     assert certificate is not None
-    found = load_certificate(certificate)
+    parsed = load_certificate(certificate)
     public_key = material.public_key()
     fingerprint = compute_fingerprint(public_key)
-    if compute_fingerprint(found.public_key) != fingerprint:
+    if compute_fingerprint(parsed.public_key) != fingerprint:
         raise InvalidKeyError(
             "The certificate is of another key.", "Give the certificate that was issued for this key, or none."
         )
@@ -88,13 +94,13 @@ def describe(material: Material, number: int, origin: str, certificate: bytes | 
         origin=origin,
         fingerprint=fingerprint,
         public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-        certificate=_to_pem(found.der),
-        certificate_expires_at=found.not_after,
+        certificate=_to_pem(parsed.der),
+        certificate_expires_at=parsed.not_after,
     )
 
 
 def create_certificate(material: Material, subject: str) -> bytes | None:
-    """A self-signed certificate (PEM) for the common name ``subject``; None for a symmetric key."""
+    """Create a self-signed certificate (PEM) with the common name ``subject``. Returns None for a symmetric key."""
     if isinstance(material, bytes):
         return None
     return create_self_signed(material, subject, datetime.now(UTC))

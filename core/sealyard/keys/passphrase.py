@@ -1,4 +1,4 @@
-"""Where the passphrase of the key store comes from, when it is not in the OS keyring."""
+"""Find the passphrase of a key store that is not in the OS keyring."""
 
 from __future__ import annotations
 
@@ -9,34 +9,41 @@ from pathlib import Path
 from sealyard.model.errors import KeyStoreLockedError
 
 VARIABLE = "SEALYARD_PASSPHRASE"
+"""Name of the environment variable."""
+
 CREDENTIAL = "sealyard-passphrase"
+"""Name of the systemd credential."""
 
 
 def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None = None, tenant: str = "") -> str:
-    """The environment variable, then the systemd credential, then what ``prompt`` answers, if one is given.
+    """Return the passphrase from the environment variable, the systemd credential or ``prompt``, in this order.
 
-    Of a ``tenant`` those of its own come first: ``SEALYARD_PASSPHRASE_ACME`` and ``sealyard-passphrase-acme``.
-    Give ``prompt`` only where a person sits at a terminal. Raises :class:`KeyStoreLockedError` naming the
-    three ways.
+    For a ``tenant``, its own variable and credential are tried first, for example ``SEALYARD_PASSPHRASE_ACME`` and
+    ``sealyard-passphrase-acme``. Pass ``prompt`` only if a user is at a terminal.
+
+    Raises :class:`KeyStoreLockedError` if no source has a passphrase (its hint names all three), or if a systemd
+    credential cannot be read.
     """
-    found = (
-        (_for_tenant(environ, tenant) if tenant else "") or environ.get(VARIABLE) or _credential(environ, CREDENTIAL)
+    passphrase = (
+        (_find_for_tenant(environ, tenant) if tenant else "")
+        or environ.get(VARIABLE)
+        or _read_credential(environ, CREDENTIAL)
     )
-    found = found or (prompt() if prompt else "")
-    if not found:
+    passphrase = passphrase or (prompt() if prompt else "")
+    if not passphrase:
         raise KeyStoreLockedError(
             "The key store needs its passphrase.",
             f"Set {VARIABLE}, give the systemd credential {CREDENTIAL}, or start at a terminal to be asked.",
         )
-    return found
+    return passphrase
 
 
-def _for_tenant(environ: Mapping[str, str], tenant: str) -> str:
+def _find_for_tenant(environ: Mapping[str, str], tenant: str) -> str:
     variable = f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', tenant.upper())}"
-    return environ.get(variable) or _credential(environ, f"{CREDENTIAL}-{re.sub('[^A-Za-z0-9_.-]', '_', tenant)}")
+    return environ.get(variable) or _read_credential(environ, f"{CREDENTIAL}-{re.sub('[^A-Za-z0-9_.-]', '_', tenant)}")
 
 
-def _credential(environ: Mapping[str, str], name: str) -> str:
+def _read_credential(environ: Mapping[str, str], name: str) -> str:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         return ""

@@ -1,4 +1,4 @@
-"""The seam to whatever holds keys: local files now, PKCS#11 and key services later."""
+"""Interfaces of key providers. There is a provider for local files; PKCS#11 and key services are possible."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from sealyard.model.keys import KeyInfo, KeyVersion
 
 
 class Signer(Protocol):
-    """One version of a signing key, bound to one algorithm.
+    """One version of a signing key, bound to one signature algorithm.
 
-    ``sign`` takes what the catalogue says the algorithm takes (the message, or exactly 32 bytes of a finished
-    SHA-256) and answers the signature as the catalogue encodes it.
+    The catalogue (:data:`sealyard.crypto.algorithms.SIGNATURES`) defines the input of ``sign`` (the message, or its
+    SHA-256 digest of exactly 32 bytes) and the encoding of the signature that it returns.
     """
 
     async def sign(self, data: bytes) -> bytes: ...
 
 
 class KeyProvider(Protocol):
-    """Holds keys and uses them; never gives a private key away.
+    """Stores keys and uses them. Never exports a private key.
 
-    Names are without the scheme. Every method raises :class:`NotFoundError` for an unknown key or version,
-    :class:`ConflictError` for a name that is taken, and :class:`InvalidKeyError` where kind and algorithm do
-    not fit.
+    Key names do not include the scheme. Every method raises :class:`NotFoundError` if the key or version does not
+    exist, :class:`ConflictError` if the name of a new key is taken, and :class:`InvalidKeyError` if the key type does
+    not match the algorithm.
     """
 
     async def get_info(self, name: str) -> KeyInfo:
-        """What may be known of the key and its versions."""
+        """Return the public metadata of the key and its versions."""
         ...
 
     async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        """Makes version 1; a signing key gets a self-signed certificate for ``subject`` (a common name)."""
+        """Generate version 1 of a new key.
+
+        A signing key gets a self-signed certificate with the common name ``subject``.
+        """
         ...
 
     async def import_key(
@@ -45,11 +48,14 @@ class KeyProvider(Protocol):
         password: str | None,
         certificate: Path | None,
     ) -> KeyInfo:
-        """Takes version 1 from PEM, PKCS#12 or raw AES bytes; without a certificate one is self-signed."""
+        """Import version 1 of a new key from a file: PEM, PKCS#12 or raw AES bytes.
+
+        A signing key without a certificate gets a self-signed one.
+        """
         ...
 
     async def rotate(self, name: str) -> KeyVersion:
-        """Makes the next version, of the same kind and purpose."""
+        """Generate the next version of the key, with the same kind and purpose."""
         ...
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer: ...
@@ -57,8 +63,8 @@ class KeyProvider(Protocol):
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher: ...
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
-        """The bytes of a symmetric key, for provisioning devices.
+        """Return the bytes of a symmetric key, to provision devices.
 
-        :class:`InvalidKeyError` for any other key, and from a provider that never gives bytes away.
+        Raises :class:`InvalidKeyError` for any other key, or if the provider does not support export.
         """
         ...

@@ -1,4 +1,4 @@
-"""Key providers by the scheme of a key's URI; a stranger's package can add one."""
+"""Load key providers by the scheme of a key's URI. Third-party packages can add providers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ ENTRY_POINT_GROUP = "sealyard.keys"
 
 
 def key_provider(scheme: str, folder: Path, master_key: bytes) -> KeyProvider:
-    """The provider of ``scheme``, over its own part of the workspace's key folder.
+    """Return the provider of ``scheme``, which stores its files in ``folder/scheme``.
 
-    An entry point of the group ``sealyard.keys``, named like the scheme, is called with the folder
-    ``folder/scheme`` and the workspace's master key (32 bytes), under which it keeps what it has to keep.
-    Raises :class:`InvalidKeyError` for a scheme that nobody provides.
+    The provider is the entry point of the group ``sealyard.keys`` with the name of the scheme. It is called with its
+    folder and the workspace's master key (32 bytes), with which it encrypts everything it stores.
+
+    Raises :class:`InvalidKeyError` if there is no provider for the scheme.
     """
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    if scheme not in found.names:
+    providers = entry_points(group=ENTRY_POINT_GROUP)
+    if scheme not in providers.names:
         raise InvalidKeyError(
-            f"Nothing here provides keys of the scheme {scheme!r}.", f"There is: {', '.join(sorted(found.names))}."
+            f"Nothing here provides keys of the scheme {scheme!r}.", f"There is: {', '.join(sorted(providers.names))}."
         )
-    provider: KeyProvider = found[scheme].load()(folder / scheme, master_key)
+    provider: KeyProvider = providers[scheme].load()(folder / scheme, master_key)
     return provider

@@ -1,1 +1,1 @@
-"""Values, errors and the task life cycle: imports nothing of the project and does no I/O."""
+"""Value types, errors and the task life cycle. Imports no other package of the project and does no I/O."""

@@ -1,4 +1,4 @@
-"""Subjects, groups and the rules of the access control list."""
+"""Subjects, group memberships and the rules of the access control list (ACL)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ class SubjectKind(StrEnum):
 
 
 SYSTEM_SUBJECT = "SYSTEM:engine"
-"""The author of what nobody asked for: expiry, time limits, recovery."""
+"""The author of changes that the engine makes on its own: expiry, time limits, recovery."""
 
 _SUBJECT = re.compile(r"(USER|GROUP|CLIENT):[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 
 def parse_subject(text: str) -> str:
-    """A subject written ``KIND:name``; a bare name means a USER. Raises :class:`UsageError`."""
+    """Return ``text`` as a subject of the form ``KIND:name``; a name without a kind is that of a USER.
+
+    Raises :class:`UsageError` if ``text`` is not a valid subject.
+    """
     subject = text if ":" in text else f"{SubjectKind.USER}:{text}"
     if not _SUBJECT.fullmatch(subject):
         raise UsageError(
@@ -39,7 +42,7 @@ def subject_kind(subject: str) -> SubjectKind:
 
 
 class Subject(FrozenStruct, frozen=True, kw_only=True):
-    """A person, a group or a machine client of the workspace; ``id`` is written ``KIND:name``."""
+    """A person, group or machine client of the workspace. ``id`` has the form ``KIND:name``."""
 
     id: str
     created_by: str
@@ -48,7 +51,7 @@ class Subject(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Membership(FrozenStruct, frozen=True, kw_only=True):
-    """A group rule: ``member`` (of any kind) is inside ``group``."""
+    """The membership of ``member``, a subject of any kind, in ``group``."""
 
     id: str
     member: str
@@ -58,7 +61,7 @@ class Membership(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Action(StrEnum):
-    """What a rule allows. Every action implies VIEW of the same resource."""
+    """An action that a rule allows. Every action implies VIEW of the same resource."""
 
     VIEW = "VIEW"
     CREATE = "CREATE"
@@ -70,7 +73,10 @@ class Action(StrEnum):
 
 
 class ResourceType(StrEnum):
-    """What rules can be about, as ``RESOURCE_TYPE:<this>``; a rule on a type holds for each resource of it."""
+    """A type of resource, written ``RESOURCE_TYPE:<type>`` in rules.
+
+    A rule for a type applies to every resource of that type.
+    """
 
     ACL = "ACL"
     AUDIT_LOG = "AUDIT_LOG"
@@ -90,7 +96,7 @@ ACTIONS_BY_RESOURCE_TYPE: dict[ResourceType, frozenset[Action]] = {
     ResourceType.POLICY: frozenset({Action.VIEW, Action.UPDATE}),
     ResourceType.SUBJECT: frozenset({Action.VIEW, Action.CREATE}),
 }
-"""The actions that mean something on each type; other rules are refused rather than kept without effect."""
+"""The actions that are defined for each type. Rules with any other action are rejected: they would have no effect."""
 
 
 def resource_type_uri(kind: ResourceType) -> str:
@@ -102,13 +108,13 @@ def device_resource(config_id: str) -> str:
 
 
 def device_id_of(resource: str) -> str:
-    """The id of the configuration that ``resource`` is; empty for what is none."""
+    """Return the id of the device configuration ``resource``, or an empty string if it is another kind of resource."""
     head, _, config_id = resource.partition(":")
     return config_id if head == ResourceType.DEVICE_CONFIG else ""
 
 
 def resource_type_of(resource: str) -> ResourceType:
-    """The type a resource belongs to. Raises :class:`UsageError` for what is no resource."""
+    """Return the type of ``resource``. Raises :class:`UsageError` if it is not a valid resource."""
     head, _, tail = resource.partition(":")
     try:
         if head == "RESOURCE_TYPE":
@@ -124,7 +130,10 @@ def resource_type_of(resource: str) -> ResourceType:
 
 
 class AclRule(FrozenStruct, frozen=True, kw_only=True):
-    """``subject`` may do ``action`` to ``resource``. A ``permanent`` rule (the initial administrator's) stays."""
+    """Allows ``subject`` to perform ``action`` on ``resource``.
+
+    A ``permanent`` rule, such as those of the initial administrator, cannot be removed.
+    """
 
     id: str
     subject: str
@@ -136,22 +145,23 @@ class AclRule(FrozenStruct, frozen=True, kw_only=True):
 
 
 Permission = tuple[str, Action]
-"""A resource and what may be done to it."""
+"""A resource and an action that is allowed on it."""
 
 
-def is_allowed(rights: Collection[Permission], action: Action, resource: str) -> bool:
-    """Whether ``rights`` allow it: a right on a type holds for each resource of it, every right implies VIEW.
+def is_allowed(permissions: Collection[Permission], action: Action, resource: str) -> bool:
+    """Return whether ``permissions`` allow ``action`` on ``resource``.
 
-    Raises :class:`UsageError` for what is no resource.
+    A permission for a type applies to every resource of that type, and every permission implies VIEW. Raises
+    :class:`UsageError` if ``resource`` is not a valid resource.
     """
-    places = (resource, resource_type_uri(resource_type_of(resource)))
+    covering_resources = (resource, resource_type_uri(resource_type_of(resource)))
     if action is Action.VIEW:
-        return any(place in places for place, _ in rights)
-    return any((place, action) in rights for place in places)
+        return any(target in covering_resources for target, _ in permissions)
+    return any((target, action) in permissions for target in covering_resources)
 
 
 class Role(StrEnum):
-    """What a person is called who has certain rights; one may have several roles."""
+    """A name for a set of permissions. A subject can have several roles."""
 
     DEVELOPER = "developer"
     PRODUCT_OWNER = "product owner"
@@ -159,15 +169,18 @@ class Role(StrEnum):
     ADMINISTRATOR = "administrator"
 
 
-def roles_for(rights: Collection[Permission]) -> tuple[Role, ...]:
-    """The roles that rights make, in the order of :class:`Role`; an administrator is no auditor besides."""
-    actions = {action for _, action in rights}
-    administers = is_allowed(rights, Action.CREATE, resource_type_uri(ResourceType.ACL))
-    audits = is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.AUDIT_LOG))
-    held = {
+def roles_for(permissions: Collection[Permission]) -> tuple[Role, ...]:
+    """Return the roles that follow from ``permissions``, in the order of :class:`Role`.
+
+    An administrator is not listed as an auditor in addition.
+    """
+    actions = {action for _, action in permissions}
+    is_administrator = is_allowed(permissions, Action.CREATE, resource_type_uri(ResourceType.ACL))
+    can_view_audit_log = is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.AUDIT_LOG))
+    has_role = {
         Role.DEVELOPER: Action.USE in actions,
         Role.PRODUCT_OWNER: Action.APPROVE in actions,
-        Role.AUDITOR: audits and not administers,
-        Role.ADMINISTRATOR: administers,
+        Role.AUDITOR: can_view_audit_log and not is_administrator,
+        Role.ADMINISTRATOR: is_administrator,
     }
-    return tuple(role for role, holds in held.items() if holds)
+    return tuple(role for role, applies in has_role.items() if applies)

@@ -1,6 +1,6 @@
-"""The names of algorithms, keys and what a key is for, as the S&E vocabulary has them.
+"""Names of algorithms, key types and key purposes, in the vocabulary of the S&E service.
 
-What each algorithm means in bytes stands in :mod:`sealyard.crypto.algorithms`.
+:mod:`sealyard.crypto.algorithms` implements the algorithms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class EncryptionAlgorithm(StrEnum):
 
 
 class SigningAlgorithm(StrEnum):
-    """The signature algorithms of the S&E service: six of its own keys, five of a third party's X.509 PKI."""
+    """The signature algorithms of the S&E service: six for its own keys, five for a third party's X.509 PKI."""
 
     RSA_3072 = "RSA_3072"
     RSA_4096 = "RSA_4096"
@@ -36,7 +36,7 @@ class SigningAlgorithm(StrEnum):
 
 
 class KeyType(StrEnum):
-    """What a key is, with its size."""
+    """The kind and size of a key."""
 
     AES_128 = "AES_128"
     AES_256 = "AES_256"
@@ -54,8 +54,8 @@ class KeyType(StrEnum):
 class KeyPurpose(StrEnum):
     """What a signing key may sign.
 
-    ``PACKAGE``: container headers. ``DATA``: signing tasks. ``BOTH``: either; then a signing task could be
-    used to forge a container if it took bare digests, so those need a ``DATA`` key.
+    ``PACKAGE``: container headers. ``DATA``: the input of signing tasks. ``BOTH``: either. Signing tasks that take a
+    digest instead of the message require a ``DATA`` key, because a digest could be that of a forged container header.
     """
 
     PACKAGE = "package"

@@ -1,4 +1,4 @@
-"""Four eyes: what an approval is bound to, who counts, and when a quorum is reached. Pure."""
+"""Dual control: the digest that binds an approval to a task, the valid approvers and the quorum. No I/O."""
 
 from __future__ import annotations
 
@@ -14,54 +14,57 @@ DIGEST_DOMAIN = "sealyard approval v1"
 
 
 def approval_digest(task: Task) -> str:
-    """SHA-256 (hex) over RFC 8785 JSON of all that a decision is about.
+    """Return the SHA-256 (hex) over the canonical JSON (RFC 8785) of everything that a decision approves or rejects.
 
-    Label, task, kind, requester, name, content type, inputs and metadata (names and digests, in order),
-    configuration id and version, keys, format and the number of approvals: change one and no approval counts.
+    This covers the label, task id, kind, requester, name, content type, inputs and metadata (names, sizes and digests,
+    in order), configuration id and version, keys, format and the number of required approvals. If one of them changes,
+    earlier approvals do not count.
     """
-    subject = {
+    content = {
         "label": DIGEST_DOMAIN,
         "task": task.id,
         "kind": task.kind.value,
         "requestedBy": task.created_by,
         "name": task.name,
         "contentType": task.content_type,
-        "inputs": [[each.name, each.size, each.sha256] for each in task.inputs],
-        "metadata": [[each.name, each.size, each.sha256] for each in task.metadata],
+        "inputs": [[file.name, file.size, file.sha256] for file in task.inputs],
+        "metadata": [[file.name, file.size, file.sha256] for file in task.metadata],
         "configuration": [task.config_id, task.config_version],
-        "encryption": _key(task.encryption_key),
-        "signing": _key(task.signing_key),
+        "encryption": _describe_key(task.encryption_key),
+        "signing": _describe_key(task.signing_key),
         "format": task.format,
         "approvalsRequired": task.approvals_required,
     }
-    return hashlib.sha256(canonical_json(subject)).hexdigest()
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
-def _key(key: EncryptionKey | SigningKey | None) -> list[str | int] | None:
+def _describe_key(key: EncryptionKey | SigningKey | None) -> list[str | int] | None:
     return None if key is None else [key.algorithm.value, key.uri, key.version]
 
 
 def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
-    """The distinct persons whose approval counts: bound to this very task, and never the requester.
+    """Return the distinct persons whose approvals in ``decisions`` count.
 
-    Only under the trial switch (``task.trial``) does the requester count.
+    An approval counts if it is bound to this task by its digest and was not made by the requester. The requester's own
+    approval counts only if self-approval was allowed for the task (``task.self_approved``).
     """
     return frozenset(
-        each.by
-        for each in decisions
-        if each.verdict is Verdict.APPROVED
-        and each.digest == task.approval_digest
-        and subject_kind(each.by) is SubjectKind.USER
-        and (task.self_approved or each.by != task.created_by)
+        decision.by
+        for decision in decisions
+        if decision.verdict is Verdict.APPROVED
+        and decision.digest == task.approval_digest
+        and subject_kind(decision.by) is SubjectKind.USER
+        and (task.self_approved or decision.by != task.created_by)
     )
 
 
 def has_quorum(task: Task) -> bool:
+    """Return whether the task has enough valid approvals."""
     return len(valid_approvers(task, task.approvals)) >= task.approvals_required
 
 
 def can_reach_quorum(required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
-    """Whether ``required`` persons remain among ``approvers`` whichever of ``requesters`` asks."""
+    """Return whether, for each possible requester, at least ``required`` approvers other than the requester exist."""
     if len(approvers) < required:
         return False
-    return all(len(approvers - {each}) >= required for each in requesters)
+    return all(len(approvers - {requester}) >= required for requester in requesters)

@@ -1,4 +1,4 @@
-"""What the audit log records: who did what to which resource, and what came of it."""
+"""Entries, filters, checkpoints and verification reports of the audit log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import msgspec
 from sealyard.model.base import FrozenStruct
 
 GENESIS_HASH = "0" * 64
-"""What the first entry has in the place of a hash of the entry before it."""
+"""The ``previous`` hash of the first entry."""
 
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AuditAction(StrEnum):
-    """What happened to the resource."""
+    """The recorded event: what was done to the resource."""
 
     CREATED = "CREATED"
     UPDATED = "UPDATED"
@@ -35,15 +35,15 @@ class AuditAction(StrEnum):
     REMOVED = "REMOVED"
     REFUSED = "REFUSED"
     FAILED = "FAILED"
-    CORRUPTED = "CORRUPTED"  # a stored file is not what was approved or written
+    CORRUPTED = "CORRUPTED"  # a stored file is not the one that was approved or written
 
 
 class AuditEntry(FrozenStruct, frozen=True, kw_only=True):
-    """One line of the log. ``seq`` counts from 0 without gaps.
+    """An entry of the audit log. ``seq`` counts from 0 without gaps.
 
-    ``author`` is a subject (``USER:anna``, ``SYSTEM:engine``), ``resource`` a type and an id
-    (``TASK:ab12``). ``code`` is the stable error code of a refusal or failure, else empty. ``previous`` is
-    the RFC 6962 leaf hash (hex) of the entry before: it lets a check name the first entry that does not fit.
+    ``author``: a subject (``USER:anna``, ``SYSTEM:engine``). ``resource``: a type and an id (``TASK:ab12``).
+    ``code``: the stable error code of a refusal or failure, otherwise empty. ``previous``: the RFC 6962 leaf hash
+    (hex) of the preceding entry, which allows verification to name the first entry that does not match.
     """
 
     seq: Annotated[int, msgspec.Meta(ge=0)]
@@ -62,7 +62,10 @@ class AuditEntry(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditFilter(FrozenStruct, frozen=True, kw_only=True):
-    """Which entries to show; what is None or empty does not narrow. ``until`` itself is not included."""
+    """Selects audit entries. Fields that are None or empty do not restrict the selection.
+
+    ``since`` is inclusive and ``until`` exclusive.
+    """
 
     resource_type: str = ""
     resource: str = ""
@@ -70,7 +73,7 @@ class AuditFilter(FrozenStruct, frozen=True, kw_only=True):
     change: AuditAction | None = None
     since: datetime | None = None
     until: datetime | None = None
-    text: str = ""  # anywhere in the entry, upper and lower case alike
+    text: str = ""  # searched in the whole entry, ignoring case
 
     def matches(self, entry: AuditEntry) -> bool:
         return (
@@ -90,9 +93,10 @@ def _searchable(entry: AuditEntry) -> str:
 
 
 class Checkpoint(FrozenStruct, frozen=True, kw_only=True):
-    """The state of a log at one size: the RFC 6962 root (hex) over its first ``size`` entries.
+    """The state of a log at one size.
 
-    ``origin`` names the log: ``sealyard/<workspace id>``.
+    ``origin``: the name of the log, ``sealyard/<workspace id>``. ``root``: the RFC 6962 root hash (hex) over the first
+    ``size`` entries.
     """
 
     origin: str
@@ -101,11 +105,12 @@ class Checkpoint(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditReport(FrozenStruct, frozen=True, kw_only=True):
-    """What a check of the whole log found, when it found nothing wrong.
+    """The report of a successful verification of the whole log.
 
-    Entries from ``sealed_size`` on are *not yet sealed*: no signature covers them. ``key_fingerprint`` is the
-    SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty where there is no key yet; it and the
-    newest checkpoint are worth keeping outside: whoever can rewrite the folder can replace the key in it too.
+    Entries from ``checkpointed_size`` on are *not yet sealed*: no signature covers them. ``key_fingerprint``: the
+    SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty if there is no key yet. Operators should store the
+    fingerprint and the newest checkpoint outside the workspace, because an attacker who can rewrite the workspace
+    directory can also replace the key in it.
     """
 
     origin: str

@@ -1,4 +1,4 @@
-"""The base of all values: frozen, compared by content, camelCase in JSON."""
+"""Base classes of all value types: immutable, compared by content, camelCase in JSON."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from msgspec import Meta
 
 
 class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An immutable record, one definition for the domain, the store and the wire.
+    """An immutable record. The same definition is used in the domain, in the store and on the wire.
 
-    Change one with :func:`msgspec.structs.replace`; a task's status only through
+    Make a modified copy with :func:`msgspec.structs.replace`. A task's status is changed only by
     :func:`sealyard.model.lifecycle.advance`.
     """
 
 
 class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
-    """A value that carries a secret. However it is printed, by Rich in a crash report too, only ``SHOWN`` is seen."""
+    """A record that contains a secret.
+
+    Its representation, including the one that Rich prints in a crash report, contains only the fields in ``SHOWN``.
+    """
 
     SHOWN: ClassVar[tuple[str, ...]] = ()
 
@@ -29,7 +32,7 @@ class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
 
 
 ShortText = Annotated[str, Meta(max_length=1000)]
-"""A name, an id, a subject."""
+"""For names, ids and subjects."""
 
 LongText = Annotated[str, Meta(max_length=10_000)]
-"""What somebody wrote: a reason, a description."""
+"""For free text such as reasons and descriptions."""

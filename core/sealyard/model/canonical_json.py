@@ -1,4 +1,4 @@
-"""One byte string for one JSON value (RFC 8785), so that two who hash the same thing get the same digest."""
+"""Canonical JSON (RFC 8785): equal values are encoded as the same bytes and therefore have the same digest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sealyard.model.errors import InvalidInputError
 _INTEGER_LIMIT = 2**53
 _FAST_PATH_TYPES = frozenset((str, bool, type(None)))
 
-# Thirty times as fast as the other one, and the same bytes for all that _simple lets through; nearly every
-# value is, and the audit log writes several for each task.
+# Thirty times as fast as rfc8785, and it produces the same bytes for every value that _needs_no_normalization accepts.
+# Nearly every value qualifies, and the audit log encodes several for each task.
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
 def canonical_json(value: Any) -> bytes:
-    """The JSON Canonicalization Scheme (RFC 8785) form of a :class:`FrozenStruct` or of plain builtins, in UTF-8.
+    """Encode a :class:`FrozenStruct` or a plain builtin value by the JSON Canonicalization Scheme (RFC 8785), in UTF-8.
 
-    Raises :class:`InvalidInputError` for what JSON cannot carry exactly: whole numbers beyond ±(2**53 - 1),
-    infinities, text with lone surrogates, values without a JSON form.
+    Raises :class:`InvalidInputError` for values that JSON cannot represent exactly: integers beyond ±(2**53 - 1),
+    infinities, text with lone surrogates, and types without a JSON form.
     """
     try:
         plain = msgspec.to_builtins(value, str_keys=True)
@@ -34,7 +34,7 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _needs_no_normalization(value: Any) -> bool:
-    """Whether no number needs rounding or rewriting, and keys sort the same by character as by UTF-16 unit."""
+    """Return whether no number needs rounding or rewriting and all keys sort the same by character and UTF-16 unit."""
     kind = type(value)
     if kind in _FAST_PATH_TYPES:
         return True
@@ -42,9 +42,9 @@ def _needs_no_normalization(value: Any) -> bool:
         return bool(-_INTEGER_LIMIT < value < _INTEGER_LIMIT)
     if kind is dict:
         return all(
-            key.isascii() and (type(each) in _FAST_PATH_TYPES or _needs_no_normalization(each))
-            for key, each in value.items()
+            key.isascii() and (type(item) in _FAST_PATH_TYPES or _needs_no_normalization(item))
+            for key, item in value.items()
         )
     return kind in (list, tuple) and all(
-        type(each) in _FAST_PATH_TYPES or _needs_no_normalization(each) for each in value
+        type(item) in _FAST_PATH_TYPES or _needs_no_normalization(item) for item in value
     )

@@ -1,4 +1,4 @@
-"""The seam of time: all that has a period asks a clock, so that tests can be at any moment."""
+"""The clock interface. Everything that depends on the time uses a clock, so that tests can set the time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """A source of the current time."""
+
     def now(self) -> datetime:
-        """The time in UTC, never going backwards within a process."""
+        """Return the current time in UTC. It never goes backwards within a process."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...

@@ -1,4 +1,4 @@
-"""What proves who one is: access tokens, and one-time passwords for approvals."""
+"""Credentials: access tokens, accounts at external issuers, and one-time passwords for approvals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from sealyard.model.base import FrozenStruct, SecretStruct, ShortText
 
 
 class AccessToken(FrozenStruct, frozen=True, kw_only=True):
-    """What may be known of a token: never the token itself. ``machine``: no person decides through it.
+    """The public properties of an access token, without its secret.
 
-    ``id`` is the token's public beginning; ``expires_at`` always has a value, ``revoked_at`` once it was revoked.
+    ``id``: the public first part of the token. ``is_machine``: decisions made with it are never those of a person.
+    ``expires_at`` always has a value; ``revoked_at`` is set when the token is revoked.
     """
 
     id: str
@@ -25,23 +26,27 @@ class AccessToken(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PresentedToken(FrozenStruct, frozen=True, kw_only=True):
-    """What somebody asks with over a network: a token of ours, or, with ``external``, one of an issuer's."""
+    """The token of a network request: issued by Sealyard or, if ``external`` is set, by an external issuer."""
 
     expires_at: datetime
     external: bool = False
 
 
 class IssuerAccount(FrozenStruct, frozen=True, kw_only=True):
-    """Who somebody is at an issuer, whatever they are called there: ``sub`` is never given to anybody else."""
+    """An account at an external issuer, independent of its user name there.
+
+    The issuer never assigns the same ``sub`` to another account.
+    """
 
     issuer: str
     sub: str
 
 
 class TokenRequest(FrozenStruct, frozen=True, kw_only=True):
-    """``subject``: oneself where it is None; for others one needs the right to add subjects.
+    """Requests a new access token.
 
-    ``seconds``: 90 days where it is None, or less where the token that one asks with ends before.
+    ``subject``: the owner; None means the calling subject. A token for another subject requires permission to add
+    subjects. ``seconds``: the lifetime; None means 90 days, or less if the token used for the request expires earlier.
     """
 
     name: ShortText
@@ -51,7 +56,7 @@ class TokenRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class IssuedToken(SecretStruct, frozen=True, kw_only=True):
-    """A new token with its ``secret``: the bearer token as it is sent, shown this once."""
+    """A new token and its ``secret``, the bearer token to send. It is shown only once."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("token",)
 
@@ -60,7 +65,10 @@ class IssuedToken(SecretStruct, frozen=True, kw_only=True):
 
 
 class OtpStatus(FrozenStruct, frozen=True, kw_only=True):
-    """``enrolled``: a first password was confirmed. ``locked_until``: after too many wrong ones."""
+    """Whether a subject can use one-time passwords.
+
+    ``enrolled``: a first password was confirmed. ``locked_until``: set after too many wrong passwords.
+    """
 
     subject: str
     enrolled: bool
@@ -68,7 +76,10 @@ class OtpStatus(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OtpEnrollment(SecretStruct, frozen=True, kw_only=True):
-    """What an authenticator needs, shown this once: ``secret`` in Base32, ``uri`` as in its QR code (otpauth)."""
+    """The data for an authenticator app. It is shown only once.
+
+    ``secret`` in Base32; ``uri``: the ``otpauth`` URI, which the QR code contains.
+    """
 
     SHOWN: ClassVar[tuple[str, ...]] = ("subject",)
 

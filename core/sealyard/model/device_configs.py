@@ -1,4 +1,4 @@
-"""Device configurations: which keys and algorithms a package is made with, and under which terms."""
+"""Device configurations: the keys, algorithms, format and approval terms of the packages for a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_RETENTION_SECONDS = 30 * 24 * 3600
 
 
 class EncryptionKey(FrozenStruct, frozen=True, kw_only=True):
-    """A reference to an encryption key: never the secret itself. ``uri`` like ``local:name``, ``version`` fixed."""
+    """A reference to one version of an encryption key, without the key itself. ``uri`` has the form ``local:name``."""
 
     algorithm: EncryptionAlgorithm
     uri: str
@@ -22,7 +22,7 @@ class EncryptionKey(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningKey(FrozenStruct, frozen=True, kw_only=True):
-    """A reference to a signing key: never the secret itself. ``uri`` like ``local:name``, ``version`` fixed."""
+    """A reference to one version of a signing key, without the key itself. ``uri`` has the form ``local:name``."""
 
     algorithm: SigningAlgorithm
     uri: str
@@ -31,10 +31,10 @@ class SigningKey(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
-    """One version of a device configuration; a version never changes. A task uses the first key of each list.
+    """One immutable version of a device configuration. A task uses the first key of each list.
 
-    ``link_ttl_seconds``: how long a result's link lives; ``retention_seconds``: how long its artifact is kept, from
-    DONE. ``warnings``: the caveats of the algorithms and key purposes chosen, for a person to read.
+    ``link_ttl_seconds``: lifetime of a result's link. ``retention_seconds``: how long the artifact is stored after the
+    task is DONE. ``warnings``: caveats of the chosen algorithms and key purposes, for display.
     """
 
     id: str
@@ -57,8 +57,8 @@ class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def key_uris(self) -> frozenset[str]:
-        """Of all its keys."""
-        return frozenset([each.uri for each in self.encryption_keys] + [each.uri for each in self.signing_keys])
+        """The URIs of all keys of the configuration."""
+        return frozenset([key.uri for key in self.encryption_keys] + [key.uri for key in self.signing_keys])
 
     @property
     def signing(self) -> SigningKey:

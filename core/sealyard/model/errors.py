@@ -1,6 +1,6 @@
-"""The one family of errors: each tells a person what happened and what to do next.
+"""The exceptions that Sealyard raises. Each has a message for people and a hint on what to do next.
 
-``code`` is stable and machine-readable: it crosses the worker's pipe, the REST API and ``--json`` output.
+``code`` is stable and machine-readable. The worker's pipe, the REST API and the ``--json`` output carry it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sealyard.model.base import FrozenStruct
 
 
 class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):
-    """An error as plain data, to cross a process or network border."""
+    """An error as plain data, to be sent to another process or over a network."""
 
     code: str
     message: str
@@ -20,17 +20,17 @@ class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SealyardError(Exception):
-    """Something a person can understand and act on.
+    """Base class of all errors that a person can understand and act on.
 
-    ``message`` says what happened, ``hint`` what to do next. Neither ever holds a secret.
+    ``message`` describes what happened, ``hint`` what to do next. Neither ever contains a secret.
     """
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, advice: str = "") -> None:
+    def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = advice
+        self.hint = hint
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -40,91 +40,95 @@ class SealyardError(Exception):
 
 
 class InvalidInputError(SealyardError):
-    """A file or value given by a person cannot be used: missing, empty, changed, wrong digest, too large."""
+    """A file or value from the user cannot be used: missing, empty, changed, wrong digest, too large."""
 
     code = "input"
 
 
 class UsageError(SealyardError):
-    """A command or request makes no sense as written."""
+    """A command or request is not valid as written."""
 
     code = "usage"
 
 
 class PermissionDeniedError(SealyardError):
-    """The subject lacks the right; the refusal is in the audit log."""
+    """The subject lacks a permission. The refusal is recorded in the audit log."""
 
     code = "not-allowed"
 
 
 class NotFoundError(SealyardError):
-    """No such task, device configuration, key, subject or rule, or none this subject may see.
+    """The task, device configuration, key, subject or rule does not exist, or the subject may not see it.
 
-    ``refused``: it is there, and not for this subject; the words are the same, and the audit log knows.
+    ``refused`` (attribute ``hidden``): the object exists but the subject may not see it. The message is the same in
+    both cases; the audit log records the difference.
     """
 
     code = "not-found"
 
-    def __init__(self, message: str, advice: str = "", *, refused: bool = False) -> None:
-        super().__init__(message, advice)
+    def __init__(self, message: str, hint: str = "", *, refused: bool = False) -> None:
+        super().__init__(message, hint)
         self.hidden = refused
 
 
 class ConflictError(SealyardError):
-    """The thing is in a state that does not admit the act (already decided, name taken, …)."""
+    """The action is not possible in the current state of the object (already decided, name taken, …)."""
 
     code = "conflict"
 
 
 class AuthenticationError(SealyardError):
-    """Nobody asks, or nobody who is known: no token, an unknown, expired or revoked one, or another tenant's."""
+    """The request is not authenticated: its token is missing, unknown, expired, revoked or of another tenant."""
 
     code = "unauthenticated"
 
 
 class OneTimePasswordError(SealyardError):
-    """An approval wants a one-time password: none was given, it is wrong or used, or too many were tried."""
+    """The one-time password of an approval is missing, wrong or already used, or too many were tried."""
 
     code = "one-time-password"
 
 
 class TooLargeError(SealyardError):
-    """More bytes were sent than are taken here."""
+    """The request contains more bytes than are accepted."""
 
     code = "too-large"
 
 
 class TooManyRequestsError(SealyardError):
-    """A token asks more often than it may. ``retry_after``: seconds until it may again."""
+    """Too many requests were made with a token. ``retry_after``: seconds until the next request is accepted."""
 
     code = "too-many-requests"
 
-    def __init__(self, message: str, advice: str = "", *, retry_after: float = 1.0) -> None:
-        super().__init__(message, advice)
+    def __init__(self, message: str, hint: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint)
         self.retry_after = retry_after
 
 
 class DeliveryCertainty(StrEnum):
-    """How far a request came that was not answered."""
+    """Whether a request that was not answered may have been processed."""
 
-    NOT_SENT = "nobody"  # nobody listens there: nothing was done
-    BUSY = "busy"  # it still waited for a connection: nothing was done
-    UNTRUSTED = "untrusted"  # who listens is not who it should be, and will not be soon: nothing was done
-    UNKNOWN = "perhaps"  # it may have been done
+    NOT_SENT = "nobody"  # no server listens at the address: not processed
+    BUSY = "busy"  # still waiting for a free connection: not processed
+    UNTRUSTED = "untrusted"  # the server could not be authenticated, a retry will not help: not processed
+    UNKNOWN = "perhaps"  # may have been processed
 
 
 class ServerUnreachableError(SealyardError):
-    """The server does not answer: not there, cut off, too slow, or not what it should be."""
+    """The server does not answer: not running, disconnected, too slow, or not the expected server.
+
+    ``reach``: whether the request may have been processed.
+    """
 
     code = "connection"
 
-    def __init__(self, message: str, advice: str = "", *, reach: DeliveryCertainty = DeliveryCertainty.UNKNOWN) -> None:
-        super().__init__(message, advice)
+    def __init__(self, message: str, hint: str = "", *, reach: DeliveryCertainty = DeliveryCertainty.UNKNOWN) -> None:
+        super().__init__(message, hint)
         self.reach = reach
 
 
 class InvalidTransitionError(ConflictError):
-    """A happening that is not in the task's table of transitions."""
+    """The trigger is not in the transition table for the task's status."""
 
     code = "transition"
 
@@ -136,117 +140,123 @@ class StaleTaskError(ConflictError):
 
 
 class InvariantError(SealyardError):
-    """A change of a task would break an invariant of the life cycle; nothing was stored. A fault in Sealyard."""
+    """A change of a task would violate an invariant of the life cycle; nothing was stored. A bug in Sealyard."""
 
     code = "invariant"
 
 
 class ConfirmationRequiredError(SealyardError):
-    """The act has a consequence that somebody must confirm first; the message says which."""
+    """The action has a consequence, named in the message, that the user must confirm first."""
 
     code = "confirmation-needed"
 
 
 class WaitTimeoutError(SealyardError):
-    """The time to wait ended before the task did."""
+    """The timeout expired before the task finished."""
 
     code = "still-waiting"
 
 
 class WorkspaceLockedError(SealyardError):
-    """Another process holds the workspace for writing."""
+    """Another process has the workspace open for writing."""
 
     code = "workspace-held"
 
 
 class WorkspaceError(SealyardError):
-    """The workspace is missing, of a newer format, or already there."""
+    """The workspace does not exist, has a newer format, or exists already."""
 
     code = "workspace"
 
 
 class KeyStoreLockedError(SealyardError):
-    """The key store cannot be opened: no passphrase, a wrong one, or the OS keyring does not answer."""
+    """The key store cannot be opened: the passphrase is missing or wrong, or the OS keyring does not answer."""
 
     code = "key-store-locked"
 
 
 class KeyStoreCorruptedError(SealyardError):
-    """A file of the key store is not what was written there."""
+    """A file of the key store is damaged: it differs from what Sealyard wrote."""
 
     code = "key-store-damaged"
 
 
 class InvalidKeyError(SealyardError):
-    """A key does not fit what is asked of it: kind, purpose, size, or an unreadable key file."""
+    """A key has the wrong kind, purpose or size for the operation, or a key file cannot be read."""
 
     code = "key-refused"
 
 
 class StoreCorruptedError(SealyardError):
-    """The journal holds a frame that does not check and is followed by good ones. Nothing was changed."""
+    """The journal contains an invalid frame that is followed by valid ones. Nothing was changed."""
 
     code = "store-damaged"
 
 
 class IntegrityError(SealyardError):
-    """A stored file is not what was approved or written: its contents differ, or its name leads to another file."""
+    """A stored file is not the one that was approved or written.
+
+    Its contents have changed, or its name refers to another file.
+    """
 
     code = "integrity"
 
 
 class StorageError(SealyardError):
-    """The disk refused: full, read-only, or failing. What was asked was not done."""
+    """Writing to disk failed: full, read-only or faulty. The operation was not performed."""
 
     code = "storage"
 
 
 class FormatLimitError(SealyardError):
-    """The container format cannot hold what was asked."""
+    """The request exceeds the limits of the container format."""
 
     code = "format-limit"
 
 
 class ContainerError(SealyardError):
-    """A container does not parse, verify or decrypt. ``part`` names where (``header``, ``segment 2``, …)."""
+    """A container cannot be parsed, verified or decrypted.
+
+    ``part``: where in the container (``header``, ``segment 2``, …).
+    """
 
     code = "container"
 
-    def __init__(self, message: str, advice: str = "", *, part: str = "") -> None:
-        super().__init__(message, advice)
+    def __init__(self, message: str, hint: str = "", *, part: str = "") -> None:
+        super().__init__(message, hint)
         self.part = part
 
 
 class AuditVerificationError(SealyardError):
-    """The audit log does not fit together; the message and ``seq`` name the first entry that does not."""
+    """The audit log is inconsistent. The message and ``seq`` identify the first entry that does not match."""
 
     code = "audit"
 
-    def __init__(self, message: str, advice: str = "", *, seq: int | None = None) -> None:
-        super().__init__(message, advice)
+    def __init__(self, message: str, hint: str = "", *, seq: int | None = None) -> None:
+        super().__init__(message, hint)
         self.seq = seq
 
 
 class ResultExpiredError(SealyardError):
-    """The link's time is over; while the artifact is kept the link can be renewed."""
+    """The link has expired. It can be renewed until the artifact is removed."""
 
     code = "result-expired"
 
 
 class ResultGoneError(SealyardError):
-    """The artifact was removed, at the end of its retention period or by hand."""
+    """The artifact was removed, either at the end of its retention period or by a user."""
 
     code = "result-gone"
 
 
 class DownloadError(SealyardError):
-    """What came down is not, or not all of, what the task made."""
+    """The downloaded data is incomplete or differs from the result of the task."""
 
     code = "download"
 
 
 class TaskFailedError(SealyardError):
-    """The task ended FAILED or CANCELLED; the message is its reason."""
+    """The task ended as FAILED or CANCELLED; the message is the reason."""
 
     code = "task-failed"
 
@@ -258,12 +268,15 @@ class WorkerError(SealyardError):
 
 
 def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
-    found = {base.code: base}
-    for child in base.__subclasses__():
-        found.update(_subclasses_by_code(child))
-    return found
+    classes = {base.code: base}
+    for subclass in base.__subclasses__():
+        classes.update(_subclasses_by_code(subclass))
+    return classes
 
 
-def error_from_info(value: ErrorInfo) -> SealyardError:
-    """The error that was sent over a border; an unknown code becomes the base class."""
-    return _subclasses_by_code(SealyardError).get(value.code, SealyardError)(value.message, value.hint)
+def error_from_info(info: ErrorInfo) -> SealyardError:
+    """Return the exception for an error that another process or a server sent.
+
+    If its code is unknown, the exception is a :class:`SealyardError`.
+    """
+    return _subclasses_by_code(SealyardError).get(info.code, SealyardError)(info.message, info.hint)

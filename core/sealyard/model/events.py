@@ -1,4 +1,7 @@
-"""What an engine tells its clients: an ordered stream with a cursor, so that one who was away catches up."""
+"""Events that an engine sends to its clients: an ordered stream with a cursor.
+
+A client that was disconnected resumes from its last cursor.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from sealyard.model.webhooks import WebhookEvent
 
 
 class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A task was made, moved, decided upon, or its result changed state. Durable.
+    """A task was created, changed its status or received a decision, or its result changed its state. Durable.
 
-    ``decision``: the one that was just made, if one was. ``notification``: what those outside are told by it, if
-    anything.
+    ``decision``: the new decision, if there is one. ``notification``: the event that webhooks receive for this change,
+    if any.
     """
 
     cursor: int
@@ -30,7 +33,10 @@ class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Bytes and seconds; at most ten a second for each task. Not durable: ``cursor`` repeats the last durable one."""
+    """The progress of a running task, in bytes and seconds; sent at most ten times a second for each task.
+
+    Not durable: ``cursor`` is that of the last durable event.
+    """
 
     cursor: int
     task_id: str
@@ -40,7 +46,7 @@ class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A device configuration, key, subject, rule or the policy changed; ``resource`` says which. Durable."""
+    """The device configuration, key, subject, rule or policy named by ``resource`` changed. Durable."""
 
     cursor: int
     at: datetime
@@ -48,7 +54,10 @@ class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class EventsMissed(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Events before ``cursor`` are no longer kept, or the listener was too slow: read the state anew, then go on."""
+    """Events before ``cursor`` were dropped: they are no longer stored, or the listener was too slow.
+
+    The client must reload its state and can then continue from ``cursor``.
+    """
 
     cursor: int
 

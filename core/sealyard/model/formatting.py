@@ -1,4 +1,4 @@
-"""Sizes, times and spans as people read them, the same in every front end."""
+"""Format sizes, times and durations for display, and parse durations. Used by all front ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def format_size(size: int) -> str:
-    """Bytes in binary units: ``1.5 MiB``."""
+    """Format a number of bytes in binary units: ``1.5 MiB``."""
     if size < 1024:  # noqa: PLR2004
         return f"{size} B"
     amount = float(size)
@@ -27,12 +27,12 @@ def format_size(size: int) -> str:
 
 
 def format_size_exact(size: int) -> str:
-    """``1.5 MiB (1,572,864 bytes)``, and ``95 B`` where that says it all."""
+    """Format a number of bytes as ``1.5 MiB (1,572,864 bytes)``, or as ``95 B`` if it is less than 1 KiB."""
     return f"{format_size(size)} ({size:,} bytes)" if size >= 1024 else format_size(size)  # noqa: PLR2004
 
 
 def format_duration(seconds: int) -> str:
-    """The two largest units that are not zero: ``30d``, ``1h 5m``."""
+    """Format ``seconds`` in the two largest units that are not zero: ``30d``, ``1h 5m``."""
     parts = []
     for unit, length in _UNITS:
         count, seconds = divmod(seconds, length)
@@ -42,33 +42,33 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Seconds: ``90s``, ``30m``, ``24h``, ``30d``, ``2w``, or several as in ``1h 30m``; a bare number counts seconds.
+    """Return the seconds in ``90s``, ``30m``, ``24h``, ``30d``, ``2w`` or a sum of them such as ``1h 30m``.
 
-    Raises :class:`UsageError`.
+    A number without a unit is in seconds. Raises :class:`UsageError` for any other text.
     """
-    found = [_DURATION.fullmatch(each) for each in text.split()]
-    if not found or not all(found):
+    matches = [_DURATION.fullmatch(part) for part in text.split()]
+    if not matches or not all(matches):
         raise UsageError(f"{escape_text(text, 40)!r} is no duration.", "Write 90s, 30m, 24h or 30d.")
-    return sum(int(each[1]) * _SECONDS[each[2]] for each in found if each is not None)
+    return sum(int(match[1]) * _SECONDS[match[2]] for match in matches if match is not None)
 
 
 def format_time(moment: datetime | None) -> str:
-    """In the local time zone."""
+    """Format ``moment`` in the local time zone, to the second; return an empty string for None."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
 
 
 def format_decider(decision: Decision) -> str:
-    """Who, and what is recorded of how: ``USER:anna (at a terminal, with one-time password)``."""
-    where = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "a machine client", None: ""}[
+    """Format the author of a decision and its circumstances: ``USER:anna (at a terminal, with one-time password)``."""
+    origin = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "a machine client", None: ""}[
         decision.origin
     ]
-    how = "with one-time password" if decision.one_time_password else ""
-    known = ", ".join(each for each in (where, how) if each)
-    return f"{decision.by} ({known})" if known else decision.by
+    otp = "with one-time password" if decision.one_time_password else ""
+    details = ", ".join(detail for detail in (origin, otp) if detail)
+    return f"{decision.by} ({details})" if details else decision.by
 
 
 def format_time_left(until: datetime | None, now: datetime) -> str:
-    """A moment, and how far away it is."""
+    """Format ``until`` and the time left until then; return an empty string for None."""
     if until is None:
         return ""
     seconds = round((until - now).total_seconds())

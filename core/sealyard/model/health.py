@@ -1,4 +1,4 @@
-"""Whether a workspace's engine can do its work."""
+"""Results of health checks and statistics of a workspace, for monitoring."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sealyard.model.tasks import TaskStatus
 
 
 class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
-    """One thing that was tried. ``name`` says of what kind it is and may be shown to strangers.
+    """The result of one check.
 
-    ``about``: which one of its kind it is, a key for instance; ``detail``: what was wrong. Both are for those only
-    who run the workspace.
+    ``name``: the kind of check; may be shown to unauthenticated clients. ``subject``: the checked object, for example a
+    key; ``detail``: why the check failed. Both must be shown only to the operators of the workspace.
     """
 
     name: str
@@ -23,7 +23,7 @@ class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Health(FrozenStruct, frozen=True, kw_only=True):
-    """``checks`` as they came out ``at`` that moment; ``ready`` where none of them failed."""
+    """The results of all ``checks`` at the time ``at``. ``ready``: whether all of them passed."""
 
     ready: bool
     checks: tuple[HealthCheck, ...]
@@ -31,13 +31,15 @@ class Health(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> tuple[HealthCheck, ...]:
-        return tuple(each for each in self.checks if not each.passed)
+        return tuple(check for check in self.checks if not check.passed)
 
 
 class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
-    """``tasks``: of every status; ``queued``: those of them that wait for a worker's place; ``workers``: that live.
+    """Statistics of a workspace.
 
-    ``pending_deliveries``: what webhooks are still to be told of; ``dead_letters``: what was given up.
+    ``tasks``: number of tasks by status. ``queued``: number of tasks that wait for a worker slot. ``workers``: number
+    of live workers. ``pending_deliveries``: webhook messages to be delivered. ``dead_letters``: webhook messages that
+    were given up.
     """
 
     tasks: Mapping[TaskStatus, int]

@@ -1,4 +1,4 @@
-"""What may be known of a key: never its private or symmetric bytes."""
+"""Public information about keys: never their private or symmetric bytes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
-"""How long before a certificate ends people are told."""
+"""How long before the expiry of a certificate users are warned."""
 
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class KeyUri(FrozenStruct, frozen=True, kw_only=True):
-    """A key's name with the scheme of the provider that holds it: ``local:gateway-sign``."""
+    """The name of a key and the scheme of the provider that stores it: ``local:gateway-sign``."""
 
     scheme: str
     name: str
@@ -26,7 +26,7 @@ class KeyUri(FrozenStruct, frozen=True, kw_only=True):
 
 
 def parse_key_uri(text: str) -> KeyUri:
-    """Raises :class:`UsageError` where ``text`` is not ``scheme:name``."""
+    """Parse a key URI. Raises :class:`UsageError` if ``text`` does not have the form ``scheme:name``."""
     scheme, colon, name = text.partition(":")
     if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
         raise UsageError(
@@ -37,10 +37,10 @@ def parse_key_uri(text: str) -> KeyUri:
 
 
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
-    """One version of a key. ``public_key`` and ``certificate`` are PEM and only there for signing keys.
+    """A version of a key. ``public_key`` and ``certificate`` (both PEM) are set only for signing keys.
 
-    ``fingerprint`` is the SHA-256, in hex, of the DER SubjectPublicKeyInfo; for a symmetric key it is the
-    first 8 bytes, in hex, of HMAC-SHA256(key, "sealyard key check"): it tells versions apart, nothing else.
+    ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo. For a symmetric key, the first 8 bytes (hex) of
+    HMAC-SHA256(key, "sealyard key check"), which serve only to distinguish versions.
     """
 
     version: int
@@ -53,9 +53,9 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
-    """A key as the workspace records it: name, kind, purpose and versions, the last one current.
+    """A key as recorded in the workspace. The last of ``versions`` is the current one.
 
-    A provider does not know who asked and leaves ``created_by`` empty.
+    ``created_by`` is empty in values from a key provider, which does not know the requesting subject.
     """
 
     uri: str
@@ -69,14 +69,15 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
         return self.versions[-1]
 
     def version(self, version: int) -> KeyVersion | None:
-        return next((each for each in self.versions if each.version == version), None)
+        """Return the version with this number, or None."""
+        return next((candidate for candidate in self.versions if candidate.version == version), None)
 
 
 def expiring_versions(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
-    """The versions whose certificate ends within :data:`CERTIFICATE_EXPIRY_WARNING`, or has ended."""
+    """Return the versions whose certificate has expired or expires within :data:`CERTIFICATE_EXPIRY_WARNING`."""
     limit = now + CERTIFICATE_EXPIRY_WARNING
     return tuple(
-        each
-        for each in info.versions
-        if each.certificate_expires_at is not None and each.certificate_expires_at <= limit
+        version
+        for version in info.versions
+        if version.certificate_expires_at is not None and version.certificate_expires_at <= limit
     )

@@ -1,21 +1,22 @@
-"""The life cycle of a task: one table, one function, no I/O.
+"""The life cycle of a task: a state machine with one transition table and one function, :func:`advance`. No I/O.
 
     CREATED    -> WAITING (needs approval) | SCHEDULED (does not) | CANCELLED
-    WAITING    -> WAITING (one more approval) | APPROVED | CANCELLED (rejected, withdrawn, period over)
-    APPROVED   -> SCHEDULED | CANCELLED (withdrawn, a right lost, execution period over)
+    WAITING    -> WAITING (one more approval) | APPROVED | CANCELLED (rejected, withdrawn, timeout)
+    APPROVED   -> SCHEDULED | CANCELLED (withdrawn, permission revoked, execution timeout)
     SCHEDULED  -> RUNNING | CANCELLED | FAILED (time limit)
-    RUNNING    -> RUNNING (a segment sealed, an intent recorded) | DONE | FAILED | CANCELLED
-                | SCHEDULED (lease lost; the third time FAILED)
+    RUNNING    -> RUNNING (segment encrypted, intent recorded) | DONE | FAILED | CANCELLED
+                | SCHEDULED (lease expired; FAILED the third time)
     DONE, FAILED, CANCELLED are final.
 
 Rules that hold in every transition:
 
-1. What is not in the table is refused with :class:`InvalidTransitionError`; the task is not changed.
-2. The requester's own decision never counts and is refused (but for the trial switch of a demo workspace).
-3. A person decides once. A decision made about another digest is refused.
-4. Each lease has a fencing number one higher than the last; what a worker says under another is refused.
-5. At most one thing is ever signed for a task: a second intent must be about the same bytes.
-6. Sub-tasks follow their parent: untouched before it is SCHEDULED, ended when it has ended.
+1. A trigger that the table does not list for the task's status raises :class:`InvalidTransitionError`; the task is not
+   changed.
+2. A decision by the requester is rejected and never counts, except with self-approval in a demo workspace.
+3. A person can decide only once. A decision that is bound to another digest is rejected.
+4. The fencing token of each lease is one higher than the last; a worker's report with any other token is rejected.
+5. A worker signs at most one message for a task: a second intent must be for the same bytes.
+6. Subtasks follow their parent: they do not change before it is SCHEDULED, and they end when it ends.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     Completed: (_S.RUNNING,),
     Failed: (_S.RUNNING,),
 }
-"""Which happenings a status admits. An ended status admits none."""
+"""The statuses in which each trigger is accepted. A final status accepts none."""
 
 NEXT: dict[TaskStatus, frozenset[TaskStatus]] = {
     _S.CREATED: frozenset({_S.WAITING, _S.SCHEDULED, _S.CANCELLED}),
@@ -111,36 +112,38 @@ _VERBS: dict[type[Any], str] = {
 }
 
 
-def advance(task: Task, happening: Trigger, now: datetime) -> Task:
-    """``task`` after ``happening``.
+def advance(task: Task, trigger: Trigger, now: datetime) -> Task:
+    """Return ``task`` as changed by ``trigger`` at ``now``.
 
-    Raises :class:`InvalidTransitionError` where the table does not have it, :class:`PermissionDeniedError` for a
-    decision by the requester, :class:`ConflictError` for a second decision by the same person.
+    Raises :class:`InvalidTransitionError` if the task's status does not accept the trigger, or if the trigger has the
+    wrong fencing token or a second, different intent; :class:`PermissionDeniedError` for a decision by the requester
+    or by a subject that is not a person; and :class:`ConflictError` for a second decision by the same person or one
+    that is bound to another digest.
     """
-    if task.status not in TRANSITIONS[type(happening)]:
-        raise transition_error(task, type(happening))
-    return _HANDLERS[type(happening)](task, happening, now)
+    if task.status not in TRANSITIONS[type(trigger)]:
+        raise transition_error(task, type(trigger))
+    return _HANDLERS[type(trigger)](task, trigger, now)
 
 
-def transition_error(task: Task, happening: type[Any]) -> InvalidTransitionError:
-    """Return the error that says what the task's status is instead, and why."""
+def transition_error(task: Task, trigger_type: type[Any]) -> InvalidTransitionError:
+    """Return the error for a trigger that the task does not accept. Its message states the task's status and reason."""
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
     return InvalidTransitionError(
-        f"Cannot {_VERBS[happening]} task {task.id}: it is {task.status}{reason}.",
+        f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.status}{reason}.",
         "Check the task's current status.",
     )
 
 
-def accepts(task: Task, happening: type[Any]) -> bool:
-    """Whether the table has ``happening`` for the task's status."""
-    return task.status in TRANSITIONS[happening]
+def accepts(task: Task, trigger_type: type[Any]) -> bool:
+    """Return whether the task's status accepts a trigger of this type."""
+    return task.status in TRANSITIONS[trigger_type]
 
 
 def check_change(before: Task | None, after: Task) -> None:
-    """Check the invariants that every stored change of a task must keep, whatever computed it.
+    """Check the invariants of every stored change of a task, independently of the code that computed the change.
 
     A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history
-    and approvals only grow, and neither what was approved nor what is about to be signed is replaced.
+    and approvals are only appended to, and the approval digest and the digest of the intent do not change.
     ``before`` is None for a new task. Raises :class:`InvariantError`.
     """
     if before is None:
@@ -156,18 +159,20 @@ def check_change(before: Task | None, after: Task) -> None:
     _check_path(after, after.history[len(before.history) - 1 :])
 
 
-def check_key_use(task: Task, fence: int, sha256: str) -> None:
+def check_key_use(task: Task, fencing_token: int, sha256: str) -> None:
     """Check that the task is RUNNING under ``fencing_token`` and that its intent covers ``sha256``.
 
     Raises :class:`InvariantError`.
     """
     intent = task.intent
     _require(
-        task, task.status is _S.RUNNING and task.fencing_token == fence, "uses a key only while RUNNING under its token"
+        task,
+        task.status is _S.RUNNING and task.fencing_token == fencing_token,
+        "uses a key only while RUNNING under its token",
     )
     _require(
         task,
-        intent is not None and intent.sha256 == sha256 and intent.fencing_token == fence,
+        intent is not None and intent.sha256 == sha256 and intent.fencing_token == fencing_token,
         "uses a key only for its recorded intent",
     )
 
@@ -178,22 +183,22 @@ def _check_path(task: Task, history: tuple[StatusChange, ...]) -> None:
         _require(task, later.status in NEXT[earlier.status], f"does not become {later.status} after {earlier.status}")
 
 
-def _require(task: Task, holds: bool, invariant: str) -> None:
-    if not holds:
+def _require(task: Task, condition: bool, invariant: str) -> None:
+    if not condition:
         raise InvariantError(
             f"A change of task {task.id} was refused: a task {invariant}.",
             "Nothing was stored. This is a fault in Sealyard; report it with the log.",
         )
 
 
-def _submitted(task: Task, happening: Submitted, now: datetime) -> Task:
+def _on_submitted(task: Task, trigger: Submitted, now: datetime) -> Task:
     if task.approvals_required > 0:
-        return _with_status(task, _S.WAITING, now, approval_expires_at=happening.approval_expires_at)
-    return _with_status(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
+        return _with_status(task, _S.WAITING, now, approval_expires_at=trigger.approval_expires_at)
+    return _with_status(task, _S.SCHEDULED, now, execution_expires_at=trigger.execution_expires_at)
 
 
-def _decided(task: Task, happening: DecisionMade, now: datetime) -> Task:
-    decision = happening.decision
+def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
+    decision = trigger.decision
     if decision.by == task.created_by and not task.self_approved:
         raise PermissionDeniedError(
             "Nobody decides on a task of their own.",
@@ -201,142 +206,142 @@ def _decided(task: Task, happening: DecisionMade, now: datetime) -> Task:
         )
     if subject_kind(decision.by) is not SubjectKind.USER:
         raise PermissionDeniedError("Only a person can decide on a task.", "Decide as a USER.")
-    if any(each.by == decision.by for each in task.approvals):
+    if any(earlier.by == decision.by for earlier in task.approvals):
         raise ConflictError(f"{decision.by} has already decided on task {task.id}.")
     if decision.digest != task.approval_digest:
         raise ConflictError(
             "The decision was made about other contents than the task has.",
             "Look at the task again, then decide.",
         )
-    decided = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
+    updated = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
     if decision.verdict is Verdict.REJECTED:
-        return _terminated(decided, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
-    if has_quorum(decided):
-        return _with_status(decided, _S.APPROVED, now, f"approved by {decision.by}")
-    return decided
+        return _terminate(updated, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
+    if has_quorum(updated):
+        return _with_status(updated, _S.APPROVED, now, f"approved by {decision.by}")
+    return updated
 
 
-def _scheduled(task: Task, happening: Scheduled, now: datetime) -> Task:
-    return _with_status(task, _S.SCHEDULED, now, execution_expires_at=happening.execution_expires_at)
+def _on_scheduled(task: Task, trigger: Scheduled, now: datetime) -> Task:
+    return _with_status(task, _S.SCHEDULED, now, execution_expires_at=trigger.execution_expires_at)
 
 
-def _leased(task: Task, happening: Leased, now: datetime) -> Task:
-    if happening.fencing_token != task.fencing_token + 1:
+def _on_leased(task: Task, trigger: Leased, now: datetime) -> Task:
+    if trigger.fencing_token != task.fencing_token + 1:
         raise InvalidTransitionError(
-            f"Task {task.id} wants fence {task.fencing_token + 1}, not {happening.fencing_token}."
+            f"Task {task.id} wants fence {task.fencing_token + 1}, not {trigger.fencing_token}."
         )
     return _with_status(
         task,
         _S.RUNNING,
         now,
-        fencing_token=happening.fencing_token,
-        worker=happening.worker,
-        time_limit_at=task.time_limit_at or happening.time_limit_at,
+        fencing_token=trigger.fencing_token,
+        worker=trigger.worker,
+        time_limit_at=task.time_limit_at or trigger.time_limit_at,
     )
 
 
-def _segment_sealed(task: Task, happening: SegmentRecorded, now: datetime) -> Task:
-    _check_fence(task, happening.fencing_token)
+def _on_segment_recorded(task: Task, trigger: SegmentRecorded, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
     subtasks = tuple(
-        msgspec.structs.replace(each, status=_S.DONE)
-        if index == happening.index and each.kind is TaskKind.ENCRYPTION
-        else each
-        for index, each in enumerate(task.subtasks)
+        msgspec.structs.replace(subtask, status=_S.DONE)
+        if index == trigger.index and subtask.kind is TaskKind.ENCRYPTION
+        else subtask
+        for index, subtask in enumerate(task.subtasks)
     )
     return msgspec.structs.replace(task, subtasks=subtasks, updated_at=now)
 
 
-def _intent_recorded(task: Task, happening: IntentRecorded, now: datetime) -> Task:
-    _check_fence(task, happening.fencing_token)
-    if task.intent is not None and task.intent.sha256 != happening.sha256:
+def _on_intent_recorded(task: Task, trigger: IntentRecorded, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    if task.intent is not None and task.intent.sha256 != trigger.sha256:
         raise InvalidTransitionError(
             f"Task {task.id} was about to sign something else before: it will not sign twice.",
             "Ask for the package again as a new task.",
         )
-    intent = Intent(sha256=happening.sha256, fencing_token=happening.fencing_token, at=now)
+    intent = Intent(sha256=trigger.sha256, fencing_token=trigger.fencing_token, at=now)
     subtasks = tuple(
-        msgspec.structs.replace(each, status=_S.RUNNING) if each.kind is TaskKind.SIGNING else each
-        for each in task.subtasks
+        msgspec.structs.replace(subtask, status=_S.RUNNING) if subtask.kind is TaskKind.SIGNING else subtask
+        for subtask in task.subtasks
     )
     return msgspec.structs.replace(task, intent=intent, subtasks=subtasks, updated_at=now)
 
 
-def _lease_lost(task: Task, happening: LeaseExpired, now: datetime) -> Task:
-    _check_fence(task, happening.fencing_token)
+def _on_lease_expired(task: Task, trigger: LeaseExpired, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
     losses = task.lease_losses + 1
-    lost = msgspec.structs.replace(task, lease_losses=losses)
+    updated = msgspec.structs.replace(task, lease_losses=losses)
     if losses >= MAX_LEASE_LOSSES:
         reason = f"The worker died {losses} times on this task."
-        return _terminated(lost, _S.FAILED, now, reason, "worker")
-    return _with_status(lost, _S.SCHEDULED, now, "the worker was lost", worker="")
+        return _terminate(updated, _S.FAILED, now, reason, "worker")
+    return _with_status(updated, _S.SCHEDULED, now, "the worker was lost", worker="")
 
 
-def _engine_restarted(task: Task, happening: EngineRestarted, now: datetime) -> Task:
+def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
     note = "the engine was started again"
-    return _with_status(task, _S.SCHEDULED, now, note, worker="", time_limit_at=happening.time_limit_at)
+    return _with_status(task, _S.SCHEDULED, now, note, worker="", time_limit_at=trigger.time_limit_at)
 
 
-def _completed(task: Task, happening: Completed, now: datetime) -> Task:
-    _check_fence(task, happening.fencing_token)
-    return _terminated(msgspec.structs.replace(task, result=happening.result), _S.DONE, now, "", "")
+def _on_completed(task: Task, trigger: Completed, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    return _terminate(msgspec.structs.replace(task, result=trigger.result), _S.DONE, now, "", "")
 
 
-def _failed(task: Task, happening: Failed, now: datetime) -> Task:
-    _check_fence(task, happening.fencing_token)
-    return _terminated(task, _S.FAILED, now, happening.reason, happening.code)
+def _on_failed(task: Task, trigger: Failed, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    return _terminate(task, _S.FAILED, now, trigger.reason, trigger.code)
 
 
-def _withdrawn(task: Task, happening: Withdrawn, now: datetime) -> Task:
-    return _terminated(task, _S.CANCELLED, now, f"Withdrawn by {happening.by}: {happening.reason}", "withdrawn")
+def _on_withdrawn(task: Task, trigger: Withdrawn, now: datetime) -> Task:
+    return _terminate(task, _S.CANCELLED, now, f"Withdrawn by {trigger.by}: {trigger.reason}", "withdrawn")
 
 
-def _cancelled(task: Task, happening: Cancelled | CancellationConfirmed, now: datetime) -> Task:
-    return _terminated(task, _S.CANCELLED, now, f"Cancelled by {happening.by}.", "cancelled")
+def _on_cancelled(task: Task, trigger: Cancelled | CancellationConfirmed, now: datetime) -> Task:
+    return _terminate(task, _S.CANCELLED, now, f"Cancelled by {trigger.by}.", "cancelled")
 
 
-def _approval_period_over(task: Task, _happening: ApprovalTimedOut, now: datetime) -> Task:
+def _on_approval_timeout(task: Task, _trigger: ApprovalTimedOut, now: datetime) -> Task:
     reason = "The approval period is over. Ask again with a new task."
-    return _terminated(task, _S.CANCELLED, now, reason, "approval-period")
+    return _terminate(task, _S.CANCELLED, now, reason, "approval-period")
 
 
-def _execution_period_over(task: Task, _happening: ExecutionTimedOut, now: datetime) -> Task:
+def _on_execution_timeout(task: Task, _trigger: ExecutionTimedOut, now: datetime) -> Task:
     reason = "The execution period is over: no worker took the task in time. Ask again with a new task."
-    return _terminated(task, _S.CANCELLED, now, reason, "execution-period")
+    return _terminate(task, _S.CANCELLED, now, reason, "execution-period")
 
 
-def _right_lost(task: Task, happening: PermissionRevoked, now: datetime) -> Task:
-    return _terminated(task, _S.CANCELLED, now, happening.reason, "right-lost")
+def _on_permission_revoked(task: Task, trigger: PermissionRevoked, now: datetime) -> Task:
+    return _terminate(task, _S.CANCELLED, now, trigger.reason, "right-lost")
 
 
-def _time_limit_over(task: Task, _happening: TimeLimitExceeded, now: datetime) -> Task:
-    return _terminated(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
+def _on_time_limit_exceeded(task: Task, _trigger: TimeLimitExceeded, now: datetime) -> Task:
+    return _terminate(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
 
 
 _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
-    Submitted: _submitted,
-    DecisionMade: _decided,
-    Scheduled: _scheduled,
-    Leased: _leased,
-    SegmentRecorded: _segment_sealed,
-    IntentRecorded: _intent_recorded,
-    LeaseExpired: _lease_lost,
-    EngineRestarted: _engine_restarted,
-    Completed: _completed,
-    Failed: _failed,
-    Withdrawn: _withdrawn,
-    Cancelled: _cancelled,
-    CancellationConfirmed: _cancelled,
-    ApprovalTimedOut: _approval_period_over,
-    ExecutionTimedOut: _execution_period_over,
-    PermissionRevoked: _right_lost,
-    TimeLimitExceeded: _time_limit_over,
+    Submitted: _on_submitted,
+    DecisionMade: _on_decision,
+    Scheduled: _on_scheduled,
+    Leased: _on_leased,
+    SegmentRecorded: _on_segment_recorded,
+    IntentRecorded: _on_intent_recorded,
+    LeaseExpired: _on_lease_expired,
+    EngineRestarted: _on_engine_restarted,
+    Completed: _on_completed,
+    Failed: _on_failed,
+    Withdrawn: _on_withdrawn,
+    Cancelled: _on_cancelled,
+    CancellationConfirmed: _on_cancelled,
+    ApprovalTimedOut: _on_approval_timeout,
+    ExecutionTimedOut: _on_execution_timeout,
+    PermissionRevoked: _on_permission_revoked,
+    TimeLimitExceeded: _on_time_limit_exceeded,
 }
 
 
-def _check_fence(task: Task, fence: int) -> None:
-    if fence != task.fencing_token:
+def _check_fencing_token(task: Task, fencing_token: int) -> None:
+    if fencing_token != task.fencing_token:
         raise InvalidTransitionError(
-            f"Task {task.id} is at fence {task.fencing_token}; a worker under fence {fence} is too late."
+            f"Task {task.id} is at fence {task.fencing_token}; a worker under fence {fencing_token} is too late."
         )
 
 
@@ -351,7 +356,7 @@ def _with_status(task: Task, status: TaskStatus, now: datetime, note: str = "", 
     )
 
 
-def _terminated(task: Task, status: TaskStatus, now: datetime, reason: str, code: str) -> Task:
+def _terminate(task: Task, status: TaskStatus, now: datetime, reason: str, code: str) -> Task:
     return _with_status(task, status, now, reason, reason=reason, reason_code=code, worker="")
 
 
@@ -359,8 +364,10 @@ def _sync_subtasks(subtasks: tuple[Subtask, ...], parent: TaskStatus) -> tuple[S
     if parent in (_S.CREATED, _S.WAITING, _S.APPROVED):
         return subtasks
     return tuple(
-        each if each.status is _S.DONE else msgspec.structs.replace(each, status=_subtask_status(each, parent))
-        for each in subtasks
+        subtask
+        if subtask.status is _S.DONE
+        else msgspec.structs.replace(subtask, status=_subtask_status(subtask, parent))
+        for subtask in subtasks
     )
 
 

@@ -1,4 +1,4 @@
-"""The workspace's policy: what needs approval, and within which periods a task must move."""
+"""The workspace's policy: which tasks need approval, and the time limits of a task."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from sealyard.model.tasks import TaskKind
 
 
 class Policy(FrozenStruct, frozen=True, kw_only=True):
-    """All periods in seconds.
+    """The policy of a workspace. All periods are in seconds.
 
     ``approval_timeout``: how long a task may wait for its approvals. ``execution_timeout``: how long it may then wait
-    for a worker. ``time_limit``: how long it may run, over all attempts. ``allow_self_approval`` lets a requester
-    approve alone; it can be set in a demo workspace only and marks every result. ``require_otp``: each
-    approval wants one.
+    for a worker. ``time_limit``: how long it may run, over all attempts. ``allow_self_approval``: a requester may
+    approve their own task; it can be set only in a demo workspace, and every result is marked. ``require_otp``: each
+    approval requires a one-time password.
     """
 
     requires_approval: tuple[TaskKind, ...] = (TaskKind.PACKAGING, TaskKind.SIGNING)

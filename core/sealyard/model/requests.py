@@ -1,4 +1,4 @@
-"""What a front end asks of the engine, and the pages and views it gets back."""
+"""Requests that front ends send to the engine, and the pages and views that it returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskSta
 
 
 class PackageRequest(FrozenStruct, frozen=True, kw_only=True):
-    """``config`` is a configuration's id or name; ``firmware`` in the order it is to be packed."""
+    """Requests a package. ``config``: id or name of a device configuration; ``firmware``: in packing order."""
 
     config: str
     firmware: tuple[InputFile, ...]
@@ -37,7 +37,7 @@ class EncryptionRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
-    """``message`` is what the algorithm takes; ``is_digest`` says that it is a finished SHA-256 of 32 bytes."""
+    """Requests a signature over ``message``. ``is_digest``: ``message`` is a SHA-256 digest of 32 bytes."""
 
     config: str
     message: bytes
@@ -49,10 +49,11 @@ class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
-    """A new configuration. Keys are generated as ``local:<name>-encryption`` and ``-signing`` where none is named.
+    """Requests a new device configuration.
 
-    To name one takes the right to UPDATE keys, or every configuration that uses it; who brought it in may as long as
-    none does.
+    If ``encryption_key`` or ``signing_key`` is None, a new key ``local:<name>-encryption`` or ``local:<name>-signing``
+    is generated. To name an existing key, the subject needs permission to UPDATE keys, or to UPDATE every
+    configuration that uses the key. If no configuration uses it yet, the subject that created the key may name it too.
     """
 
     name: str
@@ -71,7 +72,10 @@ class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
-    """A new version of a configuration; what is None stays as it is. Keys go to their current versions."""
+    """Requests a new version of a device configuration, with the current version of each of its keys.
+
+    Fields that are None keep their value.
+    """
 
     config: str
     approvals_required: int | None = None
@@ -82,7 +86,10 @@ class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyImport(SecretStruct, frozen=True, kw_only=True):
-    """The crypto worker opens ``path``; PEM, PKCS#12 or raw AES bytes. ``certificate`` is a path too."""
+    """Requests the import of a key from the file ``path``: PEM, PKCS#12 or raw AES bytes. The crypto worker opens it.
+
+    ``certificate`` is a path too.
+    """
 
     SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
 
@@ -99,7 +106,7 @@ class Named(FrozenStruct, frozen=True, kw_only=True):
 
 
 class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
-    """What the text of a filter is looked for in: a part of a task, read sooner than the whole."""
+    """The fields of a task that a text filter searches. Decoding only these is faster than decoding the whole task."""
 
     id: str
     name: str
@@ -108,10 +115,11 @@ class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
 
 
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
-    """All that are set must hold; ``text`` is looked for in name, id and file names, case ignored.
+    """Selects tasks. A task must match all fields that are set.
 
-    ``config``: a configuration's id or name. ``result_state``: as it stands at the moment of asking.
-    ``awaiting_my_approval``: only tasks this subject may still decide on. ``oldest_first`` turns the order round.
+    ``config``: a configuration's id or name. ``result_state``: the state of the result at the time of the request.
+    ``text``: searched in name, id and file names, ignoring case. ``awaiting_my_approval``: only tasks on which this
+    subject may still decide. ``oldest_first``: return the oldest tasks first instead of the newest.
     """
 
     status: TaskStatus | None = None
@@ -124,7 +132,7 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     oldest_first: bool = False
 
     def matches(self, task: Task) -> bool:
-        """Whether all holds for ``task`` but ``awaiting_my_approval``, which takes an engine to tell."""
+        """Return whether ``task`` matches. Ignores ``awaiting_my_approval``, which only an engine can evaluate."""
         return (
             self.status in (None, task.status)
             and self.kind in (None, task.kind)
@@ -139,13 +147,14 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
 
 
 def _searchable(task: Task | TaskSearchFields) -> str:
-    return "\n".join((task.id, task.name, *(each.name for each in (*task.inputs, *task.metadata)))).casefold()
+    return "\n".join((task.id, task.name, *(file.name for file in (*task.inputs, *task.metadata)))).casefold()
 
 
 class TaskPage(FrozenStruct, frozen=True, kw_only=True):
-    """In the order that was asked for. ``next`` continues; None at the end.
+    """A page of tasks, in the requested order.
 
-    ``total`` counts all that match; None where not counted.
+    ``next``: cursor of the next page, or None on the last one. ``total``: number of matching tasks on all pages, or
+    None if they were not counted.
     """
 
     tasks: tuple[Task, ...]
@@ -154,10 +163,10 @@ class TaskPage(FrozenStruct, frozen=True, kw_only=True):
 
 
 class TaskCounts(FrozenStruct, frozen=True, kw_only=True):
-    """How many tasks the subject sees; what there is none of is left out.
+    """Counts of the tasks that the subject may see. Statuses and states without tasks are omitted.
 
-    ``results``: by the states that the engine has recorded, which it does as they change. ``mine``: asked for by
-    the subject. ``awaiting_my_approval``: those it may still decide on.
+    ``results``: by recorded result state; the engine records each state change when it happens. ``mine``: tasks that
+    the subject created. ``awaiting_my_approval``: tasks on which it may still decide.
     """
 
     by_status: dict[TaskStatus, int]
@@ -171,19 +180,22 @@ class TaskCounts(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditPage(FrozenStruct, frozen=True, kw_only=True):
-    """Newest first; ``next`` is the sequence number to go on below, None at the end."""
+    """A page of audit entries, newest first.
+
+    The next page contains entries with sequence numbers below ``next``, which is None on the last page.
+    """
 
     entries: tuple[AuditEntry, ...]
     next: int | None = None
 
 
 class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
-    """All an approver must see before a decision, and whether this subject may decide (``blocked_reason`` is empty
-    then).
+    """The information that an approver must see before a decision.
 
-    ``metadata``: name and beginning of each metadata file, foreign bytes as they are; all of what se-1 takes.
-    ``previous``: the last approved package of the same configuration. ``newer_version``: of the configuration, where
-    there is one.
+    ``blocked_reason``: why this subject may not decide; empty if it may. ``metadata``: name and first bytes of each
+    metadata file, untrusted and unescaped; the limit is large enough for any file that the ``se-1`` format accepts.
+    ``previous``: the last approved package of the same configuration. ``newer_version``: the newest version of the
+    configuration, if it is newer than that of the task.
     """
 
     task: Task
@@ -195,7 +207,7 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
-    """The whole access control list."""
+    """The complete access control list."""
 
     subjects: tuple[Subject, ...]
     memberships: tuple[Membership, ...]
@@ -203,7 +215,11 @@ class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
-    """Where one is, as whom, with which ``rights`` (through groups too), and what four eyes means here."""
+    """The open workspace, the current subject and its permissions.
+
+    ``rights``: the subject's permissions, including those from groups. ``four_eyes``: what dual control means in this
+    workspace. ``audit_sealed``: number of audit entries that a checkpoint covers.
+    """
 
     id: str
     name: str
@@ -220,10 +236,11 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UploadStatus(FrozenStruct, frozen=True, kw_only=True):
-    """An upload as its owner sees it. ``size`` and ``offset`` in bytes; the next byte wanted is that at ``offset``.
+    """The state of an upload, for its owner.
 
-    ``size`` None: not said beforehand; the content ends where the one request that sends it does. ``sha256`` (hex)
-    is there once it is complete. ``name`` is foreign text.
+    ``name`` is untrusted text. ``size``: total bytes, or None if the client did not declare it; the content then ends
+    with the single request that sends it. ``offset``: bytes received so far, which is the position of the next byte.
+    ``sha256`` (hex) is set when the upload is complete.
     """
 
     id: str

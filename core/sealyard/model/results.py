@@ -1,4 +1,4 @@
-"""The states of a result: AVAILABLE until its link ends, then EXPIRED, then GONE with its artifact."""
+"""Derive the state of a result: AVAILABLE until its link expires, then EXPIRED, then GONE with its artifact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sealyard.model.tasks import Result, ResultState
 
 
 def state_at(result: Result, now: datetime) -> ResultState:
-    """The state that holds at ``now``, whether or not it has been recorded yet."""
+    """Return the state of ``result`` at ``now``, even if it has not been recorded yet."""
     if result.state is ResultState.GONE or (result.retained_until is not None and now >= result.retained_until):
         return ResultState.GONE
     if result.expires_at is not None and now >= result.expires_at:
@@ -20,16 +20,16 @@ def state_at(result: Result, now: datetime) -> ResultState:
 
 
 def refreshed(result: Result, now: datetime) -> Result:
-    """``result`` with the state that holds at ``now``; a link that leads nowhere is left out."""
+    """Return ``result`` with its state at ``now``, and without its link unless it is AVAILABLE."""
     state = state_at(result, now)
     link = result.link if state is ResultState.AVAILABLE else None
     return msgspec.structs.replace(result, state=state, link=link)
 
 
 def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime) -> Result:
-    """``result`` behind a new link, never living longer than its artifact.
+    """Return ``result`` with a new link, which expires at the latest when the artifact is removed.
 
-    Raises :class:`ConflictError` for a signature, :class:`ResultGoneError` once the artifact was removed.
+    Raises :class:`ConflictError` for a signature, and :class:`ResultGoneError` if the artifact has been removed.
     """
     if result.retained_until is None:
         raise ConflictError("A signature has no link.", "It stands in the task itself.")
@@ -42,5 +42,5 @@ def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime
     )
 
 
-def link_expiry(now: datetime, link_seconds: int, kept_until: datetime) -> datetime:
-    return min(now + timedelta(seconds=link_seconds), kept_until)
+def link_expiry(now: datetime, link_ttl_seconds: int, retained_until: datetime) -> datetime:
+    return min(now + timedelta(seconds=link_ttl_seconds), retained_until)

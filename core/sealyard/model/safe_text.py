@@ -1,30 +1,30 @@
-"""Foreign text made harmless: file names, metadata and messages may carry control and bidi characters."""
+"""Escape untrusted text: file names, metadata and messages may contain control and bidirectional characters."""
 
 from __future__ import annotations
 
 
 def escape_text(text: str, limit: int = 0) -> str:
-    """``text`` with every character that does not print shown as an escape (``\\x1b``, ``\\u202e``).
+    """Return ``text`` with every non-printable character replaced by an escape sequence (``\\x1b``, ``\\u202e``).
 
-    Spaces other than U+0020 are escaped too, so that two names that look alike are alike. What is safe already stays
-    as it is: a backslash is not doubled, for texts are made safe where they are quoted and again where they are shown.
-    With ``limit`` > 0 the outcome is cut to that many characters and ends in ``…``. Markup needs no care here: whoever
-    renders markup must take the outcome as plain text.
+    Spaces other than U+0020 are escaped too, so that two different names cannot have the same appearance. Backslashes
+    are not doubled, so escaping twice is harmless: texts are escaped when they are quoted and again when they are
+    displayed. If ``limit`` > 0, a longer result is truncated to that many characters and ends in ``…``. Markup is not
+    escaped: a caller that renders markup must treat the result as plain text.
     """
-    # No character becomes less than one, so the rest of a long text would be cut away in any case.
+    # Every character yields at least one, so truncating the input first does not change a truncated result.
     head = text[: limit + 1] if limit > 0 else text
-    shown = "".join(char if char.isprintable() else _escaped(char) for char in head)
-    if 0 < limit < len(shown):
-        return shown[: limit - 1] + "…"
-    return shown
+    escaped = "".join(char if char.isprintable() else _escape_char(char) for char in head)
+    if 0 < limit < len(escaped):
+        return escaped[: limit - 1] + "…"
+    return escaped
 
 
 def escape_multiline(text: str) -> str:
-    """Like :func:`escape_text`, but keeps line feeds: for texts of several lines."""
+    """Escape ``text`` like :func:`escape_text`, but keep line feeds."""
     return "\n".join(escape_text(line) for line in text.split("\n"))
 
 
-def _escaped(char: str) -> str:
+def _escape_char(char: str) -> str:
     code = ord(char)
     if code <= 0xFF:  # noqa: PLR2004
         return f"\\x{code:02x}"

@@ -1,4 +1,4 @@
-"""Tasks: what was asked for, what was decided, how it stands, and what came of it."""
+"""Tasks: their inputs, decisions, status and results."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ FINAL_STATUSES = frozenset({TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCE
 
 
 class InputFile(FrozenStruct, frozen=True, kw_only=True):
-    """A file as it was handed in: ``name`` as given (foreign text), ``size`` in bytes, ``sha256`` in hex.
+    """An input file: ``name`` as submitted (untrusted text), ``size`` in bytes, ``sha256`` in hex.
 
-    ``inline`` holds the bytes of a small signing input in Base64; all others are kept as artifacts by digest.
+    ``inline``: the content of a small signing input, in Base64. All other files are stored as artifacts, by digest.
     """
 
     name: str
@@ -51,16 +51,17 @@ class Verdict(StrEnum):
 
 
 class DecisionOrigin(StrEnum):
-    """Who made a decision: a person at a terminal, or a machine client, under whatever name."""
+    """How a decision was made: by a person at a terminal, or by a machine client, whatever its subject."""
 
     TERMINAL = "terminal"
     MACHINE = "machine"
 
 
 class Decision(FrozenStruct, frozen=True, kw_only=True):
-    """One person's decision, bound to what it was made about by ``digest`` (see :mod:`sealyard.model.approval`).
+    """A person's decision, bound to the content of the task by ``digest`` (see :mod:`sealyard.model.approval`).
 
-    ``origin``: None in those made before it was recorded. ``one_time_password``: one was asked for, and right.
+    ``origin``: None in decisions from before the origin was recorded. ``one_time_password``: whether a one-time
+    password was required and verified.
     """
 
     by: str
@@ -73,7 +74,7 @@ class Decision(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Subtask(FrozenStruct, frozen=True, kw_only=True):
-    """One encryption (per firmware file) or the signing inside a packaging task; seen under it only."""
+    """A step of a packaging task: the encryption of one firmware file, or the signing. Part of that task only."""
 
     id: str
     kind: TaskKind
@@ -88,7 +89,10 @@ class StatusChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Intent(FrozenStruct, frozen=True, kw_only=True):
-    """What is about to be signed (SHA-256 in hex), recorded before the key is used, and under which fence."""
+    """The record, stored before the key is used, of what a worker is about to sign.
+
+    ``sha256`` (hex): digest of the bytes to sign. ``fencing_token``: that of the worker's lease.
+    """
 
     sha256: str
     fencing_token: int
@@ -102,10 +106,11 @@ class ResultState(StrEnum):
 
 
 class Result(FrozenStruct, frozen=True, kw_only=True):
-    """What came of a DONE task: an artifact behind a link with a time limit, or a ``signature`` (Base64).
+    """The result of a DONE task: an artifact behind a link that expires, or a ``signature`` (Base64).
 
-    ``expires_at``: when the link ends; ``retained_until``: when the artifact is removed. ``sha256`` (hex) and ``size``
-    (bytes) are the artifact's. ``trial``: made under the self-approval trial switch, not to be released.
+    ``expires_at``: when the link expires. ``retained_until``: when the artifact is removed. ``sha256`` (hex) and
+    ``size`` (bytes): of the artifact. ``self_approved``: produced while self-approval was allowed; must not be
+    released.
     """
 
     state: ResultState
@@ -120,7 +125,7 @@ class Result(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RunProgress(FrozenStruct, frozen=True, kw_only=True):
-    """What only a running engine knows of an unfinished task; never stored. Bytes and seconds."""
+    """The progress of an unfinished task, in bytes and seconds. Known only to the running engine; never stored."""
 
     bytes_done: int = 0
     bytes_total: int = 0
@@ -129,7 +134,7 @@ class RunProgress(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Task(FrozenStruct, frozen=True, kw_only=True):
-    """A packaging, encryption or signing task. Its status changes through :mod:`sealyard.model.lifecycle` only."""
+    """A packaging, encryption or signing task. Only :mod:`sealyard.model.lifecycle` changes its status."""
 
     id: str
     kind: TaskKind
@@ -172,4 +177,5 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def total_bytes(self) -> int:
-        return sum(each.size for each in self.inputs)
+        """The total size of the inputs, in bytes."""
+        return sum(file.size for file in self.inputs)

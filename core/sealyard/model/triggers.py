@@ -1,4 +1,7 @@
-"""What can happen to a task. Whoever makes one has checked the right to; the life cycle checks the rest."""
+"""Triggers: the inputs of the task life cycle.
+
+The code that creates a trigger has checked the permissions for it; :mod:`sealyard.model.lifecycle` checks the rest.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from sealyard.model.tasks import Decision, Result
 
 
 class Submitted(FrozenStruct, frozen=True, kw_only=True):
-    """Inputs are stored and digests checked; what follows depends on whether approval is needed."""
+    """The inputs are stored and their digests checked. The next status depends on whether approval is required."""
 
     approval_expires_at: datetime
     execution_expires_at: datetime
@@ -25,13 +28,13 @@ class Withdrawn(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Cancelled(FrozenStruct, frozen=True, kw_only=True):
-    """Before a worker holds the task."""
+    """The task was cancelled before a worker leased it."""
 
     by: str
 
 
 class CancellationConfirmed(FrozenStruct, frozen=True, kw_only=True):
-    """The worker has stopped, or has been fenced off."""
+    """A running task was cancelled: its worker has stopped or can no longer change the task."""
 
     by: str
 
@@ -45,7 +48,7 @@ class ExecutionTimedOut(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PermissionRevoked(FrozenStruct, frozen=True, kw_only=True):
-    """The requester may no longer use the configuration, or too few approvers may still approve."""
+    """The requester lost the permission to use the configuration, or too few approvers still have theirs."""
 
     reason: str
 
@@ -61,27 +64,30 @@ class Leased(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SegmentRecorded(FrozenStruct, frozen=True, kw_only=True):
-    """Firmware ``index`` is encrypted and durable."""
+    """The encrypted segment of firmware file number ``index`` (from 0) is stored durably."""
 
     fencing_token: int
     index: int
 
 
 class IntentRecorded(FrozenStruct, frozen=True, kw_only=True):
-    """The worker asks to sign bytes with this SHA-256 (hex)."""
+    """The worker requests permission to sign bytes with this SHA-256 (hex)."""
 
     fencing_token: int
     sha256: str
 
 
 class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
-    """The worker died or fell silent."""
+    """The worker died or stopped sending heartbeats."""
 
     fencing_token: int
 
 
 class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
-    """The engine that gave the lease is gone; not counted against the task, nor is the time it was away."""
+    """The engine that granted the lease has stopped.
+
+    This does not count as a lost lease, and the downtime does not count towards the task's time limit.
+    """
 
     time_limit_at: datetime
 

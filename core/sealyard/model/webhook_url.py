@@ -1,4 +1,7 @@
-"""The addresses of webhooks, read strictly and in one place, so that what is checked is what is called."""
+"""A strict parser for webhook URLs.
+
+Validation and delivery both use it, so that the host that is checked is the host that is called.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ MAX_URL_LENGTH = 2048
 PORTS = {"https": 443, "http": 80}
 LAST_PORT = 65535
 
-# RFC 3986, but for what no webhook needs and what readers of URLs disagree about: user info, percent signs and
-# characters beyond ASCII in the host, fragments.
+# A subset of RFC 3986. It excludes parts that webhooks do not need and that URL parsers interpret differently: user
+# info, percent signs and non-ASCII characters in the host, and fragments.
 _URL = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -25,7 +28,7 @@ _URL = re.compile(
 
 
 class WebhookUrl(FrozenStruct, frozen=True, kw_only=True):
-    """``host``: a name or an IP address, the latter without brackets."""
+    """The parts of a webhook URL. ``host``: a name, or an IP address without brackets."""
 
     scheme: str
     host: str
@@ -33,32 +36,36 @@ class WebhookUrl(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """As it may be shown and logged: the rest of a webhook's URL is a secret as often as not."""
+        """Scheme, host and port, for display and logs. The rest of a webhook URL often contains a secret."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
 
 def parse_webhook_url(text: str) -> WebhookUrl:
-    """Raises :class:`UsageError`, which does not repeat the URL."""
-    found = _URL.fullmatch(text) if len(text) <= MAX_URL_LENGTH else None
-    if found is None or not _is_valid_host(found["host"]) or int(found["port"] or 0) > LAST_PORT:
+    """Parse a webhook URL. Raises :class:`UsageError` if it is invalid; the message does not contain the URL."""
+    match = _URL.fullmatch(text) if len(text) <= MAX_URL_LENGTH else None
+    if match is None or not _is_valid_host(match["host"]) or int(match["port"] or 0) > LAST_PORT:
         raise UsageError(
             "This is no address for a webhook.",
             "Write it like https://hooks.example.org/sealyard: http or https, no user name, no fragment, a name beyond "
             f"ASCII in its xn-- form, an IP address in its usual form, at most {MAX_URL_LENGTH} characters.",
         )
-    port = int(found["port"] or PORTS[found["scheme"]])
-    return WebhookUrl(scheme=found["scheme"], host=found["host"].strip("[]"), port=port)
+    port = int(match["port"] or PORTS[match["scheme"]])
+    return WebhookUrl(scheme=match["scheme"], host=match["host"].strip("[]"), port=port)
 
 
 def _is_valid_host(host: str) -> bool:
-    """``2130706433``, ``0x7f.1`` and ``127.0.0.01`` are addresses to some and names to others: refused."""
-    last = host.rpartition(".")[2].lower()
+    """Return whether ``host`` is either a name or an IP address in its usual form.
+
+    Some parsers treat ``2130706433``, ``0x7f.1`` and ``127.0.0.01`` as IP addresses and others treat them as names, so
+    they are rejected.
+    """
+    last_label = host.rpartition(".")[2].lower()
     try:
         if host.startswith("["):
             IPv6Address(host[1:-1])
-        elif last.isdigit() or last.startswith("0x"):
+        elif last_label.isdigit() or last_label.startswith("0x"):
             IPv4Address(host)
     except AddressValueError:
         return False

@@ -1,4 +1,4 @@
-"""Webhooks: who outside is told of results and approvals, and what could not be told."""
+"""Webhooks, which send task events to external systems, and dead letters: events that could not be delivered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdic
 
 
 class WebhookEvent(StrEnum):
-    """What a webhook may be told of."""
+    """An event that is sent to webhooks."""
 
     TASK_WAITING = "task.waiting"
     TASK_APPROVED = "task.approved"
@@ -24,10 +24,11 @@ class WebhookEvent(StrEnum):
 
 
 class Webhook(FrozenStruct, frozen=True, kw_only=True):
-    """``events`` empty: all. ``delivered``: the cursor of the last event that is settled.
+    """A registered webhook.
 
-    ``last_error``: what kept the last try from reaching it, empty while all is well; ``waiting``: how many events it is
-    still to be told of; ``dead_letters``: how many were given up.
+    ``events``: the events to send; all if empty. ``delivered``: cursor of the last event that was either delivered or
+    given up. ``last_error``: why the last delivery attempt failed; empty if it succeeded. ``pending_count``: number of
+    events to be delivered. ``dead_letters``: number of events that were given up.
     """
 
     id: str
@@ -47,7 +48,10 @@ class WebhookRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
-    """A new webhook with the ``secret`` (``whsec_`` and Base64) that its messages are signed with, shown this once."""
+    """A new webhook and the secret that signs its messages.
+
+    ``secret``: ``whsec_`` followed by Base64. It is shown only once.
+    """
 
     SHOWN: ClassVar[tuple[str, ...]] = ("webhook",)
 
@@ -56,7 +60,10 @@ class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
 
 
 class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
-    """An event that a webhook was not told of: given up after ``attempts``, ``error`` says why."""
+    """An event that could not be delivered to a webhook.
+
+    ``attempts``: number of delivery attempts before the event was given up; ``error``: why the last one failed.
+    """
 
     id: str
     webhook_id: str
@@ -68,30 +75,32 @@ class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
     error: str
 
 
-_OF_VERDICT = {Verdict.APPROVED: WebhookEvent.TASK_APPROVED, Verdict.REJECTED: WebhookEvent.TASK_REJECTED}
-_OF_STATUS = {
+_EVENT_BY_VERDICT = {Verdict.APPROVED: WebhookEvent.TASK_APPROVED, Verdict.REJECTED: WebhookEvent.TASK_REJECTED}
+_EVENT_BY_STATUS = {
     TaskStatus.WAITING: WebhookEvent.TASK_WAITING,
     TaskStatus.DONE: WebhookEvent.TASK_DONE,
     TaskStatus.FAILED: WebhookEvent.TASK_FAILED,
     TaskStatus.CANCELLED: WebhookEvent.TASK_CANCELLED,
 }
-_OF_RESULT = {ResultState.EXPIRED: WebhookEvent.RESULT_EXPIRED, ResultState.GONE: WebhookEvent.RESULT_GONE}
+_EVENT_BY_RESULT_STATE = {ResultState.EXPIRED: WebhookEvent.RESULT_EXPIRED, ResultState.GONE: WebhookEvent.RESULT_GONE}
 
 
 def latest_decision(earlier: Task | None, task: Task) -> Decision | None:
-    known = 0 if earlier is None else len(earlier.approvals)
-    return task.approvals[-1] if len(task.approvals) > known else None
+    """Return the last decision on ``task`` if ``earlier``, its previous version (None if it is new), lacks it."""
+    known_count = 0 if earlier is None else len(earlier.approvals)
+    return task.approvals[-1] if len(task.approvals) > known_count else None
 
 
 def notification_for(earlier: Task | None, task: Task) -> WebhookEvent | None:
-    """What to tell of ``task``, which was ``earlier`` before (None: it is new). A rejection is told as such only,
-    though it cancels the task too.
+    """Return the webhook event for the change from ``earlier`` (None for a new task) to ``task``, or None.
+
+    A rejection, which also cancels the task, yields ``task.rejected`` only.
     """
     decision = latest_decision(earlier, task)
     if decision is not None:
-        return _OF_VERDICT[decision.verdict]
+        return _EVENT_BY_VERDICT[decision.verdict]
     if earlier is None or task.status is not earlier.status:
-        return _OF_STATUS.get(task.status)
+        return _EVENT_BY_STATUS.get(task.status)
     if task.result is None or earlier.result is None or task.result.state is earlier.result.state:
         return None
-    return _OF_RESULT.get(task.result.state)
+    return _EVENT_BY_RESULT_STATE.get(task.result.state)

@@ -1,7 +1,8 @@
-"""What the engine and a crypto worker say to each other: plain values, one JSON line each.
+"""Messages between the engine and a crypto worker: plain values, each encoded as one line of JSON.
 
-The engine says *what*; the worker opens the keys, checks the approvals itself, and reports. Nothing here holds
-a key or, but for :class:`OpenKeyStore`, a passphrase.
+The engine sends jobs and commands. The worker opens the keys, checks the approvals itself, and reports its progress
+and results. No message contains a private or symmetric key. :class:`OpenKeyStore` is the only one that contains the
+passphrase of the key store.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sealyard.model.tasks import Task
 
 
 class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
-    """One encrypted segment as it lies in the container; ``length`` and ``sha256`` (hex) count the IV."""
+    """An encrypted segment as stored in the container. ``length`` and ``sha256`` (hex) include the IV."""
 
     index: int
     length: int
@@ -26,13 +27,13 @@ class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RecordedSegment(SealedSegment, frozen=True, kw_only=True):
-    """A segment with the SHA-256 (hex) of the plaintext that the worker read for it."""
+    """An encrypted segment, and the SHA-256 (hex) of the plaintext that the worker read for it."""
 
     plaintext_sha256: str
 
 
 class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
-    """How far a task's work has come, durably, so that a rerun takes it up: segments, then the header (Base64)."""
+    """The durable progress of a task, from which a rerun resumes: its segments, then its header (Base64)."""
 
     task_id: str
     segments: tuple[RecordedSegment, ...] = ()
@@ -40,10 +41,11 @@ class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Job(FrozenStruct, frozen=True, kw_only=True):
-    """A task for a worker, with all it needs to judge it: inputs by digest, keys by name, the decisions made.
+    """A task for a worker, with everything the worker needs to check it.
 
-    ``certificate`` (PEM) and ``signing_kind`` are what the workspace has on record for the signing key: the worker
-    checks its own outcome against them, not against what it just used.
+    The task contains the inputs by digest, the keys by name and the decisions. ``work``: the recorded progress.
+    ``certificate`` (PEM) and ``signing_kind`` are recorded in the workspace for the signing key: the worker verifies
+    its result against them, not against the key that it has just used.
     """
 
     task: Task
@@ -52,11 +54,11 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     signing_kind: KeyType | None = None
 
 
-# ---- engine to worker
+# ---- messages from the engine to a worker
 
 
 class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """The first line a worker gets: where the workspace is and how its key store opens."""
+    """The first message to a worker: the location of the workspace and how to open its key store."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
 
@@ -72,14 +74,14 @@ class RunJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SigningPermitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The intent is recorded and rights were judged again: the key may be used."""
+    """Permits the worker to use the key: the intent is recorded and the permissions have been checked again."""
 
     task_id: str
     fencing_token: int
 
 
 class StopJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Leave the task; answer with :class:`JobStopped`."""
+    """Instructs the worker to stop the job. The worker answers with :class:`JobStopped`."""
 
     task_id: str
 
@@ -93,7 +95,7 @@ class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """The worker opens the file; the password, if any, crosses the pipe only."""
+    """Imports a key from a file that the worker opens. The password, if any, is sent only through the pipe."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
 
@@ -111,7 +113,7 @@ class RotateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A symmetric key's bytes into a new file of mode 0600: they never cross the pipe."""
+    """Writes a symmetric key to a new file of mode 0600. Its bytes are never sent through the pipe."""
 
     uri: str
     version: int
@@ -119,20 +121,21 @@ class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A signed note over an audit tree head; ``root`` in hex."""
+    """Requests a signed note for an audit tree head. ``root`` in hex."""
 
     size: int
     root: str
 
 
 class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Makes the audit key if there is none."""
+    """Requests the public audit key. The worker creates the audit key if there is none yet."""
 
 
 class ProbeSigningKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The worker signs a message of its own making and checks it with ``certificate`` (PEM), the one on record.
+    """Tests a signing key: the worker signs a message that it creates itself and verifies the signature.
 
-    The signature stays there; the answer is empty.
+    ``certificate`` (PEM) is the recorded certificate used for the verification. The signature never leaves the worker;
+    the response is empty.
     """
 
     key: SigningKey
@@ -140,7 +143,7 @@ class ProbeSigningKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class ProbeEncryptionKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The worker encrypts a block and decrypts it again; the answer is empty."""
+    """Tests an encryption key: the worker encrypts a block and decrypts it again. The response is empty."""
 
     key: EncryptionKey
 
@@ -165,11 +168,11 @@ class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
 ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
 
 
-# ---- worker to engine
+# ---- messages from a worker to the engine
 
 
 class WorkerReady(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The key store is open."""
+    """The worker has opened the key store."""
 
     pid: int
 
@@ -179,7 +182,7 @@ class WorkerStartFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class Heartbeat(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Sent every second while a job runs: holds the lease and carries the progress, in bytes of all passes."""
+    """Sent every second while a job runs: renews the lease and reports the progress, in bytes over all passes."""
 
     task_id: str
     fencing_token: int
@@ -194,7 +197,7 @@ class SegmentEncrypted(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SigningPermissionRequested(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The worker is about to use the key over bytes with this SHA-256 (hex); waits for :class:`SigningPermitted`."""
+    """The worker is about to sign bytes with this SHA-256 (hex) and waits for :class:`SigningPermitted`."""
 
     task_id: str
     fencing_token: int
@@ -203,7 +206,10 @@ class SigningPermissionRequested(FrozenStruct, frozen=True, kw_only=True, tag=Tr
 
 
 class JobFinished(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The work is whole and has passed the worker's own check. ``signature`` in Base64, for signing tasks."""
+    """The job is complete and its result has passed the worker's own check.
+
+    ``signature``: Base64, for signing tasks only.
+    """
 
     task_id: str
     fencing_token: int
@@ -224,7 +230,7 @@ class JobStopped(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class KeyResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """To an :class:`KeyRequest`: what was asked for, if anything, or ``error``."""
+    """The answer to a :class:`KeyRequest`: the requested value, if the command has one, or ``error``."""
 
     request_id: int
     key: KeyInfo | None = None
@@ -247,7 +253,10 @@ FromWorker = (
 
 
 class WorkerLost(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Said by the bus, not by a worker: it died or fell silent; ``task_id`` is what it held."""
+    """Sent by the bus, not by a worker: the worker died or stopped sending heartbeats.
+
+    ``task_id``: the task that the worker had leased.
+    """
 
     worker: str
     task_id: str

@@ -1,4 +1,4 @@
-"""A workspace on the disk: its folder, and the one file that says what it is."""
+"""The layout of a workspace directory and the metadata file in it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from sealyard.model.base import FrozenStruct
 
 LAYOUT_VERSION = 2
-"""The layout this version reads and writes."""
+"""The layout version that this release reads and writes."""
 
 
 class KeyStore(StrEnum):
-    """Where the master key lies: in the OS keyring, or in a file of our own under a passphrase."""
+    """Where the master key is stored: in the OS keyring, or in a file that is encrypted under a passphrase."""
 
     OS_KEYRING = "os-keyring"
-    PASSPHRASE = "passphrase"  # noqa: S105 - the kind of store, not a secret
+    PASSPHRASE = "passphrase"  # noqa: S105 - a kind of key store, not a secret
 
 
 class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WorkspacePaths:
-    """Where things are in a workspace's folder."""
+    """Paths of the files and directories of a workspace."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

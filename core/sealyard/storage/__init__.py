@@ -1,1 +1,1 @@
-"""Documents (TinyDB on a journal) and artifacts (files)."""
+"""Storage of documents (TinyDB on a journal) and artifacts (files)."""

@@ -1,8 +1,8 @@
-"""The store of artifacts: inputs by their content, results by their task, and the workers' own space.
+"""The artifact store: inputs by their content, results by their task, and the workers' folders.
 
-In the folder: ``incoming/`` (temporary names), ``uploads/`` (of :mod:`sealyard.storage.upload_dir`),
-``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in place) and ``results/TASK``. All on one file
-system, so that a rename publishes at once. Folders have mode 0700, files 0600.
+The folder contains ``incoming/`` (temporary names), ``uploads/`` (see :mod:`sealyard.storage.upload_dir`),
+``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in place) and ``results/TASK``. All are on one file system,
+so that a rename publishes a file atomically. Folders have mode 0700, files 0600.
 """
 
 from __future__ import annotations
@@ -38,76 +38,83 @@ _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class ArtifactStore(Protocol):
-    """Inputs and results. Its methods block; SHA-256 values are lower case hex, sizes and offsets bytes.
+    """Stores inputs and results. SHA-256 values are lower case hex; sizes and offsets are in bytes.
 
-    All raise :class:`StorageError` where the disk refuses and :class:`UsageError` for what is no SHA-256 or no
-    task id. Whoever drops an input makes sure that no task is about to name it.
+    All methods block. All raise :class:`StorageError` if the disk refuses an operation, and :class:`UsageError` for an
+    invalid SHA-256 or task id. A caller that deletes an input ensures that no task is about to refer to it.
     """
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
-        """Durable on return; content that is there already is kept once.
+        """Store a copy of the file ``source``. It is durable on return; identical content is stored only once.
 
-        Raises :class:`InvalidInputError` for a file that is missing, empty, unreadable, no regular file, changes or
-        vanishes while it is read, or is not what was expected. What ``progress`` raises stops it. Nothing is
-        left behind.
+        Raises :class:`InvalidInputError` if the file is missing, empty, unreadable, not a regular file, changes or
+        disappears while it is read, or does not have the ``expected_sha256``. An exception raised by ``progress``
+        cancels the call. No error leaves anything behind.
         """
         ...
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
-        """The same for content in memory; raises :class:`InvalidInputError` for none."""
+        """Store ``data`` as :meth:`ingest` does with a file. Raises :class:`InvalidInputError` if it is empty."""
         ...
 
     def move_in(self, content: Path, sha256: str) -> None:
-        """Makes a file of the artifacts' own disk, whole, synced and with this digest, an input: it moves there."""
+        """Move the file ``content`` into the store as an input.
+
+        It must be on the file system of the store, complete, synced, and have the digest ``sha256``.
+        """
         ...
 
     def input_path(self, sha256: str) -> Path:
-        """Where a worker reads it; raises :class:`NotFoundError` where it is not stored."""
+        """Return the path from which a worker reads the input. Raises :class:`NotFoundError` if it is not stored."""
         ...
 
     def open_input(self, sha256: str) -> BinaryIO:
-        """Raises :class:`NotFoundError`, and :class:`IntegrityError` where its name leads to another file."""
+        """Open the input for reading.
+
+        Raises :class:`NotFoundError` if it is not stored, and :class:`IntegrityError` if its name leads to another
+        file.
+        """
         ...
 
     def delete_input(self, sha256: str) -> None: ...
 
     def stored_inputs(self) -> Iterator[str]:
-        """The SHA-256 of every input that is stored."""
+        """Return an iterator over the SHA-256 of every stored input."""
         ...
 
     def work_dir(self, task_id: str) -> Path:
-        """The task's own folder, made if it is missing."""
+        """Return the task's folder; it is created if it is missing."""
         ...
 
     def delete_work(self, task_id: str) -> None: ...
 
     def work_dirs(self) -> tuple[str, ...]:
-        """The tasks that have a work folder."""
+        """Return the ids of the tasks that have a work folder."""
         ...
 
     def publish_result(self, task_id: str, work_file: Path) -> None:
-        """Makes a finished file of the task's work the result: synced, then there as a whole."""
+        """Sync a finished file of the task's work folder and move it to the results atomically."""
         ...
 
     def unpublish_result(self, task_id: str, name: str) -> None:
-        """Puts a result back into the task's work as ``name``: its task was not recorded as done."""
+        """Move a result back to the task's work folder as ``name``, because its task was not recorded as done."""
         ...
 
     def has_result(self, task_id: str) -> bool: ...
     def result_path(self, task_id: str) -> Path: ...
 
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
-        """Positioned at ``offset``; raises :class:`ResultGoneError` where it was removed."""
+        """Open the result, positioned at ``offset``. Raises :class:`ResultGoneError` if it was removed."""
         ...
 
     def remove_result(self, task_id: str) -> None: ...
 
     def check_free_space(self, size: int) -> None:
-        """Raises :class:`StorageError` where ``size`` more bytes obviously do not fit."""
+        """Raise :class:`StorageError` if ``size`` more bytes obviously do not fit on the disk."""
         ...
 
     def delete_temporary(self) -> None:
-        """Removes what a crash left half ingested; to be called at start, before any ingest."""
+        """Delete the partial files of interrupted ingests. To be called at startup, before any ingest."""
         ...
 
 
@@ -120,27 +127,29 @@ class FileArtifacts:
         self._work = folder / "work"
         self._results = folder / "results"
         try:
-            for each in (self._incoming, self._inputs, self._work, self._results):
-                disk.make_private_dir(each)
+            for subfolder in (self._incoming, self._inputs, self._work, self._results):
+                disk.make_private_dir(subfolder)
         except OSError as error:
             raise disk.storage_error(error, "the folders of the artifacts") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
-        opened = SourceFile(source)
+        source_file = SourceFile(source)
         try:
-            self.check_free_space(opened.size)
+            self.check_free_space(source_file.size)
             return self._ingest(
-                opened.name, expected_sha256, lambda target: copy_and_hash(opened, target, progress or _unheard)
+                source_file.name,
+                expected_sha256,
+                lambda fd: copy_and_hash(source_file, fd, progress or _ignore_progress),
             )
         finally:
-            opened.close()
+            source_file.close()
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
         if not data:
             raise InvalidInputError("There is no content.", "Send a file with content.")
 
-        def write(target: int) -> str:
-            disk.write_all(target, data)
+        def write(fd: int) -> str:
+            disk.write_all(fd, data)
             return hashlib.sha256(data).hexdigest()
 
         return self._ingest("The content", None, write)
@@ -169,13 +178,13 @@ class FileArtifacts:
 
     def stored_inputs(self) -> Iterator[str]:
         for folder in self._inputs.iterdir():
-            yield from (each.name for each in folder.iterdir())
+            yield from (path.name for path in folder.iterdir())
 
     def work_dirs(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self._work.iterdir())
+        return tuple(path.name for path in self._work.iterdir())
 
     def work_dir(self, task_id: str) -> Path:
-        path = self._work / _checked_task(task_id)
+        path = self._work / _check_task_id(task_id)
         try:
             disk.make_private_dir(path)
         except OSError as error:
@@ -183,7 +192,7 @@ class FileArtifacts:
         return path
 
     def delete_work(self, task_id: str) -> None:
-        folder = self._work / _checked_task(task_id)
+        folder = self._work / _check_task_id(task_id)
         try:
             if folder.is_symlink():
                 folder.unlink()
@@ -216,7 +225,7 @@ class FileArtifacts:
         return os.path.lexists(self.result_path(task_id))
 
     def result_path(self, task_id: str) -> Path:
-        return self._results / _checked_task(task_id)
+        return self._results / _check_task_id(task_id)
 
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
         path = self.result_path(task_id)
@@ -244,8 +253,11 @@ class FileArtifacts:
         for path in self._incoming.iterdir():
             disk.remove_quietly(path)
 
-    def _ingest(self, name: str, expected: str | None, fill: Callable[[int], str]) -> StoredInput:
-        """``fill`` writes the content to a descriptor and gives its SHA-256; ``name`` is for errors."""
+    def _ingest(self, name: str, expected_sha256: str | None, fill: Callable[[int], str]) -> StoredInput:
+        """Store the content that ``fill`` writes to a descriptor.
+
+        ``fill`` returns the SHA-256 of what it wrote; ``name`` is used in errors.
+        """
         try:
             fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
         except OSError as error:
@@ -253,12 +265,12 @@ class FileArtifacts:
         temporary = Path(temporary_name)
         try:
             sha256 = fill(fd)
-            verify_digest(name, sha256, expected)
+            verify_digest(name, sha256, expected_sha256)
             size = os.fstat(fd).st_size
             if not self._is_stored(sha256, size):
                 disk.sync(fd)
                 self._publish_input(temporary, sha256)
-            # Also for what was there: the sync of its name may have failed then.
+            # Sync the folder for content that was already stored too: the earlier sync of its name may have failed.
             disk.sync_folder(self._input(sha256).parent)
         except OSError as error:
             raise disk.storage_error(error, "the input") from error
@@ -268,7 +280,7 @@ class FileArtifacts:
         return StoredInput(sha256=sha256, size=size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
-        """Whether an input is stored whose bytes still have this digest; any other is to be replaced."""
+        """Return whether the input is stored and its bytes still have this digest; otherwise the caller replaces it."""
         try:
             with os.fdopen(open_regular(self._input(sha256)), "rb") as file:
                 return os.fstat(file.fileno()).st_size == size and file_sha256(file) == sha256
@@ -292,11 +304,11 @@ class FileArtifacts:
             raise disk.storage_error(error, f"reading {what}") from error
 
 
-def _unheard(done: int) -> None:
-    """The progress nobody asked for."""
+def _ignore_progress(done: int) -> None:
+    """Progress callback for callers that passed none."""
 
 
-def _checked_task(task_id: str) -> str:
+def _check_task_id(task_id: str) -> str:
     if not _TASK_ID.fullmatch(task_id):
         raise UsageError(f"{escape_text(task_id, 80)} is no task id.")
     return task_id

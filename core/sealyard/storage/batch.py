@@ -1,4 +1,4 @@
-"""Units of work: what is committed together, all or nothing."""
+"""Write batches: changes that are committed together, all or none."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sealyard.model.errors import InvalidInputError
 from sealyard.storage.frame_format import EncodedBatch
 
 Document = dict[str, Any] | msgspec.Raw
-"""A document, audit entry or event: as JSON's own types or encoded."""
+"""A document, audit entry or event: as JSON types or already encoded."""
 
 Change = tuple[str, str, bytes | None]
-"""Table, document id, and the document as JSON; ``None`` removes it."""
+"""Table, document id, and the document as JSON; ``None`` deletes it."""
 
 
 class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
-    """One unit of work.
+    """Changes that are committed atomically.
 
-    ``puts`` are (table, id, document); a document is made of JSON's own types (dict with text keys, list, str,
-    int, float, bool, None), or is encoded already (:class:`msgspec.Raw`: one JSON object without line feeds).
-    ``removes`` are (table, id); one that is not there is no error. ``audit`` are entries with their ``seq``,
-    kept until :meth:`DocumentStore.compact` is told they have moved to the audit log. ``events`` are kept for
-    those who catch up.
+    ``puts`` are (table, id, document). A document consists of JSON types (dict with string keys, list, str, int, float,
+    bool, None) or is already encoded (:class:`msgspec.Raw`: one JSON object without line feeds). ``deletes`` are
+    (table, id); deleting a missing document is not an error. ``audit`` are audit entries with their ``seq``, kept until
+    :meth:`DocumentStore.compact` is called with the ``seq`` up to which they were moved to the audit log. ``events``
+    are kept for clients that reconnect.
     """
 
     puts: tuple[tuple[str, str, Document], ...] = ()
@@ -34,7 +34,7 @@ class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditSeq(msgspec.Struct):
-    """The one member of an audit entry that storage reads."""
+    """The one member of an audit entry that the storage reads."""
 
     seq: int
 
@@ -43,18 +43,21 @@ _audit_seq = msgspec.json.Decoder(AuditSeq)
 
 
 def audit_seq(entry: msgspec.Raw) -> int:
-    """The running number of an encoded audit entry."""
+    """Return the sequence number of an encoded audit entry."""
     return _audit_seq.decode(entry).seq
 
 
-def encode_batch(unit: WriteBatch) -> EncodedBatch:
-    """``unit`` with its contents encoded; raises :class:`InvalidInputError` where something is no JSON."""
+def encode_batch(batch: WriteBatch) -> EncodedBatch:
+    """Return ``batch`` with its contents encoded.
+
+    Raises :class:`InvalidInputError` if something cannot be encoded as JSON.
+    """
     try:
         record = EncodedBatch(
-            puts=[(table, identity, _encode(document)) for table, identity, document in unit.puts],
-            removes=list(unit.deletes),
-            audit=[_encode(entry) for entry in unit.audit],
-            events=[_encode(event) for event in unit.events],
+            puts=[(table, identity, _encode(document)) for table, identity, document in batch.puts],
+            removes=list(batch.deletes),
+            audit=[_encode(entry) for entry in batch.audit],
+            events=[_encode(event) for event in batch.events],
         )
         for entry in record.audit:
             audit_seq(entry)
@@ -64,7 +67,7 @@ def encode_batch(unit: WriteBatch) -> EncodedBatch:
 
 
 def iter_changes(record: EncodedBatch) -> list[Change]:
-    """What the unit does to documents, in order."""
+    """Return the changes that a batch makes to documents, in order."""
     puts: list[Change] = [(table, identity, bytes(document)) for table, identity, document in record.puts]
     return puts + [(table, identity, None) for table, identity in record.removes]
 

@@ -1,4 +1,4 @@
-"""The store of documents: the seam the engine uses, and TinyDB on a journal behind it."""
+"""The document store: the interface that the engine uses, and its implementation with TinyDB on a journal."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 __all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
 
 Indexes = Mapping[str, tuple[str, ...]]
-"""Table name to the fields its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
+"""Table name to the fields that its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
 
-_LOAD_ATTEMPTS = 5  # of a reader that meets a compaction or a failed write being taken back
+_LOAD_ATTEMPTS = 5  # a reader retries when it meets a compaction or a rollback
 
 
 class Page(FrozenStruct, frozen=True, kw_only=True):
-    """A part of a list; ``next`` is the cursor of the one after it, ``total`` counts all that match."""
+    """One page of a list.
+
+    ``next`` is the cursor of the following page, None on the last one. ``total`` counts all documents that match.
+    """
 
     documents: tuple[tuple[str, dict[str, Any]], ...]
     next: str | None
@@ -39,52 +42,61 @@ class Page(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RawPage(FrozenStruct, frozen=True, kw_only=True):
-    """A part of a list, for those who decode what they need of it, and may stop within it."""
+    """One page of a list with its documents still encoded, for callers that decode only some of them."""
 
     keys: tuple[Key, ...]
     documents: tuple[bytes, ...]
     more: bool
 
     def cursor(self, count: int) -> str | None:
-        """Continues behind the first ``count`` documents; None at the end of the list."""
+        """Return the cursor that continues after the first ``count`` documents.
+
+        Returns None if ``count`` is 0 or the list ends there.
+        """
         return encode_cursor(self.keys[count - 1]) if count and (self.more or count < len(self.keys)) else None
 
 
 class DocumentStore(Protocol):
-    """Documents in tables, changed by units of work. Documents handed out are copies."""
+    """Stores documents in tables and changes them in atomic batches. Returned documents are copies."""
 
-    def submit(self, unit: WriteBatch) -> Future[None]:
-        """Seen by all reads at once, in the order of calls; durable when the future is done.
+    def submit(self, batch: WriteBatch) -> Future[None]:
+        """Apply ``batch`` and return a future that is done when the batch is durable.
 
-        The future cannot be cancelled. Where the disk refuses, this unit and all that wait with or behind it
-        fail with :class:`StorageError` and are taken back together; submitting again is possible.
-        Raises :class:`InvalidInputError` at once for what is no JSON.
+        All readers see the change at once, in the order of the calls. The future cannot be cancelled. If the disk
+        refuses the write, this batch and all batches that are pending with or after it fail with :class:`StorageError`
+        and are rolled back together; they can be submitted again.
+
+        Raises :class:`InvalidInputError` immediately if something cannot be encoded as JSON.
         """
         ...
 
     def snapshot_lock(self) -> AbstractContextManager[object]:
-        """While held, nothing is taken back: for reading, deciding and submitting without a gap.
+        """Return the lock that prevents rollbacks while it is held.
 
-        Never wait for a future, compact or close while holding it.
+        A caller holds it to read, decide and submit without another change in between. It must not wait for a future,
+        compact or close the store while it holds the lock.
         """
         ...
 
     def get(self, table: str, id: str) -> dict[str, Any] | None: ...  # noqa: A002
 
     def get_json(self, table: str, id: str) -> bytes | None:  # noqa: A002
-        """The document encoded, for those who decode it into a value of their own."""
+        """Return the encoded document, for callers that decode it into their own type; None if it does not exist."""
         ...
 
     def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """All documents as they are at the call, each decoded when it is reached."""
+        """Return an iterator over all documents as of the call. Each document is decoded when it is reached."""
         ...
 
     def ids(self, table: str, prefix: str) -> list[str]:
-        """The ids that begin so, sorted. Costs these, however many documents there are; none of them is read."""
+        """Return the ids that start with ``prefix``, sorted.
+
+        The cost depends on how many ids match, not on the size of the table. No document is read.
+        """
         ...
 
     def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
-        """How many documents there are, or match ``filters`` as of :meth:`page`; none of them is read."""
+        """Return how many documents exist, or how many match ``filters`` (as in :meth:`page`). No document is read."""
         ...
 
     def page(
@@ -96,9 +108,10 @@ class DocumentStore(Protocol):
         after: str | None = None,
         limit: int,
     ) -> Page:
-        """Documents by ``created_at`` (RFC 3339, UTC with ``Z``), then id; ``after``: a cursor of an earlier page.
+        """Return one page of the documents, ordered by ``createdAt`` (RFC 3339, UTC with ``Z``), then id.
 
-        Raises :class:`UsageError` for a field that is not indexed and for what is no cursor.
+        ``after`` is a cursor from an earlier page. Raises :class:`UsageError` for a field that is not indexed and for
+        an invalid cursor.
         """
         ...
 
@@ -111,56 +124,66 @@ class DocumentStore(Protocol):
         after: str | None = None,
         limit: int,
     ) -> RawPage:
-        """As :meth:`page`, the documents encoded."""
+        """Return the same page as :meth:`page`, with its documents still encoded."""
         ...
 
     def pending_audit(self) -> list[dict[str, Any]]:
-        """Durable audit entries that no compaction was told have moved; by ``seq``, to be moved idempotently."""
+        """Return the durable audit entries that are not known to be in the audit log, ordered by ``seq``.
+
+        An entry is returned until :meth:`compact` was called with its ``seq`` or a higher one, so the caller must move
+        entries to the audit log idempotently.
+        """
         ...
 
     def recent_events(self) -> list[dict[str, Any]]:
-        """The last durable events, oldest first, at most 10,000."""
+        """Return the last durable events, oldest first, at most 10,000."""
         ...
 
     @property
     def wants_compaction(self) -> bool: ...
 
     def compact(self, audit_moved_to: int) -> None:
-        """Blocks for as long as writing all documents takes, while others submit: call it in a thread.
+        """Write a snapshot of all documents and start a new journal.
 
-        Audit entries with a ``seq`` above ``audit_moved_to`` are kept.
+        Blocks while all documents are written, during which other threads can submit; call it in a thread. Audit
+        entries with a ``seq`` above ``audit_moved_to`` are kept.
         """
         ...
 
     def refresh(self) -> bool:
-        """For a store open for reading: takes in what others committed since; whether anything changed."""
+        """Load what other processes committed since the last call, and return whether anything changed.
+
+        Only a store that is open for reading is refreshed; one that is open for writing returns False.
+        """
         ...
 
     def close(self) -> None: ...
 
 
 class TinyDocumentStore:
-    """:class:`DocumentStore` in a folder: TinyDB tables, kept in memory, on a journal."""
+    """:class:`DocumentStore` in a folder: TinyDB tables that are kept in memory and persisted in a journal."""
 
     def __init__(self, folder: Path, indexes: Indexes) -> None:
-        """Empty and closed; use :meth:`open`."""
+        """Create a store that is empty and not open; use :meth:`open`."""
         self.torn: Path | None = None
-        """Where the torn end of an unfinished write was kept aside at opening, if there was one."""
+        """File with the torn end of an unfinished write, if :meth:`open` found one and set it aside."""
         self._folder = folder
         self._indexes = indexes
         self._lock = RLock()
         self._memory = InMemoryTables(indexes)
-        self._outbox = PendingRecords()
+        self._pending_records = PendingRecords()
         self._committer: GroupCommitter | None = None
         self._position = Position(0, 0, 0)
         self._database = StringIdDatabase(self)
 
     @classmethod
     def open(cls, folder: Path, indexes: Indexes, *, write: bool) -> Self:
-        """With ``write`` the caller holds the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`; an empty folder
-        becomes a store then. A reader needs no lock, and follows by :meth:`refresh`.
+        """Open the store in ``folder``.
 
-        Raises :class:`StoreCorruptedError`, :class:`WorkspaceError`, :class:`StorageError`.
+        With ``write``, the caller holds the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`, and an empty folder
+        becomes a store. A reader needs no lock and loads later changes with :meth:`refresh`.
+
+        Raises :class:`StoreCorruptedError`, :class:`WorkspaceError` and :class:`StorageError`.
         """
         store = cls(folder, indexes)
         if not write:
@@ -168,7 +191,7 @@ class TinyDocumentStore:
             return store
         journal, loaded, store.torn = open_journal(folder)
         store._replay(loaded)
-        store._committer = GroupCommitter(journal, store._memory, store._outbox, store._lock)
+        store._committer = GroupCommitter(journal, store._memory, store._pending_records, store._lock)
         return store
 
     @property
@@ -183,8 +206,8 @@ class TinyDocumentStore:
     def snapshot_lock(self) -> AbstractContextManager[object]:
         return self._lock
 
-    def submit(self, unit: WriteBatch) -> Future[None]:
-        return self._writer().submit(unit)
+    def submit(self, batch: WriteBatch) -> Future[None]:
+        return self._writer().submit(batch)
 
     def get(self, table: str, id: str) -> dict[str, Any] | None:  # noqa: A002
         with self._lock:
@@ -239,11 +262,11 @@ class TinyDocumentStore:
 
     def pending_audit(self) -> list[dict[str, Any]]:
         with self._lock:
-            return [msgspec.json.decode(entry) for entry in self._outbox.audit]
+            return [msgspec.json.decode(entry) for entry in self._pending_records.audit]
 
     def recent_events(self) -> list[dict[str, Any]]:
         with self._lock:
-            return [msgspec.json.decode(event) for event in self._outbox.events]
+            return [msgspec.json.decode(event) for event in self._pending_records.events]
 
     @property
     def wants_compaction(self) -> bool:
@@ -261,13 +284,13 @@ class TinyDocumentStore:
                 with self._lock:
                     for record in records:
                         self._memory.apply(iter_changes(record))
-                        self._outbox.add(record)
+                        self._pending_records.add(record)
                     self._position = position
                 return bool(records)
         except (FileNotFoundError, StoreCorruptedError):
-            pass  # compacted, or a failed write was taken back: the whole store says which
+            pass  # a compaction removed the files or a rollback shortened them: load the whole store
         except OSError as error:
-            raise _unreadable(self._folder, error) from error
+            raise _read_error(self._folder, error) from error
         self._load()
         return True
 
@@ -286,12 +309,12 @@ class TinyDocumentStore:
     def _replay(self, loaded: LoadedGeneration) -> None:
         with self._lock:
             self._memory = InMemoryTables(self._indexes, loaded.tables)
-            self._outbox = PendingRecords(loaded.audit, loaded.events)
+            self._pending_records = PendingRecords(loaded.audit, loaded.events)
             self._position = loaded.position
 
 
 def _load_with_retry(folder: Path) -> LoadedGeneration:
-    """Tries again where a writer compacts, or takes back a failed write, while we read."""
+    """Load the newest generation; retry if a writer compacts or rolls back a failed write meanwhile."""
     for attempt in range(_LOAD_ATTEMPTS):
         try:
             return load(folder)
@@ -299,11 +322,11 @@ def _load_with_retry(folder: Path) -> LoadedGeneration:
             if attempt == _LOAD_ATTEMPTS - 1 and isinstance(error, StoreCorruptedError):
                 raise
         except OSError as error:
-            raise _unreadable(folder, error) from error
+            raise _read_error(folder, error) from error
     raise StorageError("The store changes faster than it can be read.", "Try again.")
 
 
-def _unreadable(folder: Path, error: OSError) -> StorageError:
+def _read_error(folder: Path, error: OSError) -> StorageError:
     return StorageError(
         f"The store in {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
         "See that the workspace belongs to you and its disk is healthy.",

@@ -1,6 +1,6 @@
-"""Group commit: changes are seen in memory at once and are durable when their future is done.
+"""Group commit: a change is visible in memory at once and is durable when its future is done.
 
-One thread writes: all units waiting share one frame and one sync, and are answered after it, in order.
+A single thread writes. All pending batches share one frame and one sync; then their futures are resolved in order.
 """
 
 from __future__ import annotations
@@ -28,32 +28,38 @@ class _PendingCommit(msgspec.Struct):
 
 
 class GroupCommitter:
-    """Owns the journal and its thread. ``lock`` guards memory and outbox; whoever holds it sees no undo."""
+    """Owns the journal and the thread that writes it.
 
-    def __init__(self, journal: Journal, memory: InMemoryTables, outbox: PendingRecords, lock: RLock) -> None:
+    ``lock`` guards the tables in memory and the pending records. No change is rolled back while a caller holds it.
+    """
+
+    def __init__(self, journal: Journal, memory: InMemoryTables, pending_records: PendingRecords, lock: RLock) -> None:
         self._journal = journal
         self._memory = memory
-        self._outbox = outbox
+        self._pending_records = pending_records
         self._lock: AbstractContextManager[object] = lock
-        self._wake = Condition(lock)
-        self._writing = Lock()  # taken before self._lock, never the other way
-        self._compacting = Lock()
-        self._waiting: list[_PendingCommit] = []
+        self._wakeup = Condition(lock)
+        self._write_lock = Lock()  # acquired before self._lock, never after it
+        self._compaction_lock = Lock()
+        self._queue: list[_PendingCommit] = []
         self._closed = False
         self._thread = Thread(target=self._run, name="sealyard-journal", daemon=True)
         self._thread.start()
 
-    def submit(self, unit: WriteBatch) -> Future[None]:
-        """Raises :class:`InvalidInputError` for what is no JSON and :class:`StorageError` once closed."""
-        record = encode_batch(unit)
+    def submit(self, batch: WriteBatch) -> Future[None]:
+        """Apply ``batch`` in memory and queue it for the next commit.
+
+        Raises :class:`InvalidInputError` if something cannot be encoded as JSON, and :class:`StorageError` once closed.
+        """
+        record = encode_batch(batch)
         future: Future[None] = Future()
-        # From here on it cannot be cancelled: others may already have built on the change.
+        # Make the future uncancellable: callers may already have based other changes on this one.
         future.set_running_or_notify_cancel()
-        with self._wake:
+        with self._wakeup:
             self._check_open()
             undo = self._memory.apply(iter_changes(record))
-            self._waiting.append(_PendingCommit(record, undo, future))
-            self._wake.notify()
+            self._queue.append(_PendingCommit(record, undo, future))
+            self._wakeup.notify()
         return future
 
     @property
@@ -61,75 +67,81 @@ class GroupCommitter:
         return self._journal.position.offset > max(MIN_COMPACTION_SIZE, 2 * self._journal.snapshot_size)
 
     def compact(self, audit_moved_to: int) -> None:
-        """See :meth:`DocumentStore.compact`. Raises :class:`StorageError`; then all is as before."""
-        with self._compacting:
-            with self._writing, self._lock:
+        """Write a snapshot and start a new journal; see :meth:`DocumentStore.compact`.
+
+        Raises :class:`StorageError`; the documents and pending records are unchanged then.
+        """
+        with self._compaction_lock:
+            with self._write_lock, self._lock:
                 self._check_open()
-                at = self._journal.position
-                tables = self._durable().tables
-                carried = self._outbox.after(audit_moved_to)
-            self._journal.write_snapshot(at, tables)
-            with self._writing:
-                self._journal.rotate(at, carried)
+                position = self._journal.position
+                tables = self._copy_durable_tables().tables
+                carry_over = self._pending_records.after(audit_moved_to)
+            self._journal.write_snapshot(position, tables)
+            with self._write_lock:
+                self._journal.rotate(position, carry_over)
                 with self._lock:
-                    self._outbox.discard_audit(audit_moved_to)
+                    self._pending_records.discard_audit(audit_moved_to)
 
     def close(self) -> None:
-        """Commits what waits, then ends the thread."""
-        with self._wake:
+        """Commit what is pending, then stop the thread."""
+        with self._wakeup:
             if self._closed:
                 return
             self._closed = True
-            self._wake.notify()
+            self._wakeup.notify()
         self._thread.join()
-        with self._compacting:
+        with self._compaction_lock:
             self._journal.close()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("The store is closed.", "Open the workspace again.")
 
-    def _durable(self) -> InMemoryTables:
-        """Memory without what is still waiting; both locks are held, so nothing is being written."""
+    def _copy_durable_tables(self) -> InMemoryTables:
+        """Return a copy of the tables without pending changes.
+
+        The caller holds both locks, so no commit is in progress.
+        """
         memory = self._memory.copy()
-        for each in reversed(self._waiting):
-            memory.apply(each.undo)
+        for commit in reversed(self._queue):
+            memory.apply(commit.undo)
         return memory
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                while not self._waiting and not self._closed:
-                    self._wake.wait()
-                if not self._waiting:
+            with self._wakeup:
+                while not self._queue and not self._closed:
+                    self._wakeup.wait()
+                if not self._queue:
                     return
             self._commit()
 
     def _commit(self) -> None:
-        with self._writing:
+        with self._write_lock:
             with self._lock:
-                group, self._waiting = self._waiting, []
+                group, self._queue = self._queue, []
             try:
-                self._journal.append([msgspec.json.encode(each.record) for each in group])
+                self._journal.append([msgspec.json.encode(commit.record) for commit in group])
             except Exception as error:
-                # Whatever it is: nobody may wait for ever.
-                answer = error if isinstance(error, SealyardError) else StorageError(f"Not stored: {error!r}.")
-                self._undo(group, answer)
+                # Catch every error: callers that wait for a future must get a result.
+                failure = error if isinstance(error, SealyardError) else StorageError(f"Not stored: {error!r}.")
+                self._undo(group, failure)
                 return
             with self._lock:
-                for each in group:
-                    self._outbox.add(each.record)
-        for each in group:
-            each.future.set_result(None)
+                for commit in group:
+                    self._pending_records.add(commit.record)
+        for commit in group:
+            commit.future.set_result(None)
 
     def _undo(self, group: list[_PendingCommit], error: SealyardError) -> None:
-        """Takes back ``group`` and all that was applied after it, newest first.
+        """Roll back ``group`` and all changes that were applied after it, newest first.
 
-        The futures fail under the lock too: whoever sees memory without a change can see why.
+        The futures fail while the lock is held, so that a reader that misses a change can also see why.
         """
         with self._lock:
-            failed, self._waiting = group + self._waiting, []
-            for each in reversed(failed):
-                self._memory.apply(each.undo)
-            for each in failed:
-                each.future.set_exception(type(error)(error.message, error.hint))
+            failed, self._queue = group + self._queue, []
+            for commit in reversed(failed):
+                self._memory.apply(commit.undo)
+            for commit in failed:
+                commit.future.set_exception(type(error)(error.message, error.hint))

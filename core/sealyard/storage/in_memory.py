@@ -1,5 +1,7 @@
-"""The documents in memory, as encoded JSON: readers get copies, an undo is the inverse change, and a change
-keeps the lists' order."""
+"""The tables in memory, with documents as encoded JSON.
+
+Readers get copies. Every change keeps the indexes up to date and returns its inverse, for rollbacks.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from sealyard.storage.index import TableIndex
 
 
 class InMemoryTables:
-    """All tables. Whoever uses it from several threads holds a lock around each call."""
+    """All tables of a store. Not thread-safe: a caller with several threads holds a lock around each call."""
 
     def __init__(
         self, indexes: Mapping[str, tuple[str, ...]], tables: dict[str, dict[str, bytes]] | None = None
@@ -20,38 +22,38 @@ class InMemoryTables:
         self._fields = indexes
         self._indexes: dict[str, TableIndex] = {}
         self._ids: dict[str, list[str]] = {}
-        """Sorted."""
+        """Sorted ids by table."""
 
     def apply(self, changes: Iterable[Change]) -> list[Change]:
-        """Makes the changes; what is returned, applied, takes them back."""
+        """Apply the changes and return the inverse changes, which roll them back."""
         inverse: list[Change] = []
         for table, identity, document in changes:
             documents = self.tables.setdefault(table, {})
-            earlier = documents.get(identity)
-            inverse.append((table, identity, earlier))
+            previous = documents.get(identity)
+            inverse.append((table, identity, previous))
             if document is None:
                 documents.pop(identity, None)
             else:
                 documents[identity] = document
             if table in self._indexes:
                 self._indexes[table].change(identity, document)
-            if table in self._ids and (earlier is None) != (document is None):
-                _key_changes(self._ids[table], identity)
+            if table in self._ids and (previous is None) != (document is None):
+                _toggle_id(self._ids[table], identity)
         inverse.reverse()
         return inverse
 
     def copy(self) -> InMemoryTables:
-        """An independent one without indexes; costs a pointer for each document."""
+        """Return an independent copy without indexes. It costs one pointer for each document."""
         return InMemoryTables({}, {name: dict(documents) for name, documents in self.tables.items()})
 
     def index(self, table: str) -> TableIndex:
-        """The table's order; made when it is first asked for."""
+        """Return the index of the table; it is built on first use."""
         if table not in self._indexes:
             self._indexes[table] = TableIndex(self._fields.get(table, ()), self.tables.get(table, {}))
         return self._indexes[table]
 
     def ids(self, table: str, prefix: str) -> list[str]:
-        """Those that begin so; they are sorted when they are first asked for."""
+        """Return the ids that start with ``prefix``, sorted. All ids of the table are sorted on first use."""
         if table not in self._ids:
             self._ids[table] = sorted(self.tables.get(table, {}))
         ids = self._ids[table]
@@ -61,9 +63,10 @@ class InMemoryTables:
         return ids[first:end]
 
 
-def _key_changes(ids: list[str], identity: str) -> None:
-    place = bisect_left(ids, identity)
-    if ids[place : place + 1] == [identity]:
-        del ids[place]
+def _toggle_id(ids: list[str], identity: str) -> None:
+    """Insert ``identity`` into the sorted ``ids``, or remove it if it is in them."""
+    position = bisect_left(ids, identity)
+    if ids[position : position + 1] == [identity]:
+        del ids[position]
     else:
-        ids.insert(place, identity)
+        ids.insert(position, identity)

@@ -1,4 +1,4 @@
-"""Order in memory for lists: documents by time of creation, as a whole and for each filter asked for."""
+"""The order of lists in memory: documents by creation time, for all documents and for each filter in use."""
 
 from __future__ import annotations
 
@@ -12,48 +12,47 @@ import msgspec
 from sealyard.model.errors import UsageError
 
 Key = tuple[str, str]
-"""Time of creation and id: what lists are ordered by."""
+"""Creation time and id, by which lists are ordered."""
 
 
 _Entry = tuple[Key, tuple[str | None, ...]]
-"""A document's key, and its values of the indexed fields in their order; ``None``: it has no such text."""
+"""A document's key, and its values of the indexed fields in their order; ``None`` if a field is not a string."""
 
 
 class TableIndex:
-    """A field is a name, or a name inside an object: ``result.state``.
+    """Index of a table. A field is a name, or a name inside an object: ``result.state``.
 
-    Keeps one sorted list of keys for each combination of values of each set of fields ever filtered by.
-
-    So a page costs the page whatever the filters and however many documents match; a set of fields costs its
-    sorting when it is first asked for, and little at each change from then on.
+    The index keeps one sorted list of keys for each combination of values of each set of fields used in a filter so
+    far. The cost of a page therefore depends neither on the filters nor on the number of matching documents. A set of
+    fields is sorted on first use and costs little on each later change.
     """
 
     def __init__(self, fields: tuple[str, ...], documents: Mapping[str, bytes]) -> None:
         self._fields = fields
         self._paths = tuple(name.partition(".")[::2] for name in fields)
-        # Only what lists need is decoded: most of a document is skipped.
-        tops = dict.fromkeys(("createdAt", *(top for top, _ in self._paths)))
-        listed = msgspec.defstruct("Listed", [(name, Any, None) for name in tops])
+        # Decode only the fields that lists need; the decoder skips most of a document.
+        top_names = dict.fromkeys(("createdAt", *(top for top, _ in self._paths)))
+        listed = msgspec.defstruct("Listed", [(name, Any, None) for name in top_names])
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(listed)
         self._entries = {identity: self._entry(identity, encoded) for identity, encoded in documents.items()}
-        self._orders: dict[_Places, _Lists] = {}
+        self._orders: dict[_FieldPositions, _KeyLists] = {}
 
     def change(self, identity: str, document: bytes | None) -> None:
-        """Takes in the document's new content; ``None``: it was removed."""
+        """Update the index with the new content of a document; ``None`` if it was deleted."""
         old = self._entries.pop(identity, None)
         new = None if document is None else self._entry(identity, document)
         if new is not None:
             self._entries[identity] = new
         if old == new:
             return
-        for places, lists in self._orders.items():
-            _move(lists, _index_keys(old, places), _index_keys(new, places))
+        for positions, lists in self._orders.items():
+            _move_key(lists, _index_key(old, positions), _index_key(new, positions))
 
     def page(
         self, filters: Mapping[str, str], newest_first: bool, after: str | None, limit: int
     ) -> tuple[list[Key], bool, int]:
-        """Keys of one page, whether more follow, and how many documents match in all."""
-        keys = self._matching(filters)
+        """Return the keys of one page, whether more follow, and the total number of matching documents."""
+        keys = self._matching_keys(filters)
         if newest_first:
             end = len(keys) if after is None else bisect_left(keys, decode_cursor(after))
             begin = max(0, end - limit)
@@ -66,59 +65,59 @@ class TableIndex:
         return page, more, len(keys)
 
     def count(self, filters: Mapping[str, str]) -> int:
-        """How many documents match; costs the same however many they are."""
-        return len(self._matching(filters))
+        """Return how many documents match; the cost does not depend on that number."""
+        return len(self._matching_keys(filters))
 
-    def _matching(self, filters: Mapping[str, str]) -> list[Key]:
+    def _matching_keys(self, filters: Mapping[str, str]) -> list[Key]:
         unknown = ", ".join(sorted(set(filters) - set(self._fields)))
         if unknown:
             raise UsageError(f"Lists cannot be filtered by {unknown}.", f"Use: {', '.join(self._fields)}.")
-        places = tuple(place for place, name in enumerate(self._fields) if name in filters)
-        if places not in self._orders:
-            self._orders[places] = self._order(places)
-        return self._orders[places].get(tuple(filters[self._fields[place]] for place in places), [])
+        positions = tuple(position for position, name in enumerate(self._fields) if name in filters)
+        if positions not in self._orders:
+            self._orders[positions] = self._build_lists(positions)
+        return self._orders[positions].get(tuple(filters[self._fields[position]] for position in positions), [])
 
-    def _order(self, places: _Places) -> _Lists:
-        lists: _Lists = {}
+    def _build_lists(self, positions: _FieldPositions) -> _KeyLists:
+        lists: _KeyLists = {}
         for entry in self._entries.values():
-            if (filed := _index_keys(entry, places)) is not None:
-                lists.setdefault(filed[0], []).append(filed[1])
+            if (index_key := _index_key(entry, positions)) is not None:
+                lists.setdefault(index_key[0], []).append(index_key[1])
         for keys in lists.values():
             keys.sort()
         return lists
 
     def _entry(self, identity: str, document: bytes) -> _Entry:
-        listed = self._decoder.decode(document)
-        created = listed.createdAt
-        values = [_lookup(getattr(listed, top), below) for top, below in self._paths]
-        # "…:07Z" would sort behind "…:07.5Z"; without the Z it is a beginning of it and sorts before.
-        key = (created.removesuffix("Z") if isinstance(created, str) else "", identity)
+        fields = self._decoder.decode(document)
+        created_at = fields.createdAt
+        values = [_lookup(getattr(fields, top), inner) for top, inner in self._paths]
+        # "…:07Z" would sort after "…:07.5Z". Without the Z it is a prefix of "…:07.5" and sorts before it.
+        key = (created_at.removesuffix("Z") if isinstance(created_at, str) else "", identity)
         return key, tuple(intern(value) if isinstance(value, str) else None for value in values)
 
 
-def _lookup(value: Any, below: str) -> Any:
-    if not below:
+def _lookup(value: Any, inner: str) -> Any:
+    if not inner:
         return value
-    return value.get(below) if isinstance(value, dict) else None
+    return value.get(inner) if isinstance(value, dict) else None
 
 
-_Places = tuple[int, ...]
-"""Which of the indexed fields a set of filters names."""
+_FieldPositions = tuple[int, ...]
+"""Positions, among the indexed fields, of the fields that a set of filters names."""
 
-_Values = tuple[str | None, ...]
-_Lists = dict[_Values, list[Key]]
+_FieldValues = tuple[str | None, ...]
+_KeyLists = dict[_FieldValues, list[Key]]
 
 
-def _index_keys(entry: _Entry | None, places: _Places) -> tuple[_Values, Key] | None:
-    """Under which values the entry stands among ``places``; ``None``: it does not have them all."""
+def _index_key(entry: _Entry | None, positions: _FieldPositions) -> tuple[_FieldValues, Key] | None:
+    """Return the values at ``positions`` and the key of the entry; ``None`` if it lacks one of the values."""
     if entry is None:
         return None
     key, values = entry
-    filed = tuple([values[place] for place in places])
-    return None if None in filed else (filed, key)
+    selected = tuple([values[position] for position in positions])
+    return None if None in selected else (selected, key)
 
 
-def _move(lists: _Lists, old: tuple[_Values, Key] | None, new: tuple[_Values, Key] | None) -> None:
+def _move_key(lists: _KeyLists, old: tuple[_FieldValues, Key] | None, new: tuple[_FieldValues, Key] | None) -> None:
     if old == new:
         return
     if old is not None:
@@ -129,12 +128,13 @@ def _move(lists: _Lists, old: tuple[_Values, Key] | None, new: tuple[_Values, Ke
 
 
 def encode_cursor(key: Key) -> str:
-    """Continues a list behind the document of this key."""
+    """Return the cursor that continues a list after the document with this key."""
     return " ".join(key)
 
 
 def decode_cursor(cursor: str) -> Key:
-    created, space, identity = cursor.partition(" ")
+    """Return the key that a cursor was made from. Raises :class:`UsageError` for an invalid cursor."""
+    created_at, space, identity = cursor.partition(" ")
     if not space:
         raise UsageError("This is no cursor of a list.", "Begin again with the first page.")
-    return created, identity
+    return created_at, identity

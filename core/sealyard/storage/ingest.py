@@ -1,4 +1,4 @@
-"""Takes a person's file in: hashed and copied side by side."""
+"""Copying of an input file, hashed in parallel."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from sealyard.model.base import FrozenStruct
 CHUNK_BYTES = 4 << 20  # bytes
 
 Progress = Callable[[int], None]
-"""Told how many more bytes are done; may raise to stop."""
+"""Called with the number of bytes processed since the last call; may raise to cancel."""
 
 
 class StoredInput(FrozenStruct, frozen=True, kw_only=True):
-    """Content as it is stored: SHA-256 in lower case hex, and size in bytes."""
+    """A stored input: SHA-256 in lower case hex, and size in bytes."""
 
     sha256: str
     size: int
 
 
 def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
-    """Copies ``source`` to the descriptor ``target``; the SHA-256 in hex.
+    """Copy ``source`` to the descriptor ``target`` and return the SHA-256 in hex.
 
-    Two buffers take turns: while one is hashed, it is written too and the other one is filled. Raises
-    :class:`InvalidInputError` for the source, ``OSError`` for the target, and whatever ``progress`` raises.
+    Two buffers alternate: while one is hashed in a second thread, it is also written, and the other one is filled.
+    Raises :class:`InvalidInputError` if the source cannot be read or changes, ``OSError`` if the target cannot be
+    written, and what ``progress`` raises.
     """
     digest = hashlib.sha256()
     size = min(CHUNK_BYTES, source.size)
     buffers = [memoryview(bytearray(size)), memoryview(bytearray(size))]
     done = 0
     with ThreadPoolExecutor(1, thread_name_prefix="sealyard-hash") as hasher:
-        hashed = hasher.submit(digest.update, b"")
+        hashing = hasher.submit(digest.update, b"")
         while length := source.read_into(buffers[0]):
-            hashed.result()
+            hashing.result()
             chunk = buffers[0][:length]
-            hashed = hasher.submit(digest.update, chunk)
+            hashing = hasher.submit(digest.update, chunk)
             disk.write_all(target, chunk)
             done += length
             progress(length)
             buffers.reverse()
-        hashed.result()
+        hashing.result()
     source.check_unmodified(done)
     return digest.hexdigest()

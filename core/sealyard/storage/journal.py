@@ -1,15 +1,16 @@
-"""The store's files: generations of a snapshot and a journal, so that a commit costs what it changes.
+"""The store's files: generations of a snapshot and a journal, so that a commit costs only what it changes.
 
-Generation ``g`` is ``snapshot-g.log`` (one line for each document, as of some moment) with ``journal-g.log``
-(one line for each commit since). Both have the line form of :mod:`sealyard.storage.frame_format`. The highest ``g``
-that has a snapshot is the store; anything else is left over from a crash and removed by the next writer.
+Generation ``g`` is ``snapshot-g.log`` (one line for each document, as of some moment) with ``journal-g.log`` (one line
+for each commit since). Both have the line format of :mod:`sealyard.storage.frame_format`. The highest ``g`` that has a
+snapshot is the store; all other files were left by a crash, and the next writer removes them.
 
-Commit: one ``write`` and one ``fdatasync`` of one frame with all units waiting. What a crash tore is at the
-end, with no good frame after it: the next writer keeps those bytes aside in ``torn-TIME.bin`` and cuts them.
+Commit: one ``write`` and one ``fdatasync`` of one frame with all pending batches. If a crash tore a write, it is at the
+end of the journal, with no valid frame after it: the next writer copies those bytes to ``torn-TIME.bin`` and truncates
+the journal.
 
-A new generation: its snapshot is written to a temporary name and synced; its journal, with what came in
-meanwhile, is written and synced; then one rename makes both valid. Before it the old generation is whole,
-after it the new one, and nothing is written in between.
+New generation: its snapshot is written to a temporary name and synced; its journal, with the commits made meanwhile, is
+written and synced; then one rename makes both valid. Before the rename the old generation is complete, after it the new
+one, and nothing is written in between.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ Tables = Mapping[str, Mapping[str, bytes]]
 
 _SNAPSHOT = re.compile(r"snapshot-(\d+)\.log")
 _ANY_FILE = re.compile(r"(?:snapshot|journal)-(\d+)\.log(\.tmp)?")
-_WRITE_AT_ONCE = 1 << 20
+_WRITE_CHUNK_SIZE = 1 << 20
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in a journal: after frame ``seq``, at byte ``offset``."""
+    """A position in a journal: after frame ``seq``, at byte ``offset``."""
 
     generation: int
     seq: int
@@ -47,7 +48,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class LoadedGeneration(msgspec.Struct):
-    """A generation as read: its tables, and the audit entries and events its journal holds, in order."""
+    """A generation as read from disk: its tables, and the audit entries and events of its journal, in order."""
 
     tables: dict[str, dict[str, bytes]]
     audit: list[bytes]
@@ -58,35 +59,35 @@ class LoadedGeneration(msgspec.Struct):
 
 
 def newest_generation(folder: Path) -> int:
-    """0 where there is no store."""
+    """Return the number of the newest generation; 0 if there is no store."""
     try:
-        found = [_SNAPSHOT.fullmatch(path.name) for path in folder.iterdir()]
+        matches = [_SNAPSHOT.fullmatch(path.name) for path in folder.iterdir()]
     except FileNotFoundError:
         return 0
-    return max((int(match[1]) for match in found if match), default=0)
+    return max((int(match[1]) for match in matches if match), default=0)
 
 
 def load(folder: Path) -> LoadedGeneration:
-    """Reads the newest generation; changes nothing.
+    """Read the newest generation without changing anything.
 
-    Raises :class:`StoreCorruptedError` naming file and byte offset, :class:`WorkspaceError` where there is no
-    store or one of a newer format, and ``FileNotFoundError`` where a compaction took the files away meanwhile.
+    Raises :class:`StoreCorruptedError` naming file and byte offset, :class:`WorkspaceError` if there is no store or it
+    has a newer format, and ``FileNotFoundError`` if a compaction removed the files meanwhile.
     """
     generation = newest_generation(folder)
     if not generation:
         raise WorkspaceError(f"There is no store in {escape_text(str(folder))}.", "Create the workspace first.")
-    snapshot = _snapshot(folder, generation)
+    snapshot = _snapshot_path(folder, generation)
     journal_seq, tables = _read_snapshot(snapshot, generation)
     snapshot_size = snapshot.stat().st_size
-    path = _journal(folder, generation)
+    path = _journal_path(folder, generation)
     data = path.read_bytes()
     frames = FrameReader(path, data, seq=journal_seq)
     audit: list[bytes] = []
     events: list[bytes] = []
-    for unit in _units(_read_checked(frames, path, generation)):
-        _apply(unit, tables)
-        audit.extend(map(bytes, unit.audit))
-        events.extend(map(bytes, unit.events))
+    for batch in _iter_batches(_read_frames(frames, path, generation)):
+        _apply(batch, tables)
+        audit.extend(map(bytes, batch.audit))
+        events.extend(map(bytes, batch.events))
     return LoadedGeneration(
         tables=tables,
         audit=audit,
@@ -98,31 +99,31 @@ def load(folder: Path) -> LoadedGeneration:
 
 
 def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Position]:
-    """What the journal gained since ``position``; an unfinished last frame is not there yet.
+    """Return the batches added to the journal since ``position``, and the new position.
 
-    Raises :class:`StoreCorruptedError` where what follows does not fit, and ``FileNotFoundError`` where the
-    generation is gone: then everything must be loaded anew.
+    An unfinished last frame is left out. Raises :class:`StoreCorruptedError` if the new frames do not fit, and
+    ``FileNotFoundError`` if the generation was removed; the caller then loads the whole store again.
     """
-    journal = _journal(folder, position.generation)
+    journal = _journal_path(folder, position.generation)
     with journal.open("rb") as file:
         if file.seek(0, os.SEEK_END) < position.offset:
             raise corrupted(journal, position.offset, "the journal has become shorter")
         file.seek(position.offset)
         frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
-    return list(_units(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
+    return list(_iter_batches(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
 
 
 class Journal:
-    """The writing side, for one thread at a time. The caller holds the workspace's lock."""
+    """Writes the journal and new generations, in one thread at a time. The caller holds the workspace lock."""
 
     def __init__(self, folder: Path, loaded: LoadedGeneration) -> None:
-        """Raises ``OSError``. Use :func:`open_journal`."""
+        """Open the journal of a loaded generation; use :func:`open_journal`. Raises ``OSError``."""
         self._folder = folder
         self._position = loaded.position
         self._snapshot_size = loaded.snapshot_size
-        self._fd = os.open(_journal(folder, self._position.generation), os.O_RDWR | os.O_APPEND)
-        self._to_cut = False  # bytes of a failed commit may stand behind the position
-        self._to_sync = False  # the names of the generation may not be on the disk yet
+        self._fd = os.open(_journal_path(folder, self._position.generation), os.O_RDWR | os.O_APPEND)
+        self._needs_truncate = False  # a failed commit may have left bytes after the position
+        self._needs_folder_sync = False  # the file names of the generation may not be durable yet
 
     @property
     def position(self) -> Position:
@@ -130,87 +131,91 @@ class Journal:
 
     @property
     def snapshot_size(self) -> int:
-        """In bytes."""
+        """Size of the snapshot in bytes."""
         return self._snapshot_size
 
-    def append(self, units: Sequence[bytes]) -> None:
-        """Commits ``units`` (encoded :class:`EncodedBatch`) as one frame: durable on return.
+    def append(self, batches: Sequence[bytes]) -> None:
+        """Commit ``batches`` (encoded :class:`EncodedBatch`) as one frame, durable on return.
 
-        Raises :class:`StorageError` where the disk refuses; then nothing of them is in the journal, and the
-        next commit is tried from the last good state.
+        Raises :class:`StorageError` if the disk refuses the write. The journal then contains none of the batches, and
+        the next commit continues from the last valid state.
         """
-        at = self._position
-        frame = encode_batches(at.seq + 1, units)
+        position = self._position
+        frame = encode_batches(position.seq + 1, batches)
         try:
-            self._settle()
-            self._to_cut = True
+            self._repair()
+            self._needs_truncate = True
             disk.write_all(self._fd, frame)
             disk.sync(self._fd)
-            self._to_cut = False
+            self._needs_truncate = False
         except OSError as error:
             with suppress(OSError):
-                self._settle()
+                self._repair()
             raise disk.storage_error(error, "the change") from error
-        self._position = Position(at.generation, at.seq + 1, at.offset + len(frame))
+        self._position = Position(position.generation, position.seq + 1, position.offset + len(frame))
 
-    def write_snapshot(self, at: Position, tables: Tables) -> None:
-        """First half of a compaction, beside running commits: ``tables`` as of ``at``, to a temporary name."""
+    def write_snapshot(self, position: Position, tables: Tables) -> None:
+        """Write ``tables`` as of ``position`` to a temporary name, as the first half of a compaction.
+
+        Other threads can commit meanwhile. Raises :class:`StorageError`.
+        """
         try:
-            _write_snapshot(self._folder, at.generation + 1, at.seq, tables)
+            _write_snapshot(self._folder, position.generation + 1, position.seq, tables)
         except OSError as error:
-            disk.remove_quietly(_temporary(self._folder, at.generation + 1))
+            disk.remove_quietly(_temporary_path(self._folder, position.generation + 1))
             raise disk.storage_error(error, "the compacted store") from error
 
-    def rotate(self, at: Position, carried: EncodedBatch) -> None:
-        """Second half: takes over ``carried`` and the commits since ``at``, and goes on in the new generation.
+    def rotate(self, position: Position, carry_over: EncodedBatch) -> None:
+        """Switch to the new generation, as the second half of a compaction.
 
-        Raises :class:`StorageError`; then the old generation goes on, or, if only the last sync failed, the
-        new one as soon as the disk takes it.
+        The new journal takes ``carry_over`` and the commits since ``position``. Raises :class:`StorageError`; then the
+        old generation stays in use, or, if only the last sync failed, the new one is used as soon as the disk accepts
+        the sync.
         """
-        generation = at.generation + 1
+        generation = position.generation + 1
         try:
-            since = os.pread(self._fd, self._position.offset - at.offset, at.offset)
-            size = _temporary(self._folder, generation).stat().st_size
-            fd, length = _write_journal(self._folder, generation, at.seq, carried, since)
+            new_frames = os.pread(self._fd, self._position.offset - position.offset, position.offset)
+            size = _temporary_path(self._folder, generation).stat().st_size
+            fd, length = _write_journal(self._folder, generation, position.seq, carry_over, new_frames)
             try:
-                disk.rename(_temporary(self._folder, generation), _snapshot(self._folder, generation))
+                disk.rename(_temporary_path(self._folder, generation), _snapshot_path(self._folder, generation))
             except OSError:
                 os.close(fd)
                 raise
         except OSError as error:
-            disk.remove_quietly(_journal(self._folder, generation))
-            disk.remove_quietly(_temporary(self._folder, generation))
+            disk.remove_quietly(_journal_path(self._folder, generation))
+            disk.remove_quietly(_temporary_path(self._folder, generation))
             raise disk.storage_error(error, "the compacted store") from error
         os.close(self._fd)
         self._fd = fd
         self._position = Position(generation, self._position.seq, length)
         self._snapshot_size = size
-        self._to_cut, self._to_sync = False, True
+        self._needs_truncate, self._needs_folder_sync = False, True
         try:
-            self._settle()
+            self._repair()
         except OSError as error:
             raise disk.storage_error(error, "the compacted store") from error
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def _settle(self) -> None:
-        """Puts the files into the state that ``position`` describes, where a failure left them otherwise."""
-        if self._to_cut:
+    def _repair(self) -> None:
+        """Restore the state that ``position`` describes if a failure left the files in another one."""
+        if self._needs_truncate:
             disk.truncate(self._fd, self._position.offset)
             disk.sync(self._fd)
-            self._to_cut = False
-        if self._to_sync:
+            self._needs_truncate = False
+        if self._needs_folder_sync:
             disk.sync_folder(self._folder)
-            self._to_sync = False
-            _remove_others(self._folder, self._position.generation)
+            self._needs_folder_sync = False
+            _remove_other_generations(self._folder, self._position.generation)
 
 
 def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
-    """Opens the store for writing, and makes an empty one where there is none.
+    """Open the store for writing, and create an empty one if there is none.
 
-    The path is that of the torn bytes that were kept aside, if there were any. Raises
-    :class:`StoreCorruptedError` (nothing is changed then), :class:`WorkspaceError` and :class:`StorageError`.
+    The returned path is that of the quarantined torn bytes, None if there were none. Raises
+    :class:`StoreCorruptedError` (nothing was changed then), :class:`WorkspaceError` and :class:`StorageError`.
     """
     try:
         disk.make_private_dir(folder)
@@ -218,7 +223,7 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
             _create(folder)
         loaded = load(folder)
         torn = _quarantine(folder, loaded) if loaded.truncated_at else None
-        _remove_others(folder, loaded.position.generation)
+        _remove_other_generations(folder, loaded.position.generation)
         return Journal(folder, loaded), loaded, torn
     except OSError as error:
         raise disk.storage_error(error, "opening the store") from error
@@ -228,15 +233,16 @@ def _create(folder: Path) -> None:
     _write_snapshot(folder, 1, 0, {})
     fd, _ = _write_journal(folder, 1, 0, EncodedBatch(), b"")
     os.close(fd)
-    disk.rename(_temporary(folder, 1), _snapshot(folder, 1))
+    disk.rename(_temporary_path(folder, 1), _snapshot_path(folder, 1))
     disk.sync_folder(folder)
 
 
 def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
+    """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
     _write_synced(path, [loaded.truncated_at])
     disk.sync_folder(folder)
-    fd = os.open(_journal(folder, loaded.position.generation), os.O_WRONLY)
+    fd = os.open(_journal_path(folder, loaded.position.generation), os.O_WRONLY)
     try:
         disk.truncate(fd, loaded.position.offset)
         disk.sync(fd)
@@ -245,7 +251,7 @@ def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
     return path
 
 
-def _remove_others(folder: Path, generation: int) -> None:
+def _remove_other_generations(folder: Path, generation: int) -> None:
     for path in folder.iterdir():
         match = _ANY_FILE.fullmatch(path.name)
         if match and (match[2] or int(match[1]) != generation):
@@ -253,14 +259,14 @@ def _remove_others(folder: Path, generation: int) -> None:
 
 
 def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
-    """With which frame the journal begins, and the tables."""
+    """Return the sequence number of the first frame of the journal, and the tables."""
     data = path.read_bytes()
     reader = FrameReader(path, data, seq=0)
-    frames = _read_checked(reader, path, generation)
+    frames = _read_frames(reader, path, generation)
     header = next(frames)
     tables: dict[str, dict[str, bytes]] = {}
-    for unit in _units(frames):
-        _apply(unit, tables)
+    for batch in _iter_batches(frames):
+        _apply(batch, tables)
     if reader.end != len(data):
         raise corrupted(path, reader.end, "a frame does not check")
     if reader.next_seq - 1 != header.documents:
@@ -268,8 +274,8 @@ def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str
     return header.journal_seq, tables
 
 
-def _read_checked(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
-    """All frames, the first one known to be that of ``generation``."""
+def _read_frames(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
+    """Yield all frames, after checking that the first one belongs to ``generation``."""
     frames = iter(reader)
     header = next(frames, None)
     if header is None:
@@ -279,14 +285,14 @@ def _read_checked(reader: FrameReader, path: Path, generation: int) -> Iterator[
     yield from frames
 
 
-def _units(frames: Iterable[Frame]) -> Iterator[EncodedBatch]:
-    return (unit for frame in frames for unit in frame.units)
+def _iter_batches(frames: Iterable[Frame]) -> Iterator[EncodedBatch]:
+    return (batch for frame in frames for batch in frame.units)
 
 
-def _apply(unit: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> None:
-    for table, identity, document in unit.puts:
+def _apply(batch: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> None:
+    for table, identity, document in batch.puts:
         tables.setdefault(table, {})[identity] = bytes(document)
-    for table, identity in unit.removes:
+    for table, identity in batch.removes:
         tables.get(table, {}).pop(identity, None)
 
 
@@ -303,7 +309,7 @@ def _check_header(path: Path, header: Frame, generation: int) -> None:
 def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:
     documents = sum(map(len, tables.values()))
     header = Frame(0, format=FORMAT, generation=generation, documents=documents, journal_seq=journal_seq)
-    _write_synced(_temporary(folder, generation), _snapshot_lines(header, tables))
+    _write_synced(_temporary_path(folder, generation), _snapshot_lines(header, tables))
 
 
 def _snapshot_lines(header: Frame, tables: Tables) -> Iterator[bytes]:
@@ -315,28 +321,30 @@ def _snapshot_lines(header: Frame, tables: Tables) -> Iterator[bytes]:
             yield encode_frame(Frame(seq, units=[EncodedBatch(puts=[(table, identity, msgspec.Raw(document))])]))
 
 
-def _write_journal(folder: Path, generation: int, seq: int, carried: EncodedBatch, since: bytes) -> tuple[int, int]:
-    """The open file and its length."""
-    header = encode_frame(Frame(seq, units=[carried], format=FORMAT, generation=generation))
-    fd = disk.create_private_file(_journal(folder, generation))
+def _write_journal(
+    folder: Path, generation: int, seq: int, carry_over: EncodedBatch, new_frames: bytes
+) -> tuple[int, int]:
+    """Write the journal of a new generation, and return its open descriptor and its length."""
+    header = encode_frame(Frame(seq, units=[carry_over], format=FORMAT, generation=generation))
+    fd = disk.create_private_file(_journal_path(folder, generation))
     try:
-        disk.write_all(fd, header + since)
+        disk.write_all(fd, header + new_frames)
         disk.sync(fd)
-        # The journal's name must be there before the snapshot's makes the generation valid.
+        # The journal's name must be durable before that of the snapshot makes the generation valid.
         disk.sync_folder(folder)
     except OSError:
         os.close(fd)
         raise
-    return fd, len(header) + len(since)
+    return fd, len(header) + len(new_frames)
 
 
 def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
     fd = disk.create_private_file(path)
     try:
         buffer = bytearray()
-        for each in lines:
-            buffer += each
-            if len(buffer) >= _WRITE_AT_ONCE:
+        for line in lines:
+            buffer += line
+            if len(buffer) >= _WRITE_CHUNK_SIZE:
                 disk.write_all(fd, bytes(buffer))
                 buffer.clear()
         disk.write_all(fd, bytes(buffer))
@@ -345,13 +353,13 @@ def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
         os.close(fd)
 
 
-def _snapshot(folder: Path, generation: int) -> Path:
+def _snapshot_path(folder: Path, generation: int) -> Path:
     return folder / f"snapshot-{generation}.log"
 
 
-def _temporary(folder: Path, generation: int) -> Path:
+def _temporary_path(folder: Path, generation: int) -> Path:
     return folder / f"snapshot-{generation}.log.tmp"
 
 
-def _journal(folder: Path, generation: int) -> Path:
+def _journal_path(folder: Path, generation: int) -> Path:
     return folder / f"journal-{generation}.log"

@@ -1,4 +1,4 @@
-"""A random key of the workspace in a file of its own: 32 bytes, mode 0600, on the disk whole or not at all."""
+"""A random key of the workspace in its own file: 32 bytes, mode 0600, written atomically."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ KEY_BYTES = 32
 
 
 def create_random_key(path: Path, what: str) -> None:
-    """Durable on return, in the place of an older one. Raises :class:`StorageError`, which names it ``what``."""
+    """Create a key file at ``path``, or replace it with a new key. It is durable on return.
+
+    Raises :class:`StorageError`, whose message refers to the key as ``what``.
+    """
     temporary = path.with_suffix(".new")
     try:
-        handle = disk.create_private_file(temporary)
+        fd = disk.create_private_file(temporary)
         try:
-            disk.write_all(handle, secrets.token_bytes(KEY_BYTES))
-            disk.sync(handle)
+            disk.write_all(fd, secrets.token_bytes(KEY_BYTES))
+            disk.sync(fd)
         finally:
-            os.close(handle)
+            os.close(fd)
         disk.rename(temporary, path)
         disk.sync_folder(path.parent)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the journal holds beside documents: audit entries on their way to the audit log, and the last events."""
+"""The journal records that are not documents: audit entries pending for the audit log, and the last events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_EVENTS = 10_000
 
 
 class PendingRecords:
-    """Durable entries and events, encoded, in order. Whoever uses it from several threads holds a lock."""
+    """Durable audit entries and events, encoded, in order. Not thread-safe: callers share a lock."""
 
     def __init__(self, audit: Iterable[bytes] = (), events: Iterable[bytes] = ()) -> None:
         self.audit = list(audit)
@@ -25,7 +25,10 @@ class PendingRecords:
         self.events.extend(map(bytes, record.events))
 
     def after(self, moved_to: int) -> EncodedBatch:
-        """What a new generation must carry over."""
+        """Return what the journal of a new generation carries over.
+
+        These are all events, and the audit entries with a ``seq`` above ``moved_to``.
+        """
         audit = [msgspec.Raw(entry) for entry in self.audit]
         return EncodedBatch(
             audit=[entry for entry in audit if audit_seq(entry) > moved_to],
@@ -33,4 +36,5 @@ class PendingRecords:
         )
 
     def discard_audit(self, moved_to: int) -> None:
+        """Remove the audit entries with a ``seq`` up to ``moved_to``, which are in the audit log."""
         self.audit = [entry for entry in self.audit if audit_seq(msgspec.Raw(entry)) > moved_to]

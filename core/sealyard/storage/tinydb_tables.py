@@ -1,11 +1,12 @@
-"""TinyDB on the journal: its own query API, with commits that cost the change and not the table.
+"""TinyDB on the journal: its query API, with commits whose cost depends on the change and not on the table.
 
-TinyDB rewrites the whole database at each change. ``Table._read_table`` and ``Table._update_table``, through
-which it does everything, are replaced here: a change works on an overlay that knows which documents it
-touched, and only those are committed. They are underscore names; a test holds them to what TinyDB 4.9 does.
+TinyDB rewrites the whole database on each change. This module overrides ``Table._read_table`` and
+``Table._update_table``, through which TinyDB makes all reads and changes: a change works on an overlay that records
+which documents it touched, and only those are committed. Both methods are private to TinyDB; a test compares the
+behaviour with that of TinyDB 4.9.
 
-Documents are kept encoded and decoded anew for each reader, so what is handed out is the reader's own.
-A table that has lost its last document is not named by ``TinyDB.tables()`` any more.
+Documents stay encoded and are decoded for each reader, so that readers own the documents they get. ``TinyDB.tables()``
+does not name a table whose last document was removed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class TableView(Mapping[str, dict[str, Any]]):
-    """A table as TinyDB reads it; each access gives a fresh document."""
+    """A table as TinyDB reads it. Each access returns a new copy of the document."""
 
     def __init__(self, documents: Mapping[str, bytes]) -> None:
         self.encoded = documents
@@ -45,91 +46,92 @@ class TableView(Mapping[str, dict[str, Any]]):
 
 
 class _Overlay(MutableMapping[Any, dict[str, Any]]):
-    """A table as TinyDB changes it: documents are decoded when touched, and compared at the end."""
+    """A table as TinyDB changes it. Documents are decoded on access and compared by :meth:`changes`."""
 
     def __init__(self, documents: Mapping[str, bytes], id_class: type) -> None:
         self._documents = documents
         self._id_class = id_class
         self._touched: dict[str, dict[str, Any]] = {}
-        self._removed: set[str] = set()
+        self._deleted: set[str] = set()
 
     def __getitem__(self, identity: Any) -> dict[str, Any]:
-        name = str(identity)
-        if name in self._removed:
+        key = str(identity)
+        if key in self._deleted:
             raise KeyError(identity)
-        if name not in self._touched:
-            self._touched[name] = _decode(self._documents[name])
-        return self._touched[name]
+        if key not in self._touched:
+            self._touched[key] = _decode(self._documents[key])
+        return self._touched[key]
 
     def __setitem__(self, identity: Any, document: dict[str, Any]) -> None:
         self._touched[str(identity)] = document
-        self._removed.discard(str(identity))
+        self._deleted.discard(str(identity))
 
     def __delitem__(self, identity: Any) -> None:
-        name = str(identity)
-        if name not in self:
+        key = str(identity)
+        if key not in self:
             raise KeyError(identity)
-        self._touched.pop(name, None)
-        self._removed.add(name)
+        self._touched.pop(key, None)
+        self._deleted.add(key)
 
     def __contains__(self, identity: object) -> bool:
-        name = str(identity)
-        return name not in self._removed and (name in self._touched or name in self._documents)
+        key = str(identity)
+        return key not in self._deleted and (key in self._touched or key in self._documents)
 
     def __iter__(self) -> Iterator[Any]:
-        for name in self._documents:
-            if name not in self._removed:
-                yield self._id_class(name)
-        for name in self._touched:
-            if name not in self._documents:
-                yield self._id_class(name)
+        for key in self._documents:
+            if key not in self._deleted:
+                yield self._id_class(key)
+        for key in self._touched:
+            if key not in self._documents:
+                yield self._id_class(key)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def clear(self) -> None:
         self._touched.clear()
-        self._removed = set(self._documents)
+        self._deleted = set(self._documents)
 
     def changes(self, table: str) -> WriteBatch:
+        """Return the changes of the overlay as a batch; documents that are the same as before are left out."""
         return WriteBatch(
             puts=tuple(
-                (table, name, document)
-                for name, document in self._touched.items()
-                if msgspec.json.encode(document) != self._documents.get(name)
+                (table, key, document)
+                for key, document in self._touched.items()
+                if msgspec.json.encode(document) != self._documents.get(key)
             ),
-            deletes=tuple((table, name) for name in self._removed if name in self._documents),
+            deletes=tuple((table, key) for key in self._deleted if key in self._documents),
         )
 
 
 class StoreCore(Protocol):
-    """What TinyDB stands on here."""
+    """The part of a document store that TinyDB needs."""
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, bytes]]: ...
     def snapshot_lock(self) -> AbstractContextManager[object]: ...
-    def submit(self, unit: WriteBatch) -> Future[None]: ...
+    def submit(self, batch: WriteBatch) -> Future[None]: ...
 
 
 class JournalStorage(Storage):
-    """TinyDB's storage; changes of single documents go past :meth:`write`, see :class:`JournalTable`."""
+    """TinyDB storage on a document store. :class:`JournalTable` bypasses :meth:`write` for changes in a table."""
 
     def __init__(self, core: StoreCore) -> None:
         self.core = core
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         tables = {name: TableView(documents) for name, documents in self.core.tables.items() if documents}
-        # TinyDB only reads from what it gets here, and a view reads like a dict.
+        # TinyDB only reads from the returned value, and a view can be read like a dict.
         return cast("dict[str, dict[str, Any]]", tables) or None
 
     def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
-        """Makes the whole database ``data``: what TinyDB does to drop tables."""
+        """Replace the content of the whole database with ``data``, as TinyDB does to drop tables."""
         with self.core.snapshot_lock():
-            units = [self._replacement(name, data.get(name, {})) for name in {*self.core.tables, *data}]
+            batches = [self._replacement(name, data.get(name, {})) for name in {*self.core.tables, *data}]
             future = self.core.submit(
                 WriteBatch(
-                    puts=tuple(put for unit in units for put in unit.puts),
-                    deletes=tuple(remove for unit in units for remove in unit.deletes),
+                    puts=tuple(put for batch in batches for put in batch.puts),
+                    deletes=tuple(deletion for batch in batches for deletion in batch.deletes),
                 )
             )
         future.result()
@@ -150,18 +152,18 @@ class JournalTable(Table):
     _storage: JournalStorage
 
     def __init__(self, storage: JournalStorage, name: str, cache_size: int = 0, persist_empty: bool = False) -> None:
-        # TinyDB's query cache hands the same documents to every caller and does not notice units of work
-        # submitted past this table, so it is off unless asked for.
+        # TinyDB's query cache returns the same documents to every caller and does not notice batches that were
+        # submitted without this table, so it is off by default.
         super().__init__(storage, name, cache_size, persist_empty)
 
     def update(self, fields: Fields, cond: QueryLike | None = None, doc_ids: Iterable[int] | None = None) -> list[int]:
-        return super().update(fields, doc_ids=self._ids(cond, doc_ids))
+        return super().update(fields, doc_ids=self._matching_ids(cond, doc_ids))
 
     def remove(self, cond: QueryLike | None = None, doc_ids: Iterable[int] | None = None) -> list[int]:
-        return super().remove(doc_ids=self._ids(cond, doc_ids))
+        return super().remove(doc_ids=self._matching_ids(cond, doc_ids))
 
-    def _ids(self, cond: QueryLike | None, doc_ids: Iterable[int] | None) -> Iterable[int] | None:
-        """Ids for a condition, so that a change touches only the documents that meet it."""
+    def _matching_ids(self, cond: QueryLike | None, doc_ids: Iterable[int] | None) -> Iterable[int] | None:
+        """Return the ids of the documents that match a condition, so that a change touches only these."""
         if doc_ids is not None or cond is None:
             return doc_ids
         return [document.doc_id for document in self.search(cond)]
@@ -174,15 +176,15 @@ class JournalTable(Table):
         with core.snapshot_lock():
             overlay = _Overlay(core.tables.get(self.name, {}), self.document_id_class)
             updater(overlay)
-            unit = overlay.changes(self.name)
-            future = core.submit(unit) if unit != WriteBatch() else None
+            batch = overlay.changes(self.name)
+            future = core.submit(batch) if batch != WriteBatch() else None
         self.clear_cache()
         if future is not None:
             future.result()
 
 
 class StringIdTable(JournalTable):
-    """A table whose documents have ids of their own: insert ``Document(content, doc_id="…")``."""
+    """A table whose documents have string ids: insert ``Document(content, doc_id="…")``."""
 
     document_id_class = str  # type: ignore[assignment]
 
@@ -191,13 +193,13 @@ class StringIdTable(JournalTable):
 
 
 class JournalDatabase(TinyDB):
-    """TinyDB over a store: ``JournalDatabase(core)``."""
+    """TinyDB on a document store: ``JournalDatabase(core)``."""
 
     default_storage_class = JournalStorage  # type: ignore[assignment]
     table_class = JournalTable  # type: ignore[assignment]
 
 
 class StringIdDatabase(JournalDatabase):
-    """As the engine uses it: all ids are text."""
+    """The database that the engine uses: all ids are strings."""
 
     table_class = StringIdTable

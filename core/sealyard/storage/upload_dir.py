@@ -1,4 +1,4 @@
-"""The folder of uploads: for each a file that grows, and beside it a record of how much of it is durable."""
+"""The folder of uploads: for each a file that grows, and a record of how many of its bytes are durable."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import msgspec
 from sealyard.fs import atomic as disk
 from sealyard.model.base import FrozenStruct
 
-_RECORD = ".json"
-_NEW = ".new"
+_RECORD_SUFFIX = ".json"
+_TEMPORARY_SUFFIX = ".new"
 
 log = logging.getLogger(__name__)
 
 
 class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
-    """``offset``: bytes of the content that are known to be on the disk. Digests in lower case hex.
+    """The state of an upload, stored beside its content. Digests are lower case hex.
 
-    ``size`` None: nobody can go on with this upload, so it is not kept over a restart. ``sha256`` is there once the
-    content is whole. ``claimed``: a task has it; what is left is the memory of its name.
+    ``offset`` is the number of content bytes known to be on disk. If ``size`` is None, clients cannot resume the
+    upload, and it is not kept across a restart. ``sha256`` is set once the content is complete. ``claimed`` means that
+    a task took the content; only the record remains, so that the id of the upload stays known.
     """
 
     id: str
@@ -38,48 +39,56 @@ class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UploadDir:
-    """Of mode 0700, its files 0600. Its methods block and raise ``OSError``."""
+    """The folder of uploads, with mode 0700 and files of mode 0600. Its methods block and raise ``OSError``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def content(self, record: UploadRecord) -> Path:
-        """Named after owner and id: each subject chooses its ids without regard to the others'."""
+        """Return the path of the upload's content.
+
+        It is named after owner and id, because subjects choose the ids of their uploads independently of each other.
+        """
         return self._folder / hashlib.sha256(f"{record.owner} {record.id}".encode()).hexdigest()
 
     def save(self, record: UploadRecord) -> None:
-        """Durable on return; the record is the old or the new one at any moment."""
-        path = self._record(record)
-        new = path.with_suffix(_NEW)
-        fd = disk.create_private_file(new)
+        """Save the record durably. At any moment, the file holds either the old or the new record."""
+        path = self._record_path(record)
+        temporary = path.with_suffix(_TEMPORARY_SUFFIX)
+        fd = disk.create_private_file(temporary)
         try:
             disk.write_all(fd, msgspec.json.encode(record))
             disk.sync(fd)
         finally:
             os.close(fd)
-        disk.rename(new, path)
+        disk.rename(temporary, path)
         disk.sync_folder(self._folder)
 
     def remove(self, record: UploadRecord) -> None:
-        """The record first: content without one is cleared away at the next start."""
-        disk.remove_quietly(self._record(record))
+        """Delete the record, then the content: content without a record is deleted at the next start."""
+        disk.remove_quietly(self._record_path(record))
         disk.remove_quietly(self.content(record))
 
     def records(self) -> tuple[UploadRecord, ...]:
-        """What the last engine has left; all else in the folder is removed. To be called once, at start."""
+        """Return the records that the last engine left, and delete everything else in the folder.
+
+        To be called once, at startup.
+        """
         disk.make_private_dir(self._folder)
-        found = [record for path in self._folder.glob(f"*{_RECORD}") if (record := _read(path)) is not None]
-        kept = {path for record in found for path in (self._record(record), self.content(record))}
+        records = [
+            record for path in self._folder.glob(f"*{_RECORD_SUFFIX}") if (record := _load_record(path)) is not None
+        ]
+        kept = {path for record in records for path in (self._record_path(record), self.content(record))}
         for path in self._folder.iterdir():
             if path not in kept:
                 disk.remove_quietly(path)
-        return tuple(found)
+        return tuple(records)
 
-    def _record(self, record: UploadRecord) -> Path:
-        return self.content(record).with_suffix(_RECORD)
+    def _record_path(self, record: UploadRecord) -> Path:
+        return self.content(record).with_suffix(_RECORD_SUFFIX)
 
 
-def _read(path: Path) -> UploadRecord | None:
+def _load_record(path: Path) -> UploadRecord | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
     except msgspec.MsgspecError as error:

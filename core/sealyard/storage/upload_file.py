@@ -1,4 +1,7 @@
-"""One upload on the disk: written and hashed as it comes in, by one writer at a time, and durable step by step."""
+"""One upload on disk, written and hashed while it is received.
+
+One request at a time writes it, and its bytes become durable in steps.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,29 @@ from sealyard.storage.upload_dir import UploadDir, UploadRecord
 REHASH_BYTES = 1 << 20
 
 Promote = Callable[[UploadRecord, Path], None]
-"""Takes whole and durable content over, so that it is not in the folder any more."""
+"""Moves complete, durable content out of the folder of uploads."""
 
 
 class UploadFile:
-    """May be used from any thread; all its methods but the properties block.
+    """The content and record of one upload. May be used from any thread; all methods block, properties do not.
 
-    Each request takes a *turn* with :meth:`begin`; a newer turn ends the one before, whose later writes are
-    refused: a client that was cut off need not wait until the server notices. All raise :class:`NotFoundError` once
-    the upload was dropped, and :class:`StorageError` where the disk refuses: then what counts is what was durable.
+    Each request starts a *turn* with :meth:`begin`. A newer turn ends the one before, whose later writes are rejected,
+    so that a client whose connection was cut can resume before the server notices the loss. Methods raise
+    :class:`NotFoundError` once the upload was dropped, except for :meth:`abort`, :meth:`drop` and :meth:`close`. All
+    methods raise :class:`StorageError` if the disk refuses an operation; then only the durable bytes count as received.
     """
 
-    def __init__(self, folder: UploadDir, record: UploadRecord, adopt: Promote) -> None:
+    def __init__(self, folder: UploadDir, record: UploadRecord, promote: Promote) -> None:
         self._folder = folder
-        self._adopt = adopt
+        self._promote_content = promote
         self._lock = threading.Lock()
         self._record = record
         self._received = record.offset
-        # Kept from turn to turn; after a restart it is made anew from what is on the disk.
+        # Kept between turns. After a restart, _open computes it from the content on disk.
         self._digest: hashlib._Hash | None = None
         self._fd: int | None = None
         self._turn = 0
-        self._gone = False
+        self._deleted = False
 
     @property
     def record(self) -> UploadRecord:
@@ -49,42 +53,46 @@ class UploadFile:
 
     @property
     def received(self) -> int:
-        """Bytes that came, durable or not yet. All of them only once the record tells their SHA-256."""
+        """Bytes received, durable or not. The upload is complete only once its record has the SHA-256."""
         return self._received
 
     @property
     def deleted(self) -> bool:
-        return self._gone
+        return self._deleted
 
     def store(self) -> None:
-        """Writes the record of a new upload down."""
+        """Save the record of a new upload."""
         with self._require_open():
             self._save()
 
     def begin(self, offset: int) -> int:
-        """A new turn, that writes from ``offset`` on. Raises :class:`ConflictError` where that is not the next byte."""
+        """Start a turn that writes from ``offset`` on, and return its number.
+
+        Raises :class:`ConflictError` if ``offset`` is not the next byte.
+        """
         with self._require_open():
             if offset != self._received:
                 raise ConflictError(
                     f"The upload {self._record.id} goes on at byte {self._received}, not at {offset}.",
                     f"Send what follows from byte {self._received} on.",
                 )
-            self._stop()
+            self._end_turn()
             if self._record.sha256 is None:
                 self._open()
             else:
-                self._hand_over()
+                self._promote()
             return self._turn
 
     def write(self, turn: int, data: bytes | memoryview) -> None:
-        """Raises :class:`InvalidInputError`, with nothing left behind, for too many bytes and for another SHA-256.
+        """Write and hash ``data``. The last byte of an upload with a declared size completes the upload.
 
-        The last byte makes the upload complete. Raises :class:`ConflictError` once a newer turn has begun.
+        Raises :class:`InvalidInputError`, and deletes the upload, if there are too many bytes or the SHA-256 is not the
+        expected one. Raises :class:`ConflictError` once a newer turn has begun.
         """
         with self._require_open():
-            self._require_turn(turn)
+            self._check_turn(turn)
             received = self._received + len(data)
-            self._require_fitting(received)
+            self._check_size(received)
             disk.write_all(self._descriptor, data)
             self._hash.update(data)
             if received == self._record.size:
@@ -93,7 +101,7 @@ class UploadFile:
             self._received = received
 
     def make_durable(self, turn: int) -> None:
-        """What came until now; to be called now and then, beside the writing, which goes on meanwhile."""
+        """Sync what was received so far. To be called periodically; other threads can write meanwhile."""
         with self._require_open():
             if not self._resumable or not self._is_current(turn):
                 return
@@ -111,45 +119,52 @@ class UploadFile:
                 self._save(offset=received)
 
     def complete(self, turn: int) -> None:
-        """The content of an upload whose size was not said ends here. Raises :class:`InvalidInputError` as
-        :meth:`write`.
+        """Complete an upload whose size was not declared.
+
+        Raises :class:`InvalidInputError` as :meth:`write`, and if the upload is empty.
         """
         with self._require_open():
-            self._require_turn(turn)
+            self._check_turn(turn)
             if not self._received:
-                raise self._refused(f"{self._name} is empty.", "Send a file with content.")
+                raise self._reject(f"{self._name} is empty.", "Send a file with content.")
             self._complete(self._received)
 
     def abort(self, turn: int) -> None:
-        """What came is durable on return. A turn that was over before, by whatever, is no error."""
-        with self._require_open(dropped_too=True):
+        """End the turn; what was received is durable on return. A turn that has already ended is not an error."""
+        with self._require_open(allow_deleted=True):
             if turn == self._turn:
-                self._stop()
+                self._end_turn()
 
     def promote(self) -> None:
-        """Whole content that an engine had no time to adopt is adopted now."""
+        """Promote complete content that a previous engine did not promote before it stopped."""
         with self._require_open():
-            self._hand_over()
+            self._promote()
 
     def claim(self) -> None:
+        """Record that a task took the content."""
         with self._require_open():
             self._save(claimed=True)
 
     def drop(self) -> None:
-        with self._require_open(dropped_too=True):
+        """Delete the upload. A dropped one is not an error."""
+        with self._require_open(allow_deleted=True):
             self._drop()
 
     def close(self) -> None:
-        """Ends the turn that is on, durably, for the engine stops."""
-        with self._require_open(dropped_too=True):
-            self._stop()
+        """End the current turn durably, because the engine is stopping."""
+        with self._require_open(allow_deleted=True):
+            self._end_turn()
 
-    # ---- all below is called with the lock held
+    # ---- _require_open acquires the lock; all methods below it are called with the lock held
 
     @contextmanager
-    def _require_open(self, *, dropped_too: bool = False) -> Iterator[None]:
+    def _require_open(self, *, allow_deleted: bool = False) -> Iterator[None]:
+        """Hold the lock, and convert ``OSError`` to :class:`StorageError` after resetting to the durable bytes.
+
+        Raises :class:`NotFoundError` for a dropped upload unless ``allow_deleted``.
+        """
         with self._lock:
-            if self._gone and not dropped_too:
+            if self._deleted and not allow_deleted:
                 raise NotFoundError(f"There is no upload {self._record.id} any more.", "Begin it again.")
             try:
                 yield
@@ -160,21 +175,21 @@ class UploadFile:
     def _is_current(self, turn: int) -> bool:
         return turn == self._turn and self._fd is not None
 
-    def _require_turn(self, turn: int) -> None:
+    def _check_turn(self, turn: int) -> None:
         if turn != self._turn:
             raise ConflictError(f"Another request goes on with the upload {self._record.id}.", "Leave it to that one.")
         if self._fd is None and self._record.sha256 is None:
             raise StorageError("The disk refused a part of the upload.", "Ask where it stands, and go on from there.")
 
-    def _require_fitting(self, received: int) -> None:
+    def _check_size(self, received: int) -> None:
         size = self._record.size
         if size is not None and received > size:
-            raise self._refused(f"{self._name} is longer than the {size:,} bytes it was said to have.", "Begin again.")
+            raise self._reject(f"{self._name} is longer than the {size:,} bytes it was said to have.", "Begin again.")
 
     def _complete(self, received: int) -> None:
         sha256, expected = self._hash.hexdigest(), self._record.expected_sha256
         if expected is not None and sha256 != expected:
-            raise self._refused(
+            raise self._reject(
                 f"{self._name} is not what was expected: its SHA-256 is {sha256}, not {expected}.",
                 "Check that it is the right file and that it arrived whole.",
             )
@@ -182,25 +197,25 @@ class UploadFile:
         self._save(offset=received, sha256=sha256)
         self._received = received
         self._close()
-        self._hand_over()
+        self._promote()
 
-    def _hand_over(self) -> None:
+    def _promote(self) -> None:
         content = self._folder.content(self._record)
         if content.exists():
-            self._adopt(self._record, content)
+            self._promote_content(self._record, content)
 
-    def _refused(self, message: str, advice: str) -> InvalidInputError:
-        """The error to raise: nothing is left of the upload."""
+    def _reject(self, message: str, hint: str) -> InvalidInputError:
+        """Delete the upload and return the error to raise."""
         self._drop()
-        return InvalidInputError(message, advice)
+        return InvalidInputError(message, hint)
 
     def _drop(self) -> None:
-        self._gone = True
+        self._deleted = True
         self._close()
         self._folder.remove(self._record)
 
-    def _stop(self) -> None:
-        """Ends the turn that is on."""
+    def _end_turn(self) -> None:
+        """End the current turn. What was received of a resumable upload is made durable."""
         self._turn += 1
         if self._fd is not None:
             if self._resumable and self._received > self._record.offset:
@@ -224,7 +239,7 @@ class UploadFile:
             )
         disk.truncate(self._fd, self._received)
         if self._digest is None:
-            self._digest = _hashed(self._fd, self._received)
+            self._digest = _hash_prefix(self._fd, self._received)
         os.lseek(self._fd, self._received, os.SEEK_SET)
 
     def _close(self) -> None:
@@ -233,14 +248,14 @@ class UploadFile:
             self._fd = None
 
     def _rewind(self) -> None:
-        """After a refusal nothing is known of what was not durable."""
+        """Reset to the durable bytes: after a disk error the state of all later bytes is unknown."""
         self._close()
         self._received = self._record.offset
         self._digest = None
 
     @property
     def _resumable(self) -> bool:
-        """Whether anybody can go on with it; where not, nothing is worth writing down before it is whole."""
+        """Whether clients can resume the upload. If not, its record is never saved."""
         return self._record.size is not None
 
     @property
@@ -258,8 +273,8 @@ class UploadFile:
         return escape_text(self._record.name, 100)
 
 
-def _hashed(fd: int, length: int) -> hashlib._Hash:
-    """Of the first ``length`` bytes."""
+def _hash_prefix(fd: int, length: int) -> hashlib._Hash:
+    """Return the SHA-256 object of the first ``length`` bytes."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(REHASH_BYTES, length)))
     done = 0

@@ -1,1 +1,1 @@
-"""The crypto worker, a process of its own: the only place where keys are used."""
+"""The crypto worker, a process of its own and the only place where keys are used."""

@@ -1,4 +1,4 @@
-"""Entry of the crypto worker process: `python -m sealyard.worker`, spoken to over standard input and output."""
+"""Entry point of the crypto worker process: ``python -m sealyard.worker``, driven over standard input and output."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sealyard.worker.channel import Channel
 from sealyard.worker.service import serve
 
 NICE_INCREMENT = 10
-"""Nice value added: the engine and whoever looks at a screen come first, the rest of the processors is ours."""
+"""Added to the nice value: the engine and user interfaces get the processors first, the worker what remains."""
 
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     os.nice(NICE_INCREMENT)
-    # Whatever a library prints must not end up between the messages.
+    # Redirect standard output to standard error, so that output of libraries is not mixed with the messages.
     messages = os.dup(1)
     os.dup2(2, 1)
     return asyncio.run(serve(Channel(0, messages)))

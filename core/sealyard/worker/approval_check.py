@@ -1,4 +1,7 @@
-"""What the worker checks for itself before a key is touched: it never takes the engine's word for an approval."""
+"""Checks of approvals and key purposes that the worker performs itself before it uses a key.
+
+They do not rely on the engine having verified an approval.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from sealyard.model.tasks import Task, TaskKind
 
 
 def verify_approvals(task: Task) -> None:
-    """Raises :class:`PermissionDeniedError` where the approvals do not carry."""
+    """Raise :class:`PermissionDeniedError` if the approvals are for other contents or do not reach the quorum."""
     if approval_digest(task) != task.approval_digest:
         raise PermissionDeniedError(
             "The approvals were given for other contents than the job has.", "Ask again with a new task."
@@ -19,9 +22,9 @@ def verify_approvals(task: Task) -> None:
 
 
 def check_key_purpose(task: Task, purpose: KeyPurpose | None) -> None:
-    """``purpose``: of the signing key, as the key store has it; None where nothing is signed.
+    """Raise :class:`InvalidKeyError` if the signing key has a purpose that does not fit the task.
 
-    Raises :class:`InvalidKeyError` where the key is for something else.
+    ``purpose`` is that of the signing key according to the key store; None if nothing is signed.
     """
     if task.kind is TaskKind.PACKAGING and purpose is KeyPurpose.DATA:
         raise InvalidKeyError("The signing key is for data, not for packages.", "Use a key made for packages.")

@@ -17,11 +17,11 @@ from sealyard.storage.artifacts import FileArtifacts
 
 
 def open_input(artifacts: FileArtifacts, file: InputFile) -> BinaryIO:
-    """Open an input. Its size is checked; the caller checks the digest of what it reads.
+    """Open an input and check its size. The caller checks the digest of what it reads.
 
     Raises :class:`IntegrityError` if the size differs or the file was replaced by a link.
     """
-    source = _inline(file) if file.inline is not None else artifacts.open_input(file.sha256)
+    source = _open_inline(file) if file.inline is not None else artifacts.open_input(file.sha256)
     if source.seek(0, os.SEEK_END) != file.size:
         source.close()
         raise changed(file)
@@ -30,7 +30,7 @@ def open_input(artifacts: FileArtifacts, file: InputFile) -> BinaryIO:
 
 
 def read_input(artifacts: FileArtifacts, file: InputFile) -> bytes:
-    """Read a small input whole. Raises :class:`IntegrityError` if it is not what was approved."""
+    """Read a small input completely. Raises :class:`IntegrityError` if it is not the approved one."""
     with open_input(artifacts, file) as source:
         data = source.read(file.size + 1)
     check_digest(file, hashlib.sha256(data).hexdigest())
@@ -38,12 +38,13 @@ def read_input(artifacts: FileArtifacts, file: InputFile) -> bytes:
 
 
 def check_digest(file: InputFile, sha256: str) -> None:
-    """Raises :class:`IntegrityError` if ``sha256`` (hex), of what was read, is not the approved digest."""
+    """Raise :class:`IntegrityError` if ``sha256`` (hex) of the content that was read is not the approved digest."""
     if sha256 != file.sha256:
         raise changed(file)
 
 
 def changed(file: InputFile) -> IntegrityError:
+    """Return the error for an input that is not the approved one."""
     return IntegrityError(
         f"{escape_text(file.name, 100)} was changed on disk: it is not the file that was uploaded and approved."
         " Nothing was signed.",
@@ -52,32 +53,35 @@ def changed(file: InputFile) -> IntegrityError:
 
 
 class ContentComparison:
-    """Compares bytes with an input as it is stored; what follows them, zero padding, is ignored."""
+    """Compares bytes with a stored input. The zero padding that may follow the content is ignored."""
 
     def __init__(self, file: InputFile, source: BinaryIO) -> None:
         self._file = file
         self._source = source
-        self._left = file.size
-        self._same = True
+        self._remaining = file.size
+        self._is_equal = True
         self._buffer = bytearray()
 
     def update(self, piece: memoryview) -> None:
-        count = min(len(piece), self._left)
+        count = min(len(piece), self._remaining)
         if len(self._buffer) != count:
             self._buffer = bytearray(count)
         read = self._source.readinto(self._buffer)  # type: ignore[attr-defined]
-        # On the left, so that the comparison is one of whole buffers.
-        self._same = self._same and read == count and self._buffer == piece[:count]
-        self._left -= count
+        # With the bytearray on the left, Python compares whole buffers instead of single items.
+        self._is_equal = self._is_equal and read == count and self._buffer == piece[:count]
+        self._remaining -= count
 
     def check(self) -> None:
-        """Raises :class:`IntegrityError` if a byte was another one or is missing."""
-        if self._left or not self._same:
+        """Raise :class:`IntegrityError` if a byte differs or is missing."""
+        if self._remaining or not self._is_equal:
             raise changed(self._file)
 
 
 class KeptContent:
-    """Hashes what a recorded segment decrypts to: the worker that recorded it may have read another input."""
+    """Hashes the decrypted content of a segment that an earlier worker recorded.
+
+    The digest is compared with the approved one, because the earlier worker may have read another input.
+    """
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
@@ -85,11 +89,11 @@ class KeptContent:
         self.update = self._hash.update
 
     def check(self) -> None:
-        """Raises :class:`IntegrityError` if it is not the approved input."""
+        """Raise :class:`IntegrityError` if the content is not the approved input."""
         check_digest(self._file, self._hash.hexdigest())
 
 
-def _inline(file: InputFile) -> BinaryIO:
+def _open_inline(file: InputFile) -> BinaryIO:
     assert file.inline is not None
     try:
         return io.BytesIO(base64.b64decode(file.inline, validate=True))

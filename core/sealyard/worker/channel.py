@@ -1,4 +1,7 @@
-"""The worker's end of the pipes. When the engine's end closes, the process ends at once, in the middle of a job too."""
+"""The worker's end of the pipes.
+
+When the engine closes its end, the process exits immediately, even in the middle of a job.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,16 @@ from sealyard.model.worker_messages import ToWorker
 
 
 class Channel:
-    """Messages in order, from a reader thread; messages out, whole lines, from any thread."""
+    """Receives messages in order through a reader thread, and sends whole lines from any thread."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
 
     def start(self) -> None:
+        """Start the reader thread. Called on the event loop that receives the messages."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), name="channel", daemon=True).start()
 
@@ -31,9 +35,9 @@ class Channel:
         return await self._messages.get()
 
     def send(self, message: Any) -> None:
-        """A broken pipe ends the process: nobody is left to work for."""
+        """Send a message. A broken pipe exits the process, because the engine is gone."""
         try:
-            with self._writing:
+            with self._write_lock:
                 _write_all(self._outgoing, encode_line(message))
         except OSError:
             os._exit(0)
@@ -41,16 +45,16 @@ class Channel:
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             with os.fdopen(self._incoming, "rb") as lines:
-                for text in lines:
-                    loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(text))
+                for line in lines:
+                    loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
         except (OSError, msgspec.MsgspecError):
             traceback.print_exc()
         finally:
-            # A thread waiting in a cipher or a disk must not keep a worker without an engine alive.
+            # Exit without joining threads: one that waits for a cipher or the disk must not keep the worker alive.
             os._exit(0)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]

@@ -1,8 +1,8 @@
-"""The worker's own record of what it was about to sign: append-only, synced before the key is used.
+"""The worker's own record of what it is about to sign: append-only, and synced before the key is used.
 
-One JSON line each: task, fence, SHA-256 (hex) of the signed input, time. It is kept apart from the engine's
-store, so that a count of what was signed does not rest on the engine's word. Workers share the file: a line is
-one appending write. Intents that wait at the same time share one sync.
+One JSON line per intent: task id, fencing token, SHA-256 (hex) of the signed input, and time. The file is separate from
+the engine's store, so that the record of what was signed does not depend on the engine. Workers share the file: a line
+is written with a single append. Intents that are pending at the same time share one sync.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from sealyard.model.errors import ConflictError, StorageError
 
 
 class IntentRecord(FrozenStruct, frozen=True, kw_only=True):
+    """One line of the log."""
+
     task: str
     fencing_token: int
     sha256: str
@@ -27,48 +29,50 @@ class IntentRecord(FrozenStruct, frozen=True, kw_only=True):
 
 
 class IntentLog:
-    """Lives on one event loop."""
+    """Records intents. Used on one event loop only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._writing = asyncio.Lock()
+        self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._write_lock = asyncio.Lock()
 
-    async def record(self, task: str, fence: int, sha256: str, *, again: bool) -> None:
-        """Durable when it returns. Raises :class:`ConflictError` where the task signed other bytes before.
+    async def record(self, task: str, fencing_token: int, sha256: str, *, again: bool) -> None:
+        """Record an intent durably before the key is used.
 
-        Raises :class:`StorageError` where the file does not say whether it did.
-        ``again``: the engine says that an intent was recorded before, so the file is searched for it.
+        ``again``: the engine already has an intent for this task, so the file is searched for one. Raises
+        :class:`ConflictError` if the task signed other bytes before, :class:`StorageError` if the file is damaged so
+        that this cannot be determined.
         """
         if again:
             await asyncio.to_thread(self._reject_conflict, task, sha256)
-        entry = IntentRecord(task=task, fencing_token=fence, sha256=sha256, at=time.time())
+        entry = IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((line, written))
-        async with self._writing:
-            if not written.done():
-                await self._write_waiting()
-        await written
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((line, future))
+        async with self._write_lock:
+            if not future.done():
+                await self._write_pending()
+        await future
 
-    async def _write_waiting(self) -> None:
-        group, self._waiting = self._waiting, []
+    async def _write_pending(self) -> None:
+        group, self._pending = self._pending, []
         try:
             await asyncio.to_thread(self._append, b"".join(line for line, _ in group))
         except OSError as error:
-            for _, written in group:
-                written.set_exception(error)
+            for _, future in group:
+                future.set_exception(error)
         else:
-            for _, written in group:
-                written.set_result(None)
+            for _, future in group:
+                future.set_result(None)
 
     def _append(self, lines: bytes) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            # Where a full disk or a power cut left half a line, nothing was signed for it; it stays alone.
-            whole = _is_truncated(descriptor) + lines
-            if os.write(descriptor, whole) < len(whole):
+            # A full disk or a power failure may have left half a line, for which nothing was signed. End it, so that
+            # the new lines do not become part of it.
+            data = _missing_line_feed(descriptor) + lines
+            if os.write(descriptor, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fdatasync(descriptor)
         finally:
@@ -76,20 +80,21 @@ class IntentLog:
 
     def _reject_conflict(self, task: str, sha256: str) -> None:
         marker = f'"task":"{task}"'.encode()
-        text = self._path.read_bytes() if self._path.exists() else b""
-        for line in text.splitlines():
-            if marker in line and line.endswith(b"}") and _digest_in(line) != sha256:
+        content = self._path.read_bytes() if self._path.exists() else b""
+        for line in content.splitlines():
+            if marker in line and line.endswith(b"}") and _read_digest(line) != sha256:
                 raise ConflictError(
                     f"The worker has signed something else for task {task} before.", "Ask again with a new task."
                 )
 
 
-def _is_truncated(descriptor: int) -> bytes:
+def _missing_line_feed(descriptor: int) -> bytes:
+    """Return the line feed that is missing after an incomplete last line, or nothing."""
     size = os.fstat(descriptor).st_size
     return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
 
 
-def _digest_in(line: bytes) -> str:
+def _read_digest(line: bytes) -> str:
     try:
         return msgspec.json.decode(line, type=IntentRecord).sha256
     except msgspec.MsgspecError:

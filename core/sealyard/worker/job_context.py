@@ -1,4 +1,4 @@
-"""What a job is done with: its task, its keys, its inputs, its progress, and the leave to use a key."""
+"""What a job handler works with: its task, keys, inputs and progress, and the permission to use a key."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from sealyard.worker.key_service import KeyService
 
 
 class JobCancelledError(Exception):
-    """The engine asked to leave the job; raised at the next chunk."""
+    """The engine asked the worker to stop the job. Raised at the next chunk."""
 
 
 class JobProgress:
-    """Told of bytes by several threads; read by the beat."""
+    """Counts processed bytes. Called from several threads, read by the heartbeat."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
         self._stopped = threading.Event()
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
 
     def __call__(self, count: int) -> None:
         if self._stopped.is_set():
             raise JobCancelledError
-        with self._counting:
+        with self._lock:
             self.done += count
 
     def stop(self) -> None:
@@ -48,10 +48,10 @@ class JobProgress:
 
 
 class JobContext:
-    """One job's place of work."""
+    """What the handler of one job works with."""
 
     def __init__(
-        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, intents: IntentLog
+        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, intent_log: IntentLog
     ) -> None:
         self.job = job
         self.task = job.task
@@ -60,13 +60,13 @@ class JobContext:
         self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._keys = keys
-        self._intents = intents
+        self._intent_log = intent_log
 
     def send(self, message: Any) -> None:
         self._channel.send(message)
 
     async def signing_key_purpose(self) -> KeyPurpose | None:
-        """What the key store says the task's signing key is for; None where the task has none."""
+        """Return the purpose of the task's signing key according to the key store; None if it has no signing key."""
         key = self.task.signing_key
         return None if key is None else await self._keys.key_purpose(key)
 
@@ -90,16 +90,16 @@ class JobContext:
 
     @property
     def work_dir(self) -> Path:
-        """The task's folder, made where it is missing."""
+        """The task's folder; created if it is missing."""
         return self.artifacts.work_dir(self.task.id)
 
     async def sign(self, data: bytes, digest_or_data: bytes, header: str | None = None) -> bytes:
         """Sign once the engine permits it, and check the signature with the certificate on record.
 
-        ``data`` is what the intent is recorded for, ``digest_or_data`` what the algorithm takes of it; ``header`` is
-        sent along (Base64) where it must outlive this worker.
+        ``data`` is what the intent is recorded for, ``digest_or_data`` what the signature algorithm takes as its input.
+        ``header`` (Base64) is sent to the engine if it must outlive this worker.
 
-        Raises :class:`WorkerError` if the signature does not verify; it is not returned then.
+        Raises :class:`WorkerError` if the signature does not verify; the signature is not returned then.
         """
         key = self.task.signing_key
         assert key is not None
@@ -117,10 +117,14 @@ class JobContext:
         return signature
 
     async def _request_signing_permission(self, data: bytes, header: str | None) -> None:
-        """Return once the engine has recorded the intent and this worker has logged it."""
+        """Ask the engine for permission to sign ``data``.
+
+        Returns after the engine has stored the intent and this worker has logged it. Raises :class:`WorkerError` if the
+        task has an intent for other bytes.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
-        earlier = self.task.intent
-        if earlier is not None and earlier.sha256 != sha256:
+        recorded_intent = self.task.intent
+        if recorded_intent is not None and recorded_intent.sha256 != sha256:
             raise WorkerError(
                 "A signature over other bytes was begun for this task before.", "Ask again with a new task."
             )
@@ -130,4 +134,4 @@ class JobContext:
             )
         )
         await self.signing_permitted
-        await self._intents.record(self.task.id, self.task.fencing_token, sha256, again=earlier is not None)
+        await self._intent_log.record(self.task.id, self.task.fencing_token, sha256, again=recorded_intent is not None)

@@ -1,4 +1,4 @@
-"""Keys proven by use, on something that is worth nothing: what is made here never leaves the worker."""
+"""Probes that test keys by using them on worthless data; no result leaves the worker."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sealyard.model.errors import InvalidKeyError
 
 
 async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate: str, workspace_id: str) -> None:
-    """Signs a probe and checks the signature with the certificate (PEM) on record.
+    """Sign a probe message and check the signature with the certificate (PEM) on record.
 
-    Raises :class:`InvalidKeyError` where it does not verify, and what the key's provider raises.
+    Raises :class:`InvalidKeyError` if the signature does not verify, and what the provider of the key raises.
     """
     message = probe_message(workspace_id)
     signature = await signer.sign(signing_input(algorithm, message))
@@ -33,19 +33,19 @@ async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate:
 
 
 async def probe_cipher(cipher: ContentCipher) -> None:
-    """Encrypts a random block and decrypts it again. Raises :class:`InvalidKeyError` where another one comes out."""
+    """Encrypt a random block and decrypt it again. Raises :class:`InvalidKeyError` if the result differs."""
     await asyncio.to_thread(_round_trip, cipher)
 
 
 def _round_trip(cipher: ContentCipher) -> None:
     block = secrets.token_bytes(BLOCK_LENGTH)
-    sealed, opened = io.BytesIO(), io.BytesIO()
-    length = encrypt_segment(io.BytesIO(block), len(block), sealed, cipher, _untold).length
-    sealed.seek(0)
-    decrypt_segment(sealed, length, cipher, opened.write, (), _untold)
-    if opened.getvalue() != block:
+    encrypted, decrypted = io.BytesIO(), io.BytesIO()
+    length = encrypt_segment(io.BytesIO(block), len(block), encrypted, cipher, _ignore_progress).length
+    encrypted.seek(0)
+    decrypt_segment(encrypted, length, cipher, decrypted.write, (), _ignore_progress)
+    if decrypted.getvalue() != block:
         raise InvalidKeyError("What the key encrypts does not decrypt again.", "Look into the key store.")
 
 
-def _untold(_: int) -> None:
-    """A block's progress is nobody's concern."""
+def _ignore_progress(_: int) -> None:
+    """Progress callback that ignores the progress: a probe is one block."""

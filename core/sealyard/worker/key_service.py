@@ -1,4 +1,4 @@
-"""Where keys are opened, and the questions about keys are answered."""
+"""Opens keys and executes key commands."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ AUDIT_KEY_NAME = "audit"
 
 
 class KeyService:
-    """The providers of one workspace, opened under its master key, and its audit key."""
+    """The key providers of one workspace, opened with its master key, and its audit key."""
 
-    def __init__(self, unlock: OpenKeyStore) -> None:
-        workspace = Path(unlock.workspace)
-        master = open_master_key(
-            unlock.key_store, workspace / "keys", unlock.workspace_id, unlock.passphrase, create=unlock.create
+    def __init__(self, request: OpenKeyStore) -> None:
+        """Open the master key of the workspace; blocks."""
+        workspace = Path(request.workspace)
+        master_key = open_master_key(
+            request.key_store, workspace / "keys", request.workspace_id, request.passphrase, create=request.create
         )
-        self._workspace_id = unlock.workspace_id
-        self._origin = f"sealyard/{unlock.workspace_id}"
+        self._workspace_id = request.workspace_id
+        self._origin = f"sealyard/{request.workspace_id}"
         self._folder = workspace / "keys"
-        self._master = master
+        self._master_key = master_key
         self._providers: dict[str, KeyProvider] = {}
-        self._audit = LocalKeyProvider(self._folder / "audit", master)
+        self._audit_provider = LocalKeyProvider(self._folder / "audit", master_key)
         self._audit_version: KeyVersion | None = None
 
     async def signer(self, key: SigningKey) -> Signer:
@@ -63,72 +64,72 @@ class KeyService:
         uri = parse_key_uri(key.uri)
         return await self._provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
 
-    async def handle(self, number: int, question: KeyCommand) -> KeyResponse:
-        """The answer to any question; raises the project's errors."""
-        match question:
+    async def handle(self, request_id: int, command: KeyCommand) -> KeyResponse:
+        """Execute a key command and return its response. Raises the errors of :mod:`sealyard.model.errors`."""
+        match command:
             case GenerateKey():
-                return await self._generate(number, question)
+                return await self._generate(request_id, command)
             case ImportKey():
-                return await self._import(number, question)
+                return await self._import(request_id, command)
             case RotateKey():
-                uri = parse_key_uri(question.uri)
-                return KeyResponse(request_id=number, version=await self._provider(uri.scheme).rotate(uri.name))
+                uri = parse_key_uri(command.uri)
+                return KeyResponse(request_id=request_id, version=await self._provider(uri.scheme).rotate(uri.name))
             case ExportKey():
-                return await self._export(number, question)
+                return await self._export(request_id, command)
             case AuditPublicKey():
-                return KeyResponse(request_id=number, text=(await self._audit_key()).public_key)
+                return KeyResponse(request_id=request_id, text=(await self._audit_key()).public_key)
             case SignCheckpoint():
-                return KeyResponse(request_id=number, text=await self._sign_checkpoint(question))
+                return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
             case ProbeSigningKey(key=key, certificate=certificate):
                 await probe_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
-                return KeyResponse(request_id=number)
+                return KeyResponse(request_id=request_id)
             case ProbeEncryptionKey(key=key):
                 await probe_cipher(await self.cipher(key))
-                return KeyResponse(request_id=number)
+                return KeyResponse(request_id=request_id)
 
     def _provider(self, scheme: str) -> KeyProvider:
         if scheme not in self._providers:
-            self._providers[scheme] = key_provider(scheme, self._folder, self._master)
+            self._providers[scheme] = key_provider(scheme, self._folder, self._master_key)
         return self._providers[scheme]
 
-    async def _generate(self, number: int, question: GenerateKey) -> KeyResponse:
-        uri = parse_key_uri(question.uri)
-        made = await self._provider(uri.scheme).generate(uri.name, question.kind, question.purpose, question.subject)
-        return KeyResponse(request_id=number, key=made)
+    async def _generate(self, request_id: int, command: GenerateKey) -> KeyResponse:
+        uri = parse_key_uri(command.uri)
+        key = await self._provider(uri.scheme).generate(uri.name, command.kind, command.purpose, command.subject)
+        return KeyResponse(request_id=request_id, key=key)
 
-    async def _import(self, number: int, question: ImportKey) -> KeyResponse:
-        uri = parse_key_uri(question.uri)
-        taken = await self._provider(uri.scheme).import_key(
+    async def _import(self, request_id: int, command: ImportKey) -> KeyResponse:
+        uri = parse_key_uri(command.uri)
+        key = await self._provider(uri.scheme).import_key(
             uri.name,
-            Path(question.path),
-            question.kind,
-            question.purpose,
-            question.password,
-            Path(question.certificate) if question.certificate else None,
+            Path(command.path),
+            command.kind,
+            command.purpose,
+            command.password,
+            Path(command.certificate) if command.certificate else None,
         )
-        return KeyResponse(request_id=number, key=taken)
+        return KeyResponse(request_id=request_id, key=key)
 
-    async def _export(self, number: int, question: ExportKey) -> KeyResponse:
-        uri = parse_key_uri(question.uri)
-        data = await self._provider(uri.scheme).export_symmetric(uri.name, question.version)
-        with os.fdopen(create_private_file(Path(question.path)), "wb") as file:
+    async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
+        uri = parse_key_uri(command.uri)
+        data = await self._provider(uri.scheme).export_symmetric(uri.name, command.version)
+        with os.fdopen(create_private_file(Path(command.path)), "wb") as file:
             file.write(data)
-        return KeyResponse(request_id=number, text=question.path)
+        return KeyResponse(request_id=request_id, text=command.path)
 
     async def _audit_key(self) -> KeyVersion:
         if self._audit_version is None:
             try:
-                info = await self._audit.get_info(AUDIT_KEY_NAME)
+                info = await self._audit_provider.get_info(AUDIT_KEY_NAME)
             except NotFoundError:
-                info = await self._audit.generate(
+                info = await self._audit_provider.generate(
                     AUDIT_KEY_NAME, KeyType.ED25519, KeyPurpose.DATA, "Sealyard audit log"
                 )
             self._audit_version = info.current
         return self._audit_version
 
-    async def _sign_checkpoint(self, question: SignCheckpoint) -> str:
+    async def _sign_checkpoint(self, command: SignCheckpoint) -> str:
         key = await self._audit_key()
         assert key.public_key is not None
-        checkpoint = Checkpoint(origin=self._origin, size=question.size, root=question.root)
-        signer = await self._audit.signer(AUDIT_KEY_NAME, key.version, SigningAlgorithm.ED25519)
+        checkpoint = Checkpoint(origin=self._origin, size=command.size, root=command.root)
+        signer = await self._audit_provider.signer(AUDIT_KEY_NAME, key.version, SigningAlgorithm.ED25519)
         return format_note(checkpoint, key.public_key.encode(), await signer.sign(checkpoint_body(checkpoint)))

@@ -1,4 +1,4 @@
-"""The worker's loop: take messages, do jobs side by side, answer questions, say every second that it lives."""
+"""The worker's main loop: receive messages, run jobs concurrently, handle key requests and send heartbeats."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from sealyard.worker.jobs.package import package
 from sealyard.worker.jobs.sign import sign
 from sealyard.worker.key_service import KeyService
 
-HEARTBEAT_INTERVAL = 0.1
+HEARTBEAT_INTERVAL = 0.1  # seconds
 MAX_SILENT_BEATS = 10
-"""At least every so many beats a job is spoken of, with or without progress."""
+"""A heartbeat for each job is sent at least once in this many intervals, with or without progress."""
 
 JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
     TaskKind.PACKAGING: package,
@@ -49,18 +49,21 @@ JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
 
 
 async def serve(channel: Channel) -> int:
-    """Runs until the engine's end of the pipe closes, which ends the process."""
+    """Run the worker until the engine closes its end of the pipe, which ends the process.
+
+    Returns the exit code: 2 if the first message is not :class:`OpenKeyStore`, 0 if the key store could not be opened.
+    """
     channel.start()
-    unlock = await channel.receive()
-    if not isinstance(unlock, OpenKeyStore):
+    request = await channel.receive()
+    if not isinstance(request, OpenKeyStore):
         return 2
     try:
-        keys = await asyncio.to_thread(KeyService, unlock)
+        keys = await asyncio.to_thread(KeyService, request)
     except SealyardError as error:
         channel.send(WorkerStartFailed(error=error.to_info()))
         return 0
     channel.send(WorkerReady(pid=os.getpid()))
-    service = _Service(channel, keys, Path(unlock.workspace))
+    service = _Service(channel, keys, Path(request.workspace))
     await service.run()
     return 0
 
@@ -70,16 +73,16 @@ class _Service:
         self._channel = channel
         self._keys = keys
         self._artifacts = FileArtifacts(WorkspacePaths(workspace).artifacts)
-        self._intents = IntentLog(WorkspacePaths(workspace).intents)
-        self._benches: dict[str, JobContext] = {}
+        self._intent_log = IntentLog(WorkspacePaths(workspace).intents)
+        self._contexts: dict[str, JobContext] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._last_heartbeat: dict[str, tuple[int, int]] = {}
-        """By task: the bytes last spoken of, and in which beat."""
-        self._answering: set[asyncio.Task[None]] = set()
+        """By task: the byte count that was last sent, and the number of the beat that sent it."""
+        self._request_tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._beat())
+            group.create_task(self._send_heartbeats())
             group.create_task(self._read_messages())
 
     async def _read_messages(self) -> None:
@@ -89,94 +92,95 @@ class _Service:
     def _dispatch(self, message: object) -> None:
         match message:
             case RunJob(job=job):
-                bench = JobContext(job, self._channel, self._keys, self._artifacts, self._intents)
-                self._benches[job.task.id] = bench
-                self._running[job.task.id] = asyncio.create_task(self._run_job(job, bench))
+                context = JobContext(job, self._channel, self._keys, self._artifacts, self._intent_log)
+                self._contexts[job.task.id] = context
+                self._running[job.task.id] = asyncio.create_task(self._run_job(job, context))
             case SigningPermitted(task_id=task_id, fencing_token=fencing_token):
-                waiting = self._benches.get(task_id)
+                waiting_context = self._contexts.get(task_id)
                 if (
-                    waiting is not None
-                    and waiting.task.fencing_token == fencing_token
-                    and not waiting.signing_permitted.done()
+                    waiting_context is not None
+                    and waiting_context.task.fencing_token == fencing_token
+                    and not waiting_context.signing_permitted.done()
                 ):
-                    waiting.signing_permitted.set_result(None)
+                    waiting_context.signing_permitted.set_result(None)
             case StopJob(task_id=task_id):
                 self._stop(task_id)
             case KeyRequest():
-                answering = asyncio.create_task(self._answer(message))
-                self._answering.add(answering)
-                answering.add_done_callback(self._answering.discard)
+                request_task = asyncio.create_task(self._handle_key_request(message))
+                self._request_tasks.add(request_task)
+                request_task.add_done_callback(self._request_tasks.discard)
 
     def _stop(self, task_id: str) -> None:
-        bench = self._benches.get(task_id)
-        if bench is None:
+        context = self._contexts.get(task_id)
+        if context is None:
             return
-        bench.progress.stop()
-        if not bench.signing_permitted.done():
-            bench.signing_permitted.set_exception(JobCancelledError())
+        context.progress.stop()
+        if not context.signing_permitted.done():
+            context.signing_permitted.set_exception(JobCancelledError())
 
-    async def _run_job(self, job: Job, bench: JobContext) -> None:
+    async def _run_job(self, job: Job, context: JobContext) -> None:
         task = job.task
         try:
             verify_approvals(task)
-            check_key_purpose(task, await bench.signing_key_purpose())
-            outcome: JobFinished | JobFailed | JobStopped = await JOB_HANDLERS[task.kind](bench)
+            check_key_purpose(task, await context.signing_key_purpose())
+            outcome: JobFinished | JobFailed | JobStopped = await JOB_HANDLERS[task.kind](context)
         except BaseException as error:
-            outcome = _failure(bench, error)
-        # What other threads still do for a job that broke down ends at their next piece.
-        bench.progress.stop()
+            outcome = _to_outcome(context, error)
+        # Threads that still work for a failed job stop at their next chunk.
+        context.progress.stop()
         if isinstance(outcome, JobFinished) and task.id in self._last_heartbeat:
-            self._channel.send(_heartbeat(bench))
+            self._channel.send(_create_heartbeat(context))
         self._channel.send(outcome)
-        if bench.signing_permitted.done():
-            bench.signing_permitted.exception()
-        del self._benches[task.id], self._running[task.id]
+        if context.signing_permitted.done():
+            # Retrieve the exception, so that asyncio does not report it as never retrieved.
+            context.signing_permitted.exception()
+        del self._contexts[task.id], self._running[task.id]
         self._last_heartbeat.pop(task.id, None)
 
-    async def _answer(self, ask: KeyRequest) -> None:
+    async def _handle_key_request(self, request: KeyRequest) -> None:
         try:
-            answer = await self._keys.handle(ask.request_id, ask.question)
+            response = await self._keys.handle(request.request_id, request.question)
         except SealyardError as error:
-            answer = KeyResponse(request_id=ask.request_id, error=error.to_info())
+            response = KeyResponse(request_id=request.request_id, error=error.to_info())
         except Exception as error:
-            answer = KeyResponse(request_id=ask.request_id, error=_unexpected(error).to_info())
-        self._channel.send(answer)
+            response = KeyResponse(request_id=request.request_id, error=_to_sealyard_error(error).to_info())
+        self._channel.send(response)
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         beat = 0
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
             beat += 1
-            for task_id, bench in self._benches.items():
-                done, at = self._last_heartbeat.get(task_id, (-1, beat))
-                if bench.progress.done == done and beat - at < MAX_SILENT_BEATS:
+            for task_id, context in self._contexts.items():
+                done, last_beat = self._last_heartbeat.get(task_id, (-1, beat))
+                if context.progress.done == done and beat - last_beat < MAX_SILENT_BEATS:
                     continue
-                self._last_heartbeat[task_id] = (bench.progress.done, beat)
-                self._channel.send(_heartbeat(bench))
+                self._last_heartbeat[task_id] = (context.progress.done, beat)
+                self._channel.send(_create_heartbeat(context))
 
 
-def _heartbeat(bench: JobContext) -> Heartbeat:
-    """Padding and IVs pass by too: what is done is never said to be more than all there is."""
-    progress = bench.progress
+def _create_heartbeat(context: JobContext) -> Heartbeat:
+    """Return a heartbeat whose ``done`` is capped at ``total``, because padding and IVs are counted too."""
+    progress = context.progress
     done = min(progress.done, progress.total)
-    return Heartbeat(task_id=bench.task.id, fencing_token=bench.task.fencing_token, done=done, total=progress.total)
+    return Heartbeat(task_id=context.task.id, fencing_token=context.task.fencing_token, done=done, total=progress.total)
 
 
-def _failure(bench: JobContext, error: BaseException) -> JobFailed | JobStopped:
-    task = bench.task
+def _to_outcome(context: JobContext, error: BaseException) -> JobFailed | JobStopped:
+    task = context.task
     if isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, JobCancelledError):
         return JobStopped(task_id=task.id, fencing_token=task.fencing_token)
-    known = error if isinstance(error, SealyardError) else _unexpected(error)
-    return JobFailed(task_id=task.id, fencing_token=task.fencing_token, error=known.to_info())
+    reported = error if isinstance(error, SealyardError) else _to_sealyard_error(error)
+    return JobFailed(task_id=task.id, fencing_token=task.fencing_token, error=reported.to_info())
 
 
-def _unexpected(error: BaseException) -> SealyardError:
+def _to_sealyard_error(error: BaseException) -> SealyardError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError("The disk is full.", "Make room, then ask again.")
     if isinstance(error, OSError):
         return StorageError(f"The disk refused: {error.strerror}.", "Check the workspace's folder, then ask again.")
-    # The trace goes to the worker's log; a message could quote what it should not.
+    # The traceback goes to the worker's log only: the exception's message could quote secret data.
     traceback.print_exception(error)
     return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "Its log says more.")

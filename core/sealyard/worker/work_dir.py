@@ -14,21 +14,21 @@ from typing import BinaryIO
 from sealyard.fs.regular import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
-LOCK_TIMEOUT = 10.0
+LOCK_TIMEOUT = 10.0  # seconds
 POLL_SECONDS = 0.05
 
 
 class WorkFolder:
-    """Opens the files of one task's folder: relative to the folder, and never through a link.
+    """Opens files in the folder of one task, relative to the folder and never through a link.
 
-    What :func:`sealyard.fs.regular.open_regular` refuses raises :class:`IntegrityError` here too.
+    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular.open_regular` rejects.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def create(self, name: str) -> BinaryIO:
-        """Create a file; one that an earlier attempt left under this name is removed first."""
+        """Create a file. A file of this name from an earlier attempt is deleted first."""
         if self.has(name):
             os.close(open_regular(name, dir_fd=self._fd))
             os.unlink(name, dir_fd=self._fd)
@@ -42,7 +42,7 @@ class WorkFolder:
         return os.fdopen(open_regular(name, os.O_RDWR, dir_fd=self._fd), "r+b")
 
     def has(self, name: str) -> bool:
-        """Whether something has this name, even if it is no file that could be opened."""
+        """Return whether the name exists, even if it is not a file that can be opened."""
         try:
             os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -52,7 +52,7 @@ class WorkFolder:
 
 @asynccontextmanager
 async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
-    """Lock the folder of a task. A worker of an engine that has just died may hold it for a moment longer.
+    """Lock the folder of a task and yield it; wait a moment if a worker of an engine that has just died holds the lock.
 
     Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
     lock file was replaced by a link.
@@ -61,7 +61,7 @@ async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
     try:
         lock = _open_lock(fd)
         try:
-            await _acquire(lock)
+            await _acquire_lock(lock)
             yield WorkFolder(fd)
         finally:
             os.close(lock)
@@ -76,7 +76,7 @@ def _open_lock(folder: int) -> int:
         return open_regular("lock", os.O_RDWR, dir_fd=folder)
 
 
-async def _acquire(lock: int) -> None:
+async def _acquire_lock(lock: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
     while True:
         try:
@@ -91,32 +91,32 @@ async def _acquire(lock: int) -> None:
             return
 
 
-FSYNC_INTERVAL = 0.1
+FSYNC_INTERVAL = 0.1  # seconds
 
 
 @contextmanager
 def background_fsync(file: BinaryIO) -> Iterator[None]:
-    """Has the system write what is there so far, over and over, beside whoever writes on.
+    """Sync the file repeatedly in a thread while the caller writes to it.
 
-    The disk works while ciphers and digests do. What is still missing, the caller syncs. Raises the
-    :class:`OSError` of a sync that failed: the system tells of it once, a later sync would know nothing of it.
+    The disk thus works in parallel with ciphers and digests. The caller syncs what was written last. Raises the
+    ``OSError`` of a sync that failed: the system reports the error only once, so a later sync would succeed.
     """
-    ended = threading.Event()
-    failed: list[OSError] = []
+    stopped = threading.Event()
+    errors: list[OSError] = []
 
-    def write() -> None:
-        while not ended.wait(FSYNC_INTERVAL) and not failed:
+    def sync_repeatedly() -> None:
+        while not stopped.wait(FSYNC_INTERVAL) and not errors:
             try:
                 os.fdatasync(file.fileno())
             except OSError as error:
-                failed.append(error)
+                errors.append(error)
 
-    writing = threading.Thread(target=write, name="written-early", daemon=True)
-    writing.start()
+    thread = threading.Thread(target=sync_repeatedly, name="written-early", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        ended.set()
-        writing.join()
-    if failed:
-        raise failed[0]
+        stopped.set()
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -17,12 +17,12 @@ from sealyard.model.requests import AccessControlList
 from sealyard.model.tasks import TaskKind
 
 _POLICY_FIELDS = (
-    "approval_needed",
-    "approval_period",
-    "execution_period",
+    "requires_approval",
+    "approval_timeout",
+    "execution_timeout",
     "time_limit",
-    "self_approval_trial",
-    "one_time_password_needed",
+    "allow_self_approval",
+    "require_otp",
 )
 
 YES = "even where a configuration is left with too few approvers"
@@ -60,22 +60,36 @@ def add(commands: Commands) -> None:
     setting = command(family, "set", _set_policy, "Changes what is given; the rest stays.")
     setting.add_argument(
         "--approval",
-        dest="approval_needed",
+        dest="requires_approval",
         metavar="KINDS",
         type=_parse_kinds,
         help="such as packaging,signing; or none",
     )
-    setting.add_argument("--approval-period", metavar="TIME", type=duration, help="how long a task waits for people")
     setting.add_argument(
-        "--execution-period", metavar="TIME", type=duration, help="how long it then waits for a worker"
+        "--approval-period",
+        dest="approval_timeout",
+        metavar="TIME",
+        type=duration,
+        help="how long a task waits for people",
+    )
+    setting.add_argument(
+        "--execution-period",
+        dest="execution_timeout",
+        metavar="TIME",
+        type=duration,
+        help="how long it then waits for a worker",
     )
     setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long it may run")
     setting.add_argument(
-        "--self-approval-trial", metavar="on|off", type=on_off, help="in a demo workspace: requesters approve alone"
+        "--self-approval-trial",
+        dest="allow_self_approval",
+        metavar="on|off",
+        type=on_off,
+        help="in a demo workspace: requesters approve alone",
     )
     setting.add_argument(
         "--one-time-password",
-        dest="one_time_password_needed",
+        dest="require_otp",
         metavar="on|off",
         type=on_off,
         help="whether each approval wants one: sealyard otp enrol",
@@ -163,7 +177,7 @@ async def _set_policy(ctx: Context) -> int:
     changes = {name: value for name in _POLICY_FIELDS if (value := getattr(ctx.args, name)) is not None}
     async with ctx.open_writer("policy set") as client:
         policy = await client.set_policy(msgspec.structs.replace(await client.policy(), **changes))
-        warnings = (await client.workspace()).warnings if ctx.args.one_time_password_needed else ()
+        warnings = (await client.workspace()).warnings if ctx.args.require_otp else ()
     for each in warnings:
         ctx.out.warn(f"warning: {each}")
     ctx.out.result(policy, _policy_lines(policy))

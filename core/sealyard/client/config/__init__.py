@@ -1,1 +1,1 @@
-"""Settings, profiles, servers and their tokens on this machine."""
+"""The user's settings, profiles, workspaces, servers and server tokens."""

@@ -1,6 +1,6 @@
-"""Profiles: a workspace or a server and an identity on it, by name. A person's own, and those of a workspace.
+"""Profiles: named pairs of a workspace or server and an identity on it.
 
-A person's profiles lie in the configuration folder (XDG); those that belong to a workspace in its `profiles.json`.
+A user's own profiles are stored in the XDG configuration directory, those of a workspace in its `profiles.json`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ PROFILE_VARIABLE = "SEALYARD_PROFILE"
 
 
 class Profile(FrozenStruct, frozen=True, kw_only=True):
-    """``workspace``: the folder, empty in a workspace's own file. ``downloads``: where results go, if said.
+    """A workspace or server and the identity to use on it.
 
-    ``server``: its base URL, where the workspace is on one; with ``tenant`` where it has several, and ``ca``, a file
-    of certificates to trust besides the system's.
+    ``workspace`` is the folder; it is empty in a workspace's own profile file. ``downloads`` is the folder for results,
+    or empty for the default. For a workspace on a server, ``server`` is the base URL, ``tenant`` the tenant if the
+    server has several, and ``ca`` a file of certificates to trust in addition to those of the system.
     """
 
     name: str
@@ -39,39 +40,46 @@ class Profile(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def location(self) -> str:
-        """Where it leads, as it is shown."""
-        return " ".join(each for each in (self.server, self.tenant) if each) or self.workspace
+        """The server and tenant, or the workspace folder, for display."""
+        return " ".join(part for part in (self.server, self.tenant) if part) or self.workspace
 
 
 class ProfileFile(FrozenStruct, frozen=True, kw_only=True):
-    """The contents of a file of profiles, and which of them is meant where none is named."""
+    """The contents of a profile file. ``current`` is the name of the default profile, or empty."""
 
     profiles: tuple[Profile, ...] = ()
     current: str = ""
 
     def get(self, name: str) -> Profile | None:
-        return next((each for each in self.profiles if each.name == name), None)
+        return next((profile for profile in self.profiles if profile.name == name), None)
 
     def with_profile(self, profile: Profile, *, current: bool) -> ProfileFile:
-        """With ``profile`` in the place of one of the same name."""
-        others = tuple(each for each in self.profiles if each.name != profile.name)
+        """Return a copy with ``profile`` added, replacing a profile of the same name.
+
+        The profile becomes the current one if ``current`` is set or there is no current profile.
+        """
+        others = tuple(other for other in self.profiles if other.name != profile.name)
         return ProfileFile(
-            profiles=tuple(sorted((*others, profile), key=lambda each: each.name)),
+            profiles=tuple(sorted((*others, profile), key=lambda other: other.name)),
             current=profile.name if current or not self.current else self.current,
         )
 
     def without(self, profile: Profile) -> ProfileFile:
-        others = tuple(each for each in self.profiles if each != profile)
+        """Return a copy without ``profile``. If it was the current profile, there is none any more."""
+        others = tuple(other for other in self.profiles if other != profile)
         return ProfileFile(profiles=others, current="" if self.current == profile.name else self.current)
 
-    def free_name(self, wanted: str, alike: Callable[[Profile], bool]) -> str:
-        """A name like ``wanted`` that no profile has, or only one that is ``alike`` what it is for."""
-        plain = re.sub(r"[^A-Za-z0-9._-]", "-", wanted).strip("-._")[:50] or "workspace"
-        free, number = plain, 1
-        while (taken := self.get(free)) is not None and not alike(taken):
+    def free_name(self, preferred: str, may_replace: Callable[[Profile], bool]) -> str:
+        """Return a valid profile name close to ``preferred``, with a number appended if the name is in use.
+
+        The name of an existing profile is returned if ``may_replace`` returns true for that profile.
+        """
+        base = re.sub(r"[^A-Za-z0-9._-]", "-", preferred).strip("-._")[:50] or "workspace"
+        name, number = base, 1
+        while (existing := self.get(name)) is not None and not may_replace(existing):
             number += 1
-            free = f"{plain}-{number}"
-        return free
+            name = f"{base}-{number}"
+        return name
 
 
 def user_profiles_path() -> Path:
@@ -81,7 +89,10 @@ def user_profiles_path() -> Path:
 
 
 def read_profiles(path: Path) -> ProfileFile:
-    """Raises :class:`WorkspaceError` for a file that holds something else."""
+    """Return the profiles in the file at ``path``, or an empty :class:`ProfileFile` if there is no file.
+
+    Raises :class:`WorkspaceError` if the file cannot be read or is invalid.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=ProfileFile)
     except FileNotFoundError:
@@ -93,7 +104,10 @@ def read_profiles(path: Path) -> ProfileFile:
 
 
 def write_profiles(path: Path, file: ProfileFile) -> None:
-    """Whole or not at all; folder 0700, file 0600. Raises :class:`StorageError`."""
+    """Replace the file at ``path`` atomically. Creates its folder with mode 0700 and the file with mode 0600.
+
+    Raises :class:`StorageError` if the file cannot be written.
+    """
     temporary = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,31 +120,39 @@ def write_profiles(path: Path, file: ProfileFile) -> None:
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
+    """Add ``profile`` to the file at ``path``, replacing a profile of the same name.
+
+    Raises :class:`WorkspaceError` if the file cannot be read, and :class:`StorageError` if it cannot be written.
+    """
     write_profiles(path, read_profiles(path).with_profile(profile, current=current))
 
 
-def workspace_profiles(place: Path) -> ProfileFile:
-    """The profiles of a workspace, told where they are; no file of others leads to a server, with a token of mine."""
-    file = read_profiles(WorkspacePaths(place).profiles)
-    profiles = tuple(msgspec.structs.replace(each, workspace=str(place), server="") for each in file.profiles)
+def workspace_profiles(folder: Path) -> ProfileFile:
+    """Return the profiles stored in the workspace in ``folder``, with ``workspace`` filled in.
+
+    ``server`` is cleared: a file that other users can write must not direct this user's token to a server.
+    """
+    file = read_profiles(WorkspacePaths(folder).profiles)
+    profiles = tuple(msgspec.structs.replace(profile, workspace=str(folder), server="") for profile in file.profiles)
     return msgspec.structs.replace(file, profiles=profiles)
 
 
 def profiles_of(folder: Path) -> tuple[Profile, ...]:
-    """Every profile that leads to the workspace in ``folder``: its own ones, then the person's, each told where."""
-    place = folder.absolute()
-    mine = (each for each in read_profiles(user_profiles_path()).profiles if Path(each.workspace) == place)
-    return (*workspace_profiles(place).profiles, *mine)
+    """Return all profiles for the workspace in ``folder``: first those stored in the workspace, then the user's."""
+    folder = folder.absolute()
+    user_profiles = read_profiles(user_profiles_path()).profiles
+    matching = (profile for profile in user_profiles if Path(profile.workspace) == folder)
+    return (*workspace_profiles(folder).profiles, *matching)
 
 
 def selected_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The folder that is named outright: by the option, else by the environment."""
-    named = workspace or (Path(found) if (found := environ.get(WORKSPACE_VARIABLE)) else None)
-    return named.absolute() if named is not None else None
+    """Return the workspace folder given by the option or else by the environment variable, or None."""
+    folder = workspace or (Path(configured) if (configured := environ.get(WORKSPACE_VARIABLE)) else None)
+    return folder.absolute() if folder is not None else None
 
 
 def has_selection(environ: Mapping[str, str]) -> bool:
-    """Whether anything says which workspace is meant, even one that is not there."""
+    """Return whether the environment or a current profile selects a workspace, even if it does not exist."""
     if selected_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
         return True
     file = read_profiles(user_profiles_path())
@@ -138,76 +160,84 @@ def has_selection(environ: Mapping[str, str]) -> bool:
 
 
 def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
-    """The profile to work with, its workspace filled in, or a server's.
+    """Return the profile to use, with ``workspace`` filled in unless it is the profile of a server.
 
-    What is named on the command line counts more than the environment, and that more than what is current.
-    Raises :class:`NotFoundError` where nothing says which workspace or who one is.
+    ``workspace`` and ``name`` are the command line options. Options take precedence over the environment, and the
+    environment over the current profile. Raises :class:`NotFoundError` if no workspace, profile or identity is selected
+    or it does not exist, and :class:`UsageError` if the selection is ambiguous or contradictory.
     """
-    found = _chosen(workspace, name, environ)
-    if not found.server:
-        require_workspace(Path(found.workspace))
-    return found
+    profile = _select_profile(workspace, name, environ)
+    if not profile.server:
+        require_workspace(Path(profile.workspace))
+    return profile
 
 
-def _chosen(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
-    place = selected_workspace(workspace, environ)
-    wanted = name or environ.get(PROFILE_VARIABLE)
-    if wanted is not None:
-        return _named(wanted, place, strict=workspace is not None)
-    return _in_workspace(place) if place is not None else _current()
+def _select_profile(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
+    folder = selected_workspace(workspace, environ)
+    profile_name = name or environ.get(PROFILE_VARIABLE)
+    if profile_name is not None:
+        return _find_named(profile_name, folder, strict=workspace is not None)
+    return _find_for_workspace(folder) if folder is not None else _find_current()
 
 
-def require_workspace(place: Path) -> None:
-    """Raises :class:`NotFoundError`. What else keeps it from being read is told by whoever opens it."""
+def require_workspace(folder: Path) -> None:
+    """Raise :class:`NotFoundError` if there is no workspace in ``folder``.
+
+    Ignores a lack of file permissions: opening the workspace reports it.
+    """
     with contextlib.suppress(PermissionError):
-        if not WorkspacePaths(place).file.is_file():
+        if not WorkspacePaths(folder).file.is_file():
             raise NotFoundError(
-                f"There is no workspace in {escape_text(str(place))}.",
+                f"There is no workspace in {escape_text(str(folder))}.",
                 "Make one with `sealyard init`, or name another with --workspace or --profile.",
             )
 
 
-def _named(name: str, place: Path | None, *, strict: bool) -> Profile:
-    if place is not None and (own := workspace_profiles(place).get(name)) is not None:
-        return own
-    found = read_profiles(user_profiles_path()).get(name)
-    if found is None:
+def _find_named(name: str, folder: Path | None, *, strict: bool) -> Profile:
+    if folder is not None and (workspace_profile := workspace_profiles(folder).get(name)) is not None:
+        return workspace_profile
+    profile = read_profiles(user_profiles_path()).get(name)
+    if profile is None:
         raise NotFoundError(
             f"There is no profile {escape_text(name)}.", "`sealyard profile list` names those there are."
         )
-    if strict and place is not None and Path(found.workspace) != place:
+    if strict and folder is not None and Path(profile.workspace) != folder:
         raise UsageError(
-            f"The profile {escape_text(name)} is for {escape_text(found.location)}, not {escape_text(str(place))}.",
+            f"The profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
             "Leave --workspace out, or add a profile for that workspace.",
         )
-    return found
+    return profile
 
 
-def _in_workspace(place: Path) -> Profile:
-    """The person's current profile where it is of this workspace, then the workspace's own, then the only one."""
-    require_workspace(place)
-    file, own = read_profiles(user_profiles_path()), workspace_profiles(place)
-    mine = [each for each in file.profiles if Path(each.workspace) == place]
-    current = next((each for each in mine if each.name == file.current), None) or own.get(own.current)
+def _find_for_workspace(folder: Path) -> Profile:
+    """Return the user's current profile if it is for this workspace, else the current profile stored in the workspace.
+
+    Without either, return the user's only profile for this workspace.
+    """
+    require_workspace(folder)
+    user_file, workspace_file = read_profiles(user_profiles_path()), workspace_profiles(folder)
+    matching = [profile for profile in user_file.profiles if Path(profile.workspace) == folder]
+    current = next((profile for profile in matching if profile.name == user_file.current), None)
+    current = current or workspace_file.get(workspace_file.current)
     if current is not None:
         return current
-    if len(mine) == 1:
-        return mine[0]
-    if mine:
-        names = ", ".join(each.name for each in mine)
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(profile.name for profile in matching)
         raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
     raise NotFoundError(
-        f"No profile says who you are in {escape_text(str(place))}.",
+        f"No profile says who you are in {escape_text(str(folder))}.",
         "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     )
 
 
-def _current() -> Profile:
+def _find_current() -> Profile:
     file = read_profiles(user_profiles_path())
-    found = file.get(file.current)
-    if found is None:
+    profile = file.get(file.current)
+    if profile is None:
         raise NotFoundError(
             "No workspace is chosen.",
             "Make one with `sealyard init`, name one with --workspace or --profile, or `sealyard login` to a server.",
         )
-    return found
+    return profile

@@ -1,4 +1,4 @@
-"""Tokens of servers, kept on this machine: in the OS keyring, else in an encrypted file of our own; never in plain."""
+"""Server tokens, stored in the OS keyring or, if there is none, in an encrypted file. Never stored in plain text."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from sealyard.model.safe_text import escape_text
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
-TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 SERVICE = "sealyard"
 
 Ask = Callable[[], str] | None
-"""Asks for the passphrase of our own file; only where a person sits at a terminal."""
+"""Prompts the user for the passphrase of the encrypted token file. None unless a user is at a terminal."""
 
 
 def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
-    """The environment's token, else the one that is kept.
+    """Return the token from the environment, or else the stored token of ``profile``.
 
-    Raises :class:`AuthenticationError` where there is none, :class:`KeyStoreLockedError`.
+    Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
+    cannot be read.
     """
-    token = environ.get(TOKEN_VARIABLE) or _kept(_user(profile), environ, ask)
+    token = environ.get(TOKEN_VARIABLE) or _load_stored_token(_keyring_user(profile), environ, ask)
     if not token:
         raise AuthenticationError(
             f"There is no token for {escape_text(profile.location)} on this machine.",
@@ -38,25 +39,31 @@ def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
 
 
 def save_token(profile: Profile, token: str, environ: Mapping[str, str], ask: Ask) -> None:
-    """In the place of an older one. Raises :class:`KeyStoreLockedError`."""
+    """Store the token of ``profile``, replacing an earlier one.
+
+    Raises :class:`KeyStoreLockedError` if the token cannot be stored.
+    """
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
-    user = _user(profile)
+    user = _keyring_user(profile)
     if os_keyring_available():
         call_os_keyring(lambda keyring: keyring.set_password(SERVICE, user, token))
     else:
-        _file(environ, ask).set_password(SERVICE, user, token)
+        _open_token_file(environ, ask).set_password(SERVICE, user, token)
 
 
 def delete_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> None:
-    """Wherever it is kept, if it is. Raises :class:`KeyStoreLockedError`."""
+    """Delete the token of ``profile`` from the OS keyring and from the encrypted file, if it is stored there.
+
+    Raises :class:`KeyStoreLockedError` if the stored tokens cannot be read.
+    """
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
-    user = _user(profile)
+    user = _keyring_user(profile)
     if os_keyring_available():
-        call_os_keyring(lambda keyring: _drop(keyring, user))
+        call_os_keyring(lambda keyring: _delete_from(keyring, user))
     if tokens_file().exists():
-        _drop(_file(environ, ask), user)
+        _delete_from(_open_token_file(environ, ask), user)
 
 
 def tokens_file() -> Path:
@@ -65,16 +72,16 @@ def tokens_file() -> Path:
     return user_config_path("sealyard") / "tokens.json"
 
 
-def _kept(user: str, environ: Mapping[str, str], ask: Ask) -> str | None:
+def _load_stored_token(user: str, environ: Mapping[str, str], ask: Ask) -> str | None:
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
-    found = call_os_keyring(lambda keyring: keyring.get_password(SERVICE, user)) if os_keyring_available() else None
-    if found is None and tokens_file().exists():
-        found = _file(environ, ask).get_password(SERVICE, user)
-    return found
+    token = call_os_keyring(lambda keyring: keyring.get_password(SERVICE, user)) if os_keyring_available() else None
+    if token is None and tokens_file().exists():
+        token = _open_token_file(environ, ask).get_password(SERVICE, user)
+    return token
 
 
-def _file(environ: Mapping[str, str], ask: Ask) -> KeyringBackend:
+def _open_token_file(environ: Mapping[str, str], ask: Ask) -> KeyringBackend:
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
     passphrase = find_passphrase(environ, ask)
@@ -82,11 +89,14 @@ def _file(environ: Mapping[str, str], ask: Ask) -> KeyringBackend:
     return EncryptedFileKeyring(tokens_file(), passphrase)
 
 
-def _drop(keyring: KeyringBackend, user: str) -> None:
+def _delete_from(keyring: KeyringBackend, user: str) -> None:
     if keyring.get_password(SERVICE, user) is not None:
         keyring.delete_password(SERVICE, user)
 
 
-def _user(profile: Profile) -> str:
-    """A token is somebody's on a server, whatever the profile is called."""
+def _keyring_user(profile: Profile) -> str:
+    """Return the name under which the token is stored.
+
+    It does not contain the name of the profile, so that profiles of one identity on one server share the token.
+    """
     return f"server {profile.server} {profile.tenant} {profile.identity}"

@@ -1,4 +1,4 @@
-"""What a front end does before it has a client of a server: its address, and who asks there."""
+"""Server addresses and clients of servers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from sealyard.client.http.client import HttpClient
 
 RETRY_TIMEOUT = 60.0
-"""Seconds over which one call is tried."""
+"""Seconds for which one call is retried."""
 
 
 def parse_server_url(text: str) -> str:
-    """The base URL, without a slash at its end; https where no scheme is named.
+    """Return ``text`` as a base URL without a trailing slash. The default scheme is https.
 
-    Raises :class:`UsageError`, also for plain http to another machine: the token could be read on its way.
+    Raises :class:`UsageError` if ``text`` is not the address of a server, or if it is an http URL of another machine:
+    the token would be sent unencrypted.
     """
     split = _split(text if "://" in text else f"https://{text}")
     if split is None or split.scheme not in ("https", "http"):
         raise UsageError(f"{escape_text(text, 100)!r} is no address of a server.", "Write https://seal.example:8443.")
-    if split.scheme == "http" and not _loopback(split.hostname or ""):
+    if split.scheme == "http" and not _is_loopback(split.hostname or ""):
         raise UsageError(
             f"{escape_text(text, 100)} is not encrypted: a token could be read on its way there.",
             "Take https; http is for a server on this machine only.",
@@ -36,26 +37,32 @@ def parse_server_url(text: str) -> str:
 
 
 def connect_to_server(profile: Profile, token: str, *, patience: float = RETRY_TIMEOUT) -> HttpClient:
-    """The client of a server's profile; nothing is asked yet. Raises :class:`UsageError` for a bad address."""
+    """Return a client for the server of ``profile``. Sends no request yet.
+
+    Calls are retried for up to ``patience`` seconds. Raises :class:`UsageError` if the address is invalid.
+    """
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.transport import Connection, Endpoint
 
     register_secret(token)
-    place = Endpoint(url=parse_server_url(profile.server), ca=profile.ca, token=token, tenant=profile.tenant)
-    return HttpClient(Connection(place), SystemClock(), patience=patience)
+    endpoint = Endpoint(url=parse_server_url(profile.server), ca=profile.ca, token=token, tenant=profile.tenant)
+    return HttpClient(Connection(endpoint), SystemClock(), patience=patience)
 
 
 def _split(url: str) -> SplitResult | None:
-    """None for what says more or less than a place, and for what is no host or port."""
+    """Return the parts of ``url``, or None if it is not a base URL with a valid host and port.
+
+    A base URL has no credentials, query or fragment.
+    """
     try:
         split = urlsplit(url)
-        plain = split.username is None and split.password is None and not split.query and not split.fragment
-        return split if plain and split.hostname and split.port != 0 else None
+        is_base_url = split.username is None and split.password is None and not split.query and not split.fragment
+        return split if is_base_url and split.hostname and split.port != 0 else None
     except ValueError:
         return None
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

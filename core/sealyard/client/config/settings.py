@@ -1,7 +1,7 @@
-"""What a person sets up for the application: a TOML file, overridden by the environment.
+"""The user's settings: a TOML file, overridden by environment variables.
 
-Keys are snake_case. What the application remembers by itself (the last screen, a sort order) is not here but in
-the state folder; who one is and where, in the profiles.
+Keys are snake_case. State that the application saves itself (the last screen, a sort order) is in state files, not
+here; identities and workspaces are in the profiles.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sealyard.model.errors import UsageError
 
 CONFIG_VARIABLE = "SEALYARD_CONFIG"
 NO_COLOR_THEME = "ansi-dark"
-"""Textual's theme of the terminal's own palette: the one that emits no colour at all under NO_COLOR."""
+"""Textual's theme with the terminal's palette, the only one that emits no color codes if NO_COLOR is set."""
 
 Animations = Literal["none", "basic", "full"]
 FirstScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
 
 
 class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """A folder whose files become packages; see :mod:`sealyard.client.watch_folder.scan`."""
+    """Settings of the watch folder. Its contents are described in :mod:`sealyard.client.watch_folder.scan`."""
 
     folder: Annotated[str, Meta(description="Files dropped here become packages. Empty: no folder is watched.")] = ""
     device: Annotated[str, Meta(description="The device configuration they are packed for.")] = ""
@@ -39,7 +39,7 @@ class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknow
 
 
 class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """All of it, with the defaults. Field names are the keys of the file, snake_case there too."""
+    """All settings with their defaults. The field names are the keys of the file, in snake_case."""
 
     theme: Annotated[str, Meta(description="A theme of ours, of Textual's, or one in themes/ beside this file.")] = (
         "sealyard-dark"
@@ -70,34 +70,37 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The file that `SEALYARD_CONFIG` names, or the one in the configuration folder (XDG)."""
-    if named := environ.get(CONFIG_VARIABLE):
-        return Path(named).absolute()
+    """Return the path in `SEALYARD_CONFIG`, or else that of the settings file in the XDG configuration directory."""
+    if configured := environ.get(CONFIG_VARIABLE):
+        return Path(configured).absolute()
     from platformdirs import user_config_path
 
     return user_config_path("sealyard") / "settings.toml"
 
 
 def no_color(environ: Mapping[str, str]) -> bool:
-    """As https://no-color.org says: set, to anything but nothing."""
+    """Return whether NO_COLOR is set and not empty (https://no-color.org)."""
     return environ.get("NO_COLOR", "") != ""
 
 
 def settings_schema() -> dict[str, object]:
-    """The JSON Schema of the file."""
+    """Return the JSON Schema of the settings file."""
     return msgspec.json.schema(Settings)
 
 
 def editor_command(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """The words of the command that edits a file, without the file. Raises :class:`UsageError` where none is set."""
+    """Return the editor command, split into arguments, without the file to edit.
+
+    Raises :class:`UsageError` if no editor is set or its command cannot be split.
+    """
     text = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
-        raise UsageError("The editor's command has a quotation mark without its partner.", _EDITOR_ADVICE) from error
+        raise UsageError("The editor's command has a quotation mark without its partner.", _EDITOR_HINT) from error
     if not words:
-        raise UsageError("No editor is set.", _EDITOR_ADVICE)
+        raise UsageError("No editor is set.", _EDITOR_HINT)
     return words
 
 
-_EDITOR_ADVICE = "Set `editor` in the settings, or $VISUAL or $EDITOR."
+_EDITOR_HINT = "Set `editor` in the settings, or $VISUAL or $EDITOR."

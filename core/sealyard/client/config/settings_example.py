@@ -1,4 +1,4 @@
-"""A whole settings file to begin with: every key with its default and what it is for."""
+"""A complete example of the settings file: every key with its default and description."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _HEAD = """\
 
 
 def render_example() -> str:
-    """A TOML text that reads as the defaults."""
+    """Return a TOML document that contains the default settings."""
     return render_toml(Settings(), _HEAD)
 
 
 def render_toml(settings: FrozenStruct, head: str) -> str:
-    """Every key with its value and, from its description, what it is for; ``head``: comment lines."""
+    """Return ``settings`` as TOML, each key below a comment with its description. ``head`` is put at the top."""
     return f"{head}\n" + "\n".join(_lines(settings, ""))
 
 
@@ -29,17 +29,17 @@ def _lines(settings: FrozenStruct, table: str) -> list[str]:
     lines: list[str] = []
     tables: list[str] = []
     for field in msgspec.structs.fields(settings):
-        about = f"# {field.type.__metadata__[0].description}"
+        comment = f"# {field.type.__metadata__[0].description}"
         value = getattr(settings, field.name)
         if isinstance(value, FrozenStruct):
-            tables += [about, f"[{table}{field.name}]", *_lines(value, f"{table}{field.name}.")]
+            tables += [comment, f"[{table}{field.name}]", *_lines(value, f"{table}{field.name}.")]
         elif isinstance(value, dict):
-            tables += [about, f"[{table}{field.name}]", ""]
+            tables += [comment, f"[{table}{field.name}]", ""]
         else:
-            lines += [about, f"{field.name} = {_toml(value)}", ""]
+            lines += [comment, f"{field.name} = {_toml(value)}", ""]
     return lines + tables
 
 
 def _toml(value: object) -> str:
-    """JSON writes plain texts, numbers and truth values as TOML does."""
+    """Return ``value`` as TOML. Strings, numbers and booleans are written the same way in JSON and TOML."""
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""Reads the settings strictly: what is not understood is an error that names file, key and what was expected."""
+"""Strict loading of the settings: any invalid key or value is an error that names the file, key and expected value."""
 
 from __future__ import annotations
 
@@ -48,15 +48,19 @@ __all__ = [
 
 DEFAULT = "default"
 FILE = "file"
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-_LONGEST = 60
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_MAX_SHOWN_LENGTH = 60
 _LARGE = 10**9
 
 S = TypeVar("S", bound=FrozenStruct)
 
 
 class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
-    """``origins``: for each key (``watch.folder``) ``default``, ``file`` or the variable that set it."""
+    """The settings in effect and the origin of each value.
+
+    ``origins`` maps each key (for example ``watch.folder``) to ``default``, ``file`` or the name of the environment
+    variable that set it.
+    """
 
     settings: Settings
     path: str
@@ -64,29 +68,30 @@ class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
 
 
 def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The file's settings under those of the environment. Without the file, the defaults.
+    """Load the settings from the file at ``path``, overridden by the environment.
 
-    Raises :class:`UsageError`; also where the file is missing that `SEALYARD_CONFIG` names.
+    Returns the defaults if there is no file. Raises :class:`UsageError` if the file or a variable is invalid, or if the
+    file does not exist and `SEALYARD_CONFIG` is set.
     """
     return effective_settings(path, environ).settings
 
 
 def effective_settings(path: Path, environ: Mapping[str, str] = os.environ) -> EffectiveSettings:
-    """Like :func:`load_settings`, with where each value comes from."""
+    """Load the settings like :func:`load_settings`, with the origin of each value."""
     table = read_toml(path, must_exist=bool(environ.get(CONFIG_VARIABLE)))
     settings = convert(table, Settings, str(path))
-    origins = {key: FILE if _has(table, key) else DEFAULT for key in setting_keys()}
-    overrides, variables = _overrides(environ)
+    origins = {key: FILE if _has_key(table, key) else DEFAULT for key in setting_keys()}
+    overrides, variables = _read_overrides(environ)
     return EffectiveSettings(settings=_merge(settings, overrides), path=str(path), origins={**origins, **variables})
 
 
 def setting_keys() -> tuple[str, ...]:
-    """All keys, those of tables as ``watch.folder``."""
-    return tuple(_types(Settings))
+    """Return all keys. Keys in a table have the form ``watch.folder``."""
+    return tuple(_key_types(Settings))
 
 
 def value_at(settings: Settings, key: str) -> object:
-    """The value of one of :func:`setting_keys`."""
+    """Return the value of ``key``, one of :func:`setting_keys`."""
     value: object = settings
     for name in key.split("."):
         value = getattr(value, name)
@@ -94,39 +99,47 @@ def value_at(settings: Settings, key: str) -> object:
 
 
 def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
-    """An empty table where there is no file. Raises :class:`UsageError`."""
+    """Return the contents of a TOML file, or an empty table if there is no file.
+
+    Raises :class:`UsageError` if the file cannot be read or is not valid TOML, or if it does not exist and
+    ``must_exist`` is set.
+    """
     try:
         text = path.read_bytes().decode()
-        import tomllib  # most have no file: they need not wait for it
+        import tomllib  # imported here because most users have no file and need not wait for the import
 
         return tomllib.loads(text)
     except FileNotFoundError:
         if must_exist:
-            raise UsageError(f"{_shown(path)} is not there.", f"Make it, or unset {CONFIG_VARIABLE}.") from None
+            raise UsageError(f"{_format_path(path)} is not there.", f"Make it, or unset {CONFIG_VARIABLE}.") from None
         return {}
     except UnicodeDecodeError as error:
-        raise UsageError(f"{_shown(path)} is not UTF-8 (byte {error.start + 1}).", "Save it as UTF-8.") from error
+        raise UsageError(f"{_format_path(path)} is not UTF-8 (byte {error.start + 1}).", "Save it as UTF-8.") from error
     except RecursionError as error:
-        raise UsageError(f"{_shown(path)} is no TOML: nested too deeply.", "Mend it, or move it away.") from error
+        raise UsageError(f"{_format_path(path)} is no TOML: nested too deeply.", "Mend it, or move it away.") from error
     except ValueError as error:
         raise UsageError(
-            f"{_shown(path)} is no TOML: {escape_text(str(error), 200)}.",
+            f"{_format_path(path)} is no TOML: {escape_text(str(error), 200)}.",
             "Mend the line, or move the file away; `sealyard config example` shows a whole one.",
         ) from error
     except OSError as error:
         raise UsageError(
-            f"{_shown(path)} cannot be read: {escape_text(error.strerror or '')}.", "Mend it, or move it away."
+            f"{_format_path(path)} cannot be read: {escape_text(error.strerror or '')}.", "Mend it, or move it away."
         ) from error
 
 
 def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
-    """The table as a value of ``kind``. Raises :class:`UsageError` for the first key that is wrong."""
-    types = _types(kind)
+    """Convert ``table`` to ``kind``. ``source`` names the file in error messages.
+
+    Raises :class:`UsageError` for the first missing, unknown or invalid key.
+    """
+    types = _key_types(kind)
     _check(table, types, "", source)
-    missing = next((each.name for each in msgspec.structs.fields(kind) if each.required and each.name not in table), "")
+    fields = msgspec.structs.fields(kind)
+    missing = next((field.name for field in fields if field.required and field.name not in table), "")
     if missing:
         raise UsageError(
-            f"{escape_text(source)}: {missing} is missing.", f"Add {missing}: {_expected(types[missing])}."
+            f"{escape_text(source)}: {missing} is missing.", f"Add {missing}: {_describe_expected(types[missing])}."
         )
     return msgspec.convert(table, kind)
 
@@ -134,55 +147,56 @@ def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
 def _check(table: Mapping[str, Any], types: Mapping[str, inspect.Type], prefix: str, source: str) -> None:
     for name, value in table.items():
         key = f"{prefix}{name}"
-        below = {each: kind for each, kind in types.items() if each.startswith(f"{key}.")}
-        if below and "." not in name:
+        nested_types = {nested: kind for nested, kind in types.items() if nested.startswith(f"{key}.")}
+        if nested_types and "." not in name:
             if not isinstance(value, dict):
                 raise _invalid_value(source, key, "a table", value)
-            _check(value, below, f"{key}.", source)
+            _check(value, nested_types, f"{key}.", source)
             continue
         if key not in types or "." in name:
-            raise _unknown(source, key, types)
-        if not _fits(value, types[key]):
-            raise _invalid_value(source, key, _expected(types[key]), value)
+            raise _unknown_key(source, key, types)
+        if not _is_valid(value, types[key]):
+            raise _invalid_value(source, key, _describe_expected(types[key]), value)
 
 
 @cache
-def _types(kind: type[FrozenStruct], prefix: str = "") -> dict[str, inspect.Type]:
-    """The type of each key, tables taken apart."""
+def _key_types(kind: type[FrozenStruct], prefix: str = "") -> dict[str, inspect.Type]:
+    """Return the type of each key of ``kind``, with the keys of nested tables as ``table.key``."""
     types: dict[str, inspect.Type] = {}
     for field in msgspec.structs.fields(kind):
-        found = inspect.type_info(field.type)
-        bare = found.type if isinstance(found, inspect.Metadata) else found
-        if isinstance(bare, inspect.StructType):
-            types.update(_types(bare.cls, f"{prefix}{field.name}."))
+        field_type = inspect.type_info(field.type)
+        if isinstance(field_type, inspect.Metadata):
+            field_type = field_type.type
+        if isinstance(field_type, inspect.StructType):
+            types.update(_key_types(field_type.cls, f"{prefix}{field.name}."))
         else:
-            types[f"{prefix}{field.name}"] = bare
+            types[f"{prefix}{field.name}"] = field_type
     return types
 
 
-def _fits(value: object, kind: inspect.Type) -> bool:
+def _is_valid(value: object, kind: inspect.Type) -> bool:
     match kind:
         case inspect.BoolType():
             return isinstance(value, bool)
         case inspect.FloatType(ge=low, le=high):
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            return number and _bound(low) <= value <= _bound(high)  # type: ignore[operator]
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return is_number and _require_bound(low) <= value <= _require_bound(high)  # type: ignore[operator]
         case inspect.DictType():
-            return isinstance(value, dict) and all(_is_text(each) for each in value.values())
+            return isinstance(value, dict) and all(_is_text(text) for text in value.values())
     return _is_text(value) and (not (choices := _choices(kind)) or value in choices)
 
 
 def _is_text(value: object) -> bool:
-    """Of one line, as names, paths, filters and keys are."""
+    """Return whether ``value`` is a string of one line without control characters."""
     return isinstance(value, str) and not any(char < " " or char == "\x7f" for char in value)
 
 
-def _expected(kind: inspect.Type) -> str:
+def _describe_expected(kind: inspect.Type) -> str:
     match kind:
         case inspect.BoolType():
             return "true or false"
         case inspect.FloatType(ge=low, le=high):
-            return f"a number from {_bound(low):g} to {_bound(high):g}"
+            return f"a number from {_require_bound(low):g} to {_require_bound(high):g}"
         case inspect.DictType():
             return "a table of texts in quotes, of one line each"
     choices = _choices(kind)
@@ -192,52 +206,55 @@ def _expected(kind: inspect.Type) -> str:
 def _choices(kind: inspect.Type) -> tuple[str, ...]:
     match kind:
         case inspect.LiteralType(values=values):
-            return tuple(str(each) for each in values)
+            return tuple(str(choice) for choice in values)
         case inspect.EnumType(cls=cls):
-            return tuple(str(each.value) for each in cls)
+            return tuple(str(member.value) for member in cls)
     return ()
 
 
-def _bound(number: float | None) -> float:
-    assert number is not None, "a number of the settings has both bounds"
+def _require_bound(number: float | None) -> float:
+    assert number is not None, "a numeric setting needs both bounds"
     return number
 
 
 # ---- the environment
 
 
-def _overrides(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
-    """What the environment sets, and by which variable. Tables of any keys have no variable."""
+def _read_overrides(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the values set by the environment and the name of each variable, both by key.
+
+    Tables with arbitrary keys have no variable.
+    """
     values: dict[str, object] = {}
     variables: dict[str, str] = {}
-    for key, kind in _types(Settings).items():
-        variable = _variable(key, environ)
+    for key, kind in _key_types(Settings).items():
+        variable = _variable_name(key, environ)
         if not isinstance(kind, inspect.DictType) and variable in environ:
-            values[key] = _from_text(variable, environ[variable], kind)
+            values[key] = _parse_variable(variable, environ[variable], kind)
             variables[key] = variable
     if no_color(environ):
         values["theme"], variables["theme"] = NO_COLOR_THEME, "NO_COLOR"
     return values, variables
 
 
-def _variable(key: str, environ: Mapping[str, str]) -> str:
-    own = f"SEALYARD_{key.replace('.', '_').upper()}"
-    textuals = environ.get("TEXTUAL_ANIMATIONS")
-    if key == "animations" and own not in environ and textuals in get_args(Animations):
+def _variable_name(key: str, environ: Mapping[str, str]) -> str:
+    variable = f"SEALYARD_{key.replace('.', '_').upper()}"
+    textual_animations = environ.get("TEXTUAL_ANIMATIONS")
+    if key == "animations" and variable not in environ and textual_animations in get_args(Animations):
         return "TEXTUAL_ANIMATIONS"
-    return own
+    return variable
 
 
-def _from_text(variable: str, text: str, kind: inspect.Type) -> object:
+def _parse_variable(variable: str, text: str, kind: inspect.Type) -> object:
     value: object = text
     match kind:
         case inspect.BoolType():
-            value = _WORDS.get(text.strip().lower())
+            value = _BOOLEANS.get(text.strip().lower())
         case inspect.FloatType():
-            value = _number(text)
-    if not _fits(value, kind) or not _is_unicode(text):
-        expected = "1 or 0" if isinstance(kind, inspect.BoolType) else _expected(kind)
-        raise UsageError(f"{variable} is {_repr(text)}; expected is {expected}.", "Mend or unset it.")
+            value = _parse_number(text)
+    if not _is_valid(value, kind) or not _is_unicode(text):
+        expected = "1 or 0" if isinstance(kind, inspect.BoolType) else _describe_expected(kind)
+        raise UsageError(f"{variable} is {_format_value(text)}; expected is {expected}.", "Mend or unset it.")
     return value
 
 
@@ -249,7 +266,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
@@ -261,13 +278,13 @@ def _merge(settings: Settings, overrides: Mapping[str, object]) -> Settings:
     for key, value in overrides.items():
         *tables, name = key.split(".")
         target = table
-        for each in tables:
-            target = target[each]
+        for table_name in tables:
+            target = target[table_name]
         target[name] = value
     return msgspec.convert(table, Settings)
 
 
-def _has(table: Mapping[str, Any], key: str) -> bool:
+def _has_key(table: Mapping[str, Any], key: str) -> bool:
     value: Any = table
     for name in key.split("."):
         if name not in value:
@@ -279,50 +296,52 @@ def _has(table: Mapping[str, Any], key: str) -> bool:
 # ---- errors
 
 
-def _unknown(source: str, key: str, known: Iterable[str]) -> UsageError:
-    message = f"{escape_text(source)}: there is no key '{escape_text(key, _LONGEST)}'."
-    meant = _nearest(key, tuple(known))
-    if meant == key:
+def _unknown_key(source: str, key: str, known: Iterable[str]) -> UsageError:
+    message = f"{escape_text(source)}: there is no key '{escape_text(key, _MAX_SHOWN_LENGTH)}'."
+    suggestion = _closest_key(key, tuple(known))
+    if suggestion == key:
         return UsageError(message, f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
-    if meant is None:
+    if suggestion is None:
         return UsageError(message, "`sealyard config example` shows all keys.")
-    if _snake_case(key) == meant:
-        return UsageError(message, f"Keys are snake_case: write {meant}.")
-    return UsageError(message, f"Did you mean {meant}? `sealyard config example` shows all keys.")
+    if _snake_case(key) == suggestion:
+        return UsageError(message, f"Keys are snake_case: write {suggestion}.")
+    return UsageError(message, f"Did you mean {suggestion}? `sealyard config example` shows all keys.")
 
 
-def _nearest(key: str, known: tuple[str, ...]) -> str | None:
+def _closest_key(key: str, known: tuple[str, ...]) -> str | None:
     return next(iter(difflib.get_close_matches(_snake_case(key), known, n=1, cutoff=0.6)), None)
 
 
 def _snake_case(key: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key[:_LONGEST]).replace("-", "_").lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key[:_MAX_SHOWN_LENGTH]).replace("-", "_").lower()
 
 
 def _invalid_value(source: str, key: str, expected: str, value: object) -> UsageError:
     return UsageError(
-        f"{escape_text(source)}: {key} is {_repr(value)}; expected is {expected}.",
+        f"{escape_text(source)}: {key} is {_format_value(value)}; expected is {expected}.",
         "`sealyard config example` shows all keys with their defaults.",
     )
 
 
-def _repr(value: object) -> str:
+def _format_value(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
         case str():
-            return f"'{escape_text(value, _LONGEST)}'"
+            return f"'{escape_text(value, _MAX_SHOWN_LENGTH)}'"
         case float():
             return str(value)
         case int():
             return str(value) if abs(value) < _LARGE else "a large number"
         case dict():
-            odd = next((name for name, each in value.items() if not _is_text(each)), None)
-            return "a table" if odd is None else f"a table in which {escape_text(odd, _LONGEST)} is none"
+            invalid = next((name for name, text in value.items() if not _is_text(text)), None)
+            return (
+                "a table" if invalid is None else f"a table in which {escape_text(invalid, _MAX_SHOWN_LENGTH)} is none"
+            )
         case list():
             return "a list"
     return "a time"
 
 
-def _shown(path: Path) -> str:
+def _format_path(path: Path) -> str:
     return escape_text(str(path))

@@ -1,4 +1,4 @@
-"""What a front end does before it has a client: finds a workspace, unlocks it, or founds one."""
+"""What a front end needs before it has a client of a local workspace: its metadata, passphrase and creation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 
 
 def load_workspace_metadata(folder: Path) -> WorkspaceMetadata:
-    """What the workspace says of itself. Raises :class:`WorkspaceError` where there is none that can be read."""
+    """Return the metadata of the workspace in ``folder``.
+
+    Raises :class:`WorkspaceError` if there is no workspace or its metadata cannot be read.
+    """
     return load_metadata(WorkspacePaths(folder))
 
 
 def passphrase_for(
     folder: Path, environ: Mapping[str, str], ask: Callable[[], str] | None, *, tenant: str = ""
 ) -> str | None:
-    """What opens the workspace's key store; None where the OS keyring holds the master key.
+    """Return the passphrase of the workspace's key store, or None if the OS keyring holds the master key.
 
-    ``tenant``: its name where a server has several. ``ask`` only where a person sits at a terminal. Raises
-    :class:`WorkspaceError`, and :class:`KeyStoreLockedError` where nobody says the passphrase.
+    ``ask`` prompts the user; pass it only if a user is at a terminal. ``tenant`` is the name of the tenant, on a server
+    with several. Raises :class:`WorkspaceError` if the workspace cannot be read, and :class:`KeyStoreLockedError` if
+    there is no passphrase.
     """
     if load_workspace_metadata(folder).key_store is not KeyStore.PASSPHRASE:
         return None
@@ -35,9 +39,9 @@ def passphrase_for(
 
 
 def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) -> str:
-    """What a new key store is to be closed with; ``ask`` as in :func:`passphrase_for`.
+    """Return the passphrase for a new key store; ``ask`` as in :func:`passphrase_for`.
 
-    Raises :class:`KeyStoreLockedError` where nobody says one.
+    Raises :class:`KeyStoreLockedError` if there is no passphrase.
     """
     passphrase = find_passphrase(environ, ask)
     register_secret(passphrase)
@@ -47,41 +51,45 @@ def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) ->
 async def create_workspace(
     folder: Path, *, name: str, administrator: str, key_store: KeyStore, passphrase: str | None = None
 ) -> Profile:
-    """A new workspace, and the person's profile of its administrator, made current.
+    """Create a workspace, add a profile of its administrator to the user's profiles and make it the current one.
 
-    Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError`, :class:`KeyStoreLockedError`.
+    Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
+    :class:`KeyStoreLockedError` if the workspace cannot be created.
     """
     from sealyard.engine.create_workspace import create_workspace
 
-    place = folder.absolute()
+    path = folder.absolute()
     identity = parse_subject(administrator)
     if passphrase is not None:
         register_secret(passphrase)
     await create_workspace(
-        WorkspacePaths(place), name=name, administrator=identity, key_store=key_store, passphrase=passphrase
+        WorkspacePaths(path), name=name, administrator=identity, key_store=key_store, passphrase=passphrase
     )
-    free = read_profiles(user_profiles_path()).free_name(name, lambda taken: taken.workspace == str(place))
-    profile = Profile(name=free, identity=identity, workspace=str(place))
+    profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
+    profile = Profile(name=profile_name, identity=identity, workspace=str(path))
     add_profile(user_profiles_path(), profile, current=True)
     return profile
 
 
 def detect_key_store() -> KeyStore:
-    """The OS keyring where there is one. Asking for it may block for up to five seconds."""
+    """Return OS_KEYRING if this machine has a trusted OS keyring, else PASSPHRASE.
+
+    May block for up to five seconds while the keyring is tried.
+    """
     from sealyard.keys.master_key import os_keyring_available
 
     return KeyStore.OS_KEYRING if os_keyring_available() else KeyStore.PASSPHRASE
 
 
 def default_workspace_path() -> Path:
-    """Where a person's workspace lies when nothing else is said (XDG)."""
+    """Return the default folder of a user's workspace, in the XDG data directory."""
     from platformdirs import user_data_path
 
     return user_data_path("sealyard") / "workspace"
 
 
 def current_user_name() -> str:
-    """The account's name, as a subject may be called."""
+    """Return the name of the user's account, changed to a valid subject name."""
     import getpass
 
     return re.sub(r"[^A-Za-z0-9._@+-]", "-", getpass.getuser()).lstrip("._@+-")[:64] or "administrator"

@@ -1,4 +1,4 @@
-"""Work that several callers may want at the same time is done once, for all of them."""
+"""Share one run of an operation among callers that request it at the same time."""
 
 from __future__ import annotations
 
@@ -12,66 +12,72 @@ from sealyard.client.protocol import ProgressCallback
 T = TypeVar("T")
 
 PROGRESS_SECONDS = 0.1
+"""Minimum interval between two progress reports."""
 
 
 class ThrottledProgress:
-    """Tells all listeners of bytes done: at most ten times a second, and at the end."""
+    """Reports the bytes done to all listeners: at most ten times a second, and at the end."""
 
     def __init__(self) -> None:
         self.listeners: list[ProgressCallback] = []
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if done < total and now - self._told >= PROGRESS_SECONDS:
-            self._told = now
-            self._tell(done, total)
+        if done < total and now - self._reported_at >= PROGRESS_SECONDS:
+            self._reported_at = now
+            self._report(done, total)
 
     def end(self, total: int) -> None:
-        self._tell(total, total)
+        self._report(total, total)
 
-    def _tell(self, done: int, total: int) -> None:
+    def _report(self, done: int, total: int) -> None:
         for listener in self.listeners:
             listener(done, total)
 
 
-class _Running(Generic[T]):
-    def __init__(self, work: asyncio.Task[T], tell: ThrottledProgress) -> None:
+class _SharedCall(Generic[T]):
+    """A running call with its progress and the number of callers that wait for it."""
+
+    def __init__(self, work: asyncio.Task[T], progress: ThrottledProgress) -> None:
         self.work = work
-        self.tell = tell
-        self.waiting = 0
+        self.progress = progress
+        self.waiters = 0
 
 
 class CoalescedCalls(Generic[T]):
-    """By key, on one event loop. The work is cancelled when nobody waits for it any more."""
+    """Calls shared by key, on one event loop. A call is cancelled when its last waiter is cancelled."""
 
     def __init__(self) -> None:
-        self._running: dict[str, _Running[T]] = {}
+        self._calls: dict[str, _SharedCall[T]] = {}
 
     async def run(
-        self, key: str, begin: Callable[[ThrottledProgress], Coroutine[Any, Any, T]], progress: ProgressCallback | None
+        self, key: str, start: Callable[[ThrottledProgress], Coroutine[Any, Any, T]], progress: ProgressCallback | None
     ) -> T:
-        """Waits for the work that runs under this key, or begins it."""
-        running = self._running.get(key) or self._begin(key, begin)
+        """Wait for the call that runs under this key; if there is none, run ``start``.
+
+        ``progress`` is added to the listeners of the call.
+        """
+        call = self._calls.get(key) or self._start(key, start)
         if progress is not None:
-            running.tell.listeners.append(progress)
-        running.waiting += 1
+            call.progress.listeners.append(progress)
+        call.waiters += 1
         try:
-            return await asyncio.shield(running.work)
+            return await asyncio.shield(call.work)
         finally:
-            running.waiting -= 1
-            if not running.waiting and not running.work.done():
-                self._forget(key, running)
-                running.work.cancel()
-                await asyncio.wait({running.work})
+            call.waiters -= 1
+            if not call.waiters and not call.work.done():
+                self._remove(key, call)
+                call.work.cancel()
+                await asyncio.wait({call.work})
 
-    def _begin(self, key: str, begin: Callable[[ThrottledProgress], Coroutine[Any, Any, T]]) -> _Running[T]:
-        tell = ThrottledProgress()
-        running = _Running(asyncio.create_task(begin(tell)), tell)
-        running.work.add_done_callback(lambda _: self._forget(key, running))
-        self._running[key] = running
-        return running
+    def _start(self, key: str, start: Callable[[ThrottledProgress], Coroutine[Any, Any, T]]) -> _SharedCall[T]:
+        progress = ThrottledProgress()
+        call = _SharedCall(asyncio.create_task(start(progress)), progress)
+        call.work.add_done_callback(lambda _: self._remove(key, call))
+        self._calls[key] = call
+        return call
 
-    def _forget(self, key: str, running: _Running[T]) -> None:
-        if self._running.get(key) is running:
-            del self._running[key]
+    def _remove(self, key: str, call: _SharedCall[T]) -> None:
+        if self._calls.get(key) is call:
+            del self._calls[key]

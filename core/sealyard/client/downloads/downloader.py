@@ -1,4 +1,4 @@
-"""Finished tasks come down by themselves: whole, checked, and each of them once."""
+"""Download the results of finished tasks: complete, verified, and each of them once."""
 
 from __future__ import annotations
 
@@ -58,60 +58,67 @@ __all__ = [
 ]
 
 PAGE = 500
+"""Tasks requested per page."""
+
 LOCK_SECONDS = 0.2
-"""Between two looks whether another process has let go of a part."""
+"""Interval between attempts to lock a partial file that another process has locked."""
 
 
 class Downloader:
-    """The results of one subject, on their way into one folder."""
+    """Downloads the results of one subject into one folder."""
 
-    def __init__(self, client: Client, folder: Path, state: DownloadHistory, *, clock: Clock | None = None) -> None:
-        """Raises :class:`UsageError` where the folder's name is not valid Unicode."""
+    def __init__(self, client: Client, folder: Path, history: DownloadHistory, *, clock: Clock | None = None) -> None:
+        """Raises :class:`UsageError` if the folder's path is not valid Unicode."""
         self._client = client
         self._folder = resolve_dir(folder)
-        self._state = state
+        self._history = history
         self._clock = clock or SystemClock()
-        self._running: CoalescedCalls[DownloadedFile] = CoalescedCalls()
+        self._transfers: CoalescedCalls[DownloadedFile] = CoalescedCalls()
         self._subject = ""
 
     async def download(
         self, task_id: str, *, progress: ProgressCallback | None = None, again: bool = False
     ) -> DownloadedFile:
-        """The result of a DONE task. One that lies there already is not transferred anew, unless ``again``.
+        """Download the result of a DONE task.
 
-        An interrupted transfer is taken up where it ended. Two calls for the same task share one transfer.
-        Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` where there is no file
-        to fetch, :class:`DownloadError` where what came is not what the task made, :class:`ContainerError` where
-        its signature does not hold, :class:`StorageError`.
+        A result that is in the folder already is not transferred again, unless ``again``. An interrupted transfer is
+        resumed. Two calls for the same task share one transfer.
+
+        Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` if the task has no file
+        to download, :class:`DownloadError` if the received content differs from what the task produced,
+        :class:`ContainerError` if its signature is invalid, :class:`StorageError`.
         """
         task = await self._client.task(task_id)
-        return await self._running.run(task.id, lambda tell: self._fetch(task, again, tell), progress)
+        return await self._transfers.run(task.id, lambda throttled: self._download(task, again, throttled), progress)
 
     async def pending(self) -> tuple[Task, ...]:
-        """My DONE tasks whose file was not fetched, oldest first.
+        """Return the subject's DONE tasks whose file was not downloaded yet, oldest first.
 
-        Those EXPIRED or GONE (``task.result.state``) are among them until they were told of by :meth:`fetch_all`
-        or :meth:`run`, and again after a renewal.
+        Tasks whose result is EXPIRED or GONE (``task.result.state``) are included until :meth:`download_pending` or
+        :meth:`run` has reported them, and again after a renewal.
         """
-        await asyncio.to_thread(self._state.refresh)
-        filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._me())
-        found: list[Task] = []
+        await asyncio.to_thread(self._history.refresh)
+        filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._load_subject())
+        tasks: list[Task] = []
         after: str | None = None
         while True:
             page = await self._client.tasks(filters, after=after, limit=PAGE)
-            found.extend(task for task in page.tasks if self._is_pending(task))
+            tasks.extend(task for task in page.tasks if self._is_pending(task))
             after = page.next
             if after is None:
-                return tuple(reversed(found))
+                return tuple(reversed(tasks))
 
     async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
-        """Each pending one, oldest first; what fails is in the outcomes and keeps none from the others."""
-        return tuple([await self._outcome(task, on_event or _unheard, None) for task in await self.pending()])
+        """Download all pending tasks, oldest first, and return their results.
+
+        Continues after a failure and reports it in the task's result.
+        """
+        return tuple([await self._attempt(task, on_event or _ignore_event, None) for task in await self.pending()])
 
     async def run(self, on_event: DownloadCallback) -> None:
-        """Fetches what is pending, then each task of mine as it is DONE or renewed.
+        """Download all pending tasks, then each task of the subject once it is DONE or renewed.
 
-        Ends when cancelled, or when the engine ends its events; a broken connection is made again.
+        Runs until it is cancelled or the engine ends its event stream; reconnects after connection failures.
         """
 
         async def attempt(task_id: str, retry_in: float | None) -> bool:
@@ -120,67 +127,69 @@ class Downloader:
             except SealyardError as error:
                 on_event(DownloadResult(task_id=task_id, name=task_id, error=error.to_info(), retry_in=retry_in))
                 return False
-            return not self._is_pending(task) or (await self._outcome(task, on_event, retry_in)).retry_in is None
+            return not self._is_pending(task) or (await self._attempt(task, on_event, retry_in)).retry_in is None
 
         await follow_finished_tasks(self._client, self.pending, self._is_relevant, attempt, on_event, self._clock)
 
-    # ---- which
+    # ---- selection
 
-    async def _me(self) -> str:
+    async def _load_subject(self) -> str:
         if not self._subject:
             self._subject = (await self._client.workspace()).subject
         return self._subject
 
     def _is_pending(self, task: Task) -> bool:
         result = task.result
-        return result is not None and result.sha256 is not None and self._state.is_pending(task.id, result)
+        return result is not None and result.sha256 is not None and self._history.is_pending(task.id, result)
 
     def _is_relevant(self, event: TaskChanged) -> bool:
-        """What may be wanted; whether it is, the task itself says."""
+        """Return whether the event's task may need a download; the task itself decides it."""
         done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
-        return done and event.created_by == self._subject and self._state.get(event.task_id) is None
+        return done and event.created_by == self._subject and self._history.get(event.task_id) is None
 
-    async def _outcome(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
-        def tell(done: int, total: int) -> None:
+    async def _attempt(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
+        """Download one task and report the result; ``retry_in`` is reported if the attempt fails and may be retried."""
+
+        def report(done: int, total: int) -> None:
             on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
-            downloaded = await self._download_and_record(task, tell)
-            outcome = DownloadResult(task_id=task.id, name=task.name, downloaded=downloaded)
+            downloaded = await self._download_and_record(task, report)
+            result = DownloadResult(task_id=task.id, name=task.name, downloaded=downloaded)
         except SealyardError as error:
-            over = isinstance(error, ResultExpiredError | ResultGoneError)
-            pause = None if over else retry_in
-            outcome = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=pause)
-        on_event(outcome)
-        return outcome
+            unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
+            delay = None if unavailable else retry_in
+            result = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=delay)
+        on_event(result)
+        return result
 
-    async def _download_and_record(self, task: Task, tell: ProgressCallback) -> DownloadedFile:
-        """What is over is noted, so that it is told once."""
+    async def _download_and_record(self, task: Task, report: ProgressCallback) -> DownloadedFile:
+        """Download one task, and record in the history an expired or deleted result, so that it is reported once."""
         try:
-            return await self.download(task.id, progress=tell)
+            return await self.download(task.id, progress=report)
         except (ResultExpiredError, ResultGoneError) as error:
             state = ResultState.GONE if isinstance(error, ResultGoneError) else ResultState.EXPIRED
             expires_at = task.result.expires_at if task.result is not None else None
-            await asyncio.to_thread(self._state.mark_reported, task.id, state, expires_at)
+            await asyncio.to_thread(self._history.mark_reported, task.id, state, expires_at)
             raise
 
-    # ---- one
+    # ---- one download
 
-    async def _fetch(self, task: Task, again: bool, tell: ThrottledProgress) -> DownloadedFile:
+    async def _download(self, task: Task, again: bool, progress: ThrottledProgress) -> DownloadedFile:
         size, sha256, name = _artifact(task)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
-            same = None if again else await self._find_existing(name, size, sha256)
-            if same is None:
-                await self._transfer(task.id, part, size, sha256, tell)
-            elif recorded := self._recorded(task.id, same):
+            existing = None if again else await self._find_existing(name, size, sha256)
+            if existing is None:
+                await self._transfer(task.id, part, size, sha256, progress)
+            elif recorded := self._find_recorded(task.id, existing):
                 return recorded
-            checked, warnings = await self._verify(task, part, same)
-            same = same or await self._find_existing(name, size, sha256)
-            path = same or await run_cancellable(lambda _: part.commit(name))
-            if same is not None:
+            checked, warnings = await self._verify(task, part, existing)
+            existing = existing or await self._find_existing(name, size, sha256)
+            path = existing or await run_cancellable(lambda _: part.commit(name))
+            if existing is not None:
                 part.remove()
-            tell.end(size)
+            progress.end(size)
             await self._client.report_downloaded(task.id)
             downloaded = DownloadedFile(
                 task_id=task.id,
@@ -191,7 +200,7 @@ class Downloader:
                 at=self._clock.now(),
                 warnings=warnings,
             )
-            await asyncio.to_thread(self._state.mark_downloaded, downloaded)
+            await asyncio.to_thread(self._history.mark_downloaded, downloaded)
             return downloaded
         finally:
             part.close()
@@ -202,30 +211,35 @@ class Downloader:
         return part
 
     async def _find_existing(self, name: str, size: int, sha256: str) -> Path | None:
-        return await run_cancellable(lambda go_on: find_identical(self._folder, name, size, sha256, go_on))
+        return await run_cancellable(
+            lambda check_cancelled: find_identical(self._folder, name, size, sha256, check_cancelled)
+        )
 
-    def _recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
-        self._state.refresh()
-        recorded = self._state.get(task_id)
+    def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
+        self._history.refresh()
+        recorded = self._history.get(task_id)
         return recorded if recorded is not None and recorded.path == str(path) else None
 
-    async def _transfer(self, task_id: str, part: PartialFile, size: int, sha256: str, tell: ThrottledProgress) -> None:
+    async def _transfer(
+        self, task_id: str, part: PartialFile, size: int, sha256: str, progress: ThrottledProgress
+    ) -> None:
+        """Download into ``part`` what it does not contain yet, and check size and digest."""
         digest = hashlib.sha256()
 
-        def add(chunk: bytes) -> Callable[[CheckCancelled], None]:
+        def appender(chunk: bytes) -> Callable[[CheckCancelled], None]:
             def work(_: CheckCancelled) -> None:
                 part.append(chunk)
                 digest.update(chunk)
 
             return work
 
-        done = await run_cancellable(lambda go_on: part.hash_into(digest, size, go_on))
+        done = await run_cancellable(lambda check_cancelled: part.hash_into(digest, size, check_cancelled))
         async for chunk in self._client.download(task_id, offset=done):
             done += len(chunk)
             if done > size:
                 break
-            await run_cancellable(add(chunk))
-            tell(done, size)
+            await run_cancellable(appender(chunk))
+            progress(done, size)
         if done < size:
             raise DownloadError(
                 f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",
@@ -238,25 +252,33 @@ class Downloader:
                 "It was removed. Download it again; if that does not help, tell who runs the engine.",
             )
 
-    async def _verify(self, task: Task, part: PartialFile, same: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
-        """A container that came down and whose signature does not hold is removed."""
+    async def _verify(self, task: Task, part: PartialFile, existing: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
+        """Verify the downloaded or existing file, and return how it was verified and the warnings.
+
+        Removes the partial file if the signature of the container is invalid.
+        """
         if task.kind is not TaskKind.PACKAGING:
             return VerifiedBy.DIGEST, ()
         certificate = await self._client.certificate(task.id)
-        path = same or part.path
+        path = existing or part.path
         try:
-            warnings = await run_cancellable(lambda go_on: _verify(task.format, path, certificate, go_on))
+            warnings = await run_cancellable(
+                lambda check_cancelled: _verify_container(task.format, path, certificate, check_cancelled)
+            )
         except ContainerError:
             part.remove()
             raise
         except OSError as error:
-            # Somebody may have tidied it away: that is no reason to end the other downloads too.
+            # The user may have deleted the file. A StorageError fails this download only; an OSError would end all.
             raise folder_error(error, path.parent) from error
         return VerifiedBy.SIGNATURE, warnings
 
 
 def _artifact(task: Task) -> tuple[int, str, str]:
-    """Size, SHA-256 and local name."""
+    """Return the size (bytes), SHA-256 (hex) and local file name of the task's result.
+
+    Raises :class:`ConflictError` if the task has no file to download.
+    """
     result: Result | None = task.result
     if task.status is not TaskStatus.DONE or result is None:
         reason = f" {task.reason}" if task.reason else ""
@@ -266,13 +288,15 @@ def _artifact(task: Task) -> tuple[int, str, str]:
     return result.size, result.sha256, safe_file_name(result.file_name, task.id)
 
 
-def _verify(format_name: str, path: Path, certificate: str, go_on: CheckCancelled) -> tuple[str, ...]:
-    # The readers bring cryptography with them: loaded when the first container has come.
+def _verify_container(
+    format_name: str, path: Path, certificate: str, check_cancelled: CheckCancelled
+) -> tuple[str, ...]:
+    # The container formats import cryptography, so they are loaded only when there is a container to verify.
     from sealyard.containers.registry import get_format
 
     with path.open("rb") as file:
-        return get_format(format_name).verify(file, certificate.encode(), progress=go_on).warnings
+        return get_format(format_name).verify(file, certificate.encode(), progress=check_cancelled).warnings
 
 
-def _unheard(_: DownloadEvent) -> None:
+def _ignore_event(_: DownloadEvent) -> None:
     return None

@@ -1,4 +1,4 @@
-"""What downloads tell: how far they are, what came of each, and when the engine could not be heard."""
+"""Events that report downloads: progress, results, and lost connections to the engine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from sealyard.model.errors import ErrorInfo
 
 
 class VerifiedBy(StrEnum):
-    """How a download was judged: a container by its signature (and its digest), anything else by its digest."""
+    """How a download was verified: a container by its signature and digest, any other file by its digest only."""
 
     SIGNATURE = "signature"
     DIGEST = "digest"
 
 
 class DownloadedFile(FrozenStruct, frozen=True, kw_only=True):
-    """A result in the download folder; ``size`` in bytes, ``sha256`` in hex. ``warnings`` are for a person."""
+    """A result in the download folder.
+
+    ``size`` is in bytes, ``sha256`` in hex; ``warnings`` are texts for the user.
+    """
 
     task_id: str
     path: str
@@ -30,7 +33,7 @@ class DownloadedFile(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DownloadProgress(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Bytes; at most ten times a second for each task, and once at the end."""
+    """Progress of one download in bytes, reported at most ten times a second for each task and once at the end."""
 
     task_id: str
     name: str
@@ -39,9 +42,9 @@ class DownloadProgress(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """What came of fetching one task: either ``downloaded`` or ``error``.
+    """Result of one attempt to download a task's result: either ``downloaded`` or ``error`` is set.
 
-    ``retry_in``: seconds until it is tried again by itself; None where it is not.
+    ``retry_in`` is the number of seconds until the automatic retry; None if there is none.
     """
 
     task_id: str
@@ -52,9 +55,9 @@ class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DownloadsInterrupted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The connection to the engine broke; it is tried again in ``retry_in`` seconds.
+    """The connection to the engine was lost; the next attempt to connect is in ``retry_in`` seconds.
 
-    ``retry_in`` is None where nothing comes down by itself any more.
+    ``retry_in`` is None if automatic downloads have ended.
     """
 
     error: ErrorInfo
@@ -63,4 +66,4 @@ class DownloadsInterrupted(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 DownloadEvent = DownloadProgress | DownloadResult | DownloadsInterrupted
 DownloadCallback = Callable[[DownloadEvent], None]
-"""Called on the loop that runs the download; must not block."""
+"""Receives download events. Called on the loop that runs the download; must not block."""

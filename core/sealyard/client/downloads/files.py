@@ -1,4 +1,4 @@
-"""Downloads as files: harmless names, parts that can be taken up again, and nothing ever overwritten."""
+"""Files in the download folder: safe names, resumable partial files, and no overwriting of existing files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
 
 LONGEST_NAME = 160
-"""Bytes of UTF-8: leaves room for a number, a task id and ``.part`` within the 255 of the usual file systems."""
+"""UTF-8 bytes: leaves room for a number, a task id and ``.part`` within the usual file system limit of 255 bytes."""
 
 LONGEST_ID = 64
 LONGEST_SUFFIX = 16
@@ -29,20 +29,23 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def safe_file_name(file_name: str, task_id: str) -> str:
-    """A name for a file of that (foreign) name, harmless in any folder: not hidden, no path, nothing unprintable.
+    """Return a safe local name for the untrusted ``file_name``: not hidden, without path separators, printable.
 
-    Names that Windows reserves and names of parts are changed too; an empty one becomes ``task-<id>``.
+    Also changes names that Windows reserves and names of partial files; an empty name becomes ``task-<id>``.
     """
-    return _plain(file_name, LONGEST_NAME) or f"task-{_plain(task_id, LONGEST_ID)}"
+    return _sanitize(file_name, LONGEST_NAME) or f"task-{_sanitize(task_id, LONGEST_ID)}"
 
 
 def part_name(name: str, task_id: str) -> str:
-    """The name under which a file is downloaded."""
-    return f"{name}.{_plain(task_id, LONGEST_ID)}.part"
+    """Return the name of the partial file for a download."""
+    return f"{name}.{_sanitize(task_id, LONGEST_ID)}.part"
 
 
 def resolve_dir(folder: Path) -> Path:
-    """Raises :class:`UsageError` where its name is not valid Unicode: it could be neither shown nor noted."""
+    """Return the absolute path of ``folder``.
+
+    Raises :class:`UsageError` if it is not valid Unicode, because it could be neither displayed nor stored.
+    """
     absolute = folder.absolute()
     try:
         str(absolute).encode()
@@ -54,6 +57,7 @@ def resolve_dir(folder: Path) -> Path:
 
 
 def folder_error(error: OSError, folder: Path) -> StorageError:
+    """Convert an error from writing to the download folder."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return disk.storage_error(error, "the download")
     reason = escape_text(error.strerror or str(error))
@@ -62,20 +66,21 @@ def folder_error(error: OSError, folder: Path) -> StorageError:
     )
 
 
-def find_identical(folder: Path, name: str, size: int, sha256: str, go_on: CheckCancelled) -> Path | None:
-    """The file of this name, or of this name with a number, that holds exactly this content."""
+def find_identical(folder: Path, name: str, size: int, sha256: str, check_cancelled: CheckCancelled) -> Path | None:
+    """Return the file with this content and this name, or this name with a number; None if there is none."""
     for path in _numbered_names(folder, name):
         if not os.path.lexists(path):
             return None
-        if _sha256(path, size, go_on) == sha256:
+        if _sha256(path, size, check_cancelled) == sha256:
             return path
     return None
 
 
 def write_unique(folder: Path, name: str, content: bytes) -> Path:
-    """A new file (mode 0600) of this name, or of this name with a number where it is taken; durable on return.
+    """Write a new file (mode 0600), adding a number to the name if it exists already; durable on return.
 
-    A file that holds exactly this already is left as it is, and named. Raises :class:`StorageError`.
+    Returns the path of the file. An existing file with the same content is kept, and its path returned. Raises
+    :class:`StorageError`.
     """
     digest = hashlib.sha256(content).hexdigest()
     try:
@@ -93,24 +98,28 @@ def write_unique(folder: Path, name: str, content: bytes) -> Path:
 
 
 class PartialFile:
-    """A file on its way down (mode 0600), held by one process at a time through a lock on the part itself."""
+    """A partially downloaded file (mode 0600), used by one process at a time through a lock on the file itself."""
 
     def __init__(self, path: Path, fd: int) -> None:
-        """Use :meth:`hold`."""
+        """Use :meth:`acquire` instead."""
         self.path = path
         self._fd = fd
 
     @classmethod
     def acquire(cls, path: Path) -> PartialFile | None:
-        """Opens or makes the part; None while another one holds it. Raises :class:`StorageError`."""
+        """Open or create the file and lock it.
+
+        Returns None if the file is locked by another process, or by another instance in this one. Raises
+        :class:`StorageError`.
+        """
         try:
             disk.make_private_dir(path.parent)
-            return cls._hold(path)
+            return cls._open_locked(path)
         except OSError as error:
             raise folder_error(error, path.parent) from error
 
     @classmethod
-    def _hold(cls, path: Path) -> PartialFile | None:
+    def _open_locked(cls, path: Path) -> PartialFile | None:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
@@ -124,11 +133,14 @@ class PartialFile:
             except OSError:
                 os.close(fd)
                 raise
-            # Whoever held it has given it its final name meanwhile.
+            # The previous lock holder has renamed this file to its final name in the meantime: open the path again.
             os.close(fd)
 
-    def hash_into(self, digest: hashlib._Hash, size: int, go_on: CheckCancelled) -> int:
-        """Feeds what is there already; its length. What is longer than ``size`` is no part of it: emptied."""
+    def hash_into(self, digest: hashlib._Hash, size: int, check_cancelled: CheckCancelled) -> int:
+        """Update ``digest`` with the existing content and return its length in bytes.
+
+        A file longer than ``size`` cannot belong to this download and is truncated to 0 bytes.
+        """
         try:
             length = os.fstat(self._fd).st_size
             if length > size:
@@ -137,7 +149,7 @@ class PartialFile:
             os.lseek(self._fd, 0, os.SEEK_SET)
             while chunk := os.read(self._fd, CHUNK):
                 digest.update(chunk)
-                go_on(len(chunk))
+                check_cancelled(len(chunk))
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
         return length
@@ -149,7 +161,10 @@ class PartialFile:
             raise folder_error(error, self.path.parent) from error
 
     def commit(self, name: str) -> Path:
-        """Gives it its final name, or that with a number where the name is taken; durable on return."""
+        """Rename the file to ``name``, adding a number if that exists already, and return the path; durable on return.
+
+        Raises :class:`StorageError`.
+        """
         folder = self.path.parent
         try:
             os.fsync(self._fd)
@@ -166,57 +181,58 @@ class PartialFile:
         disk.remove_quietly(self.path)
 
     def close(self) -> None:
-        """Lets go of it; an empty one is removed."""
+        """Release the lock and close the file; an empty file is removed."""
         if not os.fstat(self._fd).st_size and _is_at(self._fd, self.path):
             self.remove()
         os.close(self._fd)
 
 
-def _plain(text: str, longest: int) -> str:
-    """At most ``longest`` bytes; may be empty."""
-    shown = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text).lstrip(". -~")
-    if shown.partition(".")[0].rstrip().lower() in _RESERVED:
-        shown = f"_{shown}"
-    plain = _cut(shown, longest).rstrip(". ")
-    return f"{plain[:-5]}_part" if plain.lower().endswith(".part") else plain
+def _sanitize(text: str, max_bytes: int) -> str:
+    """Return ``text`` as a safe name of at most ``max_bytes`` UTF-8 bytes; may be empty."""
+    name = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text).lstrip(". -~")
+    if name.partition(".")[0].rstrip().lower() in _RESERVED:
+        name = f"_{name}"
+    name = _truncate(name, max_bytes).rstrip(". ")
+    return f"{name[:-5]}_part" if name.lower().endswith(".part") else name
 
 
-def _cut(name: str, longest: int) -> str:
-    """At most ``longest`` bytes; the suffix stays where it is a short one."""
-    if len(name.encode()) <= longest:
+def _truncate(name: str, max_bytes: int) -> str:
+    """Shorten ``name`` to at most ``max_bytes`` UTF-8 bytes, keeping a short suffix."""
+    if len(name.encode()) <= max_bytes:
         return name
     suffix = Path(name).suffix
     if len(suffix.encode()) > LONGEST_SUFFIX:
         suffix = ""
-    stem = name.encode()[: longest - len(suffix.encode())].decode(errors="ignore")
+    stem = name.encode()[: max_bytes - len(suffix.encode())].decode(errors="ignore")
     return stem + suffix
 
 
 def _numbered_names(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the path for ``name``, then for ``name`` with the numbers from 2 to 9,999."""
     yield folder / name
     path = Path(name)
     for number in range(2, 10_000):
         yield folder / f"{path.stem} ({number}){path.suffix}"
 
 
-def _sha256(path: Path, size: int, go_on: CheckCancelled) -> str | None:
-    """None for what is no readable file of that size."""
+def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | None:
+    """Return the SHA-256 (hex) of a regular file of ``size`` bytes, or None if ``path`` is not one or unreadable."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "rb", buffering=0) as file:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return None
             digest = hashlib.sha256()
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
-                go_on(len(chunk))
+                check_cancelled(len(chunk))
             return digest.hexdigest()
     return None
 
 
 def _write_exclusive(path: Path, content: bytes) -> None:
-    """What cannot be written whole leaves no file. Raises ``OSError``."""
+    """Create the file and write ``content``; removes it if that fails. Raises ``OSError``."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         disk.write_all(fd, content)
@@ -229,21 +245,22 @@ def _write_exclusive(path: Path, content: bytes) -> None:
 
 
 def _is_at(fd: int, path: Path) -> bool:
+    """Return whether ``path`` still names the open file ``fd``."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
-    return os.path.samestat(os.fstat(fd), found)
+    return os.path.samestat(os.fstat(fd), status)
 
 
 def rename_exclusive(source: Path, target: Path) -> None:
-    """Raises :class:`FileExistsError` rather than replacing ``target``."""
+    """Rename ``source`` to ``target``. Raises :class:`FileExistsError` if ``target`` exists."""
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # A file system without hard links: the name is claimed first.
+        # The file system has no hard links, so reserve the name with an empty file before the rename.
         os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
         disk.rename(source, target)
         return

@@ -1,4 +1,4 @@
-"""What was downloaded already, kept across starts: a finished task comes down once."""
+"""Persistent record of finished downloads, so that each result is downloaded once."""
 
 from __future__ import annotations
 
@@ -14,74 +14,76 @@ from sealyard.model.tasks import Result, ResultState
 
 
 class _ReportedLoss(FrozenStruct, frozen=True, kw_only=True):
-    """A person was told that this link had ended, or that its artifact is gone."""
+    """A loss that was reported to the user: the link has expired, or the artifact was deleted."""
 
     state: ResultState
     expires_at: datetime | None
 
 
 class _HistoryFile(FrozenStruct, frozen=True, kw_only=True):
-    """By task id."""
+    """Stored content, by task id: the downloaded files (``downloaded``) and the reported losses (``told``)."""
 
-    get: dict[str, DownloadedFile] = msgspec.field(default_factory=dict)
+    downloaded: dict[str, DownloadedFile] = msgspec.field(default_factory=dict)
     told: dict[str, _ReportedLoss] = msgspec.field(default_factory=dict)
 
 
 class DownloadHistory:
-    """The marks of one subject in one workspace, in a JSON file that several processes may share."""
+    """Download records of one subject in one workspace, in a JSON file that several processes may share."""
 
     def __init__(self, path: Path) -> None:
-        """``path``: as :func:`default_history_path` says, or elsewhere; made with the first mark. Raises
-        :class:`StorageError`.
+        """Load the history from ``path``, usually :func:`default_history_path`. Raises :class:`StorageError`.
 
-        A damaged file is set aside and begun anew: then tasks are looked at again, and a file that lies in the
-        download folder already is recognised there.
+        The file is created with the first record. A damaged file is renamed and replaced by an empty history: tasks
+        are then checked again, and files that are in the download folder already are recognized there.
         """
         self._file = StateFile(path, _HistoryFile())
-        self._marks = self._file.read()
+        self._records = self._file.read()
 
     @property
     def warning(self) -> str:
-        """What a person should know: that a damaged file was set aside, and where. Else empty."""
+        """Text for the user that a damaged file was renamed, and to which name; empty if there was none."""
         return self._file.warning
 
     def refresh(self) -> None:
-        """Takes in what other processes marked."""
-        self._marks = self._file.read()
+        """Reload the records, including those that other processes have added."""
+        self._records = self._file.read()
 
     def get(self, task_id: str) -> DownloadedFile | None:
-        return self._marks.get.get(task_id)
+        return self._records.downloaded.get(task_id)
 
     def digests_of_size(self, size: int) -> frozenset[str]:
-        """The SHA-256 (hex) of what was downloaded with so many bytes: to know a result by its content."""
-        return frozenset(each.sha256 for each in self._marks.get.values() if each.size == size)
+        """Return the SHA-256 (hex) of all downloaded files of ``size`` bytes, to recognize a result by its content."""
+        return frozenset(file.sha256 for file in self._records.downloaded.values() if file.size == size)
 
     def is_pending(self, task_id: str, result: Result) -> bool:
-        """Whether the file is still to be fetched, or its loss still to be told."""
-        if task_id in self._marks.get:
+        """Return whether the file still has to be downloaded, or its loss still has to be reported."""
+        if task_id in self._records.downloaded:
             return False
-        told = self._marks.told.get(task_id)
-        if told is None or told.expires_at != result.expires_at:
+        loss = self._records.told.get(task_id)
+        if loss is None or loss.expires_at != result.expires_at:
             return True
-        return result.state is ResultState.GONE and told.state is not ResultState.GONE
+        return result.state is ResultState.GONE and loss.state is not ResultState.GONE
 
     def mark_downloaded(self, downloaded: DownloadedFile) -> None:
-        """Raises :class:`StorageError`."""
+        """Record a finished download. Raises :class:`StorageError`."""
 
-        def step(marks: _HistoryFile) -> _HistoryFile:
-            told = {task_id: each for task_id, each in marks.told.items() if task_id != downloaded.task_id}
-            return _HistoryFile(get={**marks.get, downloaded.task_id: downloaded}, told=told)
+        def add_download(records: _HistoryFile) -> _HistoryFile:
+            losses = {task_id: loss for task_id, loss in records.told.items() if task_id != downloaded.task_id}
+            return _HistoryFile(downloaded={**records.downloaded, downloaded.task_id: downloaded}, told=losses)
 
-        self._marks = self._file.update(step)
+        self._records = self._file.update(add_download)
 
     def mark_reported(self, task_id: str, state: ResultState, expires_at: datetime | None) -> None:
-        """That the link with this end is over was told; a renewed link is another. Raises :class:`StorageError`."""
-        told = _ReportedLoss(state=state, expires_at=expires_at)
-        self._marks = self._file.update(
-            lambda marks: msgspec.structs.replace(marks, told={**marks.told, task_id: told})
+        """Record that the loss of the result was reported. Raises :class:`StorageError`.
+
+        Applies to the link that expires at ``expires_at``; a renewed link has another expiry and is pending again.
+        """
+        loss = _ReportedLoss(state=state, expires_at=expires_at)
+        self._records = self._file.update(
+            lambda records: msgspec.structs.replace(records, told={**records.told, task_id: loss})
         )
 
 
 def default_history_path(workspace_id: str, subject: str) -> Path:
-    """Where the marks of this subject lie by default (platformdirs' ``user_state_dir``)."""
+    """Return the default path of this subject's history, below platformdirs' ``user_state_dir``."""
     return state_path("downloads", workspace_id, subject)

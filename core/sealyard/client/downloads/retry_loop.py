@@ -1,4 +1,4 @@
-"""Follows an engine's events for finished tasks: nothing missed, nothing twice, and never in a hot loop."""
+"""Process each finished task once, driven by the engine's event stream, with reconnects and retry delays."""
 
 from __future__ import annotations
 
@@ -13,34 +13,47 @@ from sealyard.model.events import EventsMissed, TaskChanged
 from sealyard.model.tasks import Task
 
 RECONNECT_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Delays before consecutive attempts to reconnect; the last one repeats."""
+
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0)
-"""Then a failing download rests until the next catching up."""
+"""Delays before consecutive retries of a failed download; after the last one it is retried at the next catch-up."""
 
 MAX_PARALLEL_DOWNLOADS = 2
-"""Downloads that run side by side."""
+"""Maximum number of concurrent downloads."""
 
 Pending = Callable[[], Awaitable[tuple[Task, ...]]]
 
 IsRelevant = Callable[[TaskChanged], bool]
 
 Attempt = Callable[[str, float | None], Awaitable[bool]]
-"""Tries one task; False: try again in the seconds given."""
+"""Attempts one task, given its id and the retry delay (seconds); returns False if it should be retried."""
 
 
 async def follow_finished_tasks(
-    client: Client, pending: Pending, concerns: IsRelevant, attempt: Attempt, on_event: DownloadCallback, clock: Clock
+    client: Client,
+    pending: Pending,
+    is_relevant: IsRelevant,
+    attempt: Attempt,
+    on_event: DownloadCallback,
+    clock: Clock,
 ) -> None:
-    """Attempts what is pending, then each task whose event ``concerns``; returns when the events end."""
+    """Attempt all pending tasks, then each task with an event for which ``is_relevant`` returns True.
+
+    Returns when the engine ends the event stream.
+    """
     async with asyncio.TaskGroup() as group:
         attempts = _RetryingAttempts(group, attempt, clock)
         try:
-            await _EventFollower(client, pending, concerns, attempts, on_event, clock).run()
+            await _EventFollower(client, pending, is_relevant, attempts, on_event, clock).run()
         finally:
             attempts.stop()
 
 
 class _RetryingAttempts:
-    """One for each task at a time, few at once; those that fail are made again, ever later, then given up."""
+    """Attempts in progress: one per task, at most :data:`MAX_PARALLEL_DOWNLOADS` at once.
+
+    Failed attempts are retried with increasing delays, a limited number of times.
+    """
 
     def __init__(self, group: asyncio.TaskGroup, attempt: Attempt, clock: Clock) -> None:
         self._group = group
@@ -54,43 +67,45 @@ class _RetryingAttempts:
         if task_id in self._running:
             self._changed.add(task_id)
             return
-        running = self._group.create_task(self._until_settled(task_id))
-        self._running[task_id] = running
-        running.add_done_callback(lambda _: self._running.pop(task_id))
+        attempt = self._group.create_task(self._attempt_until_settled(task_id))
+        self._running[task_id] = attempt
+        attempt.add_done_callback(lambda _: self._running.pop(task_id))
 
     def stop(self) -> None:
-        for each in self._running.values():
-            each.cancel()
+        for attempt in self._running.values():
+            attempt.cancel()
 
-    async def _until_settled(self, task_id: str) -> None:
-        for pause in (*RETRY_SECONDS, None):
-            settled = await self._once(task_id, pause)
+    async def _attempt_until_settled(self, task_id: str) -> None:
+        for retry_in in (*RETRY_SECONDS, None):
+            settled = await self._attempt_once(task_id, retry_in)
             while task_id in self._changed:
-                # It changed while it was attempted: a link may have been renewed.
-                settled = await self._once(task_id, pause)
-            if settled or pause is None:
+                # The task changed during the attempt, for example because its link was renewed.
+                settled = await self._attempt_once(task_id, retry_in)
+            if settled or retry_in is None:
                 return
-            await self._clock.sleep(pause)
+            await self._clock.sleep(retry_in)
 
-    async def _once(self, task_id: str, pause: float | None) -> bool:
+    async def _attempt_once(self, task_id: str, retry_in: float | None) -> bool:
         self._changed.discard(task_id)
         async with self._slots:
-            return await self._attempt(task_id, pause)
+            return await self._attempt(task_id, retry_in)
 
 
 class _EventFollower:
+    """Reads the event stream, reconnects after errors, and starts an attempt for each relevant event."""
+
     def __init__(
         self,
         client: Client,
         pending: Pending,
-        concerns: IsRelevant,
+        is_relevant: IsRelevant,
         attempts: _RetryingAttempts,
         on_event: DownloadCallback,
         clock: Clock,
     ) -> None:
         self._client = client
         self._pending = pending
-        self._concerns = concerns
+        self._is_relevant = is_relevant
         self._attempts = attempts
         self._on_event = on_event
         self._clock = clock
@@ -102,20 +117,20 @@ class _EventFollower:
             try:
                 return await self._listen()
             except SealyardError as error:
-                pause = RECONNECT_SECONDS[min(self._failures, len(RECONNECT_SECONDS) - 1)]
+                delay = RECONNECT_SECONDS[min(self._failures, len(RECONNECT_SECONDS) - 1)]
                 self._failures += 1
-                self._on_event(DownloadsInterrupted(error=error.to_info(), retry_in=pause))
-                await self._clock.sleep(pause)
+                self._on_event(DownloadsInterrupted(error=error.to_info(), retry_in=delay))
+                await self._clock.sleep(delay)
 
     async def _listen(self) -> None:
-        """From the last cursor on, so that what happens while catching up is heard afterwards."""
+        """Catch up, then read events from the last cursor on, including those published while catching up."""
         await self._catch_up()
         async for event in self._client.events(self._cursor):
             self._failures = 0
             self._cursor = max(self._cursor, event.cursor)
             if isinstance(event, EventsMissed):
                 await self._catch_up()
-            elif isinstance(event, TaskChanged) and self._concerns(event):
+            elif isinstance(event, TaskChanged) and self._is_relevant(event):
                 self._attempts.start(event.task_id)
 
     async def _catch_up(self) -> None:

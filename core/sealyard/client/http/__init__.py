@@ -1,1 +1,1 @@
-"""The :class:`~sealyard.client.protocol.Client` of a server, by HTTP."""
+"""Implementation of :class:`~sealyard.client.protocol.Client` for a server, over HTTP."""

@@ -1,4 +1,4 @@
-"""The audit log of a server's workspace."""
+"""API calls for the audit log."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.requests import AuditPage
 
 VERIFY_TIMEOUT = 600.0
-"""Seconds in which a server should have checked the whole log."""
+"""Seconds to wait for the server to verify the whole log."""
 
 
 class AuditCalls(ApiCalls):
+    """API calls for reading, verifying and exporting the audit log."""
+
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        asked = query_params(
+        query = query_params(
             resourceType=filters.resource_type,
             resource=filters.resource,
             author=filters.author,
@@ -30,35 +32,35 @@ class AuditCalls(ApiCalls):
             cursor=below,
             size=limit,
         )
-        answer = await self._calls.read("/auditlog", asked)
-        following = answer.headers.get("x-se-cursor")
-        entries = self._calls.decoded(answer, tuple[AuditEntry, ...])
-        return AuditPage(entries=entries, next=int(following) if following is not None else None)
+        response = await self._sender.read("/auditlog", query)
+        cursor = response.headers.get("x-se-cursor")
+        entries = self._sender.decoded(response, tuple[AuditEntry, ...])
+        return AuditPage(entries=entries, next=int(cursor) if cursor is not None else None)
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         body = {"checkpoint": checkpoint}
-        call = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
-        report = self._calls.decoded(await self._calls.send_retrying(call, repeatable=True), AuditReport)
+        request = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
+        report = self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)
         return report
 
     async def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
-        """A line that breaks ends it: what was written already cannot be taken back."""
-        call = Request(method="GET", path="/auditlog/export", query={"kind": kind})
-        tries = self._calls.new_backoff()
+        """Retry only until the first data arrives: text that was already yielded cannot be retracted."""
+        request = Request(method="GET", path="/auditlog/export", query={"kind": kind})
+        backoff = self._sender.new_backoff()
         decoder = codecs.getincrementaldecoder("utf-8")()
-        begun = False
+        data_received = False
         while True:
             try:
-                async with self._calls.stream(call) as stream:
-                    async for piece in stream.chunks():
-                        begun = True
-                        yield decoder.decode(piece)
+                async with self._sender.stream(request) as stream:
+                    async for chunk in stream.chunks():
+                        data_received = True
+                        yield decoder.decode(chunk)
                 return
             except (ServerUnreachableError, RetryLaterError) as error:
-                if begun:
+                if data_received:
                     raise
-                await self._calls.wait(tries, error)
+                await self._sender.wait(backoff, error)

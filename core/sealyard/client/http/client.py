@@ -1,4 +1,4 @@
-"""The client of a server: all of :class:`~sealyard.client.protocol.Client`, by HTTP."""
+"""The HTTP client: all operations of :class:`~sealyard.client.protocol.Client` on a server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sealyard.model.events import Event
 from sealyard.model.requests import WorkspaceInfo
 
 RETRY_TIMEOUT = 60.0
-"""Seconds over which one call is tried."""
+"""Seconds after which one call is no longer retried."""
 
 
 class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, AuditCalls, CredentialCalls, WebhookCalls):
-    """See :class:`sealyard.client.protocol.Client`, which says what each method does."""
+    """Client of a server over HTTP; :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
         self,
@@ -32,19 +32,23 @@ class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, Aud
         patience: float = RETRY_TIMEOUT,
         recover: RecoverCallback | None = None,
     ) -> None:
-        """``recover``: see :data:`sealyard.client.http.requests.RecoverCallback`. The client closes the connection."""
+        """Takes ownership of ``connection`` and closes it.
+
+        ``patience`` is the number of seconds after which one call is no longer retried. For ``recover`` see
+        :data:`sealyard.client.http.requests.RecoverCallback`.
+        """
         self._connection = connection
         self.watch = ConnectionMonitor(clock)
         super().__init__(RequestSender(connection, clock, self.watch, patience=patience, recover=recover))
 
     async def workspace(self) -> WorkspaceInfo:
-        return await self._calls.get("/workspace", WorkspaceInfo)
+        return await self._sender.get("/workspace", WorkspaceInfo)
 
     async def cursor(self) -> int:
-        return await self._feed.cursor()
+        return await self._event_stream.cursor()
 
     def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
-        return self._feed.events(after)
+        return self._event_stream.events(after)
 
     async def close(self) -> None:
         await self._connection.close()

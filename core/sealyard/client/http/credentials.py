@@ -1,4 +1,4 @@
-"""Tokens and one-time passwords, kept by a server."""
+"""API calls for access tokens and one-time passwords."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ class _Password(SecretStruct, frozen=True, kw_only=True):
 
 
 class CredentialCalls(ApiCalls):
+    """API calls for access tokens and one-time passwords."""
+
     async def tokens(self) -> tuple[AccessToken, ...]:
-        return await self._calls.get("/token", tuple[AccessToken, ...])
+        return await self._sender.get("/token", tuple[AccessToken, ...])
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
-        return await self._calls.send("POST", "/token", request, IssuedToken)
+        return await self._sender.send("POST", "/token", request, IssuedToken)
 
     async def revoke_token(self, token_id: str) -> None:
-        await self._calls.delete(f"/token/{path_segment(token_id)}")
+        await self._sender.delete(f"/token/{path_segment(token_id)}")
 
     async def one_time_password(self) -> OtpStatus:
-        return await self._calls.get("/oneTimePassword", OtpStatus)
+        return await self._sender.get("/oneTimePassword", OtpStatus)
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        return await self._calls.send("POST", "/oneTimePassword", _Current(current=current), OtpEnrollment)
+        return await self._sender.send("POST", "/oneTimePassword", _Current(current=current), OtpEnrollment)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        await self._calls.send_retrying(
+        await self._sender.send_retrying(
             json_call("POST", "/oneTimePassword/confirmation", _Password(password=password))
         )
 
     async def reset_one_time_password(self, subject: str) -> None:
-        await self._calls.delete(f"/oneTimePassword/{path_segment(subject)}")
+        await self._sender.delete(f"/oneTimePassword/{path_segment(subject)}")

@@ -1,4 +1,4 @@
-"""What a server's refusal means: its problem document (RFC 9457) as one of the family of errors."""
+"""Conversion of error responses: a problem document (RFC 9457) becomes a :class:`SealyardError`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sealyard.model.errors import (
 from sealyard.model.safe_text import escape_text
 
 RETRYABLE_STATUSES = frozenset({429, 503})
-"""Statuses that a Retry-After goes with (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
+"""Statuses for which Retry-After is honored (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 class _Problem(FrozenStruct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class _Problem(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RetryLaterError(Exception):
-    """The server did not do it and says when to ask again."""
+    """The server rejected the request with ``error`` and asked the client to retry after ``seconds``."""
 
     def __init__(self, error: SealyardError, seconds: float) -> None:
         super().__init__()
@@ -38,19 +38,22 @@ class RetryLaterError(Exception):
         self.seconds = seconds
 
 
-def raise_for_status(answer: Response, server: str, now: datetime) -> None:
-    """Raises :class:`RetryLaterError`, or what the answer says went wrong. ``server`` is what it is called."""
-    if 200 <= answer.status < 300:  # noqa: PLR2004
+def raise_for_status(response: Response, server: str, now: datetime) -> None:
+    """Raise the error that an unsuccessful response reports, or :class:`RetryLaterError` if it has a Retry-After.
+
+    ``server`` is the server's name for messages.
+    """
+    if 200 <= response.status < 300:  # noqa: PLR2004
         return
-    seconds = _retry_after(answer, now)
-    error = _error(answer, server, seconds)
+    seconds = _retry_after(response, now)
+    error = _error(response, server, seconds)
     if seconds is not None:
         raise RetryLaterError(error, seconds)
     raise error
 
 
 def unexpected_server(server: str) -> ServerUnreachableError:
-    """Who answers there is something else."""
+    """Return the error for a response that does not come from a compatible Sealyard server."""
     return ServerUnreachableError(
         f"What answers at {server} is no server of Sealyard, or of another version.",
         "Check the address; a proxy in between may have answered.",
@@ -58,34 +61,37 @@ def unexpected_server(server: str) -> ServerUnreachableError:
     )
 
 
-def _error(answer: Response, server: str, seconds: float | None) -> SealyardError:
+def _error(response: Response, server: str, seconds: float | None) -> SealyardError:
     try:
-        problem = msgspec.json.decode(answer.body, type=_Problem)
+        problem = msgspec.json.decode(response.body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _non_problem_error(answer, server)
-    value = ErrorInfo(code=problem.code, message=escape_text(problem.detail), hint=escape_text(problem.advice))
-    error = error_from_info(value)
+        return _non_problem_error(response, server)
+    info = ErrorInfo(code=problem.code, message=escape_text(problem.detail), hint=escape_text(problem.advice))
+    error = error_from_info(info)
     if isinstance(error, TooManyRequestsError) and seconds is not None:
         error.retry_after = seconds
     return error
 
 
-def _non_problem_error(answer: Response, server: str) -> SealyardError:
-    """A server that is just starting behind a proxy will be there soon."""
-    if answer.status >= 500:  # noqa: PLR2004
-        return ServerUnreachableError(f"{server} is not there at the moment (status {answer.status}).", "Try again.")
+def _non_problem_error(response: Response, server: str) -> SealyardError:
+    """Return the error for a response without a problem document.
+
+    A 5xx may come from a proxy whose server is just starting, so that a retry is useful.
+    """
+    if response.status >= 500:  # noqa: PLR2004
+        return ServerUnreachableError(f"{server} is not there at the moment (status {response.status}).", "Try again.")
     return unexpected_server(server)
 
 
-def _retry_after(answer: Response, now: datetime) -> float | None:
-    """Seconds, at least none; RFC 9110, section 10.2.3."""
-    said = answer.headers.get("retry-after")
-    if said is None or answer.status not in RETRYABLE_STATUSES:
+def _retry_after(response: Response, now: datetime) -> float | None:
+    """Return the Retry-After of the response as seconds, at least 0 (RFC 9110, section 10.2.3); None if it has none."""
+    value = response.headers.get("retry-after")
+    if value is None or response.status not in RETRYABLE_STATUSES:
         return None
-    if said.isascii() and said.isdigit():
-        return float(said)
+    if value.isascii() and value.isdigit():
+        return float(value)
     try:
-        moment = parsedate_to_datetime(said)
+        retry_at = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+    return max(0.0, (retry_at.replace(tzinfo=retry_at.tzinfo or UTC) - now).total_seconds())

@@ -1,4 +1,4 @@
-"""A server's events: one after the other, over connections that may break, without missing any."""
+"""A server's event stream, resumed after lost connections without missing events."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ _Events: type[Event] = Event  # type: ignore[assignment]
 
 
 class EventStream:
-    def __init__(self, calls: RequestSender) -> None:
-        self._calls = calls
+    """Reads the server's events and reconnects as often as necessary."""
+
+    def __init__(self, sender: RequestSender) -> None:
+        self._sender = sender
 
     async def events(self, after: int | None) -> AsyncGenerator[Event, None]:
-        """From the cursor on, or from now; for ever. Raises only what no other try can change."""
+        """Yield events after the cursor ``after``, or from now if it is None.
+
+        Never ends. Raises only errors that a retry cannot resolve.
+        """
         async with contextlib.aclosing(self._read(after)) as items:
             async for item in items:
                 if not isinstance(item, int):
                     yield item
 
     async def cursor(self) -> int:
-        """Where the events of now begin."""
+        """Return the current cursor, after which future events follow."""
         async with contextlib.aclosing(self._read(None)) as items:
             async for item in items:
                 if isinstance(item, int):
@@ -39,40 +44,40 @@ class EventStream:
         raise AssertionError
 
     async def _read(self, after: int | None) -> AsyncGenerator[Event | int, None]:
-        """Events, and the cursor that the first connection begins from where none was given."""
+        """Yield events and, if ``after`` is None, also the cursor from which the first connection starts."""
         cursor = after
-        tries = self._calls.new_endless_backoff()
+        backoff = self._sender.new_endless_backoff()
         while True:
             try:
-                async with self._calls.stream(_call(cursor)) as stream:
+                async with self._sender.stream(_events_request(cursor)) as stream:
                     async for item in parse_events(stream.chunks()):
-                        tries.reset()
-                        self._calls.mark_alive()
+                        backoff.reset()
+                        self._sender.mark_alive()
                         if isinstance(item, ServerSentEvent):
                             cursor = int(item.id) if item.id.isdigit() else cursor
-                            yield self._event(item)
-                        elif cursor is None and (cursor := _cursor(item)) is not None:
+                            yield self._decode(item)
+                        elif cursor is None and (cursor := _parse_cursor(item)) is not None:
                             yield cursor
-                lost: ServerUnreachableError | RetryLaterError = ServerUnreachableError(
-                    f"{self._calls.server} ended its events."
+                failure: ServerUnreachableError | RetryLaterError = ServerUnreachableError(
+                    f"{self._sender.server} ended its events."
                 )
             except (ServerUnreachableError, RetryLaterError) as error:
-                lost = error
-            await self._calls.wait(tries, lost)
+                failure = error
+            await self._sender.wait(backoff, failure)
 
-    def _event(self, item: ServerSentEvent) -> Event:
+    def _decode(self, item: ServerSentEvent) -> Event:
         try:
             return msgspec.json.decode(item.data, type=_Events)
         except msgspec.MsgspecError as error:
-            raise unexpected_server(self._calls.server) from error
+            raise unexpected_server(self._sender.server) from error
 
 
-def _call(cursor: int | None) -> Request:
+def _events_request(cursor: int | None) -> Request:
     return Request(
         method="GET", path="/events", query=query_params(after=cursor), headers={"Accept": "text/event-stream"}
     )
 
 
-def _cursor(item: Comment) -> int | None:
-    found = _CURSOR.fullmatch(item.text)
-    return int(found[1]) if found else None
+def _parse_cursor(item: Comment) -> int | None:
+    match = _CURSOR.fullmatch(item.text)
+    return int(match[1]) if match else None

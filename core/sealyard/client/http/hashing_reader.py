@@ -1,4 +1,4 @@
-"""A file on its way to a server: hashed while it is read, and each byte once however often it is sent."""
+"""Read a file for an upload and hash it on the way; bytes that are sent again are not hashed again."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ CHUNK = 1 << 20  # bytes
 
 
 class HashingFileReader:
-    """Raises :class:`InvalidInputError` where the file cannot be handed in, or is not what was expected."""
+    """Reads a file in chunks from any offset, and computes its SHA-256.
+
+    The constructor and :meth:`chunks` raise :class:`InvalidInputError` if the file cannot be uploaded, has changed, or
+    does not match ``expected_sha256`` (hex).
+    """
 
     def __init__(self, path: Path, expected_sha256: str | None, progress: ProgressCallback | None) -> None:
         self._source = SourceFile(path)
-        self._expected = expected_sha256
+        self._expected_sha256 = expected_sha256
         self._digest = hashlib.sha256()
-        self._hashed = 0
-        self._tell = ThrottledProgress(progress, self._source.size)
-        # A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON.
+        self._bytes_hashed = 0
+        self._report_progress = ThrottledProgress(progress, self._source.size)
+        # The server expects JSON, so bytes of the name that are not valid Unicode are escaped.
         self.name = path.name.encode("utf-8", "backslashreplace").decode()
 
     @property
@@ -34,18 +38,19 @@ class HashingFileReader:
 
     @property
     def file(self) -> InputFile:
-        """Once all of it was read."""
+        """Name, size and digest of the file; valid once all of it was read."""
         return InputFile(name=self.name, size=self.size, sha256=self._digest.hexdigest())
 
     async def chunks(self, offset: int) -> AsyncIterator[bytes]:
-        """All from ``offset`` on. The last of them comes when the whole was found to be as it should be."""
+        """Yield the content from ``offset`` on; yields the last chunk only after the whole file was verified."""
         self._source.seek(offset)
         while offset < self.size:
-            # Whoever is cancelled closes the file next: by then no thread may be reading what has its number.
-            piece = await run_cancellable(partial(self._read_chunk, offset))
-            offset += len(piece)
-            yield piece
-            self._tell(offset)
+            # A cancelled caller closes the file next. By then no thread may read from its file descriptor, which the
+            # operating system may assign to another file.
+            chunk = await run_cancellable(partial(self._read_chunk, offset))
+            offset += len(chunk)
+            yield chunk
+            self._report_progress(offset)
 
     def close(self) -> None:
         self._source.close()
@@ -54,10 +59,10 @@ class HashingFileReader:
         buffer = memoryview(bytearray(min(CHUNK, self.size - offset)))
         length = self._source.read_into(buffer)
         end = offset + length
-        if end > self._hashed:
-            self._digest.update(buffer[self._hashed - offset : length])
-            self._hashed = end
+        if end > self._bytes_hashed:
+            self._digest.update(buffer[self._bytes_hashed - offset : length])
+            self._bytes_hashed = end
         if end == self.size or not length:
             self._source.check_unmodified(end)
-            verify_digest(self._source.name, self._digest.hexdigest(), self._expected)
+            verify_digest(self._source.name, self._digest.hexdigest(), self._expected_sha256)
         return bytes(buffer[:length])

@@ -1,7 +1,7 @@
-"""Calls to a server: what is answered, decoded; what was not, asked again where that is safe.
+"""Send requests to a server, decode the responses, and retry where that is safe.
 
-Safe are reads, changes that certainly did not reach the server, and changes that the server recognizes when they come
-again. For all others it is said that they may have been done.
+It is safe to retry reads, changes that certainly did not reach the server, and changes that the server recognizes when
+they are repeated. For all other changes, the error states that the server may have processed them.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from sealyard.model.safe_text import escape_text
 T = TypeVar("T")
 
 RecoverCallback = Callable[[], Awaitable[None]]
-"""Awaited when nobody listens at a Unix socket any more; sees to it that somebody does, or raises why it cannot."""
+"""Awaited when no process listens on the Unix socket; makes sure that one does, or raises the reason it cannot."""
 
 
 class RequestSender:
-    """``patience``: seconds over which one call is tried."""
+    """Sends requests over one connection. A call is retried for up to ``patience`` seconds."""
 
     def __init__(
         self,
         connection: Connection,
         clock: Clock,
-        watch: ConnectionMonitor,
+        monitor: ConnectionMonitor,
         *,
         patience: float,
         recover: RecoverCallback | None,
     ) -> None:
         self._connection = connection
         self._clock = clock
-        self._watch = watch
+        self._monitor = monitor
         self._patience = patience
         self._recover = recover
         self.server = connection.place.name
@@ -53,102 +53,113 @@ class RequestSender:
     def new_endless_backoff(self) -> Backoff:
         return Backoff(self._clock, None)
 
-    # ---- one call, until it is answered
+    # ---- one call, with retries
 
     async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
         return self.decoded(await self.read(path, query), kind)
 
     async def read(
-        self, path: str, query: Mapping[str, str] | None = None, *, tries: Backoff | None = None
+        self, path: str, query: Mapping[str, str] | None = None, *, backoff: Backoff | None = None
     ) -> Response:
         return await self.send_retrying(
-            Request(method="GET", path=path, query=query or {}), repeatable=True, tries=tries
+            Request(method="GET", path=path, query=query or {}), repeatable=True, backoff=backoff
         )
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        """A change that is not repeated once it may have reached the server."""
+        """Send a change, which is not repeated once it may have reached the server, and decode the response."""
         return self.decoded(await self.send_retrying(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
         await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))
 
-    async def send_retrying(self, call: Request, *, repeatable: bool = False, tries: Backoff | None = None) -> Response:
-        """A good answer. Raises what the server says, or :class:`ServerUnreachableError` when patience ends."""
-        tries = tries or self.new_backoff()
+    async def send_retrying(
+        self, request: Request, *, repeatable: bool = False, backoff: Backoff | None = None
+    ) -> Response:
+        """Send a request until there is a response, and return it if it is successful.
+
+        ``repeatable``: the request may be sent again even if the server may have processed it. Raises the error that
+        the server reports, or :class:`ServerUnreachableError` if there is no response in time.
+        """
+        backoff = backoff or self.new_backoff()
         while True:
             try:
-                return await self.send_once(call)
+                return await self.send_once(request)
             except ServerUnreachableError as error:
                 if outcome_unknown(error) and not repeatable:
-                    raise _outcome_unknown(error) from error
-                await self.wait(tries, error)
+                    raise _outcome_unknown_error(error) from error
+                await self.wait(backoff, error)
             except RetryLaterError as later:
-                await self.wait(tries, later)
+                await self.wait(backoff, later)
 
-    # ---- one try
+    # ---- one attempt
 
-    async def send_once(self, call: Request) -> Response:
-        """Raises :class:`RetryLaterError` too."""
-        with self._watched():
-            answer = await self._connection.send(call)
-        self._watch.mark_alive()
-        raise_for_status(answer, self.server, self._clock.now())
-        return answer
+    async def send_once(self, request: Request) -> Response:
+        """Send a request without retries. Like :meth:`send_retrying`, but also raises :class:`RetryLaterError`."""
+        with self._record_failures():
+            response = await self._connection.send(request)
+        self._monitor.mark_alive()
+        raise_for_status(response, self.server, self._clock.now())
+        return response
 
     @contextlib.asynccontextmanager
-    async def stream(self, call: Request) -> AsyncIterator[ResponseStream]:
-        """Raises :class:`RetryLaterError` too."""
-        with self._watched():
-            async with self._connection.stream(call) as stream:
-                self._watch.mark_alive()
+    async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
+        """Send a request without retries and stream the response. Raises like :meth:`send_once`."""
+        with self._record_failures():
+            async with self._connection.stream(request) as stream:
+                self._monitor.mark_alive()
                 if stream.status >= 300:  # noqa: PLR2004
                     raise_for_status(await stream.whole(), self.server, self._clock.now())
                 yield stream
 
     def mark_alive(self) -> None:
-        """A stream brought something."""
-        self._watch.mark_alive()
+        """Record that data arrived on a stream."""
+        self._monitor.mark_alive()
 
-    async def wait(self, tries: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
-        """Until the next try. Raises the error where another one is of no use, or patience ends."""
+    async def wait(self, backoff: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
+        """Wait before the next attempt. Raises the error if a retry is useless or the timeout would expire."""
         if isinstance(error, RetryLaterError):
-            await tries.wait(error.error, error.seconds)
+            await backoff.wait(error.error, error.seconds)
             return
         if error.reach is DeliveryCertainty.UNTRUSTED:
             raise error
-        await tries.wait(tries.blocking_error or error)
+        await backoff.wait(backoff.blocking_error or error)
         if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:
-            tries.blocking_error = await _recovery_error(self._recover())
+            backoff.blocking_error = await _recovery_error(self._recover())
 
-    def decoded(self, answer: Response, kind: type[T]) -> T:
+    def decoded(self, response: Response, kind: type[T]) -> T:
+        """Decode the JSON body of a response. Raises :class:`ServerUnreachableError` if it does not match ``kind``."""
         try:
-            return msgspec.json.decode(answer.body, type=kind)
+            return msgspec.json.decode(response.body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise unexpected_server(self.server) from error
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _record_failures(self) -> Iterator[None]:
         try:
             yield
         except ServerUnreachableError:
-            self._watch.mark_failed()
+            self._monitor.mark_failed()
             raise
 
 
-async def _recovery_error(recovering: Awaitable[None]) -> SealyardError | None:
-    """It may be gone at the next try, or another process may have none: no reason to give up at once."""
+async def _recovery_error(recovery: Awaitable[None]) -> SealyardError | None:
+    """Await ``recovery`` and return its error, or None.
+
+    The error is not raised yet: its cause may be resolved by the next attempt, or another process may start to listen.
+    """
     try:
-        await recovering
+        await recovery
     except SealyardError as error:
         return error
     return None
 
 
 def outcome_unknown(error: ServerUnreachableError) -> bool:
+    """Return whether the server may have processed the request."""
     return error.reach is DeliveryCertainty.UNKNOWN
 
 
-def _outcome_unknown(error: ServerUnreachableError) -> ServerUnreachableError:
+def _outcome_unknown_error(error: ServerUnreachableError) -> ServerUnreachableError:
     return ServerUnreachableError(error.message, "What was asked for may have been done: look before you ask again.")
 
 
@@ -160,6 +171,7 @@ def json_call(
     headers: Mapping[str, str] | None = None,
     answer_within: float | None = None,
 ) -> Request:
+    """Return a request with ``body`` encoded as JSON."""
     return Request(
         method=method,
         path=path,
@@ -170,25 +182,27 @@ def json_call(
 
 
 def path_segment(text: str) -> str:
-    """``text`` as one segment of a path. Raises :class:`NotFoundError` for what cannot be one."""
+    """Return ``text`` escaped as one path segment. Raises :class:`NotFoundError` if it cannot be one."""
     if text in ("", ".", ".."):
         raise NotFoundError(f"There is no {escape_text(text)!r}.", "Check the name.")
     return quote(text, safe="")
 
 
 def query_params(**values: str | int | bool | datetime | None) -> dict[str, str]:
-    """Without those that are None, empty or False."""
+    """Return ``values`` as query parameters, without those that are None, empty or False."""
     return {
-        name: _written(value) for name, value in values.items() if not (value is None or value is False or value == "")
+        name: _format(value) for name, value in values.items() if not (value is None or value is False or value == "")
     }
 
 
-def _written(value: str | int | bool | datetime | None) -> str:
+def _format(value: str | int | bool | datetime | None) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return "true" if value is True else str(value)
 
 
 class ApiCalls:
-    def __init__(self, calls: RequestSender) -> None:
-        self._calls = calls
+    """Base class of the API call groups that make up the HTTP client."""
+
+    def __init__(self, sender: RequestSender) -> None:
+        self._sender = sender

@@ -1,4 +1,4 @@
-"""Results from a server: links, certificates, and bytes that go on where the line broke."""
+"""API calls for results: renewal, certificates, and downloads that resume after a lost connection."""
 
 from __future__ import annotations
 
@@ -14,45 +14,51 @@ CHUNK = 1 << 18  # bytes
 
 
 class ResultCalls(ApiCalls):
+    """API calls for results."""
+
     async def renew(self, task_id: str) -> Task:
-        return await self._calls.send("POST", f"/task/{path_segment(task_id)}/renewal", None, Task)
+        return await self._sender.send("POST", f"/task/{path_segment(task_id)}/renewal", None, Task)
 
     async def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         if offset < 0:
             raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
         done, etag = offset, ""
         if offset:
-            result = (await self._calls.get(f"/task/{path_segment(task_id)}", Task)).result
+            result = (await self._sender.get(f"/task/{path_segment(task_id)}", Task)).result
             if result is not None and result.size == offset:
                 return
             etag = f'"{result.sha256}"' if result is not None and result.sha256 else ""
-        tries = self._calls.new_backoff()
+        backoff = self._sender.new_backoff()
         while True:
             try:
-                async with self._calls.stream(_range_request(task_id, done, etag)) as stream:
+                async with self._sender.stream(_range_request(task_id, done, etag)) as stream:
                     _require_partial(stream, task_id, done)
                     etag = stream.headers.get("etag", "")
                     async for chunk in stream.chunks(CHUNK):
                         done += len(chunk)
-                        tries.reset()
-                        self._calls.mark_alive()
+                        backoff.reset()
+                        self._sender.mark_alive()
                         yield chunk
                 return
             except (ServerUnreachableError, RetryLaterError) as error:
-                await self._calls.wait(tries, error)
+                await self._sender.wait(backoff, error)
 
     async def report_downloaded(self, task_id: str) -> None:
-        # Said twice where an answer was lost, which the audit log can bear; not said, it would miss.
-        await self._calls.send_retrying(
+        # If a response is lost, the audit log gets this entry twice; without a repetition it might lack the entry.
+        await self._sender.send_retrying(
             Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True
         )
 
     async def certificate(self, task_id: str) -> str:
-        return (await self._calls.read(f"/task/{path_segment(task_id)}/certificate")).body.decode()
+        return (await self._sender.read(f"/task/{path_segment(task_id)}/certificate")).body.decode()
 
 
 def _range_request(task_id: str, done: int, etag: str) -> Request:
-    """``etag``: of what the first ``done`` bytes are of; where it is another by now, all of that one comes."""
+    """Return the request for the content from byte ``done`` on.
+
+    ``etag`` identifies the content that the first ``done`` bytes belong to; if it has changed, the server sends all of
+    the new content.
+    """
     headers = {"Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
@@ -62,6 +68,7 @@ def _range_request(task_id: str, done: int, etag: str) -> Request:
 
 
 def _require_partial(stream: ResponseStream, task_id: str, done: int) -> None:
+    """Raise :class:`DownloadError` unless the response continues at byte ``done``."""
     if done and not stream.headers.get("content-range", "").startswith(f"bytes {done}-"):
         raise DownloadError(
             f"The result of task {task_id} is another one by now.", "Download it again from its beginning."

@@ -1,6 +1,6 @@
-"""Server-sent events, parsed as the HTML standard says (section 9.2.6, "Interpreting an event stream").
+"""Parser for server-sent events (HTML standard, section 9.2.6, "Interpreting an event stream").
 
-All but ``retry``: how long to wait before the next try is for :mod:`sealyard.client.http.backoff` to say.
+Ignores the ``retry`` field: :mod:`sealyard.client.http.backoff` determines the delay before reconnecting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class ServerSentEvent(FrozenStruct, frozen=True, kw_only=True):
-    """``id``: of this event, or of the last one before it that had one."""
+    """An event. ``id`` is that of the last event that had one, up to and including this event."""
 
     event: str
     data: str
@@ -23,45 +23,46 @@ class ServerSentEvent(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Comment(FrozenStruct, frozen=True, kw_only=True):
-    """A line beginning with a colon: means nothing to the standard, and keeps a connection alive."""
+    """A line that starts with a colon. The standard ignores it; servers send it to keep a connection alive."""
 
     text: str
 
 
 class EventParser:
-    """Takes a stream in pieces cut anywhere; an event that its stream does not end is left out."""
+    """Incremental parser for a byte stream in arbitrary chunks. Drops an event that is incomplete at the end."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._begun = False
+        self._bom_checked = False
         self._after_cr = False
-        self._rest = ""
+        self._incomplete_line = ""
         self._event = ""
         self._data: list[str] = []
         self._id = ""
 
-    def feed(self, piece: bytes) -> Iterator[ServerSentEvent | Comment]:
-        *lines, self._rest = _LINE_END.split(self._rest + self._text(piece))
+    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent | Comment]:
+        """Yield the events and comments that ``chunk`` completes."""
+        *lines, self._incomplete_line = _LINE_END.split(self._incomplete_line + self._decode(chunk))
         for line in lines:
-            found = self._line(line)
-            if found is not None:
-                yield found
+            item = self._parse_line(line)
+            if item is not None:
+                yield item
 
-    def _text(self, piece: bytes) -> str:
-        """Without the byte order mark that may stand first, and without the LF of a CR that ended a line already."""
-        text = self._decoder.decode(piece)
+    def _decode(self, chunk: bytes) -> str:
+        """Decode ``chunk``, without a leading byte order mark and without the LF of a CRLF split between chunks."""
+        text = self._decoder.decode(chunk)
         if not text:
             return ""
-        if not self._begun:
+        if not self._bom_checked:
             text = text.removeprefix("\ufeff")
-            self._begun = True
-        rest = text.removeprefix("\n") if self._after_cr else text
+            self._bom_checked = True
+        without_lf = text.removeprefix("\n") if self._after_cr else text
         self._after_cr = text.endswith("\r")
-        return rest
+        return without_lf
 
-    def _line(self, line: str) -> ServerSentEvent | Comment | None:
+    def _parse_line(self, line: str) -> ServerSentEvent | Comment | None:
         if not line:
-            return self._dispatched()
+            return self._finish_event()
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         match name:
@@ -75,7 +76,7 @@ class EventParser:
                 self._id = value
         return None
 
-    def _dispatched(self) -> ServerSentEvent | None:
+    def _finish_event(self) -> ServerSentEvent | None:
         event, data = self._event, self._data
         self._event, self._data = "", []
         if not data:
@@ -83,8 +84,9 @@ class EventParser:
         return ServerSentEvent(event=event or "message", data="\n".join(data), id=self._id)
 
 
-async def parse_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent | Comment]:
+async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent | Comment]:
+    """Yield the events and comments of a byte stream."""
     parser = EventParser()
-    async for piece in pieces:
-        for each in parser.feed(piece):
-            yield each
+    async for chunk in chunks:
+        for item in parser.feed(chunk):
+            yield item

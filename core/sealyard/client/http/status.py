@@ -1,4 +1,4 @@
-"""Whether the server answers, for a front end that shows it."""
+"""Connection status of a client, for front ends that display it."""
 
 from __future__ import annotations
 
@@ -12,41 +12,46 @@ from sealyard.model.clock import Clock
 
 
 class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
-    """``reconnecting_since``: when the first of the latest failures was, None while all is well."""
+    """Whether the server responds.
+
+    ``last_answer_at``: time of the last response or stream data. ``reconnecting_since``: time of the first failure
+    after it, None if there was none.
+    """
 
     last_answer_at: datetime | None = None
     reconnecting_since: datetime | None = None
 
     @property
     def connected(self) -> bool:
-        """False before the first answer too."""
+        """True if the last request succeeded; False before the first response."""
         return self.last_answer_at is not None and self.reconnecting_since is None
 
 
 class ConnectionMonitor:
-    """Keeps the :class:`ConnectionStatus` up to date. ``on_change`` is told when it is lost and when it is there
-    again.
+    """Keeps the :class:`ConnectionStatus` up to date, in ``link``.
+
+    Calls ``on_change`` when the connection is lost and when it is restored.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.link = ConnectionStatus()
-        self.on_change: Callable[[ConnectionStatus], None] = _unheard
+        self.on_change: Callable[[ConnectionStatus], None] = _ignore_change
         self._clock = clock
 
     def mark_alive(self) -> None:
-        """The server was just heard of."""
+        """Record that data from the server was received."""
         self._set(ConnectionStatus(last_answer_at=self._clock.now()))
 
     def mark_failed(self) -> None:
-        """A try just failed."""
+        """Record that a request failed."""
         since = self.link.reconnecting_since or self._clock.now()
         self._set(msgspec.structs.replace(self.link, reconnecting_since=since))
 
-    def _set(self, link: ConnectionStatus) -> None:
-        before, self.link = self.link, link
-        if (before.connected, before.reconnecting_since) != (link.connected, link.reconnecting_since):
-            self.on_change(link)
+    def _set(self, status: ConnectionStatus) -> None:
+        previous, self.link = self.link, status
+        if (previous.connected, previous.reconnecting_since) != (status.connected, status.reconnecting_since):
+            self.on_change(status)
 
 
-def _unheard(_: ConnectionStatus) -> None:
+def _ignore_change(_: ConnectionStatus) -> None:
     return None

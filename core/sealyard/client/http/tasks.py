@@ -1,4 +1,4 @@
-"""Asking a server for tasks, following and deciding on them."""
+"""API calls for creating tasks, following them and deciding on them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 
 LARGEST_PAGE = 1000
+"""Maximum number of tasks that the server returns per page."""
 
 
 class _Decision(SecretStruct, frozen=True, kw_only=True):
@@ -39,11 +40,13 @@ class _Decision(SecretStruct, frozen=True, kw_only=True):
 
 
 class TaskCalls(UploadCalls):
-    def __init__(self, calls: RequestSender) -> None:
-        super().__init__(calls)
-        self._feed = EventStream(calls)
+    """API calls for tasks, including uploads and waiting for events."""
 
-    # ---- asking
+    def __init__(self, sender: RequestSender) -> None:
+        super().__init__(sender)
+        self._event_stream = EventStream(sender)
+
+    # ---- create
 
     async def create_package(self, request: PackageRequest) -> Task:
         body = {
@@ -76,17 +79,17 @@ class TaskCalls(UploadCalls):
         return await self._create("/signingTask", body, request.client_token)
 
     async def _create(self, path: str, body: dict[str, Any], token: str | None) -> Task:
-        """Under a token always: asked for twice, it is the same task."""
-        call = json_call("POST", path, body, headers={"Idempotency-Key": token or secrets.token_urlsafe(24)})
-        return self._calls.decoded(await self._calls.send_retrying(call, repeatable=True), Task)
+        """Send the request with an idempotency key, so that a repeated request returns the same task."""
+        request = json_call("POST", path, body, headers={"Idempotency-Key": token or secrets.token_urlsafe(24)})
+        return self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), Task)
 
-    # ---- looking
+    # ---- read
 
     async def task(self, task_id: str) -> Task:
-        return await self._calls.get(f"/task/{path_segment(task_id)}", Task)
+        return await self._sender.get(f"/task/{path_segment(task_id)}", Task)
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        asked = query_params(
+        query = query_params(
             status=filters.status,
             deviceConfigId=filters.config,
             createdBy=filters.created_by,
@@ -97,46 +100,46 @@ class TaskCalls(UploadCalls):
             cursor=after,
             size=min(limit, LARGEST_PAGE),
         )
-        answer = await self._calls.read(f"/{filters.kind}Task" if filters.kind else "/task", asked)
-        total = answer.headers.get("x-se-total")
+        response = await self._sender.read(f"/{filters.kind}Task" if filters.kind else "/task", query)
+        total = response.headers.get("x-se-total")
         return TaskPage(
-            tasks=self._calls.decoded(answer, tuple[Task, ...]),
-            next=answer.headers.get("x-se-cursor"),
+            tasks=self._sender.decoded(response, tuple[Task, ...]),
+            next=response.headers.get("x-se-cursor"),
             total=int(total) if total is not None else None,
         )
 
     async def counts(self) -> TaskCounts:
-        return await self._calls.get("/task/counts", TaskCounts)
+        return await self._sender.get("/task/counts", TaskCounts)
 
     async def review(self, task_id: str) -> ApprovalReview:
-        return await self._calls.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
+        return await self._sender.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
 
     async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._until(task, settled)
+                return await self._wait_for(task, settled)
         except TimeoutError:
             raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
-    async def _until(self, task: Task, settled: bool) -> Task:
-        """However long the server is away."""
-        cursor = await self._feed.cursor()
-        async with contextlib.aclosing(self._feed.events(cursor)) as events:
-            task = await self._now(task.id)
+    async def _wait_for(self, task: Task, settled: bool) -> Task:
+        """Wait for the task, without a limit to how long the server may be unreachable."""
+        cursor = await self._event_stream.cursor()
+        async with contextlib.aclosing(self._event_stream.events(cursor)) as events:
+            task = await self._load(task.id)
             while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
                 if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
-                    task = await self._now(task.id)
+                    task = await self._load(task.id)
         return task
 
-    async def _now(self, task_id: str) -> Task:
-        answer = await self._calls.read(f"/task/{path_segment(task_id)}", tries=self._calls.new_endless_backoff())
-        return self._calls.decoded(answer, Task)
+    async def _load(self, task_id: str) -> Task:
+        response = await self._sender.read(f"/task/{path_segment(task_id)}", backoff=self._sender.new_endless_backoff())
+        return self._sender.decoded(response, Task)
 
-    # ---- deciding
+    # ---- decide
 
     async def decide(
         self,
@@ -152,41 +155,45 @@ class TaskCalls(UploadCalls):
             decision=verdict, reason=reason, digest=digest, origin=origin, one_time_password=one_time_password
         )
 
-        def decided(task: Task, me: str) -> bool:
-            seen = (me, verdict, digest or task.approval_digest)
-            return any((each.by, each.verdict, each.digest) == seen for each in task.approvals)
+        def is_recorded(task: Task, subject: str) -> bool:
+            expected = (subject, verdict, digest or task.approval_digest)
+            return any((approval.by, approval.verdict, approval.digest) == expected for approval in task.approvals)
 
         return await self._post_action(
-            task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), decided
+            task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), is_recorded
         )
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
-        call = json_call("POST", f"/task/{path_segment(task_id)}/withdrawal", {"reason": reason})
-        return await self._post_action(task_id, call, _cancelled)
+        request = json_call("POST", f"/task/{path_segment(task_id)}/withdrawal", {"reason": reason})
+        return await self._post_action(task_id, request, _is_cancelled)
 
     async def cancel(self, task_id: str) -> Task:
-        call = Request(method="POST", path=f"/task/{path_segment(task_id)}/cancellation")
-        return await self._post_action(task_id, call, _cancelled)
+        request = Request(method="POST", path=f"/task/{path_segment(task_id)}/cancellation")
+        return await self._post_action(task_id, request, _is_cancelled)
 
-    async def _post_action(self, task_id: str, call: Request, done: Callable[[Task, str], bool]) -> Task:
-        """Where an answer was lost, the task is looked at: ``done`` says whether it happened, told task and asker."""
-        tries = self._calls.new_backoff()
-        lost = False
+    async def _post_action(self, task_id: str, request: Request, is_done: Callable[[Task, str], bool]) -> Task:
+        """Send a request that changes a task, and return the task.
+
+        If a response is lost, loads the task and calls ``is_done`` with it and the subject to find out whether the
+        change was made, and repeats the request if not.
+        """
+        backoff = self._sender.new_backoff()
+        response_lost = False
         while True:
             try:
-                return self._calls.decoded(await self._calls.send_retrying(call), Task)
+                return self._sender.decoded(await self._sender.send_retrying(request), Task)
             except SealyardError as error:
-                again = isinstance(error, ServerUnreachableError) and outcome_unknown(error)
-                lost = lost or again
-                if not lost:
+                may_retry = isinstance(error, ServerUnreachableError) and outcome_unknown(error)
+                response_lost = response_lost or may_retry
+                if not response_lost:
                     raise
                 task = await self.task(task_id)
-                if done(task, (await self._calls.get("/workspace", WorkspaceInfo)).subject):
+                if is_done(task, (await self._sender.get("/workspace", WorkspaceInfo)).subject):
                     return task
-                if not again:
+                if not may_retry:
                     raise
-                await tries.wait(error)
+                await backoff.wait(error)
 
 
-def _cancelled(task: Task, _: str) -> bool:
+def _is_cancelled(task: Task, _: str) -> bool:
     return task.status is TaskStatus.CANCELLED

@@ -1,4 +1,4 @@
-"""HTTP with a server, through the network or a Unix socket: the one module that knows httpx."""
+"""HTTP transport over the network or a Unix socket; the only module that uses httpx."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from sealyard.model.safe_text import escape_text
 
 API = "/api/v1"
 KEEPALIVE_SECONDS = 4.0
-"""Shorter than servers keep an idle connection, so that they do not close one just as it is used again."""
+"""Shorter than servers keep idle connections open, so that a server does not close one just as it is reused."""
 
 MOST_ANSWERED = 4096
-"""Bytes of an answer's body that are read, where only a word of explanation is expected."""
+"""Maximum number of body bytes that :func:`post_pinned` reads, as only a short explanation is expected."""
 
-# It tells of every request, at the level that this program's log is written at.
+# httpx logs every request at INFO, the level at which this program writes its log.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Timeouts(FrozenStruct, frozen=True, kw_only=True):
-    """In seconds. ``connect``: until somebody listens. ``answer``: from the request to its answer.
+    """HTTP timeouts in seconds, and the size of the connection pool.
 
-    ``transfer``: between two pieces of a body, in either direction. ``waiting``: until one of at most ``connections``
-    is free.
+    ``connect``: until the connection is established. ``read``: from the request to its response. ``transfer``: between
+    two chunks of a body, in either direction. ``pool``: until one of at most ``connections`` connections is free.
     """
 
     connect: float = 5.0
@@ -45,11 +45,11 @@ class Timeouts(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Endpoint(SecretStruct, frozen=True, kw_only=True):
-    """Which server, and what is said of who asks.
+    """Address of a server, and the caller's credentials for it.
 
-    ``url``: such as ``https://seal.example:8443``; with ``socket`` the Unix socket of that path is spoken to instead,
-    ``called`` in messages. ``ca``: a file of certificates (PEM) to be trusted besides the system's. ``subject`` counts
-    on a socket only.
+    ``url``: such as ``https://seal.example:8443``. ``socket``: path of a Unix socket to connect to instead.
+    ``display_name``: name of the server in messages. ``ca``: file of certificates (PEM) to trust in addition to the
+    system's. ``subject``: only sent over a socket.
     """
 
     SHOWN: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
@@ -64,20 +64,22 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
+        """Name of the server for messages, escaped."""
         return escape_text(self.display_name or self.socket or self.url)
 
     @property
     def headers(self) -> dict[str, str]:
-        said = {
+        """Headers sent with every request."""
+        headers = {
             "Authorization": f"Bearer {self.token}" if self.token else "",
             "X-SE-TENANT": self.tenant,
             "X-SE-SUBJECT": self.subject if self.socket else "",
         }
-        return {"User-Agent": "sealyard", **{name: value for name, value in said.items() if value}}
+        return {"User-Agent": "sealyard", **{name: value for name, value in headers.items() if value}}
 
 
 class Request(SecretStruct, frozen=True, kw_only=True):
-    """One request. ``path`` begins below :data:`API`; ``answer_within`` (seconds) is for what takes its time."""
+    """A request. ``path`` is relative to :data:`API`; ``answer_within`` (seconds) replaces the default read timeout."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("method", "path")
 
@@ -90,7 +92,7 @@ class Request(SecretStruct, frozen=True, kw_only=True):
 
 
 class Response(SecretStruct, frozen=True, kw_only=True):
-    """Whatever the ``status``; names of headers in lower case."""
+    """A complete response with any ``status``; header names are in lower case."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("status",)
 
@@ -100,7 +102,7 @@ class Response(SecretStruct, frozen=True, kw_only=True):
 
 
 class ResponseStream:
-    """An answer whose body comes bit by bit."""
+    """A response whose body is streamed."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -108,49 +110,56 @@ class ResponseStream:
         self.headers: Mapping[str, str] = response.headers
 
     def chunks(self, size: int | None = None) -> AsyncIterator[bytes]:
-        """As they come, or gathered to ``size`` bytes."""
+        """Return the raw chunks of the body as they arrive, or regrouped into chunks of ``size`` bytes."""
         return self._response.aiter_raw(size)
 
     async def whole(self) -> Response:
+        """Read the whole body and return the complete response."""
         return Response(status=self.status, headers=self.headers, body=await self._response.aread())
 
 
 class Connection:
-    """Connections to one place. Raises :class:`ServerUnreachableError`, and judges no status."""
+    """Pooled connections to one endpoint.
 
-    def __init__(self, place: Endpoint, limits: Timeouts | None = None) -> None:
-        self.place = place
-        self._limits = limits or Timeouts()
-        # A connection works on the event loop that it was made on only.
+    Raises :class:`ServerUnreachableError` if there is no response; returns responses with any status.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
+        self.place = endpoint
+        self._timeouts = timeouts or Timeouts()
+        # httpx connections only work on the event loop on which they were created.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
-    async def send(self, call: Request) -> Response:
-        async with self._sent(call, call.answer_within or self._limits.read) as response:
+    async def send(self, request: Request) -> Response:
+        """Send a request and return the complete response."""
+        async with self._open_response(request, request.answer_within or self._timeouts.read) as response:
             return await ResponseStream(response).whole()
 
     @contextlib.asynccontextmanager
-    async def stream(self, call: Request) -> AsyncIterator[ResponseStream]:
-        """What breaks while the body is read is raised as what breaks before."""
-        async with self._sent(call, self._limits.transfer) as response:
+    async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
+        """Send a request and stream the response. Raises the same errors before and while the body is read."""
+        async with self._open_response(request, self._timeouts.transfer) as response:
             yield ResponseStream(response)
 
     async def close(self) -> None:
-        """Those of this event loop; those of others end with their loops."""
+        """Close the connections of the running event loop; those of other loops are closed with their loops."""
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
 
     @contextlib.asynccontextmanager
-    async def _sent(self, call: Request, read: float) -> AsyncIterator[httpx.Response]:
-        limits = self._limits
-        timeout = httpx.Timeout(connect=limits.connect, read=read, write=limits.transfer, pool=limits.pool)
+    async def _open_response(self, request: Request, read_timeout: float) -> AsyncIterator[httpx.Response]:
+        timeouts = self._timeouts
+        timeout = httpx.Timeout(
+            connect=timeouts.connect, read=read_timeout, write=timeouts.transfer, pool=timeouts.pool
+        )
         try:
             async with self._client().stream(
-                call.method,
-                call.path,
-                params=dict(call.query),
-                headers=dict(call.headers),
-                content=call.content,
+                request.method,
+                request.path,
+                params=dict(request.query),
+                headers=dict(request.headers),
+                content=request.content,
                 timeout=timeout,
             ) as response:
                 yield response
@@ -161,34 +170,39 @@ class Connection:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            client = self._clients[loop] = self._made()
+            client = self._clients[loop] = self._create_client()
         return client
 
-    def _made(self) -> httpx.AsyncClient:
-        place, trust = self.place, _trust(self.place)
-        pool = httpx.Limits(max_connections=self._limits.connections, keepalive_expiry=KEEPALIVE_SECONDS)
+    def _create_client(self) -> httpx.AsyncClient:
+        endpoint, ssl_context = self.place, _create_ssl_context(self.place)
+        pool = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
-            base_url=f"{'http://localhost' if place.socket else place.url}{API}",
-            headers=place.headers,
-            verify=trust,
+            base_url=f"{'http://localhost' if endpoint.socket else endpoint.url}{API}",
+            headers=endpoint.headers,
+            verify=ssl_context,
             limits=pool,
-            transport=httpx.AsyncHTTPTransport(uds=place.socket, verify=trust, limits=pool) if place.socket else None,
-            # A proxy sees nothing of what goes through TLS, but all of what does not.
-            trust_env=place.url.startswith("https:"),
+            transport=(
+                httpx.AsyncHTTPTransport(uds=endpoint.socket, verify=ssl_context, limits=pool)
+                if endpoint.socket
+                else None
+            ),
+            # Use proxies from the environment for TLS only: they could read unencrypted requests, including the token.
+            trust_env=endpoint.url.startswith("https:"),
         )
 
 
-def _trust(place: Endpoint) -> ssl.SSLContext:
-    """The system's authorities and the place's own; nobody where no TLS is spoken."""
-    if place.socket or not place.url.startswith("https:"):
+def _create_ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities and those of the endpoint; no authorities without TLS."""
+    if endpoint.socket or not endpoint.url.startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
-    if place.ca:
-        _trust_too(context, Path(place.ca))
+    if endpoint.ca:
+        _load_authorities(context, Path(endpoint.ca))
     return context
 
 
-def _trust_too(context: ssl.SSLContext, path: Path) -> None:
+def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
+    """Add the certificates (PEM) in ``path``. Raises :class:`InvalidInputError`."""
     try:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
@@ -197,33 +211,34 @@ def _trust_too(context: ssl.SSLContext, path: Path) -> None:
         ) from error
 
 
-def _unreachable(error: Exception, place: Endpoint) -> ServerUnreachableError:
+def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
+    """Convert an httpx error; ``reach`` states whether the server may have received the request."""
     if isinstance(error, httpx.ConnectError) and _tls_failure(error):
         return ServerUnreachableError(
-            f"The certificate of {place.name} is not trusted ({escape_text(_tls_failure(error))}).",
+            f"The certificate of {endpoint.name} is not trusted ({escape_text(_tls_failure(error))}).",
             "See that it is the right server; name the authority that vouches for it: sealyard login --ca FILE.",
             reach=DeliveryCertainty.UNTRUSTED,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ServerUnreachableError(
-            f"{place.name} does not answer{_reason(error)}.",
+            f"{endpoint.name} does not answer{_reason(error)}.",
             "Whoever opens the workspace next lets others in again."
-            if place.socket
+            if endpoint.socket
             else "See that the server runs and that the network leads there.",
             reach=DeliveryCertainty.NOT_SENT,
         )
     if isinstance(error, httpx.PoolTimeout):
         return ServerUnreachableError(
-            f"Too much is asked of {place.name} at once.", "Try again.", reach=DeliveryCertainty.BUSY
+            f"Too much is asked of {endpoint.name} at once.", "Try again.", reach=DeliveryCertainty.BUSY
         )
     if isinstance(error, httpx.TimeoutException):
         return ServerUnreachableError(
-            f"{place.name} did not answer in time.",
+            f"{endpoint.name} did not answer in time.",
             "The process that holds the workspace is busy, or hangs; the file `lock` beside the socket names it."
-            if place.socket
+            if endpoint.socket
             else "Try again.",
         )
-    return ServerUnreachableError(f"The connection with {place.name} broke{_reason(error)}.", "Try again.")
+    return ServerUnreachableError(f"The connection with {endpoint.name} broke{_reason(error)}.", "Try again.")
 
 
 def _reason(error: Exception) -> str:
@@ -231,7 +246,7 @@ def _reason(error: Exception) -> str:
 
 
 def _tls_failure(error: BaseException | None) -> str:
-    """What was wrong with the certificate; empty where it was not that."""
+    """Return what is wrong with the server's certificate; empty if the error has another cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message
@@ -239,11 +254,15 @@ def _tls_failure(error: BaseException | None) -> str:
     return ""
 
 
-# ---- to an address that was checked before
+# ---- requests to a verified address
 
 
 class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
-    """``retry_after`` as it was sent (RFC 9110 §10.2.3), empty where it was not; ``body``: its first bytes, raw."""
+    """Response to :func:`post_pinned`.
+
+    ``retry_after`` is the raw header (RFC 9110 §10.2.3), empty if there was none; ``body`` holds the first
+    :data:`MOST_ANSWERED` bytes, not decoded.
+    """
 
     status: int
     retry_after: str
@@ -260,18 +279,21 @@ async def post_pinned(
     answer_seconds: float = 15.0,
     trust: ssl.SSLContext | None = None,
 ) -> PinnedResponse:
-    """POSTs to the very IP ``address``; ``url`` names host, certificate and path, and is not resolved again.
+    """POST ``body`` to the IP address ``address``.
 
-    Neither redirects nor proxies are followed. ``trust``: whom to believe certificates, the usual ones where
-    it is None. Raises :class:`ServerUnreachableError`, which does not repeat the URL.
+    ``url`` determines the Host header, the host name expected in the certificate, and the path; it is not resolved
+    again. Redirects are not followed and proxies not used. ``trust`` replaces the default SSL context. Raises
+    :class:`ServerUnreachableError`, with messages that do not contain the URL.
     """
     timeout = httpx.Timeout(answer_seconds, connect=connect_seconds)
-    client = httpx.AsyncClient(verify=trust or _usual_trust(), timeout=timeout, trust_env=False, follow_redirects=False)
+    client = httpx.AsyncClient(
+        verify=trust or _default_ssl_context(), timeout=timeout, trust_env=False, follow_redirects=False
+    )
     try:
-        # The library's limit for an answer begins anew with each byte.
+        # The read timeout of httpx restarts with every byte, so limit the whole request as well.
         async with asyncio.timeout(connect_seconds + answer_seconds), client:
-            response = await client.send(_pinned(client, url, address, headers, body), stream=True)
-            start = await _beginning(response)
+            response = await client.send(_pinned_request(client, url, address, headers, body), stream=True)
+            start = await _read_start(response)
     except (TimeoutError, httpx.TimeoutException):
         raise ServerUnreachableError("It did not answer in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -279,20 +301,21 @@ async def post_pinned(
     return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
 
 
-def _pinned(
+def _pinned_request(
     client: httpx.AsyncClient, url: str, address: str, headers: Mapping[str, str], body: bytes
 ) -> httpx.Request:
-    named = httpx.URL(url)
+    target = httpx.URL(url)
     return client.build_request(
         "POST",
-        named.copy_with(host=address),
-        headers={**headers, "Host": named.netloc.decode("ascii"), "Accept-Encoding": "identity"},
+        target.copy_with(host=address),
+        headers={**headers, "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"},
         content=body,
-        extensions={"sni_hostname": named.host},
+        extensions={"sni_hostname": target.host},
     )
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+async def _read_start(response: httpx.Response) -> bytes:
+    """Read at most :data:`MOST_ANSWERED` bytes of the body and close the response."""
     start = b""
     async for chunk in response.aiter_raw():
         start += chunk
@@ -303,15 +326,17 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 1024) -> bytes:
-    """The body of a document at ``url``, of at most ``most`` bytes, within so many seconds.
+    """Return the body of the document at ``url``.
 
-    Redirects are not followed: they could lead out of TLS. Raises :class:`ServerUnreachableError` for any other answer.
+    ``within`` limits the whole request in seconds, ``most`` the body in bytes. Redirects are not followed, because
+    they could lead to an unencrypted connection. Raises :class:`ServerUnreachableError` if either limit is exceeded
+    and for any status other than 200.
     """
     try:
         async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
             if response.status_code != HTTPStatus.OK:
                 raise ServerUnreachableError(f"{escape_text(url)} answers {response.status_code}.")
-            body = await _within(response, most)
+            body = await _read_limited(response, most)
     except (TimeoutError, httpx.TimeoutException):
         raise ServerUnreachableError(f"{escape_text(url)} did not answer in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -322,23 +347,25 @@ async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 10
 
 
 def _document_client(url: str) -> httpx.AsyncClient:
-    # As for a Connection: a proxy may stand where it sees nothing.
-    trusted = url.startswith("https:")
-    plain = {"Accept-Encoding": "identity"}
-    return httpx.AsyncClient(verify=_usual_trust(), trust_env=trusted, headers=plain, follow_redirects=False)
+    # Like Connection: use proxies from the environment for TLS only, because they could read anything else.
+    use_proxy = url.startswith("https:")
+    headers = {"Accept-Encoding": "identity"}
+    return httpx.AsyncClient(
+        verify=_default_ssl_context(), trust_env=use_proxy, headers=headers, follow_redirects=False
+    )
 
 
-async def _within(response: httpx.Response, most: int) -> bytes | None:
-    """The whole body, as it came; None where it is longer."""
+async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes | None:
+    """Return the whole body, not decoded; None if it is longer than ``max_bytes``."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > most:
+        if len(body) > max_bytes:
             return None
     return bytes(body)
 
 
 @cache
-def _usual_trust() -> ssl.SSLContext:
-    """Made once: reading the authorities' certificates takes longer than a request."""
+def _default_ssl_context() -> ssl.SSLContext:
+    """Return httpx's default context, cached because loading the authorities takes longer than a request."""
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""Files handed in to a server: streamed from the disk, resumed where the line broke, remembered by the upload's id."""
+"""Resumable uploads: stream files from disk, and remember the upload ids for the requests that use the files."""
 
 from __future__ import annotations
 
@@ -19,125 +19,135 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
 
 
-class _State(FrozenStruct, frozen=True, kw_only=True):
+class _UploadState(FrozenStruct, frozen=True, kw_only=True):
+    """The server's response to an upload request; ``offset`` in bytes."""
+
     offset: int
     complete: bool
     sha256: str | None = None
 
 
 class _Upload(NamedTuple):
+    """An uploaded file and the id of its upload on the server."""
+
     file: InputFile
     id: str
 
 
 class UploadCalls(ApiCalls):
-    """The server knows an upload by the id that it came under, its client by what is in it."""
+    """Uploads files and maps each :class:`InputFile` to its upload id.
 
-    def __init__(self, calls: RequestSender) -> None:
-        super().__init__(calls)
+    The server identifies an upload by its id; callers identify it by the uploaded file.
+    """
+
+    def __init__(self, sender: RequestSender) -> None:
+        super().__init__(sender)
         self._uploads: dict[InputFile, list[_Upload]] = {}
 
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        reading = HashingFileReader(path, expected_sha256, progress)
+        reader = HashingFileReader(path, expected_sha256, progress)
         try:
             upload_id = secrets.token_urlsafe(24)
-            await _UploadSession(self._calls, reading, upload_id).send()
+            await _UploadSession(self._sender, reader, upload_id).send()
         finally:
-            reading.close()
-        file = reading.file
+            reader.close()
+        file = reader.file
         self._uploads.setdefault(file, []).append(_Upload(file, upload_id))
         return file
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
         for file in files:
-            upload = self._upload(file)
+            upload = self._find_upload(file)
             if upload is not None:
                 self._uploads[file].remove(upload)
-                # Whether it is there or not.
+                # The server may have deleted the upload already.
                 with contextlib.suppress(NotFoundError):
-                    await self._calls.send_retrying(_deletion(upload.id), repeatable=True)
+                    await self._sender.send_retrying(_delete_request(upload.id), repeatable=True)
 
     def ids(self, files: Iterable[InputFile]) -> list[str]:
-        """The uploads that they came under. Raises :class:`InvalidInputError` for what was not handed in here."""
-        found = []
+        """Return the upload ids of ``files``.
+
+        Raises :class:`InvalidInputError` for a file that was not uploaded by this client.
+        """
+        ids = []
         for file in files:
-            upload = self._upload(file)
+            upload = self._find_upload(file)
             if upload is None:
                 raise InvalidInputError(f"{escape_text(file.name)} was not handed in here.", "Hand the file in again.")
-            found.append(upload.id)
-        return found
+            ids.append(upload.id)
+        return ids
 
-    def _upload(self, file: InputFile) -> _Upload | None:
-        """This very one; else one like it, for values may be copied."""
-        alike = self._uploads.get(file, [])
-        return next((each for each in alike if each.file is file), alike[-1] if alike else None)
+    def _find_upload(self, file: InputFile) -> _Upload | None:
+        """Return the upload that returned this object; else the last one of an equal file, as callers may copy it."""
+        uploads = self._uploads.get(file, [])
+        return next((upload for upload in uploads if upload.file is file), uploads[-1] if uploads else None)
 
 
 class _UploadSession:
-    """One upload, until the server has all of it."""
+    """Sends one file, with retries, until the server has all of it."""
 
-    def __init__(self, calls: RequestSender, reading: HashingFileReader, upload_id: str) -> None:
-        self._calls = calls
-        self._reading = reading
+    def __init__(self, sender: RequestSender, reader: HashingFileReader, upload_id: str) -> None:
+        self._sender = sender
+        self._reader = reader
         self._id = upload_id
         self._path = f"/upload/{path_segment(upload_id)}"
 
     async def send(self) -> None:
         try:
-            state = await self._until_complete()
-            if state.sha256 != self._reading.file.sha256:
+            state = await self._send_until_complete()
+            if state.sha256 != self._reader.file.sha256:
                 raise InvalidInputError(
-                    f"{escape_text(self._reading.name)} did not arrive as it was sent.", "Hand the file in again."
+                    f"{escape_text(self._reader.name)} did not arrive as it was sent.", "Hand the file in again."
                 )
         except ServerUnreachableError:
             raise
         except SealyardError:
-            # What was wrong is what counts; what is left over there goes by itself after a day.
+            # Report the original error even if this request fails; the server deletes abandoned uploads after a day.
             with contextlib.suppress(SealyardError, RetryLaterError):
-                await self._calls.send_once(_deletion(self._id))
+                await self._sender.send_once(_delete_request(self._id))
             raise
 
-    async def _until_complete(self) -> _State:
-        tries = self._calls.new_backoff()
-        state = _State(offset=0, complete=False)
-        lost = False
+    async def _send_until_complete(self) -> _UploadState:
+        backoff = self._sender.new_backoff()
+        state = _UploadState(offset=0, complete=False)
+        offset_unknown = False
         while not state.complete:
-            before = state.offset
+            previous_offset = state.offset
             try:
-                state = await (self._server_offset() if lost else self._rest(before))
-                lost = False
+                state = await (self._load_state() if offset_unknown else self._send_from(previous_offset))
+                offset_unknown = False
             except ConflictError as error:
-                # The server has more of it than was thought: a line that broke here ends later over there.
-                lost = True
-                await tries.wait(error)
+                # The server has received more than this client assumed, because it notices a lost connection later.
+                offset_unknown = True
+                await backoff.wait(error)
             except (ServerUnreachableError, RetryLaterError) as error:
-                lost = True
-                await self._calls.wait(tries, error)
-            if state.offset > before:
-                tries.reset()
+                offset_unknown = True
+                await self._sender.wait(backoff, error)
+            if state.offset > previous_offset:
+                backoff.reset()
         return state
 
-    async def _rest(self, offset: int) -> _State:
-        return await self._put_chunk(offset, self._reading.chunks(offset), self._reading.size - offset)
+    async def _send_from(self, offset: int) -> _UploadState:
+        return await self._put_chunk(offset, self._reader.chunks(offset), self._reader.size - offset)
 
-    async def _server_offset(self) -> _State:
-        """What the server has of it.
+    async def _load_state(self) -> _UploadState:
+        """Return what the server has received.
 
-        Where it never heard of it, it may have refused it: the word for that gets lost where it comes in the middle
-        of a body. So it is asked whether it takes the upload, without a body.
+        If the server does not know the upload, it may have rejected it: a client does not receive a response that is
+        sent in the middle of the request body. An upload request without a body gets that response.
         """
         try:
-            return self._state(await self._calls.read(self._path))
+            return self._decode(await self._sender.read(self._path))
         except NotFoundError:
             return await self._put_chunk(0, b"", 0)
 
-    async def _put_chunk(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _State:
-        call = Request(
+    async def _put_chunk(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _UploadState:
+        request = Request(
             method="PUT",
             path=self._path,
-            query=query_params(name=self._reading.name, size=self._reading.size),
+            query=query_params(name=self._reader.name, size=self._reader.size),
             headers={
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(length),
@@ -145,11 +155,11 @@ class _UploadSession:
             },
             content=content,
         )
-        return self._state(await self._calls.send_once(call))
+        return self._decode(await self._sender.send_once(request))
 
-    def _state(self, answer: Response) -> _State:
-        return self._calls.decoded(answer, _State)
+    def _decode(self, response: Response) -> _UploadState:
+        return self._sender.decoded(response, _UploadState)
 
 
-def _deletion(upload_id: str) -> Request:
+def _delete_request(upload_id: str) -> Request:
     return Request(method="DELETE", path=f"/upload/{path_segment(upload_id)}")

@@ -1,1 +1,1 @@
-"""One workspace used by several processes."""
+"""Shared access of several processes to one workspace."""

@@ -1,4 +1,7 @@
-"""Holding a workspace for others: the server's part of it, found by its entry point, for it stands above the client."""
+"""The local server, through which other processes use this process's engine.
+
+It is loaded by its entry point, because the server package depends on the client and cannot be imported from here.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ ENTRY_POINT_GROUP = "sealyard.hosting"
 
 
 class LocalServer(Protocol):
-    """An engine reachable by others of this machine, and its webhooks, from :meth:`start` to :meth:`stop`.
+    """Serves an engine to other processes of this machine and sends its webhooks, until it is stopped.
 
-    :meth:`start` raises :class:`StorageError` where nobody can reach it; the webhooks are sent all the same.
+    :meth:`start` raises :class:`StorageError` if other processes cannot connect; the webhooks are sent nevertheless.
     """
 
     async def start(self) -> None: ...
@@ -22,11 +25,12 @@ class LocalServer(Protocol):
 
 
 def load_local_server(host: EngineHandle, group: str = "") -> LocalServer:
-    """``group``: of this machine, whose members may come too. Loads the server: not for a thread that must not wait.
+    """Create a local server for the engine of ``host``.
 
-    Raises :class:`NotFoundError` where none is installed.
+    Members of ``group``, a group of this machine, may also connect. Blocks while the server package is imported, so do
+    not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
     """
-    for found in entry_points(group=ENTRY_POINT_GROUP):
-        made: LocalServer = found.load()(host, group=group)
-        return made
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        server: LocalServer = entry_point.load()(host, group=group)
+        return server
     raise NotFoundError("No server is installed.", "Install Sealyard whole.")

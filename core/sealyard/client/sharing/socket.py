@@ -1,4 +1,4 @@
-"""The socket inside a workspace, through which one process reaches another's engine."""
+"""The Unix socket in a workspace's folder, through which processes connect to the lock holder's engine."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from functools import cache
 from pathlib import Path
 
 SOCKET = "socket"
-"""Its name in the workspace's folder."""
+"""The name of the socket in the workspace's folder."""
 
 LONGEST_PATH = 100
-"""Bytes of a path that fit into a socket's address everywhere."""
+"""The longest path, in bytes, that fits into a socket address on every platform."""
 
 RESPONSE_TIMEOUT = 5.0
-"""Seconds in which a process that listens should say that it lives; one that does not hangs, or was stopped."""
+"""Seconds that a listening process has to respond. A process that does not respond in time hangs or is stopped."""
 
-_ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_HEALTH_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def socket_path(folder: Path) -> str:
-    """The socket's path, as it fits into an address for as long as this process lives.
+    """Return a path of the socket that fits into a socket address. It is valid only in this process.
 
-    Through a descriptor of the folder (Linux) where the path itself is too long.
+    If the path of the file is too long, the returned path leads through a descriptor of the folder (Linux only), which
+    stays open until the process ends.
     """
     path = folder.absolute() / SOCKET
     if len(os.fsencode(path)) <= LONGEST_PATH:
@@ -38,7 +39,10 @@ def _folder_descriptor(folder: Path) -> int:
 
 
 def is_listening(folder: Path) -> bool:
-    """Whether there is somebody at all, awake or not. What a process that is gone left there is nobody."""
+    """Return whether a process accepts connections on the socket, even if it does not respond.
+
+    A socket file left by a process that has ended does not count.
+    """
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(RESPONSE_TIMEOUT)
         sock.connect(socket_path(folder))
@@ -47,17 +51,17 @@ def is_listening(folder: Path) -> bool:
 
 
 async def is_responsive(folder: Path) -> bool:
-    """Whether somebody listens there, and is awake."""
+    """Return whether a process listens on the socket and responds within :data:`RESPONSE_TIMEOUT`."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(RESPONSE_TIMEOUT):
-            return await _alive(socket_path(folder))
+            return await _check_health(socket_path(folder))
     return False
 
 
-async def _alive(path: str) -> bool:
+async def _check_health(path: str) -> bool:
     reader, writer = await asyncio.open_unix_connection(path)
     try:
-        writer.write(_ALIVE)
+        writer.write(_HEALTH_REQUEST)
         return (await reader.readline()).startswith(b"HTTP/1.1 200 ")
     finally:
         writer.close()

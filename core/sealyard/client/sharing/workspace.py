@@ -1,7 +1,8 @@
-"""A workspace that several processes of one machine share: one of them holds it, the others reach it by its socket.
+"""A workspace shared by several processes of one machine.
 
-Who comes first holds it and listens; who comes later attaches. When the holder goes, whoever notices first takes
-the workspace over and listens in its place; calls that were under way are asked again where that is safe.
+The first process locks the workspace and listens on its socket; later processes attach to it through the socket. When
+the lock holder ends, the first process that notices it takes the workspace over and listens instead. Calls that were in
+progress are retried where that is safe.
 """
 
 from __future__ import annotations
@@ -31,26 +32,30 @@ if TYPE_CHECKING:
     from sealyard.client.sharing.local_server import LocalServer
 
 POLL_INTERVAL = 0.1
-"""Between two looks whether the holder listens, or is gone."""
+"""Seconds between two checks whether the lock holder listens or has ended."""
 
 HOLDER_SECONDS = 5.0
-"""For how long a holder that does not listen is waited for: it is starting, stopping, or a short command."""
+"""Seconds to wait for a lock holder that does not listen, because it is starting, stopping or a short command."""
 
 STARTING_SECONDS = 20.0
-"""The same for one that lets others in as soon as it is ready."""
+"""Seconds to wait for a lock holder that is starting and will listen as soon as it is ready."""
 
 LISTENING_PURPOSES = frozenset({"application", "run", "serve", "watch"})
-"""The purposes of those who do."""
+"""The purposes of lock holders that listen as soon as they are ready."""
 
 PassphraseProvider = Callable[[], str | None]
-"""Says what opens the key store: only called where nobody holds the workspace. May ask a person at the first joining,
-but not of who takes the workspace over from somebody else."""
+"""Returns the passphrase of the key store, or None if it needs none. Only called if no process holds the workspace.
+
+It may prompt the user when the workspace is first opened, but not when this process takes the workspace over."""
 
 log = logging.getLogger(__name__)
 
 
 class SharedWorkspace:
-    """One process's share. Clients of any subject come from :meth:`client`; the share is closed, not they."""
+    """One process's access to a shared workspace.
+
+    Create clients of any subject with :meth:`client`. Close this object, not the clients.
+    """
 
     def __init__(
         self,
@@ -64,11 +69,17 @@ class SharedWorkspace:
         on_take_over: Callable[[], None] | None = None,
         on_trouble: Callable[[SealyardError], None] | None = None,
     ) -> None:
-        """``listen``: let others in, for who stays a while; without it, :meth:`let_in` does so later.
+        """Prepare access to the workspace in ``folder``; :meth:`open` connects.
 
-        ``work``: give tasks to workers, while holding it. ``group``: of this machine, whose members may come too.
-        ``on_take_over`` is told when a workspace that another held is held here, ``on_trouble`` why it cannot be, and
-        why others cannot be let in; this process goes on then as it can.
+        ``unlock`` returns the passphrase of the key store, and ``purpose`` is shown to other processes while this
+        process holds the lock. With ``listen``, which is for long-running processes, other processes can attach as
+        soon as this process holds the lock; without it, only after :meth:`start_listening`. With ``work``, the engine
+        gives tasks to workers while this process holds the lock. Members of ``group``, a group of this machine, may
+        also attach.
+
+        ``on_take_over`` is called after this process has taken the workspace over from another one. ``on_trouble`` is
+        called with the reason if it cannot take over, or if other processes cannot attach; this process then continues
+        as far as possible.
         """
         self._folder = folder
         self._unlock = unlock
@@ -76,61 +87,68 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._group = group
-        self._on_take_over = on_take_over or _unheard
+        self._on_take_over = on_take_over or _ignore_take_over
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EmbeddedClient | None = None
-        self._hosting: LocalServer | None = None
+        self._server: LocalServer | None = None
         self._clients: list[HttpClient] = []
-        self._joining = asyncio.Lock()
-        self._recovering: asyncio.Task[None] | None = None
+        self._open_lock = asyncio.Lock()
+        self._take_over_task: asyncio.Task[None] | None = None
         self._attached = False
         self._closed = False
-        self._told: str | None = None
+        self._last_reported: str | None = None
 
     @property
     def engine(self) -> EmbeddedClient | None:
-        """Where this process holds the workspace."""
+        """The engine's client if this process holds the workspace, else None."""
         return self._engine
 
     @property
     def connect_to_holder(self) -> bool:
-        """Whether it came to a workspace that another process held; that one may be gone by now."""
+        """Whether this process attached to another lock holder, which may have ended since."""
         return self._attached
 
     async def open(self, *, patience: float = HOLDER_SECONDS) -> None:
-        """Attaches to the holder, or holds it. Raises what keeps a workspace closed.
+        """Attach to the lock holder or, if there is none, lock the workspace and open its engine.
 
-        :class:`WorkspaceLockedError`: a holder that lets nobody in, or hangs, does not go within ``patience`` seconds.
+        Raises :class:`WorkspaceLockedError` if a lock holder does not listen, or hangs, and does not end within
+        ``patience`` seconds. Also raises any error that prevents opening the workspace.
         """
-        async with self._joining:
+        async with self._open_lock:
             loop = asyncio.get_running_loop()
-            limit = loop.time() + patience
-            starting = loop.time() + max(patience, STARTING_SECONDS)
+            deadline = loop.time() + patience
+            starting_deadline = loop.time() + max(patience, STARTING_SECONDS)
             while not await is_responsive(self._folder):
                 try:
                     await self._acquire()
                     return
                 except WorkspaceLockedError:
-                    if loop.time() >= (starting if self._holder_is_starting() else limit):
+                    if loop.time() >= (starting_deadline if self._holder_is_starting() else deadline):
                         raise
                 await asyncio.sleep(POLL_INTERVAL)
             self._attached = True
 
     def _holder_is_starting(self) -> bool:
-        """It does not listen yet; one that listens and does not answer hangs."""
+        """Return whether the lock holder does not listen yet, but will.
+
+        A lock holder that listens and does not respond hangs, and is not starting.
+        """
         if is_listening(self._folder):
             return False
         holder = WorkspaceLock.holder(WorkspacePaths(self._folder).lock)
         return holder is not None and holder.purpose in LISTENING_PURPOSES
 
     async def start_listening(self) -> None:
-        """Lets others attach, where this process holds the workspace. Raises :class:`UsageError` for the group."""
-        async with self._joining:
-            if self._engine is not None and self._hosting is None:
-                await self._let_in_if_possible(self._engine)
+        """Let other processes attach, if this process holds the workspace.
+
+        Raises :class:`UsageError` if the group is invalid.
+        """
+        async with self._open_lock:
+            if self._engine is not None and self._server is None:
+                await self._try_start_server(self._engine)
 
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
-        """Of who joined."""
+        """Return a client for ``subject``. Call :meth:`open` first."""
         if self._engine is not None and not self._attached:
             return self._engine.for_subject(subject)
         client = connect_to_holder(self._folder, subject, self._recover)
@@ -138,46 +156,49 @@ class SharedWorkspace:
         return client
 
     async def close(self) -> None:
-        """Lets others take over. What runs here is handed back to the next holder."""
+        """Close the clients and the engine and release the lock, so that another process can take over.
+
+        The next lock holder continues the tasks that are running here.
+        """
         self._closed = True
         for client in self._clients:
             await client.close()
-        # The workspace may be taken over at this moment.
-        if self._recovering is not None:
-            await asyncio.gather(self._recovering, return_exceptions=True)
-        async with self._joining:
+        # A take-over may be in progress; its engine has to be closed too.
+        if self._take_over_task is not None:
+            await asyncio.gather(self._take_over_task, return_exceptions=True)
+        async with self._open_lock:
             if self._engine is None:
                 return
-            if self._hosting is not None:
+            if self._server is not None:
                 await self._engine.host.drain(0)
-                await self._hosting.stop()
+                await self._server.stop()
             await self._engine.close()
 
     async def _recover(self) -> None:
-        """Nobody listens any more: takes the workspace over, or finds who did. Raises what keeps it from both.
+        """Take the workspace over, or attach to the process that did. Called when no process listens any more.
 
-        Whichever call has noticed it: that this one is cancelled does not end the taking over.
+        Several calls share one take-over, which continues if a call is cancelled. Raises the error that prevents both.
         """
         if self._engine is not None:
             return
-        if self._recovering is None or self._recovering.done():
-            self._recovering = asyncio.create_task(self._take_over())
-        await asyncio.shield(self._recovering)
+        if self._take_over_task is None or self._take_over_task.done():
+            self._take_over_task = asyncio.create_task(self._take_over())
+        await asyncio.shield(self._take_over_task)
 
     async def _take_over(self) -> None:
         try:
             await self.open()
         except WorkspaceLockedError:
-            # Somebody else has it already, and will listen, or go.
+            # Another process has taken over already and will listen or end, so this is not reported.
             raise
         except SealyardError as error:
             self._report_once(error)
             raise
-        self._told = None
+        self._last_reported = None
 
     async def _acquire(self) -> None:
         self._require_open()
-        # Before anything is asked of a person in vain.
+        # Check first, so that the user is not prompted for a passphrase in vain.
         if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
             raise lock_error(holder)
         passphrase = self._unlock()
@@ -187,10 +208,10 @@ class SharedWorkspace:
         try:
             self._require_open()
             if self._attached:
-                # Its own clients are attached: without a socket they would reach nobody.
-                await self._let_in(engine)
+                # The clients of this process use the socket; without a server they could not reach the engine.
+                await self._start_server(engine)
             elif self._listen:
-                await self._let_in_if_possible(engine)
+                await self._try_start_server(engine)
         except BaseException:
             await engine.close()
             raise
@@ -204,33 +225,39 @@ class SharedWorkspace:
                 "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOT_SENT
             )
 
-    async def _let_in_if_possible(self, engine: EmbeddedClient) -> None:
-        """Where no socket can be, the workspace is held for this process alone; its webhooks are sent."""
-        made = await self._create_server(engine)
+    async def _try_start_server(self, engine: EmbeddedClient) -> None:
+        """Start the local server. If the socket cannot be created, report that and use the workspace alone.
+
+        The webhooks are sent in both cases.
+        """
+        server = await self._create_server(engine)
         try:
-            await made.start()
+            await server.start()
         except StorageError as error:
             self._report_once(error)
         except BaseException:
-            await made.stop()
+            await server.stop()
             raise
-        self._hosting = made
+        self._server = server
 
     def _report_once(self, error: SealyardError) -> None:
-        """Once, however often it is met."""
-        if self._told != str(error):
-            self._told = str(error)
+        """Report ``error`` unless it is the same as the last reported one."""
+        if self._last_reported != str(error):
+            self._last_reported = str(error)
             self._on_trouble(error)
 
-    async def _let_in(self, engine: EmbeddedClient) -> None:
-        """Whoever attached once goes on by the socket, to itself now."""
-        made = await self._create_server(engine)
+    async def _start_server(self, engine: EmbeddedClient) -> None:
+        """Start the local server after a take-over; raise if it cannot start.
+
+        Clients that this process created while it was attached keep using the socket, now to this process itself.
+        """
+        server = await self._create_server(engine)
         try:
-            await made.start()
+            await server.start()
         except BaseException:
-            await made.stop()
+            await server.stop()
             raise
-        self._hosting = made
+        self._server = server
 
     async def _create_server(self, engine: EmbeddedClient) -> LocalServer:
         from sealyard.client.sharing.local_server import load_local_server
@@ -238,7 +265,7 @@ class SharedWorkspace:
         return await asyncio.to_thread(load_local_server, engine.host, self._group)
 
 
-def _unheard() -> None:
+def _ignore_take_over() -> None:
     return None
 
 
@@ -247,9 +274,12 @@ def _log_trouble(error: SealyardError) -> None:
 
 
 def connect_to_holder(folder: Path, subject: str, recover: RecoverCallback | None = None) -> HttpClient:
-    """A client of whoever holds the workspace. ``recover``: what to do once nobody does."""
+    """Return a client that is connected to the lock holder through the socket.
+
+    ``recover`` is called when no process listens on the socket any more.
+    """
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.transport import Connection, Endpoint
 
-    place = Endpoint(socket=socket_path(folder), display_name=str(folder / SOCKET), subject=subject)
-    return HttpClient(Connection(place), SystemClock(), recover=recover)
+    endpoint = Endpoint(socket=socket_path(folder), display_name=str(folder / SOCKET), subject=subject)
+    return HttpClient(Connection(endpoint), SystemClock(), recover=recover)

@@ -1,1 +1,1 @@
-"""A folder whose new files become packages."""
+"""The watch folder, whose new files become packages."""

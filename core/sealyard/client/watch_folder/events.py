@@ -1,4 +1,4 @@
-"""What a watch folder tells, and the offers it makes."""
+"""Events of a watch folder, and the package proposals it makes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,21 @@ PERMANENT_ERRORS = (
     FormatLimitError,
     InvalidKeyError,
 )
-"""What the dropped files, or who drops them, are refused for; other errors may pass by themselves."""
+"""Errors caused by the dropped files or by missing permissions. Retrying does not help; after other errors it may."""
 
 
 class DropAction(StrEnum):
-    """What becomes of a drop that is ready."""
+    """What to do with a dropped entry that is ready."""
 
     OFFER = "offer"
     SUBMIT = "submit"
 
 
 class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """One package that could be made. Paths are absolute; ``name``: of the file or sub-folder that was dropped."""
+    """A package that can be created from a dropped entry.
+
+    ``name`` is the name of the dropped file or subfolder. Paths are absolute.
+    """
 
     name: str
     path: str
@@ -49,14 +52,14 @@ class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DropSubmitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A task was made of what was dropped."""
+    """A task was created for a dropped entry."""
 
     offer: PackageProposal
     task: Task
 
 
 class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """What was dropped cannot become a package; it is not tried again until it changes, or the watch starts anew."""
+    """A dropped entry cannot become a package. It is not retried until it changes or the watcher is restarted."""
 
     name: str
     path: str
@@ -64,7 +67,10 @@ class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Not the fault of what was dropped (disk, connection, lock): it is tried again in ``retry_in`` seconds."""
+    """Processing failed for a reason outside the dropped entry (disk, connection, lock).
+
+    It is retried in ``retry_in`` seconds.
+    """
 
     name: str
     path: str
@@ -74,4 +80,4 @@ class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 WatchEvent = PackageProposal | DropSubmitted | DropRejected | DropDeferred
 WatchCallback = Callable[[WatchEvent], None]
-"""Called on the loop that runs the watch; must not block."""
+"""Called on the event loop that runs the watcher. Must not block."""

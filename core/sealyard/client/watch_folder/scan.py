@@ -1,14 +1,15 @@
-"""What in a watch folder makes a package.
+"""Rules for which entries of a watch folder become packages.
 
-- A regular file directly in the folder is one firmware: one package.
-- A sub-folder is one package: its files, by name, are the firmware, and those in its folder ``metadata`` the
-  metadata. Any other folder, a link or a device in it is a mistake that a person is told of.
-- What may not be looked into is such a mistake too, and keeps nothing else from becoming a package.
-- Hidden files, links, devices and files with the name of something temporary (:data:`TEMPORARY`) are left alone;
-  an empty file and, inside a sub-folder, a temporary one are still being written.
+- A regular file directly in the folder is one package with one firmware file.
+- A subfolder is one package: its files, sorted by name, are the firmware files, and those in its folder ``metadata``
+  the metadata files. Any other folder, symbolic link or special file in it is a problem that is reported to the user.
+- An entry that cannot be read is also reported as a problem. It does not prevent other entries from becoming packages.
+- Hidden files are ignored. Directly in the watch folder, symbolic links, special files and entries with a temporary
+  name (:data:`TEMPORARY`) are ignored as well.
+- An empty file, or a subfolder that contains an empty or temporary file, is still being written and not ready.
 
-Whether a file is open for writing by somebody is not looked at (no system tells it cheaply): what lies unchanged for
-the settling time is whole.
+Entries that have not changed for the settling time count as complete. Open file handles are not checked, because no
+operating system can report them cheaply.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ CHUNK = 4 << 20
 
 
 class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
-    """What was dropped under one name. ``firmware`` and ``metadata`` are absolute paths, in order.
+    """A file or subfolder in the watch folder. ``firmware`` and ``metadata`` are absolute paths, sorted by name.
 
-    ``fingerprint`` changes with any name, size or time of change in it; ``mistake``: why it cannot be a package.
+    ``fingerprint`` changes with the name, size or modification time of any file in the entry. ``ready`` is false while
+    the entry is still being written. ``problem`` is the reason why it cannot become a package, or empty.
     """
 
     name: str
@@ -46,146 +48,161 @@ class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
 
 
 def scan(folder: Path) -> tuple[DroppedEntry, ...]:
-    """All that lie in ``folder``, by name. Raises :class:`InvalidInputError` where it cannot be read."""
+    """Return the entries of ``folder``, sorted by name.
+
+    Raises :class:`InvalidInputError` if the folder cannot be read.
+    """
     try:
-        entries = _entries(folder)
+        dir_entries = _list_dir(folder)
     except OSError as error:
         raise InvalidInputError(
             f"The watch folder {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
             "See that it is there and may be read.",
         ) from error
-    return tuple(drop for entry in entries if (drop := _drop(entry)) is not None)
+    return tuple(dropped for entry in dir_entries if (dropped := _read_entry(entry)) is not None)
 
 
-def has_unreadable_dirs(folder: Path, go_on: CheckCancelled) -> bool:
-    """Whether there is a folder in it, however deep, or itself, that cannot be read."""
-    closed: list[OSError] = []
-    for _ in os.walk(folder, onerror=closed.append):
-        go_on(0)
-    return any(not isinstance(each, FileNotFoundError) for each in closed)
+def has_unreadable_dirs(folder: Path, check_cancelled: CheckCancelled) -> bool:
+    """Return whether ``folder`` or any folder below it cannot be read."""
+    errors: list[OSError] = []
+    for _ in os.walk(folder, onerror=errors.append):
+        check_cancelled(0)
+    return any(not isinstance(error, FileNotFoundError) for error in errors)
 
 
 def content_digest(drop_name: str, firmware: tuple[tuple[str, str], ...], metadata: tuple[tuple[str, str], ...]) -> str:
-    """SHA-256 (hex) over names and digests of a package's files."""
+    """Return the SHA-256 (hex) of the names and digests of a package's files.
+
+    ``firmware`` and ``metadata`` are pairs of file name and SHA-256 (hex).
+    """
     return hashlib.sha256(msgspec.json.encode((drop_name, firmware, metadata))).hexdigest()
 
 
-def entry_digest(drop: DroppedEntry, go_on: CheckCancelled) -> str:
-    """The :func:`content_digest` of what lies there now. Raises ``OSError``."""
+def entry_digest(entry: DroppedEntry, check_cancelled: CheckCancelled) -> str:
+    """Return the :func:`content_digest` of the entry's files as they are now.
 
-    def named(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((Path(path).name, sha256_file(path, go_on)) for path in paths)
+    Raises ``OSError`` if a file cannot be read.
+    """
 
-    return content_digest(drop.name, named(drop.firmware), named(drop.metadata))
+    def names_and_digests(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((Path(path).name, sha256_file(path, check_cancelled)) for path in paths)
+
+    return content_digest(entry.name, names_and_digests(entry.firmware), names_and_digests(entry.metadata))
 
 
-def _drop(entry: os.DirEntry[str]) -> DroppedEntry | None:
-    """None for what is left alone, or vanishes at this moment."""
-    if _temporary(entry.name):
+def _read_entry(entry: os.DirEntry[str]) -> DroppedEntry | None:
+    """Return the dropped entry, or None if it is ignored or was just removed."""
+    if _is_temporary(entry.name):
         return None
     try:
         if entry.is_symlink():
             return None
         if entry.is_dir():
-            return _folder_drop(entry)
+            return _folder_entry(entry)
         if entry.is_file():
-            return _file_drop(entry)
+            return _file_entry(entry)
     except FileNotFoundError:
         return None
     except OSError as error:
-        return _closed_drop(entry, error)
+        return _unreadable_entry(entry, error)
     return None
 
 
-def _closed_drop(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
-    """Not even its size and time may be known: the same reason is told once."""
+def _unreadable_entry(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
+    """Return an entry with a problem.
+
+    Its fingerprint is derived from the reason, because its size and modification time may be unknown. The same reason
+    is therefore reported only once.
+    """
     reason = escape_text(error.strerror or str(error))
     return DroppedEntry(
-        name=_shown(entry.name),
-        path=_shown(entry.path),
-        fingerprint=hashlib.sha256(msgspec.json.encode((_shown(entry.path), reason))).hexdigest(),
+        name=_to_unicode(entry.name),
+        path=_to_unicode(entry.path),
+        fingerprint=hashlib.sha256(msgspec.json.encode((_to_unicode(entry.path), reason))).hexdigest(),
         ready=False,
         problem=f"It cannot be read ({reason}).",
     )
 
 
-def _file_drop(entry: os.DirEntry[str]) -> DroppedEntry:
+def _file_entry(entry: os.DirEntry[str]) -> DroppedEntry:
     size = entry.stat().st_size
     return DroppedEntry(
-        name=_shown(entry.name),
-        path=_shown(entry.path),
+        name=_to_unicode(entry.name),
+        path=_to_unicode(entry.path),
         fingerprint=_fingerprint([entry]),
         ready=size > 0,
         firmware=(entry.path,),
-        problem=_has_invalid_name([entry]),
+        problem=_describe_invalid_name([entry]),
     )
 
 
-def _folder_drop(entry: os.DirEntry[str]) -> DroppedEntry:
-    inside = _entries(Path(entry.path))
-    metadata = [each for each in inside if each.name == METADATA and each.is_dir(follow_symlinks=False)]
-    firmware = [each for each in inside if each not in metadata]
-    described = [each for folder in metadata for each in _entries(Path(folder.path))]
-    every = [*firmware, *described]
-    mistake = _has_invalid_name([entry, *every]) or next(
-        (words for each in every if (words := _not_a_file_error(each))), ""
+def _folder_entry(entry: os.DirEntry[str]) -> DroppedEntry:
+    children = _list_dir(Path(entry.path))
+    metadata_dirs = [child for child in children if child.name == METADATA and child.is_dir(follow_symlinks=False)]
+    firmware = [child for child in children if child not in metadata_dirs]
+    metadata = [file for folder in metadata_dirs for file in _list_dir(Path(folder.path))]
+    files = [*firmware, *metadata]
+    problem = _describe_invalid_name([entry, *files]) or next(
+        (text for file in files if (text := _describe_not_a_file(file))), ""
     )
-    whole = all(not _temporary(each.name) and each.stat(follow_symlinks=False).st_size > 0 for each in every)
+    is_complete = all(not _is_temporary(file.name) and file.stat(follow_symlinks=False).st_size > 0 for file in files)
     return DroppedEntry(
-        name=_shown(entry.name),
-        path=_shown(entry.path),
-        fingerprint=_fingerprint(every),
-        ready=bool(firmware) and whole,
-        firmware=tuple(each.path for each in firmware),
-        metadata=tuple(each.path for each in described),
-        problem=mistake,
+        name=_to_unicode(entry.name),
+        path=_to_unicode(entry.path),
+        fingerprint=_fingerprint(files),
+        ready=bool(firmware) and is_complete,
+        firmware=tuple(file.path for file in firmware),
+        metadata=tuple(file.path for file in metadata),
+        problem=problem,
     )
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as found:
-        return sorted((each for each in found if not each.name.startswith(".")), key=lambda each: each.name)
+def _list_dir(folder: Path) -> list[os.DirEntry[str]]:
+    """Return the entries of ``folder`` that are not hidden, sorted by name."""
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _temporary(name: str) -> bool:
+def _is_temporary(name: str) -> bool:
     return name.lower().endswith(TEMPORARY)
 
 
-def _not_a_file_error(entry: os.DirEntry[str]) -> str:
+def _describe_not_a_file(entry: os.DirEntry[str]) -> str:
     if entry.is_file(follow_symlinks=False):
         return ""
     kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
-    return f"{_shown(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
+    return f"{_to_unicode(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
 
 
-def _has_invalid_name(entries: list[os.DirEntry[str]]) -> str:
-    odd = next((each.name for each in entries if _shown(each.name) != each.name), None)
-    return f"The name {escape_text(_shown(odd))} is not valid Unicode." if odd is not None else ""
+def _describe_invalid_name(entries: list[os.DirEntry[str]]) -> str:
+    invalid = next((entry.name for entry in entries if _to_unicode(entry.name) != entry.name), None)
+    return f"The name {escape_text(_to_unicode(invalid))} is not valid Unicode." if invalid is not None else ""
 
 
-def _shown(name: str) -> str:
+def _to_unicode(name: str) -> str:
+    """Return ``name`` as valid Unicode. Undecodable bytes are replaced by backslash escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
-    seen = [
-        (_shown(each.path), found.st_mode, found.st_size, found.st_mtime_ns)
-        for each in entries
-        for found in (each.stat(follow_symlinks=False),)
+    states = [
+        (_to_unicode(entry.path), stat.st_mode, stat.st_size, stat.st_mtime_ns)
+        for entry in entries
+        for stat in (entry.stat(follow_symlinks=False),)
     ]
-    return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(states)).hexdigest()
 
 
-def sha256_file(path: str, go_on: CheckCancelled) -> str:
-    """In hex. Raises ``OSError``."""
+def sha256_file(path: str, check_cancelled: CheckCancelled) -> str:
+    """Return the SHA-256 (hex) of a file. Raises ``OSError`` if it cannot be read."""
     digest = hashlib.sha256()
-    for chunk in _chunks(path):
+    for chunk in _read_chunks(path):
         digest.update(chunk)
-        go_on(len(chunk))
+        check_cancelled(len(chunk))
     return digest.hexdigest()
 
 
-def _chunks(path: str) -> Iterator[bytes]:
+def _read_chunks(path: str) -> Iterator[bytes]:
     with Path(path).open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):
             yield chunk

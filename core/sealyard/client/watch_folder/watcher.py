@@ -1,9 +1,9 @@
-"""A watch folder: files dropped there become packages, offered or submitted.
+"""The watcher of a watch folder, which proposes or submits packages of the files that users entry into it.
 
-What makes a package, and what is left alone, is said in :mod:`sealyard.client.watch_folder.scan`. Each drop is taken
-once: what was taken is remembered by name, size, time of change and digest, and the task's client token follows from
-folder, name and digests, so that a crash between submitting and remembering makes no second task. What was dropped
-before the start is taken too.
+:mod:`sealyard.client.watch_folder.scan` defines which entries become packages and which are ignored. Each entry is
+processed once: the state file records it by name, size, modification time and digest. The task's client token is
+derived from the folder, name and digests, so that a crash between submitting a task and recording it does not create a
+second task. Entries that were dropped before the watcher starts are processed as well.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
 STEP_MILLISECONDS = 200
 POLL_INTERVAL = 2.0
-"""Between two looks where the system does not tell of changes."""
+"""Seconds between two scans if the system does not report changes."""
 
 
 class _Processed(FrozenStruct, frozen=True, kw_only=True):
-    """``task_id`` is None for an offer that was dismissed."""
+    """An entry that has been processed. ``task_id`` is None if its proposal was dismissed."""
 
     fingerprint: str
     digest: str
@@ -80,13 +80,13 @@ class _Processed(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _WatchState(FrozenStruct, frozen=True, kw_only=True):
-    """By configuration id and name of the drop."""
+    """The contents of the state file: processed entries by ``<configuration id>/<entry name>``."""
 
     taken: dict[str, _Processed] = msgspec.field(default_factory=dict)
 
 
 class _Waiting(FrozenStruct, frozen=True, kw_only=True):
-    """Looked at again at ``due``; ``pause`` (seconds) is the next one, should it fail then."""
+    """An entry to process at ``due``. ``pause`` is the number of seconds to wait if that fails."""
 
     fingerprint: str
     due: datetime
@@ -94,7 +94,7 @@ class _Waiting(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FolderWatcher:
-    """Watches one folder for one device configuration."""
+    """Watches one folder and proposes or submits its entries as packages for one device configuration."""
 
     def __init__(
         self,
@@ -111,254 +111,277 @@ class FolderWatcher:
         force_polling: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        """``state``: a file as :func:`watch_state_file` says; ``settle``: seconds a drop must lie unchanged.
+        """Prepare to watch ``folder`` for the configuration ``device``, with the state file ``state``.
 
-        ``force_polling``: for network folders, where the system tells of no changes.
-        ``downloads``: where results go; what ``downloaded`` knows as a result is left alone.
-        Raises :class:`UsageError` where the folder's name is not valid Unicode or results would arrive in it,
-        :class:`StorageError`.
+        ``state`` is usually :func:`watch_state_file`, ``rule`` the action for an entry that is ready, and ``settle``
+        the number of seconds that an entry must remain unchanged before it is processed. ``force_polling`` is for
+        network folders, where the system does not report changes. ``downloads`` is the folder for results; files that
+        are recorded as results in ``downloaded`` are ignored.
+
+        Raises :class:`UsageError` if the folder's name is not valid Unicode or results would be downloaded into it, and
+        :class:`StorageError` if the state file cannot be read.
         """
         self._client = client
         self._folder = resolve_dir(folder)
         if downloads is not None:
             _require_separate_dirs(self._folder, downloads)
-        self._downloaded = downloaded
+        self._history = downloaded
         self._device = device
         self._on_event = on_event
-        self._file = StateFile(state, _WatchState())
-        self._memory = self._file.read()
-        self._rule = rule
+        self._state_file = StateFile(state, _WatchState())
+        self._state = self._state_file.read()
+        self._action = rule
         self._settle = settle
         self._force_polling = force_polling
         self._clock = clock or SystemClock()
         self._config_id = ""
         self._waiting: dict[str, _Waiting] = {}
-        self._answered: dict[str, str] = {}
+        self._handled: dict[str, str] = {}
 
     @property
     def warning(self) -> str:
-        """What a person should know: that a damaged memory was set aside, and where. Else empty."""
-        return self._file.warning
+        """Text for the user that a damaged state file was renamed, and to which name; empty if there was none."""
+        return self._state_file.warning
 
     async def run(self) -> None:
-        """Takes what is there and what comes, until cancelled.
+        """Process existing and new entries until cancelled.
 
-        Raises :class:`InvalidInputError` where the folder is not there (any more) or cannot be watched,
-        :class:`NotFoundError` or :class:`PermissionDeniedError` for the device configuration.
+        Raises :class:`InvalidInputError` if the folder does not exist, is removed or cannot be watched, and
+        :class:`NotFoundError` or :class:`PermissionDeniedError` if the device configuration is not available.
         """
-        await self._config()
-        stirred = asyncio.Event()
-        listening = asyncio.create_task(self._listen(stirred))
+        await self._resolve_config()
+        changed = asyncio.Event()
+        watch_task = asyncio.create_task(self._watch(changed))
         try:
             while True:
-                stirred.clear()
+                changed.clear()
                 pause = await self.scan_once()
-                await self._until(stirred.wait(), pause, listening)
+                await self._wait_for_change(changed.wait(), pause, watch_task)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            watch_task.cancel()
+            await asyncio.gather(watch_task, return_exceptions=True)
 
     async def scan_once(self) -> float | None:
-        """Takes what is ready now. Seconds until something else may be; None where nothing waits."""
-        found = await run_cancellable(lambda _: scan(self._folder))
-        names = {drop.name for drop in found}
-        self._waiting = {name: each for name, each in self._waiting.items() if name in names}
-        self._answered = {name: each for name, each in self._answered.items() if name in names}
-        for drop in found:
-            await self._process(drop)
+        """Process the entries that are ready now.
+
+        Returns the number of seconds until the next entry may be ready, or None if no entry is waiting.
+        """
+        entries = await run_cancellable(lambda _: scan(self._folder))
+        names = {entry.name for entry in entries}
+        self._waiting = {name: waiting for name, waiting in self._waiting.items() if name in names}
+        self._handled = {name: fingerprint for name, fingerprint in self._handled.items() if name in names}
+        for entry in entries:
+            await self._process(entry)
         if not self._waiting:
             return None
-        due = min(each.due for each in self._waiting.values())
+        due = min(waiting.due for waiting in self._waiting.values())
         return max(0.0, (due - self._clock.now()).total_seconds())
 
-    async def submit(self, offer: PackageProposal) -> Task:
-        """Makes the task of an offer; one, however often it is asked.
+    async def submit(self, proposal: PackageProposal) -> Task:
+        """Upload the files of a proposal and create its task. Repeated calls create only one task.
 
-        Raises :class:`InvalidInputError` where the files changed since the offer, and what uploading and creating
-        raise.
+        Raises :class:`InvalidInputError` if the files have changed since the proposal, and the errors of the upload and
+        of the creation of the task.
         """
         uploaded: list[InputFile] = []
         try:
-            for path in (*offer.firmware, *offer.metadata):
-                uploaded.append(await self._client.upload(Path(path)))  # noqa: PERF401 - what came before a failure is given back
-            await self._require_unchanged(offer)
-            firmware, metadata = tuple(uploaded[: len(offer.firmware)]), tuple(uploaded[len(offer.firmware) :])
-            digest = content_digest(offer.name, _digests(firmware), _digests(metadata))
+            for path in (*proposal.firmware, *proposal.metadata):
+                # Not a comprehension: after a failure, the files uploaded so far have to be discarded.
+                uploaded.append(await self._client.upload(Path(path)))  # noqa: PERF401
+            await self._require_unchanged(proposal)
+            firmware, metadata = tuple(uploaded[: len(proposal.firmware)]), tuple(uploaded[len(proposal.firmware) :])
+            digest = content_digest(proposal.name, _digests(firmware), _digests(metadata))
             task = await self._client.create_package(
                 PackageRequest(
-                    config=offer.device,
+                    config=proposal.device,
                     firmware=firmware,
                     metadata=metadata,
-                    name=offer.name,
-                    client_token=self._token(offer, digest),
+                    name=proposal.name,
+                    client_token=self._client_token(proposal, digest),
                 )
             )
         except SealyardError:
             await self._client.discard_uploads(tuple(uploaded))
             raise
-        await self._remember(offer, digest, task.id)
+        await self._record(proposal, digest, task.id)
         return task
 
-    async def dismiss(self, offer: PackageProposal) -> None:
-        """The offer is not made again until the files change. Raises :class:`InvalidInputError`,
-        :class:`StorageError`.
+    async def dismiss(self, proposal: PackageProposal) -> None:
+        """Dismiss a proposal. It is not made again until the files change.
+
+        Raises :class:`InvalidInputError` if the files have changed since the proposal or cannot be read, and
+        :class:`StorageError` if the state file cannot be written.
         """
-        drop = await self._require_unchanged(offer)
-        await self._remember(offer, await self._digest(drop), None)
+        entry = await self._require_unchanged(proposal)
+        await self._record(proposal, await self._digest(entry), None)
 
-    # ---- one drop
+    # ---- processing of one entry
 
-    async def _process(self, drop: DroppedEntry) -> None:
-        taken = self._memory.taken.get(f"{await self._config()}/{drop.name}")
-        if self._answered.get(drop.name) == drop.fingerprint or (taken and taken.fingerprint == drop.fingerprint):
-            self._waiting.pop(drop.name, None)
+    async def _process(self, entry: DroppedEntry) -> None:
+        processed = self._state.taken.get(f"{await self._resolve_config()}/{entry.name}")
+        is_recorded = processed is not None and processed.fingerprint == entry.fingerprint
+        if is_recorded or self._handled.get(entry.name) == entry.fingerprint:
+            self._waiting.pop(entry.name, None)
             return
-        if not drop.ready and not drop.problem:
-            self._waiting.pop(drop.name, None)
+        if not entry.ready and not entry.problem:
+            self._waiting.pop(entry.name, None)
             return
-        waiting = self._waiting.get(drop.name)
-        if waiting is None or waiting.fingerprint != drop.fingerprint:
-            self._wait(drop, self._settle)
+        waiting = self._waiting.get(entry.name)
+        if waiting is None or waiting.fingerprint != entry.fingerprint:
+            self._schedule(entry, self._settle)
         elif self._clock.now() >= waiting.due:
-            await self._propose_or_submit(drop, taken, waiting)
+            await self._propose_or_submit(entry, processed, waiting)
 
-    async def _propose_or_submit(self, drop: DroppedEntry, taken: _Processed | None, waiting: _Waiting) -> None:
+    async def _propose_or_submit(self, entry: DroppedEntry, processed: _Processed | None, waiting: _Waiting) -> None:
         try:
-            event = await self._emit(drop, taken)
+            event = await self._create_event(entry, processed)
         except PERMANENT_ERRORS as error:
-            if await self._now(drop.name) != drop:
-                self._wait(drop, self._settle)
+            if await self._find_entry(entry.name) != entry:
+                self._schedule(entry, self._settle)
                 return
-            event = DropRejected(name=drop.name, path=drop.path, error=error.to_info())
+            event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._wait(drop, waiting.pause, then=min(2 * waiting.pause, LONGEST_PAUSE))
-            self._on_event(DropDeferred(name=drop.name, path=drop.path, error=error.to_info(), retry_in=waiting.pause))
+            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, LONGEST_PAUSE))
+            self._on_event(
+                DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
+            )
             return
-        self._waiting.pop(drop.name, None)
-        self._answered[drop.name] = drop.fingerprint
+        self._waiting.pop(entry.name, None)
+        self._handled[entry.name] = entry.fingerprint
         if event is not None:
             self._on_event(event)
 
-    async def _emit(self, drop: DroppedEntry, taken: _Processed | None) -> WatchEvent | None:
-        """None for content that was taken before and only touched since, and for a result that was downloaded."""
-        if drop.problem:
+    async def _create_event(self, entry: DroppedEntry, processed: _Processed | None) -> WatchEvent | None:
+        """Return the event for an entry that has settled, after submitting it if that is the rule.
+
+        Returns None if the entry is a downloaded result, or if it was processed before and its content has not changed.
+        """
+        if entry.problem:
             raise InvalidInputError(
-                f"{drop.name} cannot become a package. {drop.problem}", "Put it right in the folder."
+                f"{entry.name} cannot become a package. {entry.problem}", "Put it right in the folder."
             )
-        if await self._is_result(drop):
+        if await self._is_result(entry):
             return None
-        offer = PackageProposal(
-            name=drop.name,
-            path=drop.path,
-            device=await self._config(),
-            firmware=drop.firmware,
-            metadata=drop.metadata,
-            fingerprint=drop.fingerprint,
+        proposal = PackageProposal(
+            name=entry.name,
+            path=entry.path,
+            device=await self._resolve_config(),
+            firmware=entry.firmware,
+            metadata=entry.metadata,
+            fingerprint=entry.fingerprint,
         )
-        if taken is not None and await self._digest(drop) == taken.digest:
-            await self._remember(offer, taken.digest, taken.task_id)
+        if processed is not None and await self._digest(entry) == processed.digest:
+            await self._record(proposal, processed.digest, processed.task_id)
             return None
-        if self._rule is DropAction.OFFER:
-            return offer
-        return DropSubmitted(offer=offer, task=await self.submit(offer))
+        if self._action is DropAction.OFFER:
+            return proposal
+        return DropSubmitted(offer=proposal, task=await self.submit(proposal))
 
-    def _wait(self, drop: DroppedEntry, seconds: float, *, then: float = FIRST_PAUSE) -> None:
+    def _schedule(self, entry: DroppedEntry, seconds: float, *, next_pause: float = FIRST_PAUSE) -> None:
         due = self._clock.now() + timedelta(seconds=seconds)
-        self._waiting[drop.name] = _Waiting(fingerprint=drop.fingerprint, due=due, pause=then)
+        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, pause=next_pause)
 
-    async def _is_result(self, drop: DroppedEntry) -> bool:
-        if self._downloaded is None or len(drop.firmware) != 1 or drop.metadata:
+    async def _is_result(self, entry: DroppedEntry) -> bool:
+        if self._history is None or len(entry.firmware) != 1 or entry.metadata:
             return False
-        path = drop.firmware[0]
-        await asyncio.to_thread(self._downloaded.refresh)
+        path = entry.firmware[0]
+        await asyncio.to_thread(self._history.refresh)
         try:
-            known = self._downloaded.digests_of_size(Path(path).stat().st_size)
-            return bool(known) and await run_cancellable(lambda go_on: sha256_file(path, go_on)) in known
+            digests = self._history.digests_of_size(Path(path).stat().st_size)
+            return bool(digests) and await run_cancellable(lambda check: sha256_file(path, check)) in digests
         except OSError as error:
-            raise _unreadable(drop, error) from error
+            raise _unreadable(entry, error) from error
 
-    async def _digest(self, drop: DroppedEntry) -> str:
+    async def _digest(self, entry: DroppedEntry) -> str:
         try:
-            return await run_cancellable(lambda go_on: entry_digest(drop, go_on))
+            return await run_cancellable(lambda check: entry_digest(entry, check))
         except OSError as error:
-            raise _unreadable(drop, error) from error
+            raise _unreadable(entry, error) from error
 
-    async def _now(self, name: str) -> DroppedEntry | None:
-        found = await run_cancellable(lambda _: scan(self._folder))
-        return next((drop for drop in found if drop.name == name), None)
+    async def _find_entry(self, name: str) -> DroppedEntry | None:
+        entries = await run_cancellable(lambda _: scan(self._folder))
+        return next((entry for entry in entries if entry.name == name), None)
 
-    async def _require_unchanged(self, offer: PackageProposal) -> DroppedEntry:
-        drop = await self._now(offer.name)
-        if drop is None or drop.fingerprint != offer.fingerprint:
-            raise InvalidInputError(f"{offer.name} changed since it was offered.", "Wait for the new offer.")
-        return drop
+    async def _require_unchanged(self, proposal: PackageProposal) -> DroppedEntry:
+        entry = await self._find_entry(proposal.name)
+        if entry is None or entry.fingerprint != proposal.fingerprint:
+            raise InvalidInputError(f"{proposal.name} changed since it was offered.", "Wait for the new offer.")
+        return entry
 
-    async def _remember(self, offer: PackageProposal, digest: str, task_id: str | None) -> None:
-        taken = _Processed(fingerprint=offer.fingerprint, digest=digest, task_id=task_id)
-        self._memory = await asyncio.to_thread(
-            self._file.update, lambda memory: _WatchState(taken={**memory.taken, f"{offer.device}/{offer.name}": taken})
+    async def _record(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
+        processed = _Processed(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
+        self._state = await asyncio.to_thread(
+            self._state_file.update,
+            lambda state: _WatchState(taken={**state.taken, f"{proposal.device}/{proposal.name}": processed}),
         )
 
-    async def _config(self) -> str:
-        """The configuration's id: its name may be given to another one day."""
+    async def _resolve_config(self) -> str:
+        """Return the id of the device configuration.
+
+        Its name cannot identify it, because another configuration may get that name later.
+        """
         if not self._config_id:
             self._config_id = (await self._client.device(self._device)).id
         return self._config_id
 
-    def _token(self, offer: PackageProposal, digest: str) -> str:
-        parts = ("watch", str(self._folder), offer.device, digest)
+    def _client_token(self, proposal: PackageProposal, digest: str) -> str:
+        parts = ("watch", str(self._folder), proposal.device, digest)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
-    # ---- hearing of changes
+    # ---- waiting for changes
 
-    async def _listen(self, stirred: asyncio.Event) -> None:
-        """The system tells of nothing, or of a part only, where one folder in it is closed: then it is looked at."""
+    async def _watch(self, changed: asyncio.Event) -> None:
+        """Set ``changed`` after every change in the folder.
+
+        If a folder in it cannot be read, the system reports no changes or only some of them. In this case, also set
+        ``changed`` every :data:`POLL_INTERVAL` seconds.
+        """
         while True:
             try:
-                await self._hear(stirred)
-            except (OSError, RuntimeError, ExceptionGroup) as error:  # its own errors are RuntimeErrors
-                if not await run_cancellable(lambda go_on: has_unreadable_dirs(self._folder, go_on)):
+                await self._receive_changes(changed)
+            except (OSError, RuntimeError, ExceptionGroup) as error:  # watchfiles raises RuntimeError itself
+                if not await run_cancellable(lambda check: has_unreadable_dirs(self._folder, check)):
                     raise InvalidInputError(
                         f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
                         "See that the folder is there; where the system cannot tell of changes, watch by polling.",
                     ) from error
             await self._clock.sleep(POLL_INTERVAL)
-            stirred.set()
+            changed.set()
 
-    async def _hear(self, stirred: asyncio.Event) -> None:
+    async def _receive_changes(self, changed: asyncio.Event) -> None:
         from watchfiles import awatch
 
         polling = True if self._force_polling else None
         async for _ in awatch(
             self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
         ):
-            stirred.set()
+            changed.set()
 
-    async def _until(
-        self, stir: Coroutine[Any, Any, Any], seconds: float | None, listening: asyncio.Task[None]
+    async def _wait_for_change(
+        self, change: Coroutine[Any, Any, Any], seconds: float | None, watch_task: asyncio.Task[None]
     ) -> None:
-        """Until something stirs or the time is over. Raises what ended the listening."""
-        waits: set[asyncio.Task[Any]] = {asyncio.create_task(stir)}
+        """Wait for a change, for at most ``seconds``. Raises the exception of ``watch_task`` if it has ended."""
+        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(change)}
         if seconds is not None:
-            waits.add(asyncio.create_task(self._clock.sleep(seconds)))
+            tasks.add(asyncio.create_task(self._clock.sleep(seconds)))
         try:
-            await asyncio.wait({*waits, listening}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*tasks, watch_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in waits:
-                each.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-        if listening.done():
-            listening.result()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if watch_task.done():
+            watch_task.result()
 
 
 def watch_state_file(workspace_id: str, subject: str, folder: Path) -> Path:
-    """Where is remembered what was taken from ``folder`` (platformdirs' ``user_state_dir``)."""
+    """Return the path of the state file for ``folder``, in platformdirs' ``user_state_dir``."""
     return state_path("watch", workspace_id, subject, str(folder.absolute()))
 
 
 def _require_separate_dirs(folder: Path, downloads: Path) -> None:
-    arriving, watched = downloads.resolve(), folder.resolve()
-    if watched in (arriving, *arriving.parents):
+    download_dir, watched_dir = downloads.resolve(), folder.resolve()
+    if watched_dir in (download_dir, *download_dir.parents):
         raise UsageError(
             f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
             "Watch another folder, or download elsewhere.",
@@ -366,15 +389,15 @@ def _require_separate_dirs(folder: Path, downloads: Path) -> None:
 
 
 def _innermost(error: Exception) -> Exception:
-    """What the thread of the watching raises comes wrapped."""
+    """Unwrap the exception: watchfiles raises exceptions of its thread in exception groups."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def _unreadable(drop: DroppedEntry, error: OSError) -> InvalidInputError:
-    return InvalidInputError(f"{drop.name} cannot be read ({error.strerror}).", "Check the file.")
+def _unreadable(entry: DroppedEntry, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.")
 
 
 def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((each.name, each.sha256) for each in files)
+    return tuple((file.name, file.sha256) for file in files)

@@ -1,1 +1,1 @@
-"""se-1, the default packaging."""
+"""The se-1 container format, the default packaging."""

@@ -1,6 +1,6 @@
-"""se-1, the default packaging of the S&E service: header, encrypted segments, signature of the header.
+"""se-1, the default container format of the S&E service: header, encrypted segments, signature over the header.
 
-What it does not do: it holds no version of the firmware, so nothing protects from replay or rollback, and its
+Limitations: a container holds no firmware version, so the format does not protect against replay or rollback. Its
 metadata is signed but not encrypted.
 """
 
@@ -39,12 +39,15 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _nothing(_: int) -> None:
+def _no_progress(_: int) -> None:
     return None
 
 
 class SE1Format:
-    """A :class:`~sealyard.containers.format.ContainerFormat`. ``now`` judges the validity of certificates."""
+    """The se-1 implementation of :class:`~sealyard.containers.format.ContainerFormat`.
+
+    ``now`` returns the time at which the validity of certificates is checked.
+    """
 
     name: ClassVar[str] = "se-1"
     magic: ClassVar[bytes] = MAGIC
@@ -52,39 +55,45 @@ class SE1Format:
     def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
 
-    def check(self, shape: PackageLayout) -> tuple[str, ...]:
-        """Also raises :class:`InvalidKeyError` where the signing key does not fit its algorithm."""
-        _check_signing_key(shape)
-        _check_segments(shape)
-        _check_metadata(shape)
-        return _padding_warnings(shape)
+    def check(self, layout: PackageLayout) -> tuple[str, ...]:
+        """Check the package as the protocol describes.
+
+        Also raises :class:`InvalidKeyError` if the signing algorithm does not accept this type of key.
+        """
+        _check_signing_key(layout)
+        _check_segments(layout)
+        _check_metadata(layout)
+        return _padding_warnings(layout)
 
     def encrypt_segment(
         self,
-        shape: PackageLayout,
+        layout: PackageLayout,
         index: int,
         source: BinaryIO,
         target: BinaryIO,
         cipher: ContentCipher,
         progress: Progress,
     ) -> RecordedSegment:
-        """Flushes ``target`` but does not sync it. ``progress`` counts the bytes of the plaintext."""
-        _check_cipher(shape, cipher)
-        _, size = shape.firmware[index]
-        target.seek(_offset(shape, index))
-        made = encrypt_segment(source, size, target, cipher, progress)
+        """Encrypt a firmware file as the protocol describes. Flushes ``target`` but does not sync it.
+
+        ``progress`` counts plaintext bytes.
+        """
+        _check_cipher(layout, cipher)
+        _, size = layout.firmware[index]
+        target.seek(_offset(layout, index))
+        digests = encrypt_segment(source, size, target, cipher, progress)
         return RecordedSegment(
-            index=index, length=made.length, sha256=made.sha256, plaintext_sha256=made.plaintext_sha256
+            index=index, length=digests.length, sha256=digests.sha256, plaintext_sha256=digests.plaintext_sha256
         )
 
     def segment_matches(
-        self, shape: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
-        """``progress`` counts the bytes of the segment."""
-        if segment.length != _segment_length(shape, segment.index):
+        """Compare the segment as the protocol describes. ``progress`` counts the bytes of the segment."""
+        if segment.length != _segment_length(layout, segment.index):
             return False
         digest = hashlib.sha256()
-        target.seek(_offset(shape, segment.index))
+        target.seek(_offset(layout, segment.index))
         try:
             read_segment(target, segment.length, [digest.update], progress)
         except InvalidInputError:
@@ -92,16 +101,16 @@ class SE1Format:
         return digest.hexdigest() == segment.sha256
 
     def header(
-        self, shape: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        """Raises :class:`InvalidInputError` where segments or metadata are not those of the shape."""
-        self.check(shape)
-        expected = [(index, _segment_length(shape, index)) for index in range(len(shape.firmware))]
+        """Build the header. Raises :class:`InvalidInputError` if segments or metadata do not match ``layout``."""
+        self.check(layout)
+        expected = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
         if [(segment.index, segment.length) for segment in segments] != expected:
             raise InvalidInputError("The sealed segments are not those of this package.")
-        if tuple((name, len(content)) for name, content in metadata) != shape.metadata:
+        if tuple((name, len(content)) for name, content in metadata) != layout.metadata:
             raise InvalidInputError("The metadata files are not those of this package.", "Upload them again.")
-        return encode_header(shape.encryption, shape.signing, segments, _joined(metadata))
+        return encode_header(layout.encryption, layout.signing, segments, _join_metadata(metadata))
 
     def check_contents(
         self,
@@ -111,16 +120,16 @@ class SE1Format:
         contents: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
-        """``progress`` counts the bytes of the segments."""
+        """Check the contents as the protocol describes. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import check_contents
 
         return check_contents(header, source, cipher, contents, progress)
 
-    def write_signature(self, shape: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
-        """Flushes ``target`` but does not sync it."""
+    def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
+        """Write header and signature as the protocol describes. Flushes ``target`` but does not sync it."""
         target.seek(0)
         write_all(target, memoryview(header))
-        target.seek(_offset(shape, len(shape.firmware)))
+        target.seek(_offset(layout, len(layout.firmware)))
         write_all(target, memoryview(signature))
         target.truncate()
         target.flush()
@@ -136,10 +145,10 @@ class SE1Format:
     def verify(
         self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
     ) -> Verification:
-        """``progress`` counts the bytes of the segments."""
+        """Verify the container as the protocol describes. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
-        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _nothing)
+        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _no_progress)
 
     def extract(
         self,
@@ -152,11 +161,14 @@ class SE1Format:
         split_metadata: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """``progress`` counts the bytes of the segments twice: they are verified, then decrypted."""
+        """Extract the container as the protocol describes.
+
+        ``progress`` counts the bytes of the segments twice, because they are verified first and then decrypted.
+        """
         from sealyard.containers.se1.reader import SE1Reader
 
         reader = SE1Reader(source, certificate, self._now(), strict=strict)
-        return reader.extract(cipher, target, split_metadata, progress or _nothing)
+        return reader.extract(cipher, target, split_metadata, progress or _no_progress)
 
     def verify_digests(
         self,
@@ -166,60 +178,60 @@ class SE1Format:
         sizes: Sequence[int],
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
-        """``progress`` counts the bytes of the segments."""
+        """Verify and hash the contents as the protocol describes. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
         return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(
-            cipher, sizes, progress or _nothing
+            cipher, sizes, progress or _no_progress
         )
 
 
-def _segment_length(shape: PackageLayout, index: int) -> int:
-    _, size = shape.firmware[index]
-    return encrypted_length(shape.encryption, size) + CIPHERS[shape.encryption].iv_length
+def _segment_length(layout: PackageLayout, index: int) -> int:
+    _, size = layout.firmware[index]
+    return encrypted_length(layout.encryption, size) + CIPHERS[layout.encryption].iv_length
 
 
-def _offset(shape: PackageLayout, index: int) -> int:
-    before = sum(_segment_length(shape, earlier) for earlier in range(index))
-    return header_length(len(shape.firmware), _metadata_length(shape)) + before
+def _offset(layout: PackageLayout, index: int) -> int:
+    preceding_length = sum(_segment_length(layout, previous) for previous in range(index))
+    return header_length(len(layout.firmware), _metadata_length(layout)) + preceding_length
 
 
-def _metadata_length(shape: PackageLayout) -> int:
-    if len(shape.metadata) > 1:
-        return ustar.packed_size(shape.metadata)
-    return sum(size for _, size in shape.metadata)
+def _metadata_length(layout: PackageLayout) -> int:
+    if len(layout.metadata) > 1:
+        return ustar.packed_size(layout.metadata)
+    return sum(size for _, size in layout.metadata)
 
 
-def _joined(metadata: Sequence[tuple[str, bytes]]) -> bytes:
+def _join_metadata(metadata: Sequence[tuple[str, bytes]]) -> bytes:
     if len(metadata) > 1:
         return ustar.pack(metadata)
     return b"".join(content for _, content in metadata)
 
 
-def _check_signing_key(shape: PackageLayout) -> None:
-    accepted = SIGNATURES[shape.signing].key_kinds
-    if shape.signing_key_kind not in accepted:
+def _check_signing_key(layout: PackageLayout) -> None:
+    accepted = SIGNATURES[layout.signing].key_kinds
+    if layout.signing_key_kind not in accepted:
         raise InvalidKeyError(
-            f"{shape.signing} does not take a key of the kind {shape.signing_key_kind}.",
+            f"{layout.signing} does not take a key of the kind {layout.signing_key_kind}.",
             f"It takes {' or '.join(accepted)}.",
         )
 
 
-def _check_cipher(shape: PackageLayout, cipher: ContentCipher) -> None:
-    if cipher.algorithm != shape.encryption:
-        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package wants {shape.encryption}.")
+def _check_cipher(layout: PackageLayout, cipher: ContentCipher) -> None:
+    if cipher.algorithm != layout.encryption:
+        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package wants {layout.encryption}.")
 
 
-def _check_segments(shape: PackageLayout) -> None:
-    count = len(shape.firmware)
+def _check_segments(layout: PackageLayout) -> None:
+    count = len(layout.firmware)
     if not count:
         raise FormatLimitError("A package needs a firmware file.", "Add one.")
     if count > MAX_SEGMENTS:
         raise FormatLimitError(f"se-1 holds at most {MAX_SEGMENTS} files; these are {count}.", _SE2_HINT)
-    for index, (name, size) in enumerate(shape.firmware):
+    for index, (name, size) in enumerate(layout.firmware):
         if size < 1:
             raise FormatLimitError(f"{escape_text(name)} is empty.", "Leave it out.")
-        if _segment_length(shape, index) > MAX_SEGMENT_LENGTH:
+        if _segment_length(layout, index) > MAX_SEGMENT_LENGTH:
             raise FormatLimitError(
                 f"{escape_text(name)} has {size} bytes; with padding and IV, se-1 holds at most"
                 f" {MAX_SEGMENT_LENGTH} a file.",
@@ -227,24 +239,24 @@ def _check_segments(shape: PackageLayout) -> None:
             )
 
 
-def _check_metadata(shape: PackageLayout) -> None:
-    length = _metadata_length(shape)
-    if shape.metadata and not length:
+def _check_metadata(layout: PackageLayout) -> None:
+    length = _metadata_length(layout)
+    if layout.metadata and not length:
         raise FormatLimitError("The metadata file is empty, which se-1 cannot tell from no metadata.", "Leave it out.")
     if length > MAX_METADATA:
         raise FormatLimitError(
-            f"The metadata has {length} bytes{' as a bundle' if len(shape.metadata) > 1 else ''};"
+            f"The metadata has {length} bytes{' as a bundle' if len(layout.metadata) > 1 else ''};"
             f" se-1 holds at most {MAX_METADATA}.",
             _SE2_HINT,
         )
 
 
-def _padding_warnings(shape: PackageLayout) -> tuple[str, ...]:
-    if CIPHERS[shape.encryption].padding is not Padding.ZERO:
+def _padding_warnings(layout: PackageLayout) -> tuple[str, ...]:
+    if CIPHERS[layout.encryption].padding is not Padding.ZERO:
         return ()
     return tuple(
-        f"{escape_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {shape.encryption} adds"
+        f"{escape_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {layout.encryption} adds"
         f" {-size % BLOCK_LENGTH} zero bytes that stay when the container is opened."
-        for name, size in shape.firmware
+        for name, size in layout.firmware
         if size % BLOCK_LENGTH
     )

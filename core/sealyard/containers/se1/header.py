@@ -1,7 +1,7 @@
-"""The header of se-1: encoded from a package's shape, and parsed strictly.
+"""Encode and strictly parse the se-1 header.
 
-All integers are little-endian: ``ht`` 8 bytes, ``pv`` u8, ``ml`` u16, ``ec`` u16, ``sc`` u16, ``es`` u8,
-``esl`` u32 for each segment, ``esh`` 32 bytes for each segment, metadata of ``ml`` bytes.
+The fields, in order, with all integers little-endian: ``ht`` 8 bytes, ``pv`` u8, ``ml`` u16, ``ec`` u16, ``sc`` u16,
+``es`` u8, ``esl`` u32 for each segment, ``esh`` 32 bytes for each segment, metadata of ``ml`` bytes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MAX_SEGMENTS = 0xFF
 MAX_METADATA = 0xFFFF
 MAX_SEGMENT_LENGTH = 0xFFFF_FFFF
 
-_FIXED = struct.Struct("<8sBHHHB")
+_FIXED_FIELDS = struct.Struct("<8sBHHHB")
 _CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 
 
 class Header(FrozenStruct, frozen=True, kw_only=True):
-    """What a header says, and ``raw``, the very bytes the signature is made over."""
+    """The fields of a parsed header. ``raw`` holds the exact bytes that are signed."""
 
     encryption: EncryptionAlgorithm
     signature_number: int
@@ -37,12 +37,13 @@ class Header(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def end_of_segments(self) -> int:
-        """Where the signature begins, in bytes from the start of the file."""
+        """The offset of the signature in the file, in bytes."""
         return len(self.raw) + sum(segment.length for segment in self.segments)
 
 
 def header_length(segments: int, metadata_length: int) -> int:
-    return _FIXED.size + (4 + SHA256_LENGTH) * segments + metadata_length
+    """Return the length in bytes of a header for this number of segments, including its metadata."""
+    return _FIXED_FIELDS.size + (4 + SHA256_LENGTH) * segments + metadata_length
 
 
 def encode_header(
@@ -51,8 +52,8 @@ def encode_header(
     segments: Sequence[SealedSegment],
     metadata: bytes,
 ) -> bytes:
-    """The limits of the format must have been checked."""
-    fixed = _FIXED.pack(
+    """Return the bytes of a header. The caller must have checked the limits of the format."""
+    fixed_fields = _FIXED_FIELDS.pack(
         MAGIC,
         PACKAGING_VERSION,
         len(metadata),
@@ -62,56 +63,59 @@ def encode_header(
     )
     lengths = struct.pack(f"<{len(segments)}I", *(segment.length for segment in segments))
     hashes = b"".join(bytes.fromhex(segment.sha256) for segment in segments)
-    return fixed + lengths + hashes + metadata
+    return fixed_fields + lengths + hashes + metadata
 
 
 def parse_header(source: BinaryIO) -> Header:
-    """Parses the header from the start of ``source``. Raises :class:`ContainerError`; nothing is verified yet."""
+    """Parse the header at the start of ``source``, without verifying the signature or the hashes.
+
+    Raises :class:`ContainerError` if the header is malformed.
+    """
     source.seek(0)
-    fixed = _read(source, _FIXED.size, "header")
-    magic, version, metadata_length, cipher_number, signature_number, count = _FIXED.unpack(fixed)
+    fixed_fields = _read_exactly(source, _FIXED_FIELDS.size, "header")
+    magic, version, metadata_length, cipher_number, signature_number, count = _FIXED_FIELDS.unpack(fixed_fields)
     if magic != MAGIC:
         raise ContainerError("This is no se-1 container.", "Look whether it is the right file.", part="header")
     if version != PACKAGING_VERSION:
-        raise _malformed(f"The packaging version is {version}; se-1 has version {PACKAGING_VERSION}.")
-    cipher = _cipher(cipher_number)
+        raise _header_error(f"The packaging version is {version}; se-1 has version {PACKAGING_VERSION}.")
+    cipher = _find_cipher(cipher_number)
     if signature_number not in {spec.number for spec in SIGNATURES.values()}:
-        raise _malformed(f"The signature number {signature_number} is unknown.")
+        raise _header_error(f"The signature number {signature_number} is unknown.")
     if count == 0:
-        raise _malformed("The container has no segments.")
-    table = _read(source, header_length(count, 0) - _FIXED.size, "header")
-    segments = _segments(table, count)
+        raise _header_error("The container has no segments.")
+    table = _read_exactly(source, header_length(count, 0) - _FIXED_FIELDS.size, "header")
+    segments = _parse_segments(table, count)
     for segment in segments:
-        _check_length(segment, cipher)
-    metadata = _read(source, metadata_length, "metadata")
+        _check_segment_length(segment, cipher)
+    metadata = _read_exactly(source, metadata_length, "metadata")
     return Header(
         encryption=cipher.algorithm,
         signature_number=signature_number,
         segments=segments,
         metadata=metadata,
-        raw=fixed + table + metadata,
+        raw=fixed_fields + table + metadata,
     )
 
 
 def signing_algorithm(signature_number: int, kind: KeyType) -> SigningAlgorithm | None:
-    """The algorithm that a signature number means for a key of this kind; None where they do not fit.
+    """Return the algorithm of a signature number for a key of this kind, or ``None`` if the key cannot use it.
 
-    Where two algorithms have the same bytes (RSA_3072 and SHA256_RSA_3072_PSS) it is the first.
+    Returns the first match if two algorithms produce the same bytes (RSA_3072 and SHA256_RSA_3072_PSS).
     """
-    fitting = (
+    candidates = (
         spec.algorithm for spec in SIGNATURES.values() if spec.number == signature_number and kind in spec.key_kinds
     )
-    return next(fitting, None)
+    return next(candidates, None)
 
 
-def _cipher(number: int) -> CipherSpec:
+def _find_cipher(number: int) -> CipherSpec:
     for spec in CIPHERS.values():
         if spec.number == number:
             return spec
-    raise _malformed(f"The encryption number {number} is unknown.")
+    raise _header_error(f"The encryption number {number} is unknown.")
 
 
-def _segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
+def _parse_segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
     lengths = struct.unpack_from(f"<{count}I", table)
     hashes = struct.iter_unpack(f"{SHA256_LENGTH}s", table[4 * count :])
     return tuple(
@@ -120,7 +124,7 @@ def _segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
     )
 
 
-def _check_length(segment: SealedSegment, cipher: CipherSpec) -> None:
+def _check_segment_length(segment: SealedSegment, cipher: CipherSpec) -> None:
     if segment.length <= cipher.iv_length:
         problem = f"Segment {segment.index} has only {segment.length} bytes."
     elif segment.length % cipher.block_multiple:
@@ -130,12 +134,12 @@ def _check_length(segment: SealedSegment, cipher: CipherSpec) -> None:
     raise ContainerError(problem, _CORRUPTED_HINT, part=f"segment {segment.index}")
 
 
-def _read(source: BinaryIO, length: int, part: str) -> bytes:
+def _read_exactly(source: BinaryIO, length: int, part: str) -> bytes:
     data = source.read(length)
     if len(data) != length:
         raise ContainerError(f"The file ends within the {part}.", _CORRUPTED_HINT, part=part)
     return data
 
 
-def _malformed(problem: str) -> ContainerError:
+def _header_error(problem: str) -> ContainerError:
     return ContainerError(problem, _CORRUPTED_HINT, part="header")

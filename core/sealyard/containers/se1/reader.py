@@ -1,4 +1,4 @@
-"""Reads se-1 strictly: signature first, then every hash, and only then a plaintext."""
+"""Strict reader of se-1 containers: checks the signature first, then every hash, and only then returns plaintext."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
 from sealyard.model.worker_messages import SealedSegment
 
-_FETCH_AGAIN = "It was cut or changed on its way; fetch it again."
-_LONGEST_SIGNATURE = max(SIGNATURE_LENGTHS.values())
+_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
+_MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 
 
 class SE1Reader:
-    """One container against one certificate.
+    """Reads one container and verifies it against one certificate.
 
-    Making one checks structure, certificate and signature; segments are not read before that. Raises
-    :class:`ContainerError` naming the part.
+    The constructor checks structure, certificate and signature, before any segment is read. It and all methods raise
+    :class:`ContainerError` that names the damaged part. ``now`` is the time at which the validity of the certificate is
+    checked; with ``strict``, a certificate outside its validity period is an error instead of a warning.
     """
 
     def __init__(self, source: BinaryIO, certificate: bytes, now: datetime, *, strict: bool) -> None:
@@ -48,44 +49,48 @@ class SE1Reader:
         self._size = source.seek(0, 2)
         self._header = parse_header(source)
         self._check_segments_fit()
-        self._certificate = _load(certificate)
-        self._signing = _signing_algorithm(self._header, self._certificate)
+        self._certificate = _load_certificate(certificate)
+        self._signing_algorithm = _resolve_signing_algorithm(self._header, self._certificate)
         self._signature = self._read_signature()
         self._check_signature()
         self._warnings = _validity_warnings(self._certificate, now, strict) + _padding_warnings(self._header)
 
     def verify(self, progress: Progress) -> Verification:
-        whole = self._verify_header()
+        """Check the hash of every segment, without decrypting it. ``progress`` counts the bytes of the segments."""
+        container_hash = self._seek_to_segments()
         for segment in self._header.segments:
             digest = hashlib.sha256()
-            read_segment(self._source, segment.length, [whole.update, digest.update], progress)
+            read_segment(self._source, segment.length, [container_hash.update, digest.update], progress)
             _check_hash(segment, digest.hexdigest())
-        return self._verification(whole)
+        return self._verification(container_hash)
 
     def verify_digests(
         self, cipher: ContentCipher, sizes: Sequence[int], progress: Progress
     ) -> tuple[Verification, tuple[str, ...]]:
+        """See :meth:`sealyard.containers.format.ContainerFormat.verify_digests`."""
         self._check_cipher(cipher)
         if len(sizes) != len(self._header.segments):
             raise ContainerError(
                 f"The container has {len(self._header.segments)} segments; {len(sizes)} were expected.",
                 part="header",
             )
-        whole = self._verify_header()
-        found = []
+        container_hash = self._seek_to_segments()
+        digests = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
             plaintext = PrefixHash(size)
-            unseal(self._source, segment, cipher, plaintext.update, [whole.update], progress)
+            unseal(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
             if plaintext.missing:
                 raise ContainerError(
-                    f"Segment {segment.index} is {plaintext.missing} bytes shorter than expected.", part=_part(segment)
+                    f"Segment {segment.index} is {plaintext.missing} bytes shorter than expected.",
+                    part=_part_name(segment),
                 )
-            found.append(plaintext.hexdigest())
-        return self._verification(whole), tuple(found)
+            digests.append(plaintext.hexdigest())
+        return self._verification(container_hash), tuple(digests)
 
     def extract(
         self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress
     ) -> tuple[Path, ...]:
+        """See :meth:`sealyard.containers.format.ContainerFormat.extract`."""
         self._check_cipher(cipher)
         segments = self._header.segments
         metadata = metadata_file_names(self._header.metadata, split_metadata)
@@ -101,22 +106,23 @@ class SE1Reader:
                     write_all(target, memoryview(content))
             return files.commit()
 
-    def _verify_header(self) -> hashlib._Hash:
+    def _seek_to_segments(self) -> hashlib._Hash:
+        """Move the source to the first segment; return the SHA-256 state of the whole file, updated with the header."""
         self._source.seek(len(self._header.raw))
         return hashlib.sha256(self._header.raw)
 
-    def _verification(self, whole: hashlib._Hash) -> Verification:
-        whole.update(self._signature)
+    def _verification(self, container_hash: hashlib._Hash) -> Verification:
+        container_hash.update(self._signature)
         return Verification(
             format="se-1",
             encryption=self._header.encryption,
-            signing=self._signing,
+            signing=self._signing_algorithm,
             segments=self._header.segments,
             metadata_length=len(self._header.metadata),
             certificate_subject=self._certificate.subject,
             certificate_not_before=self._certificate.not_before,
             certificate_not_after=self._certificate.not_after,
-            sha256=whole.hexdigest(),
+            sha256=container_hash.hexdigest(),
             size=self._size,
             warnings=self._warnings,
         )
@@ -128,8 +134,8 @@ class SE1Reader:
             if end > self._size:
                 raise ContainerError(
                     f"The file ends {end - self._size} bytes before segment {segment.index} does.",
-                    _FETCH_AGAIN,
-                    part=_part(segment),
+                    _CORRUPTED_HINT,
+                    part=_part_name(segment),
                 )
 
     def _check_cipher(self, cipher: ContentCipher) -> None:
@@ -140,30 +146,30 @@ class SE1Reader:
             )
 
     def _read_signature(self) -> bytes:
-        """The rest of the file, which must be exactly as long as one signature."""
+        """Return the rest of the file, which must be exactly as long as one signature."""
         start = self._header.end_of_segments
         self._source.seek(start)
-        found = self._source.read(_LONGEST_SIGNATURE)
-        there = self._size - start
-        wanted = _signature_length(self._certificate.kind, found)
-        if there < wanted:
+        signature = self._source.read(_MAX_SIGNATURE_LENGTH)
+        length = self._size - start
+        expected_length = _signature_length(self._certificate.kind, signature)
+        if length < expected_length:
             raise ContainerError(
-                f"The signature has {there} bytes instead of {wanted}.", _FETCH_AGAIN, part="signature"
+                f"The signature has {length} bytes instead of {expected_length}.", _CORRUPTED_HINT, part="signature"
             )
-        if there > wanted:
+        if length > expected_length:
             raise ContainerError(
-                f"The file goes on for {there - wanted} bytes after the signature.",
-                _FETCH_AGAIN,
+                f"The file goes on for {length - expected_length} bytes after the signature.",
+                _CORRUPTED_HINT,
                 part="trailing bytes",
             )
-        return found
+        return signature
 
     def _check_signature(self) -> None:
         raw = self._header.raw
-        prehashed = SIGNATURES[self._signing].input is SigningInput.SHA256_DIGEST
-        data = signing_input(self._signing, raw)
+        prehashed = SIGNATURES[self._signing_algorithm].input is SigningInput.SHA256_DIGEST
+        data = signing_input(self._signing_algorithm, raw)
         key = self._certificate.public_key
-        if not verify(key, self._signing, data, self._signature, prehashed=prehashed):
+        if not verify(key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
             raise ContainerError(
                 "The signature does not match header and metadata.",
                 "They were changed, or the certificate is not that of the key it was signed with.",
@@ -176,11 +182,11 @@ def check_contents(
 ) -> hashlib._Hash:
     """See :meth:`sealyard.containers.format.ContainerFormat.check_contents`."""
     parsed = parse_header(io.BytesIO(header))
-    whole = hashlib.sha256(header)
+    container_hash = hashlib.sha256(header)
     source.seek(len(header))
     for segment, content in zip(parsed.segments, contents, strict=True):
-        unseal(source, segment, cipher, content, [whole.update], progress)
-    return whole
+        unseal(source, segment, cipher, content, [container_hash.update], progress)
+    return container_hash
 
 
 def unseal(
@@ -188,59 +194,64 @@ def unseal(
     segment: SealedSegment,
     cipher: ContentCipher,
     sink: Consumer,
-    witnesses: Sequence[Consumer],
+    ciphertext_consumers: Sequence[Consumer],
     progress: Progress,
 ) -> None:
     """Decrypt the next segment of ``source`` into ``sink``, and check its hash.
 
-    The hash is judged before the padding: a changed byte must not look like a wrong key.
+    Each of ``ciphertext_consumers`` also receives all bytes of the segment. Raises :class:`ContainerError`. A hash
+    mismatch takes precedence over a padding error, so that a modified byte is not reported as a wrong key.
     """
     digest = hashlib.sha256()
     try:
-        decrypt_segment(source, segment.length, cipher, sink, [*witnesses, digest.update], progress)
+        decrypt_segment(source, segment.length, cipher, sink, [*ciphertext_consumers, digest.update], progress)
     except ContainerError as error:
         _check_hash(segment, digest.hexdigest())
-        raise ContainerError(error.message, error.hint, part=_part(segment)) from error
+        raise ContainerError(error.message, error.hint, part=_part_name(segment)) from error
     _check_hash(segment, digest.hexdigest())
 
 
-def _part(segment: SealedSegment) -> str:
+def _part_name(segment: SealedSegment) -> str:
     return f"segment {segment.index}"
 
 
-def _check_hash(segment: SealedSegment, found: str) -> None:
-    if found != segment.sha256:
+def _check_hash(segment: SealedSegment, sha256: str) -> None:
+    if sha256 != segment.sha256:
         raise ContainerError(
             f"The bytes of segment {segment.index} are not those that were signed.",
-            _FETCH_AGAIN,
-            part=_part(segment),
+            _CORRUPTED_HINT,
+            part=_part_name(segment),
         )
 
 
-def _load(certificate: bytes) -> Certificate:
+def _load_certificate(certificate: bytes) -> Certificate:
     try:
         return load_certificate(certificate)
     except InvalidKeyError as error:
         raise ContainerError(error.message, error.hint, part="certificate") from error
 
 
-def _signing_algorithm(header: Header, certificate: Certificate) -> SigningAlgorithm:
-    found = signing_algorithm(header.signature_number, certificate.kind)
-    if found is None:
+def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> SigningAlgorithm:
+    algorithm = signing_algorithm(header.signature_number, certificate.kind)
+    if algorithm is None:
         raise ContainerError(
             f"The container's signature number {header.signature_number} does not go with the certificate's"
             f" key, {certificate.kind}.",
             "Give the certificate of the key the container was signed with.",
             part="certificate",
         )
-    return found
+    return algorithm
 
 
-def _signature_length(kind: KeyType, found: bytes) -> int:
-    """An ECDSA signature (a DER sequence of less than 128 bytes) tells its length in its second byte."""
+def _signature_length(kind: KeyType, signature: bytes) -> int:
+    """Return the length that ``signature`` must have.
+
+    The length of an ECDSA signature varies. It is a DER sequence of less than 128 bytes, and its second byte is the
+    length of the rest.
+    """
     if kind is not KeyType.EC_P256:
         return SIGNATURE_LENGTHS[kind]
-    return 2 + (found[1] if len(found) > 1 else 0)
+    return 2 + (signature[1] if len(signature) > 1 else 0)
 
 
 def _validity_warnings(certificate: Certificate, now: datetime, strict: bool) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Access control: people, groups, rules, policy, tokens, one-time passwords and roles of an issuer."""
+"""Access control: subjects, groups, rules, policy, access tokens, one-time passwords and identity provider roles."""

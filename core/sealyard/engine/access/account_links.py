@@ -1,4 +1,4 @@
-"""Which account of an issuer each subject is, bound for good when it first arrives."""
+"""Permanent links between subjects and accounts of an identity provider, created at the first sign-in."""
 
 from __future__ import annotations
 
@@ -19,59 +19,63 @@ OPEN_STATUSES = (TaskStatus.CREATED, TaskStatus.WAITING)
 
 
 class AccountLinks:
-    """At most one account for each subject, and one subject for each account.
+    """Registry of account links: at most one account per subject, and one subject per account.
 
-    An issuer's names change, and change hands (OpenID Connect Core, section 5.7). By names alone one person could ask
-    for something under one and approve it under the next, and another person could come into an old one's rights.
+    An issuer may rename an account, and may assign a released name to another person (OpenID Connect Core 1.0,
+    section 5.7). If subjects were matched by name alone, a person could request a task under one name and approve it
+    under the next, and a new owner of a name would inherit the permissions of the previous one.
     """
 
-    def __init__(self, ledger: Repository, rights: Permissions, tokens: AccessTokens) -> None:
-        self._ledger = ledger
-        self._rights = rights
+    def __init__(self, repository: Repository, permissions: Permissions, tokens: AccessTokens) -> None:
+        self._repository = repository
+        self._permissions = permissions
         self._tokens = tokens
 
     def account_of(self, subject: str) -> IssuerAccount | None:
-        bound = self._ledger.get(ACCOUNT_LINKS, subject)
-        return bound.account if bound is not None else None
+        link = self._repository.get(ACCOUNT_LINKS, subject)
+        return link.account if link is not None else None
 
     def subject_of(self, account: IssuerAccount) -> str | None:
         filters = {"account.issuer": account.issuer, "account.sub": account.sub}
-        page = self._ledger.store.page(ACCOUNT_LINKS.name, filters=filters, limit=1)
+        page = self._repository.store.page(ACCOUNT_LINKS.name, filters=filters, limit=1)
         return next((msgspec.convert(document, StoredAccountLink).subject for _, document in page.documents), None)
 
-    def link(self, draft: UnitOfWork, author: str, subject: str, account: IssuerAccount) -> None:
-        """Together with what ``draft`` does. Neither is to be bound already."""
-        made = StoredAccountLink(subject=subject, account=account, created_at=self._ledger.clock.now())
-        draft.put(ACCOUNT_LINKS, subject, made)
+    def link(self, work: UnitOfWork, author: str, subject: str, account: IssuerAccount) -> None:
+        """Add a link between ``subject`` and ``account`` to ``work``. The caller checks that neither is linked yet."""
+        link = StoredAccountLink(subject=subject, account=account, created_at=self._repository.clock.now())
+        work.put(ACCOUNT_LINKS, subject, link)
         message = f"{subject} is {format_account(account)} from now on"
-        draft.audit(author, AuditAction.CREATED, f"SUBJECT:{subject}", message, msgspec.to_builtins(made))
+        work.audit(author, AuditAction.CREATED, f"SUBJECT:{subject}", message, msgspec.to_builtins(link))
 
-    async def unlink(self, subject: str, bound: str) -> None:
-        """From now on the account may come under another name, and another account under this one.
+    async def unlink(self, subject: str, linked: str) -> None:
+        """Delete the link of the subject ``linked``.
 
-        The name's tokens end: who has them may be neither. Raises :class:`PermissionDeniedError`, also for oneself,
-        :class:`NotFoundError`, and :class:`ConflictError` as long as a task that waits knows the name: its account
-        could decide on it once more, under the next one.
+        Afterwards its account can sign in as another subject, and another account as this subject. Also revokes the
+        access tokens of ``linked``, because whether they belong to either account is unknown.
+
+        Raises :class:`PermissionDeniedError` if ``subject`` may not add subjects or is ``linked`` itself,
+        :class:`NotFoundError` if there is no link, and :class:`ConflictError` if ``linked`` created or decided on a
+        task that is not decided yet: the same account could decide on it again as another subject.
         """
-        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        bound = parse_subject(bound)
-        if bound == subject:
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        linked = parse_subject(linked)
+        if linked == subject:
             raise PermissionDeniedError("Nobody lets go of their own account.", "Ask another administrator.")
-        account = self.account_of(bound)
+        account = self.account_of(linked)
         if account is None:
-            raise NotFoundError(f"{bound} is bound to no account of an issuer.", "There is nothing to let go of.")
-        self._require_decided(bound)
-        draft = self._ledger.begin()
-        draft.delete(ACCOUNT_LINKS, bound)
-        message = f"{bound} is {format_account(account)} no more"
-        draft.audit(subject, AuditAction.DELETED, f"SUBJECT:{bound}", message)
-        draft.notify(f"SUBJECT:{bound}")
-        self._tokens.revoke_all(draft, subject, bound)
-        await draft.commit()
+            raise NotFoundError(f"{linked} is bound to no account of an issuer.", "There is nothing to let go of.")
+        self._require_no_open_task(linked)
+        work = self._repository.begin()
+        work.delete(ACCOUNT_LINKS, linked)
+        message = f"{linked} is {format_account(account)} no more"
+        work.audit(subject, AuditAction.DELETED, f"SUBJECT:{linked}", message)
+        work.notify(f"SUBJECT:{linked}")
+        self._tokens.revoke_all(work, subject, linked)
+        await work.commit()
 
-    def _require_decided(self, subject: str) -> None:
-        tasks = (each for status in OPEN_STATUSES for each in self._ledger.tasks({"status": status.value}))
-        if (task := next((each for each in tasks if _involves(each, subject)), None)) is not None:
+    def _require_no_open_task(self, subject: str) -> None:
+        open_tasks = (task for status in OPEN_STATUSES for task in self._repository.tasks({"status": status.value}))
+        if (task := next((task for task in open_tasks if _involves(task, subject)), None)) is not None:
             raise ConflictError(
                 f"{subject} has to do with task {task.id}, which still waits for approvals.",
                 "Have it approved, rejected or cancelled before: its approver could be the same person twice.",
@@ -83,4 +87,4 @@ def format_account(account: IssuerAccount) -> str:
 
 
 def _involves(task: Task, subject: str) -> bool:
-    return subject == task.created_by or any(each.by == subject for each in task.approvals)
+    return subject == task.created_by or any(decision.by == subject for decision in task.approvals)

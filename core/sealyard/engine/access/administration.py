@@ -1,4 +1,4 @@
-"""People, groups, rules and the policy of a workspace."""
+"""Administration of subjects, groups, access rules and the policy of a workspace."""
 
 from __future__ import annotations
 
@@ -51,128 +51,143 @@ ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
     (ResourceType.DEVICE_CONFIG, Action.UPDATE),
     (ResourceType.DEVICE_CONFIG, Action.EXPORT),
 )
-"""What the one who makes a workspace may do: administer everything; to use and to approve wants rules of its own."""
+"""Permissions of the initial administrator: everything administrative. Using and approving need additional rules."""
 
 MAX_PERIOD = 3650 * 24 * 3600
+"""Longest period a policy may set, in seconds (ten years)."""
+
 QUORUM_LOST_WARNING = "Its configuration has too few approvers now."
 
 
 class AccessAdministration:
-    """A change that would leave a configuration without a possible quorum wants confirmation."""
+    """Use cases that change who may do what.
 
-    def __init__(self, ledger: Repository, rights: Permissions, devices: DeviceConfigs, *, demo: bool) -> None:
-        self._ledger = ledger
-        self._rights = rights
+    Each requires confirmation for a change that leaves a device configuration with too few approvers for its quorum,
+    and raises :class:`ConfirmationRequiredError` without it.
+    """
+
+    def __init__(self, repository: Repository, permissions: Permissions, devices: DeviceConfigs, *, demo: bool) -> None:
+        self._repository = repository
+        self._permissions = permissions
         self._devices = devices
         self._demo = demo
 
     def access(self, subject: str) -> AccessControlList:
-        self._rights.require_type(subject, Action.VIEW, ResourceType.ACL)
+        self._permissions.require_type(subject, Action.VIEW, ResourceType.ACL)
         return AccessControlList(
-            subjects=tuple(sorted(self._ledger.list_all(SUBJECTS), key=lambda each: each.id)),
-            memberships=tuple(sorted(self._ledger.list_all(MEMBERSHIPS), key=lambda each: (each.group, each.member))),
+            subjects=tuple(sorted(self._repository.list_all(SUBJECTS), key=lambda subject: subject.id)),
+            memberships=tuple(
+                sorted(
+                    self._repository.list_all(MEMBERSHIPS),
+                    key=lambda membership: (membership.group, membership.member),
+                )
+            ),
             rules=tuple(
-                sorted(self._ledger.list_all(RULES), key=lambda each: (each.subject, each.resource, each.action))
+                sorted(self._repository.list_all(RULES), key=lambda rule: (rule.subject, rule.resource, rule.action))
             ),
         )
 
     def own_subjects(self, subject: str) -> tuple[str, ...]:
-        """The subject and the groups it is inside of."""
-        return tuple(sorted(self._rights.current.principals_of(subject), key=lambda each: (each != subject, each)))
+        """Return the subject followed by the groups that contain it, directly or through other groups."""
+        principals = self._permissions.current.principals_of(subject)
+        return tuple(sorted(principals, key=lambda principal: (principal != subject, principal)))
 
     def effective_device_rules(self, subject: str) -> tuple[AclRule, ...]:
-        """The rules about device configurations that hold for the subject, through groups too."""
-        circle = self._rights.current.principals_of(subject)
-        about = (f"{ResourceType.DEVICE_CONFIG}:", resource_type_uri(ResourceType.DEVICE_CONFIG))
-        own = (
-            each for each in self._ledger.list_all(RULES) if each.subject in circle and each.resource.startswith(about)
+        """Return the rules on device configurations that apply to the subject, including those of its groups."""
+        principals = self._permissions.current.principals_of(subject)
+        prefixes = (f"{ResourceType.DEVICE_CONFIG}:", resource_type_uri(ResourceType.DEVICE_CONFIG))
+        rules = (
+            rule
+            for rule in self._repository.list_all(RULES)
+            if rule.subject in principals and rule.resource.startswith(prefixes)
         )
-        return tuple(sorted(own, key=lambda each: (each.resource, each.action, each.subject)))
+        return tuple(sorted(rules, key=lambda rule: (rule.resource, rule.action, rule.subject)))
 
     async def add_subject(self, subject: str, added: str, display_name: str) -> Subject:
-        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         added = parse_subject(added)
-        if self._ledger.get(SUBJECTS, added) is not None:
+        if self._repository.get(SUBJECTS, added) is not None:
             raise ConflictError(f"There is a subject {added} already.")
-        draft = self._ledger.begin()
-        made = self.create_subject(draft, subject, added, display_name)
-        await draft.commit()
-        return made
+        work = self._repository.begin()
+        created = self.create_subject(work, subject, added, display_name)
+        await work.commit()
+        return created
 
     async def add_member(self, subject: str, group: str, member: str, *, confirmed: bool = False) -> Membership:
-        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        group, member = self._known(group), self._known(member)
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        group, member = self._require_subject(group), self._require_subject(member)
         if subject_kind(group) is not SubjectKind.GROUP:
             raise UsageError(f"{group} is no group.", "Write GROUP:name.")
-        if member in self._rights.current.principals_of(group):
+        if member in self._permissions.current.principals_of(group):
             raise ConflictError(f"{group} is inside {member} already: groups cannot be inside each other.")
         if self._membership(group, member) is not None:
             raise ConflictError(f"{member} is in {group} already.")
-        made = Membership(
-            id=new_id(), member=member, group=group, created_by=subject, created_at=self._ledger.clock.now()
+        membership = Membership(
+            id=new_id(), member=member, group=group, created_by=subject, created_at=self._repository.clock.now()
         )
-        draft = self.check_impact(memberships=(*self._ledger.list_all(MEMBERSHIPS), made), confirmed=confirmed)
-        draft.put(MEMBERSHIPS, made.id, made)
-        await self._change_access(draft, subject, AuditAction.CREATED, f"ACL:{made.id}", f"{member} is in {group}")
-        return made
+        work = self.check_impact(memberships=(*self._repository.list_all(MEMBERSHIPS), membership), confirmed=confirmed)
+        work.put(MEMBERSHIPS, membership.id, membership)
+        message = f"{member} is in {group}"
+        await self._commit_access_change(work, subject, AuditAction.CREATED, f"ACL:{membership.id}", message)
+        return membership
 
     async def remove_member(self, subject: str, group: str, member: str, *, confirmed: bool) -> None:
-        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        found = self._membership(parse_subject(group), parse_subject(member))
-        if found is None:
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        membership = self._membership(parse_subject(group), parse_subject(member))
+        if membership is None:
             raise NotFoundError(f"{escape_text(member, 80)} is not in {escape_text(group, 80)}.")
-        others = [each for each in self._ledger.list_all(MEMBERSHIPS) if each.id != found.id]
-        draft = self.check_impact(memberships=others, confirmed=confirmed)
-        draft.delete(MEMBERSHIPS, found.id)
-        message = f"{found.member} is in {found.group} no more"
-        await self._change_access(draft, subject, AuditAction.DELETED, f"ACL:{found.id}", message)
+        remaining = [other for other in self._repository.list_all(MEMBERSHIPS) if other.id != membership.id]
+        work = self.check_impact(memberships=remaining, confirmed=confirmed)
+        work.delete(MEMBERSHIPS, membership.id)
+        message = f"{membership.member} is in {membership.group} no more"
+        await self._commit_access_change(work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
 
     async def add_rule(
-        self, subject: str, for_whom: str, resource: str, action: Action, *, confirmed: bool = False
+        self, subject: str, grantee: str, resource: str, action: Action, *, confirmed: bool = False
     ) -> AclRule:
-        self._rights.require_type(subject, Action.CREATE, ResourceType.ACL)
-        for_whom = self._known(for_whom)
-        resource = self._resource(resource)
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.ACL)
+        grantee = self._require_subject(grantee)
+        resource = self._resolve_resource(resource)
         if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
             allowed = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
             raise UsageError(f"{action} means nothing on {resource}.", f"Possible are {allowed}.")
         if any(
-            (each.subject, each.resource, each.action) == (for_whom, resource, action)
-            for each in self._ledger.list_all(RULES)
+            (rule.subject, rule.resource, rule.action) == (grantee, resource, action)
+            for rule in self._repository.list_all(RULES)
         ):
-            raise ConflictError(f"{for_whom} may {action} {resource} already.")
+            raise ConflictError(f"{grantee} may {action} {resource} already.")
         rule = AclRule(
             id=new_id(),
-            subject=for_whom,
+            subject=grantee,
             resource=resource,
             action=action,
             created_by=subject,
-            created_at=self._ledger.clock.now(),
+            created_at=self._repository.clock.now(),
         )
-        draft = self.check_impact(rules=(*self._ledger.list_all(RULES), rule), confirmed=confirmed)
-        draft.put(RULES, rule.id, rule)
+        work = self.check_impact(rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
+        work.put(RULES, rule.id, rule)
         message = f"{rule.subject} may {rule.action} {rule.resource}"
-        await self._change_access(draft, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
+        await self._commit_access_change(work, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
         return rule
 
     async def remove_rule(self, subject: str, rule_id: str, *, confirmed: bool) -> None:
-        self._rights.require_type(subject, Action.DELETE, ResourceType.ACL)
-        rule = self._ledger.get(RULES, rule_id)
+        self._permissions.require_type(subject, Action.DELETE, ResourceType.ACL)
+        rule = self._repository.get(RULES, rule_id)
         if rule is None:
             raise NotFoundError(f"There is no rule {escape_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
         if rule.permanent:
             raise PermissionDeniedError("The initial administrator's rules stay.", "Add rules beside them instead.")
-        others = [each for each in self._ledger.list_all(RULES) if each.id != rule_id]
-        draft = self.check_impact(rules=others, confirmed=confirmed)
-        draft.delete(RULES, rule_id)
+        remaining = [other for other in self._repository.list_all(RULES) if other.id != rule_id]
+        work = self.check_impact(rules=remaining, confirmed=confirmed)
+        work.delete(RULES, rule_id)
         message = f"{rule.subject} may {rule.action} {rule.resource} no more"
-        await self._change_access(draft, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
+        await self._commit_access_change(work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
 
     def policy(self) -> Policy:
-        return self._ledger.policy()
+        return self._repository.policy()
 
     async def set_policy(self, subject: str, policy: Policy) -> Policy:
-        self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
+        self._permissions.require_type(subject, Action.UPDATE, ResourceType.POLICY)
         if policy.allow_self_approval and not self._demo:
             raise PermissionDeniedError(
                 "Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo"
@@ -180,16 +195,16 @@ class AccessAdministration:
         for seconds in (policy.approval_timeout, policy.execution_timeout, policy.time_limit):
             if not 1 <= seconds <= MAX_PERIOD:
                 raise UsageError("A period is at least a second and at most ten years.")
-        draft = self._ledger.begin()
-        draft.put(POLICY, POLICY_ID, policy)
-        draft.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
-        draft.notify("POLICY:workspace")
-        await draft.commit()
+        work = self._repository.begin()
+        work.put(POLICY, POLICY_ID, policy)
+        work.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
+        work.notify("POLICY:workspace")
+        await work.commit()
         return policy
 
-    def grant_initial_admin(self, draft: UnitOfWork, administrator: str) -> None:
-        """Puts the first person of a new workspace, with rules that stay, into the draft."""
-        self.create_subject(draft, administrator, administrator, "")
+    def grant_initial_admin(self, work: UnitOfWork, administrator: str) -> None:
+        """Add the initial administrator of a new workspace and their permanent rules to ``work``."""
+        self.create_subject(work, administrator, administrator, "")
         for kind, action in ADMINISTRATOR_RIGHTS:
             rule = AclRule(
                 id=new_id(),
@@ -197,17 +212,19 @@ class AccessAdministration:
                 resource=f"RESOURCE_TYPE:{kind}",
                 action=action,
                 created_by=administrator,
-                created_at=self._ledger.clock.now(),
+                created_at=self._repository.clock.now(),
                 permanent=True,
             )
-            draft.put(RULES, rule.id, rule)
+            work.put(RULES, rule.id, rule)
 
-    def create_subject(self, draft: UnitOfWork, author: str, added: str, display_name: str) -> Subject:
-        made = Subject(id=added, created_by=author, created_at=self._ledger.clock.now(), display_name=display_name)
-        draft.put(SUBJECTS, added, made)
-        draft.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(made))
-        draft.notify(f"SUBJECT:{added}")
-        return made
+    def create_subject(self, work: UnitOfWork, author: str, added: str, display_name: str) -> Subject:
+        created = Subject(
+            id=added, created_by=author, created_at=self._repository.clock.now(), display_name=display_name
+        )
+        work.put(SUBJECTS, added, created)
+        work.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(created))
+        work.notify(f"SUBJECT:{added}")
+        return created
 
     def check_impact(
         self,
@@ -215,67 +232,78 @@ class AccessAdministration:
         confirmed: bool,
         memberships: Iterable[Membership] | None = None,
         rules: Iterable[AclRule] | None = None,
-        newcomers: Iterable[str] = (),
+        new_subjects: Iterable[str] = (),
     ) -> UnitOfWork:
-        """The beginning of a draft that changes access: tasks that wait are marked where it leaves a configuration
-        with too few approvers, unmarked where there are enough again. Raises :class:`ConfirmationRequiredError`.
+        """Check a planned change of access against the quorum of every device configuration.
+
+        ``memberships`` and ``rules``: all memberships and rules after the change; None if it does not change them.
+        ``new_subjects``: ids of subjects that the change adds.
+
+        Returns the unit of work to which the caller adds the change. It sets a warning on the waiting tasks of
+        configurations that lose their quorum, and clears it for those that regain it. Raises
+        :class:`ConfirmationRequiredError` if a configuration loses its quorum and the change is not ``confirmed``.
         """
         access = EffectivePermissions(
-            (*newcomers, *(each.id for each in self._ledger.list_all(SUBJECTS))),
-            self._ledger.list_all(MEMBERSHIPS) if memberships is None else memberships,
-            self._ledger.list_all(RULES) if rules is None else rules,
+            (*new_subjects, *(subject.id for subject in self._repository.list_all(SUBJECTS))),
+            self._repository.list_all(MEMBERSHIPS) if memberships is None else memberships,
+            self._repository.list_all(RULES) if rules is None else rules,
         )
-        before = set(self._devices.configs_without_quorum(self._rights.current))
+        before = set(self._devices.configs_without_quorum(self._permissions.current))
         after = set(self._devices.configs_without_quorum(access))
         if after - before and not confirmed:
             raise _confirmation_required(after - before)
-        draft = self._ledger.begin()
+        work = self._repository.begin()
         for device in after - before:
-            self._flag_pending_tasks(draft, device, QUORUM_LOST_WARNING)
+            self._flag_pending_tasks(work, device, QUORUM_LOST_WARNING)
         for device in before - after:
-            self._flag_pending_tasks(draft, device, "")
-        return draft
+            self._flag_pending_tasks(work, device, "")
+        return work
 
-    # ---- parts
+    # ---- helpers
 
-    async def _change_access(
+    async def _commit_access_change(
         self,
-        draft: UnitOfWork,
+        work: UnitOfWork,
         subject: str,
         change: AuditAction,
         resource: str,
         message: str,
         rule: AclRule | None = None,
     ) -> None:
-        draft.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
-        draft.notify(resource)
-        await draft.commit()
+        work.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
+        work.notify(resource)
+        await work.commit()
 
-    def _known(self, text: str) -> str:
+    def _require_subject(self, text: str) -> str:
         subject = parse_subject(text)
-        if self._ledger.get(SUBJECTS, subject) is None:
+        if self._repository.get(SUBJECTS, subject) is None:
             raise NotFoundError(f"There is no subject {subject}.", f"Add it first: sealyard subject add {subject}")
         return subject
 
-    def _resource(self, text: str) -> str:
-        """A device configuration may be named instead of numbered."""
+    def _resolve_resource(self, text: str) -> str:
+        """Return the resource with the name of a device configuration, if ``text`` has one, replaced by its id."""
         kind = resource_type_of(text)
         if kind is ResourceType.DEVICE_CONFIG and not text.startswith("RESOURCE_TYPE:"):
-            return f"{kind}:{self._ledger.device(text.partition(':')[2]).id}"
+            return f"{kind}:{self._repository.device(text.partition(':')[2]).id}"
         return text
 
     def _membership(self, group: str, member: str) -> Membership | None:
         return next(
-            (each for each in self._ledger.list_all(MEMBERSHIPS) if (each.group, each.member) == (group, member)), None
+            (
+                membership
+                for membership in self._repository.list_all(MEMBERSHIPS)
+                if (membership.group, membership.member) == (group, member)
+            ),
+            None,
         )
 
-    def _flag_pending_tasks(self, draft: UnitOfWork, device: DeviceConfig, attention: str) -> None:
-        for task in self._ledger.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
-            draft.change_task(task.id, warning=attention)
+    def _flag_pending_tasks(self, work: UnitOfWork, device: DeviceConfig, warning: str) -> None:
+        for task in self._repository.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
+            work.change_task(task.id, warning=warning)
 
 
-def _confirmation_required(broken: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
-    names = ", ".join(sorted(each.name for each in broken))
+def _confirmation_required(devices: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
+    names = ", ".join(sorted(device.name for device in devices))
     return ConfirmationRequiredError(
         f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
     )

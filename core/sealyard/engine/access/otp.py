@@ -1,6 +1,7 @@
-"""One-time passwords for approvals: enrolling an authenticator, and taking each of its passwords at most once.
+"""One-time passwords for approvals (TOTP, RFC 6238): enrollment of authenticators and verification.
 
-After five wrong ones in a row none is taken for 15 minutes. A password that was used is as wrong as any other.
+Each password is accepted at most once. Five wrong passwords in a row lock the person out for 15 minutes; a password
+that was already used counts as wrong.
 """
 
 from __future__ import annotations
@@ -27,26 +28,37 @@ from sealyard.model.safe_text import escape_text
 MAX_FAILURES = 5
 LOCKOUT = timedelta(minutes=15)
 LONGEST_WORKSPACE_NAME = 32
-"""In the QR code, which must fit a terminal."""
+"""Characters of the workspace name in the QR code, which must fit on a terminal."""
 
 
 class OtpService:
-    """``workspace``: its name, as authenticators show it beside the person's."""
+    """Enrollment and verification of one-time passwords.
 
-    def __init__(self, ledger: Repository, rights: Permissions, sealed: SecretBox, workspace: str) -> None:
-        self._ledger = ledger
-        self._rights = rights
-        self._sealed = sealed
+    ``workspace``: the name of the workspace, which authenticators show next to that of the person.
+    """
+
+    def __init__(self, repository: Repository, permissions: Permissions, secret_box: SecretBox, workspace: str) -> None:
+        self._repository = repository
+        self._permissions = permissions
+        self._secret_box = secret_box
         self._workspace = workspace
 
     def state(self, subject: str) -> OtpStatus:
         stored = self._stored(subject)
-        until = stored.locked_until
-        locked = until is not None and self._ledger.clock.now() < until
-        return OtpStatus(subject=subject, enrolled=stored.secret is not None, locked_until=until if locked else None)
+        locked_until = stored.locked_until
+        if locked_until is not None and self._repository.clock.now() >= locked_until:
+            locked_until = None
+        return OtpStatus(subject=subject, enrolled=stored.secret is not None, locked_until=locked_until)
 
     async def enroll(self, subject: str, current: str | None) -> OtpEnrollment:
-        """A new secret, which counts once :meth:`confirm` has a password made with it; until then the old one does."""
+        """Return a new secret for an authenticator.
+
+        The secret takes effect when :meth:`confirm` receives a password generated with it; until then the previous
+        one stays valid. ``current``: a password of the previous secret, required if there is one.
+
+        Raises :class:`PermissionDeniedError` if ``subject`` is not a USER, and :class:`OneTimePasswordError` if
+        ``current`` is required and not accepted.
+        """
         from sealyard.crypto import totp
 
         if subject_kind(subject) is not SubjectKind.USER:
@@ -56,7 +68,7 @@ class OtpService:
             step = await self._matching_step(subject, stored, stored.secret, current, after=stored.last_step)
             stored = msgspec.structs.replace(stored, last_step=step, wrong=0)
         secret = totp.new_secret()
-        pending = msgspec.structs.replace(stored, pending=self._sealed.encrypt(secret, _subject_resource(subject)))
+        pending = msgspec.structs.replace(stored, pending=self._secret_box.encrypt(secret, _subject_resource(subject)))
         await self._commit(subject, subject, pending, AuditAction.CREATED, "begins to enrol for one-time passwords")
         account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
         return OtpEnrollment(
@@ -64,7 +76,11 @@ class OtpService:
         )
 
     async def confirm(self, subject: str, password: str) -> None:
-        """Raises :class:`ConflictError` where no enrolment was begun, :class:`OneTimePasswordError`."""
+        """Complete the enrollment with a first password.
+
+        Raises :class:`ConflictError` if no enrollment is pending, and :class:`OneTimePasswordError` if the password is
+        not accepted.
+        """
         stored = self._stored(subject)
         if stored.pending is None:
             raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enrol")
@@ -72,22 +88,26 @@ class OtpService:
         enrolled = msgspec.structs.replace(stored, secret=stored.pending, pending=None, last_step=step, wrong=0)
         await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "is enrolled for one-time passwords")
 
-    async def reset(self, subject: str, whose: str) -> None:
-        """Raises :class:`PermissionDeniedError`, also for one's own: that wants a current password, or somebody
-        else.
+    async def reset(self, subject: str, owner: str) -> None:
+        """Delete the enrollment of ``owner``.
+
+        Raises :class:`PermissionDeniedError` if ``subject`` may not add subjects or is ``owner`` itself (a person
+        replaces their own secret with :meth:`enroll` and a current password, or asks another administrator), and
+        :class:`NotFoundError` if ``owner`` has not enrolled.
         """
-        self._rights.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        whose = parse_subject(whose)
-        if whose == subject:
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
+        owner = parse_subject(owner)
+        if owner == subject:
             raise PermissionDeniedError("Nobody resets their own one-time password.", "Ask another administrator.")
-        if self._ledger.get(ONE_TIME_PASSWORDS, whose) is None:
-            raise NotFoundError(f"{whose} has not enrolled for one-time passwords.", "There is nothing to reset.")
-        await self._commit(subject, whose, None, AuditAction.DELETED, "is not enrolled for one-time passwords any more")
+        if self._repository.get(ONE_TIME_PASSWORDS, owner) is None:
+            raise NotFoundError(f"{owner} has not enrolled for one-time passwords.", "There is nothing to reset.")
+        await self._commit(subject, owner, None, AuditAction.DELETED, "is not enrolled for one-time passwords any more")
 
-    async def verify_and_consume(self, draft: UnitOfWork, subject: str, password: str | None) -> None:
-        """Takes a password together with what ``draft`` does: both are kept or neither.
+    async def verify_and_consume(self, work: UnitOfWork, subject: str, password: str | None) -> None:
+        """Verify a password and record its use in ``work``, so that both are committed or neither is.
 
-        Nothing is awaited where it is right. Raises :class:`OneTimePasswordError`.
+        Does not await anything if the password is correct. Raises :class:`OneTimePasswordError` if the subject has not
+        enrolled or the password is not accepted; a failed attempt is committed before the error is raised.
         """
         stored = self._stored(subject)
         if stored.secret is None:
@@ -96,17 +116,20 @@ class OtpService:
                 "Enrol an authenticator first: sealyard otp enrol",
             )
         step = await self._matching_step(subject, stored, stored.secret, password, after=stored.last_step)
-        draft.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(stored, last_step=step, wrong=0))
+        work.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(stored, last_step=step, wrong=0))
 
     def warnings(self, subject: str) -> tuple[str, ...]:
-        """Where the policy wants one-time passwords and too few have enrolled, of what the subject may see."""
-        if not self._ledger.policy().require_otp:
+        """Return a warning that names the visible configurations for which too few approvers have enrolled.
+
+        Empty if the policy does not require one-time passwords, or there are no such configurations.
+        """
+        if not self._repository.policy().require_otp:
             return ()
         names = sorted(
-            each.name
-            for each in self._ledger.list_all(DEVICES)
-            if self._rights.is_allowed(subject, Action.VIEW, device_resource(each.id))
-            and not self._quorum_possible(each)
+            device.name
+            for device in self._repository.list_all(DEVICES)
+            if self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
+            and not self._can_reach_quorum(device)
         )
         if not names:
             return ()
@@ -115,73 +138,82 @@ class OtpService:
             " enrolled for one-time passwords. Each of them enrols alone: sealyard otp enrol",
         )
 
-    # ---- parts
+    # ---- helpers
 
     def _stored(self, subject: str) -> StoredOneTimePassword:
-        return self._ledger.get(ONE_TIME_PASSWORDS, subject) or StoredOneTimePassword()
+        return self._repository.get(ONE_TIME_PASSWORDS, subject) or StoredOneTimePassword()
 
-    def _quorum_possible(self, device: DeviceConfig) -> bool:
-        access = self._rights.current
-        enrolled = frozenset(each for each in access.approvers(device.id) if self._stored(each).secret is not None)
+    def _can_reach_quorum(self, device: DeviceConfig) -> bool:
+        access = self._permissions.current
+        enrolled = frozenset(
+            approver for approver in access.approvers(device.id) if self._stored(approver).secret is not None
+        )
         return can_reach_quorum(device.approvals_required, enrolled, access.requesters(device.id))
 
     async def _matching_step(
-        self, subject: str, stored: StoredOneTimePassword, sealed: str, password: str | None, *, after: int
+        self, subject: str, stored: StoredOneTimePassword, encrypted_secret: str, password: str | None, *, after: int
     ) -> int:
-        """The step whose password it is; one that is wrong or used is counted before it is refused."""
+        """Return the TOTP time step of the password, which must be later than ``after``.
+
+        A wrong or already used password is counted as a failure before :class:`OneTimePasswordError` is raised.
+        """
         from sealyard.crypto import totp
 
-        self._require_open(stored)
-        digits = _digits(password)
+        self._require_unlocked(stored)
+        digits = _parse_digits(password)
         steps = list(
             totp.matching_steps(
-                self._sealed.decrypt(sealed, _subject_resource(subject)), digits, self._ledger.clock.now()
+                self._secret_box.decrypt(encrypted_secret, _subject_resource(subject)),
+                digits,
+                self._repository.clock.now(),
             )
         )
-        fresh = [each for each in steps if each > after]
-        if fresh:
-            return fresh[0]
-        what = "was used already" if steps else "is wrong"
-        await self._record_failure(subject, stored, what)
-        raise OneTimePasswordError(f"The one-time password {what}.", "Wait for the next one, and give that.")
+        unused_steps = [step for step in steps if step > after]
+        if unused_steps:
+            return unused_steps[0]
+        problem = "was used already" if steps else "is wrong"
+        await self._record_failure(subject, stored, problem)
+        raise OneTimePasswordError(f"The one-time password {problem}.", "Wait for the next one, and give that.")
 
-    def _require_open(self, stored: StoredOneTimePassword) -> None:
-        now = self._ledger.clock.now()
+    def _require_unlocked(self, stored: StoredOneTimePassword) -> None:
+        now = self._repository.clock.now()
         if stored.locked_until is None or now >= stored.locked_until:
             return
-        left = format_duration(math.ceil((stored.locked_until - now).total_seconds()))
+        remaining = format_duration(math.ceil((stored.locked_until - now).total_seconds()))
         raise OneTimePasswordError(
-            f"Too many one-time passwords were wrong: none is taken for {left}.",
+            f"Too many one-time passwords were wrong: none is taken for {remaining}.",
             "Wait, or ask an administrator to reset it (sealyard otp reset).",
         )
 
-    async def _record_failure(self, subject: str, stored: StoredOneTimePassword, what: str) -> None:
+    async def _record_failure(self, subject: str, stored: StoredOneTimePassword, problem: str) -> None:
         wrong = stored.wrong + 1
         if wrong < MAX_FAILURES:
-            counted = msgspec.structs.replace(stored, wrong=wrong)
-            message = f"gives a one-time password that {what}, {wrong} of {MAX_FAILURES}"
+            updated = msgspec.structs.replace(stored, wrong=wrong)
+            message = f"gives a one-time password that {problem}, {wrong} of {MAX_FAILURES}"
         else:
-            until = self._ledger.clock.now() + LOCKOUT
-            counted = msgspec.structs.replace(stored, wrong=0, locked_until=until)
-            message = f"gives a one-time password that {what}: none is taken until {until:%Y-%m-%d %H:%M:%S} UTC"
-        await self._commit(subject, subject, counted, AuditAction.REFUSED, message)
+            locked_until = self._repository.clock.now() + LOCKOUT
+            updated = msgspec.structs.replace(stored, wrong=0, locked_until=locked_until)
+            message = (
+                f"gives a one-time password that {problem}: none is taken until {locked_until:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        await self._commit(subject, subject, updated, AuditAction.REFUSED, message)
 
     async def _commit(
-        self, author: str, whose: str, stored: StoredOneTimePassword | None, change: AuditAction, message: str
+        self, author: str, owner: str, stored: StoredOneTimePassword | None, change: AuditAction, message: str
     ) -> None:
-        draft = self._ledger.begin()
+        work = self._repository.begin()
         if stored is None:
-            draft.delete(ONE_TIME_PASSWORDS, whose)
+            work.delete(ONE_TIME_PASSWORDS, owner)
         else:
-            draft.put(ONE_TIME_PASSWORDS, whose, stored)
+            work.put(ONE_TIME_PASSWORDS, owner, stored)
         code = OneTimePasswordError.code if change is AuditAction.REFUSED else ""
-        draft.audit(author, change, f"SUBJECT:{whose}", f"{whose} {message}", None, code)
-        draft.notify(f"SUBJECT:{whose}")
-        await draft.commit()
+        work.audit(author, change, f"SUBJECT:{owner}", f"{owner} {message}", None, code)
+        work.notify(f"SUBJECT:{owner}")
+        await work.commit()
 
 
-def _digits(password: str | None) -> str:
-    """As authenticators show it, perhaps with a space in the middle."""
+def _parse_digits(password: str | None) -> str:
+    """Return the six digits of a password, without the space that authenticators show in the middle."""
     digits = "".join((password or "").split())
     if re.fullmatch(r"[0-9]{6}", digits):
         return digits

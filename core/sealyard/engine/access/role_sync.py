@@ -1,4 +1,4 @@
-"""Who arrives with the word of an issuer (OpenID Connect): known by its roles, and inside the groups they stand for."""
+"""Sign-in with a token of an identity provider (OpenID Connect), which maps its roles to group memberships."""
 
 from __future__ import annotations
 
@@ -21,118 +21,127 @@ from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import PermissionDeniedError, UsageError
 
 REPEAT_AFTER = timedelta(hours=1)
-"""How long the same refusal is not audited again."""
+"""How long repetitions of a refusal are not audited."""
 
 MAX_REMEMBERED = 10_000
 
 OIDC_AUTHOR = "SYSTEM:oidc"
-"""The author of what a token's roles bring about."""
+"""The author of changes made on account of the roles in a token."""
 
 
 class RoleSync:
-    """Keeps the memberships that roles make; one made by hand is never touched."""
+    """Keeps memberships in step with the roles in tokens. Never changes a membership that an administrator added."""
 
     def __init__(
         self,
-        ledger: Repository,
-        rights: Permissions,
+        repository: Repository,
+        permissions: Permissions,
         administration: AccessAdministration,
-        auditing: AuditService,
-        bindings: AccountLinks,
+        audit: AuditService,
+        account_links: AccountLinks,
     ) -> None:
-        self._ledger = ledger
-        self._rights = rights
+        self._repository = repository
+        self._permissions = permissions
         self._administration = administration
-        self._auditing = auditing
-        self._bindings = bindings
-        self._refused: TTLCache[Hashable, None] = TTLCache(
-            MAX_REMEMBERED, REPEAT_AFTER.total_seconds(), timer=lambda: ledger.clock.now().timestamp()
+        self._audit = audit
+        self._account_links = account_links
+        self._recent_refusals: TTLCache[Hashable, None] = TTLCache(
+            MAX_REMEMBERED, REPEAT_AFTER.total_seconds(), timer=lambda: repository.clock.now().timestamp()
         )
-        self._settled: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
-        """By subject: the rules' generation, the groups and the account with which there was nothing left to do."""
+        self._synced: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
+        """For each subject the access generation, groups and account of the last sign-in that changed nothing."""
 
     async def sign_in(self, subject: str, roles: Collection[str], account: IssuerAccount) -> None:
-        """From now on ``subject`` is inside the groups its ``roles`` stand for, and inside no other by its roles.
+        """Make ``subject`` a member of the groups named in ``roles``, and end its other memberships due to roles.
 
-        A role stands for the group of its name, if there is one. Someone unknown is added where at least one of its
-        roles is a group here. Nothing is written where nothing changes; what is written is durable. Where a
-        configuration loses its quorum by it, the tasks that wait are marked.
+        Each role names a group; roles without a group of that name are ignored. An unknown subject is added if at
+        least one of its roles is a group. All changes are durable on return; if nothing changes, nothing is written.
+        If a change costs a device configuration its quorum, a warning is set on its waiting tasks.
 
-        With its first arrival the subject is bound to ``account``: none of the two comes with another afterwards.
+        The first sign-in links the subject to ``account``; neither can sign in with another one afterwards.
 
-        Raises :class:`UsageError` for what is neither a person nor a machine client, :class:`PermissionDeniedError` for
-        somebody known here under another name, and :class:`AuthenticationError` for whoever is not known here, without
-        a group or under somebody's name: in the words for a bad token, so that nobody else learns what is here.
+        Raises :class:`UsageError` if the subject is a group, :class:`PermissionDeniedError` if the account is linked
+        to another subject, and :class:`AuthenticationError` if the subject is unknown and none of its roles is a
+        group, or if it is linked to another account. The message of :class:`AuthenticationError` is that for an
+        invalid token, so that it does not disclose which subjects exist.
         """
         subject = parse_subject(subject)
         if subject_kind(subject) is SubjectKind.GROUP:
             raise UsageError("A group does not arrive.", "Its members do.")
-        named = frozenset(f"{SubjectKind.GROUP}:{each}" for each in roles)
-        generation = self._ledger.access_generation
-        if self._settled.get(subject) == (generation, named, account):
+        role_groups = frozenset(f"{SubjectKind.GROUP}:{role}" for role in roles)
+        generation = self._repository.access_generation
+        if self._synced.get(subject) == (generation, role_groups, account):
             return
-        bound = self._bindings.account_of(subject)
-        if bound != account:
-            await self._require_unbound(subject, bound, account)
-        groups = {each for each in named if self._rights.contains(each)}
-        if not groups and not self._rights.contains(subject):
-            await self._record(subject, subject, _unknown_error(subject), (account,))
+        linked = self._account_links.account_of(subject)
+        if linked != account:
+            await self._require_unlinked(subject, linked, account)
+        groups = {group for group in role_groups if self._permissions.contains(group)}
+        if not groups and not self._permissions.contains(subject):
+            await self._audit_once(subject, subject, _unknown_error(subject), (account,))
             raise invalid_token()
-        if (draft := self._changes(subject, groups, account)) is not None:
-            await draft.commit()
+        if (work := self._prepare_changes(subject, groups, account)) is not None:
+            await work.commit()
             return
-        await self._ledger.flush()
-        self._settled[subject] = (generation, named, account)
+        await self._repository.flush()
+        self._synced[subject] = (generation, role_groups, account)
 
-    async def _require_unbound(self, subject: str, bound: IssuerAccount | None, account: IssuerAccount) -> None:
-        """Awaits nothing where both are free: nobody else takes one of them meanwhile."""
-        if (known_as := self._bindings.subject_of(account)) is not None:
+    async def _require_unlinked(self, subject: str, linked: IssuerAccount | None, account: IssuerAccount) -> None:
+        """Raise an error if ``subject`` or ``account`` is linked.
+
+        Does not await anything if neither is, so that no other sign-in can link one of them in between.
+        """
+        if (known_as := self._account_links.subject_of(account)) is not None:
             error = _renamed_error(subject, known_as, account)
-            await self._record(known_as, known_as, error, (account, subject))
+            await self._audit_once(known_as, known_as, error, (account, subject))
             raise error
-        if bound is not None:
-            await self._record(OIDC_AUTHOR, subject, _taken_error(subject, bound, account), (account, subject))
+        if linked is not None:
+            await self._audit_once(OIDC_AUTHOR, subject, _taken_error(subject, linked, account), (account, subject))
             raise invalid_token()
 
-    async def _record(
-        self, author: str, about: str, error: PermissionDeniedError, what: tuple[IssuerAccount | str, ...]
+    async def _audit_once(
+        self, author: str, subject: str, error: PermissionDeniedError, key: tuple[IssuerAccount | str, ...]
     ) -> None:
-        """With the advice: it is for the administrators, and they read it in the log. Not again for a while."""
-        if what in self._refused:
+        """Audit a refused sign-in, unless one with the same ``key`` was audited within :data:`REPEAT_AFTER`.
+
+        The audit message includes the hint: it is meant for administrators, who read it in the audit log.
+        """
+        if key in self._recent_refusals:
             return
-        await self._auditing.record_refusal(author, f"SUBJECT:{about}", PermissionDeniedError(str(error)))
-        self._refused[what] = None
+        await self._audit.record_refusal(author, f"SUBJECT:{subject}", PermissionDeniedError(str(error)))
+        self._recent_refusals[key] = None
 
-    def _changes(self, subject: str, groups: set[str], account: IssuerAccount) -> UnitOfWork | None:
-        memberships = tuple(self._ledger.list_all(MEMBERSHIPS))
-        inside = {each.group for each in memberships if each.member == subject}
-        ended = [
-            each
-            for each in memberships
-            if each.member == subject and each.created_by == OIDC_AUTHOR and each.group not in groups
+    def _prepare_changes(self, subject: str, groups: set[str], account: IssuerAccount) -> UnitOfWork | None:
+        """Return a unit of work with everything the sign-in changes; None if it changes nothing."""
+        memberships = tuple(self._repository.list_all(MEMBERSHIPS))
+        current_groups = {membership.group for membership in memberships if membership.member == subject}
+        removed = [
+            membership
+            for membership in memberships
+            if membership.member == subject and membership.created_by == OIDC_AUTHOR and membership.group not in groups
         ]
-        begun = [self._membership(subject, group) for group in sorted(groups - inside)]
-        is_new = self._ledger.get(SUBJECTS, subject) is None
-        is_unbound = self._bindings.account_of(subject) is None
-        if not (ended or begun or is_new or is_unbound):
+        added = [self._new_membership(subject, group) for group in sorted(groups - current_groups)]
+        is_new = self._repository.get(SUBJECTS, subject) is None
+        is_unlinked = self._account_links.account_of(subject) is None
+        if not (removed or added or is_new or is_unlinked):
             return None
-        kept = [each for each in memberships if each not in ended]
-        newcomers = (subject,) if is_new else ()
-        draft = self._administration.check_impact(memberships=(*kept, *begun), newcomers=newcomers, confirmed=True)
+        kept = [membership for membership in memberships if membership not in removed]
+        work = self._administration.check_impact(
+            memberships=(*kept, *added), new_subjects=(subject,) if is_new else (), confirmed=True
+        )
         if is_new:
-            self._administration.create_subject(draft, OIDC_AUTHOR, subject, "")
-        if is_unbound:
-            self._bindings.link(draft, OIDC_AUTHOR, subject, account)
-        for each in begun:
-            draft.put(MEMBERSHIPS, each.id, each)
-            _audit_membership(draft, AuditAction.CREATED, each, f"{subject} is in {each.group}")
-        for each in ended:
-            draft.delete(MEMBERSHIPS, each.id)
-            _audit_membership(draft, AuditAction.DELETED, each, f"{subject} is in {each.group} no more")
-        return draft
+            self._administration.create_subject(work, OIDC_AUTHOR, subject, "")
+        if is_unlinked:
+            self._account_links.link(work, OIDC_AUTHOR, subject, account)
+        for membership in added:
+            work.put(MEMBERSHIPS, membership.id, membership)
+            _audit_membership(work, AuditAction.CREATED, membership, f"{subject} is in {membership.group}")
+        for membership in removed:
+            work.delete(MEMBERSHIPS, membership.id)
+            _audit_membership(work, AuditAction.DELETED, membership, f"{subject} is in {membership.group} no more")
+        return work
 
-    def _membership(self, subject: str, group: str) -> Membership:
-        now = self._ledger.clock.now()
+    def _new_membership(self, subject: str, group: str) -> Membership:
+        now = self._repository.clock.now()
         return Membership(id=new_id(), member=subject, group=group, created_by=OIDC_AUTHOR, created_at=now)
 
 
@@ -151,14 +160,14 @@ def _renamed_error(subject: str, known_as: str, account: IssuerAccount) -> Permi
     )
 
 
-def _taken_error(subject: str, bound: IssuerAccount, account: IssuerAccount) -> PermissionDeniedError:
+def _taken_error(subject: str, linked: IssuerAccount, account: IssuerAccount) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{format_account(account)} comes as {subject}, which is {format_account(bound)}.",
+        f"{format_account(account)} comes as {subject}, which is {format_account(linked)}.",
         f"Where it is to be {subject} from now on, an administrator can let go of the other:"
         f" sealyard subject unbind {subject}",
     )
 
 
-def _audit_membership(draft: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
-    draft.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
-    draft.notify(f"ACL:{membership.id}")
+def _audit_membership(work: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
+    work.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
+    work.notify(f"ACL:{membership.id}")

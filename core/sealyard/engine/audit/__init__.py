@@ -1,1 +1,1 @@
-"""The audit log as the engine uses it: pages, verification, export and checkpoints."""
+"""The engine's side of the audit log: queries, verification, export and checkpoints."""

@@ -1,4 +1,4 @@
-"""Sealing the audit log: entries move from the journal to the log's files, and the worker signs its tree head."""
+"""Checkpoints of the audit log: move entries from the journal to the log's files and have a worker sign the root."""
 
 from __future__ import annotations
 
@@ -19,37 +19,49 @@ from sealyard.model.worker_messages import AuditPublicKey, SignCheckpoint
 from sealyard.storage.documents import DocumentStore
 
 CHECKPOINT_INTERVAL = 1.0
+"""Longest time in seconds between a commit and the checkpoint that covers it."""
+
 CHECKPOINT_ENTRIES = 256
+"""Number of waiting entries that triggers a checkpoint before the interval has passed."""
+
 RETRY_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class CheckpointLoop:
-    """At most a second or 256 entries after a commit, and at start and stop."""
+    """Creates a checkpoint at most one second or 256 entries after a commit.
 
-    def __init__(self, ledger: Repository, audit: AuditLog, bus: JobBus, origin: str) -> None:
-        self._ledger = ledger
+    The engine calls :meth:`checkpoint` once more when it closes, and triggers :meth:`run` when it starts.
+    """
+
+    def __init__(self, repository: Repository, audit: AuditLog, bus: JobBus, origin: str) -> None:
+        self._repository = repository
         self._audit = audit
         self._bus = bus
         self._origin = origin
-        self._sealing = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def run(self) -> None:
+        """Create checkpoints after commits until cancelled; a failed checkpoint is logged and retried."""
         while True:
-            await self._ledger.commit_event.wait()
-            self._ledger.commit_event.clear()
+            await self._repository.commit_event.wait()
+            self._repository.commit_event.clear()
             await self._wait_for_batch()
             try:
                 await self.checkpoint()
             except SealyardError as error:
                 log.warning("the audit log could not be sealed: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
-                self._ledger.commit_event.set()
+                self._repository.commit_event.set()
 
     async def checkpoint(self) -> None:
-        """Moves what is committed, has it signed, and compacts the journal where that pays."""
-        async with self._sealing:
+        """Move committed entries to the log's files and have a worker sign the new state.
+
+        Also compacts the journal if the store asks for it. Raises :class:`WorkerError` if the worker returns no
+        checkpoint, and the errors of the log, the bus and the store.
+        """
+        async with self._lock:
             await self._flush()
             if self._audit.sealed_size < self._audit.size:
                 checkpoint = self._audit.checkpoint(self._origin)
@@ -57,38 +69,41 @@ class CheckpointLoop:
                 if answer.text is None:
                     raise WorkerError("The crypto worker answered without a checkpoint.")
                 await run_uncancellable(partial(self._audit.append_checkpoint, answer.text))
-            if self._ledger.store.wants_compaction:
-                await run_uncancellable(partial(self._ledger.store.compact, self._audit.size - 1))
+            if self._repository.store.wants_compaction:
+                await run_uncancellable(partial(self._repository.store.compact, self._audit.size - 1))
 
     async def pin_key(self) -> None:
-        """Has the public half of the audit key beside the log."""
+        """Store the public audit key, which a worker provides, next to the log."""
         answer = await self._bus.request(AuditPublicKey())
         assert answer.text is not None
         await run_uncancellable(partial(self._audit.pin_key, answer.text.encode()))
 
     async def _wait_for_batch(self) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + CHECKPOINT_INTERVAL
-        while (left := until - loop.time()) > 0 and len(self._ledger.unflushed_audit) < CHECKPOINT_ENTRIES:
-            self._ledger.commit_event.clear()
-            # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
+        deadline = loop.time() + CHECKPOINT_INTERVAL
+        while (remaining := deadline - loop.time()) > 0 and len(self._repository.unflushed_audit) < CHECKPOINT_ENTRIES:
+            self._repository.commit_event.clear()
+            # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that coincides with the event.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._ledger.commit_event.wait()
+                async with asyncio.timeout(remaining):
+                    await self._repository.commit_event.wait()
 
     async def _flush(self) -> None:
-        entries = self._ledger.unflushed_audit
+        entries = self._repository.unflushed_audit
         if not entries:
             return
-        self._ledger.unflushed_audit = []
+        self._repository.unflushed_audit = []
         try:
-            # To its end: who seals next must not meet it.
+            # The thread must finish before the lock is released: the next checkpoint must not run concurrently with it.
             await run_uncancellable(partial(self._audit.append, entries))
         except BaseException:
-            self._ledger.unflushed_audit = entries + self._ledger.unflushed_audit
+            self._repository.unflushed_audit = entries + self._repository.unflushed_audit
             raise
 
 
 def migrate_pending_entries(store: DocumentStore, audit: AuditLog) -> None:
-    """At start: moves what an earlier engine committed and did not move. Does nothing the second time."""
+    """Append the entries that an earlier engine committed but did not move to the log's files. Idempotent.
+
+    Called when the engine opens, before anything else is written.
+    """
     audit.append(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())

@@ -1,1 +1,1 @@
-"""Device configurations and the keys they name."""
+"""Device configurations and the keys that they use."""

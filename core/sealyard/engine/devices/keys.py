@@ -1,4 +1,8 @@
-"""Keys as the workspace records them. The worker makes, opens and rotates them; here is only what may be known."""
+"""Public records of the workspace's keys.
+
+The engine has no access to private keys: it asks a worker to generate, import, rotate and export them, and stores only
+their public data.
+"""
 
 from __future__ import annotations
 
@@ -21,76 +25,84 @@ from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
 
 MAX_LISTED_NAMES = 100
+"""One more than the number of names that are tried for a new key."""
 
 
 class KeyRegistry:
-    """Everything about keys but their use."""
+    """Lists, creates, imports, rotates and exports keys. Signing and encryption are not part of it."""
 
-    def __init__(self, ledger: Repository, rights: Permissions, bus: JobBus) -> None:
-        self._ledger = ledger
-        self._rights = rights
+    def __init__(self, repository: Repository, permissions: Permissions, bus: JobBus) -> None:
+        self._repository = repository
+        self._permissions = permissions
         self._bus = bus
 
     def list_keys(self, subject: str) -> tuple[KeyInfo, ...]:
-        self._rights.require_type(subject, Action.VIEW, ResourceType.KEY)
-        return tuple(sorted(self._ledger.list_all(KEYS), key=lambda each: each.uri))
+        self._permissions.require_type(subject, Action.VIEW, ResourceType.KEY)
+        return tuple(sorted(self._repository.list_all(KEYS), key=lambda key: key.uri))
 
     def get(self, uri: str) -> KeyInfo:
-        """Raises :class:`NotFoundError`."""
-        found = self._ledger.get(KEYS, str(parse_key_uri(uri)))
-        if found is None:
+        """Return the key with this URI. Raises :class:`NotFoundError`."""
+        key = self._repository.get(KEYS, str(parse_key_uri(uri)))
+        if key is None:
             raise _key_not_found(uri)
-        return found
+        return key
 
     def get_visible(self, subject: str, uri: str) -> KeyInfo:
-        """As :meth:`known`; to who may not know of it, it does not exist."""
-        found = self.get(uri)
-        if not self._may_know(subject, found):
-            raise _key_not_found(uri, refused=True)
-        return found
+        """Like :meth:`get`, but also raises :class:`NotFoundError` if ``subject`` may not see the key."""
+        key = self.get(uri)
+        if not self._may_see(subject, key):
+            raise _key_not_found(uri, hidden=True)
+        return key
 
-    def get_in(self, draft: UnitOfWork, uri: str) -> KeyInfo:
-        """The key as it will be once the draft is committed."""
-        for table, identity, document in draft.puts:
+    def get_in(self, work: UnitOfWork, uri: str) -> KeyInfo:
+        """Return the key as it will be after ``work`` is committed."""
+        for table, identity, document in work.puts:
             if (table, identity) == (KEYS.name, uri):
                 return msgspec.json.decode(document, type=KeyInfo)
         return self.get(uri)
 
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
-        """Of certificates that end within 30 days, for those keys that are current, of what the subject may see."""
+        """Return a warning for each visible key whose current certificate expires within 30 days of ``now``."""
         return tuple(
-            f"The certificate of {each.uri} ends on {each.current.certificate_expires_at:%Y-%m-%d}: rotate the key."
-            for each in self._ledger.list_all(KEYS)
-            if each.current in expiring_versions(each, now) and self._may_know(subject, each)
+            f"The certificate of {key.uri} ends on {key.current.certificate_expires_at:%Y-%m-%d}: rotate the key."
+            for key in self._repository.list_all(KEYS)
+            if key.current in expiring_versions(key, now) and self._may_see(subject, key)
         )
 
-    def _may_know(self, subject: str, key: KeyInfo) -> bool:
-        """Who sees a configuration sees which keys it names."""
-        return self._rights.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
-            key.uri in each.key_uris and self._rights.is_allowed(subject, Action.VIEW, device_resource(each.id))
-            for each in self._ledger.list_all(DEVICES)
+    def _may_see(self, subject: str, key: KeyInfo) -> bool:
+        """Return whether ``subject`` may view keys, or a configuration that names this key."""
+        return self._permissions.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
+            key.uri in device.key_uris
+            and self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
+            for device in self._repository.list_all(DEVICES)
         )
 
-    async def generate(self, draft: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        """A new local key, recorded in the draft. A name left over from something unfinished is passed over."""
+    async def generate(self, work: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
+        """Have a worker generate a local key, add its record to ``work``, and return it.
+
+        If ``name`` is in use, appends a number. That includes a name for which the worker has a key but the workspace
+        has no record, such as after a creation that was not committed. Raises :class:`ConflictError` if no name is
+        free.
+        """
         for number in range(1, MAX_LISTED_NAMES):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
-            if self._ledger.get(KEYS, uri) is not None:
+            if self._repository.get(KEYS, uri) is not None:
                 continue
             try:
-                question = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
-                answer = await self._bus.request(question)
+                request = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
+                response = await self._bus.request(request)
             except ConflictError:
                 continue
-            return self._record(draft, answer.key, subject)
+            return self._add_record(work, response.key, subject)
         raise ConflictError(f"No name like {name} is free for a new key.", "Choose another name.")
 
     async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
-        self._rights.require_type(subject, Action.CREATE, ResourceType.KEY)
+        """Have a worker import a key from a file, and record it. Raises :class:`ConflictError` if its URI is in use."""
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
-        if self._ledger.get(KEYS, uri) is not None:
+        if self._repository.get(KEYS, uri) is not None:
             raise ConflictError(f"There is a key {uri} already.", "Take another name, or rotate it.")
-        question = ImportKey(
+        command = ImportKey(
             uri=uri,
             path=str(Path(request.path).absolute()),
             kind=request.kind,
@@ -99,67 +111,71 @@ class KeyRegistry:
             password=request.password,
             certificate=str(Path(request.certificate).absolute()) if request.certificate else None,
         )
-        answer = await self._bus.request(question)
-        draft = self._ledger.begin()
-        key = self._record(draft, answer.key, subject)
-        await draft.commit()
+        response = await self._bus.request(command)
+        work = self._repository.begin()
+        key = self._add_record(work, response.key, subject)
+        await work.commit()
         return key
 
-    async def rotate(self, draft: UnitOfWork, subject: str, uri: str) -> KeyInfo:
-        """The key with its next version, recorded in the draft."""
-        self._rights.require_type(subject, Action.UPDATE, ResourceType.KEY)
-        answer = await self._bus.request(RotateKey(uri=self.get(uri).uri))
-        if answer.version is None:
+    async def rotate(self, work: UnitOfWork, subject: str, uri: str) -> KeyInfo:
+        """Have a worker create the next version of a key, add it to ``work``, and return the key."""
+        self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
+        response = await self._bus.request(RotateKey(uri=self.get(uri).uri))
+        if response.version is None:
             raise WorkerError("The crypto worker answered without a key version.")
-        # Read after the wait: another rotation may have come between.
+        # Read the key only now: another rotation may have completed while this one waited for the worker.
         key = self.get(uri)
-        versions = sorted((*key.versions, answer.version), key=lambda each: each.version)
-        fresh = msgspec.structs.replace(key, versions=tuple(versions))
-        draft.put(KEYS, fresh.uri, fresh)
-        draft.audit(
+        versions = sorted((*key.versions, response.version), key=lambda version: version.version)
+        rotated = msgspec.structs.replace(key, versions=tuple(versions))
+        work.put(KEYS, rotated.uri, rotated)
+        work.audit(
             subject,
             AuditAction.UPDATED,
-            f"KEY:{fresh.uri}",
-            f"rotated to version {answer.version.version}",
-            {"fingerprint": answer.version.fingerprint},
+            f"KEY:{rotated.uri}",
+            f"rotated to version {response.version.version}",
+            {"fingerprint": response.version.fingerprint},
         )
-        draft.notify(f"KEY:{fresh.uri}")
-        return fresh
+        work.notify(f"KEY:{rotated.uri}")
+        return rotated
 
     async def export(self, subject: str, device: DeviceConfig, path: Path, *, confirmed: bool) -> Path:
-        """The symmetric key of a configuration, into a new file of mode 0600, audited before it leaves."""
+        """Have a worker write the symmetric key of a configuration to a new file with mode 0600.
+
+        The audit entry is durable before the key is written. Raises :class:`ConfirmationRequiredError` if the export is
+        not ``confirmed``.
+        """
         key = device.encryption
         if not confirmed:
             raise ConfirmationRequiredError(
                 f"Whoever has {key.uri} version {key.version} can decrypt what was packed for {device.name}.",
                 "Confirm that it is meant to leave (--yes).",
             )
-        draft = self._ledger.begin()
-        draft.audit(
+        work = self._repository.begin()
+        work.audit(
             subject,
             AuditAction.EXPORTED,
             device_resource(device.id),
             f"the symmetric key {key.uri} version {key.version} is exported",
         )
-        await draft.commit()
+        await work.commit()
         await self._bus.request(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
         return path
 
-    def _record(self, draft: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
+    def _add_record(self, work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
         if key is None:
             raise WorkerError("The crypto worker answered without a key.")
         key = msgspec.structs.replace(key, created_by=subject)
-        draft.put(KEYS, key.uri, key)
-        draft.audit(
+        work.put(KEYS, key.uri, key)
+        work.audit(
             subject,
             AuditAction.CREATED,
             f"KEY:{key.uri}",
             f"{key.kind}, {key.current.origin}, for {key.purpose}",
             {"fingerprint": key.current.fingerprint, "version": key.current.version},
         )
-        draft.notify(f"KEY:{key.uri}")
+        work.notify(f"KEY:{key.uri}")
         return key
 
 
-def _key_not_found(uri: str, *, refused: bool = False) -> NotFoundError:
-    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=refused)
+def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
+    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=hidden)

@@ -1,1 +1,1 @@
-"""Running jobs: the queue, attempts with their leases, progress and results."""
+"""Job execution: the queue, attempts with their leases, progress and results."""

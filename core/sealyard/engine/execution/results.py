@@ -1,4 +1,4 @@
-"""What comes of a finished job: the artifact in its place behind a link, or a signature."""
+"""Results of finished jobs: an artifact that is downloaded through a link, or a signature."""
 
 from __future__ import annotations
 
@@ -16,47 +16,55 @@ from sealyard.model.worker_messages import JobFinished
 from sealyard.storage.artifacts import ArtifactStore
 
 OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
-"""The name under which a worker leaves what it has made, in the task's work folder."""
+"""The file name of a worker's output in the task's work directory."""
 
 
 class ResultPublisher:
-    """Turns a worker's last report into a result."""
+    """Publishes the output of a finished job and creates the task's result."""
 
-    def __init__(self, ledger: Repository, links: DownloadLinks, artifacts: ArtifactStore) -> None:
-        self._ledger = ledger
+    def __init__(self, repository: Repository, links: DownloadLinks, artifacts: ArtifactStore) -> None:
+        self._repository = repository
         self._links = links
         self._artifacts = artifacts
 
     async def publish(self, task: Task, report: JobFinished) -> Completed:
-        """The artifact is in its place before the task is DONE: a crash between leaves it to a rerun."""
+        """Publish the output and return the trigger that completes the task.
+
+        The artifact is published before the task becomes DONE. If the engine crashes between the two, the next start
+        undoes it with :meth:`unpublish` and runs the task again.
+        """
         if task.kind is TaskKind.SIGNING:
-            signed = Result(state=ResultState.AVAILABLE, signature=report.signature, self_approved=task.self_approved)
-            return Completed(fencing_token=task.fencing_token, result=signed)
-        await run_uncancellable(partial(self._publish, task, report))
-        return Completed(fencing_token=task.fencing_token, result=self._result(task, report))
+            result = Result(state=ResultState.AVAILABLE, signature=report.signature, self_approved=task.self_approved)
+            return Completed(fencing_token=task.fencing_token, result=result)
+        await run_uncancellable(partial(self._move_artifact, task, report))
+        return Completed(fencing_token=task.fencing_token, result=self._build_result(task, report))
 
     def unpublish(self, task: Task) -> None:
-        """At start: a result whose task is not DONE goes back to where a rerun looks for it."""
+        """Move a result back into the work directory, where a rerun expects it.
+
+        Called at start for tasks that are not DONE.
+        """
         if task.kind in OUTPUT_NAMES and self._artifacts.has_result(task.id):
             self._artifacts.unpublish_result(task.id, OUTPUT_NAMES[task.kind])
 
-    def _publish(self, task: Task, report: JobFinished) -> None:
-        made = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
-        if not made.is_file() or made.stat().st_size != report.size:
+    def _move_artifact(self, task: Task, report: JobFinished) -> None:
+        """Publish the worker's output file. Raises :class:`StorageError` if it is missing or has the wrong size."""
+        output = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
+        if not output.is_file() or output.stat().st_size != report.size:
             raise StorageError("The finished artifact is not there as the worker says.", "Check the disk.")
-        self._artifacts.publish_result(task.id, made)
+        self._artifacts.publish_result(task.id, output)
 
-    def _result(self, task: Task, report: JobFinished) -> Result:
-        now = self._ledger.clock.now()
-        device = self._ledger.device(task.config_id, task.config_version)
-        kept_until = now + timedelta(seconds=device.retention_seconds)
-        expires_at = link_expiry(now, device.link_ttl_seconds, kept_until)
+    def _build_result(self, task: Task, report: JobFinished) -> Result:
+        now = self._repository.clock.now()
+        device = self._repository.device(task.config_id, task.config_version)
+        retained_until = now + timedelta(seconds=device.retention_seconds)
+        expires_at = link_expiry(now, device.link_ttl_seconds, retained_until)
         return Result(
             state=ResultState.AVAILABLE,
             file_name=_file_name(task),
             link=self._links.sign(task.id, expires_at),
             expires_at=expires_at,
-            retained_until=kept_until,
+            retained_until=retained_until,
             sha256=report.sha256,
             size=report.size,
             self_approved=task.self_approved,

@@ -1,1 +1,1 @@
-"""Uploaded files and what keeps them stored."""
+"""Input files of tasks: uploads, and the store that keeps a file while a task needs it."""

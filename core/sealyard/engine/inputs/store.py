@@ -1,4 +1,4 @@
-"""Files handed in: kept by digest, given back when no unfinished task needs them."""
+"""Store input files by their digest, and delete each when no unfinished task and no pending upload needs it."""
 
 from __future__ import annotations
 
@@ -15,42 +15,48 @@ from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
 LONGEST_FILE_NAME = 255
-"""Characters; no usual file system takes more."""
+"""Maximum length of a file name in characters; common file systems allow no more."""
 
 UNCLAIMED_TTL = timedelta(hours=24)
-"""How long an upload waits for a task."""
+"""How long an upload is kept until a task claims it."""
 
 
 class InputStore:
-    """What is stored, what a task holds, and what was uploaded and not yet claimed.
+    """Tracks the stored input files, the tasks and uploads that need them, and the uploads no task has claimed yet.
 
-    Lives on the engine's loop; :meth:`keep` and :meth:`let_go` may be called from any thread.
+    Must be used on the engine's event loop only, except :meth:`pin` and :meth:`unpin`, which any thread may call.
     """
 
     def __init__(self, artifacts: ArtifactStore, clock: Clock) -> None:
         self._artifacts = artifacts
         self._clock = clock
         self._lock = threading.Lock()
-        """Over the two below, and over dropping what neither of them names."""
-        self._held: dict[str, set[str]] = {}
-        self._unclaimed: dict[str, list[datetime]] = {}
-        """When each upload came that no task has taken; the same content may be handed in by several at once."""
+        """Guards the two dictionaries below, and the deletion of files that neither of them contains."""
+        self._pins: dict[str, set[str]] = {}
+        """By digest: ids of the tasks, and pin ids of the uploads, that need the file."""
+        self._unclaimed_uploads: dict[str, list[datetime]] = {}
+        """By digest: times of the uploads that no task has claimed, oldest first.
+
+        Several uploads can have the same content.
+        """
 
     async def ingest(
         self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None
     ) -> InputFile:
-        """Hashes and stores a file. Raises :class:`InvalidInputError`, :class:`StorageError`."""
-        stored = await self._ingested(lambda: self._artifacts.ingest(path, progress, expected_sha256))
+        """Hash and store a file. Raises :class:`InvalidInputError`, :class:`StorageError`."""
+        stored = await self._ingest_unclaimed(lambda: self._artifacts.ingest(path, progress, expected_sha256))
         return InputFile(name=to_utf8_name(path.name), size=stored.size, sha256=stored.sha256)
 
     async def ingest_bytes(self, name: str, data: bytes) -> InputFile:
-        stored = await self._ingested(lambda: self._artifacts.ingest_bytes(data))
+        """Store content from memory, see :meth:`ingest`."""
+        stored = await self._ingest_unclaimed(lambda: self._artifacts.ingest_bytes(data))
         return InputFile(name=to_utf8_name(name), size=stored.size, sha256=stored.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
-        """Raises :class:`InvalidInputError` where a file is not, or no longer, stored or of another size.
+        """Raise :class:`InvalidInputError` if a file is not stored, is no longer stored, or has another size.
 
-        One that brings bytes of its own is refused: a worker would take those, an approver sees what is stored.
+        Files with inline content are rejected: a worker would use the inline content, while an approver sees the
+        stored file.
         """
         for file in files:
             if file.inline is not None:
@@ -67,66 +73,78 @@ class InputStore:
                 )
 
     def acquire(self, task: Task) -> tuple[str, ...]:
-        """The task's inputs stay until :meth:`release`. The digests of those that waited for a task until now."""
+        """Keep the task's inputs until :meth:`release`; claim unclaimed uploads of the same content.
+
+        Returns the digests of the claimed uploads, for :meth:`unacquire`.
+        """
         with self._lock:
-            for digest in _stored(task):
-                self._held.setdefault(digest, set()).add(task.id)
-            return tuple(each.sha256 for each in (*task.inputs, *task.metadata) if self._claim(each.sha256))
+            for digest in _stored_digests(task):
+                self._pins.setdefault(digest, set()).add(task.id)
+            return tuple(file.sha256 for file in (*task.inputs, *task.metadata) if self._claim_upload(file.sha256))
 
     def release(self, task: Task) -> None:
-        """The task needs its inputs no more; those that nobody else needs go."""
+        """Stop keeping the task's inputs; delete those that nothing else needs."""
         with self._lock:
-            for digest in _stored(task):
-                self._held.get(digest, set()).discard(task.id)
-            self._drop(_stored(task))
+            for digest in _stored_digests(task):
+                self._pins.get(digest, set()).discard(task.id)
+            self._delete_unreferenced(_stored_digests(task))
 
-    def pin(self, holder: str, digest: str) -> None:
-        """Content with this digest stays, stored already or not yet, until the holder lets it go."""
+    def pin(self, pin_id: str, digest: str) -> None:
+        """Keep the file with this digest until :meth:`unpin` with ``pin_id``, even if it is not stored yet."""
         with self._lock:
-            self._held.setdefault(digest, set()).add(holder)
+            self._pins.setdefault(digest, set()).add(pin_id)
 
-    def unpin(self, holder: str, digest: str) -> None:
-        """The holder needs it no more; it goes where nobody else needs it."""
+    def unpin(self, pin_id: str, digest: str) -> None:
+        """Remove a pin; delete the file if nothing else needs it."""
         with self._lock:
-            self._held.get(digest, set()).discard(holder)
-            self._drop({digest})
+            self._pins.get(digest, set()).discard(pin_id)
+            self._delete_unreferenced({digest})
 
-    def unacquire(self, task: Task, waited: Iterable[str]) -> None:
-        """The task was not made after all: what :meth:`hold` found waiting waits for another one."""
+    def unacquire(self, task: Task, claimed_digests: Iterable[str]) -> None:
+        """Undo :meth:`acquire` after the task could not be committed.
+
+        The uploads in ``claimed_digests``, which :meth:`acquire` returned, wait for another task again.
+        """
         with self._lock:
-            for digest in waited:
-                self._unclaimed.setdefault(digest, []).append(self._clock.now())
+            for digest in claimed_digests:
+                self._unclaimed_uploads.setdefault(digest, []).append(self._clock.now())
         self.release(task)
 
     def discard(self, files: Iterable[InputFile]) -> None:
+        """Claim the uploads of these files without a task, and delete files that nothing else needs."""
         with self._lock:
             for file in files:
-                self._claim(file.sha256)
-                self._drop({file.sha256})
+                self._claim_upload(file.sha256)
+                self._delete_unreferenced({file.sha256})
 
     def sweep(self) -> None:
-        """Drops uploads that no task claimed in time."""
+        """Delete uploads that no task claimed_digests in time."""
         oldest = self._clock.now() - UNCLAIMED_TTL
         with self._lock:
-            late = [digest for digest, times in self._unclaimed.items() for since in times if since < oldest]
-            for digest in late:
-                self._claim(digest)
-            self._drop(late)
+            expired_digests = [
+                digest
+                for digest, times in self._unclaimed_uploads.items()
+                for uploaded_at in times
+                if uploaded_at < oldest
+            ]
+            for digest in expired_digests:
+                self._claim_upload(digest)
+            self._delete_unreferenced(expired_digests)
 
     def remove_unreferenced(self, stored: Iterable[str]) -> None:
-        """At start: what is stored and held by no task and no upload was handed in to an engine that is gone."""
+        """Delete stored files that no task and no upload needs. Called at start: a previous engine received them."""
         with self._lock:
-            self._drop(set(stored))
+            self._delete_unreferenced(set(stored))
 
-    async def _ingested(self, ingest: Callable[[], StoredInput]) -> StoredInput:
-        """Stored and waiting for a task. Done again where the same content was dropped at that very moment."""
+    async def _ingest_unclaimed(self, ingest: Callable[[], StoredInput]) -> StoredInput:
+        """Store a file as an unclaimed upload. Repeat if the same content was deleted concurrently."""
         while True:
             stored = await asyncio.to_thread(ingest)
             with self._lock:
-                self._unclaimed.setdefault(stored.sha256, []).append(self._clock.now())
+                self._unclaimed_uploads.setdefault(stored.sha256, []).append(self._clock.now())
                 if self._is_stored(stored.sha256):
                     return stored
-                self._claim(stored.sha256)
+                self._claim_upload(stored.sha256)
 
     def _is_stored(self, digest: str) -> bool:
         try:
@@ -135,30 +153,32 @@ class InputStore:
             return False
         return True
 
-    def _claim(self, digest: str) -> bool:
-        """One upload of this content waits no more: the oldest. Whether there was one."""
-        times = self._unclaimed.pop(digest, [])
+    def _claim_upload(self, digest: str) -> bool:
+        """Claim the oldest unclaimed upload of this content; return whether there was one."""
+        times = self._unclaimed_uploads.pop(digest, [])
         if times[1:]:
-            self._unclaimed[digest] = times[1:]
+            self._unclaimed_uploads[digest] = times[1:]
         return bool(times)
 
-    def _drop(self, digests: Iterable[str]) -> None:
+    def _delete_unreferenced(self, digests: Iterable[str]) -> None:
+        """Delete the files that no pin and no unclaimed upload refers to. The caller holds the lock."""
         for digest in digests:
-            if not self._held.get(digest) and digest not in self._unclaimed:
-                self._held.pop(digest, None)
+            if not self._pins.get(digest) and digest not in self._unclaimed_uploads:
+                self._pins.pop(digest, None)
                 self._artifacts.delete_input(digest)
 
 
-def _stored(task: Task) -> set[str]:
-    return {each.sha256 for each in (*task.inputs, *task.metadata) if each.inline is None}
+def _stored_digests(task: Task) -> set[str]:
+    """Return the digests of the task's inputs that are stored as files."""
+    return {file.sha256 for file in (*task.inputs, *task.metadata) if file.inline is None}
 
 
 def check_name_length(name: str) -> None:
-    """Raises :class:`InvalidInputError`."""
+    """Raise :class:`InvalidInputError` if a file name is too long."""
     if len(name) > LONGEST_FILE_NAME:
         raise InvalidInputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
 
 
 def to_utf8_name(name: str) -> str:
-    """A name that is no valid Unicode gets its odd bytes as escapes: it must fit into JSON."""
+    """Return the name with undecodable bytes escaped, because it must be valid in JSON."""
     return name.encode("utf-8", "backslashreplace").decode()

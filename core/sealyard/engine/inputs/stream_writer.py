@@ -1,4 +1,4 @@
-"""Bytes that come in on a loop, written in threads: in batches, one behind the other, in constant memory."""
+"""Write an async byte stream from worker threads, in order, in batches, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,47 +12,52 @@ from sealyard.concurrency.threads import submit, wait_uninterrupted
 T = TypeVar("T")
 
 BATCH_BYTES = 1 << 20
-"""Bytes given to a thread at once; a second batch fills while one is written."""
+"""Size of the batches that a thread writes, in bytes. The next batch fills while one is being written."""
 
 SYNC_INTERVAL_BYTES = 32 << 20
-"""Bytes between two times that what was written is made durable, beside the writing: never more than twice as many
-are not."""
+"""Number of bytes between two syncs, which run concurrently with writing.
+
+At most twice as many bytes are not durable yet.
+"""
 
 
 async def run_uncancellable(work: Callable[[], T]) -> T:
-    """Done to its end even where who waits is cancelled: the cancellation goes on behind it."""
-    running = submit(work)
+    """Run ``work`` in a thread and return its result.
+
+    If the caller is cancelled, wait for the thread before re-raising the cancellation.
+    """
+    future = submit(work)
     try:
-        return await asyncio.shield(running)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await wait_uninterrupted(running)
+        await wait_uninterrupted(future)
         raise
 
 
 async def write_stream(
     chunks: AsyncIterator[bytes], write: Callable[[bytearray], None], sync: Callable[[], None]
 ) -> None:
-    """Gives all that comes to ``write``, in order and never twice at once; ``sync`` may run at the same time.
+    """Pass all chunks to ``write``, in order and one call at a time. ``sync`` may run at the same time.
 
-    What came before the chunks broke off, or before a cancellation, is written too. What any of the three raises
-    is raised.
+    The chunks received before ``chunks`` fails, or before a cancellation, are written as well. Raises what ``chunks``,
+    ``write`` or ``sync`` raises.
     """
-    batch, unsynced = bytearray(), 0
-    writing = syncing = submit(lambda: None)
+    batch, unsynced_bytes = bytearray(), 0
+    write_future = sync_future = submit(lambda: None)
     try:
         async for chunk in chunks:
             batch += chunk
             if len(batch) < BATCH_BYTES:
                 continue
-            await asyncio.shield(writing)
-            writing = submit(partial(write, batch))
-            unsynced += len(batch)
+            await asyncio.shield(write_future)
+            write_future = submit(partial(write, batch))
+            unsynced_bytes += len(batch)
             batch = bytearray()
-            if unsynced >= SYNC_INTERVAL_BYTES:
-                await asyncio.shield(syncing)
-                syncing, unsynced = submit(sync), 0
+            if unsynced_bytes >= SYNC_INTERVAL_BYTES:
+                await asyncio.shield(sync_future)
+                sync_future, unsynced_bytes = submit(sync), 0
     finally:
-        await asyncio.shield(writing)
+        await asyncio.shield(write_future)
         if batch:
             await run_uncancellable(partial(write, batch))
-        await asyncio.shield(syncing)
+        await asyncio.shield(sync_future)

@@ -1,4 +1,4 @@
-"""Files that come in piece by piece from a server's callers: begun, received, gone on with, and given to tasks."""
+"""Resumable uploads from the server's clients: create, receive, resume, and pass to tasks."""
 
 from __future__ import annotations
 
@@ -28,48 +28,49 @@ log = logging.getLogger(__name__)
 
 
 class UploadService:
-    """An upload belongs to the subject who began it; to others there is none: :class:`NotFoundError`.
+    """Manages uploads. An upload belongs to the subject that created it; other subjects get :class:`NotFoundError`.
 
-    All of it is to be called on the engine's loop, but for :meth:`receive`, which belongs on the loop its chunks
-    come from. An upload is remembered for 24 hours from its beginning, so that asking for a task twice names the
-    same files twice; its content stays until a task has it, and then for as long as that task needs it.
+    All methods must be called on the engine's event loop, except :meth:`write`, which belongs on the loop that its
+    chunks come from. An upload is kept for 24 hours from its creation, so that repeated requests for a task refer to
+    the same files. Its content is kept until a task claims it, and then as long as that task needs it.
     """
 
-    def __init__(self, folder: UploadDir, artifacts: ArtifactStore, inputs: InputStore, clock: Clock) -> None:
-        self._folder = folder
+    def __init__(self, upload_dir: UploadDir, artifacts: ArtifactStore, inputs: InputStore, clock: Clock) -> None:
+        self._upload_dir = upload_dir
         self._artifacts = artifacts
         self._inputs = inputs
         self._clock = clock
         self._files: dict[tuple[str, str], UploadFile] = {}
-        """By owner and id."""
+        """Uploads by owner and id."""
         self._lock = threading.Lock()
-        """Over changes of it: an upload that turns out wrong is forgotten on the loop that received it."""
+        """Guards changes of ``_files``: a rejected upload is removed on the event loop that received it."""
 
-    # ---- coming in
+    # ---- receiving
 
     async def create(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
-        """A new upload, or the one of this id as it stands: durable on return. ``upload_id`` None: one is made up.
+        """Create an upload, or return the existing one with this id. It is durable on return.
 
-        ``size`` (bytes) None: nobody will go on with it, :meth:`receive` takes it whole or not at all. Raises
-        :class:`UsageError`, :class:`InvalidInputError`, :class:`ConflictError` where the id stands for another file,
-        and
-        :class:`StorageError` where it obviously does not fit on the disk.
+        An ``upload_id`` of None generates one. If ``size`` (bytes) is None, the upload cannot be resumed:
+        :meth:`write` receives it completely or not at all. Raises :class:`UsageError`, :class:`InvalidInputError`,
+        :class:`ConflictError` if the id belongs to another file, and :class:`StorageError` if the file clearly does
+        not fit on the disk.
         """
-        record = self._record(subject, upload_id or secrets.token_urlsafe(16), name, size, expected_sha256)
-        file = self._remembered(record)
+        record = self._new_record(subject, upload_id or secrets.token_urlsafe(16), name, size, expected_sha256)
+        file = self._get_or_register(record)
         _require_same(file.record, record)
         if file.record is record:
-            await self._store(file)
+            await self._store_record(file)
         return _to_status(file)
 
     async def write(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
-        """Takes what comes from ``offset`` on; the upload is complete with its last byte. For any loop.
+        """Receive bytes from ``offset`` on; the upload is complete with its last byte.
 
-        Where the chunks break off, by whatever error, what came stays. Raises :class:`ConflictError` for another
-        offset than the upload's, and where a newer call for the same upload has taken over; :class:`InvalidInputError`,
-        and nothing is left of the upload, for no bytes, too many, or others than were expected.
+        May be called on any event loop. If ``chunks`` fails with any error, the bytes received before are kept. Raises
+        :class:`ConflictError` if ``offset`` is not the upload's, and if a newer call for the same upload has replaced
+        this one. Raises :class:`InvalidInputError` and deletes the upload if there are no bytes, too many bytes, or
+        others than expected.
         """
         file = self._find(subject, upload_id)
         try:
@@ -86,68 +87,74 @@ class UploadService:
         return _to_status(file)
 
     def get(self, subject: str, upload_id: str) -> UploadStatus:
+        """Return the status of an upload. Raises :class:`NotFoundError`."""
         return _to_status(self._find(subject, upload_id))
 
     async def delete(self, subject: str, upload_id: str) -> None:
-        """Also while it is received, and after a task has its content: the task keeps that."""
+        """Delete an upload, even while it is being received. Content that a task has claimed is kept for the task."""
         await run_uncancellable(partial(self._drop, self._find(subject, upload_id)))
 
     # ---- for tasks
 
     def resolve(self, subject: str, upload_ids: Iterable[str]) -> tuple[InputFile, ...]:
-        """What a task names its files by. Raises :class:`ConflictError` for an upload that is not complete.
+        """Return the uploads as input files of a task.
 
-        Content that a task had and needs no more is not there any more: creating a task says so then.
+        Raises :class:`ConflictError` if an upload is not complete. Content that a task claimed and no longer needs is
+        deleted; creating a task with it fails then.
         """
-        return tuple(_input(_to_status(self._find(subject, each))) for each in upload_ids)
+        return tuple(_to_input_file(_to_status(self._find(subject, upload_id))) for upload_id in upload_ids)
 
     async def claim(self, subject: str, upload_ids: Iterable[str]) -> None:
-        """To be called once a task has the files: from now on their content stays for the task's sake alone.
+        """Record that a task has claimed the uploads; from now on only that task keeps their content.
 
-        The task is there: an upload that is gone by now, or cannot be written to, is no error.
+        Must be called after the task was committed. Therefore an upload that was deleted meanwhile, or whose record
+        cannot be written, is not an error.
         """
-        for each in upload_ids:
-            file = self._files.get((subject, each))
+        for upload_id in upload_ids:
+            file = self._files.get((subject, upload_id))
             if file is None:
                 continue
             try:
                 await run_uncancellable(file.claim)
             except SealyardError as error:
                 log.warning("the upload %s is remembered as unclaimed: %s", file.record.id, error)
-            self._let_go(file)
+            self._unpin(file)
 
-    # ---- over time
+    # ---- lifetime
 
     def recover(self) -> None:
-        """At start, and blocking: finds what the last engine has left, before what nobody holds is dropped."""
-        for record in self._folder.records():
-            file = self._files[record.owner, record.id] = self._file(record)
+        """Load the uploads that the previous engine left. Blocks.
+
+        Must be called at start, before unreferenced input files are deleted.
+        """
+        for record in self._upload_dir.records():
+            file = self._files[record.owner, record.id] = self._create_file(record)
             if record.sha256 is not None and not record.claimed:
-                self._inputs.pin(_holder(record), record.sha256)
+                self._inputs.pin(_pin_id(record), record.sha256)
                 file.promote()
-        for file in self._is_expired():
+        for file in self._expired_files():
             self._drop(file)
 
     async def sweep(self) -> None:
-        """Drops what was begun 24 hours ago, whatever became of it."""
-        for file in self._is_expired():
+        """Delete all uploads created more than 24 hours ago, complete or not."""
+        for file in self._expired_files():
             await run_uncancellable(partial(self._drop, file))
 
     def close(self) -> None:
-        """Makes durable what came, and takes no more. Blocks."""
+        """Make received bytes durable and receive no more. Blocks."""
         for file in list(self._files.values()):
             try:
                 file.close()
             except SealyardError as error:
                 log.warning("what came last of the upload %s may be lost: %s", file.record.id, error)
 
-    # ---- inside
+    # ---- internals
 
-    def _is_expired(self) -> list[UploadFile]:
+    def _expired_files(self) -> list[UploadFile]:
         oldest = self._clock.now() - UNCLAIMED_TTL
-        return [each for each in list(self._files.values()) if each.record.created_at < oldest]
+        return [file for file in list(self._files.values()) if file.record.created_at < oldest]
 
-    def _record(
+    def _new_record(
         self, subject: str, upload_id: str, name: str, size: int | None, expected_sha256: str | None
     ) -> UploadRecord:
         if not _ID.fullmatch(upload_id):
@@ -158,27 +165,28 @@ class UploadService:
             raise UsageError(f"{escape_text(expected_sha256, 80)} is no SHA-256 in hex.")
         if size is not None and size <= 0:
             raise InvalidInputError("The upload is empty.", "Send a file with content.")
-        base = to_utf8_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
-        check_name_length(base)
+        base_name = to_utf8_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
+        check_name_length(base_name)
         return UploadRecord(
             id=upload_id,
             owner=subject,
-            name=base,
+            name=base_name,
             size=size,
             expected_sha256=expected_sha256.lower() if expected_sha256 is not None else None,
             created_at=self._clock.now(),
         )
 
-    def _remembered(self, record: UploadRecord) -> UploadFile:
-        """The upload of this owner and id, or a new one."""
+    def _get_or_register(self, record: UploadRecord) -> UploadFile:
+        """Return the upload with this owner and id, or register a new one."""
         with self._lock:
-            known = self._files.get((record.owner, record.id))
-            if known is not None and not known.deleted:
-                return known
-            file = self._files[record.owner, record.id] = self._file(record)
+            existing = self._files.get((record.owner, record.id))
+            if existing is not None and not existing.deleted:
+                return existing
+            file = self._files[record.owner, record.id] = self._create_file(record)
             return file
 
-    async def _store(self, file: UploadFile) -> None:
+    async def _store_record(self, file: UploadFile) -> None:
+        """Store the record of a new upload; delete the upload if it does not fit on the disk."""
         try:
             self._artifacts.check_free_space(file.record.size or 0)
             await run_uncancellable(file.store)
@@ -186,16 +194,20 @@ class UploadService:
             self._drop(file)
             raise
 
-    def _file(self, record: UploadRecord) -> UploadFile:
-        return UploadFile(self._folder, record, self._promote)
+    def _create_file(self, record: UploadRecord) -> UploadFile:
+        return UploadFile(self._upload_dir, record, self._promote)
 
     def _promote(self, record: UploadRecord, content: Path) -> None:
-        """Held before it is there: the same content may be dropped at this very moment."""
+        """Move the content of a complete upload to the input store.
+
+        It is pinned first, because identical content may be deleted from the store at the same time.
+        """
         assert record.sha256 is not None
-        self._inputs.pin(_holder(record), record.sha256)
+        self._inputs.pin(_pin_id(record), record.sha256)
         self._artifacts.move_in(content, record.sha256)
 
     def _find(self, subject: str, upload_id: str) -> UploadFile:
+        """Return the subject's upload. Raises :class:`NotFoundError`."""
         file = self._files.get((subject, upload_id))
         if file is None or file.deleted:
             raise NotFoundError(
@@ -208,24 +220,26 @@ class UploadService:
         self._unregister(file)
 
     def _unregister(self, file: UploadFile) -> None:
+        """Forget a deleted upload and unpin its content."""
         key = (file.record.owner, file.record.id)
         with self._lock:
             if self._files.get(key) is file:
                 del self._files[key]
-        self._let_go(file)
+        self._unpin(file)
 
-    def _let_go(self, file: UploadFile) -> None:
+    def _unpin(self, file: UploadFile) -> None:
         if file.record.sha256 is not None:
-            self._inputs.unpin(_holder(file.record), file.record.sha256)
+            self._inputs.unpin(_pin_id(file.record), file.record.sha256)
 
 
-def _require_same(known: UploadRecord, asked: UploadRecord) -> None:
-    if known.size != asked.size or asked.expected_sha256 not in (None, known.expected_sha256):
-        raise ConflictError(f"The upload {known.id} is of another file.", "Choose another id.")
+def _require_same(existing: UploadRecord, requested: UploadRecord) -> None:
+    """Raise :class:`ConflictError` if a request refers to another file than the existing upload with its id."""
+    if existing.size != requested.size or requested.expected_sha256 not in (None, existing.expected_sha256):
+        raise ConflictError(f"The upload {existing.id} is of another file.", "Choose another id.")
 
 
 def _to_status(file: UploadFile) -> UploadStatus:
-    # In this order: all bytes are told of only once the record says that they are whole.
+    # The offset is read before the record, so that the status never reports all bytes of an incomplete upload.
     offset, record = file.received, file.record
     complete = record.sha256 is not None
     return UploadStatus(
@@ -238,15 +252,16 @@ def _to_status(file: UploadFile) -> UploadStatus:
     )
 
 
-def _input(upload: UploadStatus) -> InputFile:
+def _to_input_file(upload: UploadStatus) -> InputFile:
+    """Return a complete upload as an input file. Raises :class:`ConflictError` if it is not complete."""
     if upload.sha256 is None:
-        whole = f" of {upload.size:,}" if upload.size is not None else ""
+        total = f" of {upload.size:,}" if upload.size is not None else ""
         raise ConflictError(
-            f"The upload {upload.id} is not complete: {upload.offset:,}{whole} bytes are here.", "Send the rest first."
+            f"The upload {upload.id} is not complete: {upload.offset:,}{total} bytes are here.", "Send the rest first."
         )
     return InputFile(name=upload.name, size=upload.offset, sha256=upload.sha256)
 
 
-def _holder(record: UploadRecord) -> str:
-    """With its time: an id may stand for one upload after another."""
+def _pin_id(record: UploadRecord) -> str:
+    """Return the pin id of an upload. It contains the creation time, because an upload id can be used again."""
     return f"upload {record.owner} {record.id} {record.created_at.isoformat()}"

@@ -1,4 +1,8 @@
-"""Events on their way to listeners: ordered, with a cursor, bounded; who is too slow is told of a gap."""
+"""Deliver events to listeners, in order and with cursors.
+
+Each listener has a bounded queue. If a listener is too slow, one :class:`EventsMissed` replaces the events in its
+queue.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,36 @@ from collections.abc import AsyncIterator, Iterable
 from sealyard.model.events import DurableEvent, Event, EventsMissed
 
 HISTORY_SIZE = 10_000
-"""Durable events kept for those who catch up."""
+"""Number of durable events kept for listeners that resume from an earlier cursor."""
 
 QUEUE_SIZE = 1_000
-"""Events that may wait for one listener."""
+"""Maximum number of events queued for one listener."""
 
 
 class _Listener:
+    """The bounded event queue of one listener."""
+
     def __init__(self) -> None:
         self.events: deque[Event] = deque()
-        self.arrived = asyncio.Event()
+        self.has_events = asyncio.Event()
 
     def put(self, event: Event) -> None:
+        """Queue an event. If the queue is full, replace its content with :class:`EventsMissed`."""
         if len(self.events) >= QUEUE_SIZE:
             self.events.clear()
             self.events.append(EventsMissed(cursor=event.cursor))
         self.events.append(event)
-        self.arrived.set()
+        self.has_events.set()
 
     def take(self) -> tuple[Event, ...]:
-        taken = tuple(self.events)
+        """Return all queued events and clear the queue."""
+        events = tuple(self.events)
         self.events.clear()
-        return taken
+        return events
 
 
 class EventBroadcaster:
-    """Lives on the engine's loop."""
+    """Distributes events to all listeners. Must be used on the engine's event loop only."""
 
     def __init__(self, recent: Iterable[DurableEvent]) -> None:
         self._recent: deque[DurableEvent] = deque(recent, HISTORY_SIZE)
@@ -48,19 +56,21 @@ class EventBroadcaster:
             listener.put(event)
 
     def publish_durable(self, event: DurableEvent) -> None:
+        """Publish an event and keep it for listeners that resume from an earlier cursor."""
         self._recent.append(event)
         self.publish(event)
 
     def close(self) -> None:
-        """Lets every listener come to its end."""
+        """End the iterators of all listeners."""
         self._closed = True
         for listener in self._listeners:
-            listener.arrived.set()
+            listener.has_events.set()
 
     async def batches(self, after: int | None) -> AsyncIterator[tuple[Event, ...]]:
-        """Events behind the cursor ``after`` (None: from now on), until the engine closes.
+        """Yield the events after the cursor ``after`` (None: from now on), until the engine closes.
 
-        Each batch is all that has come by then, so who listens from afar crosses over once for many events.
+        Each batch holds all events queued by then, so that a listener on another event loop switches loops once for
+        many events.
         """
         listener = _Listener()
         for event in self._events_since(after):
@@ -68,14 +78,15 @@ class EventBroadcaster:
         self._listeners.add(listener)
         try:
             while not self._closed:
-                await listener.arrived.wait()
-                listener.arrived.clear()
+                await listener.has_events.wait()
+                listener.has_events.clear()
                 if listener.events:
                     yield listener.take()
         finally:
             self._listeners.discard(listener)
 
     def _events_since(self, after: int | None) -> list[Event]:
+        """Return the events to catch up on, or one :class:`EventsMissed` if they are too many or no longer kept."""
         if after is None or after >= self.cursor:
             return []
         missed: list[Event] = [event for event in self._recent if event.cursor > after]

@@ -1,4 +1,4 @@
-"""Short random ids that people can read out: ten characters of Crockford's Base32, 50 bits."""
+"""Generate short random ids that people can read aloud: ten characters of Crockford's Base32, 50 bits."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def new_id() -> str:
 
 
 def is_id_prefix(text: str) -> bool:
-    """Whether an id could begin so."""
+    """Return whether ``text`` could be the start of an id."""
     return _PREFIX.fullmatch(text) is not None

@@ -1,7 +1,8 @@
-"""Links to results: signed, with an end, and good for one artifact.
+"""Signed download links. Each link expires and is valid for one artifact.
 
-``sealyard:<workspace id>/<task id>?expires=<seconds since the epoch, rounded up>&signature=<hex>``; the signature is
-HMAC-SHA256 over what stands before ``&``, under a random key of the workspace (32 bytes, in a file of mode 0600).
+The format is ``sealyard:<workspace id>/<task id>?expires=<seconds since the epoch, rounded up>&signature=<hex>``. The
+signature is HMAC-SHA256 over the text before ``&``, under a random key of the workspace (32 bytes, in a file of mode
+0600).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=
 
 
 class DownloadLinks:
-    """Makes links and checks them."""
+    """Signs and verifies the download links of one workspace."""
 
     def __init__(self, workspace_id: str, key: bytes) -> None:
         self._workspace_id = workspace_id
@@ -28,41 +29,51 @@ class DownloadLinks:
 
     @classmethod
     def open(cls, workspace_id: str, key_file: Path) -> DownloadLinks:
-        """Makes the key where there is none.
+        """Load the link key, or create it if it does not exist.
 
-        Anew where it is not whole: everybody could sign under no key. Links from before end with it.
+        A key file of the wrong length (a crash left it incomplete) is replaced, because anyone could sign links under
+        an empty key. Links signed before become invalid.
         """
         if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
             create_random_key(key_file, "the key of links")
         return cls(workspace_id, key_file.read_bytes())
 
     def sign(self, task_id: str, expires_at: datetime) -> str:
-        text = f"sealyard:{self._workspace_id}/{task_id}?expires={math.ceil(expires_at.timestamp())}"
-        return f"{text}&signature={self._signature(text)}"
+        """Return a link to the task's artifact that is valid until ``expires_at``."""
+        unsigned_link = f"sealyard:{self._workspace_id}/{task_id}?expires={math.ceil(expires_at.timestamp())}"
+        return f"{unsigned_link}&signature={self._signature(unsigned_link)}"
 
     def verify(self, link: str, now: datetime) -> str:
-        """The task whose artifact ``link`` leads to.
+        """Return the id of the task whose artifact ``link`` gives access to.
 
-        Raises :class:`PermissionDeniedError` for a link that was not made here, :class:`ResultExpiredError`.
+        Raises :class:`PermissionDeniedError` if this workspace did not sign the link, :class:`ResultExpiredError` if
+        it has expired.
         """
-        found = self._belongs_here(link)
-        if now >= datetime.fromtimestamp(int(found[4]), UTC):
-            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {found[3]}")
-        return found[3]
+        match = self._match_signed(link)
+        if now >= datetime.fromtimestamp(int(match[4]), UTC):
+            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {match[3]}")
+        return match[3]
 
     def task_id_of(self, link: str) -> str:
-        """The same for one whose time may be over. Raises :class:`PermissionDeniedError`."""
-        return self._belongs_here(link)[3]
+        """Return the task id like :meth:`verify`, but accept an expired link.
 
-    def _belongs_here(self, link: str) -> re.Match[str]:
-        found = _LINK.fullmatch(link)
+        Raises :class:`PermissionDeniedError`.
+        """
+        return self._match_signed(link)[3]
+
+    def _match_signed(self, link: str) -> re.Match[str]:
+        """Return the match of :data:`_LINK` for a link that this workspace signed.
+
+        Raises :class:`PermissionDeniedError`.
+        """
+        match = _LINK.fullmatch(link)
         if (
-            found is None
-            or found[2] != self._workspace_id
-            or not hmac.compare_digest(self._signature(found[1]), found[5])
+            match is None
+            or match[2] != self._workspace_id
+            or not hmac.compare_digest(self._signature(match[1]), match[5])
         ):
             raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
-        return found
+        return match
 
-    def _signature(self, text: str) -> str:
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+    def _signature(self, unsigned_link: str) -> str:
+        return hmac.new(self._key, unsigned_link.encode(), hashlib.sha256).hexdigest()

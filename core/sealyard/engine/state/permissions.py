@@ -1,4 +1,7 @@
-"""Who may do what: the rules of the access control list, through groups, judged afresh whenever they change."""
+"""Permissions of subjects, derived from the access control list and from group memberships.
+
+They are recomputed whenever one of these changes.
+"""
 
 from __future__ import annotations
 
@@ -23,74 +26,84 @@ from sealyard.model.safe_text import escape_text
 
 
 class EffectivePermissions:
-    """The rights that a set of rules and memberships gives. Pure; also made of rules that are only considered."""
+    """The permissions that result from a set of rules and memberships.
+
+    Has no side effects; also used to evaluate proposed rules before they are saved.
+    """
 
     def __init__(self, subjects: Iterable[str], memberships: Iterable[Membership], rules: Iterable[AclRule]) -> None:
-        self._groups: dict[str, set[str]] = {}
-        for each in memberships:
-            self._groups.setdefault(each.member, set()).add(each.group)
+        self._groups_by_member: dict[str, set[str]] = {}
+        for membership in memberships:
+            self._groups_by_member.setdefault(membership.member, set()).add(membership.group)
         granted: dict[str, set[Permission]] = {}
         for rule in rules:
             granted.setdefault(rule.subject, set()).add((rule.resource, rule.action))
-        self._rights = {
-            subject: frozenset().union(*(granted.get(each, ()) for each in self.principals_of(subject)))
+        self._permissions = {
+            subject: frozenset().union(*(granted.get(principal, ()) for principal in self.principals_of(subject)))
             for subject in subjects
         }
 
     def principals_of(self, subject: str) -> frozenset[str]:
-        """The subject and every group it is inside of, however deep."""
-        found: set[str] = set()
-        waiting = [subject]
-        while waiting:
-            each = waiting.pop()
-            if each not in found:
-                found.add(each)
-                waiting.extend(self._groups.get(each, ()))
-        return frozenset(found)
+        """Return the subject and every group it belongs to, directly or through other groups."""
+        principals: set[str] = set()
+        pending = [subject]
+        while pending:
+            principal = pending.pop()
+            if principal not in principals:
+                principals.add(principal)
+                pending.extend(self._groups_by_member.get(principal, ()))
+        return frozenset(principals)
 
     def contains(self, subject: str) -> bool:
-        return subject in self._rights
+        return subject in self._permissions
 
     def granted_to(self, subject: str) -> frozenset[Permission]:
-        """All that the subject may do, through groups too."""
-        return self._rights.get(subject, frozenset())
+        """Return all permissions of the subject, including those of its groups."""
+        return self._permissions.get(subject, frozenset())
 
     def is_allowed(self, subject: str, action: Action, resource: str) -> bool:
         return is_allowed(self.granted_to(subject), action, resource)
 
     def subjects_allowed(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
-        """All subjects of ``kinds`` with the right."""
-        wanted = frozenset(kinds)
+        """Return all subjects of the given ``kinds`` that have the permission."""
+        wanted_kinds = frozenset(kinds)
         return frozenset(
-            each for each in self._rights if subject_kind(each) in wanted and self.is_allowed(each, action, resource)
+            subject
+            for subject in self._permissions
+            if subject_kind(subject) in wanted_kinds and self.is_allowed(subject, action, resource)
         )
 
     def approvers(self, config_id: str) -> frozenset[str]:
-        """The persons whose approval can count for a configuration."""
+        """Return the people whose approval can count for a configuration."""
         return self.subjects_allowed(Action.APPROVE, device_resource(config_id), (SubjectKind.USER,))
 
     def requesters(self, config_id: str) -> frozenset[str]:
+        """Return the people and machine clients that may create tasks for a configuration."""
         return self.subjects_allowed(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
 
 
 class Permissions:
-    """The rights as the ledger has them now. If they cannot be read, the answer is no."""
+    """The permissions according to the workspace's current documents.
 
-    def __init__(self, ledger: Repository) -> None:
-        self._ledger = ledger
-        self._generation = -1
-        self._map = EffectivePermissions((), (), ())
+    Fails closed: if the permissions cannot be read, no subject is known and no action is allowed.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._loaded_generation = -1
+        self._effective = EffectivePermissions((), (), ())
 
     @property
     def current(self) -> EffectivePermissions:
-        if self._generation != self._ledger.access_generation:
-            self._map = EffectivePermissions(
-                (each.id for each in self._ledger.list_all(SUBJECTS)),
-                self._ledger.list_all(MEMBERSHIPS),
-                self._ledger.list_all(RULES),
+        """The effective permissions, recomputed if the access documents have changed."""
+        if self._loaded_generation != self._repository.access_generation:
+            self._effective = EffectivePermissions(
+                (subject.id for subject in self._repository.list_all(SUBJECTS)),
+                self._repository.list_all(MEMBERSHIPS),
+                self._repository.list_all(RULES),
             )
-            self._generation = self._ledger.access_generation
-        return self._map
+            self._loaded_generation = self._repository.access_generation
+        return self._effective
 
     def contains(self, subject: str) -> bool:
         try:
@@ -111,7 +124,7 @@ class Permissions:
             return False
 
     def require(self, subject: str, action: Action, resource: str) -> None:
-        """Raises :class:`PermissionDeniedError`."""
+        """Raise :class:`PermissionDeniedError` unless the subject may perform the action on the resource."""
         if self.is_allowed(subject, action, resource):
             return
         raise PermissionDeniedError(
@@ -119,11 +132,16 @@ class Permissions:
             "Ask an administrator for the right (`sealyard acl add`).",
         )
 
-    def require_device(self, subject: str, action: Action, config_id: str, named: str | None = None) -> None:
-        """To who may not even see it, it does not exist: :class:`NotFoundError`. ``named``: what was asked for."""
+    def require_device(self, subject: str, action: Action, config_id: str, requested_name: str | None = None) -> None:
+        """Raise :class:`PermissionDeniedError` unless the subject may perform the action on a device configuration.
+
+        Raises :class:`NotFoundError` if the subject may not even view the configuration, so that its existence is not
+        disclosed. ``requested_name`` is the name or id that the caller asked for; the error message repeats it.
+        """
         if not self.is_allowed(subject, Action.VIEW, device_resource(config_id)):
-            raise device_not_found(named or config_id, refused=True)
+            raise device_not_found(requested_name or config_id, hidden=True)
         self.require(subject, action, device_resource(config_id))
 
     def require_type(self, subject: str, action: Action, kind: ResourceType) -> None:
+        """Raise :class:`PermissionDeniedError` unless the subject may perform the action on all resources of a type."""
         self.require(subject, action, resource_type_uri(kind))

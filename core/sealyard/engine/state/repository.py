@@ -1,4 +1,7 @@
-"""The workspace's state, typed, and the units of work that change it: documents, audit entries and events at once."""
+"""Typed access to a workspace's documents, and the unit of work that changes them.
+
+A unit of work commits documents, audit entries and events atomically.
+"""
 
 from __future__ import annotations
 
@@ -44,42 +47,53 @@ from sealyard.storage.documents import DocumentStore, WriteBatch
 
 
 class Repository:
-    """One for each open workspace, on the engine's loop. ``log`` is None where the workspace is only read."""
+    """Reads the documents of an open workspace and commits units of work.
+
+    There is one repository per open workspace. It must be used on the engine's event loop only. ``log`` is None if the
+    workspace is open for reading only.
+    """
 
     def __init__(self, store: DocumentStore, log: AuditLog | None, events: EventBroadcaster, clock: Clock) -> None:
         self.store = store
         self.clock = clock
         self.events = events
         self.access_generation = 0
+        """Incremented whenever permissions may have changed."""
         self.unflushed_audit: list[AuditEntry] = []
+        """Audit entries that are committed and not yet appended to the audit log."""
         self.commit_event = asyncio.Event()
+        """Set after every durable commit."""
         self.task_listeners: list[Callable[[Task], None]] = []
-        """Told of every task that was put, once it is durable."""
+        """Callbacks that receive every saved task once the save is durable."""
         self._log = log
-        self._waiting: deque[tuple[Future[None], LogHead, int]] = deque()
+        self._pending_commits: deque[tuple[Future[None], LogHead, int]] = deque()
+        """Commits in submission order: the future of each, and the audit head and event cursor after it."""
         self._cursor = events.cursor
         self._device_ids: dict[str, str] = {}
-        self._settled = (log.head, events.cursor) if log is not None else None
+        self._durable_state = (log.head, events.cursor) if log is not None else None
+        """Audit head and event cursor after the last commit that is known to be durable."""
 
     # ---- reading
 
     def get(self, table: Table[V], identity: str) -> V | None:
+        """Return a document, or None if it does not exist."""
         document = self.store.get_json(table.name, identity)
         return None if document is None else msgspec.json.decode(document, type=table.type)
 
     def list_all(self, table: Table[V]) -> Iterator[V]:
+        """Yield all documents of a table."""
         for _, document in self.store.all(table.name):
             yield msgspec.convert(document, table.type)
 
     def task(self, task_id: str) -> Task:
-        """Raises :class:`NotFoundError`."""
-        found = self.get(TASKS, task_id)
-        if found is None:
+        """Return a task. Raises :class:`NotFoundError`."""
+        task = self.get(TASKS, task_id)
+        if task is None:
             raise no_task(task_id)
-        return found
+        return task
 
     def tasks(self, filters: Mapping[str, str]) -> Iterator[Task]:
-        """All that match indexed fields."""
+        """Yield all tasks that match the given values of indexed fields."""
         after: str | None = None
         while True:
             page = self.store.page(TASKS.name, filters=filters, after=after, limit=500)
@@ -88,138 +102,161 @@ class Repository:
                 return
 
     def device(self, config: str, version: int | None = None) -> DeviceConfig:
-        """By id or by name, the newest version unless one is named. Raises :class:`NotFoundError`."""
-        newest = self.get(DEVICES, config) or self._device_named(config)
+        """Return a device configuration by id or name, in its newest version unless ``version`` is given.
+
+        Raises :class:`NotFoundError`.
+        """
+        newest = self.get(DEVICES, config) or self._find_device_by_name(config)
         if newest is None:
             raise device_not_found(config)
         if version is None or version == newest.version:
             return newest
-        found = self.get(DEVICE_VERSIONS, version_id(newest.id, version))
-        if found is None:
+        older = self.get(DEVICE_VERSIONS, version_id(newest.id, version))
+        if older is None:
             raise NotFoundError(f"{newest.name} has no version {version}.", f"The newest is {newest.version}.")
-        return found
+        return older
 
-    def _device_named(self, name: str) -> DeviceConfig | None:
-        """A name never moves to another configuration, so what was found once is looked up by its id."""
-        known = self.get(DEVICES, self._device_ids.get(name, ""))
-        if known is not None:
-            return known
-        found = next((each for each in self.list_all(DEVICES) if each.name == name), None)
-        if found is not None:
-            self._device_ids[name] = found.id
-        return found
+    def _find_device_by_name(self, name: str) -> DeviceConfig | None:
+        """Return the newest version of the configuration with this name.
+
+        A name never moves to another configuration, so the id found for a name is cached.
+        """
+        cached = self.get(DEVICES, self._device_ids.get(name, ""))
+        if cached is not None:
+            return cached
+        device = next((device for device in self.list_all(DEVICES) if device.name == name), None)
+        if device is not None:
+            self._device_ids[name] = device.id
+        return device
 
     def policy(self) -> Policy:
+        """Return the workspace's policy, or the default policy if none was saved."""
         return self.get(POLICY, POLICY_ID) or Policy()
 
     def invalidate(self) -> None:
-        """Another process has written, or a commit was taken back: what was derived is out of date."""
+        """Invalidate everything derived from documents, after another process wrote or a commit was rolled back."""
         self.access_generation += 1
 
     # ---- writing
 
     def begin(self) -> UnitOfWork:
+        """Return an empty unit of work."""
         return UnitOfWork(self)
 
-    async def commit(self, draft: UnitOfWork) -> None:
-        """Make all of the draft durable, or nothing. Readers see it at once.
+    async def commit(self, unit_of_work: UnitOfWork) -> None:
+        """Commit the whole unit of work or nothing; return once it is durable. Readers see the change before that.
 
-        Raises :class:`StorageError`; :class:`StaleTaskError` if a task was changed since the draft read it;
-        :class:`InvariantError` if a change would break the life cycle.
+        Raises :class:`StorageError`, :class:`StaleTaskError` if a task was changed since the unit of work read it, and
+        :class:`InvariantError` if a change would violate the task life cycle.
         """
         if self._log is None:
             raise StorageError("The workspace is open for reading only.", "Open it for writing.")
         with self.store.snapshot_lock():
-            draft.check()
+            unit_of_work.check()
             self._rollback_counters()
             head, cursor = self._log.head, self._cursor
             try:
-                entries = tuple(self._log.prepare(timestamp=self.clock.now(), **each) for each in draft.entries)
-                events = tuple(self._with_cursor(event) for event in draft.events)
-                durable = self.store.submit(_to_batch(draft, entries, events, self._notices(events)))
+                entries = tuple(
+                    self._log.prepare(timestamp=self.clock.now(), **entry) for entry in unit_of_work.entries
+                )
+                events = tuple(self._with_cursor(event) for event in unit_of_work.events)
+                commit_future = self.store.submit(
+                    _to_batch(unit_of_work, entries, events, self._webhook_messages(events))
+                )
             except BaseException:
                 self._log.rollback(head)
                 self._cursor = cursor
                 raise
-            self._waiting.append((durable, self._log.head, self._cursor))
-        if draft.changes_access:
+            self._pending_commits.append((commit_future, self._log.head, self._cursor))
+        if unit_of_work.changes_access:
             self.access_generation += 1
-        await self._durable(durable, draft.tasks, entries, events)
+        await self._publish_when_durable(commit_future, unit_of_work.tasks, entries, events)
 
     async def flush(self) -> None:
-        """Returns when all that reads show is on the disk. Raises :class:`StorageError` where it was taken back."""
-        if self._waiting and not (last := self._waiting[-1][0]).done():
-            await asyncio.wrap_future(last)
+        """Wait until everything visible to readers is on disk.
 
-    async def _durable(
+        Raises :class:`StorageError` if a pending commit was rolled back.
+        """
+        if self._pending_commits and not (newest := self._pending_commits[-1][0]).done():
+            await asyncio.wrap_future(newest)
+
+    async def _publish_when_durable(
         self,
-        durable: Future[None],
+        commit_future: Future[None],
         tasks: list[Task],
         entries: tuple[AuditEntry, ...],
         events: tuple[DurableEvent, ...],
     ) -> None:
-        """Waits for the sync, then tells. Telling does not wait for the waiter: it may have been cancelled."""
-        loop = asyncio.get_running_loop()
-        told: asyncio.Future[None] = loop.create_future()
+        """Wait until the commit is durable, then publish its tasks, audit entries and events.
 
-        def announce() -> None:
-            if (error := durable.exception()) is None:
+        They are published even if the caller is cancelled while it waits.
+        """
+        loop = asyncio.get_running_loop()
+        published: asyncio.Future[None] = loop.create_future()
+
+        def on_commit_done() -> None:
+            if (error := commit_future.exception()) is None:
                 self._notify(tasks, entries, events)
             else:
                 self.access_generation += 1
-                self._follow_restored(tasks)
-            if told.cancelled():
+                self._notify_restored(tasks)
+            if published.cancelled():
                 return
             if error is None:
-                told.set_result(None)
+                published.set_result(None)
             else:
-                told.set_exception(error)
+                published.set_exception(error)
 
-        durable.add_done_callback(lambda _: loop.call_soon_threadsafe(announce))
-        await told
+        commit_future.add_done_callback(lambda _: loop.call_soon_threadsafe(on_commit_done))
+        await published
 
     def _notify(self, tasks: list[Task], entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> None:
+        """Publish a durable commit: pass its tasks to the listeners, its events to the broadcaster."""
         self.unflushed_audit.extend(entries)
         for task in tasks:
-            for follow in self.task_listeners:
-                follow(task)
+            for listener in self.task_listeners:
+                listener(task)
         for event in events:
             self.events.publish_durable(event)
         self.commit_event.set()
 
-    def _follow_restored(self, tasks: list[Task]) -> None:
-        """Show the followers the tasks as they are again after a failed commit.
+    def _notify_restored(self, tasks: list[Task]) -> None:
+        """Pass the tasks to the listeners again, in the state that a failed commit has restored.
 
-        Who read a task in between may have taken the change for made, and have left the task alone.
+        A listener that read such a task before the rollback may have relied on the change and ignored the task.
         """
         for task in tasks:
-            restored = self.get(TASKS, task.id)
-            if restored is not None:
-                for follow in self.task_listeners:
-                    follow(restored)
+            restored_task = self.get(TASKS, task.id)
+            if restored_task is not None:
+                for listener in self.task_listeners:
+                    listener(restored_task)
 
     def _rollback_counters(self) -> None:
-        """Brings audit head and event cursor back to what is durable where a commit failed since."""
-        while self._waiting and self._waiting[0][0].done():
-            durable, head, cursor = self._waiting.popleft()
-            if durable.exception() is None:
-                self._settled = head, cursor
+        """Reset audit head and event cursor to the last durable commit if a commit has failed since."""
+        while self._pending_commits and self._pending_commits[0][0].done():
+            commit_future, head, cursor = self._pending_commits.popleft()
+            if commit_future.exception() is None:
+                self._durable_state = head, cursor
                 continue
-            # What waited with it or behind it was taken back together with it.
-            self._waiting.clear()
+            # The store rolls back all commits that were pending with the failed one or after it.
+            self._pending_commits.clear()
             self.access_generation += 1
             assert self._log is not None
-            assert self._settled is not None
-            head, self._cursor = self._settled
+            assert self._durable_state is not None
+            head, self._cursor = self._durable_state
             self._log.rollback(head)
 
-    def _notices(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
-        """In the unit of the change itself: what a webhook is to be told of is never lost."""
-        if not any(isinstance(each, TaskChanged) and each.notification for each in events):
+    def _webhook_messages(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
+        """Return the outbox messages for the events.
+
+        They are committed in the same unit of work as the change, so that no webhook message is lost.
+        """
+        if not any(isinstance(event, TaskChanged) and event.notification for event in events):
             return ()
-        return tuple(messages_for(events, [each.webhook for each in self.list_all(WEBHOOKS)]))
+        return tuple(messages_for(events, [stored.webhook for stored in self.list_all(WEBHOOKS)]))
 
     def _with_cursor(self, event: DurableEvent) -> DurableEvent:
+        """Return the event with the next cursor."""
         self._cursor += 1
         return msgspec.structs.replace(event, cursor=self._cursor)
 
@@ -228,30 +265,34 @@ def no_task(task_id: str) -> NotFoundError:
     return NotFoundError(f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are.")
 
 
-def device_not_found(named: str, *, refused: bool = False) -> NotFoundError:
-    """The same words for one that is not there and for one that is not to be seen."""
+def device_not_found(name: str, *, hidden: bool = False) -> NotFoundError:
+    """Return the error for a missing device configuration.
+
+    The message is the same if the configuration exists and the subject may not view it (``hidden``).
+    """
     return NotFoundError(
-        f"There is no device configuration {escape_text(named, 80)}.",
+        f"There is no device configuration {escape_text(name, 80)}.",
         "`sealyard device list` names those there are.",
-        refused=refused,
+        refused=hidden,
     )
 
 
 def _to_batch(
-    draft: UnitOfWork,
+    unit_of_work: UnitOfWork,
     entries: tuple[AuditEntry, ...],
     events: tuple[DurableEvent, ...],
-    notices: tuple[OutboxMessage, ...],
+    messages: tuple[OutboxMessage, ...],
 ) -> WriteBatch:
     return WriteBatch(
-        puts=(*draft.puts, *((OUTBOX.name, each.id, _encoded(each)) for each in notices)),
-        deletes=tuple(draft.removes),
-        audit=tuple(_encoded(each) for each in entries),
-        events=tuple(_encoded(each) for each in events),
+        puts=(*unit_of_work.puts, *((OUTBOX.name, message.id, _encode(message)) for message in messages)),
+        deletes=tuple(unit_of_work.removes),
+        audit=tuple(_encode(entry) for entry in entries),
+        events=tuple(_encode(event) for event in events),
     )
 
 
-def _encoded(value: FrozenStruct) -> msgspec.Raw:
+def _encode(value: FrozenStruct) -> msgspec.Raw:
+    """Return the value as JSON. Raises :class:`InvalidInputError` if a text is not valid Unicode."""
     try:
         return msgspec.Raw(msgspec.json.encode(value))
     except UnicodeEncodeError as error:
@@ -259,7 +300,7 @@ def _encoded(value: FrozenStruct) -> msgspec.Raw:
 
 
 class _TaskSave(NamedTuple):
-    """A task as it was read, encoded and decoded (None: it is new), and as it is to be stored."""
+    """The state of a task before (as JSON and decoded; None if the task is new) and after a unit of work."""
 
     document: bytes | None
     before: Task | None
@@ -269,34 +310,40 @@ class _TaskSave(NamedTuple):
 class UnitOfWork:
     """Collects changes, audit entries and events, and commits them together."""
 
-    def __init__(self, ledger: Repository) -> None:
+    def __init__(self, repository: Repository) -> None:
         self.puts: list[tuple[str, str, msgspec.Raw]] = []
         self.removes: list[tuple[str, str]] = []
         self.events: list[DurableEvent] = []
-        self._ledger = ledger
-        self._entries: list[dict[str, Any]] = []
+        self._repository = repository
+        self._audit_entries: list[dict[str, Any]] = []
         self._saves: dict[str, _TaskSave] = {}
         self._key_uses: dict[str, IntentRecorded] = {}
 
     @property
     def tasks(self) -> list[Task]:
+        """The tasks as this unit of work saves them."""
         return [save.after for save in self._saves.values()]
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """The audit entries: what was done, then the status changes that followed from it."""
-        return [*self._entries, *(entry for save in self._saves.values() for entry in _status_entries(save))]
+        """The audit entries: first those added with :meth:`audit`, then one per status change."""
+        return [*self._audit_entries, *(entry for save in self._saves.values() for entry in _status_entries(save))]
 
     @property
     def changes_access(self) -> bool:
+        """Whether this unit of work changes documents from which permissions are derived."""
         tables = {table for table, _, _ in self.puts} | {table for table, _ in self.removes}
         return not tables.isdisjoint(ACCESS_TABLES)
 
     def put(self, table: Table[V], identity: str, value: V) -> None:
-        """Save a document. Tasks have methods of their own, which read and write in one step."""
+        """Save a document.
+
+        Tasks have their own methods, which read and save a task in one step. Raises :class:`InvariantError` for a
+        task.
+        """
         if table.name == TASKS.name:
             raise InvariantError("A task was to be stored past its life cycle.", "Report this with the log.")
-        self.puts.append((table.name, identity, _encoded(value)))
+        self.puts.append((table.name, identity, _encode(value)))
 
     def delete(self, table: Table[V], identity: str) -> None:
         self.removes.append((table.name, identity))
@@ -305,45 +352,46 @@ class UnitOfWork:
         """Save a new task."""
         self._save_task(task.id, None, None, task)
 
-    def advance(self, task_id: str, happening: Trigger) -> Task:
-        """Apply a trigger to the task as it is stored now, and save the result.
+    def advance(self, task_id: str, trigger: Trigger) -> Task:
+        """Apply a trigger to the task as it is stored now, save the result and return it.
 
-        Raises :class:`InvalidTransitionError` if the task's status does not admit the trigger, and what
-        :func:`sealyard.model.lifecycle.advance` raises otherwise.
+        Raises :class:`InvalidTransitionError` if the task's status does not admit the trigger, and everything else
+        that :func:`sealyard.model.lifecycle.advance` raises.
         """
         document, task = self._read_task(task_id)
-        advanced = advance(task, happening, self._ledger.clock.now())
+        advanced = advance(task, trigger, self._repository.clock.now())
         self._save_task(task_id, document, task, advanced)
         return advanced
 
     def change_task(self, task_id: str, **changes: object) -> Task:
-        """Change fields of the task as it is stored now that are not part of its life cycle, and save the result."""
+        """Change fields of the stored task that are not part of its life cycle, save the result and return it."""
         document, task = self._read_task(task_id)
-        changed = msgspec.structs.replace(task, updated_at=self._ledger.clock.now(), **changes)
+        changed = msgspec.structs.replace(task, updated_at=self._repository.clock.now(), **changes)
         self._save_task(task_id, document, task, changed)
         return changed
 
     def record_key_use(self, task_id: str, intent: IntentRecorded) -> None:
-        """Record the intent to sign for a task, and the use of its signing key in the audit log."""
-        again = self._ledger.task(task_id).intent is not None
+        """Record the intent to sign for a task, and audit the use of its signing key."""
+        is_retry = self._repository.task(task_id).intent is not None
         task = self.advance(task_id, intent)
         assert task.signing_key is not None
         self.audit(
             SYSTEM_SUBJECT,
             AuditAction.KEY_USED,
             f"TASK:{task_id}",
-            "a signature that was lost is made again over the same bytes" if again else "the signing key is used",
+            "a signature that was lost is made again over the same bytes" if is_retry else "the signing key is used",
             {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": intent.sha256},
         )
         self._key_uses[task_id] = intent
 
     def check(self) -> None:
-        """Check, in the step that submits this draft, that it was computed from the tasks as they are stored now.
+        """Check that the tasks have not changed since this unit of work read them.
 
-        Raises :class:`StaleTaskError`, :class:`InvariantError`.
+        The repository calls it in the same locked step that submits the unit of work. Raises :class:`StaleTaskError`,
+        :class:`InvariantError`.
         """
         for task_id, save in self._saves.items():
-            if self._ledger.store.get_json(TASKS.name, task_id) != save.document:
+            if self._repository.store.get_json(TASKS.name, task_id) != save.document:
                 raise StaleTaskError(
                     f"Task {task_id} was changed by another request at the same time.", "Check its status, then retry."
                 )
@@ -352,21 +400,22 @@ class UnitOfWork:
             check_key_use(self._saves[task_id].after, intent.fencing_token, intent.sha256)
 
     def _read_task(self, task_id: str) -> tuple[bytes, Task]:
+        """Return a stored task, as JSON and decoded. A unit of work changes each task only once."""
         if task_id in self._saves:
             raise InvariantError(f"One unit of work changes task {task_id} twice.", "Report this with the log.")
-        document = self._ledger.store.get_json(TASKS.name, task_id)
+        document = self._repository.store.get_json(TASKS.name, task_id)
         if document is None:
             raise no_task(task_id)
         return document, msgspec.json.decode(document, type=Task)
 
     def _save_task(self, task_id: str, document: bytes | None, before: Task | None, task: Task) -> None:
-        """Save the task and publish the change."""
+        """Save the task and publish :class:`TaskChanged`."""
         self._saves[task_id] = _TaskSave(document, before, task)
-        self.puts.append((TASKS.name, task_id, _encoded(task)))
+        self.puts.append((TASKS.name, task_id, _encode(task)))
         self.events.append(
             TaskChanged(
                 cursor=0,
-                at=self._ledger.clock.now(),
+                at=self._repository.clock.now(),
                 task_id=task.id,
                 kind=task.kind,
                 status=task.status,
@@ -380,7 +429,8 @@ class UnitOfWork:
         )
 
     def notify(self, resource: str) -> None:
-        self.events.append(WorkspaceChanged(cursor=0, at=self._ledger.clock.now(), resource=resource))
+        """Publish :class:`WorkspaceChanged` for a resource."""
+        self.events.append(WorkspaceChanged(cursor=0, at=self._repository.clock.now(), resource=resource))
 
     def audit(
         self,
@@ -391,17 +441,19 @@ class UnitOfWork:
         new_value: dict[str, Any] | None = None,
         code: str = "",
     ) -> None:
-        self._entries.append(_entry(author, change, resource, message, new_value, code))
+        """Add an audit entry."""
+        self._audit_entries.append(_entry(author, change, resource, message, new_value, code))
 
     async def commit(self) -> None:
-        await self._ledger.commit(self)
+        """Commit this unit of work, see :meth:`Repository.commit`."""
+        await self._repository.commit(self)
 
 
 def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
-    """One audit entry for each status the task went through since it was read."""
+    """Yield one audit entry for each status the task went through since it was read."""
     task = save.after
-    known = len(save.before.history) if save.before is not None else 1
-    for change in task.history[known:]:
+    known_changes = len(save.before.history) if save.before is not None else 1
+    for change in task.history[known_changes:]:
         yield _entry(
             SYSTEM_SUBJECT,
             AuditAction.STATUS_CHANGED,

@@ -1,8 +1,8 @@
-"""Secrets that must be read again, such as those of webhooks: kept sealed, so that no document tells them.
+"""Encrypt secrets that must be readable again, such as webhook secrets, so that no document holds them in plain text.
 
-AES-256-GCM under a random key of the workspace (32 bytes, in a file of mode 0600 beside its documents); what a secret
-is about is authenticated with it, so that none can be put in another's place. The text is Base64 of nonce and
-ciphertext.
+Uses AES-256-GCM under a random key of the workspace (32 bytes, in a file of mode 0600 beside its documents). The
+secret's context is authenticated with it, so that one encrypted secret cannot replace another. The result is the
+Base64 encoding of nonce and ciphertext.
 """
 
 from __future__ import annotations
@@ -18,32 +18,41 @@ NONCE_BYTES = 12
 
 
 class SecretBox:
-    """The key is made when the first secret is sealed, and is on the disk before anything under it."""
+    """Encrypts and decrypts secrets with the workspace's key.
+
+    The key is created when the first secret is encrypted, and is on disk before anything encrypted with it.
+    """
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
 
-    def encrypt(self, secret: bytes, about: str) -> str:
-        """``about``: whose secret of what kind it is. Raises :class:`StorageError`, :class:`KeyStoreCorruptedError`."""
+    def encrypt(self, secret: bytes, context: str) -> str:
+        """Return the secret encrypted, as Base64. ``context`` identifies its owner and purpose.
+
+        Raises :class:`StorageError`, :class:`KeyStoreCorruptedError`.
+        """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         nonce = secrets.token_bytes(NONCE_BYTES)
         if not self._key_file.exists():
             create_random_key(self._key_file, "the key of sealed secrets")
-        sealed = AESGCM(self._key()).encrypt(nonce, secret, about.encode())
-        return base64.b64encode(nonce + sealed).decode()
+        ciphertext = AESGCM(self._key()).encrypt(nonce, secret, context.encode())
+        return base64.b64encode(nonce + ciphertext).decode()
 
-    def decrypt(self, sealed: str, about: str) -> bytes:
-        """Raises :class:`KeyStoreCorruptedError` where it was not sealed here, or not about this."""
+    def decrypt(self, encrypted_secret: str, context: str) -> bytes:
+        """Return the secret in plain text.
+
+        Raises :class:`KeyStoreCorruptedError` if it was not encrypted with this key or not for this ``context``.
+        """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         try:
-            data = base64.b64decode(sealed, validate=True)
-            return AESGCM(self._key()).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], about.encode())
+            data = base64.b64decode(encrypted_secret, validate=True)
+            return AESGCM(self._key()).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], context.encode())
         except (InvalidTag, ValueError) as error:
             raise KeyStoreCorruptedError(
-                f"The sealed secret of {about} cannot be read.", "Remove it and make a new one."
+                f"The sealed secret of {context} cannot be read.", "Remove it and make a new one."
             ) from error
 
     def _key(self) -> bytes:
@@ -56,7 +65,7 @@ class SecretBox:
         return key
 
 
-def _corrupted(how: str) -> KeyStoreCorruptedError:
+def _corrupted(cause: str) -> KeyStoreCorruptedError:
     return KeyStoreCorruptedError(
-        f"The key of sealed secrets (keys/secrets) cannot be read: {how}.", "Restore it, or make the secrets anew."
+        f"The key of sealed secrets (keys/secrets) cannot be read: {cause}.", "Restore it, or make the secrets anew."
     )

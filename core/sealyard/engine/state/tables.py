@@ -1,4 +1,4 @@
-"""The tables of a workspace: what is kept in each, and how a list of it can be narrowed."""
+"""The tables of a workspace: the type of the documents in each, and the fields by which lists can be filtered."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ V = TypeVar("V", bound=FrozenStruct)
 
 
 class StoredClientToken(FrozenStruct, frozen=True, kw_only=True):
-    """A client token once used, by ``<subject> <token>``, and what came of it."""
+    """A used client token, stored under ``<subject> <token>``, and the task that it created."""
 
     task_id: str
-    request: str  # SHA-256 (hex) of what was asked for
+    request: str  # SHA-256 (hex) of the request
 
 
 class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
-    """A webhook and its secret, sealed. How many wait or are dead is counted where it is shown."""
+    """A webhook and its encrypted secret.
+
+    The numbers of pending and undeliverable messages are not stored; they are counted when a webhook is displayed.
+    """
 
     webhook: Webhook
     secret: str
 
 
 class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
-    """A change that a webhook is to be told of; not again before ``retry_at``, after ``attempts`` that failed.
+    """A task change to be sent to a webhook, not before ``retry_at`` once ``attempts`` have failed.
 
-    ``id``: by it they are listed in their order. It stays the same however often it is sent.
+    Messages sort by ``id`` in the order of their events; a message keeps its ``id`` across retries.
     """
 
     id: str
@@ -48,21 +51,21 @@ class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
 
 
 class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
-    """What was given up, with all it takes to be taken up again."""
+    """A webhook message that was given up, with everything needed to send it again."""
 
     dead_letter: DeadLetter
     change: TaskChanged
 
 
 class StoredAccessToken(FrozenStruct, frozen=True, kw_only=True):
-    """A token by its id, and what it is recognised by: never the token itself."""
+    """An access token by its id, and the digest that identifies it. The token itself is never stored."""
 
     token: AccessToken
     sha256: str  # hex, of the whole bearer token
 
 
 class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
-    """Which account of an issuer a subject is, by the subject."""
+    """The account at an issuer that a subject is linked to, stored under the subject."""
 
     subject: str
     account: IssuerAccount
@@ -70,14 +73,15 @@ class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
 
 
 NO_STEP = -1
-"""Before the first password was accepted."""
+"""The value of ``last_step`` before the first password was accepted."""
 
 
 class StoredOneTimePassword(FrozenStruct, frozen=True, kw_only=True):
-    """A person's secret shared with an authenticator, by the person's subject.
+    """The secret that a person shares with an authenticator app, stored under the person's subject.
 
-    ``secret`` and ``pending`` (not confirmed yet) are sealed (:mod:`sealyard.engine.state.secret_box`). ``last_step``:
-    the last one whose password was accepted. ``wrong``: how many in a row, since the last lock.
+    ``secret`` and ``pending`` (not confirmed yet) are encrypted (:mod:`sealyard.engine.state.secret_box`).
+    ``last_step`` is the step of the last accepted password. ``wrong`` counts consecutive wrong passwords since the
+    last lock.
     """
 
     secret: str | None = None
@@ -89,7 +93,7 @@ class StoredOneTimePassword(FrozenStruct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Table(Generic[V]):
-    """A name in the store and the type of its values."""
+    """A table: its name in the document store and the type of its documents."""
 
     name: str
     type: type[V]
@@ -118,11 +122,14 @@ INDEXES = {
     TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
     ACCOUNT_LINKS.name: ("account.issuer", "account.sub"),
     OUTBOX.name: ("webhookId",),
-    DEAD_LETTERS.name: ("letter.webhookId",),
+    DEAD_LETTERS.name: ("deadLetter.webhookId",),
 }
+"""Indexed fields of each table, in the JSON spelling of the documents."""
 
 ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name, ACCOUNT_LINKS.name})
+"""Tables from which permissions are derived."""
 
 
 def version_id(config_id: str, version: int) -> str:
+    """Return the id of a document in :data:`DEVICE_VERSIONS`."""
     return f"{config_id}.{version}"

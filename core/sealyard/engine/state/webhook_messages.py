@@ -1,4 +1,4 @@
-"""What each webhook is to be told of: one document for each event and webhook, until it is told or given up."""
+"""Create outbox messages for webhooks: one document per event and webhook, kept until it is delivered or given up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sealyard.model.webhooks import Webhook
 
 
 def messages_for(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) -> Iterator[OutboxMessage]:
-    """For numbered events."""
+    """Yield a message for each webhook and each event that it subscribes to. The events already have their cursors."""
     for webhook in webhooks:
         for event in events:
             if (
@@ -18,9 +18,9 @@ def messages_for(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) ->
                 and event.notification
                 and (not webhook.events or event.notification in webhook.events)
             ):
-                yield OutboxMessage(id=_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
+                yield OutboxMessage(id=_message_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
 
 
-def _id(webhook_id: str, cursor: int) -> str:
-    """Sorts as the events do."""
+def _message_id(webhook_id: str, cursor: int) -> str:
+    """Return an id that sorts in the order of the events."""
     return f"{webhook_id}-{cursor:015d}"

@@ -1,1 +1,1 @@
-"""Use cases of tasks: create, query, decide, download; and what time does to them."""
+"""Use cases of tasks: create, query, decide and download; and the deadlines that expire tasks and results."""

@@ -14,48 +14,51 @@ log = logging.getLogger(__name__)
 
 
 class AutoTransitions:
-    """Makes the transitions that follow automatically.
+    """Performs the transitions that follow automatically.
 
-    Use cases call it after their own commit; recovery and the expiry loop call it for tasks that a crash left
-    between the two commits.
+    Use cases call it after their own commit. Recovery and the expiry loop call it for tasks that a crash left between
+    the two commits.
     """
 
-    def __init__(self, ledger: Repository) -> None:
-        self._ledger = ledger
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
 
     async def advance(self, task_id: str) -> Task:
-        """Submit or schedule the task if its status, as it is stored now, still calls for it.
+        """Submit or schedule the task if its status, as stored now, still calls for it. Return the task.
 
-        Returns the task as it is then; a task that was withdrawn or cancelled in the meantime is left as it is.
-        Raises :class:`StorageError`.
+        A task that was withdrawn or cancelled in the meantime is returned unchanged. Raises :class:`StorageError`.
         """
-        task = self._ledger.task(task_id)
-        draft = self._ledger.begin()
+        task = self._repository.task(task_id)
+        unit_of_work = self._repository.begin()
         if task.status is TaskStatus.CREATED:
-            moved = draft.advance(task_id, self.submission())
+            advanced_task = unit_of_work.advance(task_id, self.submission())
         elif task.status is TaskStatus.APPROVED:
-            moved = draft.advance(task_id, self._scheduling())
+            advanced_task = unit_of_work.advance(task_id, self._build_scheduled())
         else:
             return task
-        await draft.commit()
-        return moved
+        await unit_of_work.commit()
+        return advanced_task
 
     async def advance_or_defer(self, task_id: str) -> Task:
-        """Like :meth:`move`, but leave the task to the expiry loop if the disk refuses: the request itself is done."""
+        """Like :meth:`advance`, but on :class:`StorageError` leave the task to the expiry loop.
+
+        The caller's request has been committed by then, so it must not fail. Returns the task as it is stored.
+        """
         try:
             return await self.advance(task_id)
         except StorageError as error:
             log.warning("task %s is moved on later: %s", task_id, error)
-            return self._ledger.task(task_id)
+            return self._repository.task(task_id)
 
     def submission(self) -> Submitted:
-        now = self._ledger.clock.now()
-        policy = self._ledger.policy()
+        """Return the trigger that submits a task now, with the deadlines of the current policy."""
+        now = self._repository.clock.now()
+        policy = self._repository.policy()
         return Submitted(
             approval_expires_at=now + timedelta(seconds=policy.approval_timeout),
             execution_expires_at=now + timedelta(seconds=policy.execution_timeout),
         )
 
-    def _scheduling(self) -> Scheduled:
-        until = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().execution_timeout)
-        return Scheduled(execution_expires_at=until)
+    def _build_scheduled(self) -> Scheduled:
+        expires_at = self._repository.clock.now() + timedelta(seconds=self._repository.policy().execution_timeout)
+        return Scheduled(execution_expires_at=expires_at)

@@ -1,4 +1,4 @@
-"""Asking for tasks: inputs checked, rights checked, the format's limits checked, then one unit of work."""
+"""Create tasks: check permissions, inputs and the limits of the container format, then commit one unit of work."""
 
 from __future__ import annotations
 
@@ -31,25 +31,35 @@ from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKin
 MAX_NAME_LENGTH = 200
 LONGEST_CONTENT_TYPE = 1000
 MAX_INLINE_BYTES = 4096
-"""Signing inputs up to this many bytes are kept in the task itself."""
+"""Signing inputs of up to this many bytes are stored in the task itself."""
 
 
 class TaskCreation:
-    """The three ways to make a task. A client token makes each of them idempotent."""
+    """Creates packaging, encryption and signing tasks.
 
-    def __init__(self, ledger: Repository, rights: Permissions, inputs: InputStore, onward: AutoTransitions) -> None:
-        self._ledger = ledger
-        self._rights = rights
+    A client token makes each of the calls idempotent.
+    """
+
+    def __init__(
+        self, repository: Repository, permissions: Permissions, inputs: InputStore, auto_transitions: AutoTransitions
+    ) -> None:
+        self._repository = repository
+        self._permissions = permissions
         self._inputs = inputs
-        self._onward = onward
+        self._auto_transitions = auto_transitions
 
     async def create_package(self, subject: str, request: PackageRequest) -> Task:
-        device = self._device(subject, request.config)
-        if earlier := await self._find_by_client_token(subject, request.client_token, request):
-            return earlier
+        """Create a packaging task, and check files and algorithms against the container format of the configuration.
+
+        Raises :class:`InvalidInputError` if a file is not stored, :class:`ConflictError` if the client token was used
+        for another request, and what the format's check raises.
+        """
+        device = self._require_usable_device(subject, request.config)
+        if existing_task := await self._find_by_client_token(subject, request.client_token, request):
+            return existing_task
         self._inputs.require((*request.firmware, *request.metadata))
         warnings = get_format(device.format).check(self._package_layout(device, request))
-        task = self._task(
+        task = self._build_task(
             subject,
             TaskKind.PACKAGING,
             device,
@@ -63,14 +73,19 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=(*device.warnings, *warnings),
         )
-        return await self._store(self._with_subtasks(task), request)
+        return await self._commit_task(self._add_subtasks(task), request)
 
     async def create_encryption(self, subject: str, request: EncryptionRequest) -> Task:
-        device = self._device(subject, request.config)
-        if earlier := await self._find_by_client_token(subject, request.client_token, request):
-            return earlier
+        """Create a task that encrypts one file.
+
+        Raises :class:`InvalidInputError` if the file is not stored, :class:`ConflictError` if the client token was
+        used for another request.
+        """
+        device = self._require_usable_device(subject, request.config)
+        if existing_task := await self._find_by_client_token(subject, request.client_token, request):
+            return existing_task
         self._inputs.require((request.file,))
-        task = self._task(
+        task = self._build_task(
             subject,
             TaskKind.ENCRYPTION,
             device,
@@ -81,15 +96,20 @@ class TaskCreation:
             encryption_key=device.encryption,
             warnings=CIPHERS[device.encryption.algorithm].caveats,
         )
-        return await self._store(task, request)
+        return await self._commit_task(task, request)
 
     async def create_signing(self, subject: str, request: SigningRequest) -> Task:
-        device = self._device(subject, request.config)
-        if earlier := await self._find_by_client_token(subject, request.client_token, request):
-            return earlier
+        """Create a task that signs a message or its digest.
+
+        Raises :class:`UsageError` if the algorithm does not sign digests, :class:`InvalidKeyError` if the purpose of
+        the key does not allow it, and :class:`ConflictError` if the client token was used for another request.
+        """
+        device = self._require_usable_device(subject, request.config)
+        if existing_task := await self._find_by_client_token(subject, request.client_token, request):
+            return existing_task
         self._check_message(device, request)
-        file = await self._message_file(request)
-        task = self._task(
+        file = await self._create_message_file(request)
+        task = self._build_task(
             subject,
             TaskKind.SIGNING,
             device,
@@ -100,56 +120,69 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=SIGNATURES[device.signing.algorithm].caveats,
         )
-        return await self._store(task, request)
+        return await self._commit_task(task, request)
 
     # ---- checks
 
-    def _device(self, subject: str, config: str) -> DeviceConfig:
-        device = self._ledger.device(config)
-        self._rights.require_device(subject, Action.USE, device.id, config)
+    def _require_usable_device(self, subject: str, config: str) -> DeviceConfig:
+        """Return the device configuration.
+
+        Raises :class:`NotFoundError` if the subject may not view it, :class:`PermissionDeniedError` if it may not use
+        it.
+        """
+        device = self._repository.device(config)
+        self._permissions.require_device(subject, Action.USE, device.id, config)
         return device
 
     async def _find_by_client_token(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
-        """The task that this token made before, once it is durable; a token used for something else is refused.
+        """Return the task that the subject created with this client token before, or None.
 
-        Where there is none nothing is waited for: who goes on without a wait has the token.
+        A task is returned only once it is durable. Raises :class:`ConflictError` if the token was used for another
+        request. If there is no such task, this method does not suspend: a caller that submits its commit without
+        suspending in between is the only one to use the token.
         """
         if token is None:
             return None
-        found = self._ledger.get(TOKENS, f"{subject} {token}")
-        if found is None:
+        used_token = self._repository.get(TOKENS, f"{subject} {token}")
+        if used_token is None:
             return None
-        if found.request != _digest(request):
+        if used_token.request != _request_digest(request):
             raise ConflictError(
                 "This client token was used for another request.", "Take a new token for a new request."
             )
-        await self._ledger.flush()
-        return self._ledger.task(found.task_id)
+        await self._repository.flush()
+        return self._repository.task(used_token.task_id)
 
     def _signing_key_kind(self, device: DeviceConfig) -> KeyType:
-        key = self._ledger.get(KEYS, device.signing.uri)
+        key = self._repository.get(KEYS, device.signing.uri)
         if key is None:
             raise InvalidKeyError(f"The signing key {device.signing.uri} is not on record.")
         return key.kind
 
     def _package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
+        """Return what the container format checks: algorithms, and names and sizes of the files."""
         if not request.firmware:
             raise InvalidInputError("A package needs at least one firmware file.", "Name it with --firmware.")
         return PackageLayout(
             encryption=device.encryption.algorithm,
             signing=device.signing.algorithm,
             signing_key_kind=self._signing_key_kind(device),
-            firmware=tuple((each.name, each.size) for each in request.firmware),
-            metadata=tuple((each.name, each.size) for each in request.metadata),
+            firmware=tuple((file.name, file.size) for file in request.firmware),
+            metadata=tuple((file.name, file.size) for file in request.metadata),
         )
 
     def _check_message(self, device: DeviceConfig, request: SigningRequest) -> None:
+        """Check that the configuration's key and algorithm may sign the message or digest.
+
+        Raises :class:`UsageError`, :class:`InvalidKeyError`, and what :func:`check_signing_input` and
+        :func:`reject_lookalike` raise.
+        """
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         if request.is_digest and not takes_digest:
             raise UsageError(f"{algorithm} signs a message, not a digest.", "Hand in the file itself (--file).")
         check_signing_input(algorithm, request.message)
-        key = self._ledger.get(KEYS, device.signing.uri)
+        key = self._repository.get(KEYS, device.signing.uri)
         purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
         if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
             raise InvalidKeyError(
@@ -160,7 +193,8 @@ class TaskCreation:
         if not takes_digest:
             reject_lookalike(request.message)
 
-    async def _message_file(self, request: SigningRequest) -> InputFile:
+    async def _create_message_file(self, request: SigningRequest) -> InputFile:
+        """Return the message as an input file: inline if it is short, otherwise stored."""
         name = request.file_name or ("digest" if request.is_digest else "message")
         check_name_length(name)
         if len(request.message) > MAX_INLINE_BYTES:
@@ -172,9 +206,9 @@ class TaskCreation:
             inline=base64.b64encode(request.message).decode(),
         )
 
-    # ---- making
+    # ---- creation
 
-    def _task(
+    def _build_task(
         self,
         subject: str,
         kind: TaskKind,
@@ -184,18 +218,22 @@ class TaskCreation:
         content_type: str,
         inputs: tuple[InputFile, ...],
         metadata: tuple[InputFile, ...] = (),
-        **more: object,
+        **fields: object,
     ) -> Task:
-        now = self._ledger.clock.now()
-        policy = self._ledger.policy()
+        """Return a new task; ``fields`` are the fields that depend on its kind.
+
+        Raises :class:`UsageError` if a text is too long, :class:`InvalidInputError` if a file name is.
+        """
+        now = self._repository.clock.now()
+        policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
             raise UsageError(
                 f"A task's name has at most {MAX_NAME_LENGTH} characters.", "Choose a shorter one (--name)."
             )
         if len(content_type) > LONGEST_CONTENT_TYPE:
             raise UsageError(f"A content type has at most {LONGEST_CONTENT_TYPE} characters.", "Write a shorter one.")
-        for each in (*inputs, *metadata):
-            check_name_length(each.name)
+        for file in (*inputs, *metadata):
+            check_name_length(file.name)
         task = Task(
             id=self._unused_id(),
             kind=kind,
@@ -213,56 +251,62 @@ class TaskCreation:
             approvals_required=device.approvals_required if kind in policy.requires_approval else 0,
             self_approved=policy.allow_self_approval,
             history=(StatusChange(status=TaskStatus.CREATED, at=now),),
-            **more,  # type: ignore[arg-type]
+            **fields,  # type: ignore[arg-type]
         )
         return msgspec.structs.replace(task, approval_digest=approval_digest(task))
 
     def _unused_id(self) -> str:
-        while self._ledger.get(TASKS, made := new_id()) is not None:
+        while self._repository.get(TASKS, task_id := new_id()) is not None:
             pass
-        return made
+        return task_id
 
-    def _with_subtasks(self, task: Task) -> Task:
+    def _add_subtasks(self, task: Task) -> Task:
+        """Return the task with a subtask for each firmware file and one for the signature of the header."""
         encryptions = tuple(
-            Subtask(id=f"{task.id}.{number}", kind=TaskKind.ENCRYPTION, status=TaskStatus.CREATED, name=each.name)
-            for number, each in enumerate(task.inputs, 1)
+            Subtask(id=f"{task.id}.{number}", kind=TaskKind.ENCRYPTION, status=TaskStatus.CREATED, name=file.name)
+            for number, file in enumerate(task.inputs, 1)
         )
         signing = Subtask(
             id=f"{task.id}.{len(task.inputs) + 1}", kind=TaskKind.SIGNING, status=TaskStatus.WAITING, name="header"
         )
         return msgspec.structs.replace(task, subtasks=(*encryptions, signing))
 
-    async def _store(self, task: Task, request: msgspec.Struct) -> Task:
-        """Stores the task and moves it on. A signing task is answered as it stands then, the others as CREATED."""
-        if earlier := await self._find_by_client_token(task.created_by, task.client_token, request):
+    async def _commit_task(self, task: Task, request: msgspec.Struct) -> Task:
+        """Commit the task with its client token, and advance it.
+
+        A signing task is committed and returned in the status that follows CREATED. All other tasks are returned as
+        CREATED, although they are advanced too.
+        """
+        if existing_task := await self._find_by_client_token(task.created_by, task.client_token, request):
             self._inputs.discard(task.inputs)
-            return earlier
-        answered = task
+            return existing_task
+        stored_task = task
         if task.kind is TaskKind.SIGNING:
-            answered = advance(task, self._onward.submission(), self._ledger.clock.now())
-        draft = self._ledger.begin()
+            stored_task = advance(task, self._auto_transitions.submission(), self._repository.clock.now())
+        unit_of_work = self._repository.begin()
         if task.client_token is not None:
-            token = StoredClientToken(task_id=task.id, request=_digest(request))
-            draft.put(TOKENS, f"{task.created_by} {task.client_token}", token)
-        _audit_created(draft, task)
-        draft.create_task(answered)
-        waited = self._inputs.acquire(task)
+            token = StoredClientToken(task_id=task.id, request=_request_digest(request))
+            unit_of_work.put(TOKENS, f"{task.created_by} {task.client_token}", token)
+        _audit_created(unit_of_work, task)
+        unit_of_work.create_task(stored_task)
+        claimed_digests = self._inputs.acquire(task)
         try:
-            await draft.commit()
+            await unit_of_work.commit()
         except SealyardError:
-            self._inputs.unacquire(task, waited)
+            self._inputs.unacquire(task, claimed_digests)
             raise
-        if answered is task:
-            await self._onward.advance_or_defer(task.id)
-        return answered
+        if stored_task is task:
+            await self._auto_transitions.advance_or_defer(task.id)
+        return stored_task
 
 
-def _digest(request: msgspec.Struct) -> str:
+def _request_digest(request: msgspec.Struct) -> str:
+    """Return the SHA-256 (hex) of the request, to compare it with the one that a client token was used for."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
 
 
 def _join_names(files: Iterable[InputFile]) -> str:
-    names = ", ".join(each.name for each in files)
+    names = ", ".join(file.name for file in files)
     return names if len(names) <= MAX_NAME_LENGTH else names[: MAX_NAME_LENGTH - 1] + "…"
 
 
@@ -270,8 +314,8 @@ def _describe_purpose(purpose: KeyPurpose) -> str:
     return {KeyPurpose.PACKAGE: "packages", KeyPurpose.DATA: "data", KeyPurpose.BOTH: "packages and data"}[purpose]
 
 
-def _audit_created(draft: UnitOfWork, task: Task) -> None:
-    draft.audit(
+def _audit_created(unit_of_work: UnitOfWork, task: Task) -> None:
+    unit_of_work.audit(
         task.created_by,
         AuditAction.CREATED,
         f"TASK:{task.id}",
@@ -280,8 +324,8 @@ def _audit_created(draft: UnitOfWork, task: Task) -> None:
             "kind": task.kind.value,
             "configId": task.config_id,
             "configVersion": task.config_version,
-            "inputs": [[each.name, each.size, each.sha256] for each in task.inputs],
-            "metadata": [[each.name, each.size, each.sha256] for each in task.metadata],
+            "inputs": [[file.name, file.size, file.sha256] for file in task.inputs],
+            "metadata": [[file.name, file.size, file.sha256] for file in task.metadata],
             "approvalDigest": task.approval_digest,
             "approvalsRequired": task.approvals_required,
         },

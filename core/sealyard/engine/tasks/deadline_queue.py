@@ -1,4 +1,4 @@
-"""When to look at a task again: one heap over all periods of all tasks."""
+"""Schedule the next check of each task: one heap of the deadlines of all tasks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.model.triggers import ApprovalTimedOut, ExecutionTimedOut, TimeLimitExceeded, Trigger
 
 STUCK_AFTER = timedelta(seconds=5)
-"""How long a task may stand in a status that the next frame should have ended."""
+"""How long a task may stay in a status that the next automatic transition should have ended."""
 
 
 def next_deadline(task: Task) -> datetime | None:
-    """The earliest moment at which time alone changes the task or its result."""
+    """Return the earliest time at which a deadline changes the task or its result; None if there is none."""
     match task.status:
         case TaskStatus.WAITING:
             return task.approval_expires_at
@@ -33,7 +33,7 @@ def next_deadline(task: Task) -> datetime | None:
 
 
 def expired_deadline(task: Task, now: datetime) -> Trigger | None:
-    """The period of the task that is over at ``now``, if one is."""
+    """Return the trigger for the task's deadline that has passed at ``now``; None if none has."""
     match task.status:
         case TaskStatus.WAITING if _has_passed(task.approval_expires_at, now):
             return ApprovalTimedOut()
@@ -49,14 +49,19 @@ def _has_passed(deadline: datetime | None, now: datetime) -> bool:
 
 
 class DeadlineQueue:
-    """Tasks by their next deadline. A task that moved on is looked at once too often, never too late."""
+    """Tasks ordered by their next deadline.
+
+    A task whose deadline was postponed or removed may be returned once too often, but no task is returned too late.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[datetime, str]] = []
-        self._earlier = asyncio.Event()
+        self._new_earliest = asyncio.Event()
+        """Set when a deadline is added that comes before all others."""
 
     def schedule(self, task: Task) -> None:
+        """Add the task's next deadline, if it has one."""
         deadline = next_deadline(task)
         if deadline is not None:
             self.add(deadline, task.id)
@@ -64,31 +69,31 @@ class DeadlineQueue:
     def add(self, deadline: datetime, task_id: str) -> None:
         heapq.heappush(self._heap, (deadline, task_id))
         if self._heap[0] == (deadline, task_id):
-            self._earlier.set()
+            self._new_earliest.set()
 
     async def due(self) -> list[str]:
-        """Waits for the next deadline, at most an hour; the ids of all tasks whose deadline is over then."""
-        ids = self._take()
+        """Wait for the next deadline, at most an hour; return the ids of all tasks whose deadline has passed."""
+        ids = self._pop_due()
         if not ids:
-            self._earlier.clear()
-            sleep = self._clock.sleep(self._seconds())
-            waits = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._earlier.wait())}
+            self._new_earliest.clear()
+            timeout = self._clock.sleep(self._seconds_until_next())
+            waiters = {asyncio.ensure_future(timeout), asyncio.ensure_future(self._new_earliest.wait())}
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for each in waits:
-                    each.cancel()
-            ids = self._take()
+                for waiter in waiters:
+                    waiter.cancel()
+            ids = self._pop_due()
         return ids
 
-    def _take(self) -> list[str]:
+    def _pop_due(self) -> list[str]:
         now = self._clock.now()
-        found: dict[str, None] = {}
+        due_ids: dict[str, None] = {}
         while self._heap and self._heap[0][0] <= now:
-            found[heapq.heappop(self._heap)[1]] = None
-        return list(found)
+            due_ids[heapq.heappop(self._heap)[1]] = None
+        return list(due_ids)
 
-    def _seconds(self) -> float:
+    def _seconds_until_next(self) -> float:
         if not self._heap:
             return 3600.0
         return min(3600.0, max(0.0, (self._heap[0][0] - self._clock.now()).total_seconds()))

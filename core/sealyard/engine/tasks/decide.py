@@ -1,4 +1,4 @@
-"""The approval queue: what an approver sees, decisions, withdrawals and cancellations."""
+"""Approval decisions: the review data for approvers, decisions, withdrawals and cancellations."""
 
 from __future__ import annotations
 
@@ -30,49 +30,52 @@ from sealyard.storage.artifacts import ArtifactStore
 
 MAX_REASON_LENGTH = 2000
 PREVIEW_BYTES = 65536
-"""Of each metadata file: all that se-1 takes."""
+"""Number of bytes shown of each metadata file. This is the maximum size of a metadata file in an se-1 container."""
 
 
 class ReviewedContents(NamedTuple):
-    """Name and beginning of each metadata file, and the names of the files that were changed on disk."""
+    """The name and first bytes of each metadata file, and the names of files that were changed on disk."""
 
     previews: tuple[tuple[str, bytes], ...]
     changed: tuple[str, ...]
 
 
 class TaskDecisions:
-    """Rights are judged here, when the decision is made, and by the scheduler again when the key is used."""
+    """Decides on, withdraws and cancels tasks.
+
+    Permissions are checked here, when the decision is made, and again by the scheduler, when the key is used.
+    """
 
     def __init__(
         self,
-        ledger: Repository,
-        rights: Permissions,
-        views: TaskQueries,
+        repository: Repository,
+        permissions: Permissions,
+        queries: TaskQueries,
         scheduler: Scheduler,
-        onward: AutoTransitions,
+        auto_transitions: AutoTransitions,
         artifacts: ArtifactStore,
-        one_time_passwords: OtpService,
+        otp_service: OtpService,
     ) -> None:
-        self._ledger = ledger
-        self._rights = rights
-        self._views = views
+        self._repository = repository
+        self._permissions = permissions
+        self._queries = queries
         self._scheduler = scheduler
-        self._onward = onward
+        self._auto_transitions = auto_transitions
         self._artifacts = artifacts
-        self._one_time_passwords = one_time_passwords
+        self._otp_service = otp_service
 
     def review(self, subject: str, task_id: str) -> ApprovalReview:
-        """All an approver must see before a decision."""
-        task = self._views.get(subject, task_id)
-        newest = self._ledger.device(task.config_id)
-        contents = self._contents(task)
-        hindrance = self._views.blocked_reason(subject, task)
-        if not hindrance and (changed := contents.changed):
-            hindrance = str(_changed(changed))
+        """Return everything an approver must see before a decision."""
+        task = self._queries.get(subject, task_id)
+        newest = self._repository.device(task.config_id)
+        contents = self._read_contents(task)
+        blocked_reason = self._queries.blocked_reason(subject, task)
+        if not blocked_reason and (changed := contents.changed):
+            blocked_reason = str(_changed_files_error(changed))
         return ApprovalReview(
             task=task,
-            configuration=self._ledger.device(task.config_id, task.config_version),
-            blocked_reason=hindrance,
+            configuration=self._repository.device(task.config_id, task.config_version),
+            blocked_reason=blocked_reason,
             metadata=contents.previews,
             previous=self._previous_package(task),
             newer_version=newest.version if newest.version > task.config_version else None,
@@ -88,61 +91,64 @@ class TaskDecisions:
         origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
-        """See :meth:`sealyard.client.protocol.TaskClient.decide`. A rejection wants no one-time password."""
-        task = self._views.get(subject, task_id)
-        self._rights.require_device(subject, Action.APPROVE, task.config_id)
-        reason = _checked_reason(reason, needed=verdict is Verdict.REJECTED)
+        """Decide on a task, see :meth:`sealyard.client.protocol.TaskClient.decide`.
+
+        The policy can require a one-time password for approvals; a rejection needs none.
+        """
+        task = self._queries.get(subject, task_id)
+        self._permissions.require_device(subject, Action.APPROVE, task.config_id)
+        reason = _validate_reason(reason, needed=verdict is Verdict.REJECTED)
         if digest is not None and digest != task.approval_digest:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
-        stored = self._ledger.task(task.id)
-        now = self._ledger.clock.now()
-        if expired_deadline(stored, now) is not None:
+        stored_task = self._repository.task(task.id)
+        now = self._repository.clock.now()
+        if expired_deadline(stored_task, now) is not None:
             raise ConflictError("The approval period is over.", "Ask again with a new task.")
-        checked = verdict is Verdict.APPROVED and self._ledger.policy().require_otp
+        requires_otp = verdict is Verdict.APPROVED and self._repository.policy().require_otp
         decision = Decision(
             by=subject,
             verdict=verdict,
             at=now,
-            digest=stored.approval_digest,
+            digest=stored_task.approval_digest,
             reason=reason,
             origin=origin,
-            one_time_password=checked,
+            one_time_password=requires_otp,
         )
-        if verdict is Verdict.APPROVED and (changed := self._contents(stored).changed):
-            raise _changed(changed)
-        draft = self._ledger.begin()
-        decided = draft.advance(task.id, DecisionMade(decision=decision))
-        if checked:
+        if verdict is Verdict.APPROVED and (changed := self._read_contents(stored_task).changed):
+            raise _changed_files_error(changed)
+        unit_of_work = self._repository.begin()
+        decided_task = unit_of_work.advance(task.id, DecisionMade(decision=decision))
+        if requires_otp:
             _require_human(origin)
-            await self._one_time_passwords.verify_and_consume(draft, subject, one_time_password)
-        draft.audit(
+            await self._otp_service.verify_and_consume(unit_of_work, subject, one_time_password)
+        unit_of_work.audit(
             subject,
             AuditAction(verdict.value),
             f"TASK:{task.id}",
             reason or f"{verdict.value.lower()} by {subject}",
             {
                 "digest": decision.digest,
-                "approvals": len(decided.approvals),
-                "required": decided.approvals_required,
+                "approvals": len(decided_task.approvals),
+                "required": decided_task.approvals_required,
                 "origin": origin.value,
-                "oneTimePassword": checked,
+                "oneTimePassword": requires_otp,
             },
         )
-        await draft.commit()
-        if decided.status is TaskStatus.APPROVED:
-            return await self._onward.advance_or_defer(task.id)
-        return decided
+        await unit_of_work.commit()
+        if decided_task.status is TaskStatus.APPROVED:
+            return await self._auto_transitions.advance_or_defer(task.id)
+        return decided_task
 
     async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
-        """By the requester, before a worker has the task."""
-        task = self._views.get(subject, task_id)
+        """Withdraw a task for its requester, before a worker has started it. ``reason`` is required."""
+        task = self._queries.get(subject, task_id)
         self._require_requester(subject, task)
-        reason = _checked_reason(reason, needed=True)
-        draft = self._ledger.begin()
-        withdrawn = draft.advance(task.id, Withdrawn(by=subject, reason=reason))
-        draft.audit(subject, AuditAction.WITHDRAWN, f"TASK:{task.id}", reason)
-        await draft.commit()
-        return withdrawn
+        reason = _validate_reason(reason, needed=True)
+        unit_of_work = self._repository.begin()
+        withdrawn_task = unit_of_work.advance(task.id, Withdrawn(by=subject, reason=reason))
+        unit_of_work.audit(subject, AuditAction.WITHDRAWN, f"TASK:{task.id}", reason)
+        await unit_of_work.commit()
+        return withdrawn_task
 
     async def cancel(self, subject: str, task_id: str) -> Task:
         """Cancel a task for its requester or an approver.
@@ -150,16 +156,16 @@ class TaskDecisions:
         A running task is cancelled when its worker has stopped. Raises :class:`InvalidTransitionError` if the task
         ended in another way before that.
         """
-        task = self._views.get(subject, task_id)
+        task = self._queries.get(subject, task_id)
         if subject != task.created_by:
-            self._rights.require_device(subject, Action.APPROVE, task.config_id)
+            self._permissions.require_device(subject, Action.APPROVE, task.config_id)
         if task.status is TaskStatus.RUNNING:
             return await self._scheduler.cancel(task.id, subject)
-        draft = self._ledger.begin()
-        cancelled = draft.advance(task.id, Cancelled(by=subject))
-        draft.audit(subject, AuditAction.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
-        await draft.commit()
-        return cancelled
+        unit_of_work = self._repository.begin()
+        cancelled_task = unit_of_work.advance(task.id, Cancelled(by=subject))
+        unit_of_work.audit(subject, AuditAction.CANCELLED, f"TASK:{task.id}", f"cancelled by {subject}")
+        await unit_of_work.commit()
+        return cancelled_task
 
     def _require_requester(self, subject: str, task: Task) -> None:
         if subject != task.created_by:
@@ -167,20 +173,20 @@ class TaskDecisions:
                 f"Only {task.created_by} can withdraw this task.", "An approver can reject it with a reason."
             )
 
-    def _contents(self, task: Task) -> ReviewedContents:
-        """Read what an approver is shown, and name the files whose contents are not those that were requested."""
+    def _read_contents(self, task: Task) -> ReviewedContents:
+        """Read the metadata files that an approver is shown, and find the files that differ from the uploaded ones."""
         previews: list[tuple[str, bytes]] = []
         changed: list[str] = []
         for file in task.metadata:
-            preview = b"" if task.status.is_final else self._preview(file)
+            preview = b"" if task.status.is_final else self._read_preview(file)
             if preview is None:
                 changed.append(file.name)
             previews.append((file.name, preview or b""))
         changed += [file.name for file in task.inputs if file.inline is not None and not _is_inline_intact(file)]
         return ReviewedContents(tuple(previews), tuple(changed))
 
-    def _preview(self, file: InputFile) -> bytes | None:
-        """The beginning of a metadata file; None if the stored file is not the one that was uploaded."""
+    def _read_preview(self, file: InputFile) -> bytes | None:
+        """Return the first bytes of a metadata file; None if the stored file is not the uploaded one."""
         try:
             with self._artifacts.open_input(file.sha256) as content:
                 preview = content.read(PREVIEW_BYTES)
@@ -190,11 +196,12 @@ class TaskDecisions:
             return None
 
     def _previous_package(self, task: Task) -> Task | None:
+        """Return the last finished package for the same configuration that was requested before this task."""
         if task.kind is not TaskKind.PACKAGING:
             return None
         after = None
         while True:
-            page = self._ledger.store.page(
+            page = self._repository.store.page(
                 TASKS.name,
                 filters={"configId": task.config_id, "status": TaskStatus.DONE, "kind": TaskKind.PACKAGING},
                 after=after,
@@ -210,6 +217,7 @@ class TaskDecisions:
 
 
 def _require_human(origin: DecisionOrigin) -> None:
+    """Raise :class:`PermissionDeniedError` unless a person made the decision at a terminal."""
     if origin is not DecisionOrigin.TERMINAL:
         raise PermissionDeniedError(
             "A machine client cannot approve where a one-time password is wanted.",
@@ -217,7 +225,8 @@ def _require_human(origin: DecisionOrigin) -> None:
         )
 
 
-def _checked_reason(reason: str, *, needed: bool) -> str:
+def _validate_reason(reason: str, *, needed: bool) -> str:
+    """Return ``reason`` without surrounding space. Raises :class:`UsageError` if it is missing or too long."""
     reason = reason.strip()
     if needed and not reason:
         raise UsageError("A reason is needed.", "Say why in a few words (--reason).")
@@ -227,6 +236,7 @@ def _checked_reason(reason: str, *, needed: bool) -> str:
 
 
 def _is_inline_intact(file: InputFile) -> bool:
+    """Return whether the file's inline content has the recorded size and SHA-256."""
     assert file.inline is not None
     try:
         content = base64.b64decode(file.inline, validate=True)
@@ -235,7 +245,7 @@ def _is_inline_intact(file: InputFile) -> bool:
     return len(content) == file.size and hashlib.sha256(content).hexdigest() == file.sha256
 
 
-def _changed(names: Sequence[str]) -> IntegrityError:
+def _changed_files_error(names: Sequence[str]) -> IntegrityError:
     listed = ", ".join(escape_text(name, 100) for name in names)
     return IntegrityError(
         f"Changed on disk since the upload: {listed}. It cannot be approved.",

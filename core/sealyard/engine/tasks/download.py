@@ -1,4 +1,7 @@
-"""Handing results out: through a link that is checked each time, by ranges, and renewed while they are kept."""
+"""Deliver results of finished tasks, whole or from an offset, and renew their links.
+
+A link is verified for each download; it can be renewed while the result is kept.
+"""
 
 from __future__ import annotations
 
@@ -26,123 +29,147 @@ from sealyard.storage.artifacts import ArtifactStore
 CHUNK = 4 * 1024 * 1024
 
 LINK_BEARER = "SYSTEM:link"
-"""The author of what is fetched by a link: whoever had it."""
+"""The author of audit entries for downloads by link alone, where the downloader is unknown."""
 
 
 class ResultDelivery:
-    """Whoever may see a task may have its result."""
+    """Delivers the results of tasks. A subject that may view a task may download its result."""
 
-    def __init__(self, ledger: Repository, views: TaskQueries, links: DownloadLinks, artifacts: ArtifactStore) -> None:
-        self._ledger = ledger
-        self._views = views
+    def __init__(
+        self, repository: Repository, queries: TaskQueries, links: DownloadLinks, artifacts: ArtifactStore
+    ) -> None:
+        self._repository = repository
+        self._queries = queries
         self._links = links
         self._artifacts = artifacts
 
     async def renew(self, subject: str, task_id: str) -> Task:
-        task = self._views.get(subject, task_id)
+        """Replace the link of a result, whose artifact must still be kept, and return the task.
+
+        The new link expires after the configuration's link lifetime, at the latest with the result's retention period.
+        """
+        task = self._queries.get(subject, task_id)
         result = _require_artifact(task)
-        now = self._ledger.clock.now()
-        device = self._ledger.device(task.config_id, task.config_version)
+        now = self._repository.clock.now()
+        device = self._repository.device(task.config_id, task.config_version)
         expires_at = now + timedelta(seconds=device.link_ttl_seconds)
         if result.retained_until is not None:
             expires_at = min(expires_at, result.retained_until)
-        fresh = with_new_link(result, self._links.sign(task.id, expires_at), expires_at, now)
-        draft = self._ledger.begin()
-        draft.audit(
+        renewed_result = with_new_link(result, self._links.sign(task.id, expires_at), expires_at, now)
+        unit_of_work = self._repository.begin()
+        unit_of_work.audit(
             subject,
             AuditAction.RENEWED,
             f"TASK:{task.id}",
             "the link was renewed",
             {"expiresAt": expires_at.isoformat()},
         )
-        renewed_task = draft.change_task(task.id, result=fresh)
-        await draft.commit()
+        renewed_task = unit_of_work.change_task(task.id, result=renewed_result)
+        await unit_of_work.commit()
         return renewed_task
 
     async def download(self, subject: str, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """The link is judged when the download begins; one that is under way is let finish."""
-        task = self._views.get(subject, task_id)
+        """Yield the result's bytes from ``offset`` on.
+
+        The link is verified when the download begins; a download in progress may finish after the link expires. Raises
+        :class:`UsageError` if ``offset`` is negative.
+        """
+        task = self._queries.get(subject, task_id)
         if offset < 0:
             raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
-        if self._links.verify(_require_valid_link(task), self._ledger.clock.now()) != task.id:
+        if self._links.verify(_require_valid_link(task), self._repository.clock.now()) != task.id:
             raise PermissionDeniedError("This link leads to another task's result.", "Ask the workspace for a new one.")
-        async for chunk in self._read(task.id, offset):
+        async for chunk in self._read_result(task.id, offset):
             yield chunk
 
-    async def _read(self, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
+    async def _read_result(self, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         file = await asyncio.to_thread(self._artifacts.open_result, task_id, offset)
         with file:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
 
     async def record_download(self, subject: str, task_id: str) -> None:
-        await self._record(subject, self._views.get(subject, task_id), "downloaded whole and checked")
+        """Audit that a client downloaded the whole result and verified it."""
+        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded whole and checked")
 
     async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
-        """Its last byte has gone out; whether it arrived, only who fetched it can say."""
-        await self._record(subject, self._views.get(subject, task_id), _sent(offset), offset)
+        """Audit that the result was sent to its last byte. Only the client can know whether it arrived."""
+        await self._audit_download(subject, self._queries.get(subject, task_id), _format_transfer(offset), offset)
 
     def resolve_link(self, link: str) -> Task:
-        """The task whose result a link leads to, for whoever has the link.
+        """Return the task whose result a link gives access to. Anyone who has the link may use it.
 
         Raises :class:`PermissionDeniedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
         """
-        now = self._ledger.clock.now()
+        now = self._repository.clock.now()
         try:
-            return self._resolve(self._links.verify(link, now))
+            return self._load_with_artifact(self._links.verify(link, now))
         except ResultExpiredError as error:
-            self._resolve(self._links.task_id_of(link))
+            self._load_with_artifact(self._links.task_id_of(link))
             raise error
 
     def download_by_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """As :meth:`download`, by the link alone."""
-        return self._read(self.resolve_link(link).id, offset)
+        """Like :meth:`download`, authorized by the link alone."""
+        return self._read_result(self.resolve_link(link).id, offset)
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
-        task = self._ledger.task(self._links.task_id_of(link))
-        await self._record(LINK_BEARER, task, f"{_sent(offset)}, by its link", offset)
+        """Like :meth:`record_transfer`, for a download by link."""
+        task = self._repository.task(self._links.task_id_of(link))
+        await self._audit_download(LINK_BEARER, task, f"{_format_transfer(offset)}, by its link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
-        """The certificate (PEM) of the key version the task signs with."""
-        task = self._views.get(subject, task_id)
+        """Return the certificate (PEM) of the key version that the task signs with.
+
+        Raises :class:`NotFoundError` if the task signs nothing or no certificate is recorded.
+        """
+        task = self._queries.get(subject, task_id)
         if task.signing_key is None:
             raise NotFoundError(f"Task {task.id} has no signature.", "An encryption task only encrypts.")
-        key = self._ledger.get(KEYS, task.signing_key.uri)
+        key = self._repository.get(KEYS, task.signing_key.uri)
         version = key.version(task.signing_key.version) if key is not None else None
         if version is None or version.certificate is None:
             raise NotFoundError(f"The certificate of {task.signing_key.uri} is not on record.")
         return version.certificate
 
-    def _resolve(self, task_id: str) -> Task:
-        """The task as it stands now; one whose artifact was removed says so, whatever its link says."""
-        task = self._views.refresh(self._ledger.task(task_id))
+    def _load_with_artifact(self, task_id: str) -> Task:
+        """Return the task in its current state.
+
+        Raises :class:`ResultGoneError` if its artifact was removed, even if its link is still valid or has only
+        expired.
+        """
+        task = self._queries.refresh(self._repository.task(task_id))
         if _require_artifact(task).state is ResultState.GONE:
             _require_valid_link(task)
         return task
 
-    async def _record(self, author: str, task: Task, message: str, offset: int = 0) -> None:
-        """``offset``: where what was sent began; the digest is of the whole."""
+    async def _audit_download(self, author: str, task: Task, message: str, offset: int = 0) -> None:
+        """Audit a download that began at ``offset``. The digest in the entry is that of the whole artifact."""
         result = _require_artifact(task)
         value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
-        draft = self._ledger.begin()
-        draft.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
-        await draft.commit()
+        unit_of_work = self._repository.begin()
+        unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
+        await unit_of_work.commit()
 
 
-def _sent(offset: int) -> str:
+def _format_transfer(offset: int) -> str:
     return f"sent from byte {offset} to its last" if offset else "sent to its last byte"
 
 
 def _require_artifact(task: Task) -> Result:
+    """Return the task's result. Raises :class:`ConflictError` if it has none, or a signature instead of an artifact."""
     if task.result is None:
-        words = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{words}", "Wait until it is DONE.")
+        reason = f" {task.reason}" if task.reason else ""
+        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
     if task.result.signature is not None:
         raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
     return task.result
 
 
 def _require_valid_link(task: Task) -> str:
+    """Return the link of the task's result.
+
+    Raises :class:`ResultGoneError`, :class:`ResultExpiredError`, :class:`ConflictError`.
+    """
     result = _require_artifact(task)
     assert task.status is TaskStatus.DONE
     if result.state is ResultState.GONE:

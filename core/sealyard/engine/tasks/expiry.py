@@ -1,4 +1,4 @@
-"""What time does: approval and execution periods, time limits, links that end, artifacts that are removed."""
+"""Apply deadlines: approval and execution periods, time limits, link expiry and the removal of artifacts."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ log = logging.getLogger(__name__)
 
 
 class ExpiryLoop:
-    """One loop; nothing else in the engine watches the time."""
+    """The only loop in the engine that applies deadlines."""
 
     def __init__(
         self,
-        ledger: Repository,
+        repository: Repository,
         deadlines: DeadlineQueue,
         scheduler: Scheduler,
-        onward: AutoTransitions,
+        auto_transitions: AutoTransitions,
         inputs: InputStore,
         uploads: UploadService,
         artifacts: ArtifactStore,
     ) -> None:
-        self._ledger = ledger
+        self._repository = repository
         self._deadlines = deadlines
         self._scheduler = scheduler
-        self._onward = onward
+        self._auto_transitions = auto_transitions
         self._inputs = inputs
         self._uploads = uploads
         self._artifacts = artifacts
 
     async def run(self) -> None:
+        """Apply deadlines as they pass, until cancelled."""
         while True:
             for task_id in await self._deadlines.due():
-                await self._check(task_id)
+                await self._expire_or_retry(task_id)
             await self._sweep_uploads()
 
     async def _sweep_uploads(self) -> None:
@@ -61,59 +62,60 @@ class ExpiryLoop:
         except SealyardError:
             log.exception("uploads that nobody claimed could not be removed")
 
-    async def _check(self, task_id: str) -> None:
+    async def _expire_or_retry(self, task_id: str) -> None:
+        """Apply a task's deadline; if that fails, log the error and schedule the task again."""
         try:
             await self.expire(task_id)
         except NotFoundError:
             return
         except SealyardError:
             log.exception("task %s could not be judged by the clock", task_id)
-            await self._ledger.clock.sleep(RETRY_SECONDS)
-            self._deadlines.schedule(self._ledger.task(task_id))
+            await self._repository.clock.sleep(RETRY_SECONDS)
+            self._deadlines.schedule(self._repository.task(task_id))
 
     async def expire(self, task_id: str) -> None:
-        """Do what is due now for one task."""
-        task = self._ledger.task(task_id)
-        happening = expired_deadline(task, self._ledger.clock.now())
-        if happening is not None:
-            await self._expire_task(task, happening)
+        """Apply the deadline of a task that has passed; if none has, schedule the task's next deadline."""
+        task = self._repository.task(task_id)
+        trigger = expired_deadline(task, self._repository.clock.now())
+        if trigger is not None:
+            await self._expire_task(task, trigger)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
-            await self._onward.advance(task_id)
+            await self._auto_transitions.advance(task_id)
         elif (state := self._new_state(task)) is not None:
             await self._expire_result(task_id, state)
         else:
             self._deadlines.schedule(task)
 
-    async def _expire_task(self, task: Task, happening: Trigger) -> None:
+    async def _expire_task(self, task: Task, trigger: Trigger) -> None:
         if task.status is TaskStatus.RUNNING:
-            await self._scheduler.abort(task.id, happening)
+            await self._scheduler.abort(task.id, trigger)
             return
-        draft = self._ledger.begin()
-        draft.advance(task.id, happening)
-        await draft.commit()
+        unit_of_work = self._repository.begin()
+        unit_of_work.advance(task.id, trigger)
+        await unit_of_work.commit()
 
     async def _expire_result(self, task_id: str, state: ResultState) -> None:
         """Record that the task's link expired or its artifact's retention ended, and remove the artifact."""
         if state is ResultState.GONE:
             await run_uncancellable(partial(self._artifacts.remove_result, task_id))
-        task = self._ledger.task(task_id)
+        task = self._repository.task(task_id)
         if self._new_state(task) is not state:
             self._deadlines.schedule(task)
             return
         assert task.result is not None
-        draft = self._ledger.begin()
+        unit_of_work = self._repository.begin()
         if state is ResultState.GONE:
-            draft.audit(
+            unit_of_work.audit(
                 SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over"
             )
         else:
-            draft.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "the link has expired")
-        draft.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
-        await draft.commit()
+            unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "the link has expired")
+        unit_of_work.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
+        await unit_of_work.commit()
 
     def _new_state(self, task: Task) -> ResultState | None:
-        """The state that the task's result should have now, if it is another one than recorded."""
+        """Return the state that the task's result should have now, or None if that state is recorded already."""
         if task.result is None:
             return None
-        state = state_at(task.result, self._ledger.clock.now())
+        state = state_at(task.result, self._repository.clock.now())
         return state if state is not task.result.state else None

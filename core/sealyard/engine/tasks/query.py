@@ -1,4 +1,4 @@
-"""Looking at tasks: what a subject may see, as it stands at this moment."""
+"""Task queries: the tasks, counts and events that a subject may view, in their current state."""
 
 from __future__ import annotations
 
@@ -30,30 +30,33 @@ from sealyard.storage.documents import DocumentStore
 
 
 class _VisibleCounts:
-    """What is seen: tasks of configurations one may view, and one's own."""
+    """Counts the tasks that a subject may view, by means of the index.
 
-    def __init__(self, store: DocumentStore, rights: Permissions) -> None:
+    A subject may view its own tasks, and those of all configurations for which it has the VIEW permission.
+    """
+
+    def __init__(self, store: DocumentStore, permissions: Permissions) -> None:
         self._store = store
-        self._rights = rights
+        self._permissions = permissions
 
     def count(self, subject: str, indexed: Mapping[str, str]) -> int:
-        """How many of the tasks that ``subject`` sees match these indexed fields."""
+        """Return the number of tasks visible to ``subject`` whose indexed fields have the given values."""
         creator, config = indexed.get("createdBy"), indexed.get("configId")
-        if creator == subject or self._rights.is_allowed(
+        if creator == subject or self._permissions.is_allowed(
             subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)
         ):
             return self._count(indexed)
-        viewed = {device_id_of(resource) for resource, _ in self._rights.granted_to(subject)} - {""}
+        viewable_configs = {device_id_of(resource) for resource, _ in self._permissions.granted_to(subject)} - {""}
         if config is not None:
-            viewed &= {config}
-        seen = self._sum(viewed, indexed)
+            viewable_configs &= {config}
+        count = self._sum(viewable_configs, indexed)
         if creator is not None:
-            return seen
+            return count
         own = {**indexed, "createdBy": subject}
-        return seen + self._count(own) - self._sum(viewed, own)
+        return count + self._count(own) - self._sum(viewable_configs, own)
 
     def _sum(self, configs: set[str], indexed: Mapping[str, str]) -> int:
-        return sum(self._count({**indexed, "configId": each}) for each in configs)
+        return sum(self._count({**indexed, "configId": config}) for config in configs)
 
     def _count(self, indexed: Mapping[str, str]) -> int:
         return self._store.count(TASKS.name, indexed)
@@ -63,73 +66,93 @@ LONGEST_PAGE = 1000
 MIN_PREFIX_LENGTH = 3
 
 BATCH = 200
-"""Tasks read without giving way: a millisecond."""
+"""Number of tasks read before other coroutines may run; takes about a millisecond."""
 
 _decode_task = msgspec.json.Decoder(Task).decode
 _decode_names = msgspec.json.Decoder(TaskSearchFields).decode
 
 
 class TaskQueries:
-    """``live`` gives what only a running engine knows of a task.
+    """Queries for tasks, restricted to what a subject may view.
 
-    ``recorded``: an engine runs here that records the states of results as they change.
+    ``progress_of`` returns the progress of a task, which only a running engine knows. ``recorded`` is true if a
+    running engine records changes of result states, so that the index contains them.
     """
 
     def __init__(
-        self, ledger: Repository, rights: Permissions, live: Callable[[Task], RunProgress | None], *, recorded: bool
+        self,
+        repository: Repository,
+        permissions: Permissions,
+        progress_of: Callable[[Task], RunProgress | None],
+        *,
+        recorded: bool,
     ) -> None:
-        self._ledger = ledger
-        self._rights = rights
-        self._live = live
-        self._recorded = recorded
-        self._totals = _VisibleCounts(ledger.store, rights)
+        self._repository = repository
+        self._permissions = permissions
+        self._progress_of = progress_of
+        self._records_result_states = recorded
+        self._counts = _VisibleCounts(repository.store, permissions)
 
     def get(self, subject: str, task_id: str) -> Task:
-        """By id or a beginning of it. What a subject may not see does not exist for it."""
-        found = self._ledger.get(TASKS, task_id) or self._by_prefix(subject, task_id)
-        if found is None or not self._is_visible(subject, found.created_by, found.config_id):
+        """Return a task by its id or a unique prefix of it.
+
+        Raises :class:`NotFoundError` if there is no such task or the subject may not view it, and :class:`UsageError`
+        if the prefix is ambiguous.
+        """
+        task = self._repository.get(TASKS, task_id) or self._find_by_prefix(subject, task_id)
+        if task is None or not self._is_visible(subject, task.created_by, task.config_id):
             raise no_task(task_id)
-        return self.refresh(found)
+        return self.refresh(task)
 
     def refresh(self, task: Task) -> Task:
-        """With the result's state at this moment, and progress where there is some."""
-        result = refreshed(task.result, self._ledger.clock.now()) if task.result is not None else None
-        return msgspec.structs.replace(task, result=result, live=self._live(task))
+        """Return the task with the current state of its result, and with its progress if it has any."""
+        result = refreshed(task.result, self._repository.clock.now()) if task.result is not None else None
+        return msgspec.structs.replace(task, result=result, live=self._progress_of(task))
 
     async def list_tasks(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
-        """Reads on until the page is full or the list has ended, and gives way to others meanwhile."""
+        """Return a page of the tasks that match ``filters``, after the cursor ``after``.
+
+        Reads in batches until the page is full or there are no more tasks; other coroutines may run between batches.
+        Raises :class:`UsageError` if ``limit`` is out of range.
+        """
         if not 1 <= limit <= LONGEST_PAGE:
             raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
-        indexed = self._indexed(subject, filters)
-        found: list[Task] = []
+        indexed = self._index_filters(subject, filters)
+        tasks: list[Task] = []
         while True:
-            part = self._ledger.store.page_json(
+            batch = self._repository.store.page_json(
                 TASKS.name, filters=indexed, newest_first=not filters.oldest_first, after=after, limit=BATCH
             )
-            read = self._read(part.documents, subject, filters, found, limit)
-            after = part.cursor(read)
-            if after is None or len(found) >= limit:
-                total = self._totals.count(subject, indexed) if self._counted(filters) else None
-                return TaskPage(tasks=tuple(found), next=after, total=total)
+            documents_read = self._collect_matches(batch.documents, subject, filters, tasks, limit)
+            after = batch.cursor(documents_read)
+            if after is None or len(tasks) >= limit:
+                total = self._counts.count(subject, indexed) if self._is_countable_by_index(filters) else None
+                return TaskPage(tasks=tuple(tasks), next=after, total=total)
             await asyncio.sleep(0)
 
     def counts(self, subject: str) -> TaskCounts:
-        """Exact; costs the waiting tasks only, however many others there are."""
-        by_status = {each: self._totals.count(subject, {"status": each}) for each in TaskStatus}
-        results = {each: self._totals.count(subject, {"result.state": each}) for each in ResultState}
+        """Return exact counts of the tasks that the subject may view.
+
+        The cost depends on the number of waiting tasks only, not on the total.
+        """
+        by_status = {status: self._counts.count(subject, {"status": status}) for status in TaskStatus}
+        results = {state: self._counts.count(subject, {"result.state": state}) for state in ResultState}
         return TaskCounts(
-            by_status={each: count for each, count in by_status.items() if count},
-            results={each: count for each, count in results.items() if count},
-            mine=self._totals.count(subject, {"createdBy": subject}),
-            awaiting_my_approval=self._waiting_for(subject),
+            by_status={status: count for status, count in by_status.items() if count},
+            results={state: count for state, count in results.items() if count},
+            mine=self._counts.count(subject, {"createdBy": subject}),
+            awaiting_my_approval=self._count_awaiting_approval(subject),
         )
 
     def visible_event(self, subject: str, event: Event) -> Event | None:
-        """The event as the subject may know of it, None where it may not; of what it may not see, only the type."""
+        """Return the event as the subject may see it, or None if the subject may not see it.
+
+        A :class:`WorkspaceChanged` about a resource that the subject may not view is reduced to the resource's type.
+        """
         if isinstance(event, TaskChanged):
             return event if self._is_visible(subject, event.created_by, event.config_id) else None
         if isinstance(event, TaskProgressed):
-            task = self._ledger.get(TASKS, event.task_id)
+            task = self._repository.get(TASKS, event.task_id)
             return event if task is not None and self._is_visible(subject, task.created_by, task.config_id) else None
         if isinstance(event, WorkspaceChanged) and not self._may_view(subject, event.resource):
             return msgspec.structs.replace(event, resource=event.resource.partition(":")[0])
@@ -139,36 +162,36 @@ class TaskQueries:
         kind = resource.partition(":")[0]
         if kind == ResourceType.POLICY:
             return True
-        about = resource if kind == ResourceType.DEVICE_CONFIG else f"RESOURCE_TYPE:{kind}"
-        return self._rights.is_allowed(subject, Action.VIEW, about)
+        viewed_resource = resource if kind == ResourceType.DEVICE_CONFIG else f"RESOURCE_TYPE:{kind}"
+        return self._permissions.is_allowed(subject, Action.VIEW, viewed_resource)
 
     def blocked_reason(self, subject: str, task: Task) -> str:
-        """Why the subject cannot decide on the task; empty where it can."""
+        """Return why the subject cannot decide on the task; empty if it can."""
         if task.status is not TaskStatus.WAITING:
             return f"The task is {task.status}, not waiting for approval." + (f" {task.reason}" if task.reason else "")
-        if task.approval_expires_at is not None and self._ledger.clock.now() >= task.approval_expires_at:
+        if task.approval_expires_at is not None and self._repository.clock.now() >= task.approval_expires_at:
             return "The approval period is over."
         if subject == task.created_by and not task.self_approved:
             return "Nobody decides on a task of their own."
         if subject_kind(subject) is not SubjectKind.USER:
             return "Only a person can decide on a task."
-        if any(each.by == subject for each in task.approvals):
+        if any(decision.by == subject for decision in task.approvals):
             return "You have decided already."
-        if not self._rights.is_allowed(subject, Action.APPROVE, device_resource(task.config_id)):
+        if not self._permissions.is_allowed(subject, Action.APPROVE, device_resource(task.config_id)):
             return f"You may not approve for {task.config_name}."
         return ""
 
-    def _read(
-        self, documents: Sequence[bytes], subject: str, filters: TaskFilter, found: list[Task], limit: int
+    def _collect_matches(
+        self, documents: Sequence[bytes], subject: str, filters: TaskFilter, matches: list[Task], limit: int
     ) -> int:
-        """Adds what matches to ``found`` until it holds ``limit``; how many documents were read for it."""
+        """Append matching tasks to ``matches`` until it holds ``limit``; return the number of documents read."""
         for count, document in enumerate(documents, 1):
             if filters.text and not filters.matches_text(_decode_names(document)):
                 continue
             task = self.refresh(_decode_task(document))
             if self._matches(subject, filters, task):
-                found.append(task)
-                if len(found) == limit:
+                matches.append(task)
+                if len(matches) == limit:
                     return count
         return len(documents)
 
@@ -179,60 +202,70 @@ class TaskQueries:
             and not (filters.awaiting_my_approval and self.blocked_reason(subject, task))
         )
 
-    def _waiting_for(self, subject: str) -> int:
-        if not any(action is Action.APPROVE for _, action in self._rights.granted_to(subject)):
+    def _count_awaiting_approval(self, subject: str) -> int:
+        """Return the number of tasks that the subject can decide on now."""
+        if not any(action is Action.APPROVE for _, action in self._permissions.granted_to(subject)):
             return 0
         waiting = {"status": str(TaskStatus.WAITING)}
         count = 0
         after: str | None = None
         while True:
-            page = self._ledger.store.page_json(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
-            count += sum(not self.blocked_reason(subject, _decode_task(each)) for each in page.documents)
+            page = self._repository.store.page_json(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
+            count += sum(not self.blocked_reason(subject, _decode_task(document)) for document in page.documents)
             after = page.cursor(len(page.documents))
             if after is None:
                 return count
 
-    def _indexed(self, subject: str, filters: TaskFilter) -> dict[str, str]:
-        """What the index narrows a list to; all of it but not only what matches."""
-        state = filters.result_state if self._recorded else None
-        implied = TaskStatus.WAITING if filters.awaiting_my_approval else None
+    def _index_filters(self, subject: str, filters: TaskFilter) -> dict[str, str]:
+        """Return the values of indexed fields that every matching task has. Other tasks may have them too."""
+        state = filters.result_state if self._records_result_states else None
+        implied_status = TaskStatus.WAITING if filters.awaiting_my_approval else None
         if filters.result_state is not None and state is None:
-            implied = TaskStatus.DONE
-        config = self._config_asked_for(subject, filters.config) if filters.config else None
-        wanted = {
-            "status": filters.status or implied,
+            implied_status = TaskStatus.DONE
+        config = self._resolve_config(subject, filters.config) if filters.config else None
+        values = {
+            "status": filters.status or implied_status,
             "kind": filters.kind,
             "configId": config,
             "createdBy": filters.created_by,
             "result.state": state,
         }
-        return {field: str(value) for field, value in wanted.items() if value is not None}
+        return {field: str(value) for field, value in values.items() if value is not None}
 
-    def _config_asked_for(self, subject: str, config: str) -> str:
-        """Its id. One that is hidden is not there, but for who has asked for tasks of it: those one goes on to see."""
-        found = self._ledger.device(config).id
-        if self._rights.is_allowed(subject, Action.VIEW, device_resource(found)) or self._totals.count(
-            subject, {"configId": found}
+    def _resolve_config(self, subject: str, config: str) -> str:
+        """Return the id of a configuration.
+
+        Raises :class:`NotFoundError` if it does not exist, or if the subject may neither view it nor any task for it:
+        a subject that lost the permission can still list its own tasks.
+        """
+        config_id = self._repository.device(config).id
+        if self._permissions.is_allowed(subject, Action.VIEW, device_resource(config_id)) or self._counts.count(
+            subject, {"configId": config_id}
         ):
-            return found
-        raise device_not_found(config, refused=True)
+            return config_id
+        raise device_not_found(config, hidden=True)
 
-    def _counted(self, filters: TaskFilter) -> bool:
-        """Whether the index alone tells how many match."""
-        states = filters.result_state is None or self._recorded
-        return states and not filters.text and not filters.awaiting_my_approval
+    def _is_countable_by_index(self, filters: TaskFilter) -> bool:
+        """Return whether the index alone can count the matching tasks."""
+        has_states = filters.result_state is None or self._records_result_states
+        return has_states and not filters.text and not filters.awaiting_my_approval
 
     def _is_visible(self, subject: str, creator: str, config_id: str) -> bool:
-        return subject == creator or self._rights.is_allowed(subject, Action.VIEW, device_resource(config_id))
+        return subject == creator or self._permissions.is_allowed(subject, Action.VIEW, device_resource(config_id))
 
-    def _by_prefix(self, subject: str, prefix: str) -> Task | None:
-        # What is no id is asked for by anybody, any number of times: it must not cost a look at every task.
+    def _find_by_prefix(self, subject: str, prefix: str) -> Task | None:
+        """Return the visible task whose id starts with ``prefix``. Raises :class:`UsageError` if several do."""
+        # Any caller may send arbitrary text as often as it likes, so text that cannot be an id must not cost a scan.
         if len(prefix) < MIN_PREFIX_LENGTH or not is_id_prefix(prefix):
             return None
-        begun = (self._ledger.get(TASKS, each) for each in self._ledger.store.ids(TASKS.name, prefix))
-        found = [
-            each for each in begun if each is not None and self._is_visible(subject, each.created_by, each.config_id)
+        candidates = (
+            self._repository.get(TASKS, task_id) for task_id in self._repository.store.ids(TASKS.name, prefix)
+        )
+        matches = [
+            task
+            for task in candidates
+            if task is not None and self._is_visible(subject, task.created_by, task.config_id)
         ]
-        if len(found) > 1:
-            raise UsageError(f"{len(found)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
-        return found[0] if found else None
+        if len(matches) > 1:
+            raise UsageError(f"{len(matches)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
+        return matches[0] if matches else None

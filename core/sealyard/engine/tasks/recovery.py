@@ -1,4 +1,4 @@
-"""What an engine does first: find every task where the last one left it, and clear away what belongs to none."""
+"""Recover the tasks that the previous engine left unfinished, and remove files that belong to no task."""
 
 from __future__ import annotations
 
@@ -22,37 +22,42 @@ from sealyard.storage.artifacts import ArtifactStore
 
 
 class Recovery:
-    """Runs once, before the engine's loops."""
+    """Recovers the workspace once, before the engine's loops start."""
 
     def __init__(
         self,
-        ledger: Repository,
+        repository: Repository,
         artifacts: ArtifactStore,
         inputs: InputStore,
         uploads: UploadService,
-        outcomes: ResultPublisher,
+        publisher: ResultPublisher,
         deadlines: DeadlineQueue,
-        onward: AutoTransitions,
+        auto_transitions: AutoTransitions,
         scheduler: Scheduler,
     ) -> None:
-        self._ledger = ledger
+        self._repository = repository
         self._artifacts = artifacts
         self._inputs = inputs
         self._uploads = uploads
-        self._outcomes = outcomes
+        self._publisher = publisher
         self._deadlines = deadlines
-        self._onward = onward
+        self._auto_transitions = auto_transitions
         self._scheduler = scheduler
 
     async def run(self) -> None:
+        """Recover the workspace; unfinished tasks resume in the order of their creation."""
         unfinished = await run_uncancellable(self._load_unfinished)
-        for task in sorted(unfinished, key=lambda each: (each.created_at, each.id)):
+        for task in sorted(unfinished, key=lambda task: (task.created_at, task.id)):
             await self._resume(task)
 
     def _load_unfinished(self) -> list[Task]:
-        """Holds and watches what the tasks need; answers the unfinished ones."""
+        """Load the unfinished tasks: acquire their inputs, schedule their deadlines, and return them.
+
+        Also schedules the deadlines of results that can still expire, and removes files that belong to no task or
+        upload.
+        """
         unfinished = []
-        for _, document in self._ledger.store.all(TASKS.name):
+        for _, document in self._repository.store.all(TASKS.name):
             status = TaskStatus(document["status"])
             if status.is_final and not _result_can_expire(document):
                 continue
@@ -73,20 +78,22 @@ class Recovery:
                 self._artifacts.delete_work(task_id)
 
     async def _resume(self, task: Task) -> None:
+        """Continue an unfinished task according to its status."""
         match task.status:
             case TaskStatus.CREATED | TaskStatus.APPROVED:
-                await self._onward.advance(task.id)
+                await self._auto_transitions.advance(task.id)
             case TaskStatus.SCHEDULED:
                 self._scheduler.on_task_saved(task)
             case TaskStatus.RUNNING:
-                await run_uncancellable(partial(self._outcomes.unpublish, task))
+                await run_uncancellable(partial(self._publisher.unpublish, task))
                 await self._requeue(task.id)
 
     async def _requeue(self, task_id: str) -> None:
-        limit = self._ledger.clock.now() + timedelta(seconds=self._ledger.policy().time_limit)
-        draft = self._ledger.begin()
-        draft.advance(task_id, EngineRestarted(time_limit_at=limit))
-        await draft.commit()
+        """Schedule again a task that was running when the previous engine stopped."""
+        time_limit_at = self._repository.clock.now() + timedelta(seconds=self._repository.policy().time_limit)
+        unit_of_work = self._repository.begin()
+        unit_of_work.advance(task_id, EngineRestarted(time_limit_at=time_limit_at))
+        await unit_of_work.commit()
 
 
 def _result_can_expire(document: dict[str, object]) -> bool:

@@ -1,1 +1,1 @@
-"""Webhooks and the outbox of their messages."""
+"""Webhooks and the outbox with their messages."""

@@ -1,4 +1,4 @@
-"""The webhooks' outbox: what each is to be told next, and what came of telling it."""
+"""Outbox of the webhooks: the next message of each, and the outcome of its delivery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sealyard.model.webhooks import DeadLetter
 
 
 class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
-    """What is to be told now: where, and signed with which ``secret``."""
+    """A message that is due, with the URL it is sent to and the ``secret`` that signs it."""
 
     SHOWN: ClassVar[tuple[str, ...]] = ("notice",)
 
@@ -39,153 +39,167 @@ class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
 
 
 class WebhookOutbox:
-    """In order for each webhook, each for itself. What is told and not yet recorded as told is told again."""
+    """Queue of messages for each webhook, delivered in order and independently of other webhooks.
 
-    def __init__(self, ledger: Repository, sealed: SecretBox) -> None:
-        self._ledger = ledger
-        self._sealed = sealed
+    Delivery is at least once: a message whose delivery was not recorded is sent again.
+    """
+
+    def __init__(self, repository: Repository, secret_box: SecretBox) -> None:
+        self._repository = repository
+        self._secret_box = secret_box
         self._changed = asyncio.Event()
 
-    # ---- for who sends
+    # ---- used by the sender
 
     async def new_webhooks(self, known: frozenset[str]) -> frozenset[str]:
-        """Waits until there are webhooks beside the known ones; their ids."""
-        while not (found := {each.webhook.id for each in self._ledger.list_all(WEBHOOKS)} - known):
+        """Wait until there are webhooks other than the ``known`` ones, and return their ids."""
+        while not (new := {stored.webhook.id for stored in self._repository.list_all(WEBHOOKS)} - known):
             await self._changed.wait()
-        return frozenset(found)
+        return frozenset(new)
 
     async def next_delivery(self, webhook_id: str) -> PendingDelivery | None:
-        """Waits until the webhook may be told of something; None once it is removed.
+        """Wait until a message for the webhook is due, and return it; None once the webhook is removed.
 
-        Raises :class:`KeyStoreCorruptedError` where its secret cannot be opened.
+        Raises :class:`KeyStoreCorruptedError` if the webhook's secret cannot be decrypted.
         """
-        while (hook := self._ledger.get(WEBHOOKS, webhook_id)) is not None:
-            notice = self._next(webhook_id)
-            if notice is not None and self._is_due(notice):
+        while (stored := self._repository.get(WEBHOOKS, webhook_id)) is not None:
+            message = self._next_message(webhook_id)
+            if message is not None and self._is_due(message):
                 return PendingDelivery(
-                    notice=notice,
-                    url=hook.webhook.url,
-                    secret=self._sealed.decrypt(hook.secret, secret_context(webhook_id)),
+                    notice=message,
+                    url=stored.webhook.url,
+                    secret=self._secret_box.decrypt(stored.secret, secret_context(webhook_id)),
                 )
-            await self._change(before=notice.retry_at if notice is not None else None)
+            await self._wait_for_change(until=message.retry_at if message is not None else None)
         return None
 
-    async def mark_delivered(self, notice: OutboxMessage) -> None:
-        """Raises :class:`StorageError`, as the others do that record: then it is due again."""
-        hook = self._ledger.get(WEBHOOKS, notice.webhook_id)
-        if hook is None:
-            return
-        draft = self._ledger.begin()
-        self._advance_cursor(draft, hook, notice, failing="")
-        await draft.commit()
+    async def mark_delivered(self, message: OutboxMessage) -> None:
+        """Record that the message was delivered, which makes the next one due.
 
-    async def mark_failed(self, notice: OutboxMessage, error: str, again_after: float) -> None:
-        """To be tried again after so many seconds."""
-        hook = self._ledger.get(WEBHOOKS, notice.webhook_id)
-        if hook is None:
+        Raises :class:`StorageError`, like :meth:`mark_failed` and :meth:`move_to_dead_letters`, if the outcome cannot
+        be stored; the message is then due again.
+        """
+        stored = self._repository.get(WEBHOOKS, message.webhook_id)
+        if stored is None:
             return
-        try_at = self._ledger.clock.now() + timedelta(seconds=again_after)
-        draft = self._ledger.begin()
-        later = msgspec.structs.replace(notice, attempts=notice.attempts + 1, retry_at=try_at)
-        draft.put(OUTBOX, notice.id, later)
-        webhook = msgspec.structs.replace(hook.webhook, last_error=error)
-        draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
-        await draft.commit()
+        work = self._repository.begin()
+        self._complete(work, stored, message, last_error="")
+        await work.commit()
 
-    async def move_to_dead_letters(self, notice: OutboxMessage, error: str) -> None:
-        """Makes it a dead letter; the next one is due."""
-        hook = self._ledger.get(WEBHOOKS, notice.webhook_id)
-        if hook is None:
+    async def mark_failed(self, message: OutboxMessage, error: str, retry_after: float) -> None:
+        """Record a failed attempt; the message is due again after ``retry_after`` seconds."""
+        stored = self._repository.get(WEBHOOKS, message.webhook_id)
+        if stored is None:
             return
-        letter = self._dead_letter(notice, error)
-        draft = self._ledger.begin()
-        self._advance_cursor(draft, hook, notice, failing=error)
-        draft.put(DEAD_LETTERS, letter.id, StoredDeadLetter(dead_letter=letter, change=notice.change))
-        message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
-        draft.audit(SYSTEM_SUBJECT, AuditAction.FAILED, webhook_resource(letter.webhook_id), message)
-        draft.notify(webhook_resource(letter.webhook_id))
-        await draft.commit()
+        retry_at = self._repository.clock.now() + timedelta(seconds=retry_after)
+        work = self._repository.begin()
+        retried = msgspec.structs.replace(message, attempts=message.attempts + 1, retry_at=retry_at)
+        work.put(OUTBOX, message.id, retried)
+        webhook = msgspec.structs.replace(stored.webhook, last_error=error)
+        work.put(WEBHOOKS, webhook.id, msgspec.structs.replace(stored, webhook=webhook))
+        await work.commit()
 
-    # ---- for who looks and changes
+    async def move_to_dead_letters(self, message: OutboxMessage, error: str) -> None:
+        """Stop delivering the message and record it as a dead letter, which makes the next message due."""
+        stored = self._repository.get(WEBHOOKS, message.webhook_id)
+        if stored is None:
+            return
+        letter = self._dead_letter(message, error)
+        work = self._repository.begin()
+        self._complete(work, stored, message, last_error=error)
+        work.put(DEAD_LETTERS, letter.id, StoredDeadLetter(dead_letter=letter, change=message.change))
+        audit_message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
+        work.audit(SYSTEM_SUBJECT, AuditAction.FAILED, webhook_resource(letter.webhook_id), audit_message)
+        work.notify(webhook_resource(letter.webhook_id))
+        await work.commit()
+
+    # ---- used by the registry and the engine
 
     def pending(self, webhook_id: str) -> list[OutboxMessage]:
-        return self._matching(OUTBOX, _waiting_for(webhook_id))
+        """Return the messages that are not delivered yet, oldest event first."""
+        return self._matching(OUTBOX, _pending_filter(webhook_id))
 
     def dead_letters(self, webhook_id: str) -> list[StoredDeadLetter]:
-        """Oldest event first."""
-        return self._matching(DEAD_LETTERS, _dead_of(webhook_id))
+        """Return the dead letters of a webhook, oldest event first."""
+        return self._matching(DEAD_LETTERS, _dead_letter_filter(webhook_id))
 
     def counts(self, webhook_id: str) -> tuple[int, int]:
-        """How many wait, and how many are dead."""
-        store = self._ledger.store
-        return store.count(OUTBOX.name, _waiting_for(webhook_id)), store.count(DEAD_LETTERS.name, _dead_of(webhook_id))
+        """Return the number of pending messages and of dead letters."""
+        store = self._repository.store
+        pending = store.count(OUTBOX.name, _pending_filter(webhook_id))
+        return pending, store.count(DEAD_LETTERS.name, _dead_letter_filter(webhook_id))
 
     def notify(self) -> None:
-        """Whoever waits looks again."""
+        """Wake all senders that wait for a message, so that they check again."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     def on_task_saved(self, _: Task) -> None:
-        if self._ledger.store.count(OUTBOX.name):
+        """Wake the senders if there are messages; registered with the repository as a task listener."""
+        if self._repository.store.count(OUTBOX.name):
             self.notify()
 
-    # ---- parts
+    # ---- helpers
 
-    def _next(self, webhook_id: str) -> OutboxMessage | None:
-        """Of those on the disk: what the disk refuses yet has not happened."""
-        for notice in self._matching(OUTBOX, _waiting_for(webhook_id), limit=1):
-            if notice.change.cursor <= self._ledger.events.cursor:
-                return notice
+    def _next_message(self, webhook_id: str) -> OutboxMessage | None:
+        """Return the oldest message whose event is durable, or None.
+
+        Readers see a commit before it is durable, and it may still be rolled back.
+        """
+        for message in self._matching(OUTBOX, _pending_filter(webhook_id), limit=1):
+            if message.change.cursor <= self._repository.events.cursor:
+                return message
         return None
 
-    def _is_due(self, notice: OutboxMessage) -> bool:
-        return notice.retry_at is None or notice.retry_at <= self._ledger.clock.now()
+    def _is_due(self, message: OutboxMessage) -> bool:
+        return message.retry_at is None or message.retry_at <= self._repository.clock.now()
 
-    async def _change(self, before: datetime | None) -> None:
-        """Waits for a change, at most until ``before``."""
-        waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._changed.wait())}
-        if before is not None:
-            waits.add(asyncio.ensure_future(self._sleep_until(before)))
+    async def _wait_for_change(self, until: datetime | None) -> None:
+        """Wait for :meth:`notify`, at most until the given time."""
+        waiters: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._changed.wait())}
+        if until is not None:
+            waiters.add(asyncio.ensure_future(self._sleep_until(until)))
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in waits:
-                each.cancel()
+            for waiter in waiters:
+                waiter.cancel()
 
     async def _sleep_until(self, moment: datetime) -> None:
-        seconds = (moment - self._ledger.clock.now()).total_seconds()
+        seconds = (moment - self._repository.clock.now()).total_seconds()
         if seconds > 0:
-            await self._ledger.clock.sleep(seconds)
+            await self._repository.clock.sleep(seconds)
 
-    def _advance_cursor(self, draft: UnitOfWork, hook: StoredWebhook, notice: OutboxMessage, *, failing: str) -> None:
-        draft.delete(OUTBOX, notice.id)
-        delivered = max(hook.webhook.delivered, notice.change.cursor)
-        webhook = msgspec.structs.replace(hook.webhook, delivered=delivered, last_error=failing)
-        draft.put(WEBHOOKS, webhook.id, msgspec.structs.replace(hook, webhook=webhook))
+    def _complete(self, work: UnitOfWork, stored: StoredWebhook, message: OutboxMessage, *, last_error: str) -> None:
+        """Add the removal of a message to ``work``, and advance the webhook's cursor past its event."""
+        work.delete(OUTBOX, message.id)
+        delivered = max(stored.webhook.delivered, message.change.cursor)
+        webhook = msgspec.structs.replace(stored.webhook, delivered=delivered, last_error=last_error)
+        work.put(WEBHOOKS, webhook.id, msgspec.structs.replace(stored, webhook=webhook))
 
-    def _dead_letter(self, notice: OutboxMessage, error: str) -> DeadLetter:
-        assert notice.change.notification is not None
+    def _dead_letter(self, message: OutboxMessage, error: str) -> DeadLetter:
+        assert message.change.notification is not None
         return DeadLetter(
-            id=notice.id,
-            webhook_id=notice.webhook_id,
-            cursor=notice.change.cursor,
-            event=notice.change.notification,
-            task_id=notice.change.task_id,
-            attempts=notice.attempts + 1,
-            failed_at=self._ledger.clock.now(),
+            id=message.id,
+            webhook_id=message.webhook_id,
+            cursor=message.change.cursor,
+            event=message.change.notification,
+            task_id=message.change.task_id,
+            attempts=message.attempts + 1,
+            failed_at=self._repository.clock.now(),
             error=error,
         )
 
     def _matching(self, table: Table[V], filters: Mapping[str, str], limit: int | None = None) -> list[V]:
-        """By id: their ids have the order of their events."""
-        store = self._ledger.store
-        most = store.count(table.name, filters) if limit is None else limit
-        page = store.page_json(table.name, filters=filters, newest_first=False, limit=most)
-        return [msgspec.json.decode(each, type=table.type) for each in page.documents]
+        """Return the matching documents sorted by id, which is the order of their events."""
+        store = self._repository.store
+        max_count = store.count(table.name, filters) if limit is None else limit
+        page = store.page_json(table.name, filters=filters, newest_first=False, limit=max_count)
+        return [msgspec.json.decode(document, type=table.type) for document in page.documents]
 
 
 def secret_context(webhook_id: str) -> str:
-    """What a webhook's secret is sealed as."""
+    """Return the context that authenticates the encrypted secret of a webhook (see :class:`SecretBox`)."""
     return f"webhook {webhook_id}"
 
 
@@ -193,9 +207,9 @@ def webhook_resource(webhook_id: str) -> str:
     return f"WEBHOOK:{webhook_id}"
 
 
-def _waiting_for(webhook_id: str) -> Mapping[str, str]:
+def _pending_filter(webhook_id: str) -> Mapping[str, str]:
     return {"webhookId": webhook_id}
 
 
-def _dead_of(webhook_id: str) -> Mapping[str, str]:
-    return {"letter.webhookId": webhook_id}
+def _dead_letter_filter(webhook_id: str) -> Mapping[str, str]:
+    return {"deadLetter.webhookId": webhook_id}

@@ -1,4 +1,4 @@
-"""Webhooks of a workspace: who has them, adds and removes them, and what they could not be told."""
+"""Use cases of webhooks: list, add and remove them, and redeliver messages that failed."""
 
 from __future__ import annotations
 
@@ -21,96 +21,104 @@ from sealyard.model.webhook_url import parse_webhook_url
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 SECRET_BYTES = 32
-SECRET_PREFIX = "whsec_"  # noqa: S105 - how the specification wants secrets to begin, not one
+SECRET_PREFIX = "whsec_"  # noqa: S105 - prefix required by the Standard Webhooks specification, not a secret
 
 
 class WebhookRegistry:
-    """For whoever may update the policy."""
+    """Manages webhooks. Every method requires permission to update the policy."""
 
-    def __init__(self, ledger: Repository, rights: Permissions, sealed: SecretBox, outbox: WebhookOutbox) -> None:
-        self._ledger = ledger
-        self._rights = rights
-        self._sealed = sealed
+    def __init__(
+        self, repository: Repository, permissions: Permissions, secret_box: SecretBox, outbox: WebhookOutbox
+    ) -> None:
+        self._repository = repository
+        self._permissions = permissions
+        self._secret_box = secret_box
         self._outbox = outbox
 
     def list_webhooks(self, subject: str) -> tuple[Webhook, ...]:
-        """Oldest first."""
+        """Return all webhooks with their message counts, oldest first."""
         self._require(subject)
-        found = [self._with_counts(each.webhook) for each in self._ledger.list_all(WEBHOOKS)]
-        return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+        webhooks = [self._with_counts(stored.webhook) for stored in self._repository.list_all(WEBHOOKS)]
+        return tuple(sorted(webhooks, key=lambda webhook: (webhook.created_at, webhook.id)))
 
     async def add(self, subject: str, request: WebhookRequest) -> IssuedWebhook:
-        """It is told of what happens from now on. Raises :class:`UsageError` for what is no URL for a webhook."""
+        """Add a webhook that receives all events from now on, and return it with its secret.
+
+        Raises :class:`UsageError` if the URL is not valid for a webhook.
+        """
         self._require(subject)
         url = parse_webhook_url(request.url)
         webhook = Webhook(
             id=new_id(),
             url=request.url,
             created_by=subject,
-            created_at=self._ledger.clock.now(),
+            created_at=self._repository.clock.now(),
             events=tuple(dict.fromkeys(request.events)),
-            delivered=self._ledger.events.cursor,
+            delivered=self._repository.events.cursor,
         )
         secret = secrets.token_bytes(SECRET_BYTES)
-        draft = self._ledger.begin()
-        draft.put(
+        work = self._repository.begin()
+        work.put(
             WEBHOOKS,
             webhook.id,
-            StoredWebhook(webhook=webhook, secret=self._sealed.encrypt(secret, secret_context(webhook.id))),
+            StoredWebhook(webhook=webhook, secret=self._secret_box.encrypt(secret, secret_context(webhook.id))),
         )
-        what = {"origin": url.origin, "events": list(webhook.events)}
-        draft.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "a webhook was added", what)
-        await self._commit(draft, webhook.id)
+        new_value = {"origin": url.origin, "events": list(webhook.events)}
+        work.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "a webhook was added", new_value)
+        await self._commit(work, webhook.id)
         return IssuedWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
 
     async def remove(self, subject: str, webhook_id: str) -> None:
-        """With all that it was still to be told, and its dead letters."""
+        """Remove a webhook together with its pending messages and dead letters."""
         self._require(subject)
         webhook = self._webhook(webhook_id)
-        draft = self._ledger.begin()
-        draft.delete(WEBHOOKS, webhook.id)
-        for notice in self._outbox.pending(webhook.id):
-            draft.delete(OUTBOX, notice.id)
-        for dead in self._outbox.dead_letters(webhook.id):
-            draft.delete(DEAD_LETTERS, dead.dead_letter.id)
-        draft.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "the webhook was removed")
-        await self._commit(draft, webhook.id)
+        work = self._repository.begin()
+        work.delete(WEBHOOKS, webhook.id)
+        for message in self._outbox.pending(webhook.id):
+            work.delete(OUTBOX, message.id)
+        for stored in self._outbox.dead_letters(webhook.id):
+            work.delete(DEAD_LETTERS, stored.dead_letter.id)
+        work.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "the webhook was removed")
+        await self._commit(work, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
-        """Oldest event first."""
+        """Return the dead letters of a webhook, oldest event first."""
         self._require(subject)
-        return tuple(each.dead_letter for each in self._outbox.dead_letters(self._webhook(webhook_id).id))
+        return tuple(stored.dead_letter for stored in self._outbox.dead_letters(self._webhook(webhook_id).id))
 
     async def redeliver(self, subject: str, letter_id: str) -> None:
-        """Tried anew from the first, before what waits behind it."""
+        """Move a dead letter back to the outbox, with its attempts reset and ahead of messages for later events.
+
+        Raises :class:`NotFoundError` if there is no such dead letter.
+        """
         self._require(subject)
-        dead = self._ledger.get(DEAD_LETTERS, letter_id)
-        if dead is None:
+        stored = self._repository.get(DEAD_LETTERS, letter_id)
+        if stored is None:
             raise NotFoundError(
                 f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead`."
             )
-        letter = dead.dead_letter
-        draft = self._ledger.begin()
-        draft.delete(DEAD_LETTERS, letter.id)
-        draft.put(OUTBOX, letter.id, OutboxMessage(id=letter.id, webhook_id=letter.webhook_id, change=dead.change))
+        letter = stored.dead_letter
+        work = self._repository.begin()
+        work.delete(DEAD_LETTERS, letter.id)
+        work.put(OUTBOX, letter.id, OutboxMessage(id=letter.id, webhook_id=letter.webhook_id, change=stored.change))
         message = f"{letter.event} of task {letter.task_id} was taken up again"
-        draft.audit(subject, AuditAction.RENEWED, webhook_resource(letter.webhook_id), message)
-        await self._commit(draft, letter.webhook_id)
+        work.audit(subject, AuditAction.RENEWED, webhook_resource(letter.webhook_id), message)
+        await self._commit(work, letter.webhook_id)
 
-    async def _commit(self, draft: UnitOfWork, webhook_id: str) -> None:
-        draft.notify(webhook_resource(webhook_id))
-        await draft.commit()
+    async def _commit(self, work: UnitOfWork, webhook_id: str) -> None:
+        work.notify(webhook_resource(webhook_id))
+        await work.commit()
         self._outbox.notify()
 
     def _require(self, subject: str) -> None:
-        self._rights.require_type(subject, Action.UPDATE, ResourceType.POLICY)
+        self._permissions.require_type(subject, Action.UPDATE, ResourceType.POLICY)
 
     def _webhook(self, webhook_id: str) -> Webhook:
-        hook = self._ledger.get(WEBHOOKS, webhook_id)
-        if hook is None:
+        stored = self._repository.get(WEBHOOKS, webhook_id)
+        if stored is None:
             raise NotFoundError(f"There is no webhook {escape_text(webhook_id, 80)}.", "See `sealyard webhook list`.")
-        return hook.webhook
+        return stored.webhook
 
     def _with_counts(self, webhook: Webhook) -> Webhook:
-        waiting, dead = self._outbox.counts(webhook.id)
-        return msgspec.structs.replace(webhook, pending_count=waiting, dead_letters=dead)
+        pending, dead_letters = self._outbox.counts(webhook.id)
+        return msgspec.structs.replace(webhook, pending_count=pending, dead_letters=dead_letters)

@@ -1,1 +1,1 @@
-"""What a worker does for each kind of task."""
+"""The worker's job handlers, one for each kind of task."""

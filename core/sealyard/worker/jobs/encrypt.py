@@ -1,4 +1,4 @@
-"""Encryption tasks: one file, encrypted as a container's segment is (ciphertext, then the IV), and checked."""
+"""Encryption tasks: encrypt one file as a container segment (ciphertext, then the IV), and check the result."""
 
 from __future__ import annotations
 
@@ -19,43 +19,49 @@ from sealyard.worker.work_dir import WorkFolder, background_fsync, locked
 OUTPUT_NAME = "encrypted"
 
 
-async def encrypt(bench: JobContext) -> JobFinished:
+async def encrypt(context: JobContext) -> JobFinished:
     """Encrypt the file of an encryption task."""
-    bench.progress.total = 2 * bench.task.total_bytes
-    (file,) = bench.task.inputs
-    async with locked(bench.work_dir) as folder:
-        cipher = await bench.cipher()
-        made = await asyncio.to_thread(_encrypt, bench, file, folder, cipher)
-        await asyncio.to_thread(_self_check, bench, file, folder, made, cipher)
+    context.progress.total = 2 * context.task.total_bytes
+    (file,) = context.task.inputs
+    async with locked(context.work_dir) as folder:
+        cipher = await context.cipher()
+        digests = await asyncio.to_thread(_encrypt, context, file, folder, cipher)
+        await asyncio.to_thread(_self_check, context, file, folder, digests, cipher)
         return JobFinished(
-            task_id=bench.task.id, fencing_token=bench.task.fencing_token, sha256=made.sha256, size=made.length
+            task_id=context.task.id,
+            fencing_token=context.task.fencing_token,
+            sha256=digests.sha256,
+            size=digests.length,
         )
 
 
-def _encrypt(bench: JobContext, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:
-    with bench.open_input(file) as source, folder.create(OUTPUT_NAME) as target:
+def _encrypt(context: JobContext, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:
+    with context.open_input(file) as source, folder.create(OUTPUT_NAME) as target:
         try:
             with background_fsync(target):
-                made = encrypt_segment(source, file.size, target, cipher, bench.progress)
+                digests = encrypt_segment(source, file.size, target, cipher, context.progress)
         except InvalidInputError:
-            # Its size was right when it was opened.
+            # open_input checked the size, so the file was changed since.
             raise changed(file) from None
-        check_digest(file, made.plaintext_sha256)
+        check_digest(file, digests.plaintext_sha256)
         os.fsync(target.fileno())
-    return made
+    return digests
 
 
 def _self_check(
-    bench: JobContext, file: InputFile, folder: WorkFolder, made: SegmentDigests, cipher: ContentCipher
+    context: JobContext, file: InputFile, folder: WorkFolder, digests: SegmentDigests, cipher: ContentCipher
 ) -> None:
-    """Read the encrypted file back and compare what it decrypts to with the input; zero padding may follow."""
+    """Read the encrypted file back and compare the decrypted content with the input; zero padding may follow it.
+
+    Raises :class:`IntegrityError` if either file was changed on disk.
+    """
     digest = hashlib.sha256()
-    with bench.open_input(file) as source, folder.read(OUTPUT_NAME) as encrypted:
+    with context.open_input(file) as source, folder.read(OUTPUT_NAME) as encrypted:
         content = ContentComparison(file, source)
-        # A changed byte may show as wrong padding first; the digest tells.
+        # A changed byte can first show as invalid padding; the digest comparison below reports it.
         with suppress(ContainerError):
-            decrypt_segment(encrypted, made.length, cipher, content.update, [digest.update], bench.progress)
-    if digest.hexdigest() != made.sha256:
+            decrypt_segment(encrypted, digests.length, cipher, content.update, [digest.update], context.progress)
+    if digest.hexdigest() != digests.sha256:
         raise IntegrityError(
             "The encrypted file was changed on disk. Nothing was released.",
             "Check the disk and which programs can write to the workspace, then request a new task.",

@@ -1,4 +1,4 @@
-"""Signing tasks: a message or a finished SHA-256 in, a signature out, checked with the certificate on record."""
+"""Signing tasks: sign a message or a SHA-256 digest, and check the signature with the certificate on record."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from sealyard.model.worker_messages import JobFinished
 from sealyard.worker.job_context import JobContext
 
 
-async def sign(bench: JobContext) -> JobFinished:
-    """Makes the signature of a signing task."""
-    (file,) = bench.task.inputs
-    data = bench.read_input(file)
-    _reject_lookalike(bench, data, await bench.signing_key_purpose())
-    bench.progress.total = len(data)
-    signature = await bench.sign(data, data)
-    bench.progress(len(data))
+async def sign(context: JobContext) -> JobFinished:
+    """Sign the input of a signing task."""
+    (file,) = context.task.inputs
+    data = context.read_input(file)
+    _reject_lookalike(context, data, await context.signing_key_purpose())
+    context.progress.total = len(data)
+    signature = await context.sign(data, data)
+    context.progress(len(data))
     return JobFinished(
-        task_id=bench.task.id, fencing_token=bench.task.fencing_token, signature=base64.b64encode(signature).decode()
+        task_id=context.task.id,
+        fencing_token=context.task.fencing_token,
+        signature=base64.b64encode(signature).decode(),
     )
 
 
-def _reject_lookalike(bench: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
-    """A signing task must not make what would pass as the signature of a container, or as a probe's."""
-    key = bench.task.signing_key
+def _reject_lookalike(context: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
+    """Raise :class:`InvalidKeyError` if the signature could pass as that of a container or of a key probe."""
+    key = context.task.signing_key
     assert key is not None
     if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
         if purpose is not KeyPurpose.DATA:

@@ -288,7 +288,7 @@ async def test_the_policy_is_changed_where_it_was_changed(world: World) -> None:
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "p")
-        fill(app, "approval_period", "2d")
+        fill(app, "approval_timeout", "2d")
         mark(app, "kinds", TaskKind.PACKAGING)
         await hand_in(pilot)
         assert world.policy == Policy(requires_approval=(TaskKind.PACKAGING,), approval_timeout=2 * 86400)

@@ -205,8 +205,8 @@ class AccessActs:
 
     def change_policy(self, policy: Policy) -> None:
         spans = (
-            ("approval_period", "Approval period", "How long a task waits for its approvals"),
-            ("execution_period", "Execution period", "How long it then waits for a worker"),
+            ("approval_timeout", "Approval period", "How long a task waits for its approvals"),
+            ("execution_timeout", "Execution period", "How long it then waits for a worker"),
             ("time_limit", "Time limit", "How long it may run, over all attempts"),
         )
         trial = ChoiceField(
@@ -259,7 +259,7 @@ class AccessActs:
     async def _set_policy(self, policy: Policy, answers: Answers) -> bool:
         spans = {
             name: parse_duration(answers.texts[name])
-            for name in ("approval_period", "execution_period", "time_limit")
+            for name in ("approval_timeout", "execution_timeout", "time_limit")
             if answers.texts[name] != format_duration(getattr(policy, name))
         }
         trial = answers.texts.get("trial", OFF) == ON

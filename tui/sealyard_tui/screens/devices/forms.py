@@ -184,7 +184,7 @@ def version(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
     )
     same = {
         name: None
-        for name in ("approvals_required", "format", "link_seconds", "retention_seconds", "description")
+        for name in ("approvals_required", "format", "link_ttl_seconds", "retention_seconds", "description")
         if getattr(asked, name) == getattr(device, name)
     }
     return msgspec.structs.replace(asked, **same)

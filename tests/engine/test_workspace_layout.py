@@ -1,0 +1,44 @@
+"""A workspace of another layout version is refused, and says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from fake_clock import START
+
+from sealyard.engine.workspace import create_layout, load_metadata, save_metadata
+from sealyard.model.errors import WorkspaceError
+from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
+
+
+def write_workspace(root: Path, layout: int) -> WorkspacePaths:
+    paths = WorkspacePaths(root)
+    metadata = WorkspaceMetadata(
+        id="w1",
+        name="test",
+        format=LAYOUT_VERSION,
+        demo=False,
+        key_store=KeyStore.PASSPHRASE,
+        administrator="USER:admin",
+        created_at=START,
+    )
+    create_layout(paths, metadata)
+    save_metadata(paths, msgspec.structs.replace(metadata, format=layout))
+    return paths
+
+
+def test_load_metadata_of_current_layout_succeeds(tmp_path: Path) -> None:
+    assert load_metadata(write_workspace(tmp_path / "workspace", LAYOUT_VERSION)).id == "w1"
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [(LAYOUT_VERSION - 1, "older Sealyard .*Create a new workspace"), (LAYOUT_VERSION + 1, "newer Sealyard")],
+    ids=["older", "newer"],
+)
+def test_load_metadata_of_other_layout_raises(tmp_path: Path, layout: int, message: str) -> None:
+    with pytest.raises(WorkspaceError) as raised:
+        load_metadata(write_workspace(tmp_path / "workspace", layout))
+    raised.match(message)
