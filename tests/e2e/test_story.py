@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tmux_terminal import SEALYARD, TmuxTerminal, command_line, descendants, environment, terminal
+from processes import command_line
+from tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
 
 COMMAND = ".venv/bin/sealyard demo"
 """As the README has it, from the folder of the repository."""

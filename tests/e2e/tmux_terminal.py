@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from processes import kill_all, still_there
+from processes import command_line, kill_all, still_there
 from programs import require
 
 LIMIT = 40.0
@@ -167,10 +167,3 @@ def descendants(pid: int) -> list[int]:
         found += children
         waiting += children
     return found
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""

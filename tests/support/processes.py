@@ -20,6 +20,14 @@ def lives(pid: int) -> bool:
     return found is not None and found[0] not in ("Z", "X")
 
 
+def command_line(pid: int) -> str:
+    """The program and its arguments, separated by spaces; empty if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def children_of(pid: int) -> set[int]:
     return {each for each in _all_pids() if (found := _state(each)) is not None and found[1] == pid and lives(each)}
 
