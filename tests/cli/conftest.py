@@ -70,7 +70,7 @@ async def _made(root: Path) -> House:
             file = await developer.upload(root / "firmware.bin")
             tasks.append(await developer.create_package(PackageRequest(config="gateway", firmware=(file,), name=name)))
         await owner.decide(tasks[0].id, Verdict.APPROVED)
-        await admin.idle()
+        await admin.wait_idle()
     finally:
         await admin.close()
     return House(folder, done=tasks[0].id, waiting=tasks[1].id)

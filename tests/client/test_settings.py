@@ -249,7 +249,7 @@ def test_the_schema_knows_every_key_and_no_other() -> None:
     top = definitions["Settings"]
     assert set(top["properties"]) == {key.partition(".")[0] for key in setting_keys()}
     assert top["additionalProperties"] is False
-    assert set(definitions["WatchSettings"]["properties"]) == {"folder", "device", "rule", "polling"}
+    assert set(definitions["WatchFolderSettings"]["properties"]) == {"folder", "device", "rule", "polling"}
     assert json.loads(json.dumps(schema)) == schema
 
 

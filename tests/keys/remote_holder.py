@@ -51,7 +51,7 @@ class Holder:
         return self._add(question, material, "imported", certificate)
 
     def rotate(self, question: Question) -> KeyVersion:
-        info = self.get_info(question)
+        info = self.info(question)
         material = generate_key(info.kind)
         version = describe(
             material, len(info.versions) + 1, "generated", create_certificate(material, "Gateway signing")
@@ -62,7 +62,7 @@ class Holder:
 
     def signer(self, question: Question) -> None:
         algorithm = SigningAlgorithm(question["algorithm"])
-        if self.get_info(question).kind not in SIGNATURES[algorithm].key_kinds:
+        if self.info(question).kind not in SIGNATURES[algorithm].key_kinds:
             raise InvalidKeyError("The key does not fit the algorithm.")
         self._material(question)
 
@@ -75,7 +75,7 @@ class Holder:
         return base64.b64encode(sign(material, algorithm, data, prehashed=prehashed)).decode()
 
     def cipher(self, question: Question) -> None:
-        if self.get_info(question).kind is not CIPHERS[EncryptionAlgorithm(question["algorithm"])].key_kind:
+        if self.info(question).kind is not CIPHERS[EncryptionAlgorithm(question["algorithm"])].key_kind:
             raise InvalidKeyError("The key does not fit the algorithm.")
         self._material(question)
 

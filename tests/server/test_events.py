@@ -130,14 +130,14 @@ async def test_whoever_missed_too_much_is_told_of_a_gap(yard: Yard, monkeypatch:
         await asked(dev)
     newest = await yard.engine.cursor()
     async with listening(dev, params={"after": 0}) as heard:
-        assert await heard.event() == ("Gap", str(newest), {"type": "Gap", "cursor": newest})
+        assert await heard.event() == ("EventsMissed", str(newest), {"type": "EventsMissed", "cursor": newest})
         await asked(dev)
         assert (await heard.event())[1] == str(newest + 1)
 
 
 def test_progress_has_no_id_to_go_on_behind() -> None:
     progress = TaskProgressed(cursor=7, task_id="a", bytes_done=1, bytes_total=2, eta_seconds=None)
-    assert format_sse(progress).startswith("event: TaskProgress\ndata: {")
+    assert format_sse(progress).startswith("event: TaskProgressed\ndata: {")
     assert format_sse(progress).endswith("}\n\n")
 
 

@@ -34,7 +34,7 @@ def written(node: ast.expr) -> str:
 def advised() -> Iterator[tuple[str, str]]:
     """The class of the error and its advice, wherever the core makes one that names the command line."""
     files = [each for part in HEARD_FROM for each in (CORE / part).rglob("*.py")]
-    for file in [*files, CORE / "client" / "downloads.py"]:
+    for file in [*files, CORE / "client" / "downloads" / "downloader.py"]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
                 for advice in map(written, node.args[1:]):

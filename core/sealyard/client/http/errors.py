@@ -26,7 +26,7 @@ RETRYABLE_STATUSES = frozenset({429, 503})
 class _Problem(FrozenStruct, frozen=True, kw_only=True):
     code: str
     detail: str
-    advice: str = ""
+    hint: str = ""
 
 
 class RetryLaterError(Exception):
@@ -66,7 +66,7 @@ def _error(response: Response, server: str, seconds: float | None) -> SealyardEr
         problem = msgspec.json.decode(response.body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _non_problem_error(response, server)
-    info = ErrorInfo(code=problem.code, message=escape_text(problem.detail), hint=escape_text(problem.advice))
+    info = ErrorInfo(code=problem.code, message=escape_text(problem.detail), hint=escape_text(problem.hint))
     error = error_from_info(info)
     if isinstance(error, TooManyRequestsError) and seconds is not None:
         error.retry_after = seconds

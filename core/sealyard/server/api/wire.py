@@ -99,7 +99,7 @@ class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
     description: LongText = ""
     approvals_required: int = 1
     format: ShortText = DEFAULT_FORMAT
-    link_seconds: int = DEFAULT_LINK_TTL
+    link_ttl_seconds: int = DEFAULT_LINK_TTL
     retention_seconds: int = DEFAULT_RETENTION_SECONDS
     purpose: KeyPurpose = KeyPurpose.BOTH
 
@@ -109,7 +109,7 @@ class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
 
     approvals_required: int | None = None
     format: ShortText | None = None
-    link_seconds: int | None = None
+    link_ttl_seconds: int | None = None
     retention_seconds: int | None = None
     description: LongText | None = None
 
@@ -271,7 +271,7 @@ def device_request(body: DeviceBody) -> DeviceRequest:
         approve=_subjects(body.acl.get(Action.APPROVE, ())),
         approvals_required=body.approvals_required,
         format=body.format,
-        link_ttl_seconds=body.link_seconds,
+        link_ttl_seconds=body.link_ttl_seconds,
         retention_seconds=body.retention_seconds,
         purpose=body.purpose,
         description=body.description,

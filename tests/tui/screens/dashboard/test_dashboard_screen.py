@@ -133,7 +133,7 @@ def test_the_detail_says_how_a_decision_was_made() -> None:
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:
     world.tasks["t-done"] = msgspec.structs.replace(
-        world.tasks["t-done"], self_approved=True, result=result(trial=True)
+        world.tasks["t-done"], self_approved=True, result=result(self_approved=True)
     )
     app = make_app(world)
     async with running(app) as pilot:

@@ -95,7 +95,7 @@ class UploadController(Controller):
     # The framework takes handlers by the order of their names, and answers OPTIONS itself where another one of the
     # path comes first.
     @route("/", http_method=["OPTIONS"], status_code=204, summary="What of tus is spoken here")
-    async def options(self, caller: CallerDependency) -> Response[None]:
+    async def advertise_capabilities(self, caller: CallerDependency) -> Response[None]:
         return _tus_response(
             {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.max_body_bytes)}
         )
