@@ -9,6 +9,7 @@ from ports import ReservedPort
 from shell import PASSPHRASE
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.credentials import IssuerAccount, TokenRequest
 from sealyard.server.app import build_app
@@ -57,11 +58,11 @@ class ServedHouse:
         """Somebody with an issuer's token."""
         assert self._engine is not None
         account = IssuerAccount(issuer="https://issuer.example", sub=sub)
-        asyncio.run(self._thread.call(self._engine.host.sign_in(subject, (), account)))
+        asyncio.run(self._thread.call(EngineHandle.of(self._engine).sign_in(subject, (), account)))
 
     async def _start(self) -> None:
         self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
-        tenants = TenantRegistry({"factory": self._engine.host})
+        tenants = TenantRegistry({"factory": EngineHandle.of(self._engine)})
         app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")
         sock = bind("127.0.0.1", self._port.number)
@@ -71,7 +72,7 @@ class ServedHouse:
         assert self._engine is not None
         assert self._listener is not None
         assert self._running is not None
-        await self._engine.host.drain(0)
+        await EngineHandle.of(self._engine).drain(0)
         self._listener.stop()
         await self._running
         await self._engine.close()

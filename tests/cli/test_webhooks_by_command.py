@@ -8,6 +8,7 @@ from pathlib import Path
 from shell import PASSPHRASE, House
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 
 URL = "https://hooks.example.org/sealyard"
 
@@ -57,10 +58,10 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
 async def _give_up(folder: Path, webhook_id: str) -> None:
     client = await EmbeddedClient.open(folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
     try:
-        outbox = client.host.engine.hook_outbox
-        due = await client.host.run(outbox.next_delivery(webhook_id))
+        outbox = EngineHandle.of(client).engine.hook_outbox
+        due = await EngineHandle.of(client).run(outbox.next_delivery(webhook_id))
         assert due is not None
-        await client.host.run(outbox.move_to_dead_letters(due.notice, "It answered 410."))
+        await EngineHandle.of(client).run(outbox.move_to_dead_letters(due.notice, "It answered 410."))
     finally:
         await client.close()
 

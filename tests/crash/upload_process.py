@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.inputs import stream_writer as pouring
 
 ADMIN = "USER:administrator"
@@ -46,9 +47,9 @@ async def main() -> None:
     pouring.SYNC_INTERVAL_BYTES = SYNC
     folder, passphrase, size, most = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     client = await EmbeddedClient.open(folder, ADMIN, purpose="crash test", passphrase=passphrase, work=False)
-    begun = await client.host.create_upload(ADMIN, ID, "firmware.bin", size)
+    begun = await EngineHandle.of(client).create_upload(ADMIN, ID, "firmware.bin", size)
     say("at", begun.offset)
-    whole = await client.host.write_upload(ADMIN, ID, begun.offset, sent(begun.offset, size, most))
+    whole = await EngineHandle.of(client).write_upload(ADMIN, ID, begun.offset, sent(begun.offset, size, most))
     say("whole", whole.sha256)
     await client.close()
 

@@ -18,6 +18,7 @@ import pytest
 from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.errors import PermissionDeniedError, UsageError
 from sealyard.server.auth.authentication import account_name, subject_for_uid
@@ -43,7 +44,7 @@ def open_folder(founded: Path) -> Iterator[Path]:
 @asynccontextmanager
 async def listening(folder: Path, group: str = "") -> AsyncIterator[EmbeddedClient]:
     engine = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
-    server = LocalSocketServer(engine.host, group=group)
+    server = LocalSocketServer(EngineHandle.of(engine), group=group)
     try:
         await server.start()
         yield engine

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -69,7 +70,7 @@ class Yard:
 
     def __init__(self, engines: dict[str, EmbeddedClient]) -> None:
         self.engines = engines
-        self.tenants = TenantRegistry({name: each.host for name, each in engines.items()})
+        self.tenants = TenantRegistry({name: EngineHandle.of(each) for name, each in engines.items()})
         self.base = ""
         self.identity: Authenticator
         self._clients: list[httpx.AsyncClient] = []
@@ -123,7 +124,7 @@ async def serving(
     finally:
         await yard.close()
         for each in engines.values():
-            await each.host.drain(0)
+            await EngineHandle.of(each).drain(0)
         listener.stop()
         await running
         for each in engines.values():

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.concurrency.threads import submit, wait_uninterrupted
@@ -46,9 +46,6 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 from sealyard.model.workspace import WorkspacePaths
-
-if TYPE_CHECKING:
-    from sealyard.client.engine_handle import EngineHandle
 
 T = TypeVar("T")
 
@@ -136,11 +133,14 @@ class EmbeddedClient:
             await asyncio.to_thread(self._thread.stop)
 
     @property
-    def host(self) -> EngineHandle:
-        """The handle through which the same engine is served to other processes."""
-        from sealyard.client.engine_handle import EngineHandle
+    def engine(self) -> Engine:
+        """The engine behind this client, for code that serves it to other processes."""
+        return self._engine
 
-        return EngineHandle(self._engine, self._thread)
+    @property
+    def thread(self) -> LoopThread:
+        """The thread that the engine's event loop runs on."""
+        return self._thread
 
     async def wait_idle(self) -> None:
         """Wait until no task is queued or running."""

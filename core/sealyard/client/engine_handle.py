@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
 from sealyard.concurrency.loop_thread import LoopThread
@@ -26,6 +26,11 @@ class EngineHandle:
     def __init__(self, engine: Engine, thread: LoopThread) -> None:
         self.engine = engine
         self._thread = thread
+
+    @classmethod
+    def of(cls, client: EmbeddedClient) -> Self:
+        """Return the handle on the engine behind a client."""
+        return cls(client.engine, client.thread)
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from litestar.types import ASGIApp
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
 from sealyard.server.auth.authentication import Authenticator
@@ -38,7 +39,7 @@ class Server:
     def __init__(self, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> None:
         self._settings = settings
         self._engines = engines
-        self.tenants = TenantRegistry({name: each.host for name, each in engines.items()})
+        self.tenants = TenantRegistry({name: EngineHandle.of(each) for name, each in engines.items()})
         self.address = ""
         self._certificate: TlsCertificate | None = None
         self._listener: UvicornListener | None = None
@@ -100,7 +101,9 @@ class Server:
 
     async def _drain(self, seconds: float) -> int:
         """How many tasks were still running then."""
-        return sum(await asyncio.gather(*(each.host.drain_workers(seconds) for each in self._engines.values())))
+        return sum(
+            await asyncio.gather(*(EngineHandle.of(each).drain_workers(seconds) for each in self._engines.values()))
+        )
 
     def _abort(self) -> None:
         for each in (self._listener, *self._local):
@@ -109,7 +112,7 @@ class Server:
 
     async def _close(self) -> None:
         for each in self._engines.values():
-            await each.host.drain(0)
+            await EngineHandle.of(each).drain(0)
         if self._listener is not None:
             self._listener.stop()
         await asyncio.gather(*self._serving, *(each.stop() for each in self._local), return_exceptions=True)
@@ -140,7 +143,7 @@ class Server:
         """Others of this machine, to its own socket; where there can be none, the network is enough."""
         settings = self._settings
         local = LocalSocketServer(
-            engine.host,
+            EngineHandle.of(engine),
             group=settings.socket_group,
             webhooks_to_private=settings.webhooks_to_private,
             shared=(tenant, app),

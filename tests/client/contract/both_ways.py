@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.client.protocol import Client
@@ -147,7 +148,7 @@ class Yard:
             yield people
         finally:
             await people.close()
-            await engine.host.drain(0)
+            await EngineHandle.of(engine).drain(0)
             await stop()
             await engine.close()
 
@@ -159,7 +160,7 @@ async def _served(people: People) -> Callable[[], Awaitable[None]]:
     from sealyard.server.auth.tenants import TenantRegistry
     from sealyard.server.http.listeners import bind, network_listener
 
-    tenants = TenantRegistry({"factory": people.engine.host})
+    tenants = TenantRegistry({"factory": EngineHandle.of(people.engine)})
     app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
     listener = network_listener(app, certificate=None, proxies="")
     sock = bind("127.0.0.1", 0)

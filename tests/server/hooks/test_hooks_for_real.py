@@ -10,6 +10,7 @@ from hook_receiver import Receiver, Reply, genuine
 from running_service import service
 from yard import ADMIN, DEV, GATEWAY, OWNER, serving
 
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.transport import post_pinned
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.requests import SigningRequest
@@ -24,7 +25,9 @@ WITHIN = 20.0
 
 async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Path) -> None:
     async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
-        sending = asyncio.create_task(WebhookSender(yard.engine.host, post_pinned, allow_private=True).run())
+        sending = asyncio.create_task(
+            WebhookSender(EngineHandle.of(yard.engine), post_pinned, allow_private=True).run()
+        )
         hook = await yard.engine.for_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
         task = await yard.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         await yard.engine.for_subject(OWNER).decide(task.id, Verdict.APPROVED)
@@ -41,7 +44,9 @@ async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Pat
 async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path) -> None:
     async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
         receiver.replies.append(Reply(410))
-        sending = asyncio.create_task(WebhookSender(yard.engine.host, post_pinned, allow_private=True).run())
+        sending = asyncio.create_task(
+            WebhookSender(EngineHandle.of(yard.engine), post_pinned, allow_private=True).run()
+        )
         admin = await yard.calls(ADMIN)
         made = await admin.post("/api/v1/webhook", json={"url": receiver.url(), "events": ["task.waiting"]})
         assert made.status_code == 201

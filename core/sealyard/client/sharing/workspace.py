@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
 from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
@@ -170,7 +171,7 @@ class SharedWorkspace:
             if self._engine is None:
                 return
             if self._server is not None:
-                await self._engine.host.drain(0)
+                await EngineHandle.of(self._engine).drain(0)
                 await self._server.stop()
             await self._engine.close()
 
@@ -262,7 +263,7 @@ class SharedWorkspace:
     async def _create_server(self, engine: EmbeddedClient) -> LocalServer:
         from sealyard.client.sharing.local_server import load_local_server
 
-        return await asyncio.to_thread(load_local_server, engine.host, self._group)
+        return await asyncio.to_thread(load_local_server, EngineHandle.of(engine), self._group)
 
 
 def _ignore_take_over() -> None:

@@ -1,0 +1,61 @@
+"""No module of the core imports another one in a circle, imports for type checking and in functions included."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sealyard
+
+ROOT = Path(sealyard.__file__).parent
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+                yield node.module
+
+
+def import_graph(names: dict[str, Path]) -> dict[str, set[str]]:
+    graph = {}
+    for name, path in names.items():
+        found = list(imports(path))
+        submodules = {target for target in found if target in names and target != name}
+        # `from package import module` needs the module, not what the package holds besides.
+        graph[name] = {
+            target for target in submodules if not any(other.startswith(f"{target}.") for other in submodules)
+        }
+    return graph
+
+
+def test_core_modules_have_no_import_cycle() -> None:
+    names = modules()
+    assert len(names) > 200
+    try:
+        TopologicalSorter(import_graph(names)).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_import_graph_with_cycle_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from b import B\n")
+    (tmp_path / "b.py").write_text("def f():\n    import a\n")
+    graph = import_graph({"a": tmp_path / "a.py", "b": tmp_path / "b.py"})
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph).prepare()
