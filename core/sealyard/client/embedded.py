@@ -24,7 +24,7 @@ from sealyard.model.credentials import (
     TokenRequest,
 )
 from sealyard.model.device_configs import DeviceConfig
-from sealyard.model.errors import WaitTimeoutError
+from sealyard.model.errors import StorageError, WaitTimeoutError
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
@@ -233,9 +233,16 @@ class EmbeddedClient:
         return task
 
     async def cursor(self) -> int:
-        """Return the cursor of the newest event, after which :meth:`events` continues."""
+        """Return the cursor of the newest event, after which :meth:`events` continues.
+
+        The event of every change that readers can see already is included.
+        """
 
         async def read_cursor() -> int:
+            # Changes are visible before they are on disk, and their events are published after that.
+            with contextlib.suppress(StorageError):
+                await self._engine.ledger.flush()
+            await asyncio.sleep(0)  # a commit that is on disk by now may still be waiting to publish
             return self._engine.events.cursor
 
         return await self._thread.call(read_cursor())
