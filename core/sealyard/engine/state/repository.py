@@ -342,7 +342,7 @@ class UnitOfWork:
         task.
         """
         if table.name == TASKS.name:
-            raise InvariantError("A task was to be stored past its life cycle.", "Report this with the log.")
+            raise InvariantError("Tasks cannot be saved as plain documents.", "Report this with the log.")
         self.puts.append((table.name, identity, _encode(value)))
 
     def delete(self, table: Table[V], identity: str) -> None:
