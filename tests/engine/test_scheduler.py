@@ -287,7 +287,7 @@ async def test_a_task_cancelled_while_its_job_is_handed_over_is_stopped(house: H
     task = await house.encryption()
     await house.reaches(task, S.RUNNING)
     cancelling = asyncio.create_task(house.cancel(task))
-    await house.until(lambda: task.id in house.engine.scheduler._stop_triggers)
+    await house.until(lambda: house.engine.scheduler._running[task.id].attempt._stop_trigger is not None)
     going.set()
     worker = await house.worker(task)
     await house.until(lambda: worker.told_to_stop)
@@ -448,7 +448,7 @@ async def test_a_lease_that_could_not_be_stored_does_not_undo_what_came_between(
     assert house.task(task.id).status is S.SCHEDULED
     assert (await house.cancel(task)).status is S.CANCELLED
     await house.later(seconds=1)
-    await house.until(lambda: not house.engine.scheduler._attempts)
+    await house.until(lambda: not house.engine.scheduler._running)
     await house.durable()
     assert house.task(task.id).status is S.CANCELLED
     assert house.bus.jobs == {}

@@ -196,13 +196,14 @@ async def test_a_right_that_could_not_be_stored_is_not_given(house: House, disk:
 async def test_a_full_disk_between_two_frames_leaves_the_task_to_the_clock(house: House, disk: Disk) -> None:
     fills_at = [TaskStatus.CREATED, TaskStatus.APPROVED]
 
-    def fill(task: Task) -> None:
-        """This frame is durable: the next one meets a full disk."""
-        if fills_at and task.status is fills_at[0]:
-            fills_at.pop(0)
-            disk.fail()
+    class DiskFiller:
+        def on_task_saved(self, task: Task) -> None:
+            """Fail the disk after a durable commit, so that the next one meets a full disk."""
+            if fills_at and task.status is fills_at[0]:
+                fills_at.pop(0)
+                disk.fail()
 
-    house.engine.ledger.task_listeners.append(fill)
+    house.engine.ledger.add_task_listeners(DiskFiller())
     task = await house.package()
     assert task.status is TaskStatus.CREATED
     await house.later(seconds=5)

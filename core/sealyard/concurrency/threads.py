@@ -33,6 +33,19 @@ async def wait_uninterrupted(future: asyncio.Future[Any]) -> None:
         future.exception()  # asyncio logs an error for a future whose exception was never retrieved
 
 
+async def run_uncancellable(work: Callable[[], T]) -> T:
+    """Run ``work`` in a thread and return its result.
+
+    If the caller is cancelled, wait for the thread before re-raising the cancellation.
+    """
+    future = submit(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await wait_uninterrupted(future)
+        raise
+
+
 CheckCancelled = Callable[[int], None]
 """A function that the work in a thread calls repeatedly, with the number of bytes processed since the last call.
 

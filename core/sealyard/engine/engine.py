@@ -14,6 +14,7 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.access.account_links import AccountLinks
 from sealyard.engine.access.administration import AccessAdministration
 from sealyard.engine.access.otp import OtpService
@@ -27,7 +28,6 @@ from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
-from sealyard.engine.inputs.stream_writer import run_uncancellable
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
@@ -36,6 +36,7 @@ from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
+from sealyard.engine.tasks.cleanup import TaskCleanup
 from sealyard.engine.tasks.create import TaskCreation
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.engine.tasks.decide import TaskDecisions
@@ -54,7 +55,6 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
@@ -150,12 +150,9 @@ class Engine:
         # A crash may have left key files here that a client was importing or exporting; they must not stay on disk.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._checkpoint_loop.pin_key()
-        self.ledger.task_listeners += [
-            self._deadlines.schedule,
-            self._cleanup,
-            self.scheduler.on_task_saved,
-            self.hook_outbox.on_task_saved,
-        ]
+        self.ledger.add_task_listeners(
+            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.hook_outbox
+        )
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self._expiry.run()]
         if work:
@@ -294,16 +291,6 @@ class Engine:
         if subject_kind(subject) is SubjectKind.GROUP:
             # Otherwise a person could request a task as a group and approve it as a member.
             raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
-
-    def _cleanup(self, task: Task) -> None:
-        """Release the inputs and delete the work directory of a task in a final status."""
-        if not task.status.is_final:
-            return
-        try:
-            self.inputs.release(task)
-            self._artifacts.delete_work(task.id)
-        except SealyardError as error:
-            log.warning("what task %s has left behind is cleared at the next start: %s", task.id, error)
 
 
 async def open_engine(

@@ -1,6 +1,7 @@
-"""Readiness check: the store accepts a write, a worker responds, and every key in use works.
+"""Health of an open workspace: the readiness check and statistics for monitoring.
 
-Each key is checked by signing or encrypting a probe with it.
+A workspace is ready if the store accepts a write, a worker responds, and every key in use works. Each key is checked by
+signing or encrypting a probe with it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from datetime import timedelta
 
 import msgspec
 
+from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import DEVICES, KEYS
+from sealyard.engine.state.tables import DEAD_LETTERS, DEVICES, KEYS, OUTBOX, TASKS
 from sealyard.jobs.bus import JobBus
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import NotFoundError, SealyardError
-from sealyard.model.health import Health, HealthCheck
+from sealyard.model.health import Health, HealthCheck, WorkspaceStats
+from sealyard.model.tasks import TaskStatus
 from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.storage.documents import DocumentStore
 
 CACHE_SECONDS = timedelta(seconds=60)
 """How long a successful result is reused."""
@@ -97,6 +101,20 @@ class HealthMonitor:
     def _timed_out(self) -> Health:
         detail = f"What is being tried has not answered within {TIMEOUT_SECONDS:g} seconds."
         return self._health([HealthCheck(name=ANSWER, passed=False, detail=detail)])
+
+
+async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus) -> WorkspaceStats:
+    """Return the current statistics, counted from the store's indexes without reading any task.
+
+    Call it on the engine's event loop.
+    """
+    return WorkspaceStats(
+        tasks={status: store.count(TASKS.name, {"status": status}) for status in TaskStatus},
+        queued=scheduler.queue_length,
+        workers=len(bus.pids),
+        pending_deliveries=store.count(OUTBOX.name),
+        dead_letters=store.count(DEAD_LETTERS.name),
+    )
 
 
 def _cache_period(health: Health) -> timedelta:

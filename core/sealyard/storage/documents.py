@@ -22,10 +22,13 @@ from sealyard.storage.journal import LoadedGeneration, Position, load, load_sinc
 from sealyard.storage.pending_log import PendingRecords
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
-__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
+__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch", "scan_documents"]
 
 Indexes = Mapping[str, tuple[str, ...]]
 """Table name to the fields that its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
+
+SCAN_PAGE_SIZE = 500
+"""Number of documents that a scan reads at a time."""
 
 _LOAD_ATTEMPTS = 5  # a reader retries when it meets a compaction or a rollback
 
@@ -158,6 +161,20 @@ class DocumentStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def scan_documents(store: DocumentStore, table: str, filters: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the encoded documents that match ``filters``, newest first, reading page by page.
+
+    Documents that are saved meanwhile may be included or not.
+    """
+    after: str | None = None
+    while True:
+        page = store.page_json(table, filters=filters, after=after, limit=SCAN_PAGE_SIZE)
+        yield from page.documents
+        after = page.cursor(len(page.documents))
+        if after is None:
+            return
 
 
 class TinyDocumentStore:

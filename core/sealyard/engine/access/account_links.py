@@ -6,8 +6,9 @@ import msgspec
 
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import ACCOUNT_LINKS, StoredAccountLink
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, parse_subject
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount

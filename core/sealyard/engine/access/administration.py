@@ -9,8 +9,9 @@ import msgspec
 from sealyard.engine.devices.configs import DeviceConfigs
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import EffectivePermissions, Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, POLICY, POLICY_ID, RULES, SUBJECTS
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
     ACTIONS_BY_RESOURCE_TYPE,
     AclRule,

@@ -13,9 +13,10 @@ from datetime import timedelta
 import msgspec
 
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import DEVICES, NO_STEP, ONE_TIME_PASSWORDS, StoredOneTimePassword
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, parse_subject, subject_kind
 from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction

@@ -13,8 +13,9 @@ from sealyard.engine.access.tokens import invalid_token
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, SUBJECTS
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Membership, SubjectKind, parse_subject, subject_kind
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount

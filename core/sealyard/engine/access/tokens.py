@@ -17,8 +17,9 @@ import msgspec
 
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import ACCESS_TOKENS, StoredAccessToken
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, SubjectKind, parse_subject, resource_type_uri, subject_kind
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import AccessToken, IssuedToken, PresentedToken, TokenRequest

@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from sealyard.audit.log import AuditLog
-from sealyard.engine.inputs.stream_writer import run_uncancellable
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry

@@ -16,8 +16,9 @@ from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import EffectivePermissions, Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject, resource_type_uri
 from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction

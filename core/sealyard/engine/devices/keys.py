@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, KEYS
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.jobs.bus import JobBus
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
 from sealyard.model.algorithms import KeyPurpose, KeyType

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from sealyard.engine.inputs.stream_writer import run_uncancellable
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.repository import Repository
 from sealyard.model.errors import StorageError

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TypeVar
 
-from sealyard.concurrency.threads import submit, wait_uninterrupted
-
-T = TypeVar("T")
+from sealyard.concurrency.threads import run_uncancellable, submit
 
 BATCH_BYTES = 1 << 20
 """Size of the batches that a thread writes, in bytes. The next batch fills while one is being written."""
@@ -19,19 +16,6 @@ SYNC_INTERVAL_BYTES = 32 << 20
 
 At most twice as many bytes are not durable yet.
 """
-
-
-async def run_uncancellable(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread and return its result.
-
-    If the caller is cancelled, wait for the thread before re-raising the cancellation.
-    """
-    future = submit(work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await wait_uninterrupted(future)
-        raise
 
 
 async def write_stream(

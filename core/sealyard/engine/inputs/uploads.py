@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.inputs.store import UNCLAIMED_TTL, InputStore, check_name_length, to_utf8_name
-from sealyard.engine.inputs.stream_writer import run_uncancellable, write_stream
+from sealyard.engine.inputs.stream_writer import write_stream
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError
 from sealyard.model.requests import UploadStatus

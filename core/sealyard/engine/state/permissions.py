@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sealyard.engine.state.repository import Repository, device_not_found
+from sealyard.engine.state.not_found import device_not_found
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, RULES, SUBJECTS
 from sealyard.model.access import (
     AclRule,

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+import msgspec
+
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.base import FrozenStruct
 from sealyard.model.credentials import AccessToken, IssuerAccount
 from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.errors import InvalidInputError
 from sealyard.model.events import TaskChanged
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
@@ -133,3 +136,11 @@ ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name, ACCOUNT_
 def version_id(config_id: str, version: int) -> str:
     """Return the id of a document in :data:`DEVICE_VERSIONS`."""
     return f"{config_id}.{version}"
+
+
+def encode_document(value: FrozenStruct) -> msgspec.Raw:
+    """Return the value as JSON. Raises :class:`InvalidInputError` if a text is not valid Unicode."""
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except UnicodeEncodeError as error:
+        raise InvalidInputError("A text holds what is no valid Unicode.", "Write it anew.") from error

@@ -14,8 +14,9 @@ from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyPurpose, KeyType

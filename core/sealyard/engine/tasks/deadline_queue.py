@@ -4,48 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sealyard.model.clock import Clock
-from sealyard.model.tasks import ResultState, Task, TaskStatus
-from sealyard.model.triggers import ApprovalTimedOut, ExecutionTimedOut, TimeLimitExceeded, Trigger
-
-STUCK_AFTER = timedelta(seconds=5)
-"""How long a task may stay in a status that the next automatic transition should have ended."""
-
-
-def next_deadline(task: Task) -> datetime | None:
-    """Return the earliest time at which a deadline changes the task or its result; None if there is none."""
-    match task.status:
-        case TaskStatus.WAITING:
-            return task.approval_expires_at
-        case TaskStatus.CREATED | TaskStatus.APPROVED:
-            return task.updated_at + STUCK_AFTER
-        case TaskStatus.SCHEDULED:
-            return task.time_limit_at or task.execution_expires_at
-        case TaskStatus.RUNNING:
-            return task.time_limit_at
-        case TaskStatus.DONE if task.result is not None:
-            if task.result.state is ResultState.AVAILABLE:
-                return task.result.expires_at
-            return task.result.retained_until if task.result.state is ResultState.EXPIRED else None
-    return None
-
-
-def expired_deadline(task: Task, now: datetime) -> Trigger | None:
-    """Return the trigger for the task's deadline that has passed at ``now``; None if none has."""
-    match task.status:
-        case TaskStatus.WAITING if _has_passed(task.approval_expires_at, now):
-            return ApprovalTimedOut()
-        case TaskStatus.SCHEDULED | TaskStatus.RUNNING if task.time_limit_at is not None:
-            return TimeLimitExceeded() if now >= task.time_limit_at else None
-        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _has_passed(task.execution_expires_at, now):
-            return ExecutionTimedOut()
-    return None
-
-
-def _has_passed(deadline: datetime | None, now: datetime) -> bool:
-    return deadline is not None and now >= deadline
+from sealyard.model.deadlines import next_deadline
+from sealyard.model.tasks import Task
 
 
 class DeadlineQueue:
@@ -59,6 +22,10 @@ class DeadlineQueue:
         self._heap: list[tuple[datetime, str]] = []
         self._new_earliest = asyncio.Event()
         """Set when a deadline is added that comes before all others."""
+
+    def on_task_saved(self, task: Task) -> None:
+        """Add the deadline that the saved task has next."""
+        self.schedule(task)
 
     def schedule(self, task: Task) -> None:
         """Add the task's next deadline, if it has one."""

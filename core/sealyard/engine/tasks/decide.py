@@ -8,19 +8,16 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from sealyard.engine.access.otp import OtpService
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import TASKS
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
-from sealyard.engine.tasks.deadline_queue import expired_deadline
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
+from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError, UsageError
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
@@ -199,21 +196,10 @@ class TaskDecisions:
         """Return the last finished package for the same configuration that was requested before this task."""
         if task.kind is not TaskKind.PACKAGING:
             return None
-        after = None
-        while True:
-            page = self._repository.store.page(
-                TASKS.name,
-                filters={"configId": task.config_id, "status": TaskStatus.DONE, "kind": TaskKind.PACKAGING},
-                after=after,
-                limit=10,
-            )
-            for _, document in page.documents:
-                earlier = msgspec.convert(document, Task)
-                if earlier.id != task.id and earlier.created_at <= task.created_at:
-                    return earlier
-            if page.next is None:
-                return None
-            after = page.next
+        finished = self._repository.tasks(
+            {"configId": task.config_id, "status": TaskStatus.DONE, "kind": TaskKind.PACKAGING}
+        )
+        return next((other for other in finished if other.id != task.id and other.created_at <= task.created_at), None)
 
 
 def _require_human(origin: DecisionOrigin) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import timedelta
 
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.repository import Repository
@@ -22,7 +21,7 @@ from sealyard.model.errors import (
     ResultGoneError,
     UsageError,
 )
-from sealyard.model.results import with_new_link
+from sealyard.model.results import link_expiry, with_new_link
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
@@ -52,9 +51,8 @@ class ResultDelivery:
         result = _require_artifact(task)
         now = self._repository.clock.now()
         device = self._repository.device(task.config_id, task.config_version)
-        expires_at = now + timedelta(seconds=device.link_ttl_seconds)
-        if result.retained_until is not None:
-            expires_at = min(expires_at, result.retained_until)
+        assert result.retained_until is not None  # every artifact has a retention period
+        expires_at = link_expiry(now, device.link_ttl_seconds, result.retained_until)
         renewed_result = with_new_link(result, self._links.sign(task.id, expires_at), expires_at, now)
         unit_of_work = self._repository.begin()
         unit_of_work.audit(

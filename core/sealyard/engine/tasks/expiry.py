@@ -7,15 +7,16 @@ from functools import partial
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.inputs.store import InputStore
-from sealyard.engine.inputs.stream_writer import run_uncancellable
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
-from sealyard.engine.tasks.deadline_queue import DeadlineQueue, expired_deadline
+from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
+from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import ResultState, Task, TaskStatus

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from sealyard.engine.state.ids import is_id_prefix
+from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, device_not_found, no_task
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import TASKS
 from sealyard.model.access import (
     Action,
@@ -101,7 +102,7 @@ class TaskQueries:
         """
         task = self._repository.get(TASKS, task_id) or self._find_by_prefix(subject, task_id)
         if task is None or not self._is_visible(subject, task.created_by, task.config_id):
-            raise no_task(task_id)
+            raise task_not_found(task_id)
         return self.refresh(task)
 
     def refresh(self, task: Task) -> Task:
@@ -206,15 +207,8 @@ class TaskQueries:
         """Return the number of tasks that the subject can decide on now."""
         if not any(action is Action.APPROVE for _, action in self._permissions.granted_to(subject)):
             return 0
-        waiting = {"status": str(TaskStatus.WAITING)}
-        count = 0
-        after: str | None = None
-        while True:
-            page = self._repository.store.page_json(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
-            count += sum(not self.blocked_reason(subject, _decode_task(document)) for document in page.documents)
-            after = page.cursor(len(page.documents))
-            if after is None:
-                return count
+        waiting = self._repository.tasks({"status": TaskStatus.WAITING})
+        return sum(not self.blocked_reason(subject, task) for task in waiting)
 
     def _index_filters(self, subject: str, filters: TaskFilter) -> dict[str, str]:
         """Return the values of indexed fields that every matching task has. Other tasks may have them too."""

@@ -7,10 +7,10 @@ from functools import partial
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.inputs.store import InputStore
-from sealyard.engine.inputs.stream_writer import run_uncancellable
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import TASKS

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import (
     DEAD_LETTERS,
@@ -21,6 +21,7 @@ from sealyard.engine.state.tables import (
     Table,
     V,
 )
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
 from sealyard.model.base import SecretStruct

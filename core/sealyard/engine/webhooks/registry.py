@@ -9,9 +9,10 @@ import msgspec
 
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import DEAD_LETTERS, OUTBOX, WEBHOOKS, OutboxMessage, StoredWebhook
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.webhooks.outbox import WebhookOutbox, secret_context, webhook_resource
 from sealyard.model.access import Action, ResourceType
 from sealyard.model.audit import AuditAction

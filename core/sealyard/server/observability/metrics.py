@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.engine.figures import collect_stats
+from sealyard.engine.health import collect_stats
 from sealyard.model.health import WorkspaceStats
 from sealyard.server.http.listeners import is_loopback
 from sealyard.server.http.request_log import RequestRecord
@@ -117,7 +117,7 @@ def _is_local_request(request: Request[Any, Any, Any]) -> bool:
 async def _figures(host: EngineHandle) -> WorkspaceStats | None:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await host.run(collect_stats(host.engine))
+            return await host.run(collect_stats(host.engine.store, host.engine.scheduler, host.engine.bus))
     except Exception:
         # One that cannot be counted must not hide what the others count.
         log.exception("the engine of %s cannot be counted", host.folder)
