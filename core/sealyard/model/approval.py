@@ -1,14 +1,16 @@
-"""Dual control: the digest that binds an approval to a task, the valid approvers and the quorum. No I/O."""
+"""Dual control: the digest that binds an approval to a task, who may decide, and the quorum. No I/O."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
 
 from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.device_configs import EncryptionKey, SigningKey
-from sealyard.model.tasks import Decision, Task, Verdict
+from sealyard.model.tasks import Decision, Task, TaskStatus, Verdict
 
 DIGEST_DOMAIN = "sealyard approval v1"
 
@@ -40,6 +42,35 @@ def approval_digest(task: Task) -> str:
 
 def _describe_key(key: EncryptionKey | SigningKey | None) -> list[str | int] | None:
     return None if key is None else [key.algorithm.value, key.uri, key.version]
+
+
+class DecisionBlocker(StrEnum):
+    """Why a subject cannot decide on a task."""
+
+    NOT_WAITING = "not waiting"
+    EXPIRED = "expired"
+    OWN_TASK = "own task"
+    NOT_A_PERSON = "not a person"
+    ALREADY_DECIDED = "already decided"
+    NO_PERMISSION = "no permission"
+
+
+def decision_blocker(task: Task, subject: str, now: datetime, *, may_approve: bool) -> DecisionBlocker | None:
+    """Return why ``subject`` cannot decide on the task at ``now``, or None if it can.
+
+    ``may_approve`` is whether the subject has the APPROVE permission for the task's device configuration.
+    """
+    if task.status is not TaskStatus.WAITING:
+        return DecisionBlocker.NOT_WAITING
+    if task.approval_expires_at is not None and now >= task.approval_expires_at:
+        return DecisionBlocker.EXPIRED
+    if subject == task.created_by and not task.self_approved:
+        return DecisionBlocker.OWN_TASK
+    if subject_kind(subject) is not SubjectKind.USER:
+        return DecisionBlocker.NOT_A_PERSON
+    if any(decision.by == subject for decision in task.approvals):
+        return DecisionBlocker.ALREADY_DECIDED
+    return None if may_approve else DecisionBlocker.NO_PERMISSION
 
 
 def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:

@@ -13,7 +13,8 @@ Rules that hold in every transition:
 1. A trigger that the table does not list for the task's status raises :class:`InvalidTransitionError`; the task is not
    changed.
 2. A decision by the requester is rejected and never counts, except with self-approval in a demo workspace.
-3. A person can decide only once. A decision that is bound to another digest is rejected.
+3. A person can decide only once, and only within the approval period. A decision that is bound to another digest is
+   rejected.
 4. The fencing token of each lease is one higher than the last; a worker's report with any other token is rejected.
 5. A worker signs at most one message for a task: a second intent must be for the same bytes.
 6. Subtasks follow their parent: they do not change before it is SCHEDULED, and they end when it ends.
@@ -28,9 +29,14 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.access import SubjectKind, subject_kind
-from sealyard.model.approval import has_quorum
-from sealyard.model.errors import ConflictError, InvalidTransitionError, InvariantError, PermissionDeniedError
+from sealyard.model.approval import DecisionBlocker, decision_blocker, has_quorum
+from sealyard.model.errors import (
+    ConflictError,
+    InvalidTransitionError,
+    InvariantError,
+    PermissionDeniedError,
+    SealyardError,
+)
 from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.triggers import (
     ApprovalTimedOut,
@@ -117,8 +123,8 @@ def advance(task: Task, trigger: Trigger, now: datetime) -> Task:
 
     Raises :class:`InvalidTransitionError` if the task's status does not accept the trigger, or if the trigger has the
     wrong fencing token or a second, different intent; :class:`PermissionDeniedError` for a decision by the requester
-    or by a subject that is not a person; and :class:`ConflictError` for a second decision by the same person or one
-    that is bound to another digest.
+    or by a subject that is not a person; and :class:`ConflictError` for a second decision by the same person, one
+    after the approval period, or one that is bound to another digest.
     """
     if task.status not in TRANSITIONS[type(trigger)]:
         raise transition_error(task, type(trigger))
@@ -199,15 +205,9 @@ def _on_submitted(task: Task, trigger: Submitted, now: datetime) -> Task:
 
 def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
     decision = trigger.decision
-    if decision.by == task.created_by and not task.self_approved:
-        raise PermissionDeniedError(
-            "Nobody decides on a task of their own.",
-            "Ask another person who may approve for this configuration.",
-        )
-    if subject_kind(decision.by) is not SubjectKind.USER:
-        raise PermissionDeniedError("Only a person can decide on a task.", "Decide as a USER.")
-    if any(earlier.by == decision.by for earlier in task.approvals):
-        raise ConflictError(f"{decision.by} has already decided on task {task.id}.")
+    # The caller has checked the permission, which the task does not contain.
+    if (blocker := decision_blocker(task, decision.by, now, may_approve=True)) is not None:
+        raise _decision_error(task, decision.by, blocker)
     if decision.digest != task.approval_digest:
         raise ConflictError(
             "The decision was made about other contents than the task has.",
@@ -219,6 +219,21 @@ def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
     if has_quorum(updated):
         return _with_status(updated, _S.APPROVED, now, f"approved by {decision.by}")
     return updated
+
+
+def _decision_error(task: Task, subject: str, blocker: DecisionBlocker) -> SealyardError:
+    match blocker:
+        case DecisionBlocker.EXPIRED:
+            return ConflictError("The approval period is over.", "Ask again with a new task.")
+        case DecisionBlocker.OWN_TASK:
+            return PermissionDeniedError(
+                "Nobody decides on a task of their own.", "Ask another person who may approve for this configuration."
+            )
+        case DecisionBlocker.NOT_A_PERSON:
+            return PermissionDeniedError("Only a person can decide on a task.", "Decide as a USER.")
+        case DecisionBlocker.ALREADY_DECIDED:
+            return ConflictError(f"{subject} has already decided on task {task.id}.")
+    return transition_error(task, DecisionMade)
 
 
 def _on_scheduled(task: Task, trigger: Scheduled, now: datetime) -> Task:

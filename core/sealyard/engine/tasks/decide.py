@@ -17,7 +17,6 @@ from sealyard.engine.tasks.query import TaskQueries
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
-from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError, UsageError
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
@@ -99,8 +98,6 @@ class TaskDecisions:
             raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
         stored_task = self._repository.task(task.id)
         now = self._repository.clock.now()
-        if expired_deadline(stored_task, now) is not None:
-            raise ConflictError("The approval period is over.", "Ask again with a new task.")
         requires_otp = verdict is Verdict.APPROVED and self._repository.policy().require_otp
         decision = Decision(
             by=subject,

@@ -15,12 +15,11 @@ from sealyard.engine.state.tables import TASKS
 from sealyard.model.access import (
     Action,
     ResourceType,
-    SubjectKind,
     device_id_of,
     device_resource,
     resource_type_uri,
-    subject_kind,
 )
+from sealyard.model.approval import DecisionBlocker, decision_blocker
 from sealyard.model.errors import UsageError
 from sealyard.model.events import Event, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage, TaskSearchFields
@@ -168,18 +167,21 @@ class TaskQueries:
 
     def blocked_reason(self, subject: str, task: Task) -> str:
         """Return why the subject cannot decide on the task; empty if it can."""
-        if task.status is not TaskStatus.WAITING:
-            return f"The task is {task.status}, not waiting for approval." + (f" {task.reason}" if task.reason else "")
-        if task.approval_expires_at is not None and self._repository.clock.now() >= task.approval_expires_at:
-            return "The approval period is over."
-        if subject == task.created_by and not task.self_approved:
-            return "Nobody decides on a task of their own."
-        if subject_kind(subject) is not SubjectKind.USER:
-            return "Only a person can decide on a task."
-        if any(decision.by == subject for decision in task.approvals):
-            return "You have decided already."
-        if not self._permissions.is_allowed(subject, Action.APPROVE, device_resource(task.config_id)):
-            return f"You may not approve for {task.config_name}."
+        may_approve = self._permissions.is_allowed(subject, Action.APPROVE, device_resource(task.config_id))
+        match decision_blocker(task, subject, self._repository.clock.now(), may_approve=may_approve):
+            case DecisionBlocker.NOT_WAITING:
+                reason = f" {task.reason}" if task.reason else ""
+                return f"The task is {task.status}, not waiting for approval.{reason}"
+            case DecisionBlocker.EXPIRED:
+                return "The approval period is over."
+            case DecisionBlocker.OWN_TASK:
+                return "Nobody decides on a task of their own."
+            case DecisionBlocker.NOT_A_PERSON:
+                return "Only a person can decide on a task."
+            case DecisionBlocker.ALREADY_DECIDED:
+                return "You have decided already."
+            case DecisionBlocker.NO_PERMISSION:
+                return f"You may not approve for {task.config_name}."
         return ""
 
     def _collect_matches(
