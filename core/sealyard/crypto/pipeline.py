@@ -88,7 +88,7 @@ class ExactReader:
         return read
 
 
-def write_all(target: BinaryIO, piece: memoryview) -> None:
+def write_to_stream(target: BinaryIO, piece: memoryview) -> None:
     """Write all of ``piece`` to ``target``. Raises :class:`StorageError` if a write fails."""
     try:
         while piece:

@@ -17,7 +17,7 @@ from typing import Self
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
@@ -62,7 +62,7 @@ class WorkspaceLock:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise disk.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "the lock of the workspace") from error
         try:
             _acquire_flock(fd)
             _write_holder(fd, purpose)
@@ -71,7 +71,7 @@ class WorkspaceLock:
             raise
         except OSError as error:
             os.close(fd)
-            raise disk.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "the lock of the workspace") from error
         return cls(fd)
 
     @staticmethod

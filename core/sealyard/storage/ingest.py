@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.base import FrozenStruct
 
@@ -40,7 +40,7 @@ def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
             hashing.result()
             chunk = buffers[0][:length]
             hashing = hasher.submit(digest.update, chunk)
-            disk.write_all(target, chunk)
+            atomic.write_all(target, chunk)
             done += length
             progress(length)
             buffers.reverse()

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from sealyard.fs import atomic
 from sealyard.fs.regular import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
@@ -107,7 +108,7 @@ def background_fsync(file: BinaryIO) -> Iterator[None]:
     def sync_repeatedly() -> None:
         while not stopped.wait(FSYNC_INTERVAL) and not errors:
             try:
-                os.fdatasync(file.fileno())
+                atomic.sync(file.fileno())
             except OSError as error:
                 errors.append(error)
 

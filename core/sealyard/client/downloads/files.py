@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from sealyard.concurrency.threads import CheckCancelled
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
 
@@ -25,7 +26,6 @@ CHUNK = 4 << 20
 
 _UNWANTED = frozenset('/\\:*?"<>|')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def safe_file_name(file_name: str, task_id: str) -> str:
@@ -59,7 +59,7 @@ def resolve_dir(folder: Path) -> Path:
 def folder_error(error: OSError, folder: Path) -> StorageError:
     """Convert an error from writing to the download folder."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return disk.storage_error(error, "the download")
+        return atomic.storage_error(error, "the download")
     reason = escape_text(error.strerror or str(error))
     return StorageError(
         f"The folder {escape_text(str(folder))} cannot be written ({reason}).", "Choose another folder."
@@ -84,13 +84,12 @@ def write_unique(folder: Path, name: str, content: bytes) -> Path:
     """
     digest = hashlib.sha256(content).hexdigest()
     try:
-        disk.make_private_dir(folder)
+        make_private_dir(folder)
         for path in _numbered_names(folder, name):
             if _sha256(path, len(content), lambda _: None) == digest:
                 return path
             with suppress(FileExistsError):
-                _write_exclusive(path, content)
-                disk.sync_folder(folder)
+                atomic.write_atomic(path, content, overwrite=False)
                 return path
     except OSError as error:
         raise folder_error(error, folder) from error
@@ -113,7 +112,7 @@ class PartialFile:
         :class:`StorageError`.
         """
         try:
-            disk.make_private_dir(path.parent)
+            make_private_dir(path.parent)
             return cls._open_locked(path)
         except OSError as error:
             raise folder_error(error, path.parent) from error
@@ -144,7 +143,7 @@ class PartialFile:
         try:
             length = os.fstat(self._fd).st_size
             if length > size:
-                disk.truncate(self._fd, 0)
+                atomic.truncate(self._fd, 0)
                 return 0
             os.lseek(self._fd, 0, os.SEEK_SET)
             while chunk := os.read(self._fd, CHUNK):
@@ -156,7 +155,7 @@ class PartialFile:
 
     def append(self, chunk: bytes) -> None:
         try:
-            disk.write_all(self._fd, chunk)
+            atomic.write_all(self._fd, chunk)
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
 
@@ -167,18 +166,18 @@ class PartialFile:
         """
         folder = self.path.parent
         try:
-            os.fsync(self._fd)
+            atomic.sync(self._fd)
             for target in _numbered_names(folder, name):
                 with suppress(FileExistsError):
-                    rename_exclusive(self.path, target)
-                    disk.sync_folder(folder)
+                    atomic.rename_exclusive(self.path, target)
+                    atomic.sync_folder(folder)
                     return target
         except OSError as error:
             raise folder_error(error, folder) from error
         raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the download folder.")
 
     def remove(self) -> None:
-        disk.remove_quietly(self.path)
+        atomic.remove_quietly(self.path)
 
     def close(self) -> None:
         """Release the lock and close the file; an empty file is removed."""
@@ -231,19 +230,6 @@ def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | Non
     return None
 
 
-def _write_exclusive(path: Path, content: bytes) -> None:
-    """Create the file and write ``content``; removes it if that fails. Raises ``OSError``."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        disk.write_all(fd, content)
-        os.fsync(fd)
-    except OSError:
-        disk.remove_quietly(path)
-        raise
-    finally:
-        os.close(fd)
-
-
 def _is_at(fd: int, path: Path) -> bool:
     """Return whether ``path`` still names the open file ``fd``."""
     try:
@@ -251,17 +237,3 @@ def _is_at(fd: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(fd), status)
-
-
-def rename_exclusive(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``. Raises :class:`FileExistsError` if ``target`` exists."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # The file system has no hard links, so reserve the name with an empty file before the rename.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
-        disk.rename(source, target)
-        return
-    source.unlink()

@@ -24,7 +24,7 @@ from sealyard.containers.se1.header import (
     parse_header,
 )
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
@@ -128,9 +128,9 @@ class SE1Format:
     def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Write header and signature as the protocol describes. Flushes ``target`` but does not sync it."""
         target.seek(0)
-        write_all(target, memoryview(header))
+        write_to_stream(target, memoryview(header))
         target.seek(_offset(layout, len(layout.firmware)))
-        write_all(target, memoryview(signature))
+        write_to_stream(target, memoryview(signature))
         target.truncate()
         target.flush()
 

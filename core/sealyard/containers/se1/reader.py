@@ -23,11 +23,11 @@ from sealyard.crypto.algorithms import (
 )
 from sealyard.crypto.certificates import Certificate, load_certificate
 from sealyard.crypto.digests import PrefixHash
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import decrypt_segment, read_segment
 from sealyard.crypto.signatures import verify
-from sealyard.fs.extract import ExclusiveFileSet
+from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
 from sealyard.model.worker_messages import SealedSegment
@@ -100,10 +100,10 @@ class SE1Reader:
             self._source.seek(len(self._header.raw))
             for segment in segments:
                 with files.create(f"segment-{segment.index}.bin") as target:
-                    unseal(self._source, segment, cipher, partial(write_all, target), [], progress)
+                    unseal(self._source, segment, cipher, partial(write_to_stream, target), [], progress)
             for name, content in metadata:
                 with files.create(name) as target:
-                    write_all(target, memoryview(content))
+                    write_to_stream(target, memoryview(content))
             return files.commit()
 
     def _seek_to_segments(self) -> hashlib._Hash:
