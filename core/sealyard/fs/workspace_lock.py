@@ -5,7 +5,6 @@ The kernel releases the lock when its process ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from typing import Self
 import msgspec
 
 from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
@@ -85,14 +85,11 @@ class WorkspaceLock:
         except OSError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read_holder(fd)
+            return None if try_lock(fd, shared=True) else _read_holder(fd)
         except OSError:
             return None
         finally:
             os.close(fd)
-        return None
 
     def release(self) -> None:
         if self._fd is None:
@@ -112,14 +109,10 @@ class WorkspaceLock:
 
 def _acquire_flock(fd: int) -> None:
     deadline = time.monotonic() + STALE_AFTER
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            holder = _read_holder(fd)
-            if _is_alive(holder) or time.monotonic() >= deadline:
-                raise lock_error(holder) from error
+    while not try_lock(fd):
+        holder = _read_holder(fd)
+        if _is_alive(holder) or time.monotonic() >= deadline:
+            raise lock_error(holder)
         time.sleep(0.01)
 
 

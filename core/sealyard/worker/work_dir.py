@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
 from sealyard.fs.regular import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
@@ -79,17 +79,10 @@ def _open_lock(folder: int) -> int:
 
 async def _acquire_lock(lock: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise WorkerError(
-                    "Another worker still holds this task's files.", "End the stray sealyard.worker process."
-                ) from None
-            await asyncio.sleep(POLL_SECONDS)
-        else:
-            return
+    while not try_lock(lock):
+        if asyncio.get_running_loop().time() > deadline:
+            raise WorkerError("Another worker still holds this task's files.", "End the stray sealyard.worker process.")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 FSYNC_INTERVAL = 0.1  # seconds

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
 
 from sealyard.fs import atomic
+from sealyard.fs.locks import locked_file
 from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 
@@ -64,7 +62,8 @@ class StateFile(Generic[T]):
         """
         try:
             make_private_dir(self.path.parent)
-            with self._locked():
+            # The state file itself is replaced on every write, so a separate file is locked.
+            with locked_file(self.path.with_name(f"{self.path.name}.lock")):
                 new_value = step(self._load_or_reset())
                 atomic.write_atomic(self.path, msgspec.json.encode(new_value))
         except OSError as error:
@@ -84,16 +83,3 @@ class StateFile(Generic[T]):
             atomic.rename(self.path, damaged_path)
             self.warning = f"{self.path} was damaged and was begun anew; the old one is kept as {damaged_path.name}."
             return self._empty
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock for one small write.
-
-        Locks a separate file next to the state file, because the state file itself is replaced on every write.
-        """
-        fd = atomic.open_empty_file(self.path.with_name(f"{self.path.name}.lock"))
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from sealyard.concurrency.threads import CheckCancelled
 from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
 from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
@@ -122,13 +122,12 @@ class PartialFile:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(fd):
+                    os.close(fd)
+                    return None
                 if _is_at(fd, path):
                     os.fchmod(fd, 0o600)
                     return cls(path, fd)
-            except BlockingIOError:
-                os.close(fd)
-                return None
             except OSError:
                 os.close(fd)
                 raise
