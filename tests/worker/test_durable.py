@@ -42,4 +42,4 @@ def test_an_error_of_an_early_sync_is_not_lost(tmp_path: Path, monkeypatch: pyte
 def test_an_error_of_the_work_itself_comes_first(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file, pytest.raises(ZeroDivisionError), background_fsync(file):
         raise ZeroDivisionError
-    assert not [each for each in threading.enumerate() if each.name == "written-early"]
+    assert not [each for each in threading.enumerate() if each.name == "background-fsync"]

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from sealyard.fs import atomic
+from sealyard.fs.hashing import hash_into
+from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
-
-REHASH_BYTES = 1 << 20
 
 Promote = Callable[[UploadRecord, Path], None]
 """Moves complete, durable content out of the folder of uploads."""
@@ -188,11 +188,11 @@ class UploadFile:
 
     def _complete(self, received: int) -> None:
         sha256, expected = self._hash.hexdigest(), self._record.expected_sha256
-        if expected is not None and sha256 != expected:
-            raise self._reject(
-                f"{self._name} is not what was expected: its SHA-256 is {sha256}, not {expected}.",
-                "Check that it is the right file and that it arrived whole.",
-            )
+        try:
+            verify_digest(self._name, sha256, expected)
+        except InvalidInputError:
+            self._drop()
+            raise
         atomic.sync(self._descriptor)
         self._save(offset=received, sha256=sha256)
         self._received = received
@@ -239,7 +239,7 @@ class UploadFile:
             )
         atomic.truncate(self._fd, self._received)
         if self._digest is None:
-            self._digest = _hash_prefix(self._fd, self._received)
+            self._digest = _hash_content(self._fd)
         os.lseek(self._fd, self._received, os.SEEK_SET)
 
     def _close(self) -> None:
@@ -273,13 +273,10 @@ class UploadFile:
         return escape_text(self._record.name, 100)
 
 
-def _hash_prefix(fd: int, length: int) -> hashlib._Hash:
-    """Return the SHA-256 object of the first ``length`` bytes."""
+def _hash_content(fd: int) -> hashlib._Hash:
+    """Return the SHA-256 object of the whole file."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(REHASH_BYTES, length)))
-    done = 0
-    while done < length:
-        chunk = buffer[: os.preadv(fd, [buffer[: length - done]], done)]
-        digest.update(chunk)
-        done += len(chunk)
+    os.lseek(fd, 0, os.SEEK_SET)
+    with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
+        hash_into(digest, file)
     return digest

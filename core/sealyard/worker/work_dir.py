@@ -105,7 +105,7 @@ def background_fsync(file: BinaryIO) -> Iterator[None]:
             except OSError as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=sync_repeatedly, name="written-early", daemon=True)
+    thread = threading.Thread(target=sync_repeatedly, name="background-fsync", daemon=True)
     thread.start()
     try:
         yield

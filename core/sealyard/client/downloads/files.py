@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sealyard.concurrency.threads import CheckCancelled
 from sealyard.fs import atomic
+from sealyard.fs.hashing import file_sha256, hash_into
 from sealyard.fs.locks import try_lock
 from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import StorageError, UsageError
@@ -22,7 +23,6 @@ LONGEST_NAME = 160
 
 LONGEST_ID = 64
 LONGEST_SUFFIX = 16
-CHUNK = 4 << 20
 
 _UNWANTED = frozenset('/\\:*?"<>|')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -86,7 +86,7 @@ def write_unique(folder: Path, name: str, content: bytes) -> Path:
     try:
         make_private_dir(folder)
         for path in _numbered_names(folder, name):
-            if _sha256(path, len(content), lambda _: None) == digest:
+            if _sha256(path, len(content)) == digest:
                 return path
             with suppress(FileExistsError):
                 atomic.write_atomic(path, content, overwrite=False)
@@ -145,9 +145,8 @@ class PartialFile:
                 atomic.truncate(self._fd, 0)
                 return 0
             os.lseek(self._fd, 0, os.SEEK_SET)
-            while chunk := os.read(self._fd, CHUNK):
-                digest.update(chunk)
-                check_cancelled(len(chunk))
+            with os.fdopen(self._fd, "rb", buffering=0, closefd=False) as file:
+                hash_into(digest, file, check_cancelled)
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
         return length
@@ -213,7 +212,7 @@ def _numbered_names(folder: Path, name: str) -> Iterator[Path]:
         yield folder / f"{path.stem} ({number}){path.suffix}"
 
 
-def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | None:
+def _sha256(path: Path, size: int, check_cancelled: CheckCancelled | None = None) -> str | None:
     """Return the SHA-256 (hex) of a regular file of ``size`` bytes, or None if ``path`` is not one or unreadable."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -221,11 +220,7 @@ def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | Non
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return None
-            digest = hashlib.sha256()
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                check_cancelled(len(chunk))
-            return digest.hexdigest()
+            return file_sha256(file, check_cancelled)
     return None
 
 
