@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sealyard.crypto.pipeline import Progress, no_progress
 from sealyard.fs import atomic
 from sealyard.fs.hashing import file_sha256
 from sealyard.fs.private import make_private_dir
@@ -30,7 +31,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
+from sealyard.storage.ingest import StoredInput, copy_and_hash
 
 __all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
 
@@ -140,7 +141,7 @@ class FileArtifacts:
             return self._ingest(
                 source_file.name,
                 expected_sha256,
-                lambda fd: copy_and_hash(source_file, fd, progress or _ignore_progress),
+                lambda fd: copy_and_hash(source_file, fd, progress or no_progress),
             )
         finally:
             source_file.close()
@@ -303,10 +304,6 @@ class FileArtifacts:
             return os.fdopen(open_regular(path), "rb")
         except OSError as error:
             raise atomic.storage_error(error, f"reading {what}") from error
-
-
-def _ignore_progress(done: int) -> None:
-    """Progress callback for callers that passed none."""
 
 
 def _check_task_id(task_id: str) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sealyard.crypto.digests import BackgroundHash
+from sealyard.crypto.pipeline import Progress
 from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.base import FrozenStruct
 
 CHUNK_BYTES = 4 << 20  # bytes
-
-Progress = Callable[[int], None]
-"""Called with the number of bytes processed since the last call; may raise to cancel."""
 
 
 class StoredInput(FrozenStruct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sealyard.containers.format import Verification
 from sealyard.containers.metadata_files import metadata_file_names
-from sealyard.containers.se1.header import Header, parse_header, signing_algorithm
+from sealyard.containers.se1.header import CORRUPTED_HINT, Header, parse_header, signing_algorithm
 from sealyard.crypto.algorithms import (
     CIPHERS,
     SIGNATURE_LENGTHS,
@@ -32,7 +32,6 @@ from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
 from sealyard.model.worker_messages import SealedSegment
 
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 
 
@@ -134,7 +133,7 @@ class SE1Reader:
             if end > self._size:
                 raise ContainerError(
                     f"The file ends {end - self._size} bytes before segment {segment.index} does.",
-                    _CORRUPTED_HINT,
+                    CORRUPTED_HINT,
                     part=_part_name(segment),
                 )
 
@@ -154,12 +153,12 @@ class SE1Reader:
         expected_length = _signature_length(self._certificate.kind, signature)
         if length < expected_length:
             raise ContainerError(
-                f"The signature has {length} bytes instead of {expected_length}.", _CORRUPTED_HINT, part="signature"
+                f"The signature has {length} bytes instead of {expected_length}.", CORRUPTED_HINT, part="signature"
             )
         if length > expected_length:
             raise ContainerError(
                 f"The file goes on for {length - expected_length} bytes after the signature.",
-                _CORRUPTED_HINT,
+                CORRUPTED_HINT,
                 part="trailing bytes",
             )
         return signature
@@ -219,7 +218,7 @@ def _check_hash(segment: SealedSegment, sha256: str) -> None:
     if sha256 != segment.sha256:
         raise ContainerError(
             f"The bytes of segment {segment.index} are not those that were signed.",
-            _CORRUPTED_HINT,
+            CORRUPTED_HINT,
             part=_part_name(segment),
         )
 
