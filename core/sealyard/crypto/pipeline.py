@@ -25,12 +25,12 @@ Progress = Callable[[int], None]
 """Called with the number of bytes processed since the last call. May raise an exception to stop the work."""
 
 
-def no_progress(_: int) -> None:
-    """Ignore the progress: the default for callers that pass no callback."""
-
-
 Consumer = Callable[[memoryview], object]
 """Processes a piece, in a thread of the pipeline. Must not use the piece after it has returned."""
+
+
+def no_progress(_: int) -> None:
+    """Ignore the progress: the default for callers that pass no callback."""
 
 
 def pump(fill: Callable[[memoryview], int], drains: Sequence[Consumer], buffer_length: int) -> None:
