@@ -18,11 +18,11 @@ from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
 
-LONGEST_NAME = 160
+MAX_NAME_BYTES = 160
 """UTF-8 bytes: leaves room for a number, a task id and ``.part`` within the usual file system limit of 255 bytes."""
 
-LONGEST_ID = 64
-LONGEST_SUFFIX = 16
+MAX_ID_BYTES = 64
+MAX_SUFFIX_BYTES = 16
 
 _UNWANTED = frozenset('/\\:*?"<>|')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -33,12 +33,12 @@ def safe_file_name(file_name: str, task_id: str) -> str:
 
     Also changes names that Windows reserves and names of partial files; an empty name becomes ``task-<id>``.
     """
-    return _sanitize(file_name, LONGEST_NAME) or f"task-{_sanitize(task_id, LONGEST_ID)}"
+    return _sanitize(file_name, MAX_NAME_BYTES) or f"task-{_sanitize(task_id, MAX_ID_BYTES)}"
 
 
 def part_name(name: str, task_id: str) -> str:
     """Return the name of the partial file for a download."""
-    return f"{name}.{_sanitize(task_id, LONGEST_ID)}.part"
+    return f"{name}.{_sanitize(task_id, MAX_ID_BYTES)}.part"
 
 
 def resolve_dir(folder: Path) -> Path:
@@ -198,7 +198,7 @@ def _truncate(name: str, max_bytes: int) -> str:
     if len(name.encode()) <= max_bytes:
         return name
     suffix = Path(name).suffix
-    if len(suffix.encode()) > LONGEST_SUFFIX:
+    if len(suffix.encode()) > MAX_SUFFIX_BYTES:
         suffix = ""
     stem = name.encode()[: max_bytes - len(suffix.encode())].decode(errors="ignore")
     return stem + suffix

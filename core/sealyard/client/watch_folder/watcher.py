@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 300.0
+MAX_PAUSE = 300.0
 STEP_MILLISECONDS = 200
 POLL_INTERVAL = 2.0
 """Seconds between two scans if the system does not report changes."""
@@ -241,7 +241,7 @@ class FolderWatcher:
                 return
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, LONGEST_PAUSE))
+            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, MAX_PAUSE))
             self._on_event(
                 DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
             )
