@@ -282,10 +282,25 @@ def test_what_is_no_checkpoint_is_refused(folder: Path, note: str) -> None:
         verify_log(folder, checkpoint=note)
 
 
-def test_a_checkpoint_without_its_key_is_refused(folder: Path) -> None:
+def test_missing_audit_key_is_reported(folder: Path) -> None:
     (folder / "audit-key.pem").unlink()
-    with pytest.raises(AuditVerificationError, match="audit key"):
+    with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
         verify_log(folder)
+
+
+def test_missing_audit_key_is_not_blamed_on_the_external_checkpoint(folder: Path) -> None:
+    outside = (folder / NOTES).read_text()
+    (folder / NOTES).unlink()
+    (folder / "audit-key.pem").unlink()
+    with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
+        verify_log(folder, checkpoint="".join(outside.splitlines(keepends=True)[:5]))
+
+
+def test_log_without_checkpoints_needs_no_audit_key(folder: Path) -> None:
+    (folder / NOTES).unlink()
+    (folder / "audit-key.pem").unlink()
+    report = verify_log(folder)
+    assert (report.checkpointed_size, report.key_fingerprint) == (0, "")
 
 
 @pytest.mark.parametrize("line", range(4))

@@ -31,7 +31,7 @@ from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import sign
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
     ConflictError,
@@ -329,13 +329,13 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
     client: FakeClient, downloads: Downloader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = client.add(DATA)
-    whole = disk.write_all
+    whole = atomic.write_all
 
     def full(fd: int, data: bytes) -> None:
         whole(fd, data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "write_all", full)
+    monkeypatch.setattr(atomic, "write_all", full)
     with pytest.raises(StorageError, match="no room"):
         asyncio.run(downloads.download(task.id))
     monkeypatch.undo()
@@ -544,7 +544,7 @@ def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, download
     client.add(DATA)
     asyncio.run(downloads.download_pending())
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
-    assert [name for name in names(tmp_path) if name.endswith(".new")] == []
+    assert [name for name in names(tmp_path) if name.endswith(".tmp")] == []
 
 
 def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_message_arguments_and_traceback_are_all_seen_to(path: Path) -> None:
 
 
 def test_the_log_is_for_its_own_user_and_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_log, "LARGEST_BYTES", 1000)
+    monkeypatch.setattr(program_log, "MAX_LOG_BYTES", 1000)
     log_to_file(path)
     for number in range(100):
         logging.getLogger("sealyard.test").info("line %d of many", number)

@@ -15,7 +15,7 @@ from sealyard.containers import ustar
 from sealyard.containers.metadata_files import metadata_file_names
 from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.pipeline import Progress
-from sealyard.fs.extract import ExclusiveFileSet
+from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import ContainerError, InvalidInputError, StorageError
 

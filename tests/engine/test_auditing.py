@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from house import ADMIN, DEV, House
 
-from sealyard.engine.audit.service import LONGEST_MESSAGE, MAX_RESOURCE_LENGTH
+from sealyard.engine.audit.service import MAX_MESSAGE_LENGTH, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidInputError, SealyardError
 
@@ -28,7 +28,7 @@ async def test_however_long_what_was_refused_is_its_entry_is_short(house: House)
     await house.engine.auditing.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
     (entry,) = await house.audit(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
-    assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, LONGEST_MESSAGE)
+    assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, MAX_MESSAGE_LENGTH)
 
 
 async def test_only_the_beginning_of_what_was_refused_is_read(house: House) -> None:

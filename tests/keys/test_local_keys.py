@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import logging
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from key_files import PASSWORD, private_key, write_certificate, write_pem, write
 from provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 
 from sealyard.crypto.signatures import PrivateKey
+from sealyard.fs import atomic
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.material import to_bytes
 from sealyard.keys.provider import KeyProvider
@@ -431,3 +433,18 @@ def test_no_key_or_password_gets_into_a_text(
     said = "\n".join([*map(repr, texts), *map(str, texts), caplog.text]).encode()
     for secret in (*secrets_of(to_bytes(key)[-32:]), *secrets_of(AES_KEY), *secrets_of(MASTER_KEY), PASSWORD.encode()):
         assert secret not in said
+
+
+def test_full_disk_adds_no_key(keys: LocalKeyProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def generate() -> None:
+        asyncio.run(keys.generate("vendor", KeyType.ED25519, KeyPurpose.DATA, "Vendor"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write_all", fail)
+        with pytest.raises(StorageError, match="no room for the key store"):
+            generate()
+    assert not list(tmp_path.rglob("*.tmp"))
+    generate()

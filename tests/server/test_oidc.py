@@ -22,7 +22,7 @@ from sealyard.client.http.transport import fetch_document
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError, UsageError
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL
-from sealyard.server.auth.oidc import LONGEST_TOKEN, OidcClaims, OidcVerifier
+from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
 
 pytestmark = pytest.mark.anyio
@@ -353,7 +353,7 @@ async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: OidcVer
 
 
 async def test_a_huge_token_is_refused_before_it_is_read(issuer: RealIssuer, ours: OidcVerifier) -> None:
-    await refused(ours, issuer.token(more="x" * LONGEST_TOKEN))
+    await refused(ours, issuer.token(more="x" * MAX_TOKEN_LENGTH))
     await refused(ours, by_hand({"alg": "RS256", "kid": "k" * 8000}, issuer.claims()))
     assert issuer.asked == 0
 

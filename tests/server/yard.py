@@ -39,7 +39,7 @@ PEOPLE = (DEV, OWNER, SECOND, AUDITOR, CI)
 STRANGER = "USER:stranger"
 GATEWAY = "gateway"
 DONE_WITHIN = 20.0
-LARGEST_UPLOAD = 256 * 1024 * 1024
+MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
 async def found(folder: Path, name: str = "yard") -> None:
@@ -106,7 +106,7 @@ async def serving(
     clock: Clock | None = None,
     requests_per_minute: float = 1_000_000,
     verify: VerifyToken | None = None,
-    largest_upload: int = LARGEST_UPLOAD,
+    largest_upload: int = MAX_UPLOAD_BYTES,
     proxies: str = "",
 ) -> AsyncIterator[Yard]:
     engines = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from storage_help import Open, documents
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
@@ -32,7 +32,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable[[], Gate]]:
     gates: list[Gate] = []
-    write_all = disk.write_all
+    write_all = atomic.write_all
 
     def shut() -> Gate:
         gates.append(Gate())
@@ -46,7 +46,7 @@ def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable
                 raise gates[-1].error
         write_all(fd, data)
 
-    monkeypatch.setattr(disk, "write_all", held)
+    monkeypatch.setattr(atomic, "write_all", held)
     yield shut
     for each in gates:
         each.open()

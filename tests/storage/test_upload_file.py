@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_help import Disk
 
-from sealyard.fs import atomic as real_disk
+from sealyard.fs import atomic
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
@@ -294,13 +294,13 @@ def test_a_failed_sync_beside_the_writing_ends_the_turn(yard: Yard, monkeypatch:
     file = yard.new()
     turn = file.begin(0)
     file.write(turn, CONTENT[:1000])
-    sync = real_disk.sync
+    sync = atomic.sync
 
     def refuse(fd: int) -> None:
-        monkeypatch.setattr(real_disk, "sync", sync)
+        monkeypatch.setattr(atomic, "sync", sync)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(real_disk, "sync", refuse)
+    monkeypatch.setattr(atomic, "sync", refuse)
     with pytest.raises(StorageError, match="Input/output error"):
         file.make_durable(turn)
     with pytest.raises(StorageError, match="refused a part"):

@@ -6,7 +6,8 @@ a checkpoint that covers them. Nothing in this module can change or remove a sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -23,10 +24,12 @@ from sealyard.audit.segment_files import (
     last_line_end,
     notes_end,
     read_lines,
+    remove_partial_end,
     segment_path,
     segment_paths,
-    truncate,
 )
+from sealyard.fs.atomic import write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, StorageError
@@ -75,7 +78,7 @@ class AuditLog(AuditReader):
         Truncates a partial line or note that a crash left at the end. Raises :class:`AuditVerificationError` if the
         entries do not match the newest checkpoint: no entry may be added to such a log.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_dir(folder)
         log = cls(folder)
         log._load()
         return log
@@ -182,11 +185,13 @@ class AuditLog(AuditReader):
     def pin_key(self, public_key: bytes) -> None:
         """Store the public audit key (PEM) next to the log.
 
-        Raises :class:`AuditVerificationError` if a different key is already stored.
+        Raises :class:`AuditVerificationError` if a different key is already stored, and :class:`StorageError` if the
+        disk cannot be written.
         """
         path = self.folder / PUBLIC_KEY
         if not path.exists():
-            self._write(path, 0, public_key)
+            with _translate_errors():
+                write_atomic(path, public_key, overwrite=False)
         elif path.read_bytes() != public_key:
             raise AuditVerificationError(
                 f"{PUBLIC_KEY} is not the key this workspace seals its audit log with.",
@@ -211,14 +216,14 @@ class AuditLog(AuditReader):
                 f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
                 "`sealyard audit verify` names the first one that does not fit.",
             )
-        truncate(segment_path(self.folder, self._segment.number), self._segment.length)
+        remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.length)
 
     def _load_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
         self._notes_length = notes_end(path)
-        truncate(path, self._notes_length)
+        remove_partial_end(path, self._notes_length)
         checkpoint = self.last_checkpoint()
         self._checkpointed_size = 0 if checkpoint is None else checkpoint.size
         return checkpoint
@@ -243,12 +248,19 @@ class AuditLog(AuditReader):
         )
 
     def _write(self, path: Path, offset: int, data: bytes) -> None:
-        try:
+        with _translate_errors():
             append_durably(path, offset, data)
-        except OSError as error:
-            raise StorageError(
-                f"The audit log could not be written: {error.strerror}.", "Free some space, then try again."
-            ) from error
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Convert ``OSError`` to :class:`StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The audit log could not be written: {error.strerror}.", "Free some space, then try again."
+        ) from error
 
 
 def _head_after(seq: int, line: bytes) -> LogHead:

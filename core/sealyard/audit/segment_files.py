@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sealyard.audit.encoding import decode_entry
+from sealyard.fs import atomic
 from sealyard.model.errors import AuditVerificationError
 
 SEGMENT_ENTRIES = 65_536
@@ -159,39 +160,24 @@ def append_durably(path: Path, offset: int, data: bytes) -> None:
         if os.fstat(fd).st_size != offset:
             raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")
         try:
-            _write_all(fd, data)
-            os.fsync(fd)
+            atomic.write_all(fd, data)
+            atomic.sync(fd)
         except OSError:
-            os.ftruncate(fd, offset)
+            atomic.truncate(fd, offset)
             raise
     finally:
         os.close(fd)
     if is_new:
-        sync_folder(path.parent)
+        atomic.sync_folder(path.parent)
 
 
-def truncate(path: Path, end: int) -> None:
-    """Truncate the file to ``end``, to remove a partial line or note that a crash left."""
+def remove_partial_end(path: Path, end: int) -> None:
+    """Truncate the file to ``end`` durably, to remove a partial line or note that a crash left."""
     if not path.exists() or path.stat().st_size == end:
         return
     with path.open("rb+") as file:
-        file.truncate(end)
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync ``folder``, so that new file names in it survive a power loss."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(fd, remaining) :]
+        atomic.truncate(file.fileno(), end)
+        atomic.sync(file.fileno())
 
 
 def _seek_to_line(file: BinaryIO, offset: int) -> int:

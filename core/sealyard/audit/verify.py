@@ -9,7 +9,7 @@ the folder detects both.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -50,11 +50,12 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
 
     ``checkpoint`` is a signed note that was kept outside the folder; the log must match it too.
 
-    Raises :class:`AuditVerificationError` that names the first wrong entry, with its file and line.
+    Raises :class:`AuditVerificationError` that names the first wrong entry, with its file and line, or the audit key if
+    it is missing.
     """
-    key_file = folder / PUBLIC_KEY
-    public_key = key_file.read_bytes() if key_file.exists() else b""
-    checkpoints = _load_checkpoints(folder, public_key)
+    notes = list(read_notes(folder))
+    public_key = _read_public_key(folder, required=bool(notes) or checkpoint is not None)
+    checkpoints = _verify_notes(notes, public_key)
     checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
     if checkpoint is not None:
         checkpoints.append(_external_checkpoint(checkpoint, public_key))
@@ -73,9 +74,22 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
     )
 
 
-def _load_checkpoints(folder: Path, public_key: bytes) -> list[_VerifiedCheckpoint]:
+def _read_public_key(folder: Path, *, required: bool) -> bytes:
+    """Return the public audit key (PEM), or nothing if it is missing and not ``required``."""
+    path = folder / PUBLIC_KEY
+    if path.exists():
+        return path.read_bytes()
+    if required:
+        raise AuditVerificationError(
+            f"{PUBLIC_KEY} is missing from the audit log: its checkpoints cannot be verified.",
+            "Restore it from a backup.",
+        )
+    return b""
+
+
+def _verify_notes(notes: Iterable[str], public_key: bytes) -> list[_VerifiedCheckpoint]:
     checkpoints: list[_VerifiedCheckpoint] = []
-    for note in read_notes(folder):
+    for note in notes:
         checkpoint = verify_note(note, public_key)
         if checkpoints and checkpoint.size < checkpoints[-1].checkpoint.size:
             raise AuditVerificationError(f"{CHECKPOINTS} is out of order at the checkpoint of size {checkpoint.size}.")

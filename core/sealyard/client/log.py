@@ -14,7 +14,7 @@ from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 
 HIDDEN = "***"
-LARGEST_BYTES = 2 * 1024 * 1024
+MAX_LOG_BYTES = 2 * 1024 * 1024
 KEPT_FILES = 2
 """Number of rotated files kept in addition to the current one."""
 
@@ -61,7 +61,7 @@ def log_to_file(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = _PrivateRotatingFileHandler(path, maxBytes=LARGEST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+        handler = _PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"The log {escape_text(str(path))} cannot be written: {error.strerror}.") from error
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -35,7 +35,7 @@ class BackgroundHash:
             self._digest.update(piece)
             return
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="plaintext-hash")
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="background-hash")
         self._wait()
         self._pending = self._executor.submit(self._digest.update, piece)
 

@@ -24,8 +24,13 @@ BUFFERS = 3
 Progress = Callable[[int], None]
 """Called with the number of bytes processed since the last call. May raise an exception to stop the work."""
 
+
 Consumer = Callable[[memoryview], object]
 """Processes a piece, in a thread of the pipeline. Must not use the piece after it has returned."""
+
+
+def no_progress(_: int) -> None:
+    """Ignore the progress: the default for callers that pass no callback."""
 
 
 def pump(fill: Callable[[memoryview], int], drains: Sequence[Consumer], buffer_length: int) -> None:
@@ -88,7 +93,7 @@ class ExactReader:
         return read
 
 
-def write_all(target: BinaryIO, piece: memoryview) -> None:
+def write_to_stream(target: BinaryIO, piece: memoryview) -> None:
     """Write all of ``piece`` to ``target``. Raises :class:`StorageError` if a write fails."""
     try:
         while piece:

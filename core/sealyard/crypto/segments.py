@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
-from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_all
+from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_to_stream
 from sealyard.crypto.protocols import CipherStream, ContentCipher
 from sealyard.model.errors import InvalidInputError
 
@@ -49,7 +49,7 @@ def encrypt_segment(
 
     def write(piece: memoryview) -> None:
         nonlocal written
-        write_all(target, piece)
+        write_to_stream(target, piece)
         written += len(piece)
 
     with BackgroundHash() as plaintext_hash:

@@ -5,10 +5,9 @@ The directory is created once; afterwards one writer and any number of readers c
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
+from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
@@ -44,7 +43,7 @@ def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
     """Create the directories of a workspace (mode 0700), and last the metadata file.
 
     A directory counts as a workspace only once it has the metadata file. Raises :class:`WorkspaceError` if there is a
-    workspace already or the directory is not empty, and :class:`StorageError` if a directory cannot be created.
+    workspace already or the directory is not empty, and :class:`StorageError` if one of them cannot be created.
     """
     try:
         _require_empty(paths)
@@ -69,11 +68,12 @@ def _require_empty(paths: WorkspacePaths) -> None:
 
 
 def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
-    """Write the metadata file (mode 0600), atomically replacing an existing one."""
-    temporary = paths.file.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as target:
-        target.write(msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n")
-        target.flush()
-        os.fsync(target.fileno())
-    temporary.rename(paths.file)
+    """Write the metadata file (mode 0600), atomically replacing an existing one; durable on return.
+
+    Raises :class:`StorageError` if it cannot be written.
+    """
+    content = msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n"
+    try:
+        write_atomic(paths.file, content)
+    except OSError as error:
+        raise storage_error(error, "the metadata of the workspace") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.fs.private import make_private_dir
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.model.errors import WorkerError, error_from_info
 from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady, WorkerStartFailed
@@ -121,7 +122,7 @@ async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
 
 
 async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
-    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_dir(log_path.parent)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
     with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as errors:
         return await asyncio.create_subprocess_exec(

@@ -16,7 +16,8 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 from msgspec import Meta
 
-from sealyard.keys.files import make_private_dir, write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
@@ -126,8 +127,12 @@ class EncryptedFileKeyring(KeyringBackend):
         plain = msgspec.json.encode(passwords)
         ciphertext = AESGCM(self._derive_key(header)).encrypt(header.nonce, plain, header.associated_data())
         encrypted = msgspec.structs.replace(header, ciphertext=ciphertext)
-        make_private_dir(self._path.parent)
-        write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(encrypted, sha256=encrypted.checksum())))
+        encrypted = msgspec.structs.replace(encrypted, sha256=encrypted.checksum())
+        try:
+            make_private_dir(self._path.parent)
+            write_atomic(self._path, msgspec.json.encode(encrypted))
+        except OSError as error:
+            raise storage_error(error, "the key store") from error
 
     def _derive_key(self, encrypted: _EncryptedFile) -> bytes:
         cost = encrypted.cost

@@ -22,7 +22,8 @@ from sealyard.crypto.certificates import COMMON_NAME_LIMIT, load_certificate
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
-from sealyard.keys.files import make_private_dir, write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.keys.key_import import load_certificate_file, load_key
 from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
@@ -54,7 +55,10 @@ class LocalKeyProvider:
     """
 
     def __init__(self, folder: Path, master_key: bytes) -> None:
-        make_private_dir(folder)
+        try:
+            make_private_dir(folder)
+        except OSError as error:
+            raise storage_error(error, "the key store") from error
         verify_master_key(folder, master_key)
         self._folder = folder
         self._aead = AESGCM(master_key)
@@ -154,11 +158,14 @@ class LocalKeyProvider:
         The order matters for crash safety: a version exists only once ``key.json`` lists it.
         """
         folder = self._key_dir(_key_name(info))
-        make_private_dir(folder)
         nonce = secrets.token_bytes(_NONCE_LENGTH)
         ciphertext = self._aead.encrypt(nonce, to_bytes(material), _aad(info, info.current))
-        write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + ciphertext)
-        write_atomic(folder / _INFO_FILE, msgspec.json.encode(info))
+        try:
+            make_private_dir(folder)
+            write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + ciphertext)
+            write_atomic(folder / _INFO_FILE, msgspec.json.encode(info))
+        except OSError as error:
+            raise storage_error(error, "the key store") from error
 
     def _load_material(self, info: KeyInfo, number: int) -> Material:
         version = info.version(number)

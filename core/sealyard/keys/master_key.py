@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from sealyard.keys.files import write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, SealyardError, UsageError
 
@@ -163,13 +163,14 @@ class _MasterKeyCheck(FrozenStruct, frozen=True, kw_only=True):
 def verify_master_key(folder: Path, master_key: bytes) -> None:
     """Check that ``folder`` belongs to ``master_key``; if the folder is empty, store the check value first.
 
-    Raises :class:`KeyStoreLockedError` if the folder was created with another master key, and
-    :class:`KeyStoreCorruptedError` if its check value is missing or damaged.
+    Raises :class:`KeyStoreLockedError` if the folder was created with another master key,
+    :class:`KeyStoreCorruptedError` if its check value is missing or damaged, and :class:`StorageError` if it cannot be
+    stored.
     """
     path = folder / _CHECK_FILE
     check = hmac.digest(master_key, b"sealyard master key check", "sha256").hex()
     if not path.exists() and not any(folder.iterdir()):
-        write_atomic(path, msgspec.json.encode(_MasterKeyCheck(check=check, sha256=_checksum(check))))
+        _store_check(path, check)
     try:
         stored = msgspec.json.decode(path.read_bytes(), type=_MasterKeyCheck)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -181,6 +182,13 @@ def verify_master_key(folder: Path, master_key: bytes) -> None:
             "The keys of this workspace were made under another master key.",
             "Open it where it was made, or put its key store back from a backup.",
         )
+
+
+def _store_check(path: Path, check: str) -> None:
+    try:
+        write_atomic(path, msgspec.json.encode(_MasterKeyCheck(check=check, sha256=_checksum(check))))
+    except OSError as error:
+        raise storage_error(error, "the key store") from error
 
 
 def _checksum(check: str) -> str:

@@ -28,7 +28,7 @@ from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import local_listener
 from sealyard.server.webhooks.sender import WebhookSender
 
-LARGEST_UPLOAD = 1 << 50
+MAX_UPLOAD_BYTES = 1 << 50
 """Bytes: at one's own machine the disk is the limit."""
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _complain(running: asyncio.Task[None]) -> None:
 
 def _build_app(host: EngineHandle) -> Litestar:
     tenants = TenantRegistry({host.engine.metadata.name: host})
-    return build_app(tenants, Authenticator(tenants, None, None, LARGEST_UPLOAD))
+    return build_app(tenants, Authenticator(tenants, None, None, MAX_UPLOAD_BYTES))
 
 
 def bind_socket(folder: Path, group: str = "") -> socket.socket:

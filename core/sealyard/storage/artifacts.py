@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sealyard.fs import atomic as disk
+from sealyard.crypto.pipeline import Progress, no_progress
+from sealyard.fs import atomic
 from sealyard.fs.hashing import file_sha256
+from sealyard.fs.private import make_private_dir
 from sealyard.fs.regular import open_regular
 from sealyard.fs.source_file import SourceFile, verify_digest
 from sealyard.model.errors import (
@@ -29,7 +31,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
+from sealyard.storage.ingest import StoredInput, copy_and_hash
 
 __all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
 
@@ -128,9 +130,9 @@ class FileArtifacts:
         self._results = folder / "results"
         try:
             for subfolder in (self._incoming, self._inputs, self._work, self._results):
-                disk.make_private_dir(subfolder)
+                make_private_dir(subfolder)
         except OSError as error:
-            raise disk.storage_error(error, "the folders of the artifacts") from error
+            raise atomic.storage_error(error, "the folders of the artifacts") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         source_file = SourceFile(source)
@@ -139,7 +141,7 @@ class FileArtifacts:
             return self._ingest(
                 source_file.name,
                 expected_sha256,
-                lambda fd: copy_and_hash(source_file, fd, progress or _ignore_progress),
+                lambda fd: copy_and_hash(source_file, fd, progress or no_progress),
             )
         finally:
             source_file.close()
@@ -149,7 +151,7 @@ class FileArtifacts:
             raise InvalidInputError("There is no content.", "Send a file with content.")
 
         def write(fd: int) -> str:
-            disk.write_all(fd, data)
+            atomic.write_all(fd, data)
             return hashlib.sha256(data).hexdigest()
 
         return self._ingest("The content", None, write)
@@ -157,12 +159,12 @@ class FileArtifacts:
     def move_in(self, content: Path, sha256: str) -> None:
         try:
             if self._is_stored(sha256, content.stat().st_size):
-                disk.remove_quietly(content)
+                atomic.remove_quietly(content)
             else:
                 self._publish_input(content, sha256)
-            disk.sync_folder(self._input(sha256).parent)
+            atomic.sync_folder(self._input(sha256).parent)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "the input") from error
 
     def input_path(self, sha256: str) -> Path:
         path = self._input(sha256)
@@ -186,9 +188,9 @@ class FileArtifacts:
     def work_dir(self, task_id: str) -> Path:
         path = self._work / _check_task_id(task_id)
         try:
-            disk.make_private_dir(path)
+            make_private_dir(path)
         except OSError as error:
-            raise disk.storage_error(error, "the work folder") from error
+            raise atomic.storage_error(error, "the work folder") from error
         return path
 
     def delete_work(self, task_id: str) -> None:
@@ -201,25 +203,25 @@ class FileArtifacts:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise disk.storage_error(error, "removing the work folder") from error
+            raise atomic.storage_error(error, "removing the work folder") from error
 
     def publish_result(self, task_id: str, work_file: Path) -> None:
         target = self.result_path(task_id)
         try:
             with os.fdopen(open_regular(work_file, os.O_RDWR), "rb+") as file:
                 os.fchmod(file.fileno(), 0o600)
-                disk.sync(file.fileno())
-            disk.rename(work_file, target)
-            disk.sync_folder(self._results)
+                atomic.sync(file.fileno())
+            atomic.rename(work_file, target)
+            atomic.sync_folder(self._results)
         except OSError as error:
-            raise disk.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "the result") from error
 
     def unpublish_result(self, task_id: str, name: str) -> None:
         try:
-            disk.rename(self.result_path(task_id), self.work_dir(task_id) / name)
-            disk.sync_folder(self._results)
+            atomic.rename(self.result_path(task_id), self.work_dir(task_id) / name)
+            atomic.sync_folder(self._results)
         except OSError as error:
-            raise disk.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "the result") from error
 
     def has_result(self, task_id: str) -> bool:
         return os.path.lexists(self.result_path(task_id))
@@ -242,7 +244,7 @@ class FileArtifacts:
         try:
             free = shutil.disk_usage(self._incoming).free
         except OSError as error:
-            raise disk.storage_error(error, "a look at the free space") from error
+            raise atomic.storage_error(error, "a look at the free space") from error
         if size > free:
             raise StorageError(
                 f"{size:,} bytes do not fit on the workspace's disk: {free:,} are free.",
@@ -251,7 +253,7 @@ class FileArtifacts:
 
     def delete_temporary(self) -> None:
         for path in self._incoming.iterdir():
-            disk.remove_quietly(path)
+            atomic.remove_quietly(path)
 
     def _ingest(self, name: str, expected_sha256: str | None, fill: Callable[[int], str]) -> StoredInput:
         """Store the content that ``fill`` writes to a descriptor.
@@ -261,22 +263,22 @@ class FileArtifacts:
         try:
             fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "the input") from error
         temporary = Path(temporary_name)
         try:
             sha256 = fill(fd)
             verify_digest(name, sha256, expected_sha256)
             size = os.fstat(fd).st_size
             if not self._is_stored(sha256, size):
-                disk.sync(fd)
+                atomic.sync(fd)
                 self._publish_input(temporary, sha256)
             # Sync the folder for content that was already stored too: the earlier sync of its name may have failed.
-            disk.sync_folder(self._input(sha256).parent)
+            atomic.sync_folder(self._input(sha256).parent)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "the input") from error
         finally:
             os.close(fd)
-            disk.remove_quietly(temporary)
+            atomic.remove_quietly(temporary)
         return StoredInput(sha256=sha256, size=size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
@@ -289,8 +291,8 @@ class FileArtifacts:
 
     def _publish_input(self, temporary: Path, sha256: str) -> None:
         target = self._input(sha256)
-        disk.make_private_dir(target.parent)
-        disk.rename(temporary, target)
+        make_private_dir(target.parent)
+        atomic.rename(temporary, target)
 
     def _input(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
@@ -301,11 +303,7 @@ class FileArtifacts:
         try:
             return os.fdopen(open_regular(path), "rb")
         except OSError as error:
-            raise disk.storage_error(error, f"reading {what}") from error
-
-
-def _ignore_progress(done: int) -> None:
-    """Progress callback for callers that passed none."""
+            raise atomic.storage_error(error, f"reading {what}") from error
 
 
 def _check_task_id(task_id: str) -> str:
@@ -318,4 +316,4 @@ def _remove_file(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise disk.storage_error(error, f"removing {escape_text(path.name)}") from error
+        raise atomic.storage_error(error, f"removing {escape_text(path.name)}") from error

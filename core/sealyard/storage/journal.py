@@ -24,7 +24,8 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corrupted, encode_batches, encode_frame
@@ -145,13 +146,13 @@ class Journal:
         try:
             self._repair()
             self._needs_truncate = True
-            disk.write_all(self._fd, frame)
-            disk.sync(self._fd)
+            atomic.write_all(self._fd, frame)
+            atomic.sync(self._fd)
             self._needs_truncate = False
         except OSError as error:
             with suppress(OSError):
                 self._repair()
-            raise disk.storage_error(error, "the change") from error
+            raise atomic.storage_error(error, "the change") from error
         self._position = Position(position.generation, position.seq + 1, position.offset + len(frame))
 
     def write_snapshot(self, position: Position, tables: Tables) -> None:
@@ -162,8 +163,8 @@ class Journal:
         try:
             _write_snapshot(self._folder, position.generation + 1, position.seq, tables)
         except OSError as error:
-            disk.remove_quietly(_temporary_path(self._folder, position.generation + 1))
-            raise disk.storage_error(error, "the compacted store") from error
+            atomic.remove_quietly(_temporary_path(self._folder, position.generation + 1))
+            raise atomic.storage_error(error, "the compacted store") from error
 
     def rotate(self, position: Position, carry_over: EncodedBatch) -> None:
         """Switch to the new generation, as the second half of a compaction.
@@ -178,14 +179,14 @@ class Journal:
             size = _temporary_path(self._folder, generation).stat().st_size
             fd, length = _write_journal(self._folder, generation, position.seq, carry_over, new_frames)
             try:
-                disk.rename(_temporary_path(self._folder, generation), _snapshot_path(self._folder, generation))
+                atomic.rename(_temporary_path(self._folder, generation), _snapshot_path(self._folder, generation))
             except OSError:
                 os.close(fd)
                 raise
         except OSError as error:
-            disk.remove_quietly(_journal_path(self._folder, generation))
-            disk.remove_quietly(_temporary_path(self._folder, generation))
-            raise disk.storage_error(error, "the compacted store") from error
+            atomic.remove_quietly(_journal_path(self._folder, generation))
+            atomic.remove_quietly(_temporary_path(self._folder, generation))
+            raise atomic.storage_error(error, "the compacted store") from error
         os.close(self._fd)
         self._fd = fd
         self._position = Position(generation, self._position.seq, length)
@@ -194,7 +195,7 @@ class Journal:
         try:
             self._repair()
         except OSError as error:
-            raise disk.storage_error(error, "the compacted store") from error
+            raise atomic.storage_error(error, "the compacted store") from error
 
     def close(self) -> None:
         os.close(self._fd)
@@ -202,11 +203,11 @@ class Journal:
     def _repair(self) -> None:
         """Restore the state that ``position`` describes if a failure left the files in another one."""
         if self._needs_truncate:
-            disk.truncate(self._fd, self._position.offset)
-            disk.sync(self._fd)
+            atomic.truncate(self._fd, self._position.offset)
+            atomic.sync(self._fd)
             self._needs_truncate = False
         if self._needs_folder_sync:
-            disk.sync_folder(self._folder)
+            atomic.sync_folder(self._folder)
             self._needs_folder_sync = False
             _remove_other_generations(self._folder, self._position.generation)
 
@@ -218,7 +219,7 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
     :class:`StoreCorruptedError` (nothing was changed then), :class:`WorkspaceError` and :class:`StorageError`.
     """
     try:
-        disk.make_private_dir(folder)
+        make_private_dir(folder)
         if not newest_generation(folder):
             _create(folder)
         loaded = load(folder)
@@ -226,26 +227,26 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
         _remove_other_generations(folder, loaded.position.generation)
         return Journal(folder, loaded), loaded, torn
     except OSError as error:
-        raise disk.storage_error(error, "opening the store") from error
+        raise atomic.storage_error(error, "opening the store") from error
 
 
 def _create(folder: Path) -> None:
     _write_snapshot(folder, 1, 0, {})
     fd, _ = _write_journal(folder, 1, 0, EncodedBatch(), b"")
     os.close(fd)
-    disk.rename(_temporary_path(folder, 1), _snapshot_path(folder, 1))
-    disk.sync_folder(folder)
+    atomic.rename(_temporary_path(folder, 1), _snapshot_path(folder, 1))
+    atomic.sync_folder(folder)
 
 
 def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
     """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
     _write_synced(path, [loaded.truncated_at])
-    disk.sync_folder(folder)
+    atomic.sync_folder(folder)
     fd = os.open(_journal_path(folder, loaded.position.generation), os.O_WRONLY)
     try:
-        disk.truncate(fd, loaded.position.offset)
-        disk.sync(fd)
+        atomic.truncate(fd, loaded.position.offset)
+        atomic.sync(fd)
     finally:
         os.close(fd)
     return path
@@ -255,7 +256,7 @@ def _remove_other_generations(folder: Path, generation: int) -> None:
     for path in folder.iterdir():
         match = _ANY_FILE.fullmatch(path.name)
         if match and (match[2] or int(match[1]) != generation):
-            disk.remove_quietly(path)
+            atomic.remove_quietly(path)
 
 
 def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
@@ -326,12 +327,12 @@ def _write_journal(
 ) -> tuple[int, int]:
     """Write the journal of a new generation, and return its open descriptor and its length."""
     header = encode_frame(Frame(seq, units=[carry_over], format=FORMAT, generation=generation))
-    fd = disk.create_private_file(_journal_path(folder, generation))
+    fd = atomic.open_empty_file(_journal_path(folder, generation))
     try:
-        disk.write_all(fd, header + new_frames)
-        disk.sync(fd)
+        atomic.write_all(fd, header + new_frames)
+        atomic.sync(fd)
         # The journal's name must be durable before that of the snapshot makes the generation valid.
-        disk.sync_folder(folder)
+        atomic.sync_folder(folder)
     except OSError:
         os.close(fd)
         raise
@@ -339,16 +340,16 @@ def _write_journal(
 
 
 def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
-    fd = disk.create_private_file(path)
+    fd = atomic.open_empty_file(path)
     try:
         buffer = bytearray()
         for line in lines:
             buffer += line
             if len(buffer) >= _WRITE_CHUNK_SIZE:
-                disk.write_all(fd, bytes(buffer))
+                atomic.write_all(fd, bytes(buffer))
                 buffer.clear()
-        disk.write_all(fd, bytes(buffer))
-        disk.sync(fd)
+        atomic.write_all(fd, bytes(buffer))
+        atomic.sync(fd)
     finally:
         os.close(fd)
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.hashing import hash_into
+from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
-
-REHASH_BYTES = 1 << 20
 
 Promote = Callable[[UploadRecord, Path], None]
 """Moves complete, durable content out of the folder of uploads."""
@@ -93,7 +93,7 @@ class UploadFile:
             self._check_turn(turn)
             received = self._received + len(data)
             self._check_size(received)
-            disk.write_all(self._descriptor, data)
+            atomic.write_all(self._descriptor, data)
             self._hash.update(data)
             if received == self._record.size:
                 self._complete(received)
@@ -107,11 +107,11 @@ class UploadFile:
                 return
             received, fd = self._received, os.dup(self._descriptor)
         try:
-            disk.sync(fd)
+            atomic.sync(fd)
         except OSError as error:
             with self._lock:
                 self._rewind()
-            raise disk.storage_error(error, "the upload") from error
+            raise atomic.storage_error(error, "the upload") from error
         finally:
             os.close(fd)
         with self._require_open():
@@ -170,7 +170,7 @@ class UploadFile:
                 yield
             except OSError as error:
                 self._rewind()
-                raise disk.storage_error(error, "the upload") from error
+                raise atomic.storage_error(error, "the upload") from error
 
     def _is_current(self, turn: int) -> bool:
         return turn == self._turn and self._fd is not None
@@ -188,12 +188,12 @@ class UploadFile:
 
     def _complete(self, received: int) -> None:
         sha256, expected = self._hash.hexdigest(), self._record.expected_sha256
-        if expected is not None and sha256 != expected:
-            raise self._reject(
-                f"{self._name} is not what was expected: its SHA-256 is {sha256}, not {expected}.",
-                "Check that it is the right file and that it arrived whole.",
-            )
-        disk.sync(self._descriptor)
+        try:
+            verify_digest(self._name, sha256, expected)
+        except InvalidInputError:
+            self._drop()
+            raise
+        atomic.sync(self._descriptor)
         self._save(offset=received, sha256=sha256)
         self._received = received
         self._close()
@@ -219,7 +219,7 @@ class UploadFile:
         self._turn += 1
         if self._fd is not None:
             if self._resumable and self._received > self._record.offset:
-                disk.sync(self._descriptor)
+                atomic.sync(self._descriptor)
                 self._save(offset=self._received)
             self._close()
 
@@ -237,9 +237,9 @@ class UploadFile:
             raise StorageError(
                 f"The upload {self._record.id} has lost what was on the disk already.", "Delete it and begin again."
             )
-        disk.truncate(self._fd, self._received)
+        atomic.truncate(self._fd, self._received)
         if self._digest is None:
-            self._digest = _hash_prefix(self._fd, self._received)
+            self._digest = _hash_content(self._fd)
         os.lseek(self._fd, self._received, os.SEEK_SET)
 
     def _close(self) -> None:
@@ -273,13 +273,10 @@ class UploadFile:
         return escape_text(self._record.name, 100)
 
 
-def _hash_prefix(fd: int, length: int) -> hashlib._Hash:
-    """Return the SHA-256 object of the first ``length`` bytes."""
+def _hash_content(fd: int) -> hashlib._Hash:
+    """Return the SHA-256 object of the whole file."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(REHASH_BYTES, length)))
-    done = 0
-    while done < length:
-        chunk = buffer[: os.preadv(fd, [buffer[: length - done]], done)]
-        digest.update(chunk)
-        done += len(chunk)
+    os.lseek(fd, 0, os.SEEK_SET)
+    with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
+        hash_into(digest, file)
     return digest

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.fs.atomic import write_all
 from sealyard.jobs.framing import decode_request, encode_line
 from sealyard.model.worker_messages import ToWorker
 
@@ -38,7 +39,7 @@ class Channel:
         """Send a message. A broken pipe exits the process, because the engine is gone."""
         try:
             with self._write_lock:
-                _write_all(self._outgoing, encode_line(message))
+                write_all(self._outgoing, encode_line(message))
         except OSError:
             os._exit(0)
 
@@ -52,9 +53,3 @@ class Channel:
         finally:
             # Exit without joining threads: one that waits for a cipher or the disk must not keep the worker alive.
             os._exit(0)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(descriptor, remaining) :]

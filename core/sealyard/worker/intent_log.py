@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from sealyard.fs.atomic import sync
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ConflictError, StorageError
 
@@ -33,7 +35,7 @@ class IntentLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_dir(path.parent)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._write_lock = asyncio.Lock()
 
@@ -74,7 +76,7 @@ class IntentLog:
             data = _missing_line_feed(descriptor) + lines
             if os.write(descriptor, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fdatasync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
 from sealyard.fs.regular import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
@@ -78,17 +79,10 @@ def _open_lock(folder: int) -> int:
 
 async def _acquire_lock(lock: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise WorkerError(
-                    "Another worker still holds this task's files.", "End the stray sealyard.worker process."
-                ) from None
-            await asyncio.sleep(POLL_SECONDS)
-        else:
-            return
+    while not try_lock(lock):
+        if asyncio.get_running_loop().time() > deadline:
+            raise WorkerError("Another worker still holds this task's files.", "End the stray sealyard.worker process.")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 FSYNC_INTERVAL = 0.1  # seconds
@@ -107,11 +101,11 @@ def background_fsync(file: BinaryIO) -> Iterator[None]:
     def sync_repeatedly() -> None:
         while not stopped.wait(FSYNC_INTERVAL) and not errors:
             try:
-                os.fdatasync(file.fileno())
+                atomic.sync(file.fileno())
             except OSError as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=sync_repeatedly, name="written-early", daemon=True)
+    thread = threading.Thread(target=sync_repeatedly, name="background-fsync", daemon=True)
     thread.start()
     try:
         yield

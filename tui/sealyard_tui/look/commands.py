@@ -20,7 +20,7 @@ from sealyard_tui.session.messages import EngineState
 if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
 
-MOST_TASKS = 50
+MAX_TASKS = 50
 ID_SHOWN = 12
 LOWEST_SCORE = 0.01
 """Of a task that was found by what is not shown: the name of a file."""
@@ -93,7 +93,7 @@ class TaskCommands(_Seeking):
             return
         try:
             client = await app.session.client()
-            page = await client.tasks(TaskFilter(text=query), limit=MOST_TASKS)
+            page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
         except SealyardError:
             # The palette is for finding; what keeps tasks from being read is told by the places.
             return

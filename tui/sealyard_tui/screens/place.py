@@ -26,7 +26,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.flash import Flash
 from sealyard_tui.widgets.key_line import KeyLine
 from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar
-from sealyard_tui.widgets.too_small import LEAST_HEIGHT, LEAST_WIDTH, TooSmall
+from sealyard_tui.widgets.too_small import MIN_HEIGHT, MIN_WIDTH, TooSmall
 
 if TYPE_CHECKING:
     from sealyard_tui.app import SealyardApp
@@ -48,8 +48,8 @@ class Place(Screen[None]):
     PLACE: ClassVar[str]
     """Its name in :data:`PLACES`."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (LEAST_WIDTH, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (LEAST_HEIGHT, "-short"), (32, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Read everything anew", show=False),

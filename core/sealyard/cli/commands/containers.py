@@ -19,8 +19,8 @@ from sealyard.model.safe_text import escape_text
 if TYPE_CHECKING:
     from sealyard.containers.format import ContainerFormat, Verification
 
-_LONGEST_MAGIC = 64
-_LONGEST_FILE = 1024 * 1024
+_MAX_MAGIC_LENGTH = 64
+_MAX_FILE_BYTES = 1024 * 1024
 _HEX = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
@@ -77,7 +77,7 @@ def _format_of(source: BinaryIO) -> ContainerFormat:
     from sealyard.containers.registry import get_format, sniff_format
 
     source.seek(0)
-    name = sniff_format(source.read(_LONGEST_MAGIC))
+    name = sniff_format(source.read(_MAX_MAGIC_LENGTH))
     source.seek(0)
     if name is None:
         raise ContainerError(
@@ -115,7 +115,7 @@ def _open_file(path: Path) -> BinaryIO:
 def _small_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_LONGEST_FILE)
+            return file.read(_MAX_FILE_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -17,7 +17,7 @@ from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import escape_text
 
-_LONGEST_PASSWORD = 4096
+_MAX_PASSWORD_LENGTH = 4096
 _PURPOSES = f"what the signing key may sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
 _NAMED = "a key that is there; takes the right to UPDATE keys, or every configuration that uses it"
 
@@ -256,7 +256,7 @@ def _password(password_file: Path | None, key_file: Path) -> str | None:
 def _first_line(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+            return file.readline(_MAX_PASSWORD_LENGTH).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"The password file {escape_text(str(path))} cannot be read.", "It is a text file with the password."
@@ -269,6 +269,6 @@ def _looks_encrypted(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return b"ENCRYPTED" in file.read(_LONGEST_PASSWORD)
+            return b"ENCRYPTED" in file.read(_MAX_PASSWORD_LENGTH)
     except OSError:
         return False

@@ -23,7 +23,7 @@ from sealyard.model.safe_text import escape_text
 
 TIMEOUT = 10.0
 """Seconds: whoever logs in looks on."""
-_LONGEST_TOKEN = 16384
+_MAX_TOKEN_LENGTH = 16384
 
 
 def add(commands: Commands) -> None:
@@ -99,7 +99,7 @@ def _prompt(server: str) -> str:
     if sys.stdin.isatty():
         return ask_passphrase(f"Token for {escape_text(server)}: ").strip()
     try:
-        return sys.stdin.readline(_LONGEST_TOKEN).strip()
+        return sys.stdin.readline(_MAX_TOKEN_LENGTH).strip()
     except UnicodeDecodeError:
         raise InvalidInputError("What was piped in is no text.", "Pipe the token in, and nothing else.") from None
 

@@ -6,13 +6,14 @@ A user's own profiles are stored in the XDG configuration directory, those of a 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from sealyard.fs.atomic import write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
 from sealyard.model.safe_text import escape_text
@@ -104,17 +105,13 @@ def read_profiles(path: Path) -> ProfileFile:
 
 
 def write_profiles(path: Path, file: ProfileFile) -> None:
-    """Replace the file at ``path`` atomically. Creates its folder with mode 0700 and the file with mode 0600.
+    """Replace the file at ``path`` (mode 0600) atomically and durably. Creates its folder with mode 0700.
 
     Raises :class:`StorageError` if the file cannot be written.
     """
-    temporary = path.with_suffix(".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
-        temporary.replace(path)
+        make_private_dir(path.parent)
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     except OSError as error:
         raise StorageError(f"{escape_text(str(path))} cannot be written: {error.strerror}.") from error
 

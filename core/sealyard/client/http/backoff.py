@@ -11,7 +11,7 @@ from sealyard.model.errors import SealyardError
 FIRST_PAUSE = 0.1
 """Maximum delay before the first retry, in seconds; it doubles for each further one."""
 
-LONGEST_PAUSE = 5.0
+MAX_PAUSE = 5.0
 """Upper limit of the doubled delay, in seconds."""
 
 _random = SystemRandom()
@@ -39,7 +39,7 @@ class Backoff:
         The delays double. Half of each is random, so that clients that lost a server at the same time do not all
         reconnect at once. Raises ``error`` immediately if the timeout would expire during the wait.
         """
-        max_delay = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
+        max_delay = min(MAX_PAUSE, FIRST_PAUSE * 2**self._failures)
         seconds = at_least + max_delay * _random.uniform(0.5, 1.0)
         elapsed = self._clock.now() - self._started_at
         if self._patience is not None and elapsed + timedelta(seconds=seconds) > timedelta(seconds=self._patience):

@@ -27,7 +27,7 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 """Maximum number of tasks that the server returns per page."""
 
 
@@ -98,7 +98,7 @@ class TaskCalls(UploadCalls):
             awaitingMyApproval=filters.awaiting_my_approval,
             oldestFirst=filters.oldest_first,
             cursor=after,
-            size=min(limit, LARGEST_PAGE),
+            size=min(limit, MAX_PAGE_SIZE),
         )
         response = await self._sender.read(f"/{filters.kind}Task" if filters.kind else "/task", query)
         total = response.headers.get("x-se-total")

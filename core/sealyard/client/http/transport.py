@@ -23,7 +23,7 @@ API = "/api/v1"
 KEEPALIVE_SECONDS = 4.0
 """Shorter than servers keep idle connections open, so that a server does not close one just as it is reused."""
 
-MOST_ANSWERED = 4096
+MAX_RESPONSE_BYTES = 4096
 """Maximum number of body bytes that :func:`post_pinned` reads, as only a short explanation is expected."""
 
 # httpx logs every request at INFO, the level at which this program writes its log.
@@ -261,7 +261,7 @@ class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
     """Response to :func:`post_pinned`.
 
     ``retry_after`` is the raw header (RFC 9110 §10.2.3), empty if there was none; ``body`` holds the first
-    :data:`MOST_ANSWERED` bytes, not decoded.
+    :data:`MAX_RESPONSE_BYTES` bytes, not decoded.
     """
 
     status: int
@@ -315,14 +315,14 @@ def _pinned_request(
 
 
 async def _read_start(response: httpx.Response) -> bytes:
-    """Read at most :data:`MOST_ANSWERED` bytes of the body and close the response."""
+    """Read at most :data:`MAX_RESPONSE_BYTES` bytes of the body and close the response."""
     start = b""
     async for chunk in response.aiter_raw():
         start += chunk
-        if len(start) >= MOST_ANSWERED:
+        if len(start) >= MAX_RESPONSE_BYTES:
             break
     await response.aclose()
-    return start[:MOST_ANSWERED]
+    return start[:MAX_RESPONSE_BYTES]
 
 
 async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 1024) -> bytes:

@@ -105,7 +105,7 @@ class SharedWorkspace:
         return self._engine
 
     @property
-    def connect_to_holder(self) -> bool:
+    def is_attached(self) -> bool:
         """Whether this process attached to another lock holder, which may have ended since."""
         return self._attached
 

@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from sealyard.concurrency.threads import CheckCancelled
+from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 
 METADATA = "metadata"
 TEMPORARY = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
-CHUNK = 4 << 20
 
 
 class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
@@ -85,7 +84,7 @@ def entry_digest(entry: DroppedEntry, check_cancelled: CheckCancelled) -> str:
     """
 
     def names_and_digests(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((Path(path).name, sha256_file(path, check_cancelled)) for path in paths)
+        return tuple((Path(path).name, path_sha256(Path(path), check_cancelled)) for path in paths)
 
     return content_digest(entry.name, names_and_digests(entry.firmware), names_and_digests(entry.metadata))
 
@@ -191,18 +190,3 @@ def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
         for stat in (entry.stat(follow_symlinks=False),)
     ]
     return hashlib.sha256(msgspec.json.encode(states)).hexdigest()
-
-
-def sha256_file(path: str, check_cancelled: CheckCancelled) -> str:
-    """Return the SHA-256 (hex) of a file. Raises ``OSError`` if it cannot be read."""
-    digest = hashlib.sha256()
-    for chunk in _read_chunks(path):
-        digest.update(chunk)
-        check_cancelled(len(chunk))
-    return digest.hexdigest()
-
-
-def _read_chunks(path: str) -> Iterator[bytes]:
-    with Path(path).open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

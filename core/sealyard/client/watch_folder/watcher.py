@@ -37,10 +37,10 @@ from sealyard.client.watch_folder.scan import (
     entry_digest,
     has_unreadable_dirs,
     scan,
-    sha256_file,
 )
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
+from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 300.0
+MAX_PAUSE = 300.0
 STEP_MILLISECONDS = 200
 POLL_INTERVAL = 2.0
 """Seconds between two scans if the system does not report changes."""
@@ -241,7 +241,7 @@ class FolderWatcher:
                 return
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, LONGEST_PAUSE))
+            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, MAX_PAUSE))
             self._on_event(
                 DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
             )
@@ -284,11 +284,11 @@ class FolderWatcher:
     async def _is_result(self, entry: DroppedEntry) -> bool:
         if self._history is None or len(entry.firmware) != 1 or entry.metadata:
             return False
-        path = entry.firmware[0]
+        path = Path(entry.firmware[0])
         await asyncio.to_thread(self._history.refresh)
         try:
-            digests = self._history.digests_of_size(Path(path).stat().st_size)
-            return bool(digests) and await run_cancellable(lambda check: sha256_file(path, check)) in digests
+            digests = self._history.digests_of_size(path.stat().st_size)
+            return bool(digests) and await run_cancellable(lambda check: path_sha256(path, check)) in digests
         except OSError as error:
             raise _unreadable(entry, error) from error
 

@@ -24,7 +24,7 @@ from sealyard.containers.se1.header import (
     parse_header,
 )
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, no_progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
@@ -37,10 +37,6 @@ _SE2_HINT = "The format se-2 will hold more."
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _no_progress(_: int) -> None:
-    return None
 
 
 class SE1Format:
@@ -128,9 +124,9 @@ class SE1Format:
     def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Write header and signature as the protocol describes. Flushes ``target`` but does not sync it."""
         target.seek(0)
-        write_all(target, memoryview(header))
+        write_to_stream(target, memoryview(header))
         target.seek(_offset(layout, len(layout.firmware)))
-        write_all(target, memoryview(signature))
+        write_to_stream(target, memoryview(signature))
         target.truncate()
         target.flush()
 
@@ -148,7 +144,7 @@ class SE1Format:
         """Verify the container as the protocol describes. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
-        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _no_progress)
+        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or no_progress)
 
     def extract(
         self,
@@ -168,7 +164,7 @@ class SE1Format:
         from sealyard.containers.se1.reader import SE1Reader
 
         reader = SE1Reader(source, certificate, self._now(), strict=strict)
-        return reader.extract(cipher, target, split_metadata, progress or _no_progress)
+        return reader.extract(cipher, target, split_metadata, progress or no_progress)
 
     def verify_digests(
         self,
@@ -182,7 +178,7 @@ class SE1Format:
         from sealyard.containers.se1.reader import SE1Reader
 
         return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(
-            cipher, sizes, progress or _no_progress
+            cipher, sizes, progress or no_progress
         )
 
 

@@ -22,8 +22,9 @@ MAX_SEGMENTS = 0xFF
 MAX_METADATA = 0xFFFF
 MAX_SEGMENT_LENGTH = 0xFFFF_FFFF
 
+CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
+
 _FIXED_FIELDS = struct.Struct("<8sBHHHB")
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 
 
 class Header(FrozenStruct, frozen=True, kw_only=True):
@@ -131,15 +132,15 @@ def _check_segment_length(segment: SealedSegment, cipher: CipherSpec) -> None:
         problem = f"Segment {segment.index} has {segment.length} bytes, no multiple of {cipher.block_multiple}."
     else:
         return
-    raise ContainerError(problem, _CORRUPTED_HINT, part=f"segment {segment.index}")
+    raise ContainerError(problem, CORRUPTED_HINT, part=f"segment {segment.index}")
 
 
 def _read_exactly(source: BinaryIO, length: int, part: str) -> bytes:
     data = source.read(length)
     if len(data) != length:
-        raise ContainerError(f"The file ends within the {part}.", _CORRUPTED_HINT, part=part)
+        raise ContainerError(f"The file ends within the {part}.", CORRUPTED_HINT, part=part)
     return data
 
 
 def _header_error(problem: str) -> ContainerError:
-    return ContainerError(problem, _CORRUPTED_HINT, part="header")
+    return ContainerError(problem, CORRUPTED_HINT, part="header")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sealyard.containers.format import Verification
 from sealyard.containers.metadata_files import metadata_file_names
-from sealyard.containers.se1.header import Header, parse_header, signing_algorithm
+from sealyard.containers.se1.header import CORRUPTED_HINT, Header, parse_header, signing_algorithm
 from sealyard.crypto.algorithms import (
     CIPHERS,
     SIGNATURE_LENGTHS,
@@ -23,16 +23,15 @@ from sealyard.crypto.algorithms import (
 )
 from sealyard.crypto.certificates import Certificate, load_certificate
 from sealyard.crypto.digests import PrefixHash
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import decrypt_segment, read_segment
 from sealyard.crypto.signatures import verify
-from sealyard.fs.extract import ExclusiveFileSet
+from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
 from sealyard.model.worker_messages import SealedSegment
 
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 
 
@@ -100,10 +99,10 @@ class SE1Reader:
             self._source.seek(len(self._header.raw))
             for segment in segments:
                 with files.create(f"segment-{segment.index}.bin") as target:
-                    unseal(self._source, segment, cipher, partial(write_all, target), [], progress)
+                    unseal(self._source, segment, cipher, partial(write_to_stream, target), [], progress)
             for name, content in metadata:
                 with files.create(name) as target:
-                    write_all(target, memoryview(content))
+                    write_to_stream(target, memoryview(content))
             return files.commit()
 
     def _seek_to_segments(self) -> hashlib._Hash:
@@ -134,7 +133,7 @@ class SE1Reader:
             if end > self._size:
                 raise ContainerError(
                     f"The file ends {end - self._size} bytes before segment {segment.index} does.",
-                    _CORRUPTED_HINT,
+                    CORRUPTED_HINT,
                     part=_part_name(segment),
                 )
 
@@ -154,12 +153,12 @@ class SE1Reader:
         expected_length = _signature_length(self._certificate.kind, signature)
         if length < expected_length:
             raise ContainerError(
-                f"The signature has {length} bytes instead of {expected_length}.", _CORRUPTED_HINT, part="signature"
+                f"The signature has {length} bytes instead of {expected_length}.", CORRUPTED_HINT, part="signature"
             )
         if length > expected_length:
             raise ContainerError(
                 f"The file goes on for {length - expected_length} bytes after the signature.",
-                _CORRUPTED_HINT,
+                CORRUPTED_HINT,
                 part="trailing bytes",
             )
         return signature
@@ -219,7 +218,7 @@ def _check_hash(segment: SealedSegment, sha256: str) -> None:
     if sha256 != segment.sha256:
         raise ContainerError(
             f"The bytes of segment {segment.index} are not those that were signed.",
-            _CORRUPTED_HINT,
+            CORRUPTED_HINT,
             part=_part_name(segment),
         )
 

@@ -28,7 +28,7 @@ from sealyard.model.safe_text import escape_text
 
 MAX_FAILURES = 5
 LOCKOUT = timedelta(minutes=15)
-LONGEST_WORKSPACE_NAME = 32
+MAX_WORKSPACE_NAME_LENGTH = 32
 """Characters of the workspace name in the QR code, which must fit on a terminal."""
 
 
@@ -71,7 +71,7 @@ class OtpService:
         secret = totp.new_secret()
         pending = msgspec.structs.replace(stored, pending=self._secret_box.encrypt(secret, _subject_resource(subject)))
         await self._commit(subject, subject, pending, AuditAction.CREATED, "begins to enrol for one-time passwords")
-        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
+        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, MAX_WORKSPACE_NAME_LENGTH)}"
         return OtpEnrollment(
             subject=subject, secret=totp.base32(secret), uri=totp.provisioning_uri(secret, account, "Sealyard")
         )

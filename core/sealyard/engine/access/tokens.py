@@ -31,7 +31,7 @@ MAX_TTL = 365 * 24 * 3600
 DEFAULT_TTL = 90 * 24 * 3600
 """Lifetime of a token in seconds, if the request names none; :data:`MIN_TTL` and :data:`MAX_TTL` are the limits."""
 
-LONGEST_NAME = 80
+MAX_NAME_LENGTH = 80
 
 _BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
 
@@ -158,8 +158,10 @@ class AccessTokens:
 
 def _validate_name(name: str) -> str:
     name = name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME:
-        raise UsageError(f"A token has a name of 1 to {LONGEST_NAME} characters.", "Name what it is for, such as ci.")
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise UsageError(
+            f"A token has a name of 1 to {MAX_NAME_LENGTH} characters.", "Name what it is for, such as ci."
+        )
     return name
 
 

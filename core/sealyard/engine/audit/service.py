@@ -21,7 +21,7 @@ from sealyard.model.safe_text import escape_text
 
 MAX_PAGE_SIZE = 1000
 MAX_RESOURCE_LENGTH = 200
-LONGEST_MESSAGE = 1000
+MAX_MESSAGE_LENGTH = 1000
 """Limits, in characters, on what an entry for a refused request repeats of the request: a client controls its length,
 and entries are never deleted."""
 
@@ -98,7 +98,7 @@ class AuditService:
         refused = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
         work = self._repository.begin()
         change = AuditAction.REFUSED if refused else AuditAction.FAILED
-        message = escape_text(error.message, LONGEST_MESSAGE)
+        message = escape_text(error.message, MAX_MESSAGE_LENGTH)
         resource = escape_text(resource, MAX_RESOURCE_LENGTH)
         work.audit(escape_text(subject, MAX_RESOURCE_LENGTH), change, resource, message, None, error.code)
         await work.commit()

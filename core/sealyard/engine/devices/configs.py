@@ -27,7 +27,7 @@ from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError,
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 
-LONGEST_PERIOD = timedelta(days=3650)
+MAX_PERIOD = timedelta(days=3650)
 """Longest link lifetime and retention of a configuration."""
 
 DUAL_USE_WARNING = (
@@ -316,6 +316,6 @@ class DeviceConfigs:
 def _validate_limits(approvals: int, link_seconds: int, retention_seconds: int) -> None:
     if not 1 <= approvals <= 20:  # noqa: PLR2004 - more approvers than any organization has
         raise UsageError("A configuration asks for 1 to 20 approvals.")
-    max_seconds = int(LONGEST_PERIOD.total_seconds())
+    max_seconds = int(MAX_PERIOD.total_seconds())
     if not 1 <= link_seconds <= max_seconds or not 1 <= retention_seconds <= max_seconds:
         raise UsageError("Link time and retention are at least a second and at most ten years.")

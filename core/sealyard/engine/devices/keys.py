@@ -25,7 +25,7 @@ from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
 
-MAX_LISTED_NAMES = 100
+MAX_NAME_ATTEMPTS = 100
 """One more than the number of names that are tried for a new key."""
 
 
@@ -85,7 +85,7 @@ class KeyRegistry:
         has no record, such as after a creation that was not committed. Raises :class:`ConflictError` if no name is
         free.
         """
-        for number in range(1, MAX_LISTED_NAMES):
+        for number in range(1, MAX_NAME_ATTEMPTS):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
             if self._repository.get(KEYS, uri) is not None:
                 continue

@@ -14,7 +14,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
-LONGEST_FILE_NAME = 255
+MAX_FILE_NAME_LENGTH = 255
 """Maximum length of a file name in characters; common file systems allow no more."""
 
 UNCLAIMED_TTL = timedelta(hours=24)
@@ -175,8 +175,10 @@ def _stored_digests(task: Task) -> set[str]:
 
 def check_name_length(name: str) -> None:
     """Raise :class:`InvalidInputError` if a file name is too long."""
-    if len(name) > LONGEST_FILE_NAME:
-        raise InvalidInputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
+    if len(name) > MAX_FILE_NAME_LENGTH:
+        raise InvalidInputError(
+            f"A file's name has at most {MAX_FILE_NAME_LENGTH} characters.", "Choose a shorter one."
+        )
 
 
 def to_utf8_name(name: str) -> str:

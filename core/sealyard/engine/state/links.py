@@ -14,8 +14,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sealyard.fs.private import KEY_BYTES, create_random_key
 from sealyard.model.errors import PermissionDeniedError, ResultExpiredError
-from sealyard.storage.key_file import KEY_BYTES, create_random_key
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 

@@ -11,8 +11,8 @@ import base64
 import secrets
 from pathlib import Path
 
+from sealyard.fs.private import KEY_BYTES, create_random_key
 from sealyard.model.errors import KeyStoreCorruptedError
-from sealyard.storage.key_file import KEY_BYTES, create_random_key
 
 NONCE_BYTES = 12
 

@@ -30,7 +30,7 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRe
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
 MAX_NAME_LENGTH = 200
-LONGEST_CONTENT_TYPE = 1000
+MAX_CONTENT_TYPE_LENGTH = 1000
 MAX_INLINE_BYTES = 4096
 """Signing inputs of up to this many bytes are stored in the task itself."""
 
@@ -231,8 +231,10 @@ class TaskCreation:
             raise UsageError(
                 f"A task's name has at most {MAX_NAME_LENGTH} characters.", "Choose a shorter one (--name)."
             )
-        if len(content_type) > LONGEST_CONTENT_TYPE:
-            raise UsageError(f"A content type has at most {LONGEST_CONTENT_TYPE} characters.", "Write a shorter one.")
+        if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+            raise UsageError(
+                f"A content type has at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Write a shorter one."
+            )
         for file in (*inputs, *metadata):
             check_name_length(file.name)
         task = Task(

@@ -62,7 +62,7 @@ class _VisibleCounts:
         return self._store.count(TASKS.name, indexed)
 
 
-LONGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 MIN_PREFIX_LENGTH = 3
 
 BATCH = 200
@@ -115,8 +115,8 @@ class TaskQueries:
         Reads in batches until the page is full or there are no more tasks; other coroutines may run between batches.
         Raises :class:`UsageError` if ``limit`` is out of range.
         """
-        if not 1 <= limit <= LONGEST_PAGE:
-            raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise UsageError(f"A page has 1 to {MAX_PAGE_SIZE} tasks.")
         indexed = self._index_filters(subject, filters)
         tasks: list[Task] = []
         while True:

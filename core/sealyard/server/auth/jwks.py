@@ -28,8 +28,8 @@ MIN_REFRESH_INTERVAL = timedelta(seconds=30)
 MAX_AGE = timedelta(hours=1)
 """From this age on the keys are looked for again, so that one withdrawn is not believed for ever."""
 
-MOST_KEYS = 100
-SHORTEST_RSA = 2048
+MAX_KEYS = 100
+MIN_RSA_BITS = 2048
 """Bits (NIST SP 800-131A)."""
 
 EPOCH = datetime.min.replace(tzinfo=UTC)
@@ -140,7 +140,7 @@ def is_secure_url(url: str) -> bool:
 def _usable_keys(published: Iterable[dict[str, Any]]) -> dict[str, Key]:
     """By key id. What is not for signatures, has no id, or is of no kind that we know is passed over."""
     found: dict[str, Key] = {}
-    for each in list(published)[:MOST_KEYS]:
+    for each in list(published)[:MAX_KEYS]:
         kid = each.get("kid")
         key = _imported(each)
         if isinstance(kid, str) and kid not in found and key is not None:
@@ -157,6 +157,6 @@ def _imported(published: dict[str, Any]) -> Key | None:
         key = JWKRegistry.import_key(published)
     except Exception:  # the library raises more kinds than it documents
         return None
-    if isinstance(key, RSAKey) and key.public_key.key_size < SHORTEST_RSA:
+    if isinstance(key, RSAKey) and key.public_key.key_size < MIN_RSA_BITS:
         return None
     return key

@@ -22,12 +22,12 @@ from sealyard.model.safe_text import escape_text
 from sealyard.server.auth.jwks import Fetch, JwksCache
 from sealyard.server.settings import OidcSettings
 
-LONGEST_TOKEN = 16 * 1024
+MAX_TOKEN_LENGTH = 16 * 1024
 """Characters."""
 
-LONGEST_HEADER = 4096
+MAX_HEADER_LENGTH = 4096
 
-LONGEST_SUB = 255
+MAX_SUB_LENGTH = 255
 """Characters, of ASCII (OpenID Connect Core, section 2)."""
 
 CLOCK_SKEW_SECONDS = 30
@@ -99,7 +99,7 @@ class OidcVerifier:
 
     def _opened(self, token: str) -> jws.CompactSignature:
         """Taken apart, and nothing of it believed yet."""
-        if len(token) > LONGEST_TOKEN:
+        if len(token) > MAX_TOKEN_LENGTH:
             raise _no_token()
         try:
             signed = jws.extract_compact(token.encode("ascii"), None, self._registry)
@@ -186,7 +186,7 @@ class OidcVerifier:
 
     def _account(self, claims: dict[str, Any]) -> IssuerAccount:
         sub = claims.get("sub")
-        if isinstance(sub, str) and 0 < len(sub) <= LONGEST_SUB and sub.isascii() and sub.isprintable():
+        if isinstance(sub, str) and 0 < len(sub) <= MAX_SUB_LENGTH and sub.isascii() and sub.isprintable():
             return IssuerAccount(issuer=self._settings.issuer, sub=sub)
         raise AuthenticationError(
             "The token does not say whose it is for good: it lacks sub, or has one that cannot be kept.",
@@ -206,7 +206,7 @@ class OidcVerifier:
 class _StrictJwsRegistry(jws.JWSRegistry):
     """Nothing is allowed but what is named."""
 
-    max_header_length = LONGEST_HEADER
+    max_header_length = MAX_HEADER_LENGTH
 
     def get_alg(self, name: str) -> JWSAlgModel:
         if name not in (self.allowed or ()):

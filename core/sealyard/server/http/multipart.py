@@ -20,9 +20,9 @@ MAX_PARTS = 1024
 MAX_TEXT_BYTES = 16 << 10
 """Bytes of one text field."""
 
-LONGEST_HEADER = 2048
-MOST_HEADERS = 4
-LONGEST_BOUNDARY = 70
+MAX_HEADER_LENGTH = 2048
+MAX_HEADERS = 4
+MAX_BOUNDARY_LENGTH = 70
 """RFC 2046 §5.1.1."""
 
 ADVICE = "Send a form as browsers and `curl -F` do."
@@ -90,7 +90,7 @@ async def _text(name: str, events: Events) -> str:
 
 async def _events(boundary: str, body: AsyncIterator[bytes]) -> Events:
     parser = PushMultipartParser(
-        boundary, max_header_size=LONGEST_HEADER, max_header_count=MOST_HEADERS, max_segment_count=MAX_PARTS
+        boundary, max_header_size=MAX_HEADER_LENGTH, max_header_count=MAX_HEADERS, max_segment_count=MAX_PARTS
     )
     try:
         async for piece in _skip_preamble(boundary, body):
@@ -120,7 +120,7 @@ async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIter
 def _boundary(content_type: str) -> str:
     kind, options = parse_options_header(content_type)
     boundary: str = options.get("boundary", "")
-    if kind != "multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY or not boundary.isascii():
+    if kind != "multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH or not boundary.isascii():
         raise InvalidInputError("The body is no form with a boundary.", ADVICE)
     return boundary
 

@@ -22,7 +22,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 UNMATCHED_PATH = "unmatched"
 """The template of paths that lead nowhere. Whoever writes them is free in that, and must not make us keep count."""
 
-LONGEST_PATH = 300
+MAX_PATH_LENGTH = 300
 """Characters that are kept of one."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -114,7 +114,7 @@ class _RequestTimer:
             id=self.id,
             method=scope["method"] if scope["method"] in METHODS else "OTHER",
             template=scope.get("path_template") or UNMATCHED_PATH,
-            path=escape_text(scope["path"], LONGEST_PATH),
+            path=escape_text(scope["path"], MAX_PATH_LENGTH),
             status=self._status,
             time_to_first_byte=seconds if self._began is None else self._began,
             seconds=seconds,

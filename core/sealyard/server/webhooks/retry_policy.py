@@ -25,7 +25,7 @@ FEW_TRIES = 3
 ONE_TRY = 1
 """Tries in all: of what may well pass; of what a person must set right; of what said that it is gone."""
 
-LONGEST_WAIT = 24 * 3600.0
+MAX_WAIT_SECONDS = 24 * 3600.0
 MAX_ERROR_LENGTH = 200
 
 TRANSIENT_STATUSES = frozenset(
@@ -72,9 +72,9 @@ def _describe(answer: PinnedResponse) -> str:
 def _asked_wait(text: str, now: datetime) -> float:
     """Seconds or a date (RFC 9110 §10.2.3); what is neither asks for nothing."""
     if text.isascii() and text.isdigit():
-        return min(float(text), LONGEST_WAIT)
+        return min(float(text), MAX_WAIT_SECONDS)
     try:
         until = parsedate_to_datetime(text)
-        return min(max(0.0, (until - now).total_seconds()), LONGEST_WAIT)
+        return min(max(0.0, (until - now).total_seconds()), MAX_WAIT_SECONDS)
     except (ValueError, TypeError):
         return 0.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from contextlib import suppress
 
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import SegmentDigests, decrypt_segment, encrypt_segment
+from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.tasks import InputFile
 from sealyard.model.worker_messages import JobFinished
@@ -44,7 +44,7 @@ def _encrypt(context: JobContext, file: InputFile, folder: WorkFolder, cipher: C
             # open_input checked the size, so the file was changed since.
             raise changed(file) from None
         check_digest(file, digests.plaintext_sha256)
-        os.fsync(target.fileno())
+        sync(target.fileno())
     return digests
 
 

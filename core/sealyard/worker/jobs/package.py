@@ -13,6 +13,7 @@ from sealyard.containers.format import ContainerFormat, PackageLayout
 from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import signing_input
 from sealyard.crypto.protocols import ContentCipher
+from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.worker_messages import JobFinished, RecordedSegment, SegmentEncrypted
 from sealyard.worker.approved_inputs import ContentComparison, KeptContent, changed, check_digest
@@ -224,4 +225,4 @@ def _finish(
 
 def _sync(file: BinaryIO) -> None:
     file.flush()
-    os.fsync(file.fileno())
+    sync(file.fileno())

@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard_tui.screens.approvals.metadata_view import HEX_BYTES, MOST_LINES, Kind, view
+from sealyard_tui.screens.approvals.metadata_view import HEX_BYTES, MAX_LINES, Kind, view
 
 
 def lines(content: bytes, size: int | None = None) -> list[str]:
@@ -65,8 +65,8 @@ def test_an_empty_file_is_said_to_be_empty() -> None:
 
 def test_it_says_when_only_the_beginning_is_shown() -> None:
     assert view(b"a note", 9000).left_out == "only the beginning of 9,000 bytes is shown"
-    many = "\n".join(str(number) for number in range(MOST_LINES + 30)).encode()
-    assert view(many, len(many)).left_out == f"only the first {MOST_LINES} lines are shown here, 30 follow"
+    many = "\n".join(str(number) for number in range(MAX_LINES + 30)).encode()
+    assert view(many, len(many)).left_out == f"only the first {MAX_LINES} lines are shown here, 30 follow"
     assert view(many, len(many), all_of_it=True).left_out == ""
     assert view(b"a note", 6).left_out == ""
 

@@ -226,7 +226,7 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
     app = audit_app(world, tmp_path)
     async with running(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.part")))
+        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.tmp")))
         await pilot.press("escape")
         await until(pilot, lambda: not list(tmp_path.iterdir()))
         assert isinstance(app.screen, AuditExport)

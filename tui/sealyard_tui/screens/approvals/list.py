@@ -21,8 +21,8 @@ from sealyard_tui.widgets.big_table import BigTable
 from sealyard_tui.widgets.filter_bar import FilterBar
 
 PAGE = 200
-LONGEST_PAGE = 1000
-MOST_SINGLE_READS = 20
+MAX_PAGE_SIZE = 1000
+MAX_SINGLE_READS = 20
 """Changed tasks beyond which the list is read anew instead of each of them."""
 
 PAUSE = 0.3
@@ -68,7 +68,7 @@ class WaitingList(Place):
         tasks: list[Task] = []
         after: str | None = None
         while len(tasks) < wanted:
-            page = await client.tasks(filters, after=after, limit=min(LONGEST_PAGE, wanted - len(tasks)))
+            page = await client.tasks(filters, after=after, limit=min(MAX_PAGE_SIZE, wanted - len(tasks)))
             tasks += page.tasks
             after = page.next
             if after is None:
@@ -93,7 +93,7 @@ class WaitingList(Place):
     async def _still_there(self, client: Client, gone: Iterable[Task]) -> list[Task]:
         """Of those that no longer wait for this person, the ones whose period is over: the engine cancels them."""
         over = [each for each in gone if hindered(each, self.standing, self.now()) == OVER]
-        read = [await _read(client, each.id) for each in over[:MOST_SINGLE_READS]]
+        read = [await _read(client, each.id) for each in over[:MAX_SINGLE_READS]]
         return [each for each in read if each is not None and self._belongs(each)]
 
     def _belongs(self, task: Task) -> bool:
@@ -109,7 +109,7 @@ class WaitingList(Place):
         try:
             client = await self.client()
             filters = self._filters()
-            page = await client.tasks(filters, after=self.goes_on, limit=LONGEST_PAGE)
+            page = await client.tasks(filters, after=self.goes_on, limit=MAX_PAGE_SIZE)
             if filters != self._filters() or client is not await self.client():
                 return
             self.goes_on = page.next
@@ -153,7 +153,7 @@ class WaitingList(Place):
             while self._changed or self._anew:
                 changed, self._changed = self._changed, set()
                 anew, self._anew = self._anew, False
-                if anew or len(changed) > MOST_SINGLE_READS:
+                if anew or len(changed) > MAX_SINGLE_READS:
                     await self.load()
                 else:
                     for task_id in changed:

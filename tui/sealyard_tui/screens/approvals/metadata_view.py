@@ -17,7 +17,7 @@ from textual.content import Content
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
-MOST_LINES = 200
+MAX_LINES = 200
 HEX_BYTES = 512
 HEX_ROW = 16
 TAB = 4
@@ -50,14 +50,14 @@ def view(beginning: bytes, size: int, *, all_of_it: bool = False) -> MetadataVie
         return _binary(beginning, size, HEX_BYTES if not all_of_it else len(beginning))
     kind = Kind.JSON if _is_json(text, whole=whole) else Kind.TEXT
     lines = _json_lines(text) if kind is Kind.JSON else (Content(_safe(line)) for line in _lines(text))
-    shown = list(lines if all_of_it else itertools.islice(lines, MOST_LINES))
+    shown = list(lines if all_of_it else itertools.islice(lines, MAX_LINES))
     more = sum(1 for _ in lines)
     return MetadataView(kind=kind, shown=Content("\n").join(shown), left_out=_left_out(more, whole, size))
 
 
 def _left_out(more: int, whole: bool, size: int) -> str:
     if more:
-        return f"only the first {MOST_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
+        return f"only the first {MAX_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
     return "" if whole else f"only the beginning of {size:,} bytes is shown"
 
 

@@ -28,9 +28,9 @@ from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choic
 NEW_KEY = ""
 """Chosen where a key is to be made."""
 
-USUAL_SIGNING = SigningAlgorithm.ECC_NIST_P256
+DEFAULT_SIGNING = SigningAlgorithm.ECC_NIST_P256
 SPAN_HINT = "As 24h, 30d, 2w, or 1h 30m"
-LONGEST_NAME = 48
+MAX_NAME_LENGTH = 48
 
 _PURPOSES = {
     KeyPurpose.BOTH: "! packages and signing tasks; a key of one purpose keeps the two apart for certain",
@@ -65,7 +65,7 @@ def creation_fields(catalogues: Capabilities, known: Known) -> tuple[Field, ...]
             name="signing",
             label="Signing",
             choices=_same(SigningAlgorithm),
-            value=USUAL_SIGNING,
+            value=DEFAULT_SIGNING,
             note=lambda chosen: _caveats(catalogues.signing[SigningAlgorithm(chosen)]),
             hint="← → go through them, Enter lists them",
         ),
@@ -159,8 +159,10 @@ def _subjects(text: str) -> tuple[str, ...]:
 
 
 def _check_name(text: str) -> None:
-    if not KEY_NAME.fullmatch(text) or len(text) > LONGEST_NAME:
-        raise UsageError(f"Up to {LONGEST_NAME} small letters, digits, '.', '_' and '-'.", "For instance gateway-v2.")
+    if not KEY_NAME.fullmatch(text) or len(text) > MAX_NAME_LENGTH:
+        raise UsageError(
+            f"Up to {MAX_NAME_LENGTH} small letters, digits, '.', '_' and '-'.", "For instance gateway-v2."
+        )
 
 
 # ---- a new version

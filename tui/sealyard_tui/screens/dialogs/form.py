@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 TALLEST = 0.94
 """Of the screen; fields that do not fit scroll."""
 
-LEAST_FIELDS = 3
+MIN_FIELDS = 3
 
 Submit = Callable[[Answers], Coroutine[Any, Any, bool]]
 """Does what the form is for; False where the person changed their mind. Errors of the family are shown in the form."""
@@ -143,7 +143,7 @@ class FormDialog(Dialog[bool]):
         box, fields = self.query_one(".dialog"), self.query_one(".fields")
         others = sum(each.outer_size.height for each in box.children if each is not fields and each.display)
         room = int(self.size.height * TALLEST) - box.gutter.height - fields.styles.margin.height - others
-        fields.styles.max_height = max(LEAST_FIELDS, room)
+        fields.styles.max_height = max(MIN_FIELDS, room)
 
     @on(Input.Changed)
     @on(PickLine.Changed)

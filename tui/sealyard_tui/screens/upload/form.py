@@ -16,7 +16,7 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRe
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 """Characters of a task's name that the engine takes."""
 
 Request = PackageRequest | EncryptionRequest | SigningRequest
@@ -178,7 +178,7 @@ class Form:
     @property
     def suggested_name(self) -> str:
         """What the task is called where nothing is typed. Safe text."""
-        return ", ".join(each.name for each in self.of(Part.FIRMWARE))[:LONGEST_NAME]
+        return ", ".join(each.name for each in self.of(Part.FIRMWARE))[:MAX_NAME_LENGTH]
 
     def hindrance(self) -> str:
         """Why there can be no task yet; empty where there can. Safe text."""
@@ -193,8 +193,8 @@ class Form:
             return f"wait for {waited_for[0].name}" + (f" and {len(waited_for) - 1} more" if waited_for[1:] else "")
         if not self.device:
             return "choose a device configuration (d)"
-        if len(self.name.strip()) > LONGEST_NAME:
-            return f"the name has more than {LONGEST_NAME} characters"
+        if len(self.name.strip()) > MAX_NAME_LENGTH:
+            return f"the name has more than {MAX_NAME_LENGTH} characters"
         return ""
 
     def request(self, message: bytes = b"") -> Request:

@@ -18,8 +18,8 @@ from sealyard_tui.shown import age, path_text, plain, progress_bar, short_durati
 
 KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
 BAR_WIDTH = 18
-MOST_LISTED = 5
-MOST_WARNED = 2
+MAX_LISTED = 5
+MAX_WARNINGS = 2
 
 
 def entry_cells(entry: Entry, number: int) -> tuple[Content | str, ...]:
@@ -100,16 +100,16 @@ def summary(form: Form, device: DeviceConfig, warnings: tuple[str, ...], changed
         + (f", {_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
         f"Name: {form.name.strip() or form.suggested_name}",
         "",
-        *(_summary_line(each, number) for number, each in enumerate(form.entries[:MOST_LISTED], 1)),
+        *(_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
     ]
-    if (more := len(form.entries) - MOST_LISTED) > 0:
+    if (more := len(form.entries) - MAX_LISTED) > 0:
         lines.append(f"   … and {more} more")
     if warnings or changed:
         lines.append("")
     said = [f"{each.name} is another on the disk by now; what was handed in is packed." for each in changed]
     said += warnings
-    lines += [f"! {each}" for each in said[:MOST_WARNED]]
-    if (more := len(said) - MOST_WARNED) > 0:
+    lines += [f"! {each}" for each in said[:MAX_WARNINGS]]
+    if (more := len(said) - MAX_WARNINGS) > 0:
         lines.append(f"! and {more} more of this kind")
     return "\n".join(lines)
 

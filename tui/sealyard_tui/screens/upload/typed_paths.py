@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from sealyard.model.base import FrozenStruct
 
-MOST_CANDIDATES = 200
+MAX_CANDIDATES = 200
 
 
 class FoundPaths(FrozenStruct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ def complete_path(text: str, base: Path, *, folders_only: bool = False) -> Compl
         return Completion(text=text, unprintable=unprintable)
     common = os.path.commonprefix(typable)  # noqa: RUF071 - characters of names, not parts of paths
     completed = os.path.join(head, common)  # noqa: PTH118 - `./a` stays as it was typed
-    candidates = tuple(typable[:MOST_CANDIDATES]) if len(typable) > 1 else ()
+    candidates = tuple(typable[:MAX_CANDIDATES]) if len(typable) > 1 else ()
     return Completion(text=completed, candidates=candidates, unprintable=unprintable)
 
 

@@ -36,7 +36,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-LARGEST_JSON = 1024 * 1024
+MAX_JSON_BYTES = 1024 * 1024
 """Bytes of a body that names uploads."""
 
 
@@ -157,7 +157,7 @@ async def _limited_json(request: Calling) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_JSON:
+        if len(body) > MAX_JSON_BYTES:
             raise TooLargeError("The body is larger than is taken here.", "Hand files in as uploads.")
     return body
 

@@ -1,4 +1,4 @@
-"""Write a set of files into a directory, all or none, without replacing existing files."""
+"""Create a set of files in a directory, all or none, without replacing existing files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from sealyard.fs.atomic import rename_exclusive
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.model.safe_text import escape_text
 
@@ -53,15 +54,14 @@ class ExclusiveFileSet:
     def commit(self) -> tuple[Path, ...]:
         """Rename the files to their final names and return their paths.
 
-        Reserves each name with an empty file before the rename, so that a file created in the meantime is never
-        replaced. If one file fails, removes all files that have their final names already.
+        A file created in the meantime is never replaced. If one file fails, removes those that have their final names
+        already.
         """
         committed: list[Path] = []
         try:
             for name in self._names:
-                (self._folder / name).touch(mode=0o600, exist_ok=False)
+                rename_exclusive(self._temporary_path(name), self._folder / name)
                 committed.append(self._folder / name)
-                self._temporary_path(name).replace(self._folder / name)
         except OSError as error:
             for path in committed:
                 path.unlink(missing_ok=True)

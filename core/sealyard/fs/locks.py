@@ -1,0 +1,35 @@
+"""File locks between processes (``flock``). The kernel releases a lock when its process ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Lock the open file if that is possible without waiting, and return whether it is locked.
+
+    Closing the descriptor releases the lock. Raises ``OSError`` if the file system does not support locks.
+    """
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Hold the lock on a file of its own (mode 0600), which stays in place. Waits for other lock holders.
+
+    Raises ``OSError``.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
