@@ -115,7 +115,7 @@ class EmbeddedClient:
     @classmethod
     async def _start(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
         thread = LoopThread("sealyard-engine")
-        engine = thread.submit(_to_coroutine(opening))
+        engine = thread.submit(opening)
         try:
             return cls(await asyncio.shield(engine), thread, subject)
         except BaseException:
@@ -456,10 +456,6 @@ async def _close_abandoned(engine: asyncio.Future[Engine], thread: LoopThread) -
     if not engine.cancelled() and engine.exception() is None:
         await wait_uninterrupted(thread.submit(engine.result().close()))
     await wait_uninterrupted(submit(thread.stop))
-
-
-async def _to_coroutine(work: Awaitable[T]) -> T:
-    return await work
 
 
 class ThrottledProgress:

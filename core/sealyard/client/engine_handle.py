@@ -47,7 +47,7 @@ class EngineHandle:
 
     async def run(self, work: Awaitable[T]) -> T:
         """Run ``work`` on the engine's loop and return its result."""
-        return await self._thread.call(_to_coroutine(work))
+        return await self._thread.call(work)
 
     async def authenticate_token(self, secret: str) -> AccessToken:
         """Return the access token with this secret. Raises :class:`AuthenticationError`."""
@@ -142,7 +142,3 @@ class EngineHandle:
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         await self.run(self.engine.delivery.record_link_transfer(link, offset))
-
-
-async def _to_coroutine(work: Awaitable[T]) -> T:
-    return await work
