@@ -39,6 +39,7 @@ from sealyard.client.watch_folder.scan import (
     scan,
     sha256_file,
 )
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
 from sealyard.model.base import FrozenStruct
@@ -64,8 +65,9 @@ __all__ = [
     "watch_state_file",
 ]
 
-FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 300.0
+RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
+"""Delays before consecutive retries of an entry whose processing was deferred."""
+
 STEP_MILLISECONDS = 200
 POLL_INTERVAL = 2.0
 """Seconds between two scans if the system does not report changes."""
@@ -86,11 +88,11 @@ class _WatchState(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _Waiting(FrozenStruct, frozen=True, kw_only=True):
-    """An entry to process at ``due``. ``pause`` is the number of seconds to wait if that fails."""
+    """An entry to process at ``due``. ``failures`` is how often that has failed since it last changed."""
 
     fingerprint: str
     due: datetime
-    pause: float = FIRST_PAUSE
+    failures: int = 0
 
 
 class FolderWatcher:
@@ -241,10 +243,10 @@ class FolderWatcher:
                 return
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, LONGEST_PAUSE))
-            self._on_event(
-                DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
-            )
+            failures = waiting.failures + 1
+            delay = RETRY_DELAYS.after(failures)
+            self._schedule(entry, delay, failures)
+            self._on_event(DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=delay))
             return
         self._waiting.pop(entry.name, None)
         self._handled[entry.name] = entry.fingerprint
@@ -277,9 +279,9 @@ class FolderWatcher:
             return proposal
         return DropSubmitted(offer=proposal, task=await self.submit(proposal))
 
-    def _schedule(self, entry: DroppedEntry, seconds: float, *, next_pause: float = FIRST_PAUSE) -> None:
+    def _schedule(self, entry: DroppedEntry, seconds: float, failures: int = 0) -> None:
         due = self._clock.now() + timedelta(seconds=seconds)
-        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, pause=next_pause)
+        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, failures=failures)
 
     async def _is_result(self, entry: DroppedEntry) -> bool:
         if self._history is None or len(entry.firmware) != 1 or entry.metadata:
