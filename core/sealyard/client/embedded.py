@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from sealyard.client.progress import ThrottledProgress
+from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.access import AclRule, Action, Membership, Subject
@@ -47,11 +48,8 @@ from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookR
 T = TypeVar("T")
 
 EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
-PROGRESS_SECONDS = 0.1
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
-
-Progress = Callable[[int, int], None]
 
 
 class EmbeddedClient:
@@ -82,9 +80,9 @@ class EmbeddedClient:
     # ---- tasks
 
     async def upload(
-        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+        self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(path, progress).add if progress is not None else None
+        on_bytes = ThrottledProgress(progress, _size(path)).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -290,7 +288,9 @@ class EmbeddedClient:
         page = self._engine.auditing.page(self._subject, filters, below, limit)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", page))
 
-    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+    async def verify_audit(
+        self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+    ) -> AuditReport:
         verification = self._engine.auditing.verify(self._subject, checkpoint, progress)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", verification))
 
@@ -373,23 +373,6 @@ class EmbeddedClient:
             return use_case()
 
         return await self._thread.call(self._engine.query(self._subject, about, run_use_case()))
-
-
-class ThrottledProgress:
-    """Counts bytes and reports progress at most ten times a second, and once the file is complete."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._progress = progress
-        self._total = _size(path)
-        self._done = 0
-        self._reported_at = 0.0
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._reported_at >= PROGRESS_SECONDS or self._done >= self._total:
-            self._reported_at = now
-            self._progress(self._done, self._total)
 
 
 def _size(path: Path) -> int:
