@@ -10,7 +10,7 @@ from hook_receiver import Receiver, Reply, genuine
 from running_service import service
 from yard import ADMIN, DEV, GATEWAY, OWNER, serving
 
-from sealyard.client.http.transport import post_pinned
+from sealyard.client.http.pinned import post_pinned
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict

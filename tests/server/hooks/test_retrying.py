@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.client.http.transport import PinnedResponse
+from sealyard.client.http.pinned import PinnedResponse
 from sealyard.server.webhooks.retry_policy import (
     DELAYS,
     FEW_TRIES,

@@ -14,7 +14,7 @@ from hook_receiver import Receiver, Reply, genuine
 from house import ADMIN, OWNER, House
 from troubled_disk import Disk
 
-from sealyard.client.http.transport import PinnedResponse, post_pinned
+from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.retry_policy import DELAYS, FEW_TRIES, MAX_TRIES

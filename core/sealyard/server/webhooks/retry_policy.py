@@ -12,7 +12,7 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
 DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0), jitter=(0.8, 1.2))
 """Delays before the second try, the third, and so on."""
