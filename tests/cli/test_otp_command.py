@@ -14,20 +14,21 @@ from authenticator import Authenticator
 from conversation import converse
 from shell import PASSPHRASE, House
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.policy import Policy
 
 
 async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:
-    admin = await EmbeddedClient.open(house.folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(house.folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
+        admin = engine.client("USER:admin")
         await admin.set_policy(Policy(require_otp=wanted))
-        person = admin.for_subject(f"USER:{who}")
+        person = engine.client(f"USER:{who}")
         app = Authenticator((await person.enroll_otp()).uri)
         await person.confirm_one_time_password(app.shows(datetime.now(UTC)))
         return app
     finally:
-        await admin.close()
+        await engine.close()
 
 
 def enrolled(house: House, who: str = "owner", *, wanted: bool = False) -> Authenticator:

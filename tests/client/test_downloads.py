@@ -25,7 +25,7 @@ from sealyard.client.downloads.downloader import (
     VerifiedBy,
 )
 from sealyard.client.downloads.history import DownloadHistory, default_history_path
-from sealyard.client.downloads.retry_loop import RECONNECT_SECONDS, RETRY_SECONDS
+from sealyard.client.downloads.retry_loop import RECONNECT_DELAYS, RETRY_DELAYS
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import create_self_signed
@@ -632,8 +632,8 @@ def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
     broken: Stream = [SealyardError("The connection broke.")]
     told = run_for(downloads, client, [done(theirs, 41), *broken], *[broken] * 8)
     assert [each.retry_in for each in told] == clock.slept
-    assert tuple(clock.slept[:6]) == RECONNECT_SECONDS
-    assert set(clock.slept[6:]) == {RECONNECT_SECONDS[-1]}
+    assert tuple(clock.slept[:6]) == RECONNECT_DELAYS.seconds
+    assert set(clock.slept[6:]) == {RECONNECT_DELAYS.seconds[-1]}
     assert client.cursors == [0] + [41] * 9
 
 
@@ -642,7 +642,7 @@ def test_a_connection_that_held_for_a_while_is_made_again_quickly(
 ) -> None:
     broken = SealyardError("The connection broke.")
     run_for(downloads, client, [broken], [broken], [EventsMissed(cursor=1), broken])
-    assert tuple(clock.slept) == (*RECONNECT_SECONDS[:2], RECONNECT_SECONDS[0])
+    assert tuple(clock.slept) == (*RECONNECT_DELAYS.seconds[:2], RECONNECT_DELAYS.seconds[0])
 
 
 def test_a_failing_download_is_tried_again_ever_later_then_rests(
@@ -651,8 +651,8 @@ def test_a_failing_download_is_tried_again_ever_later_then_rests(
     task = client.add(DATA)
     client.bytes[task.id] = b"x" * len(DATA)
     outcomes = run_for(downloads, client)
-    assert [each.retry_in for each in outcomes] == [*RETRY_SECONDS, None]
-    assert tuple(clock.slept) == RETRY_SECONDS
+    assert [each.retry_in for each in outcomes] == [*RETRY_DELAYS.seconds, None]
+    assert tuple(clock.slept) == RETRY_DELAYS.seconds
 
 
 def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_others_come_down(
@@ -676,7 +676,7 @@ def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_othe
 
     client.on_chunk = tidy_once
     outcomes = outcomes_of(downloads, client, Finishing([done(other, 1)]))
-    assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_SECONDS[0]]
+    assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_DELAYS.seconds[0]]
     assert {each.task_id for each in outcomes if each.downloaded is not None} == {package.id, other.id}
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from sealyard.client.http.transport import MAX_RESPONSE_BYTES, post_pinned
+from sealyard.client.http.pinned import MAX_RESPONSE_BYTES, post_pinned
 from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio

@@ -18,6 +18,7 @@ from both_ways import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
 from sharer import LIMIT, sharers
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint, Timeouts
 from sealyard.client.protocol import Client
@@ -216,7 +217,7 @@ async def test_when_the_holder_leaves_another_takes_over_and_no_event_is_missed(
         assert taken == [True]
         assert second.engine is not None
         assert modes(folder) == (0o700, 0o600)
-        newest = await second.engine.cursor()
+        newest = await second.engine.client(ADMIN).cursor()
         await until(lambda: _true(bool(cursors) and cursors[-1] == newest))
         listening.cancel()
         assert cursors == list(range(1, newest + 1))
@@ -230,9 +231,9 @@ async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_ove
     first = SharedWorkspace(folder, told, purpose="test")
     await first.open()
     opening = asyncio.Event()
-    opened = EmbeddedClient.open
+    opened = EngineHandle.open
 
-    async def slow(*arguments: Any, **more: Any) -> EmbeddedClient:
+    async def slow(*arguments: Any, **more: Any) -> EngineHandle:
         opening.set()
         return await opened(*arguments, **more)
 
@@ -240,7 +241,7 @@ async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_ove
         client = second.client(ADMIN)
         await client.workspace()
         await first.close()
-        monkeypatch.setattr(EmbeddedClient, "open", slow)
+        monkeypatch.setattr(EngineHandle, "open", slow)
         asking = asyncio.create_task(client.workspace())
         await opening.wait()
         asking.cancel()
@@ -400,9 +401,9 @@ async def _collect(client: Client, cursors: list[int]) -> None:
 
 async def _cursor(folder: Path) -> int:
     """Of the newest event."""
-    reader = await EmbeddedClient.open_read_only(folder, DEV)
+    reader = await EngineHandle.open_read_only(folder)
     try:
-        return await reader.cursor()
+        return await reader.client(DEV).cursor()
     finally:
         await reader.close()
 

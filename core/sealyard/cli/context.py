@@ -21,7 +21,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.protocol import Client
 
 
@@ -35,7 +35,7 @@ class Context:
     def __init__(self, args: argparse.Namespace, out: Output) -> None:
         self.args = args
         self.out = out
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
 
     @cached_property
     def profile(self) -> Profile:
@@ -65,9 +65,12 @@ class Context:
     async def open_reader(self) -> AsyncIterator[Client]:
         """Looks, beside whoever holds the workspace."""
         async with contextlib.AsyncExitStack() as stack:
-            client = self._server_client() if self.profile.server else await self._open_reader()
-            stack.push_async_callback(client.close)
-            yield client
+            if self.profile.server:
+                client = self._server_client()
+                stack.push_async_callback(client.close)
+                yield client
+            else:
+                yield await self._open_reader(stack)
 
     @contextlib.asynccontextmanager
     async def open_writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
@@ -98,9 +101,10 @@ class Context:
             if shared.is_attached and not finish:
                 self._report_holder()
             self._engine = shared.engine
-            yield shared.client(self.profile.identity)
+            client = shared.client(self.profile.identity)
+            yield client
             if self._engine is not None and work and finish:
-                await self._finish(self._engine.wait_idle(), self._engine)
+                await self._finish(self._engine.wait_idle(), client)
 
     def _report_holder(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
@@ -122,15 +126,19 @@ class Context:
         token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)
 
-    async def _open_reader(self) -> Client:
+    async def _open_reader(self, stack: contextlib.AsyncExitStack) -> Client:
         """By its files; by its socket where only that is open to one, as to the group it is shared with."""
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
 
-            return connect_to_holder(self.folder, self.profile.identity)
-        from sealyard.client.embedded import EmbeddedClient
+            client = connect_to_holder(self.folder, self.profile.identity)
+            stack.push_async_callback(client.close)
+            return client
+        from sealyard.client.engine_handle import EngineHandle
 
-        return await EmbeddedClient.open_read_only(self.folder, self.profile.identity)
+        engine = await EngineHandle.open_read_only(self.folder)
+        stack.push_async_callback(engine.close)
+        return engine.client(self.profile.identity)
 
     def _unlock(self, *, ask: bool) -> str | None:
         """For who is about to hold the workspace. ``ask``: whether a person may be; not in the middle of a command."""

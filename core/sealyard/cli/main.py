@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str], out: Output) -> int:
         require_text(args)
         front.reject_app_options(args)
         outcome = args.handler(Context(args, out))
-        return _awaited(outcome) if isinstance(outcome, Coroutine) else int(outcome)
+        return _run_coroutine(outcome) if isinstance(outcome, Coroutine) else int(outcome)
     except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
     except KeyboardInterrupt:
@@ -74,10 +74,10 @@ class _InterruptedError(SealyardError):
     code = "interrupted"
 
 
-def _awaited(work: Coroutine[Any, Any, int]) -> int:
-    import asyncio
+def _run_coroutine(command: Coroutine[Any, Any, int]) -> int:
+    import asyncio  # only for commands that need it: the application is seen sooner without
 
-    return asyncio.run(work)
+    return asyncio.run(command)
 
 
 def _report_crash() -> SealyardError:

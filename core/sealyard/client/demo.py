@@ -30,7 +30,7 @@ from sealyard.model.tasks import InputFile, Task, Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
 ADMINISTRATOR = "USER:administrator"
 DEVELOPER = "USER:developer"
@@ -67,7 +67,7 @@ def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
 
 async def create_demo(root: Path) -> DemoWorkspace:
     """Create a demo workspace in ``root``, with a random passphrase, four subjects and one configuration."""
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.engine.create_workspace import create_workspace
 
     demo = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
@@ -86,10 +86,9 @@ async def create_demo(root: Path) -> DemoWorkspace:
         for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
     )
     write_profiles(paths.profiles, ProfileFile(profiles=profiles, current="developer"))
-    client = await EmbeddedClient.open(
-        demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase, work=False
-    )
+    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase, work=False)
     try:
+        client = engine.client(ADMINISTRATOR)
         await client.add_subject(DEVELOPER, "Dana Developer")
         await client.add_subject(OWNER, "Olga Owner")
         await client.add_subject(AUDITOR, "Aki Auditor")
@@ -105,41 +104,41 @@ async def create_demo(root: Path) -> DemoWorkspace:
             )
         )
     finally:
-        await client.close()
+        await engine.close()
     return demo
 
 
 async def create_populated_demo(root: Path) -> DemoWorkspace:
     """Create a demo workspace with tasks in different states; it is not locked afterwards."""
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
     demo = await create_demo(root)
     log_to_file(WorkspacePaths(demo.folder).engine_log)
-    client = await EmbeddedClient.open(demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase)
+    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase)
     try:
-        await populate(client)
+        await populate(engine)
     finally:
-        await client.close()
+        await engine.close()
     return demo
 
 
-async def populate(client: EmbeddedClient) -> None:
-    """Create tasks in different states from real files, through the engine behind ``client``.
+async def populate(engine: EngineHandle) -> None:
+    """Create tasks in different states from real files.
 
     The sensor's links expire after a second, so that one result soon has an expired link and another one is past its
     retention.
     """
     with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
-        await _DemoData(client, Path(folder)).build()
+        await _DemoData(engine, Path(folder)).build()
 
 
 class _DemoData:
     """Creates the demo's tasks on behalf of its subjects."""
 
-    def __init__(self, client: EmbeddedClient, folder: Path) -> None:
-        self._administrator = client.for_subject(ADMINISTRATOR)
-        self._developer = client.for_subject(DEVELOPER)
-        self._owner = client.for_subject(OWNER)
+    def __init__(self, engine: EngineHandle, folder: Path) -> None:
+        self._administrator = engine.client(ADMINISTRATOR)
+        self._developer = engine.client(DEVELOPER)
+        self._owner = engine.client(OWNER)
         self._folder = folder
         self._samples = _read_samples()
 

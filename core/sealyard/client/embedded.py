@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from sealyard.client.progress import ThrottledProgress
+from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
-from sealyard.concurrency.threads import submit, wait_uninterrupted
-from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.engine.engine import Engine
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
-from sealyard.model.clock import Clock
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
@@ -45,16 +44,12 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
-from sealyard.model.workspace import WorkspacePaths
 
 T = TypeVar("T")
 
 EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
-PROGRESS_SECONDS = 0.1
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
-
-Progress = Callable[[int, int], None]
 
 
 class EmbeddedClient:
@@ -68,7 +63,7 @@ class EmbeddedClient:
         four_eyes: str = EMBEDDED_TRUST_NOTE,
         presented: PresentedToken | None = None,
     ) -> None:
-        """Use :meth:`open` or :meth:`open_read_only` to start an engine as well.
+        """Use :meth:`EngineHandle.client` to create one.
 
         ``four_eyes`` describes to the user how dual control is enforced on this connection. ``presented`` is the token
         that a remote caller authenticated with.
@@ -79,84 +74,15 @@ class EmbeddedClient:
         self._four_eyes = four_eyes
         self._presented = presented
 
-    @classmethod
-    async def open(
-        cls,
-        folder: Path,
-        subject: str,
-        *,
-        purpose: str,
-        passphrase: str | None = None,
-        work: bool = True,
-        clock: Clock | None = None,
-        workers: int = 2,
-        create: bool = False,
-    ) -> EmbeddedClient:
-        """Open the workspace as its only writer.
-
-        See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
-        """
-        opening = open_engine(
-            WorkspacePaths(folder.absolute()),
-            purpose=purpose,
-            passphrase=passphrase,
-            work=work,
-            clock=clock,
-            workers=workers,
-            create=create,
-        )
-        return await cls._start(opening, subject)
-
-    @classmethod
-    async def open_read_only(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
-        """Open the workspace without write access, alongside the lock holder."""
-        return await cls._start(open_reader(WorkspacePaths(folder.absolute()), clock=clock), subject)
-
-    @classmethod
-    async def _start(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
-        thread = LoopThread("sealyard-engine")
-        engine = thread.submit(_to_coroutine(opening))
-        try:
-            return cls(await asyncio.shield(engine), thread, subject)
-        except BaseException:
-            await _close_abandoned(engine, thread)
-            raise
-
-    def for_subject(self, subject: str) -> EmbeddedClient:
-        """Return a client for another subject on the same engine; close only one of the two."""
-        return EmbeddedClient(self._engine, self._thread, subject)
-
     async def close(self) -> None:
-        try:
-            await self._thread.call(self._engine.close())
-        finally:
-            await asyncio.to_thread(self._thread.stop)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine behind this client, for code that serves it to other processes."""
-        return self._engine
-
-    @property
-    def thread(self) -> LoopThread:
-        """The thread that the engine's event loop runs on."""
-        return self._thread
-
-    async def wait_idle(self) -> None:
-        """Wait until no task is queued or running."""
-        await self._thread.call(self._engine.scheduler.wait_idle())
-
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        """Process ids of the live crypto workers, for monitoring from outside."""
-        return self._engine.bus.pids
+        """Do nothing: the :class:`EngineHandle` owns the engine and closes it."""
 
     # ---- tasks
 
     async def upload(
-        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+        self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(path, progress).add if progress is not None else None
+        on_bytes = ThrottledProgress(progress, _size(path)).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -362,7 +288,9 @@ class EmbeddedClient:
         page = self._engine.auditing.page(self._subject, filters, below, limit)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", page))
 
-    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+    async def verify_audit(
+        self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+    ) -> AuditReport:
         verification = self._engine.auditing.verify(self._subject, checkpoint, progress)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", verification))
 
@@ -445,38 +373,6 @@ class EmbeddedClient:
             return use_case()
 
         return await self._thread.call(self._engine.query(self._subject, about, run_use_case()))
-
-
-async def _close_abandoned(engine: asyncio.Future[Engine], thread: LoopThread) -> None:
-    """Let an abandoned opening finish, then close its engine and thread, ignoring cancellation.
-
-    If it were interrupted, its threads would keep writing without the lock, or keep the lock.
-    """
-    await wait_uninterrupted(engine)
-    if not engine.cancelled() and engine.exception() is None:
-        await wait_uninterrupted(thread.submit(engine.result().close()))
-    await wait_uninterrupted(submit(thread.stop))
-
-
-async def _to_coroutine(work: Awaitable[T]) -> T:
-    return await work
-
-
-class ThrottledProgress:
-    """Counts bytes and reports progress at most ten times a second, and once the file is complete."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._progress = progress
-        self._total = _size(path)
-        self._done = 0
-        self._reported_at = 0.0
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._reported_at >= PROGRESS_SECONDS or self._done >= self._total:
-            self._reported_at = now
-            self._progress(self._done, self._total)
 
 
 def _size(path: Path) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 from litestar.types import ASGIApp
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
@@ -36,10 +35,10 @@ log = logging.getLogger(__name__)
 class Server:
     """Open it with :meth:`open`; it serves until :meth:`stop`."""
 
-    def __init__(self, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> None:
+    def __init__(self, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> None:
         self._settings = settings
         self._engines = engines
-        self.tenants = TenantRegistry({name: EngineHandle.of(each) for name, each in engines.items()})
+        self.tenants = TenantRegistry(engines)
         self.address = ""
         self._certificate: TlsCertificate | None = None
         self._listener: UvicornListener | None = None
@@ -47,7 +46,7 @@ class Server:
         self._serving: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> Server:
+    async def open(cls, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> Server:
         """``engines``: by tenant; from now on the service closes them.
 
         Raises :class:`UsageError` for an address that cannot be listened on, or not so, and for certificates.
@@ -101,9 +100,7 @@ class Server:
 
     async def _drain(self, seconds: float) -> int:
         """How many tasks were still running then."""
-        return sum(
-            await asyncio.gather(*(EngineHandle.of(each).drain_workers(seconds) for each in self._engines.values()))
-        )
+        return sum(await asyncio.gather(*(each.drain_workers(seconds) for each in self._engines.values())))
 
     def _abort(self) -> None:
         for each in (self._listener, *self._local):
@@ -112,7 +109,7 @@ class Server:
 
     async def _close(self) -> None:
         for each in self._engines.values():
-            await EngineHandle.of(each).drain(0)
+            await each.drain(0)
         if self._listener is not None:
             self._listener.stop()
         await asyncio.gather(*self._serving, *(each.stop() for each in self._local), return_exceptions=True)
@@ -139,11 +136,11 @@ class Server:
         for name, each in self._engines.items():
             await self._start_local_socket(name, each, observed)
 
-    async def _start_local_socket(self, tenant: str, engine: EmbeddedClient, app: ASGIApp) -> None:
+    async def _start_local_socket(self, tenant: str, engine: EngineHandle, app: ASGIApp) -> None:
         """Others of this machine, to its own socket; where there can be none, the network is enough."""
         settings = self._settings
         local = LocalSocketServer(
-            EngineHandle.of(engine),
+            engine,
             group=settings.socket_group,
             webhooks_to_private=settings.webhooks_to_private,
             shared=(tenant, app),

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 
-from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditFilter
@@ -187,13 +186,13 @@ def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
     async def test(people: People) -> None:
         admin, dev, _ = await people.everybody()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
-        await EngineHandle.of(people.engine).sign_in(OWNER, (), account)
+        await people.engine.sign_in(OWNER, (), account)
         with pytest.raises(PermissionDeniedError):
             await dev.unlink_subject(OWNER)
         await admin.unlink_subject(OWNER)
         with pytest.raises(NotFoundError):
             await admin.unlink_subject(OWNER)
-        await EngineHandle.of(people.engine).sign_in(AUDITOR, (), account)
+        await people.engine.sign_in(AUDITOR, (), account)
 
     yard.run(test)
 

@@ -212,7 +212,7 @@ def test_a_refusal_is_heard_though_it_comes_in_the_middle_of_the_file(path: Path
 
 def test_progress_is_told_ten_times_a_second_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    monkeypatch.setattr("sealyard.client.http.throttle.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("sealyard.client.progress.time.monotonic", lambda: 1000.0)
 
     async def run() -> None:
         async with serving(Shelf()) as (_, client):

@@ -14,7 +14,7 @@ from hook_receiver import Receiver, Reply, genuine
 from house import ADMIN, OWNER, House
 from troubled_disk import Disk
 
-from sealyard.client.http.transport import PinnedResponse, post_pinned
+from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.retry_policy import DELAYS, FEW_TRIES, MAX_TRIES
@@ -200,7 +200,7 @@ async def test_after_the_last_try_there_is_a_dead_letter_and_it_can_be_sent_agai
         await house.durable()
         assert timedelta(hours=5) < house.clock.now() - begun < timedelta(hours=10)
         (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
-        assert letter.attempts == MAX_TRIES == len(DELAYS) + 1
+        assert letter.attempts == MAX_TRIES == len(DELAYS.seconds) + 1
         await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, letter.id))
         await has(house, receiver, MAX_TRIES + 1)
         await all_told(house)

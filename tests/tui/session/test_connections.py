@@ -11,7 +11,7 @@ import pytest
 
 from sealyard.client.config.profiles import Profile, workspace_profiles
 from sealyard.client.demo import DemoWorkspace, create_demo
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.client.sharing.workspace import SharedWorkspace
@@ -120,7 +120,7 @@ async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
     demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, patience=0.0))
-    holder = await EmbeddedClient.open(demo.folder, "", purpose="a command", passphrase=demo.passphrase, work=False)
+    holder = await EngineHandle.open(demo.folder, purpose="a command", passphrase=demo.passphrase, work=False)
     try:
         async with connection(demo) as made:
             client = await entered(made, person(demo, "owner"))

@@ -21,7 +21,7 @@ from sealyard.model.errors import SealyardError, WorkspaceLockedError
 from sealyard_tui.session.messages import Way
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.http.client import HttpClient
     from sealyard.client.sharing.workspace import SharedWorkspace
 
@@ -86,19 +86,19 @@ class WorkspaceConnection:
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
-        self._reader: EmbeddedClient | None = None
+        self._reader: EngineHandle | None = None
         self._shared: SharedWorkspace | None = None
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._letting_in: asyncio.Future[None] | None = None
         self._lines = _Lines()
 
     async def connect(self, profile: Profile, on_link: OnLink) -> Client:
         if self._reader is None and self._shared is None:
-            await self._open(profile.identity)
+            await self._open()
         if self._reader is not None:
-            return self._reader.for_subject(profile.identity)
+            return self._reader.client(profile.identity)
         if self._engine is not None:
-            return self._engine.for_subject(profile.identity)
+            return self._engine.client(profile.identity)
         return self._lines.client(profile, lambda: self._attached(profile.identity), on_link)
 
     async def let_in(self) -> None:
@@ -115,7 +115,7 @@ class WorkspaceConnection:
             await self._reader.close()
         await self._lines.stop()
 
-    async def _open(self, identity: str) -> None:
+    async def _open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
         if self.way is not Way.READS:
             try:
@@ -123,9 +123,9 @@ class WorkspaceConnection:
             except WorkspaceLockedError as error:
                 self.held, self.way = error, Way.READS
         if self.way is Way.READS:
-            from sealyard.client.embedded import EmbeddedClient
+            from sealyard.client.engine_handle import EngineHandle
 
-            self._reader = await EmbeddedClient.open_read_only(self._folder, identity)
+            self._reader = await EngineHandle.open_read_only(self._folder)
 
     async def _join(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace

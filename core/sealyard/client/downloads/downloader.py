@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from sealyard.client.downloads.coalesce import CoalescedCalls, ThrottledProgress
+from sealyard.client.downloads.coalesce import CoalescedCalls
 from sealyard.client.downloads.events import (
     DownloadCallback,
     DownloadedFile,
@@ -27,6 +27,7 @@ from sealyard.client.downloads.files import (
 )
 from sealyard.client.downloads.history import DownloadHistory, default_history_path
 from sealyard.client.downloads.retry_loop import follow_finished_tasks
+from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import Client, ProgressCallback
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
@@ -89,7 +90,7 @@ class Downloader:
         :class:`ContainerError` if its signature is invalid, :class:`StorageError`.
         """
         task = await self._client.task(task_id)
-        return await self._transfers.run(task.id, lambda throttled: self._download(task, again, throttled), progress)
+        return await self._transfers.run(task.id, lambda report: self._download(task, again, report), progress)
 
     async def pending(self) -> tuple[Task, ...]:
         """Return the subject's DONE tasks whose file was not downloaded yet, oldest first.
@@ -175,13 +176,13 @@ class Downloader:
 
     # ---- one download
 
-    async def _download(self, task: Task, again: bool, progress: ThrottledProgress) -> DownloadedFile:
+    async def _download(self, task: Task, again: bool, report: ProgressCallback) -> DownloadedFile:
         size, sha256, name = _artifact(task)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
             existing = None if again else await self._find_existing(name, size, sha256)
             if existing is None:
-                await self._transfer(task.id, part, size, sha256, progress)
+                await self._transfer(task.id, part, size, sha256, report)
             elif recorded := self._find_recorded(task.id, existing):
                 return recorded
             checked, warnings = await self._verify(task, part, existing)
@@ -189,7 +190,7 @@ class Downloader:
             path = existing or await run_cancellable(lambda _: part.commit(name))
             if existing is not None:
                 part.remove()
-            progress.end(size)
+            report(size, size)
             await self._client.report_downloaded(task.id)
             downloaded = DownloadedFile(
                 task_id=task.id,
@@ -221,9 +222,13 @@ class Downloader:
         return recorded if recorded is not None and recorded.path == str(path) else None
 
     async def _transfer(
-        self, task_id: str, part: PartialFile, size: int, sha256: str, progress: ThrottledProgress
+        self, task_id: str, part: PartialFile, size: int, sha256: str, report: ProgressCallback
     ) -> None:
-        """Download into ``part`` what it does not contain yet, and check size and digest."""
+        """Download into ``part`` what it does not contain yet, and check size and digest.
+
+        The last bytes are not reported: the download is complete once its caller has verified it.
+        """
+        progress = ThrottledProgress(report, size)
         digest = hashlib.sha256()
 
         def appender(chunk: bytes) -> Callable[[CheckCancelled], None]:
@@ -239,7 +244,8 @@ class Downloader:
             if done > size:
                 break
             await run_cancellable(appender(chunk))
-            progress(done, size)
+            if done < size:
+                progress.update(done)
         if done < size:
             raise DownloadError(
                 f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",

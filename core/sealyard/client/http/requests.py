@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from sealyard.client.http.backoff import Backoff
 from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
+from sealyard.concurrency.backoff import Backoff, RetryDelays
 from sealyard.model.clock import Clock
 from sealyard.model.errors import DeliveryCertainty, NotFoundError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
@@ -26,6 +26,20 @@ T = TypeVar("T")
 
 RecoverCallback = Callable[[], Awaitable[None]]
 """Awaited when no process listens on the Unix socket; makes sure that one does, or raises the reason it cannot."""
+
+
+RETRY_DELAYS = RetryDelays.exponential(0.1, 5.0, jitter=(0.5, 1.0))
+
+
+class RequestBackoff(Backoff):
+    """The backoff of one call."""
+
+    blocking_error: SealyardError | None = None
+    """Known reason why the next attempt will fail as well; it explains more than that the server is unreachable."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.blocking_error = None
 
 
 class RequestSender:
@@ -47,11 +61,11 @@ class RequestSender:
         self._recover = recover
         self.server = connection.place.name
 
-    def new_backoff(self) -> Backoff:
-        return Backoff(self._clock, self._patience)
+    def new_backoff(self) -> RequestBackoff:
+        return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._patience)
 
-    def new_endless_backoff(self) -> Backoff:
-        return Backoff(self._clock, None)
+    def new_endless_backoff(self) -> RequestBackoff:
+        return RequestBackoff(RETRY_DELAYS, self._clock)
 
     # ---- one call, with retries
 
@@ -59,7 +73,7 @@ class RequestSender:
         return self.decoded(await self.read(path, query), kind)
 
     async def read(
-        self, path: str, query: Mapping[str, str] | None = None, *, backoff: Backoff | None = None
+        self, path: str, query: Mapping[str, str] | None = None, *, backoff: RequestBackoff | None = None
     ) -> Response:
         return await self.send_retrying(
             Request(method="GET", path=path, query=query or {}), repeatable=True, backoff=backoff
@@ -73,7 +87,7 @@ class RequestSender:
         await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))
 
     async def send_retrying(
-        self, request: Request, *, repeatable: bool = False, backoff: Backoff | None = None
+        self, request: Request, *, repeatable: bool = False, backoff: RequestBackoff | None = None
     ) -> Response:
         """Send a request until there is a response, and return it if it is successful.
 
@@ -115,7 +129,7 @@ class RequestSender:
         """Record that data arrived on a stream."""
         self._monitor.mark_alive()
 
-    async def wait(self, backoff: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
+    async def wait(self, backoff: RequestBackoff, error: ServerUnreachableError | RetryLaterError) -> None:
         """Wait before the next attempt. Raises the error if a retry is useless or the timeout would expire."""
         if isinstance(error, RetryLaterError):
             await backoff.wait(error.error, error.seconds)

@@ -1,4 +1,4 @@
-"""HTTP transport over the network or a Unix socket; the only module that uses httpx."""
+"""HTTP transport to a Sealyard server, over the network or a Unix socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from functools import cache
-from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -22,9 +21,6 @@ from sealyard.model.safe_text import escape_text
 API = "/api/v1"
 KEEPALIVE_SECONDS = 4.0
 """Shorter than servers keep idle connections open, so that a server does not close one just as it is reused."""
-
-MAX_RESPONSE_BYTES = 4096
-"""Maximum number of body bytes that :func:`post_pinned` reads, as only a short explanation is expected."""
 
 # httpx logs every request at INFO, the level at which this program writes its log.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -221,7 +217,7 @@ def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ServerUnreachableError(
-            f"{endpoint.name} does not answer{_reason(error)}.",
+            f"{endpoint.name} does not answer{describe_cause(error)}.",
             "Whoever opens the workspace next lets others in again."
             if endpoint.socket
             else "See that the server runs and that the network leads there.",
@@ -238,10 +234,11 @@ def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError
             if endpoint.socket
             else "Try again.",
         )
-    return ServerUnreachableError(f"The connection with {endpoint.name} broke{_reason(error)}.", "Try again.")
+    return ServerUnreachableError(f"The connection with {endpoint.name} broke{describe_cause(error)}.", "Try again.")
 
 
-def _reason(error: Exception) -> str:
+def describe_cause(error: Exception) -> str:
+    """Return the error's message in parentheses, to append to a sentence; empty if it has none."""
     return f" ({escape_text(str(error), 200)})" if str(error) else ""
 
 
@@ -254,118 +251,7 @@ def _tls_failure(error: BaseException | None) -> str:
     return ""
 
 
-# ---- requests to a verified address
-
-
-class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
-    """Response to :func:`post_pinned`.
-
-    ``retry_after`` is the raw header (RFC 9110 §10.2.3), empty if there was none; ``body`` holds the first
-    :data:`MAX_RESPONSE_BYTES` bytes, not decoded.
-    """
-
-    status: int
-    retry_after: str
-    body: bytes
-
-
-async def post_pinned(
-    url: str,
-    address: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    connect_seconds: float = 5.0,
-    answer_seconds: float = 15.0,
-    trust: ssl.SSLContext | None = None,
-) -> PinnedResponse:
-    """POST ``body`` to the IP address ``address``.
-
-    ``url`` determines the Host header, the host name expected in the certificate, and the path; it is not resolved
-    again. Redirects are not followed and proxies not used. ``trust`` replaces the default SSL context. Raises
-    :class:`ServerUnreachableError`, with messages that do not contain the URL.
-    """
-    timeout = httpx.Timeout(answer_seconds, connect=connect_seconds)
-    client = httpx.AsyncClient(
-        verify=trust or _default_ssl_context(), timeout=timeout, trust_env=False, follow_redirects=False
-    )
-    try:
-        # The read timeout of httpx restarts with every byte, so limit the whole request as well.
-        async with asyncio.timeout(connect_seconds + answer_seconds), client:
-            response = await client.send(_pinned_request(client, url, address, headers, body), stream=True)
-            start = await _read_start(response)
-    except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError("It did not answer in time.") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"It cannot be reached ({escape_text(str(error), 200)}).") from None
-    return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
-
-
-def _pinned_request(
-    client: httpx.AsyncClient, url: str, address: str, headers: Mapping[str, str], body: bytes
-) -> httpx.Request:
-    target = httpx.URL(url)
-    return client.build_request(
-        "POST",
-        target.copy_with(host=address),
-        headers={**headers, "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"},
-        content=body,
-        extensions={"sni_hostname": target.host},
-    )
-
-
-async def _read_start(response: httpx.Response) -> bytes:
-    """Read at most :data:`MAX_RESPONSE_BYTES` bytes of the body and close the response."""
-    start = b""
-    async for chunk in response.aiter_raw():
-        start += chunk
-        if len(start) >= MAX_RESPONSE_BYTES:
-            break
-    await response.aclose()
-    return start[:MAX_RESPONSE_BYTES]
-
-
-async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 1024) -> bytes:
-    """Return the body of the document at ``url``.
-
-    ``within`` limits the whole request in seconds, ``most`` the body in bytes. Redirects are not followed, because
-    they could lead to an unencrypted connection. Raises :class:`ServerUnreachableError` if either limit is exceeded
-    and for any status other than 200.
-    """
-    try:
-        async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
-            if response.status_code != HTTPStatus.OK:
-                raise ServerUnreachableError(f"{escape_text(url)} answers {response.status_code}.")
-            body = await _read_limited(response, most)
-    except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError(f"{escape_text(url)} did not answer in time.") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"{escape_text(url)} cannot be reached{_reason(error)}.") from None
-    if body is None:
-        raise ServerUnreachableError(f"{escape_text(url)} answers with more than {most} bytes.")
-    return body
-
-
-def _document_client(url: str) -> httpx.AsyncClient:
-    # Like Connection: use proxies from the environment for TLS only, because they could read anything else.
-    use_proxy = url.startswith("https:")
-    headers = {"Accept-Encoding": "identity"}
-    return httpx.AsyncClient(
-        verify=_default_ssl_context(), trust_env=use_proxy, headers=headers, follow_redirects=False
-    )
-
-
-async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """Return the whole body, not decoded; None if it is longer than ``max_bytes``."""
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > max_bytes:
-            return None
-    return bytes(body)
-
-
 @cache
-def _default_ssl_context() -> ssl.SSLContext:
+def default_ssl_context() -> ssl.SSLContext:
     """Return httpx's default context, cached because loading the authorities takes longer than a request."""
     return httpx.create_ssl_context()

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
@@ -28,6 +27,7 @@ from sealyard.model.errors import (
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.requests import RecoverCallback
     from sealyard.client.sharing.local_server import LocalServer
@@ -90,7 +90,7 @@ class SharedWorkspace:
         self._group = group
         self._on_take_over = on_take_over or _ignore_take_over
         self._on_trouble = on_trouble or _log_trouble
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._server: LocalServer | None = None
         self._clients: list[HttpClient] = []
         self._open_lock = asyncio.Lock()
@@ -100,8 +100,8 @@ class SharedWorkspace:
         self._last_reported: str | None = None
 
     @property
-    def engine(self) -> EmbeddedClient | None:
-        """The engine's client if this process holds the workspace, else None."""
+    def engine(self) -> EngineHandle | None:
+        """The engine if this process holds the workspace, else None."""
         return self._engine
 
     @property
@@ -151,7 +151,7 @@ class SharedWorkspace:
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
         """Return a client for ``subject``. Call :meth:`open` first."""
         if self._engine is not None and not self._attached:
-            return self._engine.for_subject(subject)
+            return self._engine.client(subject)
         client = connect_to_holder(self._folder, subject, self._recover)
         self._clients.append(client)
         return client
@@ -171,7 +171,7 @@ class SharedWorkspace:
             if self._engine is None:
                 return
             if self._server is not None:
-                await EngineHandle.of(self._engine).drain(0)
+                await self._engine.drain(0)
                 await self._server.stop()
             await self._engine.close()
 
@@ -203,9 +203,7 @@ class SharedWorkspace:
         if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
             raise lock_error(holder)
         passphrase = self._unlock()
-        engine = await EmbeddedClient.open(
-            self._folder, "", purpose=self._purpose, passphrase=passphrase, work=self._work
-        )
+        engine = await EngineHandle.open(self._folder, purpose=self._purpose, passphrase=passphrase, work=self._work)
         try:
             self._require_open()
             if self._attached:
@@ -226,7 +224,7 @@ class SharedWorkspace:
                 "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOT_SENT
             )
 
-    async def _try_start_server(self, engine: EmbeddedClient) -> None:
+    async def _try_start_server(self, engine: EngineHandle) -> None:
         """Start the local server. If the socket cannot be created, report that and use the workspace alone.
 
         The webhooks are sent in both cases.
@@ -247,7 +245,7 @@ class SharedWorkspace:
             self._last_reported = str(error)
             self._on_trouble(error)
 
-    async def _start_server(self, engine: EmbeddedClient) -> None:
+    async def _start_server(self, engine: EngineHandle) -> None:
         """Start the local server after a take-over; raise if it cannot start.
 
         Clients that this process created while it was attached keep using the socket, now to this process itself.
@@ -260,10 +258,10 @@ class SharedWorkspace:
             raise
         self._server = server
 
-    async def _create_server(self, engine: EmbeddedClient) -> LocalServer:
+    async def _create_server(self, engine: EngineHandle) -> LocalServer:
         from sealyard.client.sharing.local_server import load_local_server
 
-        return await asyncio.to_thread(load_local_server, EngineHandle.of(engine), self._group)
+        return await asyncio.to_thread(load_local_server, engine, self._group)
 
 
 def _ignore_take_over() -> None:

@@ -1,4 +1,4 @@
-"""The watcher of a watch folder, which proposes or submits packages of the files that users entry into it.
+"""The watcher of a watch folder, which proposes or submits packages of the files that users drop into it.
 
 :mod:`sealyard.client.watch_folder.scan` defines which entries become packages and which are ignored. Each entry is
 processed once: the state file records it by name, size, modification time and digest. The task's client token is
@@ -21,6 +21,7 @@ from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.downloads.files import resolve_dir
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
+from sealyard.client.watch_folder.changes import watch_changes
 from sealyard.client.watch_folder.events import (
     PERMANENT_ERRORS,
     DropAction,
@@ -35,9 +36,9 @@ from sealyard.client.watch_folder.scan import (
     DroppedEntry,
     content_digest,
     entry_digest,
-    has_unreadable_dirs,
     scan,
 )
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
 from sealyard.fs.hashing import path_sha256
@@ -64,11 +65,8 @@ __all__ = [
     "watch_state_file",
 ]
 
-FIRST_PAUSE = 5.0
-MAX_PAUSE = 300.0
-STEP_MILLISECONDS = 200
-POLL_INTERVAL = 2.0
-"""Seconds between two scans if the system does not report changes."""
+RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
+"""Delays before consecutive retries of an entry whose processing was deferred."""
 
 
 class _Processed(FrozenStruct, frozen=True, kw_only=True):
@@ -86,11 +84,11 @@ class _WatchState(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _Waiting(FrozenStruct, frozen=True, kw_only=True):
-    """An entry to process at ``due``. ``pause`` is the number of seconds to wait if that fails."""
+    """An entry to process at ``due``. ``failures`` is how often that has failed since it last changed."""
 
     fingerprint: str
     due: datetime
-    pause: float = FIRST_PAUSE
+    failures: int = 0
 
 
 class FolderWatcher:
@@ -151,7 +149,9 @@ class FolderWatcher:
         """
         await self._resolve_config()
         changed = asyncio.Event()
-        watch_task = asyncio.create_task(self._watch(changed))
+        watch_task = asyncio.create_task(
+            watch_changes(self._folder, changed, self._clock, force_polling=self._force_polling)
+        )
         try:
             while True:
                 changed.clear()
@@ -241,10 +241,10 @@ class FolderWatcher:
                 return
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, MAX_PAUSE))
-            self._on_event(
-                DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
-            )
+            failures = waiting.failures + 1
+            delay = RETRY_DELAYS.after(failures)
+            self._schedule(entry, delay, failures)
+            self._on_event(DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=delay))
             return
         self._waiting.pop(entry.name, None)
         self._handled[entry.name] = entry.fingerprint
@@ -277,9 +277,9 @@ class FolderWatcher:
             return proposal
         return DropSubmitted(offer=proposal, task=await self.submit(proposal))
 
-    def _schedule(self, entry: DroppedEntry, seconds: float, *, next_pause: float = FIRST_PAUSE) -> None:
+    def _schedule(self, entry: DroppedEntry, seconds: float, failures: int = 0) -> None:
         due = self._clock.now() + timedelta(seconds=seconds)
-        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, pause=next_pause)
+        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, failures=failures)
 
     async def _is_result(self, entry: DroppedEntry) -> bool:
         if self._history is None or len(entry.firmware) != 1 or entry.metadata:
@@ -330,33 +330,6 @@ class FolderWatcher:
 
     # ---- waiting for changes
 
-    async def _watch(self, changed: asyncio.Event) -> None:
-        """Set ``changed`` after every change in the folder.
-
-        If a folder in it cannot be read, the system reports no changes or only some of them. In this case, also set
-        ``changed`` every :data:`POLL_INTERVAL` seconds.
-        """
-        while True:
-            try:
-                await self._receive_changes(changed)
-            except (OSError, RuntimeError, ExceptionGroup) as error:  # watchfiles raises RuntimeError itself
-                if not await run_cancellable(lambda check: has_unreadable_dirs(self._folder, check)):
-                    raise InvalidInputError(
-                        f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
-                        "See that the folder is there; where the system cannot tell of changes, watch by polling.",
-                    ) from error
-            await self._clock.sleep(POLL_INTERVAL)
-            changed.set()
-
-    async def _receive_changes(self, changed: asyncio.Event) -> None:
-        from watchfiles import awatch
-
-        polling = True if self._force_polling else None
-        async for _ in awatch(
-            self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
-        ):
-            changed.set()
-
     async def _wait_for_change(
         self, change: Coroutine[Any, Any, Any], seconds: float | None, watch_task: asyncio.Task[None]
     ) -> None:
@@ -386,13 +359,6 @@ def _require_separate_dirs(folder: Path, downloads: Path) -> None:
             f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
             "Watch another folder, or download elsewhere.",
         )
-
-
-def _innermost(error: Exception) -> Exception:
-    """Unwrap the exception: watchfiles raises exceptions of its thread in exception groups."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _unreadable(entry: DroppedEntry, error: OSError) -> InvalidInputError:

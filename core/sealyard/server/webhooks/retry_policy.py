@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
-DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0)
-"""Seconds before the second try, the third, and so on."""
+DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0), jitter=(0.8, 1.2))
+"""Delays before the second try, the third, and so on."""
 
-JITTER = 0.2
-"""Of a delay, more or less: many that failed together do not come back together."""
-
-MAX_TRIES = len(DELAYS) + 1
+MAX_TRIES = len(DELAYS.seconds) + 1
 FEW_TRIES = 3
 ONE_TRY = 1
 """Tries in all: of what may well pass; of what a person must set right; of what said that it is gone."""
@@ -60,8 +57,7 @@ def next_delay(failure: DeliveryFailure, tried: int) -> float | None:
     """After ``tried`` tries; None: it is given up."""
     if tried >= failure.tries:
         return None
-    spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
-    return max(DELAYS[tried - 1] * spread, failure.wait)
+    return max(DELAYS.after(tried), failure.wait)
 
 
 def _describe(answer: PinnedResponse) -> str:

@@ -16,10 +16,10 @@ from sealyard.server.webhooks.retry_policy import FEW_TRIES, MAX_TRIES, Delivery
 from sealyard.server.webhooks.ssrf import Resolve, resolve_allowed, resolve_with_system
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
 Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedResponse"]]
-"""URL, the IP address to connect to, headers and body: :func:`sealyard.client.http.transport.post_pinned`."""
+"""URL, the IP address to connect to, headers and body: :func:`sealyard.client.http.pinned.post_pinned`."""
 
 PAUSE_SECONDS = 5.0
 
