@@ -16,7 +16,7 @@ from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.access.role_sync import OIDC_AUTHOR
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import OidcSettings, ServerSettings
 
 pytestmark = pytest.mark.anyio

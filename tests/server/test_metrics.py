@@ -16,7 +16,7 @@ from sealyard.model.tasks import TaskStatus
 from sealyard.server.http.request_log import RequestRecord
 from sealyard.server.observability import metrics as metrics_module
 from sealyard.server.observability.metrics import Metrics, metrics_handler
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 
 EXCHANGE = RequestRecord(

@@ -73,11 +73,11 @@ async def _serve(ctx: Context) -> int:
     may_hang_up = has_terminal()
     stop = stop_event(hang_up=may_hang_up)
     # The first workers unlock their keys while the server is loaded: each takes a second.
-    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.service"))
+    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
     engines = await _open_engines(tenants)
     await loading
     from sealyard.server.observability.logging import configure_logging
-    from sealyard.server.service import Server
+    from sealyard.server.server import Server
 
     configure_logging(settings.log)
     service = await Server.open(settings, engines)
