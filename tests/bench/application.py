@@ -77,7 +77,7 @@ def _name_people(workspace: Path) -> None:
             name,
             "--identity",
             identity,
-            "--in-workspace",
+            "--shared",
         ]
         subprocess.run(adding, check=True, capture_output=True)
 
@@ -94,7 +94,7 @@ def _environ(workspace: Path, profile: str = "developer") -> dict[str, str]:
         "SEALYARD_WORKSPACE": str(workspace),
         "SEALYARD_PROFILE": profile,
         "SEALYARD_PASSPHRASE": PASSPHRASE,
-        "SEALYARD_DOWNLOADS": str(home / "downloads"),
+        "SEALYARD_DOWNLOAD_DIR": str(home / "downloads"),
     }
 
 

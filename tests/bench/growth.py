@@ -109,7 +109,7 @@ async def _timed(work: Coroutine[None, None, object]) -> float:
 def _command(workspace: Path) -> float:
     """Seconds of `sealyard tasks` as a whole process, the median of five."""
     sealyard = [str(Path(sys.executable).parent / "sealyard"), "--workspace", str(workspace)]
-    adding = [*sealyard, "profile", "add", "bench", "--identity", DEVELOPER, "--in-workspace"]
+    adding = [*sealyard, "profile", "add", "bench", "--identity", DEVELOPER, "--shared"]
     subprocess.run(adding, check=True, capture_output=True)
 
     def once() -> float:

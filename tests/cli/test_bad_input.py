@@ -138,7 +138,7 @@ def test_open_refuses_a_key_of_another_length_and_writes_nothing(house: House, t
     key.write_bytes(b"short")
     container = next(down.iterdir())
     ran = house.run(
-        "developer", "open", container, "--certificate", certificate, "--key", key, "--out", tmp_path / "out"
+        "developer", "extract", container, "--certificate", certificate, "--key", key, "--out", tmp_path / "out"
     )
     assert ran.code == 1
     assert not (tmp_path / "out").exists()

@@ -39,7 +39,7 @@ def test_1_when_the_approved_task_fails(house: House) -> None:
         ("tasks", "--status", "LOST"),
         ("device",),
         ("package", "--device", "gateway"),
-        ("policy", "set", "--approval-period", "soon"),
+        ("policy", "set", "--approval-timeout", "soon"),
         ("policy", "set", "--approval", "everything"),
         ("package", "--device", "gateway", "--firmware", "a", "--timeout", "1"),
         ("package", "--device", "gateway", "--firmware", "a", "--sha256", "00", "00"),
@@ -87,7 +87,7 @@ def test_7_without_a_passphrase_and_with_a_wrong_one(house: House, monkeypatch: 
 
 
 def test_8_when_the_link_has_expired_and_9_when_the_file_is_gone(house: House, firmware: Path, tmp_path: Path) -> None:
-    house.value("admin", "device", "update", "gateway", "--link-time", "1s", "--retention", "8s")
+    house.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
     task = house.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
     eventually(lambda: house.value("developer", "show", task)["result"]["state"] == "EXPIRED")
     expired = house.run("developer", "download", task, "--out", tmp_path / "down")

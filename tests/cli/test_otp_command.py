@@ -46,14 +46,14 @@ def later(app: Authenticator) -> Callable[[str], str]:
 
 def test_without_a_terminal_enrolling_is_two_commands(house: House) -> None:
     assert "not enrolled" in house.run("owner", "otp", "status").out
-    app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
+    app = Authenticator(house.value("owner", "otp", "enroll")["uri"])
     assert house.run("owner", "otp", "confirm", app.shows(datetime.now(UTC))).code == 0
     assert "You are enrolled" in house.run("owner", "otp", "status").out
     assert house.value("owner", "otp", "status") == {"subject": "USER:owner", "enrolled": True, "lockedUntil": None}
 
 
 def test_a_wrong_confirmation_fails(house: House) -> None:
-    app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
+    app = Authenticator(house.value("owner", "otp", "enroll")["uri"])
     assert house.run("owner", "otp", "confirm", app.never(datetime.now(UTC))).code == 3
     assert not house.value("owner", "otp", "status")["enrolled"]
 
@@ -62,9 +62,9 @@ def test_another_authenticator_wants_a_password_of_the_one_before(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = enrolled(house)
-    assert house.run("owner", "otp", "enrol").code == 3
+    assert house.run("owner", "otp", "enroll").code == 3
     monkeypatch.setenv("SEALYARD_OTP", later(app)(""))
-    assert house.value("owner", "otp", "enrol")["uri"]
+    assert house.value("owner", "otp", "enroll")["uri"]
 
 
 def test_an_administrator_resets_somebody_and_never_oneself(house: House) -> None:
@@ -81,7 +81,7 @@ def test_at_a_terminal_a_qr_code_is_drawn_and_the_first_password_asked_for(house
         apps.append(Authenticator(re.findall(r"otpauth://\S+", screen)[0]))
         return apps[0].shows(datetime.now(UTC))
 
-    seen = converse(*house.asks("owner", "otp", "enrol"), answers={"that it shows: ": scan})
+    seen = converse(*house.asks("owner", "otp", "enroll"), answers={"that it shows: ": scan})
     assert seen.code == 0, seen.screen
     assert "You are enrolled." in seen.screen
     assert house.value("owner", "otp", "status")["enrolled"]
@@ -107,22 +107,22 @@ def test_who_enrols_anew_at_a_terminal_is_asked_for_a_password_of_the_one_before
         return Authenticator(re.findall(r"otpauth://\S+", screen)[0]).shows(datetime.now(UTC))
 
     asked = {"authenticator you have: ": later(old), "that it shows: ": scan}
-    assert converse(*house.asks("owner", "otp", "enrol"), answers=asked).code == 0
+    assert converse(*house.asks("owner", "otp", "enroll"), answers=asked).code == 0
 
 
 # ---- approving
 
 
 def test_a_policy_that_too_few_can_follow_is_set_with_a_warning(house: House) -> None:
-    ran = house.run("admin", "policy", "set", "--one-time-password", "on")
+    ran = house.run("admin", "policy", "set", "--require-otp", "on")
     assert ran.code == 0
     assert "on: each approval wants one" in ran.out
     assert "gateway" in ran.err
-    assert "sealyard otp enrol" in ran.err
-    assert "sealyard otp enrol" not in house.run("admin", "policy", "set", "--one-time-password", "off").err
+    assert "sealyard otp enroll" in ran.err
+    assert "sealyard otp enroll" not in house.run("admin", "policy", "set", "--require-otp", "off").err
     enrolled(house)
     enrolled(house, "developer")
-    assert "gateway" not in house.run("admin", "policy", "set", "--one-time-password", "on").err
+    assert "gateway" not in house.run("admin", "policy", "set", "--require-otp", "on").err
 
 
 def test_a_program_cannot_approve_where_one_is_wanted(house: House) -> None:
@@ -137,7 +137,7 @@ def test_who_has_not_enrolled_is_told_how_to(house: House) -> None:
     enrolled(house, "developer", wanted=True)
     seen = converse(*house.asks("owner", "approve", house.waiting, "--otp", "123456"), answers={})
     assert seen.code == 3
-    assert "sealyard otp enrol" in seen.screen
+    assert "sealyard otp enroll" in seen.screen
 
 
 def test_a_person_at_a_terminal_is_asked_and_the_approval_says_so(house: House) -> None:

@@ -23,8 +23,8 @@ def test_package_waits_without_the_lock_until_another_process_approves(
         *house.asks("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", name),
         *("--wait", "--timeout", LIMIT, "--out", out, "--json"),
     ) as waiting:
-        eventually(lambda: len(house.value("owner", "tasks", "--text", name, "--waiting")) == 1)
-        task = house.value("owner", "tasks", "--text", name)[0]["id"]
+        eventually(lambda: len(house.value("owner", "tasks", "--search", name, "--awaiting-approval")) == 1)
+        task = house.value("owner", "tasks", "--search", name)[0]["id"]
         eventually(lambda: house.run("owner", "approve", task).code == 0)
         stdout, stderr = waiting.communicate(timeout=LIMIT)
     assert waiting.returncode == 0, stderr
@@ -51,7 +51,7 @@ def test_an_interrupted_wait_closes_and_keeps_the_task(house: House, firmware: P
         _, stderr = waiting.communicate(timeout=LIMIT)
     assert waiting.returncode == 130
     assert "Traceback" not in stderr
-    assert house.value("developer", "tasks", "--text", "interrupted")[0]["status"] == "WAITING"
+    assert house.value("developer", "tasks", "--search", "interrupted")[0]["status"] == "WAITING"
     assert house.run("admin", "subject", "add", "next").code == 0
 
 
@@ -146,7 +146,7 @@ def test_watch_submits_what_is_dropped(house: House, firmware: Path, tmp_path: P
         watching.send_signal(signal.SIGINT)
         watching.communicate(timeout=LIMIT)
     assert watching.returncode == 0
-    (task,) = house.value("developer", "tasks", "--text", "dropped.bin")
+    (task,) = house.value("developer", "tasks", "--search", "dropped.bin")
     assert (task["id"], task["status"]) == (told.split()[3].rstrip(","), "WAITING")
 
 

@@ -103,7 +103,7 @@ def test_it_serves_until_a_signal_and_leaves_in_good_order(
 def test_a_second_signal_ends_the_waiting_for_work(house: House, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(1 << 20) * 300)
-    with serving(house, tmp_path / "log", *ANY_PORT, "--stop-within", "1h") as server:
+    with serving(house, tmp_path / "log", *ANY_PORT, "--shutdown-timeout", "1h") as server:
         task = house.value("developer", "encrypt", large, "--device", "gateway", "--no-wait")
         eventually(lambda: house.value("developer", "show", task["id"])["status"] == "RUNNING")
         server.process.send_signal(signal.SIGTERM)
@@ -199,7 +199,7 @@ def test_each_tenant_may_have_a_passphrase_of_its_own(
         ("listn = '127.0.0.1:0'", ("listn", "listen")),
         ("behind_proxy = 'yes'", ("behind_proxy", "true or false")),
         ("requests_per_minute = 0", ("requests_per_minute", "1")),
-        ("log = 'xml'", ("log", "json")),
+        ("log_format = 'xml'", ("log_format", "json")),
         ("[oidc]\nisuer = 'x'", ("oidc.isuer", "oidc.issuer")),
         ("[tenants]\nacme = 7", ("tenants",)),
         ("listen = ", ("TOML",)),
@@ -220,20 +220,20 @@ def test_a_settings_file_that_is_not_there_is_said(house: House, tmp_path: Path)
     ran = house.run("admin", "serve", "--config", tmp_path / "nowhere.toml")
     assert ran.code == 2
     assert "nowhere.toml is not there" in ran.err
-    assert "serve --example" in ran.err
+    assert "config example --server" in ran.err
 
 
 def test_the_example_reads_back_as_the_defaults(house: House, tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
-    path.write_text(house.run("admin", "serve", "--example").out)
+    path.write_text(house.run("admin", "config", "example", "--server").out)
     assert load_server_settings(path) == ServerSettings()
     assert set(read_toml(path)) == set(ServerSettings.__struct_fields__)
 
 
 def test_options_count_more_than_the_file(house: House, tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
-    path.write_text(f"listen = '0.0.0.0:0'\nlog = 'text'\n[tenants]\nacme = '{house.folder}'\n")
-    with serving(house, tmp_path / "log", "--config", path, *ANY_PORT, "--log", "json") as server:
+    path.write_text(f"listen = '0.0.0.0:0'\nlog_format = 'text'\n[tenants]\nacme = '{house.folder}'\n")
+    with serving(house, tmp_path / "log", "--config", path, *ANY_PORT, "--log-format", "json") as server:
         assert httpx.get(f"{server.address}/healthz").status_code == 200
         assert server.ends(signal.SIGTERM) == 0
         assert server.lines

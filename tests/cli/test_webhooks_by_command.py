@@ -43,14 +43,14 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
     (waiting,) = house.value("admin", "webhook", "list")
     assert waiting["pendingCount"] == 1
     asyncio.run(_give_up(house.folder, hook))
-    for arguments in (("dead",), ("dead", hook)):
+    for arguments in (("dead-letters",), ("dead-letters", hook)):
         (letter,) = house.value("admin", "webhook", *arguments)
         assert (letter["taskId"], letter["event"], letter["error"]) == (task["id"], "task.waiting", "It answered 410.")
-    shown = house.run("admin", "webhook", "dead").out
+    shown = house.run("admin", "webhook", "dead-letters").out
     assert letter["id"] in shown
     assert "410" in shown
     assert house.run("admin", "webhook", "redeliver", letter["id"]).code == 0
-    assert house.value("admin", "webhook", "dead") == []
+    assert house.value("admin", "webhook", "dead-letters") == []
     assert house.value("admin", "webhook", "list")[0]["pendingCount"] == 1
 
 

@@ -35,7 +35,7 @@ def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware:
     verified = value_of("verify", container, "--certificate", certificate)
     assert verified["sha256"] == done["result"]["sha256"]
     opened = value_of(
-        "open", container, "--certificate", certificate, "--key", key, "--out", out, "--split-metadata", "--strict"
+        "extract", container, "--certificate", certificate, "--key", key, "--out", out, "--split-metadata", "--strict"
     )
     assert (out / "segment-0.bin").read_bytes() == firmware.read_bytes() == (out / "segment-1.bin").read_bytes()
     assert sorted(Path(each).read_bytes() for each in opened["files"][2:]) == sorted(
@@ -44,7 +44,7 @@ def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware:
 
     digits = tmp_path / "digits"
     digits.write_text(key.read_bytes().hex() + "\n")
-    value_of("open", container, "--certificate", certificate, "--key", digits, "--out", tmp_path / "again")
+    value_of("extract", container, "--certificate", certificate, "--key", digits, "--out", tmp_path / "again")
     assert (tmp_path / "again" / "segment-0.bin").read_bytes() == firmware.read_bytes()
 
     report = house.value("auditor", "audit", "verify")

@@ -294,7 +294,7 @@ def test_a_file_that_was_only_touched_is_not_submitted_again(
     watch.settle()
     os.utime(folder / "a.bin", (1, 1))
     watch.settle()
-    begin(DropAction.OFFER).settle()
+    begin(DropAction.PROPOSE).settle()
     assert (len(client.created), len(watch.told)) == (1, 1)
 
 
@@ -376,7 +376,7 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
     client: FakeClient, folder: Path, begin: Begin
 ) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(DropAction.OFFER)
+    watch = begin(DropAction.PROPOSE)
     watch.settle()
     watch.settle()
     (offer,) = watch.told
@@ -386,7 +386,7 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
     first = asyncio.run(watch.folder.submit(offer))
     assert asyncio.run(watch.folder.submit(offer)) == first
     assert len(client.created) == 1
-    later = begin(DropAction.OFFER)
+    later = begin(DropAction.PROPOSE)
     later.settle()
     assert later.told == []
 
@@ -394,17 +394,17 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
 def test_an_offer_nobody_answered_is_made_again_by_the_next_start(folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
     for _ in range(2):
-        watch = begin(DropAction.OFFER)
+        watch = begin(DropAction.PROPOSE)
         watch.settle()
         assert len(watch.told) == 1
 
 
 def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(DropAction.OFFER)
+    watch = begin(DropAction.PROPOSE)
     watch.settle()
     asyncio.run(watch.folder.dismiss(watch.offer()))
-    later = begin(DropAction.OFFER)
+    later = begin(DropAction.PROPOSE)
     later.settle()
     assert later.told == []
     (folder / "a.bin").write_bytes(b"other")
@@ -414,7 +414,7 @@ def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path
 
 def test_an_offer_of_files_that_changed_since_is_not_submitted(client: FakeClient, folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(DropAction.OFFER)
+    watch = begin(DropAction.PROPOSE)
     watch.settle()
     (folder / "a.bin").write_bytes(b"changed")
     with pytest.raises(InvalidInputError, match="changed since"):

@@ -162,7 +162,7 @@ async def test_an_account_comes_under_one_name_only(grouped: House, first: str, 
     await arrive(grouped, first, "owners", sub="a1")
     with pytest.raises(PermissionDeniedError, match=f"{first} comes as {then}") as refused:
         await arrive(grouped, then, "owners", sub="a1")
-    assert f"sealyard subject unbind {first}" in refused.value.hint
+    assert f"sealyard subject unlink {first}" in refused.value.hint
     assert groups(grouped, then) == []
     entry = (await refusals(grouped))[-1]
     assert (entry.author, entry.resource, entry.message) == (first, f"SUBJECT:{first}", str(refused.value))
@@ -180,7 +180,7 @@ async def test_a_name_is_one_accounts_only(grouped: House, who: str, other: dict
     entry = (await refusals(grouped))[-1]
     assert (entry.author, entry.resource) == (OIDC_AUTHOR, f"SUBJECT:{who}")
     assert f"{other['sub']} of " in entry.message
-    assert f"sealyard subject unbind {who}" in entry.message
+    assert f"sealyard subject unlink {who}" in entry.message
 
 
 async def test_an_account_that_tries_names_is_audited_for_each_of_them_once(grouped: House) -> None:

@@ -14,7 +14,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import SealyardError
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 
 ANY_PORT = "127.0.0.1:0"

@@ -42,8 +42,9 @@ class Listening:
 
     async def begin(self) -> None:
         first = await self.next()
-        assert isinstance(first, Comment)
-        self.begins = int(first.text.removeprefix("cursor "))
+        assert isinstance(first, ServerSentEvent)
+        assert (first.event, msgspec.json.decode(first.data)) == ("Cursor", {"cursor": int(first.id)})
+        self.begins = int(first.id)
 
     async def next(self) -> ServerSentEvent | Comment:
         async with asyncio.timeout(DONE_WITHIN):

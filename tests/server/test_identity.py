@@ -38,7 +38,7 @@ async def test_a_token_says_who_one_is(yard: Yard) -> None:
     for subject in (DEV, OWNER):
         answer = await (await yard.calls(subject)).get(HERE, headers={"X-SE-SUBJECT": ADMIN})
         assert answer.json()["subject"] == subject
-        assert "authenticated" in answer.json()["fourEyes"]
+        assert "authenticated" in answer.json()["trustNote"]
 
 
 async def test_the_word_bearer_is_read_however_it_is_written(yard: Yard) -> None:

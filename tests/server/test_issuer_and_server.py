@@ -16,7 +16,7 @@ from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.access.role_sync import OIDC_AUTHOR
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import OidcSettings, ServerSettings
 
 pytestmark = pytest.mark.anyio
@@ -114,7 +114,7 @@ async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(a
     assert (await acme.asked("workspace")).status_code == 200
     refused = await acme.asked("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-    assert "sealyard subject unbind USER:anna" in refused.json()["hint"]
+    assert "sealyard subject unlink USER:anna" in refused.json()["hint"]
     await acme.admin.unlink_subject("USER:anna")
     assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.asked("workspace")).status_code == 403

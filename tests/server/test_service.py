@@ -104,7 +104,7 @@ async def test_tenants_share_a_server_and_nothing_else(folder: Path, tmp_path: P
 
 
 async def test_bodies_and_rates_have_limits(folder: Path) -> None:
-    async with service(folder, largest_upload_gib=0.001, requests_per_minute=6) as served:
+    async with service(folder, max_upload_gib=0.001, requests_per_minute=6) as served:
         calls = await served.calls(DEV)
         large = await calls.put("/api/v1/upload/0123456789abcdef", content=bytes(2 * MIB))
         assert (large.status_code, large.json()["code"]) == (413, "too-large")
@@ -123,7 +123,9 @@ async def test_a_stop_leaves_no_lock_and_no_socket_and_ends_streams_of_events(fo
         calls = await served.calls(DEV)
         async with calls.stream("GET", "/api/v1/events") as events:
             lines = events.aiter_lines()
-            assert (await anext(lines)).startswith(": cursor")
+            assert (await anext(lines)).startswith("id: ")
+            assert await anext(lines) == "event: Cursor"
+            assert (await anext(lines)).startswith("data: ")
             await served.service.stop()
             assert [line async for line in lines if line] == []
         with pytest.raises(httpx.ConnectError):
@@ -135,7 +137,7 @@ async def test_a_stop_leaves_no_lock_and_no_socket_and_ends_streams_of_events(fo
 async def test_running_work_may_finish_and_meanwhile_all_is_answered_but_that_it_is_ready(
     folder: Path, tmp_path: Path
 ) -> None:
-    async with service(folder, stop_seconds=120) as served:
+    async with service(folder, shutdown_timeout_seconds=120) as served:
         calls, task_id = await _at_work(served, tmp_path)
         stopping = asyncio.create_task(served.service.stop())
 
@@ -152,7 +154,7 @@ async def test_running_work_may_finish_and_meanwhile_all_is_answered_but_that_it
 async def test_work_that_takes_too_long_is_handed_back_and_goes_on_at_the_next_start(
     folder: Path, tmp_path: Path
 ) -> None:
-    async with service(folder, stop_seconds=0) as served:
+    async with service(folder, shutdown_timeout_seconds=0) as served:
         _, task_id = await _at_work(served, tmp_path)
         await served.service.stop()
     await _require(folder, task_id, TaskStatus.RUNNING)
@@ -164,7 +166,7 @@ async def test_work_that_takes_too_long_is_handed_back_and_goes_on_at_the_next_s
 async def test_whoever_is_in_a_hurry_waits_for_nothing_and_all_is_in_order_all_the_same(
     folder: Path, tmp_path: Path
 ) -> None:
-    async with service(folder, stop_seconds=3600) as served:
+    async with service(folder, shutdown_timeout_seconds=3600) as served:
         _, task_id = await _at_work(served, tmp_path)
         calls = await served.calls(OWNER)
         uploading = asyncio.create_task(_endless(calls))

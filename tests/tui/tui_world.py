@@ -855,11 +855,11 @@ class WorldClient:
             location="/srv/yard",
             demo=self.world.demo,
             subject=self.subject,
-            four_eyes=self.world.four_eyes,
+            trust_note=self.world.four_eyes,
             read_only=self.world.read_only,
             key_store="passphrase",
             audit_size=len(self.world.entries),
-            audit_sealed=len(self.world.entries) - 2,
+            audit_checkpointed=len(self.world.entries) - 2,
             rights=self.world.rights.get(self.subject, ()),
             warnings=self.world.warnings,
         )

@@ -311,7 +311,7 @@ class SealyardApp(App[None]):
                 demo=info.demo,
                 trial=policy.allow_self_approval,
                 one_time_password=policy.require_otp,
-                four_eyes=info.four_eyes,
+                four_eyes=info.trust_note,
                 running=counts.by_status.get(TaskStatus.RUNNING, 0),
                 waiting_for_me=counts.awaiting_my_approval,
             )
@@ -397,7 +397,7 @@ class SealyardApp(App[None]):
         """Calls the person as the settings say: the bell, a notice on the desktop (OSC 9, OSC 777)."""
         if self.settings.bell:
             self.bell()
-        if self.settings.desktop_notice and self._driver is not None:
+        if self.settings.desktop_notifications and self._driver is not None:
             said = escape_text(text, 120).replace(";", ",")
             self._driver.write(f"\x1b]9;Sealyard: {said}\x07\x1b]777;notify;Sealyard;{said}\x07")
 

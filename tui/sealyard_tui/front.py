@@ -245,7 +245,7 @@ async def _close(connection: Connection) -> None:
 
 def downloads_folder(profile: Profile, settings: Settings) -> Path:
     """Where results go: the settings' folder, the profile's, then the person's usual one."""
-    if named := settings.downloads or profile.downloads:
+    if named := settings.download_dir or profile.downloads:
         return Path(named).expanduser()
     from platformdirs import user_downloads_path
 

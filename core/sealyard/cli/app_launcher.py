@@ -31,7 +31,7 @@ def add_app_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--read-only", action="store_true", default=nothing, help="look, and change nothing")
     options.add_argument("--no-mouse", action="store_true", default=nothing, help="leave the mouse to the terminal")
     options.add_argument(
-        "--screen", metavar="NAME", choices=SCREENS, default=nothing, help=f"one of {', '.join(SCREENS)}"
+        "--start-screen", metavar="NAME", choices=SCREENS, default=nothing, help=f"one of {', '.join(SCREENS)}"
     )
     options.add_argument("--filter", metavar="TEXT", default=nothing, help="narrow the first list to what holds TEXT")
     parser.set_defaults(application=True)
@@ -41,7 +41,7 @@ def reject_app_options(args: argparse.Namespace) -> None:
     """Raises :class:`UsageError` where an option of the application stands before something else."""
     if args.application and not getattr(args, "headless", False):
         return
-    given = next((each for each in ("read_only", "no_mouse", "screen", "filter") if hasattr(args, each)), None)
+    given = next((each for each in ("read_only", "no_mouse", "start_screen", "filter") if hasattr(args, each)), None)
     if given is not None:
         raise UsageError(f"--{given.replace('_', '-')} is an option of the application alone.", "Leave it out.")
 
@@ -83,8 +83,8 @@ def _settings(args: argparse.Namespace) -> dict[str, str]:
         found["SEALYARD_READ_ONLY"] = "1"
     if hasattr(args, "no_mouse"):
         found["SEALYARD_MOUSE"] = "0"
-    if hasattr(args, "screen"):
-        found["SEALYARD_SCREEN"] = args.screen
+    if hasattr(args, "start_screen"):
+        found["SEALYARD_START_SCREEN"] = args.start_screen
     if hasattr(args, "filter"):
-        found["SEALYARD_FILTER"] = args.filter
+        found["SEALYARD_START_FILTER"] = args.filter
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -46,9 +46,12 @@ def global_options() -> CommandParser:
     return options
 
 
-def command(commands: Commands, name: str, handler: Handler, about: str) -> CommandParser:
-    """A command without commands below it."""
-    parser = commands.add_parser(name, help=about, description=about, parents=[global_options()])
+def command(
+    commands: Commands, name: str, handler: Handler, about: str, *, aliases: Sequence[str] = (), hidden: bool = False
+) -> CommandParser:
+    """Add a command that runs ``handler``. The help of its family omits a ``hidden`` command."""
+    shown: dict[str, Any] = {} if hidden else {"help": about}
+    parser = commands.add_parser(name, aliases=aliases, description=about, parents=[global_options()], **shown)
     parser.set_defaults(handler=handler, application=False)
     return parser
 

@@ -353,11 +353,11 @@ class EmbeddedClient:
             location=str(engine.paths.root),
             demo=engine.metadata.demo,
             subject=self._subject,
-            four_eyes=self._four_eyes,
+            trust_note=self._four_eyes,
             read_only=engine.read_only,
             key_store=engine.metadata.key_store,
             audit_size=size,
-            audit_sealed=checkpointed,
+            audit_checkpointed=checkpointed,
             rights=tuple(sorted(engine.rights.granted_to(self._subject))),
             warnings=(
                 *engine.keychain.warnings(self._subject, engine.ledger.clock.now()),

@@ -217,8 +217,8 @@ class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
 class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     """The open workspace, the current subject and its permissions.
 
-    ``rights``: the subject's permissions, including those from groups. ``four_eyes``: what dual control means in this
-    workspace. ``audit_sealed``: number of audit entries that a checkpoint covers.
+    ``rights``: the subject's permissions, including those from groups. ``trust_note``: what dual control means in this
+    workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers.
     """
 
     id: str
@@ -226,11 +226,11 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     location: str
     demo: bool
     subject: str
-    four_eyes: str
+    trust_note: str
     read_only: bool
     key_store: str
     audit_size: int
-    audit_sealed: int
+    audit_checkpointed: int
     rights: tuple[Permission, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -82,11 +82,15 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
 
 
 def build_app(
-    tenants: TenantRegistry, identity: Authenticator, *, public_url: str = "", more: Sequence[HTTPRouteHandler] = ()
+    tenants: TenantRegistry,
+    identity: Authenticator,
+    *,
+    public_url: str = "",
+    extra_handlers: Sequence[HTTPRouteHandler] = (),
 ) -> Litestar:
     """``public_url``: how clients reach the API from outside, without a slash at the end; empty: as they ask.
 
-    ``more``: calls beside the API.
+    ``extra_handlers``: calls beside the API.
     """
     api = Router(
         API,
@@ -95,7 +99,13 @@ def build_app(
         dependencies={"caller": Provide(caller_of, sync_to_thread=False)},
     )
     return Litestar(
-        route_handlers=[api, Router(API, route_handlers=[LinkController]), HealthController, *HANDLERS, *more],
+        route_handlers=[
+            api,
+            Router(API, route_handlers=[LinkController]),
+            HealthController,
+            *HANDLERS,
+            *extra_handlers,
+        ],
         exception_handlers={
             SealyardError: handle_error,
             HTTPException: handle_http_exception,

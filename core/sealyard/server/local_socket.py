@@ -42,20 +42,20 @@ class LocalSocketServer:
         host: EngineHandle,
         *,
         group: str = "",
-        webhooks_to_private: bool = False,
-        shared: tuple[str, ASGIApp] | None = None,
+        allow_private_webhooks: bool = False,
+        app_for_tenant: tuple[str, ASGIApp] | None = None,
     ) -> None:
-        """``group``: whose members may use the socket too. ``webhooks_to_private``: any address, and plain HTTP.
+        """``group``: whose members may use the socket too. ``allow_private_webhooks``: any address, and plain HTTP.
 
-        ``shared``: a server's application, and the tenant's name in it; else one for this workspace alone.
+        ``app_for_tenant``: a server's application, and the tenant's name in it; else one for this workspace alone.
         """
         self._host = host
         self._group = group
         self._sender = WebhookSender(
-            host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private
+            host, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
         )
         self._thread = LoopThread("sealyard-socket")
-        tenant, app = shared or (host.engine.metadata.name, _build_app(host))
+        tenant, app = app_for_tenant or (host.engine.metadata.name, _build_app(host))
         self._listener = local_listener(app, tenant)
         self._serving: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None

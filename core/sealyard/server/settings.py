@@ -46,9 +46,9 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
     behind_proxy: Annotated[
         bool, Meta(description="A proxy in front ends TLS; without this plain HTTP stays on this machine.")
     ] = False
-    proxy_addresses: Annotated[str, Meta(description="Whose X-Forwarded headers are believed.")] = "127.0.0.1"
+    trusted_proxies: Annotated[str, Meta(description="Whose X-Forwarded headers are believed.")] = "127.0.0.1"
     public_url: Annotated[str, Meta(description="How clients reach it, for links. Empty: as they asked.")] = ""
-    largest_upload_gib: Annotated[float, Meta(ge=0.001, le=4096, description="Of one upload or multipart body.")] = 64.0
+    max_upload_gib: Annotated[float, Meta(ge=0.001, le=4096, description="Of one upload or multipart body.")] = 64.0
     requests_per_minute: Annotated[
         float,
         Meta(
@@ -57,17 +57,17 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
             description="For each subject, issuer's account, and result by its link; short bursts may pass.",
         ),
     ] = 6000.0
-    stop_seconds: Annotated[
+    shutdown_timeout_seconds: Annotated[
         float, Meta(ge=0, le=3600, description="How long running work may take to finish at the end.")
     ] = 30.0
-    webhooks_to_private: Annotated[
+    allow_private_webhooks: Annotated[
         bool, Meta(description="Webhooks may reach loopback, link-local and private addresses, and plain HTTP.")
     ] = False
-    metrics_anywhere: Annotated[
+    public_metrics: Annotated[
         bool, Meta(description="/metrics answers other machines too; it names tenants, and counts what they do.")
     ] = False
     socket_group: Annotated[str, Meta(description="The group that may use the workspace's own socket.")] = ""
-    log: Annotated[LogForm, Meta(description="json: one object a line. text: for a terminal.")] = "json"
+    log_format: Annotated[LogForm, Meta(description="json: one object a line. text: for a terminal.")] = "json"
     tenants: Annotated[
         dict[str, str], Meta(description='Workspaces by tenant: "acme" = "/srv/acme". Empty: the one chosen.')
     ] = msgspec.field(default_factory=dict)
@@ -76,7 +76,7 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def max_upload_bytes(self) -> int:
         """In bytes."""
-        return int(self.largest_upload_gib * 1024**3)
+        return int(self.max_upload_gib * 1024**3)
 
     @property
     def tls(self) -> bool:
@@ -89,6 +89,6 @@ def load_server_settings(path: Path) -> ServerSettings:
 
     if not path.exists():
         raise UsageError(
-            f"{escape_text(str(path))} is not there.", "`sealyard serve --example` prints one to begin with."
+            f"{escape_text(str(path))} is not there.", "`sealyard config example --server` prints one to begin with."
         )
     return convert(read_toml(path), ServerSettings, str(path))

@@ -274,7 +274,7 @@ def test_a_client_may_be_called_from_any_event_loop(yard: Yard) -> None:
 
 def test_what_four_eyes_means_is_said_for_each_way(yard: Yard) -> None:
     async def test(people: People) -> None:
-        words = (await (await people.of(DEV)).workspace()).four_eyes
+        words = (await (await people.of(DEV)).workspace()).trust_note
         assert words.startswith("on a server" if yard.way is Way.SERVER else "embedded")
 
     yard.run(test)

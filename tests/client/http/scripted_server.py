@@ -143,11 +143,11 @@ INFO = WorkspaceInfo(
     location="",
     demo=False,
     subject=ME,
-    four_eyes="",
+    trust_note="",
     read_only=False,
     key_store="",
     audit_size=0,
-    audit_sealed=0,
+    audit_checkpointed=0,
 )
 
 

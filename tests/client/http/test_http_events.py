@@ -47,7 +47,7 @@ class Journal:
         self.asked.append(asked)
         after = self.begins if asked is None else int(asked)
         await exchange.begin(headers={"Content-Type": "text/event-stream"})
-        await exchange.send(f": cursor {after}\n\n: beat\n\n".encode())
+        await exchange.send(f"id: {after}\nevent: Cursor\ndata: {{}}\n\n: beat\n\n".encode())
         most = self.lines.pop(0) if self.lines else None
         for event in [each for each in self.events if each.cursor > after][:most]:
             await exchange.send(_written(event))
@@ -181,7 +181,7 @@ class Factory:
         self.listened += 1
         after = int(exchange.query.get("after", self.cursor))
         await exchange.begin(headers={"Content-Type": "text/event-stream"})
-        await exchange.send(f": cursor {after}\n\n".encode())
+        await exchange.send(f"id: {after}\nevent: Cursor\ndata: {{}}\n\n".encode())
         if "after" not in exchange.query:
             await asyncio.sleep(3600)
         await exchange.send(_written(_changed(self.cursor + 1, "another")))

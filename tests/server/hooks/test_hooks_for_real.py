@@ -62,7 +62,7 @@ async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path)
 
 async def test_where_there_can_be_no_socket_those_outside_hear_all_the_same(folder: Path) -> None:
     (folder / SOCKET).write_text("in the way")
-    async with Receiver().listening() as receiver, service(folder, webhooks_to_private=True) as served:
+    async with Receiver().listening() as receiver, service(folder, allow_private_webhooks=True) as served:
         hook = await served.engine.client(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
         await served.engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         async with asyncio.timeout(WITHIN):

@@ -126,7 +126,7 @@ async def test_a_withdrawal_that_gets_no_answer_is_asked_for_again_with_its_reas
 
 
 async def test_a_form_keeps_what_was_typed_and_can_be_handed_in_again(world: World) -> None:
-    async with running(app := make_app(world, "administrator", screen="access")) as pilot:
+    async with running(app := make_app(world, "administrator", start_screen="access")) as pilot:
         await pilot.press("n")
         await type_in(pilot, "maria")
         await lose(app, pilot)
@@ -173,7 +173,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
         monkeypatch.setattr(world, "put", put)
         raise LOST
 
-    async with running(app := make_app(world, screen="upload")) as pilot:
+    async with running(app := make_app(world, start_screen="upload")) as pilot:
         place = await form_with(app, pilot, firmware)
         before = len(world.tasks)
         monkeypatch.setattr(world, "put", put_and_lose)
@@ -192,7 +192,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
 async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_back(
     world: World, firmware: Path
 ) -> None:
-    async with running(app := make_app(world, screen="upload")) as pilot:
+    async with running(app := make_app(world, start_screen="upload")) as pilot:
         await until(pilot, lambda: isinstance(app.screen, Upload))
         await lose(app, pilot)
         place = await form_with(app, pilot, firmware)

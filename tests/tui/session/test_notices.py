@@ -74,12 +74,12 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
     world: World,
 ) -> None:
     written: list[str] = []
-    app = make_app(world, desktop_notice=True)
+    app = make_app(world, desktop_notifications=True)
     async with running(app):
         assert app._driver is not None
         app._driver.write = written.append  # type: ignore[method-assign,assignment]
         app.attract("evil\x1b]2;title\x07;name")
-        app.settings = msgspec.structs.replace(app.settings, desktop_notice=False)
+        app.settings = msgspec.structs.replace(app.settings, desktop_notifications=False)
         app.attract("quiet")
     told = [each for each in written if "777;notify" in each]
     assert len(told) == 1

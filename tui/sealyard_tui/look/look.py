@@ -49,7 +49,7 @@ class Look:
         self._filter_colours()
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
-        if preferences.settings.keys:
+        if preferences.settings.keymap:
             app.set_keymap(preferences.keymap(application_classes()))
         if count := len(preferences.reports):
             text = f"{count} of your settings left out; ! tells which and why."

@@ -48,12 +48,12 @@ class Preferences:
     @property
     def first_screen(self) -> str:
         """Empty where the last one is wanted and none was seen."""
-        screen = self.settings.screen
+        screen = self.settings.start_screen
         return screen if screen != "last" else (self.memory.screen if self.memory is not None else "")
 
     def keymap(self, classes: tuple[type[DOMNode], ...]) -> dict[str, str]:
         """For ``App.set_keymap``; what is wrong with the person's keys is added to the reports."""
-        keymap, reports = check_keymap(self.settings.keys, keys_of(classes))
+        keymap, reports = check_keymap(self.settings.keymap, keys_of(classes))
         self.reports = (*self.reports, *reports)
         return keymap
 
@@ -67,8 +67,8 @@ class Preferences:
 
     def view(self, place: str) -> View:
         """How the place was left. The first screen begins with the settings' filter, where there is one."""
-        if place == self.first_screen and self.settings.filter:
-            return View(filter=self.settings.filter)
+        if place == self.first_screen and self.settings.start_filter:
+            return View(filter=self.settings.start_filter)
         return self.memory.view(place) if self.memory is not None else View()
 
     def _chosen(self, name: str, setting: str) -> str:

@@ -153,7 +153,7 @@ class Place(Screen[None]):
         self.sealyard.standing_changed.subscribe(self, self._stand)
         self.sealyard.person_changed.subscribe(self, self._somebody_else)
         self.sealyard.downloads.changed.subscribe(self, self._downloads)
-        self.set_interval(self.sealyard.settings.refresh_seconds, self._tick)
+        self.set_interval(self.sealyard.settings.refresh_interval, self._tick)
         self._stand(self.standing)
         self.reload()
 

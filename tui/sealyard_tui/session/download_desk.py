@@ -34,7 +34,7 @@ class DownloadDesk:
     @property
     def by_themselves(self) -> bool:
         """Whether results come down without being asked for."""
-        return self.folder is not None and self._app.settings.automatic_downloads and self._app.standing.writable
+        return self.folder is not None and self._app.settings.auto_download and self._app.standing.writable
 
     @property
     def running(self) -> list[DownloadProgress]:

@@ -85,8 +85,8 @@ class WatchingFolder:
                 state=watch_state_file(self._workspace_id, self._subject, path),
                 downloads=downloads,
                 downloaded=DownloadHistory(default_history_path(self._workspace_id, self._subject)),
-                rule=self._plan.rule,
-                force_polling=self._plan.polling,
+                rule=self._plan.on_drop,
+                force_polling=self._plan.force_polling,
             )
 
         self._folder = await self._thread.call(made())

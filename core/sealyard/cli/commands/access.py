@@ -35,14 +35,19 @@ def add(commands: Commands) -> None:
     adding.add_argument("subject", metavar="ID", help="USER:anna, GROUP:owners, CLIENT:ci; a bare name is a USER")
     adding.add_argument("--display-name", metavar="NAME", default="")
     unbinding = command(
-        family, "unbind", _unbind_subject, "Lets go of the issuer's account that one is bound to, and ends its tokens."
+        family, "unlink", _unlink_subject, "Lets go of the issuer's account that one is bound to, and ends its tokens."
     )
     unbinding.add_argument("subject", metavar="ID", help="whose name the issuer changed, or gave to somebody else")
-    joining = command(family, "group", _group, "Puts a member into a group, or takes it out.")
-    joining.add_argument("group", metavar="GROUP")
-    joining.add_argument("member", metavar="MEMBER")
-    joining.add_argument("--remove", action="store_true", help="take it out")
-    joining.add_argument("--yes", action="store_true", help=YES)
+
+    family = group(commands, "group", "Members of groups.")
+    for name, handler, about in (
+        ("add-member", _add_member, "Add a person, group or machine client to a group."),
+        ("remove-member", _remove_member, "Remove a member from a group."),
+    ):
+        parser = command(family, name, handler, about)
+        parser.add_argument("group", metavar="GROUP", help="the group")
+        parser.add_argument("member", metavar="MEMBER", help="the member")
+        parser.add_argument("--yes", action="store_true", help=YES)
 
     family = group(commands, "acl", "The rules of who may do what.")
     command(family, "list", _rules, "Lists the rules.")
@@ -66,14 +71,14 @@ def add(commands: Commands) -> None:
         help="such as packaging,signing; or none",
     )
     setting.add_argument(
-        "--approval-period",
+        "--approval-timeout",
         dest="approval_timeout",
         metavar="TIME",
         type=duration,
         help="how long a task waits for people",
     )
     setting.add_argument(
-        "--execution-period",
+        "--execution-timeout",
         dest="execution_timeout",
         metavar="TIME",
         type=duration,
@@ -81,18 +86,18 @@ def add(commands: Commands) -> None:
     )
     setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long it may run")
     setting.add_argument(
-        "--self-approval-trial",
+        "--allow-self-approval",
         dest="allow_self_approval",
         metavar="on|off",
         type=on_off,
         help="in a demo workspace: requesters approve alone",
     )
     setting.add_argument(
-        "--one-time-password",
+        "--require-otp",
         dest="require_otp",
         metavar="on|off",
         type=on_off,
-        help="whether each approval wants one: sealyard otp enrol",
+        help="whether each approval wants one: sealyard otp enroll",
     )
 
 
@@ -123,23 +128,28 @@ async def _add_subject(ctx: Context) -> int:
     return ExitCode.OK
 
 
-async def _unbind_subject(ctx: Context) -> int:
+async def _unlink_subject(ctx: Context) -> int:
     subject = parse_subject(ctx.args.subject)
-    async with ctx.open_writer("subject unbind") as client:
+    async with ctx.open_writer("subject unlink") as client:
         await client.unlink_subject(subject)
-    ctx.out.result({"unbound": subject}, (f"{subject} is bound to no account of an issuer any more.",))
+    ctx.out.result({"unlinked": subject}, (f"Unlinked {subject} from its identity-provider account.",))
     return ExitCode.OK
 
 
-async def _group(ctx: Context) -> int:
+async def _add_member(ctx: Context) -> int:
     args = ctx.args
-    async with ctx.open_writer("subject group") as client:
-        if args.remove:
-            await client.remove_member(args.group, args.member, confirmed=args.yes)
-            ctx.out.result({"removed": {"group": args.group, "member": args.member}}, (f"{args.member} is out.",))
-        else:
-            made = await client.add_member(args.group, args.member, confirmed=args.yes)
-            ctx.out.result(made, (f"{made.member} is in {made.group} now.",))
+    async with ctx.open_writer("group add-member") as client:
+        membership = await client.add_member(args.group, args.member, confirmed=args.yes)
+    ctx.out.result(membership, (f"Added {membership.member} to {membership.group}.",))
+    return ExitCode.OK
+
+
+async def _remove_member(ctx: Context) -> int:
+    args = ctx.args
+    async with ctx.open_writer("group remove-member") as client:
+        await client.remove_member(args.group, args.member, confirmed=args.yes)
+    removed = {"removed": {"group": args.group, "member": args.member}}
+    ctx.out.result(removed, (f"Removed {args.member} from {args.group}.",))
     return ExitCode.OK
 
 

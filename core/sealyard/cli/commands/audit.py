@@ -26,9 +26,9 @@ def add(commands: Commands) -> None:
     listing.add_argument("--change", metavar="CHANGE", type=choice(AuditAction))
     listing.add_argument("--since", metavar="TIME", type=timestamp)
     listing.add_argument("--until", metavar="TIME", type=timestamp, help="not included")
-    listing.add_argument("--text", metavar="T", default="", help="anywhere in an entry")
+    listing.add_argument("--search", metavar="TEXT", default="", help="anywhere in an entry")
     listing.add_argument("--limit", metavar="N", type=int, default=100, help="at most 1000")
-    listing.add_argument("--below", metavar="SEQ", type=int, help="only entries before this one")
+    listing.add_argument("--before-seq", metavar="SEQ", type=int, help="only entries before this one")
 
     checking = command(family, "verify", _verify, "Recomputes all of it and names the first entry that does not fit.")
     checking.add_argument("--checkpoint", metavar="FILE", type=Path, help="a signed checkpoint that was kept elsewhere")
@@ -47,17 +47,17 @@ async def _list(ctx: Context) -> int:
         change=args.change,
         since=args.since,
         until=args.until,
-        text=args.text,
+        text=args.search,
     )
     async with ctx.open_reader() as client:
-        page = await client.audit(filters, below=args.below, limit=args.limit)
+        page = await client.audit(filters, below=args.before_seq, limit=args.limit)
     rows = [
         (each.seq, format_time(each.timestamp), each.author, each.change, each.resource, each.message)
         for each in page.entries
     ]
     ctx.out.result(page, format_table(("SEQ", "TIME", "BY", "CHANGE", "RESOURCE", "MESSAGE"), rows, "No such entries."))
     if page.next is not None:
-        ctx.out.warn(f"Older ones: --below {page.next}")
+        ctx.out.warn(f"Older ones: --before-seq {page.next}")
     return ExitCode.OK
 
 

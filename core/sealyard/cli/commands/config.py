@@ -10,7 +10,7 @@ from sealyard.cli.arguments import Commands, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
-from sealyard.client.config.settings_example import render_example
+from sealyard.client.config.settings_example import render_example, render_toml
 from sealyard.client.config.settings_loader import (
     effective_settings,
     setting_keys,
@@ -19,6 +19,10 @@ from sealyard.client.config.settings_loader import (
     value_at,
 )
 
+_SERVER_HEADER = """\
+# Settings of `sealyard serve --config FILE`. Omitted keys keep their defaults; command-line options take precedence.
+"""
+
 
 def add(commands: Commands) -> None:
     family = group(commands, "config", "The settings of the application: a TOML file and the environment.")
@@ -26,7 +30,8 @@ def add(commands: Commands) -> None:
     command(family, "show", _show, "Shows the settings in force, and where each comes from.")
     command(family, "check", _check, "Reads the settings and says what is wrong with them.")
     command(family, "schema", _schema, "Prints the JSON Schema of the file.")
-    command(family, "example", _example, "Prints a whole file to begin with, with comments.")
+    example = command(family, "example", _example, "Print a complete settings file with comments.")
+    example.add_argument("--server", action="store_true", help="the settings of `sealyard serve`")
 
 
 def _path(ctx: Context) -> int:
@@ -60,6 +65,12 @@ def _schema(ctx: Context) -> int:
 
 
 def _example(ctx: Context) -> int:
-    text = render_example()
+    text = _server_example() if ctx.args.server else render_example()
     ctx.out.result({"toml": text}, text.splitlines())
     return ExitCode.OK
+
+
+def _server_example() -> str:
+    from sealyard.server.settings import ServerSettings
+
+    return render_toml(ServerSettings(), _SERVER_HEADER)

@@ -26,7 +26,7 @@ _HEX = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 def add(commands: Commands) -> None:
     verifying = command(commands, "verify", _verify, "Checks a container against the signer's certificate.")
-    opening = command(commands, "open", _open, "Checks a container, decrypts it and takes it apart.")
+    opening = command(commands, "extract", _extract, "Checks a container, decrypts it and takes it apart.")
     for parser in (verifying, opening):
         parser.add_argument("container", metavar="CONTAINER", type=Path)
         parser.add_argument("--certificate", metavar="PEM", type=Path, required=True)
@@ -45,7 +45,7 @@ def _verify(ctx: Context) -> int:
     return ExitCode.OK
 
 
-def _open(ctx: Context) -> int:
+def _extract(ctx: Context) -> int:
     from sealyard.crypto.ciphers import AesCipher
 
     args = ctx.args

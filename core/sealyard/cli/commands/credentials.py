@@ -40,7 +40,9 @@ def add(commands: Commands) -> None:
     revoking.add_argument("token", metavar="ID", help="sealyard token list")
 
     family = group(commands, "otp", "One-time passwords for approvals, from an authenticator.")
-    enrolling = command(family, "enrol", _enroll, "Enrols an authenticator: by a QR code, or by hand.")
+    enrolling = command(
+        family, "enroll", _enroll, "Enroll an authenticator with a QR code or a secret.", aliases=("enrol",)
+    )
     decisions.add_otp_option(enrolling)
     confirming = command(family, "confirm", _confirm, "Ends an enrolment with a first one-time password.")
     confirming.add_argument("code", metavar="CODE")
@@ -103,7 +105,7 @@ async def _revoke(ctx: Context) -> int:
 async def _enroll(ctx: Context) -> int:
     by_person = is_interactive() and sys.stdout.isatty() and not ctx.out.as_json
     current = decisions.otp_from_options(ctx)
-    async with ctx.open_writer("otp enrol", work=False) as client:
+    async with ctx.open_writer("otp enroll", work=False) as client:
         if by_person and current is None and (await client.one_time_password()).enrolled:
             current = decisions.prompt_otp("One-time password of the authenticator you have: ")
         enrolment = await client.enroll_otp(current)
@@ -142,7 +144,7 @@ async def _confirm(ctx: Context) -> int:
 async def _status(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         state = await client.one_time_password()
-    lines = ["You are enrolled." if state.enrolled else "You are not enrolled: sealyard otp enrol"]
+    lines = ["You are enrolled." if state.enrolled else "You are not enrolled: sealyard otp enroll"]
     if state.locked_until is not None:
         lines.append(
             f"Too many were wrong: none is taken until {format_time_left(state.locked_until, datetime.now(UTC))}."

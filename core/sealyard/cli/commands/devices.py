@@ -68,7 +68,7 @@ def _add_create(family: Commands) -> None:
     )
     making.add_argument("--approvals", metavar="N", type=int, default=1, help="how many must approve")
     making.add_argument("--format", default=DEFAULT_FORMAT, help="the container format")
-    making.add_argument("--link-time", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL)
+    making.add_argument("--link-ttl", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL)
     making.add_argument("--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS)
     making.add_argument(
         "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
@@ -82,7 +82,7 @@ def _add_update(family: Commands) -> None:
     changing = _name(command(family, "update", _update, "Makes a new version of one; what is not given stays."))
     changing.add_argument("--approvals", metavar="N", type=int)
     changing.add_argument("--format")
-    changing.add_argument("--link-time", metavar="TIME", type=duration)
+    changing.add_argument("--link-ttl", metavar="TIME", type=duration)
     changing.add_argument("--retention", metavar="TIME", type=duration)
     changing.add_argument("--description")
 
@@ -105,7 +105,7 @@ async def _create(ctx: Context) -> int:
         approve=tuple(args.approve),
         approvals_required=args.approvals,
         format=args.format,
-        link_ttl_seconds=args.link_time,
+        link_ttl_seconds=args.link_ttl,
         retention_seconds=args.retention,
         purpose=args.purpose,
         description=args.description,
@@ -124,7 +124,7 @@ async def _update(ctx: Context) -> int:
         config=args.name,
         approvals_required=args.approvals,
         format=args.format,
-        link_ttl_seconds=args.link_time,
+        link_ttl_seconds=args.link_ttl,
         retention_seconds=args.retention,
         description=args.description,
     )

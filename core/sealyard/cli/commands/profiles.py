@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("--identity", metavar="SUBJECT", required=True, help="who one is: USER:anna")
     adding.add_argument("--downloads", metavar="DIR", type=folder, help="where results go")
-    adding.add_argument("--in-workspace", action="store_true", help="keep it in the workspace, for whoever opens that")
+    adding.add_argument("--shared", action="store_true", help="keep it in the workspace, for whoever opens that")
     using = command(family, "use", _use, "Makes a profile the one that is meant where none is named.")
     using.add_argument("name", metavar="NAME")
 
@@ -39,14 +39,13 @@ def _list(ctx: Context) -> int:
     place = _workspace(ctx)
     current = profiles.read_profiles(profiles.user_profiles_path()).current
     shown = [
-        {**msgspec.to_builtins(each), "current": each.name == current, "inWorkspace": False}
+        {**msgspec.to_builtins(each), "current": each.name == current, "shared": False}
         for each in profiles.read_profiles(profiles.user_profiles_path()).profiles
     ]
     if place is not None:
         own = profiles.workspace_profiles(place)
         shown += [
-            {**msgspec.to_builtins(each), "current": each.name == own.current, "inWorkspace": True}
-            for each in own.profiles
+            {**msgspec.to_builtins(each), "current": each.name == own.current, "shared": True} for each in own.profiles
         ]
     rows = [("*" if each["current"] else "", each["name"], each["identity"], _location(each)) for each in shown]
     ctx.out.result(shown, format_table(("", "NAME", "IDENTITY", "WORKSPACE OR SERVER"), rows, "There are no profiles."))
@@ -71,12 +70,10 @@ def _add(ctx: Context) -> int:
     profile = Profile(
         name=args.name,
         identity=parse_subject(args.identity),
-        workspace="" if args.in_workspace else str(place),
+        workspace="" if args.shared else str(place),
         downloads=str(args.downloads.absolute()) if args.downloads else "",
     )
-    profiles.add_profile(
-        WorkspacePaths(place).profiles if args.in_workspace else profiles.user_profiles_path(), profile
-    )
+    profiles.add_profile(WorkspacePaths(place).profiles if args.shared else profiles.user_profiles_path(), profile)
     said = f"{profile.name}: {profile.identity} in {place}"
     ctx.out.result(msgspec.structs.replace(profile, workspace=str(place)), (said,))
     return ExitCode.OK

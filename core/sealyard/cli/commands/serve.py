@@ -25,17 +25,11 @@ if TYPE_CHECKING:
     from sealyard.server.settings import ServerSettings
 
 
-_EXAMPLE_HEAD = """\
-# Settings of a server: sealyard serve --config FILE. What you leave out keeps its default; options count more.
-"""
-
-
 def add(commands: Commands) -> None:
     serving = command(commands, "serve", _serve, "Serves workspaces to other machines, until it is interrupted.")
     serving.add_argument(
-        "--config", metavar="FILE", type=Path, help="a TOML file; `sealyard serve --example` prints one"
+        "--config", metavar="FILE", type=Path, help="settings file (TOML); see `sealyard config example --server`"
     )
-    serving.add_argument("--example", action="store_true", help="print a whole settings file with the defaults")
     serving.add_argument("--listen", metavar="HOST:PORT", help="by default 127.0.0.1:8750")
     serving.add_argument(
         "--address-file",
@@ -49,9 +43,9 @@ def add(commands: Commands) -> None:
     serving.add_argument("--public-url", metavar="URL", help="how clients reach it, for links")
     serving.add_argument("--tenant", metavar="NAME=DIR", action="append", help="a workspace under a tenant's name")
     serving.add_argument("--socket-group", metavar="GROUP", help="who may use the workspace's own socket besides you")
-    serving.add_argument("--log", metavar="FORM", choices=("json", "text"))
+    serving.add_argument("--log-format", metavar="FORMAT", choices=("json", "text"))
     serving.add_argument(
-        "--stop-within",
+        "--shutdown-timeout",
         metavar="TIME",
         type=duration,
         help="how long running work may finish at the end; by default 30s",
@@ -59,8 +53,7 @@ def add(commands: Commands) -> None:
 
 
 async def _serve(ctx: Context) -> int:
-    if ctx.args.example:
-        return _example(ctx)
+
     import asyncio
     import importlib
 
@@ -72,13 +65,13 @@ async def _serve(ctx: Context) -> int:
     may_hang_up = has_terminal()
     stop = stop_event(hang_up=may_hang_up)
     # The first workers unlock their keys while the server is loaded: each takes a second.
-    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.service"))
+    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
     engines = await _open_engines(tenants)
     await loading
     from sealyard.server.observability.logging import configure_logging
-    from sealyard.server.service import Server
+    from sealyard.server.server import Server
 
-    configure_logging(settings.log)
+    configure_logging(settings.log_format)
     service = await Server.open(settings, engines)
     if not may_hang_up:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_certificate)
@@ -93,7 +86,7 @@ async def _serve(ctx: Context) -> int:
     finally:
         if address_file is not None:
             _remove_address(address_file, service.address)
-        await service.stop(hurry=stop)
+        await service.stop(force=stop)
     ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
     return ExitCode.OK
 
@@ -136,14 +129,6 @@ async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[
     return engines
 
 
-def _example(ctx: Context) -> int:
-    from sealyard.client.config.settings_example import render_toml
-    from sealyard.server.settings import ServerSettings
-
-    ctx.out.document(render_toml(ServerSettings(), _EXAMPLE_HEAD))
-    return ExitCode.OK
-
-
 def _settings(ctx: Context) -> ServerSettings:
     """The file's, under those of the options."""
     from sealyard.server.settings import ServerSettings, load_server_settings
@@ -157,8 +142,8 @@ def _settings(ctx: Context) -> ServerSettings:
         "behind_proxy": args.behind_proxy,
         "public_url": args.public_url,
         "socket_group": args.socket_group,
-        "log": args.log,
-        "stop_seconds": args.stop_within,
+        "log_format": args.log_format,
+        "shutdown_timeout_seconds": args.shutdown_timeout,
         "tenants": _parse_tenants(args.tenant) if args.tenant else None,
     }
     return msgspec.structs.replace(settings, **{name: value for name, value in given.items() if value is not None})

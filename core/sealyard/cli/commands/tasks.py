@@ -59,8 +59,8 @@ def add(commands: Commands) -> None:
     listing.add_argument("--kind", metavar="KIND", type=choice(TaskKind))
     listing.add_argument("--device", metavar="D")
     listing.add_argument("--mine", action="store_true", help="that I asked for")
-    listing.add_argument("--waiting", action="store_true", help="that wait for my decision")
-    listing.add_argument("--text", metavar="T", default="", help="in name, id or file names")
+    listing.add_argument("--awaiting-approval", action="store_true", help="only tasks that await your approval")
+    listing.add_argument("--search", metavar="TEXT", default="", help="in name, id or file names")
     listing.add_argument("--limit", metavar="N", type=int, default=100)
 
     task_id(command(commands, "show", _show, "Shows everything about a task."))
@@ -202,8 +202,8 @@ async def _tasks(ctx: Context) -> int:
         kind=args.kind,
         config=args.device,
         created_by=ctx.profile.identity if args.mine else None,
-        text=args.text,
-        awaiting_my_approval=args.waiting,
+        text=args.search,
+        awaiting_my_approval=args.awaiting_approval,
     )
     found: list[Task] = []
     async with ctx.open_reader() as client:

@@ -46,7 +46,7 @@ async def _watch(ctx: Context) -> int:
             state=watch_state_file(info.id, info.subject, ctx.args.folder),
             downloads=ctx.downloads,
             downloaded=DownloadHistory(default_history_path(info.id, info.subject)),
-            rule=DropAction.SUBMIT if ctx.args.submit else DropAction.OFFER,
+            rule=DropAction.SUBMIT if ctx.args.submit else DropAction.PROPOSE,
         )
         ctx.out.status(f"Watching {ctx.args.folder} for {ctx.args.device}; Ctrl-C ends it.")
         watching = asyncio.create_task(folder.run())

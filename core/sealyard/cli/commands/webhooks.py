@@ -26,10 +26,10 @@ def add(commands: Commands) -> None:
     command(family, "list", _list, "Lists them, and how they are doing.")
     removing = command(family, "remove", _remove, "Removes one, with all it was still to be told.")
     removing.add_argument("id", metavar="ID")
-    dead = command(family, "dead", _dead_letters, "Lists what was given up.")
+    dead = command(family, "dead-letters", _dead_letters, "Lists what was given up.")
     dead.add_argument("id", metavar="ID", nargs="?", help="of this webhook only")
     again = command(family, "redeliver", _redeliver, "Takes up again what was given up.")
-    again.add_argument("letter", metavar="LETTER", help="its id: sealyard webhook dead")
+    again.add_argument("id", metavar="ID", help="its id: sealyard webhook dead-letters")
 
 
 async def _add(ctx: Context) -> int:
@@ -74,6 +74,6 @@ async def _dead_letters(ctx: Context) -> int:
 
 async def _redeliver(ctx: Context) -> int:
     async with ctx.open_writer("webhook redeliver", work=False) as client:
-        await client.redeliver(ctx.args.letter)
-    ctx.out.result({"redelivered": ctx.args.letter}, (f"{ctx.args.letter} is taken up again.",))
+        await client.redeliver(ctx.args.id)
+    ctx.out.result({"redelivered": ctx.args.id}, (f"{ctx.args.id} is taken up again.",))
     return ExitCode.OK

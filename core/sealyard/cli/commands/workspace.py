@@ -30,7 +30,7 @@ SHUTDOWN_TIMEOUT = 2.0
 def add(commands: Commands) -> None:
     init = command(commands, "init", _init, "Makes a workspace on this machine, and a profile of its administrator.")
     init.add_argument("--name", help="what it is called; by default like its folder")
-    init.add_argument("--administrator", metavar="USER", help="who administers it; by default you")
+    init.add_argument("--admin", metavar="USER", help="who administers it; by default you")
     init.add_argument(
         "--key-store",
         metavar="KIND",
@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
     demo.add_argument("--keep", action="store_true", help="leave the folder where it is")
     front.add_app_options(demo)
 
-    command(commands, "worker", _worker, "Runs a crypto worker on this machine; the engine starts its own.")
+    command(commands, "worker", _worker, "Run a crypto worker. The engine starts its own workers.", hidden=True)
 
 
 # ---- the workspace
@@ -59,7 +59,7 @@ async def _init(ctx: Context) -> int:
         or workspaces.default_workspace_path()
     )
     name = ctx.args.name or folder.name
-    administrator = parse_subject(ctx.args.administrator or workspaces.current_user_name())
+    administrator = parse_subject(ctx.args.admin or workspaces.current_user_name())
     key_store = ctx.args.key_store or workspaces.detect_key_store()
     passphrase = _new_passphrase() if key_store is KeyStore.PASSPHRASE else None
     profile = await workspaces.create_workspace(

@@ -24,7 +24,7 @@ NO_COLOR_THEME = "ansi-dark"
 """Textual's theme with the terminal's palette, the only one that emits no color codes if NO_COLOR is set."""
 
 Animations = Literal["none", "basic", "full"]
-FirstScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
+StartScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
 
 
 class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
@@ -32,10 +32,12 @@ class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknow
 
     folder: Annotated[str, Meta(description="Files dropped here become packages. Empty: no folder is watched.")] = ""
     device: Annotated[str, Meta(description="The device configuration they are packed for.")] = ""
-    rule: Annotated[DropAction, Meta(description="offer: a person is asked. submit: the task is created at once.")] = (
-        DropAction.OFFER
+    on_drop: Annotated[
+        DropAction, Meta(description="offer: a person is asked. submit: the task is created at once.")
+    ] = DropAction.PROPOSE
+    force_polling: Annotated[bool, Meta(description="For network folders, where the system tells of no changes.")] = (
+        False
     )
-    polling: Annotated[bool, Meta(description="For network folders, where the system tells of no changes.")] = False
 
 
 class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
@@ -48,23 +50,27 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mouse: Annotated[bool, Meta(description="false leaves the mouse to the terminal.")] = True
     animations: Annotated[Animations, Meta(description="none (reduced motion), basic or full.")] = "none"
     bell: Annotated[bool, Meta(description="Rings the terminal's bell when something needs you.")] = True
-    desktop_notice: Annotated[
+    desktop_notifications: Annotated[
         bool, Meta(description="Asks the terminal for a desktop notice then (OSC 9 and OSC 777).")
     ] = False
     socket_group: Annotated[
         str, Meta(description="A group of this machine whose members may attach to the workspace. Empty: only you.")
     ] = ""
     read_only: Annotated[bool, Meta(description="Hides every act that changes something.")] = False
-    screen: Annotated[FirstScreen, Meta(description="What is shown first; last: what was last seen.")] = "dashboard"
-    filter: Annotated[str, Meta(description="The filter that the first screen begins with.")] = ""
-    downloads: Annotated[str, Meta(description="The folder for results. Empty: the profile's, or the usual one.")] = ""
-    automatic_downloads: Annotated[bool, Meta(description="Results of your own tasks come down by themselves.")] = True
+    start_screen: Annotated[StartScreen, Meta(description="What is shown first; last: what was last seen.")] = (
+        "dashboard"
+    )
+    start_filter: Annotated[str, Meta(description="The filter that the first screen begins with.")] = ""
+    download_dir: Annotated[
+        str, Meta(description="The folder for results. Empty: the profile's, or the usual one.")
+    ] = ""
+    auto_download: Annotated[bool, Meta(description="Results of your own tasks come down by themselves.")] = True
     editor: Annotated[str, Meta(description="The command that edits text. Empty: $VISUAL, then $EDITOR.")] = ""
-    refresh_seconds: Annotated[
+    refresh_interval: Annotated[
         float, Meta(ge=0.2, le=3600, description="How often ages and times left are shown anew.")
     ] = 1.0
     watch: Annotated[WatchFolderSettings, Meta(description="The watch folder.")] = WatchFolderSettings()
-    keys: Annotated[
+    keymap: Annotated[
         dict[str, str], Meta(description='Keys by action; `?` in the application names them: "app.help" = "f1,?"')
     ] = msgspec.field(default_factory=dict)
 

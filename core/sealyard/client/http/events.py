@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import AsyncGenerator
 
 import msgspec
 
 from sealyard.client.http.errors import RetryLaterError, unexpected_server
 from sealyard.client.http.requests import RequestSender, query_params
-from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
+from sealyard.client.http.sse import ServerSentEvent, parse_events
 from sealyard.client.http.transport import Request
 from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.events import Event
 
-_CURSOR = re.compile(r"cursor (\d{1,18})")
+_CURSOR_EVENT = "Cursor"
+"""The first event of a stream. Its id is the cursor from which the stream starts."""
+
 _Events: type[Event] = Event  # type: ignore[assignment]
 
 
@@ -53,10 +54,13 @@ class EventStream:
                     async for item in parse_events(stream.chunks()):
                         backoff.reset()
                         self._sender.mark_alive()
-                        if isinstance(item, ServerSentEvent):
-                            cursor = int(item.id) if item.id.isdigit() else cursor
+                        if not isinstance(item, ServerSentEvent):
+                            continue
+                        is_first = cursor is None
+                        cursor = int(item.id) if item.id.isdigit() else cursor
+                        if item.event != _CURSOR_EVENT:
                             yield self._decode(item)
-                        elif cursor is None and (cursor := _parse_cursor(item)) is not None:
+                        elif is_first and cursor is not None:
                             yield cursor
                 failure: ServerUnreachableError | RetryLaterError = ServerUnreachableError(
                     f"{self._sender.server} ended its events."
@@ -76,8 +80,3 @@ def _events_request(cursor: int | None) -> Request:
     return Request(
         method="GET", path="/events", query=query_params(after=cursor), headers={"Accept": "text/event-stream"}
     )
-
-
-def _parse_cursor(item: Comment) -> int | None:
-    match = _CURSOR.fullmatch(item.text)
-    return int(match[1]) if match else None

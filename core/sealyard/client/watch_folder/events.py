@@ -33,7 +33,7 @@ PERMANENT_ERRORS = (
 class DropAction(StrEnum):
     """What to do with a dropped entry that is ready."""
 
-    OFFER = "offer"
+    PROPOSE = "propose"
     SUBMIT = "submit"
 
 

@@ -104,7 +104,7 @@ class FolderWatcher:
         state: Path,
         downloads: Path | None = None,
         downloaded: DownloadHistory | None = None,
-        rule: DropAction = DropAction.OFFER,
+        rule: DropAction = DropAction.PROPOSE,
         settle: float = 2.0,
         force_polling: bool = False,
         clock: Clock | None = None,
@@ -273,7 +273,7 @@ class FolderWatcher:
         if processed is not None and await self._digest(entry) == processed.digest:
             await self._record(proposal, processed.digest, processed.task_id)
             return None
-        if self._action is DropAction.OFFER:
+        if self._action is DropAction.PROPOSE:
             return proposal
         return DropSubmitted(offer=proposal, task=await self.submit(proposal))
 

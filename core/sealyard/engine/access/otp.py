@@ -84,7 +84,7 @@ class OtpService:
         """
         stored = self._stored(subject)
         if stored.pending is None:
-            raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enrol")
+            raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enroll")
         step = await self._matching_step(subject, stored, stored.pending, password, after=NO_STEP)
         enrolled = msgspec.structs.replace(stored, secret=stored.pending, pending=None, last_step=step, wrong=0)
         await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "is enrolled for one-time passwords")
@@ -114,7 +114,7 @@ class OtpService:
         if stored.secret is None:
             raise OneTimePasswordError(
                 "An approval wants a one-time password here, and you have not enrolled for them.",
-                "Enrol an authenticator first: sealyard otp enrol",
+                "Enrol an authenticator first: sealyard otp enroll",
             )
         step = await self._matching_step(subject, stored, stored.secret, password, after=stored.last_step)
         work.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(stored, last_step=step, wrong=0))
@@ -136,7 +136,7 @@ class OtpService:
             return ()
         return (
             f"Nobody can complete an approval for {', '.join(names)} yet: too few of those who may approve have"
-            " enrolled for one-time passwords. Each of them enrols alone: sealyard otp enrol",
+            " enrolled for one-time passwords. Each of them enrols alone: sealyard otp enroll",
         )
 
     # ---- helpers

@@ -157,7 +157,7 @@ def _renamed_error(subject: str, known_as: str, account: IssuerAccount) -> Permi
     return PermissionDeniedError(
         f"{known_as} comes as {subject} now, and nobody has two names here.",
         f"Where the issuer ({format_account(account)}) renamed it for good, an administrator can let go of the old"
-        f" name: sealyard subject unbind {known_as}",
+        f" name: sealyard subject unlink {known_as}",
     )
 
 
@@ -165,7 +165,7 @@ def _taken_error(subject: str, linked: IssuerAccount, account: IssuerAccount) ->
     return PermissionDeniedError(
         f"{format_account(account)} comes as {subject}, which is {format_account(linked)}.",
         f"Where it is to be {subject} from now on, an administrator can let go of the other:"
-        f" sealyard subject unbind {subject}",
+        f" sealyard subject unlink {subject}",
     )
 
 

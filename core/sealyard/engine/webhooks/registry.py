@@ -96,7 +96,7 @@ class WebhookRegistry:
         stored = self._repository.get(DEAD_LETTERS, letter_id)
         if stored is None:
             raise NotFoundError(
-                f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead`."
+                f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead-letters`."
             )
         letter = stored.dead_letter
         work = self._repository.begin()

@@ -95,7 +95,7 @@ def _fix_empty_responses(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem(words: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {"description": words, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 

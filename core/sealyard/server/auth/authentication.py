@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -20,21 +19,11 @@ from sealyard.model.safe_text import escape_text
 from sealyard.server.auth.caller import Caller
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.peer import PEER_SCOPE_KEY, Peer
 
 SERVER_TRUST_NOTE = "on a server: people are authenticated, nobody approves what they asked for"
 TOKEN_PREFIX = "sy_"  # noqa: S105
 """How our own begin; all others are an issuer's, where one is configured."""
-
-PEER_SCOPE_KEY = "sealyard.peer"
-"""Where a local listener puts the :class:`Peer` into a request's scope."""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Whoever is at the other end of a workspace's own socket: a user of this machine, by the kernel's word."""
-
-    uid: int
-    tenant: str
 
 
 class TokenClaims(Protocol):

@@ -16,9 +16,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.server.auth.authentication import PEER_SCOPE_KEY, Peer
 from sealyard.server.http.bodies import CloseUnreadBodyMiddleware
 from sealyard.server.http.connection_limit import ConnectionLimitedSocket, connection_limit
+from sealyard.server.http.peer import PEER_SCOPE_KEY, Peer
 from sealyard.server.http.protocol import HEAD_TIMEOUT, LimitedHttpProtocol
 from sealyard.server.http.tls import TlsCertificate
 

@@ -7,13 +7,13 @@ import secrets
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Protocol
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
-from sealyard.server.auth.caller import Caller
 
 REQUEST_ID = b"x-request-id"
 
@@ -52,6 +52,15 @@ class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
 
 
 Observer = Callable[[RequestRecord], None]
+
+
+class AuthenticatedCaller(Protocol):
+    """What authentication stores as ``caller`` in a request's state."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
 
 
 class RequestLogMiddleware:
@@ -108,8 +117,7 @@ class _RequestTimer:
     def exchange(self) -> RequestRecord:
         scope = self._scope
         seconds = time.monotonic() - self._start
-        caller = scope.get("state", {}).get("caller")
-        known = caller if isinstance(caller, Caller) else None
+        caller: AuthenticatedCaller | None = scope.get("state", {}).get("caller")
         return RequestRecord(
             id=self.id,
             method=scope["method"] if scope["method"] in METHODS else "OTHER",
@@ -120,8 +128,8 @@ class _RequestTimer:
             seconds=seconds,
             received=self._received,
             sent=self._sent,
-            tenant=known.tenant if known is not None else "",
-            subject=known.subject if known is not None else "",
+            tenant=caller.tenant if caller is not None else "",
+            subject=caller.subject if caller is not None else "",
         )
 
 

@@ -92,14 +92,14 @@ class Metrics:
 
 
 def metrics_handler(
-    metrics: Metrics, tenants: Iterable[tuple[str, EngineHandle]], *, anywhere: bool = False
+    metrics: Metrics, tenants: Iterable[tuple[str, EngineHandle]], *, public: bool = False
 ) -> HTTPRouteHandler:
-    """``GET /metrics``: for this machine, unless it is for ``anywhere``, for tenants and what they do are named."""
+    """``GET /metrics``: for this machine, unless it is ``public``, for tenants and what they do are named."""
     hosts = dict(tenants)
 
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if not anywhere and not _is_local_request(request):
+        if not public and not _is_local_request(request):
             raise NotFoundException
         found = await asyncio.gather(*map(_figures, hosts.values()))
         text = metrics.text(dict(zip(hosts, found, strict=True)))

@@ -26,7 +26,7 @@ BREAKS = ConfirmationRequiredError("After this nobody could complete an approval
 
 
 def the_app(world: World, who: str = "administrator") -> SealyardApp:
-    return make_app(world, who, screen="access")
+    return make_app(world, who, start_screen="access")
 
 
 def go_to(app: SealyardApp, key: str) -> None:

@@ -32,7 +32,7 @@ def no_drafts() -> None:
 
 
 def audit_app(world: World, downloads: Path | None = None) -> SealyardApp:
-    app = make_app(world, "auditor", screen="audit")
+    app = make_app(world, "auditor", start_screen="audit")
     app.downloads.folder = downloads
     return app
 

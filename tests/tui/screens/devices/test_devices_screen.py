@@ -24,7 +24,7 @@ HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 
 
 def the_app(world: World, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
-    app = make_app(world, who, screen="devices")
+    app = make_app(world, who, start_screen="devices")
     app.downloads.folder = downloads
     return app
 

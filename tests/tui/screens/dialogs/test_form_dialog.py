@@ -64,7 +64,7 @@ def opened(app: SealyardApp, dialog: FormDialog) -> list[bool | None]:
 
 
 def the_app(world: World) -> SealyardApp:
-    return make_app(world, "administrator", screen="devices")
+    return make_app(world, "administrator", start_screen="devices")
 
 
 async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:

@@ -100,7 +100,7 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
     engine = await opened(workspace)
     try:
         profile = Profile(name="dev", identity=DEVELOPER, workspace=str(workspace))
-        app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, screen="upload"))
+        app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, start_screen="upload"))
         async with running(app, size=(80, 24)) as pilot:
             place = app.screen
             assert isinstance(place, Upload)

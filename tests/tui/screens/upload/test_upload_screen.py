@@ -40,7 +40,7 @@ def firmware(tmp_path: Path) -> Path:
 
 def begun(world: World, who: str = "developer") -> SealyardApp:
     """An application that begins here."""
-    return make_app(world, who, screen="upload")
+    return make_app(world, who, start_screen="upload")
 
 
 def upload_of(app: SealyardApp) -> Upload:

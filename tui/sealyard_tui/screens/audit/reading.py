@@ -128,8 +128,8 @@ class AuditReading(Place):
         if not self._allowed:
             self.forget()
             self.query_one("#kept-out", Static).update(Content(KEPT_OUT.format(subject=escape_text(info.subject))))
-        elif info.audit_sealed != self._sealed:
-            self._sealed = info.audit_sealed
+        elif info.audit_checkpointed != self._sealed:
+            self._sealed = info.audit_checkpointed
             self.table.refresh()
             self.show_detail()
         self._log_size = max(info.audit_size, self._top + 1)

@@ -133,12 +133,12 @@ class WatchDialog(Dialog[WatchFolderSettings | None]):
     def _show(self) -> None:
         plan = self._plan
         rules = {
-            DropAction.OFFER: "offer: I am asked about each package",
+            DropAction.PROPOSE: "offer: I am asked about each package",
             DropAction.SUBMIT: "submit: a task is made at once",
         }
-        polling = "by polling, for network folders" if plan.polling else "as the system tells of them"
+        polling = "by polling, for network folders" if plan.force_polling else "as the system tells of them"
         self.query_one("#device", Button).label = Content(escape_text(plan.device) or "choose …")
-        self.query_one("#rule", Button).label = Content(rules[plan.rule])
+        self.query_one("#rule", Button).label = Content(rules[plan.on_drop])
         self.query_one("#polling", Button).label = Content(polling)
 
     @on(PathInput.Completed)
@@ -165,10 +165,10 @@ class WatchDialog(Dialog[WatchFolderSettings | None]):
                 choices = [(each.name, device_choice(each)) for each in self._devices]
                 self.app.push_screen(PickDialog("Watch for", choices, self._plan.device), self._picked)
             case "rule":
-                rule = DropAction.SUBMIT if self._plan.rule is DropAction.OFFER else DropAction.OFFER
-                self._change(rule=rule)
+                rule = DropAction.SUBMIT if self._plan.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
+                self._change(on_drop=rule)
             case "polling":
-                self._change(polling=not self._plan.polling)
+                self._change(force_polling=not self._plan.force_polling)
             case _:
                 self.action_dismiss_dialog()
 

@@ -123,7 +123,9 @@ def watch_words(desk: WatchDesk) -> Content:
     """What stands in the title line."""
     folder, device = escape_text(desk.plan.folder, 40), escape_text(desk.plan.device, 24)
     if desk.state is WatchState.WATCHING:
-        return Content.assemble(Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.plan.rule})")
+        return Content.assemble(
+            Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.plan.on_drop})"
+        )
     if desk.state is WatchState.FAILED and desk.error is not None:
         return Content.styled(f"✗ watch failed: {escape_text(desk.error.message)} (w)", "$error")
     reason = f": {escape_text(desk.error.message)}" if desk.error is not None else " (w)"

@@ -44,7 +44,7 @@ class EventController(Controller):
 async def stream_events(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
     """Ends when the engine does, or when the caller's token does; the client comes again with its cursor."""
     cursor = await caller.client.cursor() if after is None else after
-    yield f": cursor {cursor}\n\n"
+    yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
     events = caller.client.events(cursor)
     waiting: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
     beat = _next_beat()

@@ -81,12 +81,12 @@ class Server:
             return
         log.info("the certificate was read again")
 
-    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+    async def stop(self, force: asyncio.Event | None = None) -> None:
         """Running work may finish for a while, and calls are answered meanwhile; what is left then is handed back to
-        the next start, events end, and calls are cut. ``hurry``: without waiting, from the moment it is set.
+        the next start, events end, and calls are cut. ``force``: without waiting, from the moment it is set.
         """
-        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
-        finishing = asyncio.create_task(self._drain(self._settings.stop_seconds))
+        hurrying = asyncio.create_task((force or asyncio.Event()).wait())
+        finishing = asyncio.create_task(self._drain(self._settings.shutdown_timeout_seconds))
         await asyncio.wait({finishing, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         finishing.cancel()
         await asyncio.wait({finishing})
@@ -121,12 +121,12 @@ class Server:
         limits = TokenBucketLimiter(settings.requests_per_minute)
         identity = Authenticator(self.tenants, limits, verify, settings.max_upload_bytes)
         metrics = Metrics()
-        scrape = metrics_handler(metrics, self.tenants, anywhere=settings.metrics_anywhere)
-        app = build_app(self.tenants, identity, public_url=settings.public_url, more=[scrape])
+        scrape = metrics_handler(metrics, self.tenants, public=settings.public_metrics)
+        app = build_app(self.tenants, identity, public_url=settings.public_url, extra_handlers=[scrape])
         observed = RequestLogMiddleware(app, metrics.observe, log_request)
         if settings.tls_certificate or settings.tls_key:
             self._certificate = TlsCertificate(settings.tls_certificate, settings.tls_key)
-        proxies = settings.proxy_addresses if settings.behind_proxy else ""
+        proxies = settings.trusted_proxies if settings.behind_proxy else ""
         self._listener = network_listener(observed, certificate=self._certificate, proxies=proxies)
         sock = bind(host, port)
         self._serving.append(asyncio.create_task(self._listener.serve([sock])))
@@ -142,8 +142,8 @@ class Server:
         local = LocalSocketServer(
             engine,
             group=settings.socket_group,
-            webhooks_to_private=settings.webhooks_to_private,
-            shared=(tenant, app),
+            allow_private_webhooks=settings.allow_private_webhooks,
+            app_for_tenant=(tenant, app),
         )
         self._local.append(local)
         try:
