@@ -57,10 +57,10 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
 async def _give_up(folder: Path, webhook_id: str) -> None:
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
-        outbox = engine.engine.hook_outbox
+        outbox = engine.engine.webhook_outbox
         due = await engine.run(outbox.next_delivery(webhook_id))
         assert due is not None
-        await engine.run(outbox.move_to_dead_letters(due.notice, "It answered 410."))
+        await engine.run(outbox.move_to_dead_letters(due.message, "It answered 410."))
     finally:
         await engine.close()
 

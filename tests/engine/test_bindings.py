@@ -20,11 +20,11 @@ RENAMED = "USER:d.berg"
 
 
 async def arrive(house: House, subject: str, account: IssuerAccount = OLD) -> None:
-    await house.engine.roles.sign_in(subject, (), account)
+    await house.engine.role_sync.sign_in(subject, (), account)
 
 
 async def unbind(house: House, bound: str = DEV, by: str = ADMIN) -> None:
-    await house.do(by, house.engine.bindings.unlink(by, bound))
+    await house.do(by, house.engine.account_links.unlink(by, bound))
 
 
 async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -> None:

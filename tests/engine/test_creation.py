@@ -301,7 +301,7 @@ async def test_text_that_is_no_unicode_is_refused_and_leaves_no_gap(house: House
     task = await house.package()
     await house.reopen()
     assert house.task(task.id).status is S.WAITING
-    report = await house.engine.auditing.verify(ADMIN, None, None)
+    report = await house.engine.audit.verify(ADMIN, None, None)
     assert report.uncheckpointed_count == 0
 
 
@@ -385,7 +385,7 @@ async def test_a_list_gives_the_newest_first_and_each_task_once(house: House) ->
     seen: list[str] = []
     after = None
     while True:
-        page = await house.engine.views.list_tasks(SECOND, TaskFilter(), after, 2)
+        page = await house.engine.queries.list_tasks(SECOND, TaskFilter(), after, 2)
         seen += [each.id for each in page.tasks]
         if (after := page.next) is None:
             break
@@ -397,6 +397,6 @@ async def test_a_list_may_be_asked_for_the_other_way_round(house: House) -> None
     for _ in range(3):
         await house.later(seconds=1)
         made.append((await house.package()).id)
-    page = await house.engine.views.list_tasks(SECOND, TaskFilter(oldest_first=True), None, 2)
-    rest = await house.engine.views.list_tasks(SECOND, TaskFilter(oldest_first=True), page.next, 2)
+    page = await house.engine.queries.list_tasks(SECOND, TaskFilter(oldest_first=True), None, 2)
+    rest = await house.engine.queries.list_tasks(SECOND, TaskFilter(oldest_first=True), page.next, 2)
     assert [each.id for each in (*page.tasks, *rest.tasks)] == made

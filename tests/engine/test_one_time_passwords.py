@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 def is_enrolled(house: House, who: str = OWNER) -> bool:
-    return house.engine.one_time_passwords.state(who).enrolled
+    return house.engine.otp.state(who).enrolled
 
 
 async def refused(house: House, password: str | None, words: str, who: str = OWNER) -> None:
@@ -162,13 +162,13 @@ async def test_five_wrong_ones_lock_for_a_quarter_of_an_hour_also_over_a_restart
     app = await enrolled(house, OWNER)
     for _ in range(5):
         await refused(house, app.never(house.clock.now()), "wrong")
-    locked = house.engine.one_time_passwords.state(OWNER).locked_until
+    locked = house.engine.otp.state(OWNER).locked_until
     assert locked is not None
     await house.reopen()
     house.clock.move(minutes=14, seconds=59)
     await refused(house, app.shows(house.clock.now()), "none is taken for 1s")
     house.clock.move_to(locked)
-    assert house.engine.one_time_passwords.state(OWNER).locked_until is None
+    assert house.engine.otp.state(OWNER).locked_until is None
     await spend(house, OWNER, app.shows(house.clock.now()))
 
 
@@ -252,7 +252,7 @@ async def test_what_is_not_there_cannot_be_reset(house: House) -> None:
 
 
 async def test_the_secret_is_in_no_file_of_the_workspace_and_in_nothing_printed(house: House) -> None:
-    enrolment = await house.do(OWNER, house.engine.one_time_passwords.enroll(OWNER, None))
+    enrolment = await house.do(OWNER, house.engine.otp.enroll(OWNER, None))
     await house.close()
     secret = base64.b32decode(enrolment.secret)
     forms = [secret, enrolment.secret.encode(), secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")]
@@ -276,8 +276,8 @@ async def test_the_key_is_for_its_owner_alone_and_made_once(house: House) -> Non
 async def test_a_secret_that_was_moved_to_somebody_else_opens_nothing(house: House) -> None:
     """Who can write to the journal cannot give a person an authenticator they have themselves."""
     app = await enrolled(house, SECOND)
-    draft = house.engine.ledger.begin()
-    stolen = house.engine.ledger.get(ONE_TIME_PASSWORDS, SECOND)
+    draft = house.engine.repository.begin()
+    stolen = house.engine.repository.get(ONE_TIME_PASSWORDS, SECOND)
     assert stolen is not None
     draft.put(ONE_TIME_PASSWORDS, OWNER, stolen)
     await draft.commit()
@@ -301,7 +301,7 @@ async def test_without_its_key_no_password_is_taken(house: House, content: bytes
 
 async def test_who_sees_a_configuration_is_told_that_too_few_have_enrolled_for_it(empty: House) -> None:
     await empty.settle(approvals=2)
-    warnings = empty.engine.one_time_passwords.warnings
+    warnings = empty.engine.otp.warnings
     assert warnings(ADMIN) == ()
     await empty.policy(require_otp=True)
     await enrolled(empty, OWNER)

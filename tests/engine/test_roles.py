@@ -34,7 +34,7 @@ async def grouped(house: House) -> House:
 
 async def arrive(house: House, subject: str, *roles: str, sub: str = "", issuer: str = HERE) -> None:
     account = IssuerAccount(issuer=issuer, sub=sub or f"account of {subject}")
-    await house.engine.roles.sign_in(subject, roles, account)
+    await house.engine.role_sync.sign_in(subject, roles, account)
 
 
 async def refusals(house: House) -> list[AuditEntry]:
@@ -42,11 +42,11 @@ async def refusals(house: House) -> list[AuditEntry]:
 
 
 def subjects(house: House) -> dict[str, Subject]:
-    return {each.id: each for each in house.engine.administration.access(ADMIN).subjects}
+    return {each.id: each for each in house.engine.access.access(ADMIN).subjects}
 
 
 def memberships(house: House, member: str) -> list[Membership]:
-    return [each for each in house.engine.administration.access(ADMIN).memberships if each.member == member]
+    return [each for each in house.engine.access.access(ADMIN).memberships if each.member == member]
 
 
 def groups(house: House, member: str) -> list[str]:
@@ -130,7 +130,7 @@ async def test_a_change_by_hand_between_two_arrivals_is_seen(grouped: House) -> 
     await arrive(grouped, ANNA, "devs", "late")
     await arrive(grouped, ANNA, "devs", "late")
     await grouped.add("GROUP:late")
-    removing = grouped.engine.administration.remove_member(ADMIN, DEVS, ANNA, confirmed=True)
+    removing = grouped.engine.access.remove_member(ADMIN, DEVS, ANNA, confirmed=True)
     await grouped.do(ADMIN, removing)
     await arrive(grouped, ANNA, "devs", "late")
     assert groups(grouped, ANNA) == [DEVS, "GROUP:late"]

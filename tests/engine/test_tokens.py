@@ -84,7 +84,7 @@ async def test_what_does_not_open_leaves_no_trace_in_the_store(house: House) -> 
     for secret in (expired.secret, "sy_0000000000_" + "0" * 64):
         with pytest.raises(AuthenticationError):
             opens(house, secret)
-    await house.engine.ledger.flush()
+    await house.engine.repository.flush()
     assert {each.name: each.read_bytes() for each in house.places.store.iterdir()} == before
 
 

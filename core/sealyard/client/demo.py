@@ -47,7 +47,7 @@ SAMPLE_BYTES = 96 * 1024
 class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
     """Paths of a demo: its workspace folder and download folder, and the passphrase of its key store."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("folder", "downloads")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("folder", "downloads")
 
     folder: Path
     passphrase: str

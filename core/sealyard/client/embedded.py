@@ -104,14 +104,14 @@ class EmbeddedClient:
         return await self._execute(about, self._engine.creation.create_signing(self._subject, request))
 
     async def task(self, task_id: str) -> Task:
-        return await self._query(f"TASK:{task_id}", lambda: self._engine.views.get(self._subject, task_id))
+        return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        page = self._engine.views.list_tasks(self._subject, filters, after, limit)
+        page = self._engine.queries.list_tasks(self._subject, filters, after, limit)
         return await self._thread.call(self._engine.query(self._subject, "TASK", page))
 
     async def counts(self) -> TaskCounts:
-        return await self._query("TASK", lambda: self._engine.views.counts(self._subject))
+        return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
 
     async def review(self, task_id: str) -> ApprovalReview:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.decisions.review(self._subject, task_id))
@@ -167,7 +167,7 @@ class EmbeddedClient:
         async def read_cursor() -> int:
             # Changes are visible before they are on disk, and their events are published after that.
             with contextlib.suppress(StorageError):
-                await self._engine.ledger.flush()
+                await self._engine.repository.flush()
             await asyncio.sleep(0)  # a commit that is on disk by now may still be waiting to publish
             return self._engine.events.cursor
 
@@ -218,51 +218,51 @@ class EmbeddedClient:
         return await self._execute(f"DEVICE_CONFIG:{config}", export)
 
     async def keys(self) -> tuple[KeyInfo, ...]:
-        return await self._query("KEY", lambda: self._engine.keychain.list_keys(self._subject))
+        return await self._query("KEY", lambda: self._engine.keys.list_keys(self._subject))
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
-        return await self._execute(f"KEY:{request.uri}", self._engine.keychain.import_key(self._subject, request))
+        return await self._execute(f"KEY:{request.uri}", self._engine.keys.import_key(self._subject, request))
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
     async def access(self) -> AccessControlList:
-        return await self._query("ACL", lambda: self._engine.administration.access(self._subject))
+        return await self._query("ACL", lambda: self._engine.access.access(self._subject))
 
     async def own_subjects(self) -> tuple[str, ...]:
-        return await self._query("ACL", lambda: self._engine.administration.own_subjects(self._subject))
+        return await self._query("ACL", lambda: self._engine.access.own_subjects(self._subject))
 
     async def own_device_rules(self) -> tuple[AclRule, ...]:
-        return await self._query("ACL", lambda: self._engine.administration.effective_device_rules(self._subject))
+        return await self._query("ACL", lambda: self._engine.access.effective_device_rules(self._subject))
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
-        addition = self._engine.administration.add_subject(self._subject, subject, display_name)
+        addition = self._engine.access.add_subject(self._subject, subject, display_name)
         return await self._execute(f"SUBJECT:{subject}", addition)
 
     async def unlink_subject(self, subject: str) -> None:
-        await self._execute(f"SUBJECT:{subject}", self._engine.bindings.unlink(self._subject, subject))
+        await self._execute(f"SUBJECT:{subject}", self._engine.account_links.unlink(self._subject, subject))
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
-        addition = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
+        addition = self._engine.access.add_member(self._subject, group, member, confirmed=confirmed)
         return await self._execute(f"SUBJECT:{group}", addition)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
-        removal = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
+        removal = self._engine.access.remove_member(self._subject, group, member, confirmed=confirmed)
         await self._execute(f"SUBJECT:{group}", removal)
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
-        addition = self._engine.administration.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
+        addition = self._engine.access.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
         return await self._execute("ACL", addition)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        removal = self._engine.administration.remove_rule(self._subject, rule_id, confirmed=confirmed)
+        removal = self._engine.access.remove_rule(self._subject, rule_id, confirmed=confirmed)
         await self._execute(f"ACL:{rule_id}", removal)
 
     async def policy(self) -> Policy:
-        return await self._query("POLICY", self._engine.administration.policy)
+        return await self._query("POLICY", self._engine.access.policy)
 
     async def set_policy(self, policy: Policy) -> Policy:
-        return await self._execute("POLICY", self._engine.administration.set_policy(self._subject, policy))
+        return await self._execute("POLICY", self._engine.access.set_policy(self._subject, policy))
 
     # ---- webhooks
 
@@ -285,17 +285,17 @@ class EmbeddedClient:
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        page = self._engine.auditing.page(self._subject, filters, below, limit)
+        page = self._engine.audit.page(self._subject, filters, below, limit)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", page))
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
-        verification = self._engine.auditing.verify(self._subject, checkpoint, progress)
+        verification = self._engine.audit.verify(self._subject, checkpoint, progress)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", verification))
 
     def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
-        lines = self._engine.auditing.export(self._subject, kind)
+        lines = self._engine.audit.export(self._subject, kind)
         return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))
 
     # ---- credentials
@@ -311,18 +311,18 @@ class EmbeddedClient:
         await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
 
     async def one_time_password(self) -> OtpStatus:
-        return await self._query("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
+        return await self._query("SUBJECT", lambda: self._engine.otp.state(self._subject))
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        enrollment = self._engine.one_time_passwords.enroll(self._subject, current)
+        enrollment = self._engine.otp.enroll(self._subject, current)
         return await self._execute(f"SUBJECT:{self._subject}", enrollment)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        confirmation = self._engine.one_time_passwords.confirm(self._subject, password)
+        confirmation = self._engine.otp.confirm(self._subject, password)
         await self._execute(f"SUBJECT:{self._subject}", confirmation)
 
     async def reset_one_time_password(self, subject: str) -> None:
-        reset = self._engine.one_time_passwords.reset(self._subject, subject)
+        reset = self._engine.otp.reset(self._subject, subject)
         await self._execute(f"SUBJECT:{subject}", reset)
 
     # ---- workspace and events
@@ -335,7 +335,7 @@ class EmbeddedClient:
             if self._engine.read_only:
                 self._engine.tail()
             async for batch in self._engine.events.batches(after):
-                visible = (self._engine.views.visible_event(self._subject, event) for event in batch)
+                visible = (self._engine.queries.visible_event(self._subject, event) for event in batch)
                 yield tuple(event for event in visible if event is not None)
                 await asyncio.sleep(EVENT_BATCH_SECONDS)
 
@@ -346,7 +346,7 @@ class EmbeddedClient:
 
     def _info(self) -> WorkspaceInfo:
         engine = self._engine
-        size, checkpointed = engine.auditing.sizes()
+        size, checkpointed = engine.audit.sizes()
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
@@ -358,10 +358,10 @@ class EmbeddedClient:
             key_store=engine.metadata.key_store,
             audit_size=size,
             audit_checkpointed=checkpointed,
-            rights=tuple(sorted(engine.rights.granted_to(self._subject))),
+            rights=tuple(sorted(engine.permissions.granted_to(self._subject))),
             warnings=(
-                *engine.keychain.warnings(self._subject, engine.ledger.clock.now()),
-                *engine.one_time_passwords.warnings(self._subject),
+                *engine.keys.warnings(self._subject, engine.repository.clock.now()),
+                *engine.otp.warnings(self._subject),
             ),
         )
 

@@ -139,7 +139,7 @@ class EngineHandle:
 
     async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
         """Record in the audit log that a file was rejected."""
-        await self.run(self.engine.auditing.record_refusal(subject, "INPUT", error))
+        await self.run(self.engine.audit.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:
         await self.run(self.engine.uploads.delete(subject, upload_id))
@@ -160,7 +160,7 @@ class EngineHandle:
 
     async def sign_in(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
         """Sign in a subject that an issuer authenticated, with the roles from the issuer's token."""
-        await self.run(self.engine.roles.sign_in(subject, roles, account))
+        await self.run(self.engine.role_sync.sign_in(subject, roles, account))
 
     async def drain_workers(self, seconds: float) -> int:
         """Stop starting tasks and wait up to ``seconds`` for the running ones.

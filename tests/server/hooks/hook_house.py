@@ -67,7 +67,7 @@ def seen(house: House, hook: IssuedWebhook) -> Webhook:
 
 
 def first_waiting(house: House, hook: IssuedWebhook) -> OutboxMessage:
-    return house.engine.hook_outbox.pending(hook.webhook.id)[0]
+    return house.engine.webhook_outbox.pending(hook.webhook.id)[0]
 
 
 async def failed(house: House, hook: IssuedWebhook, times: int) -> OutboxMessage:

@@ -48,7 +48,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
     system's. ``subject``: only sent over a socket.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
 
     url: str = ""
     socket: str = ""
@@ -77,7 +77,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 class Request(SecretStruct, frozen=True, kw_only=True):
     """A request. ``path`` is relative to :data:`API`; ``answer_within`` (seconds) replaces the default read timeout."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("method", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("method", "path")
 
     method: str
     path: str
@@ -90,7 +90,7 @@ class Request(SecretStruct, frozen=True, kw_only=True):
 class Response(SecretStruct, frozen=True, kw_only=True):
     """A complete response with any ``status``; header names are in lower case."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("status",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("status",)
 
     status: int
     headers: Mapping[str, str]

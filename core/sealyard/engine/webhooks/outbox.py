@@ -32,9 +32,9 @@ from sealyard.model.webhooks import DeadLetter
 class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
     """A message that is due, with the URL it is sent to and the ``secret`` that signs it."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("notice",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("message",)
 
-    notice: OutboxMessage
+    message: OutboxMessage
     url: str
     secret: bytes
 
@@ -67,7 +67,7 @@ class WebhookOutbox:
             message = self._next_message(webhook_id)
             if message is not None and self._is_due(message):
                 return PendingDelivery(
-                    notice=message,
+                    message=message,
                     url=stored.webhook.url,
                     secret=self._secret_box.decrypt(stored.secret, secret_context(webhook_id)),
                 )

@@ -73,7 +73,7 @@ async def _checks(host: EngineHandle) -> tuple[HealthCheck, ...]:
         return (HealthCheck(name="stopping", passed=False),)
     try:
         async with asyncio.timeout(TIMEOUT):
-            return (await host.run(host.engine.readiness.health())).checks
+            return (await host.run(host.engine.health.health())).checks
     except Exception:
         # An engine that cannot even say how it is: being watched must not depend on why.
         log.exception("the engine of %s does not answer", host.folder)

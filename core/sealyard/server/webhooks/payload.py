@@ -67,7 +67,7 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
 
 def signed_headers(workspace_id: str, due: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
     """``webhook-id`` stays the same over all tries, the timestamp (seconds since the epoch) is that of this one."""
-    message_id = f"{workspace_id}-{due.notice.id}"
+    message_id = f"{workspace_id}-{due.message.id}"
     timestamp = str(int(now.timestamp()))
     return {
         "content-type": "application/json",

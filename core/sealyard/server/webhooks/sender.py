@@ -42,9 +42,9 @@ class WebhookSender:
         allow_http: bool = False,
     ) -> None:
         self._host = host
-        self._outbox = host.engine.hook_outbox
+        self._outbox = host.engine.webhook_outbox
         self._workspace_id = host.engine.metadata.id
-        self._clock = host.engine.ledger.clock
+        self._clock = host.engine.repository.clock
         self._post = post
         self._resolve = resolve
         self._allow_private = allow_private
@@ -75,14 +75,14 @@ class WebhookSender:
     async def _attempt(self, due: PendingDelivery) -> None:
         failure = await self._failure(due)
         if failure is None:
-            await self._host.run(self._outbox.mark_delivered(due.notice))
+            await self._host.run(self._outbox.mark_delivered(due.message))
             return
-        seconds = next_delay(failure, due.notice.attempts + 1)
+        seconds = next_delay(failure, due.message.attempts + 1)
         if seconds is not None:
-            await self._host.run(self._outbox.mark_failed(due.notice, failure.error, seconds))
+            await self._host.run(self._outbox.mark_failed(due.message, failure.error, seconds))
             return
-        log.warning("webhook %s: %s was given up: %s", due.notice.webhook_id, due.notice.id, failure.error)
-        await self._host.run(self._outbox.move_to_dead_letters(due.notice, failure.error))
+        log.warning("webhook %s: %s was given up: %s", due.message.webhook_id, due.message.id, failure.error)
+        await self._host.run(self._outbox.move_to_dead_letters(due.message, failure.error))
 
     async def _failure(self, due: PendingDelivery) -> DeliveryFailure | None:
         try:
@@ -98,7 +98,7 @@ class WebhookSender:
         addresses = await resolve_allowed(
             url, self._resolve, allow_private=self._allow_private, allow_http=self._allow_http
         )
-        address = addresses[due.notice.attempts % len(addresses)]
-        body = encode_payload(self._workspace_id, due.notice.change)
+        address = addresses[due.message.attempts % len(addresses)]
+        body = encode_payload(self._workspace_id, due.message.change)
         headers = signed_headers(self._workspace_id, due, body, self._clock.now())
         return await self._post(due.url, address, headers, body)
