@@ -19,7 +19,8 @@ class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
     """A record that contains a secret.
 
-    Its representation, including the one that Rich prints in a crash report, contains only the fields in ``REPR_FIELDS``.
+    Its representation, including the one that Rich prints in a crash report, contains only the fields named in
+    ``REPR_FIELDS``.
     """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ()
