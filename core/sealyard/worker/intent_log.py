@@ -39,14 +39,14 @@ class IntentLog:
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._write_lock = asyncio.Lock()
 
-    async def record(self, task: str, fencing_token: int, sha256: str, *, again: bool) -> None:
+    async def record(self, task: str, fencing_token: int, sha256: str, *, has_intent: bool) -> None:
         """Record an intent durably before the key is used.
 
-        ``again``: the engine already has an intent for this task, so the file is searched for one. Raises
+        ``has_intent``: the engine already has an intent for this task, so the file is searched for one. Raises
         :class:`ConflictError` if the task signed other bytes before, :class:`StorageError` if the file is damaged so
         that this cannot be determined.
         """
-        if again:
+        if has_intent:
             await asyncio.to_thread(self._reject_conflict, task, sha256)
         entry = IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"

@@ -52,7 +52,7 @@ class WorkFolder:
 
 
 @asynccontextmanager
-async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
+async def lock_folder(folder: Path) -> AsyncIterator[WorkFolder]:
     """Lock the folder of a task and yield it; wait a moment if a worker of an engine that has just died holds the lock.
 
     Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
