@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.fs.atomic import sync
-from sealyard.fs.private import make_private_dir
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ConflictError, StorageError
 
@@ -69,7 +69,7 @@ class IntentLog:
                 future.set_result(None)
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = open_private_append(self._path)
         try:
             # A full disk or a power failure may have left half a line, for which nothing was signed. End it, so that
             # the new lines do not become part of it.
