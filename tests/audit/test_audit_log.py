@@ -25,7 +25,7 @@ from sealyard.model.errors import AuditVerificationError, InvalidInputError, Sto
 
 def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path / "audit")
-    assert (log.size, log.next_seq, log.sealed_size, log.last_note()) == (0, 0, 0, None)
+    assert (log.size, log.next_seq, log.checkpointed_size, log.last_note()) == (0, 0, 0, None)
     assert draft(log).previous == GENESIS_HASH
 
 
@@ -52,7 +52,7 @@ def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
 def test_the_root_is_the_same_after_a_restart(tmp_path: Path) -> None:
     log = make_log(tmp_path, (4, 7), unsealed=3)
     again = AuditLog.open(tmp_path)
-    assert (again.root, again.size, again.sealed_size, again.uncheckpointed) == (log.root, 10, 7, 3)
+    assert (again.root, again.size, again.checkpointed_size, again.uncheckpointed_count) == (log.root, 10, 7, 3)
 
 
 def test_storing_twice_stores_once(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_torn_checkpoint_is_cut(tmp_path: Path) -> None:
     for length in range(begin, len(whole)):
         path.write_bytes(whole[:length])
         log = AuditLog.open(tmp_path)
-        assert (log.sealed_size, path.read_bytes()) == (2, whole[:begin])
+        assert (log.checkpointed_size, path.read_bytes()) == (2, whole[:begin])
     seal(log)
     assert verify_log(tmp_path).checkpoints_checked == 2
 
@@ -171,7 +171,7 @@ def test_a_new_segment_begins_when_one_is_full(tmp_path: Path, monkeypatch: pyte
     add(again, 2)
     lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
     assert lines == [4, 4, 4, 2]
-    assert (verify_log(tmp_path).size, log.sealed_size) == (14, 9)
+    assert (verify_log(tmp_path).size, log.checkpointed_size) == (14, 9)
 
 
 def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(

@@ -34,7 +34,7 @@ def seqs(reader: AuditReader, **wishes: object) -> list[int]:
 
 
 def test_sizes_are_read_from_the_end(reader: AuditReader) -> None:
-    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed) == (COUNT, 30, 10)
+    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed_count) == (COUNT, 30, 10)
 
 
 def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:

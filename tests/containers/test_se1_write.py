@@ -18,7 +18,7 @@ from sealyard.containers.format import PackageLayout
 from sealyard.containers.se1.format import SE1Format
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment
 
 PACKING = SE1Format(now)
 GIB = 1024**3
@@ -87,7 +87,7 @@ def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path: 
     shape, path = shape_of(firmware), tmp_path / "container"
     path.touch()
 
-    def seal(index: int) -> SealedSegment:
+    def seal(index: int) -> EncryptedSegment:
         with path.open("r+b") as target:
             return PACKING.encrypt_segment(shape, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), nothing)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.fs.locks import locked_file, try_lock
+from sealyard.fs.locks import lock_file, try_lock
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_locked_file_waits_for_the_holder(tmp_path: Path) -> None:
 
     def wait_for_lock() -> None:
         started.set()
-        with locked_file(path):
+        with lock_file(path):
             order.append("second")
 
     thread = threading.Thread(target=wait_for_lock)
-    with locked_file(path):
+    with lock_file(path):
         thread.start()
         assert started.wait(10)
         order.append("first")
@@ -63,7 +63,7 @@ def test_locked_file_waits_for_the_holder(tmp_path: Path) -> None:
 
 
 def test_locked_file_is_released_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), locked_file(tmp_path / "lock"):
+    with pytest.raises(ZeroDivisionError), lock_file(tmp_path / "lock"):
         raise ZeroDivisionError
-    with locked_file(tmp_path / "lock"):
+    with lock_file(tmp_path / "lock"):
         pass

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from sealyard.fs import atomic
-from sealyard.fs.private import KEY_BYTES, create_random_key, make_private_dir, write_private_file
+from sealyard.fs.private import (
+    KEY_BYTES,
+    create_random_key,
+    make_private_dir,
+    open_private_append,
+    write_private_file,
+)
 from sealyard.model.errors import InvalidInputError, StorageError
 
 
@@ -39,6 +46,15 @@ def test_private_file_is_removed_if_it_cannot_be_written(tmp_path: Path) -> None
     with pytest.raises(StorageError, match="no room"):
         write_private_file(tmp_path / "key", b"secret")
     assert not list(tmp_path.iterdir())
+
+
+def test_private_append_creates_the_file_and_keeps_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for line in (b"one\n", b"two\n"):
+        fd = open_private_append(path)
+        os.write(fd, line)
+        os.close(fd)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one\ntwo\n", 0o600)
 
 
 def test_random_key_replaces_a_truncated_one(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def prove(house: House, key: str, algorithm: SigningAlgorithm, *, on_record: str
 
 
 def answered(worker: WorkerProcess, question: KeyCommand) -> KeyResponse:
-    worker.send(KeyRequest(request_id=1, question=question))
+    worker.send(KeyRequest(request_id=1, command=question))
     return worker.next(KeyResponse)
 
 

@@ -96,7 +96,7 @@ class AuditLog(AuditReader):
         return self._tree.size
 
     @property
-    def sealed_size(self) -> int:
+    def checkpointed_size(self) -> int:
         """The number of stored entries that the newest checkpoint covers, without reading the disk."""
         return self._checkpointed_size
 

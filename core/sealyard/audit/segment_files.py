@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from sealyard.audit.encoding import decode_entry
 from sealyard.fs import atomic
+from sealyard.fs.private import open_private_append
 from sealyard.model.errors import AuditVerificationError
 
 SEGMENT_ENTRIES = 65_536
@@ -155,7 +156,7 @@ def append_durably(path: Path, offset: int, data: bytes) -> None:
     written; the file then keeps none of ``data``.
     """
     is_new = not path.exists()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = open_private_append(path)
     try:
         if os.fstat(fd).st_size != offset:
             raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 
@@ -60,7 +60,7 @@ def log_to_file(path: Path) -> None:
     Raises :class:`StorageError`.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_dir(path.parent)
         handler = _PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"The log {escape_text(str(path))} cannot be written: {error.strerror}.") from error
@@ -91,7 +91,7 @@ class _PrivateRotatingFileHandler(RotatingFileHandler):
 
     def _open(self) -> io.TextIOWrapper:
         """Open the current file; every file that a rotation creates gets mode 0600."""
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = open_private_append(Path(self.baseFilename))
         return open(descriptor, "a", encoding=self.encoding, errors="backslashreplace")  # noqa: PTH123
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802

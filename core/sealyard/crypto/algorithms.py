@@ -118,7 +118,7 @@ class SignatureSpec(FrozenStruct, frozen=True, kw_only=True):
         return self.key_kinds[0]
 
 
-_UNAUTHENTICATED = "The cipher alone does not notice changed bytes; only the signature does."
+_NO_AUTHENTICATION = "The cipher alone does not notice changed bytes; only the signature does."
 _PATTERNS = "Equal blocks of firmware give equal blocks of ciphertext, so patterns stay visible."
 _ZERO_PADDING = "Zero padding is never stripped: an opened file may end in up to 15 more zero bytes."
 _SHORT_RSA = "RSA with 2048 bits is meant for devices that take nothing longer."
@@ -127,7 +127,7 @@ _BARE_DIGEST = "A signing task hands in a bare digest: the approver cannot see w
 
 
 def _cipher_spec(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, padding: Padding) -> CipherSpec:
-    caveats = [_UNAUTHENTICATED]
+    caveats = [_NO_AUTHENTICATION]
     if mode is CipherMode.ECB:
         caveats.append(_PATTERNS)
     if padding is Padding.ZERO:

@@ -22,7 +22,7 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
 
 
 @contextmanager
-def locked_file(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Hold the lock on a file of its own (mode 0600), which stays in place. Waits for other lock holders.
 
     Raises ``OSError``.

@@ -53,6 +53,11 @@ def create_private_file(path: Path) -> int:
         ) from error
 
 
+def open_private_append(path: Path) -> int:
+    """Open the file for reading and appending; create it with mode 0600 if it is missing. Raises ``OSError``."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+
+
 def write_private_file(path: Path, content: bytes) -> Path:
     """Create a file of mode 0600 with ``content``, without syncing it.
 

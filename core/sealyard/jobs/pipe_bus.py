@@ -55,7 +55,7 @@ STOP_TIMEOUT = 5.0
 IDEMPOTENT = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
 """Commands that can safely be executed twice. They are retried once if the worker exits without a response."""
 
-_RESERVED = 0
+_RESERVED_SLOT = 0
 """Stands in for the fencing token of a job that has a slot but is not running yet."""
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ class _WorkerSlot:
         self.large = self.large and bool(self.jobs)
 
     @property
-    def running(self) -> dict[str, int]:
-        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVED}
+    def running_jobs(self) -> dict[str, int]:
+        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVED_SLOT}
 
 
 class PipeBus:
@@ -114,7 +114,7 @@ class PipeBus:
         slot = self._find_slot_for_large() if size >= LARGE_JOB_BYTES else self._find_slot_for_small(spare)
         if slot is None:
             return False
-        slot.jobs[task_id] = _RESERVED
+        slot.jobs[task_id] = _RESERVED_SLOT
         slot.large = size >= LARGE_JOB_BYTES
         return True
 
@@ -135,7 +135,7 @@ class PipeBus:
             slot.remove_job(task_id)
             self._report_lost("", task_id, fencing_token)
             return
-        if not slot.running:
+        if not slot.running_jobs:
             slot.last_message_at = asyncio.get_running_loop().time()
         slot.jobs[task_id] = fencing_token
         await process.send(RunJob(job=job))
@@ -145,12 +145,12 @@ class PipeBus:
 
         Does nothing if the worker that requested the permission has exited: a :class:`WorkerLost` report follows.
         """
-        slot = next((slot for slot in self._slots if slot.running.get(task_id) == fencing_token), None)
+        slot = next((slot for slot in self._slots if slot.running_jobs.get(task_id) == fencing_token), None)
         if slot is not None and slot.process is not None:
             await slot.process.send(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
 
     async def stop(self, task_id: str) -> None:
-        slot = next((slot for slot in self._slots if task_id in slot.running), None)
+        slot = next((slot for slot in self._slots if task_id in slot.running_jobs), None)
         if slot is None or slot.process is None:
             return
         self._spawn(self._kill_if_busy(slot, slot.process, task_id, slot.jobs[task_id]))
@@ -184,11 +184,11 @@ class PipeBus:
         self._responses[request_id] = asyncio.get_running_loop().create_future()
         slot.request_ids.add(request_id)
         try:
-            await process.send(KeyRequest(request_id=request_id, question=command))
+            await process.send(KeyRequest(request_id=request_id, command=command))
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 return await self._responses[request_id]
         except TimeoutError:
-            if not slot.running:
+            if not slot.running_jobs:
                 # A worker with running jobs is killed when its lease expires, but an idle worker has no lease: kill it
                 # here.
                 process.kill()
@@ -268,7 +268,7 @@ class PipeBus:
         for request_id in slot.request_ids:
             if not self._responses[request_id].done():
                 self._responses[request_id].set_result(None)
-        for task_id, fencing_token in slot.running.items():
+        for task_id, fencing_token in slot.running_jobs.items():
             slot.remove_job(task_id)
             self._report_lost(process.name, task_id, fencing_token)
 
@@ -282,7 +282,7 @@ class PipeBus:
         loop = asyncio.get_running_loop()
         while slot.process is process:
             await asyncio.sleep(LEASE_SECONDS / 10)
-            if slot.running and loop.time() - slot.last_message_at > LEASE_SECONDS:
+            if slot.running_jobs and loop.time() - slot.last_message_at > LEASE_SECONDS:
                 process.kill()
                 return
 

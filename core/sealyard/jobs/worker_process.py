@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sealyard.fs.private import make_private_dir
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.model.errors import WorkerError, error_from_info
 from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady, WorkerStartFailed
@@ -124,7 +124,7 @@ async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
 async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
     make_private_dir(log_path.parent)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
-    with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as errors:
+    with os.fdopen(open_private_append(log_path), "ab") as errors:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

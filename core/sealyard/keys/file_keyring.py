@@ -111,9 +111,9 @@ class EncryptedFileKeyring(KeyringBackend):
         try:
             encrypted = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._corrupted() from error
+            raise self._corrupted_error() from error
         if encrypted.checksum() != encrypted.sha256 or encrypted.format != _FORMAT:
-            raise self._corrupted()
+            raise self._corrupted_error()
         return encrypted
 
     def _write(self, passwords: dict[str, dict[str, str]]) -> None:
@@ -145,8 +145,8 @@ class EncryptedFileKeyring(KeyringBackend):
                 memory_cost=cost.memory_kib,
             )
         except ValueError as error:
-            raise self._corrupted() from error
+            raise self._corrupted_error() from error
         return kdf.derive(self._passphrase)
 
-    def _corrupted(self) -> KeyStoreCorruptedError:
+    def _corrupted_error(self) -> KeyStoreCorruptedError:
         return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")

@@ -20,7 +20,7 @@ from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidKeyError
 
 _FILE_LIMIT = 1024 * 1024
-_ACCEPTED = "Accepted are private keys in PEM (PKCS#8, encrypted or not, PKCS#1, SEC 1) and PKCS#12 files."
+_ACCEPTED_FILES_HINT = "Accepted are private keys in PEM (PKCS#8, encrypted or not, PKCS#1, SEC 1) and PKCS#12 files."
 _HEX_PAIRS = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
@@ -56,7 +56,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
     if len(data) > _FILE_LIMIT:
-        raise InvalidKeyError("The file is larger than any key or certificate.", _ACCEPTED)
+        raise InvalidKeyError("The file is larger than any key or certificate.", _ACCEPTED_FILES_HINT)
     return data
 
 
@@ -82,7 +82,7 @@ def _parse_private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, 
     except TypeError:
         raise InvalidKeyError("The key file is encrypted.", "Give its password.") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise InvalidKeyError("The key file cannot be read, or the password is wrong.", _ACCEPTED) from None
+        raise InvalidKeyError("The key file cannot be read, or the password is wrong.", _ACCEPTED_FILES_HINT) from None
 
 
 def _parse_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
@@ -96,5 +96,5 @@ def _parse_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
 def _parse_pkcs12(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, bytes | None]:
     key, certificate, _ = load_key_and_certificates(data, password)
     if key is None:
-        raise InvalidKeyError("The PKCS#12 file holds no private key.", _ACCEPTED)
+        raise InvalidKeyError("The PKCS#12 file holds no private key.", _ACCEPTED_FILES_HINT)
     return key, None if certificate is None else certificate.public_bytes(Encoding.PEM)

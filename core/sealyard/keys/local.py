@@ -176,10 +176,10 @@ class LocalKeyProvider:
             data = path.read_bytes()
             header, encrypted = data[: len(_FORMAT)], data[len(_FORMAT) :]
             if header != _FORMAT:
-                raise _corrupted(path)
+                raise _corrupted_error(path)
             plain = self._aead.decrypt(encrypted[:_NONCE_LENGTH], encrypted[_NONCE_LENGTH:], _aad(info, version))
         except (OSError, ValueError, InvalidTag) as error:
-            raise _corrupted(path) from error
+            raise _corrupted_error(path) from error
         return from_bytes(info.kind, plain)
 
     def _read_info(self, name: str) -> KeyInfo:
@@ -190,9 +190,9 @@ class LocalKeyProvider:
         except FileNotFoundError:
             raise NotFoundError(f"There is no key {SCHEME}:{name}.", "Names are in lower case.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _corrupted(path) from error
+            raise _corrupted_error(path) from error
         if msgspec.json.encode(info) != data or info.uri != f"{SCHEME}:{name}" or not info.versions:
-            raise _corrupted(path)
+            raise _corrupted_error(path)
         return info
 
     def _require_unused_name(self, name: str) -> None:
@@ -231,7 +231,7 @@ def _key_name(info: KeyInfo) -> str:
     return info.uri.removeprefix(f"{SCHEME}:")
 
 
-def _corrupted(path: Path) -> KeyStoreCorruptedError:
+def _corrupted_error(path: Path) -> KeyStoreCorruptedError:
     return KeyStoreCorruptedError(
         f"The key {path.parent.name} cannot be opened: {path.name} or {_INFO_FILE} is not what was written there.",
         "Put both back from a backup.",

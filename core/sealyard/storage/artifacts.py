@@ -20,7 +20,7 @@ from sealyard.crypto.pipeline import Progress, no_progress
 from sealyard.fs import atomic
 from sealyard.fs.hashing import file_sha256
 from sealyard.fs.private import make_private_dir
-from sealyard.fs.regular import open_regular
+from sealyard.fs.regular_file import open_regular
 from sealyard.fs.source_file import SourceFile, verify_digest
 from sealyard.model.errors import (
     IntegrityError,

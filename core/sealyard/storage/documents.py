@@ -143,7 +143,7 @@ class DocumentStore(Protocol):
         ...
 
     @property
-    def wants_compaction(self) -> bool: ...
+    def needs_compaction(self) -> bool: ...
 
     def compact(self, audit_moved_to: int) -> None:
         """Write a snapshot of all documents and start a new journal.
@@ -286,8 +286,8 @@ class TinyDocumentStore:
             return [msgspec.json.decode(event) for event in self._pending_records.events]
 
     @property
-    def wants_compaction(self) -> bool:
-        return self._committer is not None and self._committer.wants_compaction
+    def needs_compaction(self) -> bool:
+        return self._committer is not None and self._committer.needs_compaction
 
     def compact(self, audit_moved_to: int) -> None:
         self._writer().compact(audit_moved_to)

@@ -63,7 +63,7 @@ class GroupCommitter:
         return future
 
     @property
-    def wants_compaction(self) -> bool:
+    def needs_compaction(self) -> bool:
         return self._journal.position.offset > max(MIN_COMPACTION_SIZE, 2 * self._journal.snapshot_size)
 
     def compact(self, audit_moved_to: int) -> None:

@@ -28,7 +28,14 @@ from sealyard.fs import atomic
 from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corrupted, encode_batches, encode_frame
+from sealyard.storage.frame_format import (
+    EncodedBatch,
+    Frame,
+    FrameReader,
+    corrupted_error,
+    encode_batches,
+    encode_frame,
+)
 
 FORMAT = 1
 
@@ -56,7 +63,7 @@ class LoadedGeneration(msgspec.Struct):
     events: list[bytes]
     position: Position
     snapshot_size: int
-    truncated_at: bytes
+    torn_tail: bytes
 
 
 def newest_generation(folder: Path) -> int:
@@ -95,7 +102,7 @@ def load(folder: Path) -> LoadedGeneration:
         events=events,
         position=Position(generation, frames.next_seq - 1, frames.end),
         snapshot_size=snapshot_size,
-        truncated_at=data[frames.end :],
+        torn_tail=data[frames.end :],
     )
 
 
@@ -108,7 +115,7 @@ def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Po
     journal = _journal_path(folder, position.generation)
     with journal.open("rb") as file:
         if file.seek(0, os.SEEK_END) < position.offset:
-            raise corrupted(journal, position.offset, "the journal has become shorter")
+            raise corrupted_error(journal, position.offset, "the journal has become shorter")
         file.seek(position.offset)
         frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
     return list(_iter_batches(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
@@ -223,7 +230,7 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
         if not newest_generation(folder):
             _create(folder)
         loaded = load(folder)
-        torn = _quarantine(folder, loaded) if loaded.truncated_at else None
+        torn = _quarantine(folder, loaded) if loaded.torn_tail else None
         _remove_other_generations(folder, loaded.position.generation)
         return Journal(folder, loaded), loaded, torn
     except OSError as error:
@@ -241,7 +248,7 @@ def _create(folder: Path) -> None:
 def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
     """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
-    _write_synced(path, [loaded.truncated_at])
+    _write_synced(path, [loaded.torn_tail])
     atomic.sync_folder(folder)
     fd = os.open(_journal_path(folder, loaded.position.generation), os.O_WRONLY)
     try:
@@ -269,9 +276,9 @@ def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str
     for batch in _iter_batches(frames):
         _apply(batch, tables)
     if reader.end != len(data):
-        raise corrupted(path, reader.end, "a frame does not check")
+        raise corrupted_error(path, reader.end, "a frame does not check")
     if reader.next_seq - 1 != header.documents:
-        raise corrupted(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
+        raise corrupted_error(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
     return header.journal_seq, tables
 
 
@@ -280,7 +287,7 @@ def _read_frames(reader: FrameReader, path: Path, generation: int) -> Iterator[F
     frames = iter(reader)
     header = next(frames, None)
     if header is None:
-        raise corrupted(path, 0, "the first frame does not check")
+        raise corrupted_error(path, 0, "the first frame does not check")
     _check_header(path, header, generation)
     yield header
     yield from frames
@@ -304,7 +311,7 @@ def _check_header(path: Path, header: Frame, generation: int) -> None:
             "Use the version of Sealyard that wrote it, or a newer one.",
         )
     if header.format != FORMAT or header.generation != generation:
-        raise corrupted(path, 0, f"the first frame is not that of generation {generation}")
+        raise corrupted_error(path, 0, f"the first frame is not that of generation {generation}")
 
 
 def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:

@@ -52,12 +52,12 @@ class UploadFile:
         return self._record
 
     @property
-    def received(self) -> int:
+    def bytes_received(self) -> int:
         """Bytes received, durable or not. The upload is complete only once its record has the SHA-256."""
         return self._received
 
     @property
-    def deleted(self) -> bool:
+    def is_deleted(self) -> bool:
         return self._deleted
 
     def store(self) -> None:

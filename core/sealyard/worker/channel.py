@@ -21,9 +21,9 @@ from sealyard.model.worker_messages import ToWorker
 class Channel:
     """Receives messages in order through a reader thread, and sends whole lines from any thread."""
 
-    def __init__(self, incoming: int, outgoing: int) -> None:
-        self._incoming = incoming
-        self._outgoing = outgoing
+    def __init__(self, input_fd: int, output_fd: int) -> None:
+        self._input_fd = input_fd
+        self._output_fd = output_fd
         self._write_lock = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
 
@@ -39,13 +39,13 @@ class Channel:
         """Send a message. A broken pipe exits the process, because the engine is gone."""
         try:
             with self._write_lock:
-                write_all(self._outgoing, encode_line(message))
+                write_all(self._output_fd, encode_line(message))
         except OSError:
             os._exit(0)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            with os.fdopen(self._incoming, "rb") as lines:
+            with os.fdopen(self._input_fd, "rb") as lines:
                 for line in lines:
                     loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
         except (OSError, msgspec.MsgspecError):

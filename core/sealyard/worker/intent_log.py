@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.fs.atomic import sync
-from sealyard.fs.private import make_private_dir
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ConflictError, StorageError
 
@@ -39,14 +39,14 @@ class IntentLog:
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._write_lock = asyncio.Lock()
 
-    async def record(self, task: str, fencing_token: int, sha256: str, *, again: bool) -> None:
+    async def record(self, task: str, fencing_token: int, sha256: str, *, has_intent: bool) -> None:
         """Record an intent durably before the key is used.
 
-        ``again``: the engine already has an intent for this task, so the file is searched for one. Raises
+        ``has_intent``: the engine already has an intent for this task, so the file is searched for one. Raises
         :class:`ConflictError` if the task signed other bytes before, :class:`StorageError` if the file is damaged so
         that this cannot be determined.
         """
-        if again:
+        if has_intent:
             await asyncio.to_thread(self._reject_conflict, task, sha256)
         entry = IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"
@@ -69,7 +69,7 @@ class IntentLog:
                 future.set_result(None)
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = open_private_append(self._path)
         try:
             # A full disk or a power failure may have left half a line, for which nothing was signed. End it, so that
             # the new lines do not become part of it.

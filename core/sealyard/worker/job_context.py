@@ -134,4 +134,6 @@ class JobContext:
             )
         )
         await self.signing_permitted
-        await self._intent_log.record(self.task.id, self.task.fencing_token, sha256, again=recorded_intent is not None)
+        await self._intent_log.record(
+            self.task.id, self.task.fencing_token, sha256, has_intent=recorded_intent is not None
+        )

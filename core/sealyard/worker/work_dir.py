@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sealyard.fs import atomic
 from sealyard.fs.locks import try_lock
-from sealyard.fs.regular import create_regular, open_directory, open_regular
+from sealyard.fs.regular_file import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
 LOCK_TIMEOUT = 10.0  # seconds
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.05
 class WorkFolder:
     """Opens files in the folder of one task, relative to the folder and never through a link.
 
-    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular.open_regular` rejects.
+    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular_file.open_regular` rejects.
     """
 
     def __init__(self, fd: int) -> None:
@@ -52,7 +52,7 @@ class WorkFolder:
 
 
 @asynccontextmanager
-async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
+async def lock_folder(folder: Path) -> AsyncIterator[WorkFolder]:
     """Lock the folder of a task and yield it; wait a moment if a worker of an engine that has just died holds the lock.
 
     Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from sealyard.fs import atomic
-from sealyard.fs.locks import locked_file
+from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 
@@ -63,7 +63,7 @@ class StateFile(Generic[T]):
         try:
             make_private_dir(self.path.parent)
             # The state file itself is replaced on every write, so a separate file is locked.
-            with locked_file(self.path.with_name(f"{self.path.name}.lock")):
+            with lock_file(self.path.with_name(f"{self.path.name}.lock")):
                 new_value = step(self._load_or_reset())
                 atomic.write_atomic(self.path, msgspec.json.encode(new_value))
         except OSError as error:

@@ -24,8 +24,9 @@ MAX_NAME_BYTES = 160
 MAX_ID_BYTES = 64
 MAX_SUFFIX_BYTES = 16
 
-_UNWANTED = frozenset('/\\:*?"<>|')
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_FORBIDDEN_CHARACTERS = frozenset('/\\:*?"<>|')
+_NUMBERED_PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+_RESERVED_NAMES = {"con", "prn", "aux", "nul", *_NUMBERED_PORTS}
 
 
 def safe_file_name(file_name: str, task_id: str) -> str:
@@ -186,8 +187,9 @@ class PartialFile:
 
 def _sanitize(text: str, max_bytes: int) -> str:
     """Return ``text`` as a safe name of at most ``max_bytes`` UTF-8 bytes; may be empty."""
-    name = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text).lstrip(". -~")
-    if name.partition(".")[0].rstrip().lower() in _RESERVED:
+    printable = ("_" if char in _FORBIDDEN_CHARACTERS or not char.isprintable() else char for char in text)
+    name = "".join(printable).lstrip(". -~")
+    if name.partition(".")[0].rstrip().lower() in _RESERVED_NAMES:
         name = f"_{name}"
     name = _truncate(name, max_bytes).rstrip(". ")
     return f"{name[:-5]}_part" if name.lower().endswith(".part") else name

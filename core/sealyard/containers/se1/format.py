@@ -30,7 +30,7 @@ from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.worker_messages import RecordedSegment, SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
 
 _SE2_HINT = "The format se-2 will hold more."
 
@@ -83,7 +83,7 @@ class SE1Format:
         )
 
     def segment_matches(
-        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: EncryptedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
         """Compare the segment as the protocol describes. ``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(layout, segment.index):
@@ -97,7 +97,7 @@ class SE1Format:
         return digest.hexdigest() == segment.sha256
 
     def header(
-        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
         """Build the header. Raises :class:`InvalidInputError` if segments or metadata do not match ``layout``."""
         self.check(layout)

@@ -14,7 +14,7 @@ from sealyard.crypto.algorithms import CIPHERS, SHA256_LENGTH, SIGNATURES, Ciphe
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ContainerError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment
 
 MAGIC = b"Bosch_SE"
 PACKAGING_VERSION = 1
@@ -32,7 +32,7 @@ class Header(FrozenStruct, frozen=True, kw_only=True):
 
     encryption: EncryptionAlgorithm
     signature_number: int
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[EncryptedSegment, ...]
     metadata: bytes
     raw: bytes
 
@@ -50,7 +50,7 @@ def header_length(segments: int, metadata_length: int) -> int:
 def encode_header(
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
-    segments: Sequence[SealedSegment],
+    segments: Sequence[EncryptedSegment],
     metadata: bytes,
 ) -> bytes:
     """Return the bytes of a header. The caller must have checked the limits of the format."""
@@ -116,16 +116,16 @@ def _find_cipher(number: int) -> CipherSpec:
     raise _header_error(f"The encryption number {number} is unknown.")
 
 
-def _parse_segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
+def _parse_segments(table: bytes, count: int) -> tuple[EncryptedSegment, ...]:
     lengths = struct.unpack_from(f"<{count}I", table)
     hashes = struct.iter_unpack(f"{SHA256_LENGTH}s", table[4 * count :])
     return tuple(
-        SealedSegment(index=index, length=length, sha256=sha256.hex())
+        EncryptedSegment(index=index, length=length, sha256=sha256.hex())
         for index, (length, (sha256,)) in enumerate(zip(lengths, hashes, strict=True))
     )
 
 
-def _check_segment_length(segment: SealedSegment, cipher: CipherSpec) -> None:
+def _check_segment_length(segment: EncryptedSegment, cipher: CipherSpec) -> None:
     if segment.length <= cipher.iv_length:
         problem = f"Segment {segment.index} has only {segment.length} bytes."
     elif segment.length % cipher.block_multiple:

@@ -30,7 +30,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment
 
 _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 
@@ -77,10 +77,10 @@ class SE1Reader:
         digests = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
             plaintext = PrefixHash(size)
-            unseal(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
-            if plaintext.missing:
+            decrypt_verified_segment(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
+            if plaintext.bytes_missing:
                 raise ContainerError(
-                    f"Segment {segment.index} is {plaintext.missing} bytes shorter than expected.",
+                    f"Segment {segment.index} is {plaintext.bytes_missing} bytes shorter than expected.",
                     part=_part_name(segment),
                 )
             digests.append(plaintext.hexdigest())
@@ -99,7 +99,9 @@ class SE1Reader:
             self._source.seek(len(self._header.raw))
             for segment in segments:
                 with files.create(f"segment-{segment.index}.bin") as target:
-                    unseal(self._source, segment, cipher, partial(write_to_stream, target), [], progress)
+                    decrypt_verified_segment(
+                        self._source, segment, cipher, partial(write_to_stream, target), [], progress
+                    )
             for name, content in metadata:
                 with files.create(name) as target:
                     write_to_stream(target, memoryview(content))
@@ -184,13 +186,13 @@ def check_contents(
     container_hash = hashlib.sha256(header)
     source.seek(len(header))
     for segment, content in zip(parsed.segments, contents, strict=True):
-        unseal(source, segment, cipher, content, [container_hash.update], progress)
+        decrypt_verified_segment(source, segment, cipher, content, [container_hash.update], progress)
     return container_hash
 
 
-def unseal(
+def decrypt_verified_segment(
     source: BinaryIO,
-    segment: SealedSegment,
+    segment: EncryptedSegment,
     cipher: ContentCipher,
     sink: Consumer,
     ciphertext_consumers: Sequence[Consumer],
@@ -210,11 +212,11 @@ def unseal(
     _check_hash(segment, digest.hexdigest())
 
 
-def _part_name(segment: SealedSegment) -> str:
+def _part_name(segment: EncryptedSegment) -> str:
     return f"segment {segment.index}"
 
 
-def _check_hash(segment: SealedSegment, sha256: str) -> None:
+def _check_hash(segment: EncryptedSegment, sha256: str) -> None:
     if sha256 != segment.sha256:
         raise ContainerError(
             f"The bytes of segment {segment.index} are not those that were signed.",

@@ -179,4 +179,4 @@ class KeyRegistry:
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
-    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=hidden)
+    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", hidden=hidden)

@@ -83,7 +83,7 @@ class UploadService:
             finally:
                 await run_uncancellable(partial(file.abort, turn))
         finally:
-            if file.deleted:
+            if file.is_deleted:
                 self._unregister(file)
         return _to_status(file)
 
@@ -181,7 +181,7 @@ class UploadService:
         """Return the upload with this owner and id, or register a new one."""
         with self._lock:
             existing = self._files.get((record.owner, record.id))
-            if existing is not None and not existing.deleted:
+            if existing is not None and not existing.is_deleted:
                 return existing
             file = self._files[record.owner, record.id] = self._create_file(record)
             return file
@@ -210,7 +210,7 @@ class UploadService:
     def _find(self, subject: str, upload_id: str) -> UploadFile:
         """Return the subject's upload. Raises :class:`NotFoundError`."""
         file = self._files.get((subject, upload_id))
-        if file is None or file.deleted:
+        if file is None or file.is_deleted:
             raise NotFoundError(
                 f"There is no upload {escape_text(upload_id, 80)}.", "Uploads are kept for 24 hours; begin it again."
             )
@@ -241,7 +241,7 @@ def _require_same(existing: UploadRecord, requested: UploadRecord) -> None:
 
 def _to_status(file: UploadFile) -> UploadStatus:
     # The offset is read before the record, so that the status never reports all bytes of an incomplete upload.
-    offset, record = file.received, file.record
+    offset, record = file.bytes_received, file.record
     complete = record.sha256 is not None
     return UploadStatus(
         id=record.id,

@@ -18,5 +18,5 @@ def device_not_found(name: str, *, hidden: bool = False) -> NotFoundError:
     return NotFoundError(
         f"There is no device configuration {escape_text(name, 80)}.",
         "`sealyard device list` names those there are.",
-        refused=hidden,
+        hidden=hidden,
     )

@@ -12,9 +12,9 @@ from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.tasks import InputFile
 from sealyard.model.worker_messages import JobFinished
-from sealyard.worker.approved_inputs import ContentComparison, changed, check_digest
+from sealyard.worker.approved_inputs import ContentComparison, changed_error, check_digest
 from sealyard.worker.job_context import JobContext
-from sealyard.worker.work_dir import WorkFolder, background_fsync, locked
+from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
 OUTPUT_NAME = "encrypted"
 
@@ -23,7 +23,7 @@ async def encrypt(context: JobContext) -> JobFinished:
     """Encrypt the file of an encryption task."""
     context.progress.total = 2 * context.task.total_bytes
     (file,) = context.task.inputs
-    async with locked(context.work_dir) as folder:
+    async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
         digests = await asyncio.to_thread(_encrypt, context, file, folder, cipher)
         await asyncio.to_thread(_self_check, context, file, folder, digests, cipher)
@@ -42,7 +42,7 @@ def _encrypt(context: JobContext, file: InputFile, folder: WorkFolder, cipher: C
                 digests = encrypt_segment(source, file.size, target, cipher, context.progress)
         except InvalidInputError:
             # open_input checked the size, so the file was changed since.
-            raise changed(file) from None
+            raise changed_error(file) from None
         check_digest(file, digests.plaintext_sha256)
         sync(target.fileno())
     return digests
