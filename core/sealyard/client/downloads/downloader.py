@@ -29,11 +29,11 @@ from sealyard.client.downloads.history import DownloadHistory, default_history_p
 from sealyard.client.downloads.retry_loop import follow_finished_tasks
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import Client, ProgressCallback
+from sealyard.client.task_pages import iterate_tasks
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
-    ConflictError,
     ContainerError,
     DownloadError,
     ResultExpiredError,
@@ -42,7 +42,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import TaskFilter
-from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.results import require_artifact
+from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 
 __all__ = [
     "DownloadCallback",
@@ -57,9 +58,6 @@ __all__ = [
     "default_history_path",
     "safe_file_name",
 ]
-
-PAGE = 500
-"""Tasks requested per page."""
 
 LOCK_SECONDS = 0.2
 """Interval between attempts to lock a partial file that another process has locked."""
@@ -100,14 +98,8 @@ class Downloader:
         """
         await asyncio.to_thread(self._history.refresh)
         filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._load_subject())
-        tasks: list[Task] = []
-        after: str | None = None
-        while True:
-            page = await self._client.tasks(filters, after=after, limit=PAGE)
-            tasks.extend(task for task in page.tasks if self._is_pending(task))
-            after = page.next
-            if after is None:
-                return tuple(reversed(tasks))
+        pending = [task async for task in iterate_tasks(self._client, filters) if self._is_pending(task)]
+        return tuple(reversed(pending))
 
     async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
         """Download all pending tasks, oldest first, and return their results.
@@ -177,7 +169,10 @@ class Downloader:
     # ---- one download
 
     async def _download(self, task: Task, again: bool, report: ProgressCallback) -> DownloadedFile:
-        size, sha256, name = _artifact(task)
+        result = require_artifact(task)
+        assert result.size is not None
+        assert result.sha256 is not None
+        size, sha256, name = result.size, result.sha256, safe_file_name(result.file_name, task.id)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
             existing = None if again else await self._find_existing(name, size, sha256)
@@ -278,20 +273,6 @@ class Downloader:
             # The user may have deleted the file. A StorageError fails this download only; an OSError would end all.
             raise folder_error(error, path.parent) from error
         return VerifiedBy.SIGNATURE, warnings
-
-
-def _artifact(task: Task) -> tuple[int, str, str]:
-    """Return the size (bytes), SHA-256 (hex) and local file name of the task's result.
-
-    Raises :class:`ConflictError` if the task has no file to download.
-    """
-    result: Result | None = task.result
-    if task.status is not TaskStatus.DONE or result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if result.sha256 is None or result.size is None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return result.size, result.sha256, safe_file_name(result.file_name, task.id)
 
 
 def _verify_container(
