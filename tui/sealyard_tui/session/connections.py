@@ -170,7 +170,7 @@ class ServerConnection:
 
     async def connect(self, profile: Profile, on_link: OnLink) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
         return self._lines.client(profile, lambda: connect_to_server(profile, token), on_link)
