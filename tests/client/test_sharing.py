@@ -99,7 +99,7 @@ def modes(folder: Path) -> tuple[int, int]:
 async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(folder: Path) -> None:
     async with share(folder) as first:
         assert first.engine is not None
-        assert not first.connect_to_holder
+        assert not first.is_attached
         assert modes(folder) == (0o700, 0o600)
         assert isinstance(first.client(DEV), EmbeddedClient)
     assert not (folder / SOCKET).exists()
@@ -109,7 +109,7 @@ async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(
 async def test_the_second_attaches_and_needs_no_passphrase(folder: Path) -> None:
     async with share(folder) as first, share(folder, never) as second:
         assert second.engine is None
-        assert second.connect_to_holder
+        assert second.is_attached
         here, there = first.client(OWNER), second.client(DEV)
         assert isinstance(there, HttpClient)
         assert (await there.workspace()).subject == DEV

@@ -89,7 +89,7 @@ class Context:
 
             shared = SharedWorkspace(
                 self.folder,
-                lambda: self._unlock(ask=not shared.connect_to_holder),
+                lambda: self._unlock(ask=not shared.is_attached),
                 purpose=purpose,
                 listen=not finish,
                 work=work,
@@ -98,7 +98,7 @@ class Context:
             )
             stack.push_async_callback(shared.close)
             await shared.open(within=LOCK_TIMEOUT)
-            if shared.connect_to_holder and not finish:
+            if shared.is_attached and not finish:
                 self._report_holder()
             self._engine = shared.engine
             client = shared.client(self.profile.identity)

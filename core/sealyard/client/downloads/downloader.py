@@ -106,7 +106,7 @@ class Downloader:
 
         Continues after a failure and reports it in the task's result.
         """
-        return tuple([await self._attempt(task, on_event or _ignore_event, None) for task in await self.pending()])
+        return tuple([await self._attempt(task, on_event, None) for task in await self.pending()])
 
     async def run(self, on_event: DownloadCallback) -> None:
         """Download all pending tasks, then each task of the subject once it is DONE or renewed.
@@ -140,11 +140,12 @@ class Downloader:
         done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
         return done and event.created_by == self._subject and self._history.get(event.task_id) is None
 
-    async def _attempt(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
+    async def _attempt(self, task: Task, on_event: DownloadCallback | None, retry_in: float | None) -> DownloadResult:
         """Download one task and report the result; ``retry_in`` is reported if the attempt fails and may be retried."""
 
         def report(done: int, total: int) -> None:
-            on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
+            if on_event is not None:
+                on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
             downloaded = await self._download_and_record(task, report)
@@ -153,7 +154,8 @@ class Downloader:
             unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
             delay = None if unavailable else retry_in
             result = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=delay)
-        on_event(result)
+        if on_event is not None:
+            on_event(result)
         return result
 
     async def _download_and_record(self, task: Task, report: ProgressCallback) -> DownloadedFile:
@@ -178,7 +180,7 @@ class Downloader:
             existing = None if again else await self._find_existing(name, size, sha256)
             if existing is None:
                 await self._transfer(task.id, part, size, sha256, report)
-            elif recorded := self._find_recorded(task.id, existing):
+            elif recorded := await self._find_recorded(task.id, existing):
                 return recorded
             checked, warnings = await self._verify(task, part, existing)
             existing = existing or await self._find_existing(name, size, sha256)
@@ -211,8 +213,8 @@ class Downloader:
             lambda check_cancelled: find_identical(self._folder, name, size, sha256, check_cancelled)
         )
 
-    def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
-        self._history.refresh()
+    async def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
+        await asyncio.to_thread(self._history.refresh)
         recorded = self._history.get(task_id)
         return recorded if recorded is not None and recorded.path == str(path) else None
 
@@ -283,7 +285,3 @@ def _verify_container(
 
     with path.open("rb") as file:
         return get_format(format_name).verify(file, certificate.encode(), progress=check_cancelled).warnings
-
-
-def _ignore_event(_: DownloadEvent) -> None:
-    return None

@@ -88,7 +88,7 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._group = group
-        self._on_take_over = on_take_over or _ignore_take_over
+        self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EngineHandle | None = None
         self._server: LocalServer | None = None
@@ -105,7 +105,7 @@ class SharedWorkspace:
         return self._engine
 
     @property
-    def connect_to_holder(self) -> bool:
+    def is_attached(self) -> bool:
         """Whether this process attached to another lock holder, which may have ended since."""
         return self._attached
 
@@ -215,7 +215,7 @@ class SharedWorkspace:
             await engine.close()
             raise
         self._engine = engine
-        if self._attached:
+        if self._attached and self._on_take_over is not None:
             self._on_take_over()
 
     def _require_open(self) -> None:
@@ -262,10 +262,6 @@ class SharedWorkspace:
         from sealyard.client.sharing.local_server import load_local_server
 
         return await asyncio.to_thread(load_local_server, engine, self._group)
-
-
-def _ignore_take_over() -> None:
-    return None
 
 
 def _log_trouble(error: SealyardError) -> None:
