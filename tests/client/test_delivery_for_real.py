@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from workspace_on_disk import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.downloader import Downloader, DownloadEvent, DownloadResult, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.watch_folder.watcher import DropAction, DropSubmitted, FolderWatcher, WatchEvent
+from sealyard.client.watch_folder.watcher import DropSubmitted, FolderWatcher, WatchEvent
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ResultGoneError

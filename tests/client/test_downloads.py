@@ -9,6 +9,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,6 +272,23 @@ def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeCli
     assert (len(client.offsets), len(client.confirmed)) == (1, 1)
     assert asyncio.run(downloads.download(task.id, again=True)).path == first.path
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
+
+
+def test_download_reads_the_history_off_the_event_loop(
+    client: FakeClient, downloads: Downloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = client.add(DATA)
+    asyncio.run(downloads.download(task.id))
+    refresh, readers = DownloadHistory.refresh, []
+
+    def record_thread(history: DownloadHistory) -> None:
+        readers.append(threading.get_ident())
+        refresh(history)
+
+    monkeypatch.setattr(DownloadHistory, "refresh", record_thread)
+    asyncio.run(downloads.download(task.id))
+    assert readers
+    assert threading.get_ident() not in readers
 
 
 def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeClient, downloads: Downloader) -> None:

@@ -12,7 +12,8 @@ from keyring.backend import KeyringBackend
 from sealyard.client import log
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.server_tokens import delete_token, load_token, save_token, tokens_file
-from sealyard.client.config.servers import connect_to_server, parse_server_url
+from sealyard.client.config.servers import parse_server_url
+from sealyard.client.http.connect import connect_to_server
 from sealyard.keys import file_keyring
 from sealyard.keys import master_key as master
 from sealyard.keys.file_keyring import Argon2Params

@@ -71,7 +71,7 @@ def never() -> str:
 async def share(folder: Path, unlock: Callable[[], str | None] = told, **more: Any) -> AsyncIterator[SharedWorkspace]:
     shared = SharedWorkspace(folder, unlock, purpose="test", **more)
     try:
-        await shared.open(patience=LIMIT)
+        await shared.open(within=LIMIT)
         yield shared
     finally:
         await shared.close()
@@ -122,13 +122,13 @@ async def test_who_lets_nobody_in_is_waited_for_and_then_named_and_no_passphrase
     async with share(folder, listen=False):
         assert not (folder / SOCKET).exists()
         with pytest.raises(WorkspaceLockedError, match=f"process {os.getpid()} .*test"):
-            await SharedWorkspace(folder, never, purpose="another").open(patience=0.2)
+            await SharedWorkspace(folder, never, purpose="another").open(within=0.2)
 
 
 async def test_a_short_holder_is_waited_for(folder: Path) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
     waiting = SharedWorkspace(folder, told, purpose="another")
-    joining = asyncio.create_task(waiting.open(patience=LIMIT))
+    joining = asyncio.create_task(waiting.open(within=LIMIT))
     await asyncio.sleep(0)
     lock.release()
     await joining
@@ -196,7 +196,7 @@ async def test_where_the_file_system_has_no_sockets_it_is_said_and_the_workspace
         assert "file system has sockets" in trouble[0].hint
         await alone.client(ADMIN).add_subject("USER:anna")
         with pytest.raises(WorkspaceLockedError):
-            await SharedWorkspace(folder, never, purpose="another").open(patience=0.0)
+            await SharedWorkspace(folder, never, purpose="another").open(within=0.0)
 
 
 # ---- taking over
@@ -362,7 +362,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
         hasty = HttpClient(
             Connection(Endpoint(socket=socket_path(folder), subject=DEV), Timeouts(read=0.3)),
             SystemClock(),
-            patience=1.0,
+            retry_timeout=1.0,
         )
         patient = connect_to_holder(folder, DEV)
         await patient.workspace()
@@ -371,7 +371,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
             # Sent is not stopped yet.
             await until(lambda: _true(_is_stopped(holder.process.pid)))
             with pytest.raises(WorkspaceLockedError, match=rf"process {holder.process.pid} "):
-                await SharedWorkspace(folder, never, purpose="another").open(patience=0.0)
+                await SharedWorkspace(folder, never, purpose="another").open(within=0.0)
             with pytest.raises(ServerUnreachableError, match=r"in time.*hangs"):
                 await hasty.workspace()
             asking = asyncio.create_task(patient.counts())

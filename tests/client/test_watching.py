@@ -14,10 +14,10 @@ import pytest
 import watchfiles
 from client_double import FakeClient, FakeClock
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.watch_folder.watcher import (
-    DropAction,
     DropDeferred,
     DropRejected,
     DropSubmitted,

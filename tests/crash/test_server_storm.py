@@ -99,7 +99,7 @@ async def _kill(server: ServerProcess, random: Random) -> None:
 async def _develop(url: str, tokens: dict[str, str], work: Work, number: int) -> None:
     """Asks, has it approved, waits, and fetches, as long as the storm lasts; never told that the server was gone."""
     developer, owner = (
-        HttpClient(Connection(Endpoint(url=url, token=tokens[each])), SystemClock(), patience=PATIENCE)
+        HttpClient(Connection(Endpoint(url=url, token=tokens[each])), SystemClock(), retry_timeout=PATIENCE)
         for each in (REQUESTER, APPROVER)
     )
     try:

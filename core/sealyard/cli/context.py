@@ -97,7 +97,7 @@ class Context:
                 on_trouble=lambda error: self.out.warn(f"warning: {error}"),
             )
             stack.push_async_callback(shared.close)
-            await shared.open(patience=LOCK_TIMEOUT)
+            await shared.open(within=LOCK_TIMEOUT)
             if shared.is_attached and not finish:
                 self._report_holder()
             self._engine = shared.engine
@@ -121,7 +121,7 @@ class Context:
 
     def _server_client(self) -> Client:
         from sealyard.client.config.server_tokens import load_token
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)

@@ -1,4 +1,7 @@
-"""Derive the state of a result: AVAILABLE until its link expires, then EXPIRED, then GONE with its artifact."""
+"""Rules for results: which tasks have an artifact, and the state of its link.
+
+A result is AVAILABLE until its link expires, then EXPIRED, then GONE with its artifact.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,20 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sealyard.model.errors import ConflictError, ResultGoneError
-from sealyard.model.tasks import Result, ResultState
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+
+
+def require_artifact(task: Task) -> Result:
+    """Return the task's result, whose ``sha256`` and ``size`` are set.
+
+    Raises :class:`ConflictError` if the task has no result, or a signature instead of an artifact.
+    """
+    if task.status is not TaskStatus.DONE or task.result is None:
+        reason = f" {task.reason}" if task.reason else ""
+        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
+    if task.result.sha256 is None or task.result.size is None:
+        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
+    return task.result
 
 
 def state_at(result: Result, now: datetime) -> ResultState:

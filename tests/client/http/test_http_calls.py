@@ -117,7 +117,7 @@ def test_a_change_that_certainly_did_not_reach_the_server_is_repeated() -> None:
 def test_patience_ends() -> None:
     async def run() -> None:
         clock = FakeClock()
-        client = client_of("http://127.0.0.1:1", clock=clock, patience=20.0)
+        client = client_of("http://127.0.0.1:1", clock=clock, retry_timeout=20.0)
         with pytest.raises(ServerUnreachableError) as caught:
             await client.workspace()
         assert caught.value.reach is DeliveryCertainty.NOT_SENT

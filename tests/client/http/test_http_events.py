@@ -145,7 +145,7 @@ def test_events_outlast_a_server_that_is_away_longer_than_patience() -> None:
                 await server.start(port=port.number)
 
     async def work() -> None:
-        client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), patience=60.0)
+        client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), retry_timeout=60.0)
         assert await _take(client, 1, after=0) == [_changed(1)]
         assert client.watch.link.connected
 

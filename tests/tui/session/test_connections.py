@@ -119,7 +119,7 @@ async def test_one_person_of_an_attached_application_after_the_other_and_only_th
 async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
     demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, patience=0.0))
+    monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, within=0.0))
     holder = await EngineHandle.open(demo.folder, purpose="a command", passphrase=demo.passphrase, work=False)
     try:
         async with connection(demo) as made:

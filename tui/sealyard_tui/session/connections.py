@@ -170,7 +170,7 @@ class ServerConnection:
 
     async def connect(self, profile: Profile, on_link: OnLink) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
         return self._lines.client(profile, lambda: connect_to_server(profile, token), on_link)
@@ -192,7 +192,7 @@ class _Lines:
     def client(self, profile: Profile, made: Callable[[], HttpClient], on_link: OnLink) -> Client:
         """``made`` where there is none yet. Whoever was told of another one's line hears no more."""
         for each in self._clients.values():
-            each.watch.on_change = _unheard
+            each.watch.on_change = None
         client = self._clients.get(profile)
         if client is None:
             client = self._clients[profile] = made()
@@ -203,10 +203,6 @@ class _Lines:
         for each in self._clients.values():
             await self.thread.call(each.close())
         await asyncio.to_thread(self.thread.stop)
-
-
-def _unheard(_: ConnectionStatus) -> None:
-    return None
 
 
 def _untold(_: SealyardError) -> None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-_PAGE = 500
 
 
 def add(commands: Commands) -> None:
@@ -205,17 +204,15 @@ async def _tasks(ctx: Context) -> int:
         text=args.search,
         awaiting_my_approval=args.awaiting_approval,
     )
-    found: list[Task] = []
+    from sealyard.client.task_pages import iterate_tasks
+
     async with ctx.open_reader() as client:
-        after: str | None = None
-        while len(found) < args.limit:
-            page = await client.tasks(filters, after=after, limit=min(_PAGE, args.limit - len(found)))
-            found += page.tasks
-            if (after := page.next) is None:
-                break
-    ctx.out.result(found, format_tasks(found))
-    if after is not None:
-        ctx.out.warn(f"There are more than these {len(found)}: --limit")
+        # One more than the limit shows whether there are more.
+        found = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
+    shown = found[: args.limit]
+    ctx.out.result(shown, format_tasks(shown))
+    if len(found) > len(shown):
+        ctx.out.warn(f"There are more than these {len(shown)}: --limit")
     return ExitCode.OK
 
 

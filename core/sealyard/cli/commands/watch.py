@@ -25,8 +25,9 @@ async def _watch(ctx: Context) -> int:
     import asyncio
 
     from sealyard.cli.signals import stop_event
+    from sealyard.client.config.settings import DropAction
     from sealyard.client.downloads.history import DownloadHistory, default_history_path
-    from sealyard.client.watch_folder.watcher import DropAction, FolderWatcher, watch_state_file
+    from sealyard.client.watch_folder.watcher import FolderWatcher, watch_state_file
 
     seen: list[WatchEvent] = []
 

@@ -127,10 +127,13 @@ def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
 def workspace_profiles(folder: Path) -> ProfileFile:
     """Return the profiles stored in the workspace in ``folder``, with ``workspace`` filled in.
 
-    ``server`` is cleared: a file that other users can write must not direct this user's token to a server.
+    The fields of a server are cleared: a file that other users can write must not direct this user's token to a server.
     """
     file = read_profiles(WorkspacePaths(folder).profiles)
-    profiles = tuple(msgspec.structs.replace(profile, workspace=str(folder), server="") for profile in file.profiles)
+    profiles = tuple(
+        msgspec.structs.replace(profile, workspace=str(folder), server="", tenant="", ca="")
+        for profile in file.profiles
+    )
     return msgspec.structs.replace(file, profiles=profiles)
 
 

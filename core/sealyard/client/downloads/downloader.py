@@ -29,11 +29,11 @@ from sealyard.client.downloads.history import DownloadHistory, default_history_p
 from sealyard.client.downloads.retry_loop import follow_finished_tasks
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import Client, ProgressCallback
+from sealyard.client.task_pages import iterate_tasks
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
-    ConflictError,
     ContainerError,
     DownloadError,
     ResultExpiredError,
@@ -42,7 +42,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import TaskFilter
-from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.results import require_artifact
+from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 
 __all__ = [
     "DownloadCallback",
@@ -57,9 +58,6 @@ __all__ = [
     "default_history_path",
     "safe_file_name",
 ]
-
-PAGE = 500
-"""Tasks requested per page."""
 
 LOCK_SECONDS = 0.2
 """Interval between attempts to lock a partial file that another process has locked."""
@@ -100,21 +98,15 @@ class Downloader:
         """
         await asyncio.to_thread(self._history.refresh)
         filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._load_subject())
-        tasks: list[Task] = []
-        after: str | None = None
-        while True:
-            page = await self._client.tasks(filters, after=after, limit=PAGE)
-            tasks.extend(task for task in page.tasks if self._is_pending(task))
-            after = page.next
-            if after is None:
-                return tuple(reversed(tasks))
+        pending = [task async for task in iterate_tasks(self._client, filters) if self._is_pending(task)]
+        return tuple(reversed(pending))
 
     async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
         """Download all pending tasks, oldest first, and return their results.
 
         Continues after a failure and reports it in the task's result.
         """
-        return tuple([await self._attempt(task, on_event or _ignore_event, None) for task in await self.pending()])
+        return tuple([await self._attempt(task, on_event, None) for task in await self.pending()])
 
     async def run(self, on_event: DownloadCallback) -> None:
         """Download all pending tasks, then each task of the subject once it is DONE or renewed.
@@ -148,11 +140,12 @@ class Downloader:
         done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
         return done and event.created_by == self._subject and self._history.get(event.task_id) is None
 
-    async def _attempt(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
+    async def _attempt(self, task: Task, on_event: DownloadCallback | None, retry_in: float | None) -> DownloadResult:
         """Download one task and report the result; ``retry_in`` is reported if the attempt fails and may be retried."""
 
         def report(done: int, total: int) -> None:
-            on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
+            if on_event is not None:
+                on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
             downloaded = await self._download_and_record(task, report)
@@ -161,7 +154,8 @@ class Downloader:
             unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
             delay = None if unavailable else retry_in
             result = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=delay)
-        on_event(result)
+        if on_event is not None:
+            on_event(result)
         return result
 
     async def _download_and_record(self, task: Task, report: ProgressCallback) -> DownloadedFile:
@@ -177,13 +171,16 @@ class Downloader:
     # ---- one download
 
     async def _download(self, task: Task, again: bool, report: ProgressCallback) -> DownloadedFile:
-        size, sha256, name = _artifact(task)
+        result = require_artifact(task)
+        assert result.size is not None
+        assert result.sha256 is not None
+        size, sha256, name = result.size, result.sha256, safe_file_name(result.file_name, task.id)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
             existing = None if again else await self._find_existing(name, size, sha256)
             if existing is None:
                 await self._transfer(task.id, part, size, sha256, report)
-            elif recorded := self._find_recorded(task.id, existing):
+            elif recorded := await self._find_recorded(task.id, existing):
                 return recorded
             checked, warnings = await self._verify(task, part, existing)
             existing = existing or await self._find_existing(name, size, sha256)
@@ -216,8 +213,8 @@ class Downloader:
             lambda check_cancelled: find_identical(self._folder, name, size, sha256, check_cancelled)
         )
 
-    def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
-        self._history.refresh()
+    async def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
+        await asyncio.to_thread(self._history.refresh)
         recorded = self._history.get(task_id)
         return recorded if recorded is not None and recorded.path == str(path) else None
 
@@ -280,20 +277,6 @@ class Downloader:
         return VerifiedBy.SIGNATURE, warnings
 
 
-def _artifact(task: Task) -> tuple[int, str, str]:
-    """Return the size (bytes), SHA-256 (hex) and local file name of the task's result.
-
-    Raises :class:`ConflictError` if the task has no file to download.
-    """
-    result: Result | None = task.result
-    if task.status is not TaskStatus.DONE or result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if result.sha256 is None or result.size is None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return result.size, result.sha256, safe_file_name(result.file_name, task.id)
-
-
 def _verify_container(
     format_name: str, path: Path, certificate: str, check_cancelled: CheckCancelled
 ) -> tuple[str, ...]:
@@ -302,7 +285,3 @@ def _verify_container(
 
     with path.open("rb") as file:
         return get_format(format_name).verify(file, certificate.encode(), progress=check_cancelled).warnings
-
-
-def _ignore_event(_: DownloadEvent) -> None:
-    return None

@@ -41,7 +41,7 @@ class AuditCalls(ApiCalls):
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         body = {"checkpoint": checkpoint}
-        request = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
+        request = json_call("POST", "/auditlog/verification", body, read_timeout=VERIFY_TIMEOUT)
         report = self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)

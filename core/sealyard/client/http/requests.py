@@ -43,7 +43,7 @@ class RequestBackoff(Backoff):
 
 
 class RequestSender:
-    """Sends requests over one connection. A call is retried for up to ``patience`` seconds."""
+    """Sends requests over one connection. A call is retried for up to ``retry_timeout`` seconds."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class RequestSender:
         clock: Clock,
         monitor: ConnectionMonitor,
         *,
-        patience: float,
+        retry_timeout: float,
         recover: RecoverCallback | None,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._monitor = monitor
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._recover = recover
         self.server = connection.place.name
 
     def new_backoff(self) -> RequestBackoff:
-        return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._patience)
+        return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._retry_timeout)
 
     def new_endless_backoff(self) -> RequestBackoff:
         return RequestBackoff(RETRY_DELAYS, self._clock)
@@ -183,7 +183,7 @@ def json_call(
     body: object,
     *,
     headers: Mapping[str, str] | None = None,
-    answer_within: float | None = None,
+    read_timeout: float | None = None,
 ) -> Request:
     """Return a request with ``body`` encoded as JSON."""
     return Request(
@@ -191,7 +191,7 @@ def json_call(
         path=path,
         headers={"Content-Type": "application/json", **(headers or {})},
         content=msgspec.json.encode(body),
-        answer_within=answer_within,
+        read_timeout=read_timeout,
     )
 
 

@@ -30,12 +30,12 @@ class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
 class ConnectionMonitor:
     """Keeps the :class:`ConnectionStatus` up to date, in ``link``.
 
-    Calls ``on_change`` when the connection is lost and when it is restored.
+    Calls ``on_change``, if it is set, when the connection is lost and when it is restored.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.link = ConnectionStatus()
-        self.on_change: Callable[[ConnectionStatus], None] = _ignore_change
+        self.on_change: Callable[[ConnectionStatus], None] | None = None
         self._clock = clock
 
     def mark_alive(self) -> None:
@@ -49,9 +49,6 @@ class ConnectionMonitor:
 
     def _set(self, status: ConnectionStatus) -> None:
         previous, self.link = self.link, status
-        if (previous.connected, previous.reconnecting_since) != (status.connected, status.reconnecting_since):
+        is_change = (previous.connected, previous.reconnecting_since) != (status.connected, status.reconnecting_since)
+        if is_change and self.on_change is not None:
             self.on_change(status)
-
-
-def _ignore_change(_: ConnectionStatus) -> None:
-    return None

@@ -75,7 +75,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 
 
 class Request(SecretStruct, frozen=True, kw_only=True):
-    """A request. ``path`` is relative to :data:`API`; ``answer_within`` (seconds) replaces the default read timeout."""
+    """A request. ``path`` is relative to :data:`API`; ``read_timeout`` (seconds) replaces the default read timeout."""
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("method", "path")
 
@@ -84,7 +84,7 @@ class Request(SecretStruct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     content: bytes | AsyncIterable[bytes] = b""
-    answer_within: float | None = None
+    read_timeout: float | None = None
 
 
 class Response(SecretStruct, frozen=True, kw_only=True):
@@ -128,7 +128,7 @@ class Connection:
 
     async def send(self, request: Request) -> Response:
         """Send a request and return the complete response."""
-        async with self._open_response(request, request.answer_within or self._timeouts.read) as response:
+        async with self._open_response(request, request.read_timeout or self._timeouts.read) as response:
             return await ResponseStream(response).whole()
 
     @contextlib.asynccontextmanager

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 0.1
 """Seconds between two checks whether the lock holder listens or has ended."""
 
-HOLDER_SECONDS = 5.0
+HOLDER_TIMEOUT = 5.0
 """Seconds to wait for a lock holder that does not listen, because it is starting, stopping or a short command."""
 
-STARTING_SECONDS = 20.0
+STARTING_TIMEOUT = 20.0
 """Seconds to wait for a lock holder that is starting and will listen as soon as it is ready."""
 
 LISTENING_PURPOSES = frozenset({"application", "run", "serve", "watch"})
@@ -88,7 +88,7 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._group = group
-        self._on_take_over = on_take_over or _ignore_take_over
+        self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EngineHandle | None = None
         self._server: LocalServer | None = None
@@ -109,16 +109,16 @@ class SharedWorkspace:
         """Whether this process attached to another lock holder, which may have ended since."""
         return self._attached
 
-    async def open(self, *, patience: float = HOLDER_SECONDS) -> None:
+    async def open(self, *, within: float = HOLDER_TIMEOUT) -> None:
         """Attach to the lock holder or, if there is none, lock the workspace and open its engine.
 
         Raises :class:`WorkspaceLockedError` if a lock holder does not listen, or hangs, and does not end within
-        ``patience`` seconds. Also raises any error that prevents opening the workspace.
+        ``within`` seconds. Also raises any error that prevents opening the workspace.
         """
         async with self._open_lock:
             loop = asyncio.get_running_loop()
-            deadline = loop.time() + patience
-            starting_deadline = loop.time() + max(patience, STARTING_SECONDS)
+            deadline = loop.time() + within
+            starting_deadline = loop.time() + max(within, STARTING_TIMEOUT)
             while not await is_responsive(self._folder):
                 try:
                     await self._acquire()
@@ -215,7 +215,7 @@ class SharedWorkspace:
             await engine.close()
             raise
         self._engine = engine
-        if self._attached:
+        if self._attached and self._on_take_over is not None:
             self._on_take_over()
 
     def _require_open(self) -> None:
@@ -262,10 +262,6 @@ class SharedWorkspace:
         from sealyard.client.sharing.local_server import load_local_server
 
         return await asyncio.to_thread(load_local_server, engine, self._group)
-
-
-def _ignore_take_over() -> None:
-    return None
 
 
 def _log_trouble(error: SealyardError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
@@ -28,13 +27,6 @@ PERMANENT_ERRORS = (
     InvalidKeyError,
 )
 """Errors caused by the dropped files or by missing permissions. Retrying does not help; after other errors it may."""
-
-
-class DropAction(StrEnum):
-    """What to do with a dropped entry that is ready."""
-
-    PROPOSE = "propose"
-    SUBMIT = "submit"
 
 
 class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):

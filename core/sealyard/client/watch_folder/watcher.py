@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.downloads.files import resolve_dir
 from sealyard.client.downloads.history import DownloadHistory
@@ -24,7 +25,6 @@ from sealyard.client.protocol import Client
 from sealyard.client.watch_folder.changes import watch_changes
 from sealyard.client.watch_folder.events import (
     PERMANENT_ERRORS,
-    DropAction,
     DropDeferred,
     DropRejected,
     DropSubmitted,

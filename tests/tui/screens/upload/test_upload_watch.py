@@ -9,8 +9,9 @@ from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from tui_world import AUDITOR, DEVELOPER, World
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.client.watch_folder.watcher import DropAction, FolderWatcher
+from sealyard.client.watch_folder.watcher import FolderWatcher
 from sealyard.model.requests import PackageRequest
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.dialogs.dialog import ErrorDialog

@@ -13,8 +13,8 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Static, TextArea
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.dialogs.dialog import Dialog, PickDialog
