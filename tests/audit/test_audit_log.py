@@ -19,6 +19,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.merkle import leaf_hash
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
+from sealyard.fs import atomic
 from sealyard.model.audit import GENESIS_HASH, AuditAction
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
 
@@ -250,6 +251,20 @@ def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
     log.pin_key(public_pem())
     with pytest.raises(AuditVerificationError, match=r"audit-key\.pem"):
         log.pin_key(public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32))))
+
+
+def test_failed_write_pins_no_partial_audit_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog.open(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "sync", fail)
+        with pytest.raises(StorageError, match="could not be written"):
+            log.pin_key(public_pem())
+    assert not list(tmp_path.iterdir())
+    log.pin_key(public_pem())
 
 
 def test_files_are_the_owners_alone(tmp_path: Path) -> None:

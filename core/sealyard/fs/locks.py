@@ -23,9 +23,9 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Hold the lock on a file of its own (mode 0600), which stays in place. Waits for other lock holders.
+    """Lock ``path`` until the end of the block. Waits for other lock holders.
 
-    Raises ``OSError``.
+    The file (mode 0600) only serves as a lock and is never removed. Raises ``OSError``.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -111,7 +111,7 @@ class PipeBus:
     # ---- jobs
 
     def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        slot = self._find_slot_for_large() if size >= LARGE_JOB_BYTES else self._find_slot_for_small(spare)
+        slot = self._find_slot_for_large_job() if size >= LARGE_JOB_BYTES else self._find_slot_for_small_job(spare)
         if slot is None:
             return False
         slot.jobs[task_id] = _RESERVED_SLOT
@@ -133,7 +133,7 @@ class PipeBus:
             # The worker started by prepare() has exited since, and no other could be started.
             log.warning("no crypto worker for task %s: %s", task_id, error)
             slot.remove_job(task_id)
-            self._report_lost("", task_id, fencing_token)
+            self._report_lost_job("", task_id, fencing_token)
             return
         if not slot.running_jobs:
             slot.last_message_at = asyncio.get_running_loop().time()
@@ -221,14 +221,14 @@ class PipeBus:
 
     # ---- slots
 
-    def _find_slot_for_small(self, spare: bool) -> _WorkerSlot | None:
+    def _find_slot_for_small_job(self, spare: bool) -> _WorkerSlot | None:
         slots = self._slots[:1] if spare else self._slots
         candidates = [slot for slot in slots if not slot.large and len(slot.jobs) < MAX_SMALL_JOBS]
         return min(
             candidates, key=lambda slot: (slot.process is None and bool(slot.jobs), len(slot.jobs)), default=None
         )
 
-    def _find_slot_for_large(self) -> _WorkerSlot | None:
+    def _find_slot_for_large_job(self) -> _WorkerSlot | None:
         """Return an empty slot other than the first one, which is reserved for small jobs."""
         return next((slot for slot in self._slots[1:] if not slot.jobs), None)
 
@@ -270,9 +270,9 @@ class PipeBus:
                 self._responses[request_id].set_result(None)
         for task_id, fencing_token in slot.running_jobs.items():
             slot.remove_job(task_id)
-            self._report_lost(process.name, task_id, fencing_token)
+            self._report_lost_job(process.name, task_id, fencing_token)
 
-    def _report_lost(self, worker: str, task_id: str, fencing_token: int) -> None:
+    def _report_lost_job(self, worker: str, task_id: str, fencing_token: int) -> None:
         self._reports.put_nowait(
             WorkerLost(worker=worker, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
         )

@@ -299,11 +299,11 @@ class FileArtifacts:
             raise UsageError(f"{escape_text(sha256, 80)} is no SHA-256 in lower case hex.")
         return self._inputs / sha256[:2] / sha256
 
-    def _open(self, path: Path, what: str) -> BinaryIO:
+    def _open(self, path: Path, name: str) -> BinaryIO:
         try:
             return os.fdopen(open_regular(path), "rb")
         except OSError as error:
-            raise atomic.storage_error(error, f"reading {what}") from error
+            raise atomic.storage_error(error, f"reading {name}") from error
 
 
 def _check_task_id(task_id: str) -> str:

@@ -66,10 +66,10 @@ def encode_batches(seq: int, batches: Sequence[bytes]) -> bytes:
     return encode_frame({"seq": seq, "units": [msgspec.Raw(batch) for batch in batches]})
 
 
-def corrupted_error(path: Path, offset: int, what: str) -> StoreCorruptedError:
+def corrupted_error(path: Path, offset: int, problem: str) -> StoreCorruptedError:
     """Return the error for a damaged file; ``offset`` is in bytes from the beginning of the file."""
     return StoreCorruptedError(
-        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {what}.",
+        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {problem}.",
         "Nothing was changed. Keep a copy of the workspace and restore it from a backup.",
     )
 
