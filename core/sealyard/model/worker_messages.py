@@ -60,7 +60,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The first message to a worker: the location of the workspace and how to open its key store."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
 
     workspace: str
     workspace_id: str
@@ -97,7 +97,7 @@ class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
     """Imports a key from a file that the worker opens. The password, if any, is sent only through the pipe."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str

@@ -147,7 +147,7 @@ def test_events_outlast_a_server_that_is_away_longer_than_patience() -> None:
     async def work() -> None:
         client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), retry_timeout=60.0)
         assert await _take(client, 1, after=0) == [_changed(1)]
-        assert client.watch.link.connected
+        assert client.monitor.status.connected
 
     with ReservedPort() as port:
         _run(work)

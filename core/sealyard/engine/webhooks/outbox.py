@@ -31,7 +31,7 @@ from sealyard.model.webhooks import DeadLetter
 class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
     """A message that is due, with the URL it is sent to and the ``secret`` that signs it."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("notice",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("notice",)
 
     notice: OutboxMessage
     url: str

@@ -120,7 +120,7 @@ class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
 class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """``reason`` may be left out. ``digest``: the approval digest that was seen. ``origin``: who decides, and how."""
 
-    SHOWN = ("decision",)
+    REPR_FIELDS = ("decision",)
 
     decision: Verdict
     reason: LongText = ""
@@ -190,7 +190,7 @@ class MemberBody(FrozenStruct, frozen=True, kw_only=True):
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
     """A key to import: ``content`` PEM, PKCS#12 or raw AES bytes, in Base64 as ``certificate``."""
 
-    SHOWN = ("uri",)
+    REPR_FIELDS = ("uri",)
 
     uri: ShortText
     kind: KeyType
