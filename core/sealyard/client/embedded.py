@@ -137,21 +137,21 @@ class EmbeddedClient:
     async def cancel(self, task_id: str) -> Task:
         return await self._execute(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._wait_for(task, settled)
+                return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
-    async def _wait_for(self, task: Task, settled: bool) -> Task:
+    async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
-            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 await anext(events)
                 task = await self.task(task.id)
         finally:

@@ -353,7 +353,7 @@ def test_the_state_of_the_line_is_told_when_it_changes() -> None:
         await server.start()
         client = client_of(server.url)
         seen: list[bool] = []
-        client.monitor.on_change = lambda link: seen.append(link.connected)
+        client.monitor.on_change = lambda link: seen.append(link.is_connected)
         await client.workspace()
         await client.workspace()
         await client.workspace()

@@ -22,7 +22,7 @@ class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
     reconnecting_since: datetime | None = None
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         """True if the last request succeeded; False before the first response."""
         return self.last_answer_at is not None and self.reconnecting_since is None
 
@@ -49,6 +49,7 @@ class ConnectionMonitor:
 
     def _set(self, status: ConnectionStatus) -> None:
         previous, self.status = self.status, status
-        is_change = (previous.connected, previous.reconnecting_since) != (status.connected, status.reconnecting_since)
-        if is_change and self.on_change is not None:
+        before = (previous.is_connected, previous.reconnecting_since)
+        after = (status.is_connected, status.reconnecting_since)
+        if before != after and self.on_change is not None:
             self.on_change(status)

@@ -114,22 +114,22 @@ class TaskCalls(UploadCalls):
     async def review(self, task_id: str) -> ApprovalReview:
         return await self._sender.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._wait_for(task, settled)
+                return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
-    async def _wait_for(self, task: Task, settled: bool) -> Task:
+    async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         """Wait for the task, without a limit to how long the server may be unreachable."""
         cursor = await self._event_stream.cursor()
         async with contextlib.aclosing(self._event_stream.events(cursor)) as events:
             task = await self._load(task.id)
-            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
                 if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
                     task = await self._load(task.id)
