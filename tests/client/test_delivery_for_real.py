@@ -107,7 +107,7 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
         async with open_engine(workspace, clock) as engine:
             developer = engine.client(DEVELOPER)
             downloads = downloads_of(developer, tmp_path)
-            first, second = await downloads.pending()
+            first, second = await downloads.pending_tasks()
             assert [first.id, second.id] == [task.id for task in made]
             whole = b"".join([chunk async for chunk in developer.download(first.id)])
             (tmp_path / "down").mkdir()

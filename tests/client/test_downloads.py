@@ -270,7 +270,7 @@ def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeCli
     first = asyncio.run(downloads.download(task.id))
     assert asyncio.run(downloads.download(task.id)) == first
     assert (len(client.offsets), len(client.confirmed)) == (1, 1)
-    assert asyncio.run(downloads.download(task.id, again=True)).path == first.path
+    assert asyncio.run(downloads.download(task.id, force=True)).path == first.path
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
 
 
@@ -481,7 +481,7 @@ def test_pending_are_my_done_files_oldest_first_over_all_pages(client: FakeClien
     client.add(DATA, by=OTHER)
     client.add(DATA, kind=TaskKind.SIGNING)
     client.add(DATA, status=TaskStatus.RUNNING)
-    assert [task.id for task in asyncio.run(downloads.pending())] == mine
+    assert [task.id for task in asyncio.run(downloads.pending_tasks())] == mine
 
 
 def test_what_was_fetched_is_not_pending_for_a_later_start(
@@ -502,7 +502,7 @@ def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeCl
         (bad.id, "download"),
         (good.id, None),
     ]
-    assert [task.id for task in asyncio.run(downloads.pending())] == [bad.id]
+    assert [task.id for task in asyncio.run(downloads.pending_tasks())] == [bad.id]
 
 
 def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
@@ -511,7 +511,7 @@ def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
     old, lost = client.add(DATA, name="old"), client.add(DATA, name="lost")
     client.expire(old.id)
     client.set_result(lost.id, state=ResultState.GONE, link=None)
-    pending = asyncio.run(downloads.pending())
+    pending = asyncio.run(downloads.pending_tasks())
     assert [each.result and each.result.state for each in pending] == [ResultState.EXPIRED, ResultState.GONE]
     outcomes = asyncio.run(downloads.download_pending())
     assert [each.error and each.error.code for each in outcomes] == ["result-expired", "result-gone"]
@@ -555,7 +555,7 @@ def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: P
     second = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
     asyncio.run(first.download(one.id))
     asyncio.run(second.download(two.id))
-    assert asyncio.run(first.pending()) == asyncio.run(second.pending()) == ()
+    assert asyncio.run(first.pending_tasks()) == asyncio.run(second.pending_tasks()) == ()
 
 
 def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, downloads: Downloader, tmp_path: Path) -> None:

@@ -90,6 +90,17 @@ def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Pat
     asyncio.run(main())
 
 
+def test_closing_a_client_keeps_the_engine_open_for_the_others(workspace: Path) -> None:
+    async def main() -> None:
+        async with open_engine(workspace) as engine:
+            await engine.client(DEVELOPER).close()
+            assert (await engine.client(ADMIN).workspace()).subject == ADMIN
+            assert WorkspaceLock.holder(workspace / "lock") is not None
+        assert WorkspaceLock.holder(workspace / "lock") is None
+
+    asyncio.run(main())
+
+
 def test_events_cross_over_together_and_come_one_by_one(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hops = 0
     call = LoopThread.call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any, cast
 
 import pytest
@@ -40,6 +40,14 @@ class Double:
             yield number, threading.current_thread().name
 
 
+class ThreadName:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self) -> Generator[Any, None, str]:
+        yield from asyncio.sleep(0).__await__()
+        return threading.current_thread().name
+
+
 @pytest.fixture
 def thread() -> Iterator[LoopThread]:
     made = LoopThread("the other one")
@@ -69,3 +77,10 @@ def test_who_does_not_wait_any_more_ends_the_call_over_there(thread: LoopThread)
 
     asyncio.run(asked())
     assert double.cancelled.wait(LIMIT)
+
+
+def test_loop_thread_runs_awaitables_that_are_no_coroutines(thread: LoopThread) -> None:
+    async def call() -> str:
+        return await thread.call(ThreadName())
+
+    assert asyncio.run(asyncio.wait_for(call(), LIMIT)) == "the other one"

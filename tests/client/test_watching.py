@@ -434,7 +434,7 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
         async def submitted() -> PackageProposal:
             event = await told.get()
             assert isinstance(event, DropSubmitted)
-            return event.offer
+            return event.proposal
 
         watch = FolderWatcher(
             client.seam,

@@ -556,7 +556,7 @@ class WorldClient:
         await self._meet("cancel", task_id, changes=True)
         return self._ended(await self.task(task_id), f"cancelled by {self.subject}")
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         return await self.task(task_id)
 
     def _ended(self, found: Task, reason: str) -> Task:

@@ -117,7 +117,7 @@ class Context:
         if self._engine is not None:
             await self._finish(self._engine.wait_idle(), client)
         else:
-            await self._finish(client.wait(task_id, settled=True), client, task_id)
+            await self._finish(client.wait(task_id, or_waiting=True), client, task_id)
 
     def _server_client(self) -> Client:
         from sealyard.client.config.server_tokens import load_token

@@ -143,7 +143,7 @@ class _DemoData:
         self._samples = _read_samples()
 
     async def build(self) -> None:
-        short_lived = await self._short_lived()
+        short_lived = await self._create_short_lived()
         tasks = await asyncio.gather(
             self._approve(await self._package(GATEWAY, "gateway", "1.4.0")),
             self._approve(await self._package(SENSOR, "sensor", "0.9.2")),
@@ -159,7 +159,7 @@ class _DemoData:
         await self._package(SENSOR, "sensor", "0.9.4")
         await self._package(GATEWAY, "gateway", "1.5.0")
 
-    async def _short_lived(self) -> Task:
+    async def _create_short_lived(self) -> Task:
         """Create the sensor configuration and a task whose result is retained for one second.
 
         Only the configuration's first version has that retention; the second one keeps just the short link lifetime.

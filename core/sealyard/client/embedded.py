@@ -92,16 +92,16 @@ class EmbeddedClient:
         await self._thread.call(discard())
 
     async def create_package(self, request: PackageRequest) -> Task:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.creation.create_package(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.creation.create_package(self._subject, request))
 
     async def create_encryption(self, request: EncryptionRequest) -> Task:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.creation.create_encryption(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.creation.create_encryption(self._subject, request))
 
     async def create_signing(self, request: SigningRequest) -> Task:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.creation.create_signing(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.creation.create_signing(self._subject, request))
 
     async def task(self, task_id: str) -> Task:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
@@ -137,21 +137,21 @@ class EmbeddedClient:
     async def cancel(self, task_id: str) -> Task:
         return await self._execute(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._wait_for(task, settled)
+                return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
                 f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
             ) from None
 
-    async def _wait_for(self, task: Task, settled: bool) -> Task:
+    async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
-            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 await anext(events)
                 task = await self.task(task.id)
         finally:
@@ -198,20 +198,20 @@ class EmbeddedClient:
         return await self._query("DEVICE_CONFIG", lambda: self._engine.devices.list_configs(self._subject))
 
     async def device(self, config: str, version: int | None = None) -> DeviceConfig:
-        about = f"DEVICE_CONFIG:{config}"
-        return await self._query(about, lambda: self._engine.devices.get(self._subject, config, version))
+        resource = f"DEVICE_CONFIG:{config}"
+        return await self._query(resource, lambda: self._engine.devices.get(self._subject, config, version))
 
     async def create_device(self, request: DeviceRequest) -> DeviceConfig:
-        about = f"DEVICE_CONFIG:{request.name}"
-        return await self._execute(about, self._engine.devices.create(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.name}"
+        return await self._execute(resource, self._engine.devices.create(self._subject, request))
 
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.devices.update(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.devices.update(self._subject, request))
 
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        about = f"DEVICE_CONFIG:{config}"
-        return await self._query(about, lambda: self._engine.devices.certificates(self._subject, config))
+        resource = f"DEVICE_CONFIG:{config}"
+        return await self._query(resource, lambda: self._engine.devices.certificates(self._subject, config))
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
         export = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
@@ -276,8 +276,8 @@ class EmbeddedClient:
         await self._execute(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
 
     async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
-        about = f"WEBHOOK:{webhook_id}"
-        return await self._query(about, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
+        resource = f"WEBHOOK:{webhook_id}"
+        return await self._query(resource, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
 
     async def redeliver(self, letter_id: str) -> None:
         await self._execute("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
@@ -304,8 +304,8 @@ class EmbeddedClient:
         return await self._query("TOKEN", lambda: self._engine.tokens.list_tokens(self._subject))
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
-        about = f"SUBJECT:{request.subject or self._subject}"
-        return await self._execute(about, self._engine.tokens.create(self._subject, request, self._presented))
+        resource = f"SUBJECT:{request.subject or self._subject}"
+        return await self._execute(resource, self._engine.tokens.create(self._subject, request, self._presented))
 
     async def revoke_token(self, token_id: str) -> None:
         await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
@@ -328,7 +328,7 @@ class EmbeddedClient:
     # ---- workspace and events
 
     async def workspace(self) -> WorkspaceInfo:
-        return await self._query("WORKSPACE", self._info)
+        return await self._query("WORKSPACE", self._workspace_info)
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
         async def listen() -> AsyncIterator[tuple[Event, ...]]:
@@ -344,7 +344,7 @@ class EmbeddedClient:
                 for event in batch:
                     yield event
 
-    def _info(self) -> WorkspaceInfo:
+    def _workspace_info(self) -> WorkspaceInfo:
         engine = self._engine
         size, checkpointed = engine.audit.sizes()
         return WorkspaceInfo(
@@ -365,14 +365,14 @@ class EmbeddedClient:
             ),
         )
 
-    async def _execute(self, about: str, use_case: Awaitable[T]) -> T:
-        return await self._thread.call(self._engine.execute(self._subject, about, use_case))
+    async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
+        return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
 
-    async def _query(self, about: str, use_case: Callable[[], T]) -> T:
+    async def _query(self, resource: str, use_case: Callable[[], T]) -> T:
         async def run_use_case() -> T:
             return use_case()
 
-        return await self._thread.call(self._engine.query(self._subject, about, run_use_case()))
+        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
 
 
 def _size(path: Path) -> int:

@@ -119,7 +119,7 @@ class People:
         dev = await self.of(DEV)
         file = await dev.upload(self.file())
         made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **more))
-        return await dev.wait(made.id, within=30, settled=True)
+        return await dev.wait(made.id, within=30, or_waiting=True)
 
 
 class Yard:

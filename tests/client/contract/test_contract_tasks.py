@@ -282,6 +282,6 @@ def test_waiting_for_a_task_ends_with_its_time(yard: Yard) -> None:
         dev = await people.of(DEV)
         with pytest.raises(WaitTimeoutError, match=task.id):
             await dev.wait(task.id, within=0.2)
-        assert (await dev.wait(task.id, within=10, settled=True)).status is TaskStatus.WAITING
+        assert (await dev.wait(task.id, within=10, or_waiting=True)).status is TaskStatus.WAITING
 
     yard.run(test)

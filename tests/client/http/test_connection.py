@@ -79,7 +79,7 @@ def test_no_token_appears_in_errors_logs_or_what_is_printed_of_values(caplog: py
                 except SealyardError as error:
                     seen.append("".join(traceback.format_exception(error)))
                     seen.append(repr(error.to_info()))
-                seen.append(repr(client._connection.place))
+                seen.append(repr(client._connection.endpoint))
         with pytest.raises(ServerUnreachableError) as caught:
             await client_of("http://127.0.0.1:1", retry_timeout=1.0).workspace()
         seen.append("".join(traceback.format_exception(caught.value)))

@@ -353,12 +353,12 @@ def test_the_state_of_the_line_is_told_when_it_changes() -> None:
         await server.start()
         client = client_of(server.url)
         seen: list[bool] = []
-        client.watch.on_change = lambda link: seen.append(link.connected)
+        client.monitor.on_change = lambda link: seen.append(link.is_connected)
         await client.workspace()
         await client.workspace()
         await client.workspace()
         assert seen == [True, False, True]
-        assert client.watch.link.last_answer_at is not None
+        assert client.monitor.status.last_answer_at is not None
 
     asyncio.run(run())
 

@@ -70,7 +70,7 @@ async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so
         async with asyncio.timeout(LIMIT):
             await owner.tasks(TaskFilter())
         assert second.way is Way.HOLDS
-        assert [each.connected for each in links] == [True, False, True]
+        assert [each.is_connected for each in links] == [True, False, True]
         assert WorkspaceLock.holder(demo.folder / "lock") is not None
 
 
@@ -113,7 +113,7 @@ async def test_one_person_of_an_attached_application_after_the_other_and_only_th
         await owner.workspace()
         assert (await developer.workspace()).subject == "USER:developer"
         assert owners == []
-        assert [each.connected for each in developers] == [True]
+        assert [each.is_connected for each in developers] == [True]
 
 
 async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(

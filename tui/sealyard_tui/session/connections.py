@@ -192,11 +192,11 @@ class _Lines:
     def client(self, profile: Profile, made: Callable[[], HttpClient], on_link: OnLink) -> Client:
         """``made`` where there is none yet. Whoever was told of another one's line hears no more."""
         for each in self._clients.values():
-            each.watch.on_change = None
+            each.monitor.on_change = None
         client = self._clients.get(profile)
         if client is None:
             client = self._clients[profile] = made()
-        client.watch.on_change = on_link
+        client.monitor.on_change = on_link
         return proxy_to_thread(client, self.thread)
 
     async def stop(self) -> None:

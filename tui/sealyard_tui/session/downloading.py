@@ -69,7 +69,7 @@ class Downloading:
             self._on_event(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
         try:
-            downloaded = await self._thread.call(downloads.download(task_id, progress=tell, again=again))
+            downloaded = await self._thread.call(downloads.download(task_id, progress=tell, force=again))
             outcome = DownloadResult(task_id=task_id, name=name, downloaded=downloaded)
         except SealyardError as error:
             outcome = DownloadResult(task_id=task_id, name=name, error=error.to_info())

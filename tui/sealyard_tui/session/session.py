@@ -131,7 +131,7 @@ class Session:
             return
         was, self._link = self._link, link
         self._tell(post)
-        if was.reconnecting_since is not None and link.connected and self._state is not EngineState.STARTING:
+        if was.reconnecting_since is not None and link.is_connected and self._state is not EngineState.STARTING:
             post(News({}, {}, gap=True))
 
     def _fail(self, error: SealyardError, post: Post) -> None:

@@ -204,7 +204,7 @@ class WatchDesk:
             self._fail(news.error)
             return
         assert news.event is not None
-        name = news.event.offer.name if isinstance(news.event, DropSubmitted) else news.event.name
+        name = news.event.proposal.name if isinstance(news.event, DropSubmitted) else news.event.name
         self._note(name, news.event)
         self._new += isinstance(news.event, PackageProposal)
         if not self._coming:
@@ -215,7 +215,7 @@ class WatchDesk:
         """Raises what :meth:`FolderWatcher.submit` raises; an offer that holds no more is marked so."""
         with self._marking(offer):
             task = await self._there().submit(offer)
-        self._note(offer.name, DropSubmitted(offer=offer, task=task))
+        self._note(offer.name, DropSubmitted(proposal=offer, task=task))
         return task
 
     async def dismiss(self, offer: PackageProposal) -> None:

@@ -71,7 +71,7 @@ def _format_event(event: WatchEvent) -> str:
         return f"{event.name}: {event.error.message} {event.error.hint}"
     if isinstance(event, DropDeferred):
         return f"{event.name}: {event.error.message} It is tried again in {event.retry_in:.0f} s."
-    return f"{event.offer.name} is task {event.task.id}, {event.task.status}"
+    return f"{event.proposal.name} is task {event.task.id}, {event.task.status}"
 
 
 def _command(device: str, firmware: tuple[str, ...], metadata: tuple[str, ...]) -> str:

@@ -76,11 +76,11 @@ class Downloader:
         self._subject = ""
 
     async def download(
-        self, task_id: str, *, progress: ProgressCallback | None = None, again: bool = False
+        self, task_id: str, *, progress: ProgressCallback | None = None, force: bool = False
     ) -> DownloadedFile:
         """Download the result of a DONE task.
 
-        A result that is in the folder already is not transferred again, unless ``again``. An interrupted transfer is
+        A result that is in the folder already is not transferred again, unless ``force``. An interrupted transfer is
         resumed. Two calls for the same task share one transfer.
 
         Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` if the task has no file
@@ -88,9 +88,9 @@ class Downloader:
         :class:`ContainerError` if its signature is invalid, :class:`StorageError`.
         """
         task = await self._client.task(task_id)
-        return await self._transfers.run(task.id, lambda report: self._download(task, again, report), progress)
+        return await self._transfers.run(task.id, lambda report: self._download(task, force, report), progress)
 
-    async def pending(self) -> tuple[Task, ...]:
+    async def pending_tasks(self) -> tuple[Task, ...]:
         """Return the subject's DONE tasks whose file was not downloaded yet, oldest first.
 
         Tasks whose result is EXPIRED or GONE (``task.result.state``) are included until :meth:`download_pending` or
@@ -106,7 +106,7 @@ class Downloader:
 
         Continues after a failure and reports it in the task's result.
         """
-        return tuple([await self._attempt(task, on_event, None) for task in await self.pending()])
+        return tuple([await self._attempt(task, on_event, None) for task in await self.pending_tasks()])
 
     async def run(self, on_event: DownloadCallback) -> None:
         """Download all pending tasks, then each task of the subject once it is DONE or renewed.
@@ -122,7 +122,7 @@ class Downloader:
                 return False
             return not self._is_pending(task) or (await self._attempt(task, on_event, retry_in)).retry_in is None
 
-        await follow_finished_tasks(self._client, self.pending, self._is_relevant, attempt, on_event, self._clock)
+        await follow_finished_tasks(self._client, self.pending_tasks, self._is_relevant, attempt, on_event, self._clock)
 
     # ---- selection
 
@@ -170,14 +170,14 @@ class Downloader:
 
     # ---- one download
 
-    async def _download(self, task: Task, again: bool, report: ProgressCallback) -> DownloadedFile:
+    async def _download(self, task: Task, force: bool, report: ProgressCallback) -> DownloadedFile:
         result = require_artifact(task)
         assert result.size is not None
         assert result.sha256 is not None
         size, sha256, name = result.size, result.sha256, safe_file_name(result.file_name, task.id)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
-            existing = None if again else await self._find_existing(name, size, sha256)
+            existing = None if force else await self._find_existing(name, size, sha256)
             if existing is None:
                 await self._transfer(task.id, part, size, sha256, report)
             elif recorded := await self._find_recorded(task.id, existing):

@@ -22,7 +22,7 @@ RETRY_DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0))
 MAX_PARALLEL_DOWNLOADS = 2
 """Maximum number of concurrent downloads."""
 
-Pending = Callable[[], Awaitable[tuple[Task, ...]]]
+LoadTasks = Callable[[], Awaitable[tuple[Task, ...]]]
 
 IsRelevant = Callable[[TaskChanged], bool]
 
@@ -32,7 +32,7 @@ Attempt = Callable[[str, float | None], Awaitable[bool]]
 
 async def follow_finished_tasks(
     client: Client,
-    pending: Pending,
+    load_pending: LoadTasks,
     is_relevant: IsRelevant,
     attempt: Attempt,
     on_event: DownloadCallback,
@@ -45,7 +45,7 @@ async def follow_finished_tasks(
     async with asyncio.TaskGroup() as group:
         attempts = _RetryingAttempts(group, attempt, clock)
         try:
-            await _EventFollower(client, pending, is_relevant, attempts, on_event, clock).run()
+            await _EventFollower(client, load_pending, is_relevant, attempts, on_event, clock).run()
         finally:
             attempts.stop()
 
@@ -98,14 +98,14 @@ class _EventFollower:
     def __init__(
         self,
         client: Client,
-        pending: Pending,
+        load_pending: LoadTasks,
         is_relevant: IsRelevant,
         attempts: _RetryingAttempts,
         on_event: DownloadCallback,
         clock: Clock,
     ) -> None:
         self._client = client
-        self._pending = pending
+        self._load_pending = load_pending
         self._is_relevant = is_relevant
         self._attempts = attempts
         self._on_event = on_event
@@ -134,5 +134,5 @@ class _EventFollower:
                 self._attempts.start(event.task_id)
 
     async def _catch_up(self) -> None:
-        for task in await self._pending():
+        for task in await self._load_pending():
             self._attempts.start(task.id)

@@ -34,7 +34,7 @@ class AuditCalls(ApiCalls):
         )
         response = await self._sender.read("/auditlog", query)
         cursor = response.headers.get("x-se-cursor")
-        entries = self._sender.decoded(response, tuple[AuditEntry, ...])
+        entries = self._sender.decode(response, tuple[AuditEntry, ...])
         return AuditPage(entries=entries, next=int(cursor) if cursor is not None else None)
 
     async def verify_audit(
@@ -42,7 +42,7 @@ class AuditCalls(ApiCalls):
     ) -> AuditReport:
         body = {"checkpoint": checkpoint}
         request = json_call("POST", "/auditlog/verification", body, read_timeout=VERIFY_TIMEOUT)
-        report = self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), AuditReport)
+        report = self._sender.decode(await self._sender.send_retrying(request, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)
         return report

@@ -38,8 +38,8 @@ class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, Aud
         :data:`sealyard.client.http.requests.RecoverCallback`.
         """
         self._connection = connection
-        self.watch = ConnectionMonitor(clock)
-        super().__init__(RequestSender(connection, clock, self.watch, retry_timeout=retry_timeout, recover=recover))
+        self.monitor = ConnectionMonitor(clock)
+        super().__init__(RequestSender(connection, clock, self.monitor, retry_timeout=retry_timeout, recover=recover))
 
     async def workspace(self) -> WorkspaceInfo:
         return await self._sender.get("/workspace", WorkspaceInfo)

@@ -59,7 +59,7 @@ class RequestSender:
         self._monitor = monitor
         self._retry_timeout = retry_timeout
         self._recover = recover
-        self.server = connection.place.name
+        self.server = connection.endpoint.name
 
     def new_backoff(self) -> RequestBackoff:
         return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._retry_timeout)
@@ -70,7 +70,7 @@ class RequestSender:
     # ---- one call, with retries
 
     async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
-        return self.decoded(await self.read(path, query), kind)
+        return self.decode(await self.read(path, query), kind)
 
     async def read(
         self, path: str, query: Mapping[str, str] | None = None, *, backoff: RequestBackoff | None = None
@@ -81,7 +81,7 @@ class RequestSender:
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
         """Send a change, which is not repeated once it may have reached the server, and decode the response."""
-        return self.decoded(await self.send_retrying(json_call(method, path, body)), kind)
+        return self.decode(await self.send_retrying(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
         await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))
@@ -99,7 +99,7 @@ class RequestSender:
             try:
                 return await self.send_once(request)
             except ServerUnreachableError as error:
-                if outcome_unknown(error) and not repeatable:
+                if is_outcome_unknown(error) and not repeatable:
                     raise _outcome_unknown_error(error) from error
                 await self.wait(backoff, error)
             except RetryLaterError as later:
@@ -122,7 +122,7 @@ class RequestSender:
             async with self._connection.stream(request) as stream:
                 self._monitor.mark_alive()
                 if stream.status >= 300:  # noqa: PLR2004
-                    raise_for_status(await stream.whole(), self.server, self._clock.now())
+                    raise_for_status(await stream.read(), self.server, self._clock.now())
                 yield stream
 
     def mark_alive(self) -> None:
@@ -140,7 +140,7 @@ class RequestSender:
         if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:
             backoff.blocking_error = await _recovery_error(self._recover())
 
-    def decoded(self, response: Response, kind: type[T]) -> T:
+    def decode(self, response: Response, kind: type[T]) -> T:
         """Decode the JSON body of a response. Raises :class:`ServerUnreachableError` if it does not match ``kind``."""
         try:
             return msgspec.json.decode(response.body, type=kind)
@@ -168,7 +168,7 @@ async def _recovery_error(recovery: Awaitable[None]) -> SealyardError | None:
     return None
 
 
-def outcome_unknown(error: ServerUnreachableError) -> bool:
+def is_outcome_unknown(error: ServerUnreachableError) -> bool:
     """Return whether the server may have processed the request."""
     return error.reach is DeliveryCertainty.UNKNOWN
 

@@ -109,7 +109,7 @@ class ResponseStream:
         """Return the raw chunks of the body as they arrive, or regrouped into chunks of ``size`` bytes."""
         return self._response.aiter_raw(size)
 
-    async def whole(self) -> Response:
+    async def read(self) -> Response:
         """Read the whole body and return the complete response."""
         return Response(status=self.status, headers=self.headers, body=await self._response.aread())
 
@@ -121,7 +121,7 @@ class Connection:
     """
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
-        self.place = endpoint
+        self.endpoint = endpoint
         self._timeouts = timeouts or Timeouts()
         # httpx connections only work on the event loop on which they were created.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
@@ -129,7 +129,7 @@ class Connection:
     async def send(self, request: Request) -> Response:
         """Send a request and return the complete response."""
         async with self._open_response(request, request.read_timeout or self._timeouts.read) as response:
-            return await ResponseStream(response).whole()
+            return await ResponseStream(response).read()
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
@@ -160,7 +160,7 @@ class Connection:
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _unreachable(error, self.place) from error
+            raise _unreachable(error, self.endpoint) from error
 
     def _client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -170,7 +170,7 @@ class Connection:
         return client
 
     def _create_client(self) -> httpx.AsyncClient:
-        endpoint, ssl_context = self.place, _create_ssl_context(self.place)
+        endpoint, ssl_context = self.endpoint, _create_ssl_context(self.endpoint)
         pool = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
             base_url=f"{'http://localhost' if endpoint.socket else endpoint.url}{API}",

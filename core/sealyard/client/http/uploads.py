@@ -158,7 +158,7 @@ class _UploadSession:
         return self._decode(await self._sender.send_once(request))
 
     def _decode(self, response: Response) -> _UploadState:
-        return self._sender.decoded(response, _UploadState)
+        return self._sender.decode(response, _UploadState)
 
 
 def _delete_request(upload_id: str) -> Request:

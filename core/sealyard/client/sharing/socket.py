@@ -13,7 +13,7 @@ SOCKET = "socket"
 """The name of the socket in the workspace's folder."""
 
 MAX_PATH_BYTES = 100
-"""The longest path, in bytes, that fits into a socket address on every platform."""
+"""Maximum length of a path that fits into a socket address on every platform."""
 
 RESPONSE_TIMEOUT = 5.0
 """Seconds that a listening process has to respond. A process that does not respond in time hangs or is stopped."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
     ConflictError,
@@ -46,7 +48,7 @@ class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class DropSubmitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was created for a dropped entry."""
 
-    offer: PackageProposal
+    proposal: PackageProposal = msgspec.field(name="offer")
     task: Task
 
 

@@ -69,7 +69,7 @@ RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
 """Delays before consecutive retries of an entry whose processing was deferred."""
 
 
-class _Processed(FrozenStruct, frozen=True, kw_only=True):
+class _ProcessedEntry(FrozenStruct, frozen=True, kw_only=True):
     """An entry that has been processed. ``task_id`` is None if its proposal was dismissed."""
 
     fingerprint: str
@@ -80,10 +80,10 @@ class _Processed(FrozenStruct, frozen=True, kw_only=True):
 class _WatchState(FrozenStruct, frozen=True, kw_only=True):
     """The contents of the state file: processed entries by ``<configuration id>/<entry name>``."""
 
-    taken: dict[str, _Processed] = msgspec.field(default_factory=dict)
+    processed: dict[str, _ProcessedEntry] = msgspec.field(default_factory=dict, name="taken")
 
 
-class _Waiting(FrozenStruct, frozen=True, kw_only=True):
+class _WaitingEntry(FrozenStruct, frozen=True, kw_only=True):
     """An entry to process at ``due``. ``failures`` is how often that has failed since it last changed."""
 
     fingerprint: str
@@ -133,7 +133,7 @@ class FolderWatcher:
         self._force_polling = force_polling
         self._clock = clock or SystemClock()
         self._config_id = ""
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _WaitingEntry] = {}
         self._handled: dict[str, str] = {}
 
     @property
@@ -218,7 +218,7 @@ class FolderWatcher:
     # ---- processing of one entry
 
     async def _process(self, entry: DroppedEntry) -> None:
-        processed = self._state.taken.get(f"{await self._resolve_config()}/{entry.name}")
+        processed = self._state.processed.get(f"{await self._resolve_config()}/{entry.name}")
         is_recorded = processed is not None and processed.fingerprint == entry.fingerprint
         if is_recorded or self._handled.get(entry.name) == entry.fingerprint:
             self._waiting.pop(entry.name, None)
@@ -232,7 +232,9 @@ class FolderWatcher:
         elif self._clock.now() >= waiting.due:
             await self._propose_or_submit(entry, processed, waiting)
 
-    async def _propose_or_submit(self, entry: DroppedEntry, processed: _Processed | None, waiting: _Waiting) -> None:
+    async def _propose_or_submit(
+        self, entry: DroppedEntry, processed: _ProcessedEntry | None, waiting: _WaitingEntry
+    ) -> None:
         try:
             event = await self._create_event(entry, processed)
         except PERMANENT_ERRORS as error:
@@ -251,7 +253,7 @@ class FolderWatcher:
         if event is not None:
             self._on_event(event)
 
-    async def _create_event(self, entry: DroppedEntry, processed: _Processed | None) -> WatchEvent | None:
+    async def _create_event(self, entry: DroppedEntry, processed: _ProcessedEntry | None) -> WatchEvent | None:
         """Return the event for an entry that has settled, after submitting it if that is the rule.
 
         Returns None if the entry is a downloaded result, or if it was processed before and its content has not changed.
@@ -275,11 +277,11 @@ class FolderWatcher:
             return None
         if self._action is DropAction.PROPOSE:
             return proposal
-        return DropSubmitted(offer=proposal, task=await self.submit(proposal))
+        return DropSubmitted(proposal=proposal, task=await self.submit(proposal))
 
     def _schedule(self, entry: DroppedEntry, seconds: float, failures: int = 0) -> None:
         due = self._clock.now() + timedelta(seconds=seconds)
-        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, failures=failures)
+        self._waiting[entry.name] = _WaitingEntry(fingerprint=entry.fingerprint, due=due, failures=failures)
 
     async def _is_result(self, entry: DroppedEntry) -> bool:
         if self._history is None or len(entry.firmware) != 1 or entry.metadata:
@@ -309,10 +311,10 @@ class FolderWatcher:
         return entry
 
     async def _record(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
-        processed = _Processed(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
+        processed = _ProcessedEntry(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
         self._state = await asyncio.to_thread(
             self._state_file.update,
-            lambda state: _WatchState(taken={**state.taken, f"{proposal.device}/{proposal.name}": processed}),
+            lambda state: _WatchState(processed={**state.processed, f"{proposal.device}/{proposal.name}": processed}),
         )
 
     async def _resolve_config(self) -> str:

@@ -118,7 +118,7 @@ class InputStore:
                 self._delete_unreferenced({file.sha256})
 
     def sweep(self) -> None:
-        """Delete uploads that no task claimed_digests in time."""
+        """Delete uploads that no task claimed in time."""
         oldest = self._clock.now() - UNCLAIMED_TTL
         with self._lock:
             expired_digests = [
