@@ -14,15 +14,14 @@ from sealyard.engine.state.tables import KEYS
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
-    ConflictError,
     NotFoundError,
     PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     UsageError,
 )
-from sealyard.model.results import link_expiry, with_new_link
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.results import link_expiry, require_artifact, with_new_link
+from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
 CHUNK = 4 * 1024 * 1024
@@ -48,7 +47,7 @@ class ResultDelivery:
         The new link expires after the configuration's link lifetime, at the latest with the result's retention period.
         """
         task = self._queries.get(subject, task_id)
-        result = _require_artifact(task)
+        result = require_artifact(task)
         now = self._repository.clock.now()
         device = self._repository.device(task.config_id, task.config_version)
         assert result.retained_until is not None  # every artifact has a retention period
@@ -136,13 +135,13 @@ class ResultDelivery:
         expired.
         """
         task = self._queries.refresh(self._repository.task(task_id))
-        if _require_artifact(task).state is ResultState.GONE:
+        if require_artifact(task).state is ResultState.GONE:
             _require_valid_link(task)
         return task
 
     async def _audit_download(self, author: str, task: Task, message: str, offset: int = 0) -> None:
         """Audit a download that began at ``offset``. The digest in the entry is that of the whole artifact."""
-        result = _require_artifact(task)
+        result = require_artifact(task)
         value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
         unit_of_work = self._repository.begin()
         unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
@@ -153,22 +152,12 @@ def _format_transfer(offset: int) -> str:
     return f"sent from byte {offset} to its last" if offset else "sent to its last byte"
 
 
-def _require_artifact(task: Task) -> Result:
-    """Return the task's result. Raises :class:`ConflictError` if it has none, or a signature instead of an artifact."""
-    if task.result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if task.result.signature is not None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return task.result
-
-
 def _require_valid_link(task: Task) -> str:
     """Return the link of the task's result.
 
     Raises :class:`ResultGoneError`, :class:`ResultExpiredError`, :class:`ConflictError`.
     """
-    result = _require_artifact(task)
+    result = require_artifact(task)
     assert task.status is TaskStatus.DONE
     if result.state is ResultState.GONE:
         raise ResultGoneError(
