@@ -73,8 +73,8 @@ from sealyard.model.tasks import (
     Verdict,
 )
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
-from sealyard_tui.session.connections import OnLink, OnTrouble
-from sealyard_tui.session.messages import Way
+from sealyard_tui.session.connections import ErrorCallback, StatusCallback
+from sealyard_tui.session.messages import ConnectionMode
 
 LOST = ServerUnreachableError("seal.example does not answer.", "See that the server runs and the network leads there.")
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -886,20 +886,26 @@ class WorldClient:
 
 
 class WorldConnection:
-    """:class:`sealyard_tui.session.connections.Connection` to a world. ``gate``: the engine comes up once it is set."""
+    """A :class:`~sealyard_tui.session.connections.WorkspaceConnection` to a world; ``gate`` delays the engine."""
 
     read_only = False
 
-    def __init__(self, world: World, gate: asyncio.Event | None = None, way: Way = Way.HOLDS, host: str = "") -> None:
-        self.on_trouble: OnTrouble = lambda _: None
-        self.way = way
+    def __init__(
+        self,
+        world: World,
+        gate: asyncio.Event | None = None,
+        way: ConnectionMode = ConnectionMode.OWNER,
+        host: str = "",
+    ) -> None:
+        self.on_error: ErrorCallback = lambda _: None
+        self.mode = way
         self.host = host
-        self.held = world.held
+        self.lock_error = world.held
         self.world = world
         self.gate = gate
-        self._on_link: OnLink | None = None
+        self._on_link: StatusCallback | None = None
 
-    async def connect(self, profile: Profile, on_link: OnLink) -> WorldClient:
+    async def connect(self, profile: Profile, on_link: StatusCallback) -> WorldClient:
         if self.gate is not None:
             await self.gate.wait()
         if "connect" in self.world.fail:
@@ -907,7 +913,7 @@ class WorldConnection:
         self._on_link = on_link
         return WorldClient(self.world, profile.identity)
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         return None
 
     async def close(self) -> None:
@@ -921,10 +927,10 @@ class WorldConnection:
         self.world.lost = LOST
         self.tell(ConnectionStatus(last_answer_at=now - timedelta(seconds=6), reconnecting_since=now))
 
-    def find(self, way: Way | None = None) -> None:
+    def find(self, way: ConnectionMode | None = None) -> None:
         """It is there again, perhaps as another ``way``."""
         self.world.lost = None
-        self.way = way or self.way
+        self.mode = way or self.mode
         self.tell(ConnectionStatus(last_answer_at=self.world.now))
 
     def tell(self, link: ConnectionStatus) -> None:

@@ -16,9 +16,9 @@ from sealyard.model.errors import ConfirmationRequiredError, ConflictError, Perm
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.access.access import AccessControl, SectionTab
-from sealyard_tui.screens.dialogs.form_fields import ChoiceLine
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.dialogs.fields import ChoiceLine
+from sealyard_tui.screens.access.screen import AccessScreen, SectionTab
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 RULE = f"r-{OWNER}-DEVICE_CONFIG:gw-APPROVE"
@@ -30,8 +30,8 @@ def the_app(world: World, who: str = "administrator") -> SealyardApp:
 
 
 def go_to(app: SealyardApp, key: str) -> None:
-    assert isinstance(app.screen, AccessControl)
-    assert app.screen.query_one(BigTable).go_to(key), key
+    assert isinstance(app.screen, AccessScreen)
+    assert app.screen.query_one(VirtualTable).move_cursor_to(key), key
     app.screen.refresh_bindings()
 
 

@@ -25,7 +25,7 @@ HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 
 def the_app(world: World, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
     app = make_app(world, who, start_screen="devices")
-    app.downloads.folder = downloads
+    app.download_manager.folder = downloads
     return app
 
 
@@ -355,7 +355,7 @@ async def test_another_person_sees_nothing_of_the_one_before(world: World) -> No
     app = the_app(world)
     async with running(app) as pilot:
         await shows(pilot, "fingerprint")
-        app.become(next(each for each in app.session.profiles if each.name == "developer"))
-        await until(pilot, lambda: app.standing.identity == DEVELOPER and bool(app.standing.rights))
+        app.switch_profile(next(each for each in app.session.profiles if each.name == "developer"))
+        await until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.rights))
         await settled(pilot)
         assert "fingerprint" not in text_of(app)

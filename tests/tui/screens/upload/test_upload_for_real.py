@@ -19,11 +19,11 @@ from sealyard.model.requests import DeviceRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.dialogs.dialog import ConfirmDialog
-from sealyard_tui.screens.upload.form import Part
-from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.connections import OnLink, OnTrouble
-from sealyard_tui.session.messages import Way
+from sealyard_tui.dialogs.base import ConfirmDialog
+from sealyard_tui.screens.upload.form_model import FileRole
+from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.session.connections import ErrorCallback, StatusCallback
+from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.session.session import Session
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
@@ -31,22 +31,22 @@ PASSPHRASE = "only for this test"
 
 
 class OpenEngine:
-    """:class:`sealyard_tui.session.connections.Connection` to an engine that is open already."""
+    """:class:`sealyard_tui.session.connections.WorkspaceConnection` to an engine that is open already."""
 
-    way = Way.HOLDS
+    mode = ConnectionMode.OWNER
     host = ""
     read_only = False
-    held = None
+    lock_error = None
     gate = None
 
     def __init__(self, engine: EngineHandle) -> None:
         self._engine = engine
-        self.on_trouble: OnTrouble = lambda _: None
+        self.on_error: ErrorCallback = lambda _: None
 
-    async def connect(self, profile: Profile, on_link: OnLink) -> EmbeddedClient:
+    async def connect(self, profile: Profile, on_link: StatusCallback) -> EmbeddedClient:
         return self._engine.client(profile.identity)
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         return None
 
     async def close(self) -> None:
@@ -103,10 +103,10 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
         app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, start_screen="upload"))
         async with running(app, size=(80, 24)) as pilot:
             place = app.screen
-            assert isinstance(place, Upload)
+            assert isinstance(place, UploadScreen)
             place.add_paths((files["boot.bin"], files["app.bin"], files["left-out.bin"], files["closed.bin"]))
-            place.add_paths((files["notes.json"],), Part.METADATA)
-            await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+            place.add_paths((files["notes.json"],), FileRole.METADATA)
+            await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
             await settled(pilot)
             await shows(pilot, "is a directory")
             await pilot.press("g", "j", "j", "x", "x")

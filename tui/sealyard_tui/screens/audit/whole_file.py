@@ -9,7 +9,7 @@ from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.model.safe_text import escape_text
 
 
-class WholeFile:
+class AtomicTextFile:
     """Mode 0600. All methods block; they raise :class:`InvalidInputError` and :class:`StorageError`."""
 
     def __init__(self, path: Path) -> None:
