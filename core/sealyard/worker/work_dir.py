@@ -84,7 +84,7 @@ async def _acquire_lock(lock: int) -> None:
         except BlockingIOError:
             if asyncio.get_running_loop().time() > deadline:
                 raise WorkerError(
-                    "Another worker still holds this task's files.", "End the stray sealyard.worker process."
+                    "Another worker is still using this task's files.", "Stop the remaining sealyard.worker process."
                 ) from None
             await asyncio.sleep(POLL_SECONDS)
         else:
