@@ -91,7 +91,7 @@ class EncryptedFileKeyring(KeyringBackend):
     def delete_password(self, service: str, username: str) -> None:
         passwords = self._read()
         if passwords.get(service, {}).pop(username, None) is None:
-            raise PasswordDeleteError("There is no such password.")
+            raise PasswordDeleteError("The password does not exist.")
         self._write(passwords)
 
     def _read(self) -> dict[str, dict[str, str]]:
@@ -103,7 +103,7 @@ class EncryptedFileKeyring(KeyringBackend):
                 encrypted.nonce, encrypted.ciphertext, encrypted.associated_data()
             )
         except InvalidTag:
-            raise KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.") from None
+            raise KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.") from None
         return msgspec.json.decode(plain, type=dict[str, dict[str, str]])
 
     def _load(self) -> _EncryptedFile:
@@ -144,4 +144,4 @@ class EncryptedFileKeyring(KeyringBackend):
         return kdf.derive(self._passphrase)
 
     def _corrupted(self) -> KeyStoreCorruptedError:
-        return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")
+        return KeyStoreCorruptedError(f"{self._path.name} is damaged.", "Restore it from a backup.")

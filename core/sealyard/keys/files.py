@@ -42,7 +42,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _write_error(error: OSError) -> StorageError:
-    return StorageError(f"The key store could not be written: {error.strerror}.", "See that its disk has room.")
+    return StorageError(
+        f"Cannot write the key store: {error.strerror}.", "Check that its disk is writable and has free space."
+    )
 
 
 def _sync_dir(folder: Path) -> None:
