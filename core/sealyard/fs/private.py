@@ -24,7 +24,8 @@ def create_private_file(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} cannot be written: {error.strerror}.", "Name a new file in a folder of yours."
+            f"Cannot create {escape_text(str(path))}: {error.strerror}.",
+            "Choose a new file in a folder that you can write to.",
         ) from error
 
 

@@ -27,4 +27,4 @@ def create_random_key(path: Path, what: str) -> None:
         disk.rename(temporary, path)
         disk.sync_folder(path.parent)
     except OSError as error:
-        raise disk.storage_error(error, what) from error
+        raise disk.storage_error(error, f"creating {what}") from error
