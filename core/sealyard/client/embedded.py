@@ -49,7 +49,7 @@ from sealyard.model.workspace import WorkspacePaths
 
 T = TypeVar("T")
 
-EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
+EMBEDDED_TRUST_NOTE = "embedded: separation of duties is not enforced; anyone with this account controls the workspace"
 PROGRESS_SECONDS = 0.1
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
@@ -218,7 +218,7 @@ class EmbeddedClient:
                 return await self._wait_for(task, settled)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
             ) from None
 
     async def _wait_for(self, task: Task, settled: bool) -> Task:

@@ -53,7 +53,7 @@ class StateFile(Generic[T]):
         except msgspec.DecodeError:
             return self.update(lambda value: value)
         except OSError as error:
-            raise disk.storage_error(error, f"a look at {self.path}") from error
+            raise disk.storage_error(error, f"reading {self.path}") from error
 
     def update(self, step: Callable[[T], T]) -> T:
         """Replace the stored value by ``step(value)`` and return the new value.
@@ -67,7 +67,7 @@ class StateFile(Generic[T]):
                 new_value = step(self._load_or_reset())
                 self._store(new_value)
         except OSError as error:
-            raise disk.storage_error(error, f"a note in {self.path}") from error
+            raise disk.storage_error(error, f"writing {self.path}") from error
         return new_value
 
     def _load(self) -> T:
@@ -81,7 +81,7 @@ class StateFile(Generic[T]):
         except msgspec.DecodeError:
             damaged_path = self.path.with_name(f"{self.path.name}.damaged")
             disk.rename(self.path, damaged_path)
-            self.warning = f"{self.path} was damaged and was begun anew; the old one is kept as {damaged_path.name}."
+            self.warning = f"{self.path} was damaged and has been reset; the old file is kept as {damaged_path.name}."
             return self._empty
 
     def _store(self, value: T) -> None:

@@ -242,14 +242,14 @@ class Downloader:
             progress(done, size)
         if done < size:
             raise DownloadError(
-                f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",
-                "Download it again: it goes on from there.",
+                f"The download of task {task_id} stopped after {done:,} of {size:,} bytes.",
+                "Download it again; the download resumes.",
             )
         if done > size or digest.hexdigest() != sha256:
             part.remove()
             raise DownloadError(
-                f"What came down for task {task_id} is not what the task made: the SHA-256 is another.",
-                "It was removed. Download it again; if that does not help, tell who runs the engine.",
+                f"SHA-256 mismatch: the download of task {task_id} differs from its result. The file was removed.",
+                "Download it again; if that fails, contact the administrator of the workspace.",
             )
 
     async def _verify(self, task: Task, part: PartialFile, existing: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
@@ -284,7 +284,7 @@ def _artifact(task: Task) -> tuple[int, str, str]:
         reason = f" {task.reason}" if task.reason else ""
         raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
     if result.sha256 is None or result.size is None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
+        raise ConflictError("Signing tasks have no file.", "Read the signature from the task: sealyard show")
     return result.size, result.sha256, safe_file_name(result.file_name, task.id)
 
 

@@ -59,7 +59,7 @@ class EventStream:
                         elif cursor is None and (cursor := _parse_cursor(item)) is not None:
                             yield cursor
                 failure: ServerUnreachableError | RetryLaterError = ServerUnreachableError(
-                    f"{self._sender.server} ended its events."
+                    f"{self._sender.server} closed the event stream."
                 )
             except (ServerUnreachableError, RetryLaterError) as error:
                 failure = error

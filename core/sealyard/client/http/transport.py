@@ -207,7 +207,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} is no file of certificates that can be read.", "Name one in PEM: --ca FILE."
+            f"Cannot read certificates from {escape_text(str(path))}.", "Use a file in PEM format: --ca FILE"
         ) from error
 
 
@@ -216,29 +216,29 @@ def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError
     if isinstance(error, httpx.ConnectError) and _tls_failure(error):
         return ServerUnreachableError(
             f"The certificate of {endpoint.name} is not trusted ({escape_text(_tls_failure(error))}).",
-            "See that it is the right server; name the authority that vouches for it: sealyard login --ca FILE.",
+            "Check that it is the right server, then trust its CA certificate: sealyard login --ca FILE",
             reach=DeliveryCertainty.UNTRUSTED,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ServerUnreachableError(
-            f"{endpoint.name} does not answer{_reason(error)}.",
-            "Whoever opens the workspace next lets others in again."
+            f"Cannot reach {endpoint.name}{_reason(error)}.",
+            "Open the workspace again; the process that owned it has exited."
             if endpoint.socket
-            else "See that the server runs and that the network leads there.",
+            else "Check that the server is running and reachable.",
             reach=DeliveryCertainty.NOT_SENT,
         )
     if isinstance(error, httpx.PoolTimeout):
         return ServerUnreachableError(
-            f"Too much is asked of {endpoint.name} at once.", "Try again.", reach=DeliveryCertainty.BUSY
+            f"Too many requests to {endpoint.name} at the same time.", "Try again.", reach=DeliveryCertainty.BUSY
         )
     if isinstance(error, httpx.TimeoutException):
         return ServerUnreachableError(
-            f"{endpoint.name} did not answer in time.",
-            "The process that holds the workspace is busy, or hangs; the file `lock` beside the socket names it."
+            f"{endpoint.name} did not respond in time.",
+            "Try again, or check the process named in the file `lock` next to the socket: it is busy or hangs."
             if endpoint.socket
             else "Try again.",
         )
-    return ServerUnreachableError(f"The connection with {endpoint.name} broke{_reason(error)}.", "Try again.")
+    return ServerUnreachableError(f"Connection to {endpoint.name} lost{_reason(error)}.", "Try again.")
 
 
 def _reason(error: Exception) -> str:
@@ -295,9 +295,9 @@ async def post_pinned(
             response = await client.send(_pinned_request(client, url, address, headers, body), stream=True)
             start = await _read_start(response)
     except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError("It did not answer in time.") from None
+        raise ServerUnreachableError("The server did not respond in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"It cannot be reached ({escape_text(str(error), 200)}).") from None
+        raise ServerUnreachableError(f"Cannot reach the server ({escape_text(str(error), 200)}).") from None
     return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
 
 
@@ -335,14 +335,14 @@ async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 10
     try:
         async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
             if response.status_code != HTTPStatus.OK:
-                raise ServerUnreachableError(f"{escape_text(url)} answers {response.status_code}.")
+                raise ServerUnreachableError(f"{escape_text(url)} returned status {response.status_code}.")
             body = await _read_limited(response, most)
     except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError(f"{escape_text(url)} did not answer in time.") from None
+        raise ServerUnreachableError(f"{escape_text(url)} did not respond in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"{escape_text(url)} cannot be reached{_reason(error)}.") from None
+        raise ServerUnreachableError(f"Cannot reach {escape_text(url)}{_reason(error)}.") from None
     if body is None:
-        raise ServerUnreachableError(f"{escape_text(url)} answers with more than {most} bytes.")
+        raise ServerUnreachableError(f"The response of {escape_text(url)} has more than {most} bytes.")
     return body
 
 

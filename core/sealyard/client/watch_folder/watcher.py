@@ -258,7 +258,7 @@ class FolderWatcher:
         """
         if entry.problem:
             raise InvalidInputError(
-                f"{entry.name} cannot become a package. {entry.problem}", "Put it right in the folder."
+                f"Cannot create a package from {entry.name}. {entry.problem}", "Fix it in the watch folder."
             )
         if await self._is_result(entry):
             return None
@@ -305,7 +305,7 @@ class FolderWatcher:
     async def _require_unchanged(self, proposal: PackageProposal) -> DroppedEntry:
         entry = await self._find_entry(proposal.name)
         if entry is None or entry.fingerprint != proposal.fingerprint:
-            raise InvalidInputError(f"{proposal.name} changed since it was offered.", "Wait for the new offer.")
+            raise InvalidInputError(f"{proposal.name} changed since it was proposed.", "Wait for the new proposal.")
         return entry
 
     async def _record(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
@@ -342,8 +342,8 @@ class FolderWatcher:
             except (OSError, RuntimeError, ExceptionGroup) as error:  # watchfiles raises RuntimeError itself
                 if not await run_cancellable(lambda check: has_unreadable_dirs(self._folder, check)):
                     raise InvalidInputError(
-                        f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
-                        "See that the folder is there; where the system cannot tell of changes, watch by polling.",
+                        f"Cannot watch {self._folder} for changes ({_innermost(error)}).",
+                        "Check that the folder exists; if the system cannot report changes, use polling.",
                     ) from error
             await self._clock.sleep(POLL_INTERVAL)
             changed.set()
@@ -383,8 +383,8 @@ def _require_separate_dirs(folder: Path, downloads: Path) -> None:
     download_dir, watched_dir = downloads.resolve(), folder.resolve()
     if watched_dir in (download_dir, *download_dir.parents):
         raise UsageError(
-            f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
-            "Watch another folder, or download elsewhere.",
+            f"{escape_text(str(folder))} contains the download folder: results would be packaged again.",
+            "Watch another folder, or change the download folder.",
         )
 
 
@@ -396,7 +396,7 @@ def _innermost(error: Exception) -> Exception:
 
 
 def _unreadable(entry: DroppedEntry, error: OSError) -> InvalidInputError:
-    return InvalidInputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.")
+    return InvalidInputError(f"Cannot read {entry.name} ({error.strerror}).", "Check the file.")
 
 
 def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:
