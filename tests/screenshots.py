@@ -227,7 +227,7 @@ class _Stage:
         request = PackageRequest(config=GATEWAY, firmware=(firmware,), name=path.stem.replace("-", " "))
         task = await developer.create_package(request)
         owner = await self._client("owner")
-        await owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+        await owner.decide(task.id, Verdict.APPROVED, "Tested in the lab.")
         return task.id
 
     async def _client(self, who: str) -> Client:

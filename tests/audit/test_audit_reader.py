@@ -114,5 +114,5 @@ def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
 def test_a_missing_segment_is_named(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").rename(tmp_path / "segment-000001.jsonl")
-    with pytest.raises(AuditVerificationError, match=r"no segment-000000\.jsonl"):
+    with pytest.raises(AuditVerificationError, match=r"segment-000000\.jsonl of the audit log is missing"):
         AuditReader(tmp_path).entries()

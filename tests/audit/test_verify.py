@@ -257,7 +257,7 @@ def test_a_history_sealed_anew_with_another_key_is_found_by_a_checkpoint_kept_ou
     outside = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
     rebuild(folder, STRANGER)
     assert verify_log(folder).key_fingerprint != key_fingerprint(public_pem())
-    with pytest.raises(AuditVerificationError, match="kept outside does not belong to this log"):
+    with pytest.raises(AuditVerificationError, match="kept outside the workspace does not belong to this log"):
         verify_log(folder, checkpoint=outside)
 
 
@@ -306,7 +306,7 @@ def test_log_without_checkpoints_needs_no_audit_key(folder: Path) -> None:
 @pytest.mark.parametrize("line", range(4))
 def test_a_line_that_is_missing_in_the_last_checkpoint_is_found(folder: Path, line: int) -> None:
     change_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
-    with pytest.raises(AuditVerificationError, match="whole checkpoint"):
+    with pytest.raises(AuditVerificationError, match="incomplete checkpoint"):
         verify_log(folder)
 
 

@@ -129,7 +129,7 @@ def test_a_program_cannot_approve_where_one_is_wanted(house: House) -> None:
     app = enrolled(house, wanted=True)
     ran = house.run("owner", "approve", house.waiting, "--otp", later(app)(""))
     assert ran.code == 3
-    assert "machine client" in ran.err
+    assert "Machine clients" in ran.err
     assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
 
 
@@ -164,7 +164,7 @@ def test_where_none_is_wanted_nobody_is_asked_and_the_origin_is_told(house: Hous
     assert "USER:owner (at a terminal)" in house.run("owner", "show", house.waiting).out
     other = house.package(firmware)["id"]
     assert house.run("owner", "approve", other).code == 0
-    assert "USER:owner (a machine client)" in house.run("owner", "show", other).out
+    assert "USER:owner (machine client)" in house.run("owner", "show", other).out
 
 
 def test_a_rejection_asks_for_none(house: House) -> None:

@@ -62,7 +62,7 @@ async def test_one_that_is_too_long_is_not_taken() -> None:
 @pytest.mark.parametrize("head", ["302 Found\r\nLocation: /elsewhere", "404 Not Found", "500 Oh", "204 No Content"])
 async def test_any_other_answer_is_none(head: str) -> None:
     async with answering(saying(head)) as url:
-        with pytest.raises(ServerUnreachableError, match=f"answers {head[:3]}"):
+        with pytest.raises(ServerUnreachableError, match=f"returned status {head[:3]}"):
             await fetch_document(url)
 
 

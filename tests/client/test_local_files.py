@@ -108,5 +108,5 @@ def test_a_new_file_never_replaces_another(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="Cannot write"):
         write_unique(tmp_path / "file", "key.pem", b"mine")

@@ -69,7 +69,7 @@ def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "The key store needs its passphrase.",
+        "The key store requires its passphrase.",
         "task 12ab is DONE: signature checked, 3 tokens of 5",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "sealyard:12ab/cd34?expires=1767322",

@@ -25,7 +25,7 @@ class Double:
 
     async def task(self, task_id: str) -> Any:
         if task_id == "none":
-            raise NotFoundError("There is no task none.")
+            raise NotFoundError("Task none not found.")
         return threading.current_thread().name
 
     async def counts(self) -> Any:

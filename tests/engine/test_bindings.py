@@ -103,13 +103,13 @@ async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: House) -
     await unbind(house)
     entry = (await house.audit(about=f"SUBJECT:{DEV}"))[-1]
     assert (entry.author, entry.change) == (ADMIN, AuditAction.DELETED)
-    assert entry.message == f"{DEV} is a1 of https://issuer.example no more"
+    assert entry.message == f"{DEV} unlinked from a1 of https://issuer.example"
 
 
 async def test_nobody_lets_go_of_their_own_account(house: House) -> None:
     await house.rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
     await arrive(house, DEV)
-    with pytest.raises(PermissionDeniedError, match="their own"):
+    with pytest.raises(PermissionDeniedError, match="your own account"):
         await unbind(house, DEV, DEV)
 
 

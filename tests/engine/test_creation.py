@@ -120,7 +120,7 @@ async def test_a_token_used_fifty_times_at_once_makes_one_task(house: House) -> 
 async def test_a_token_is_good_for_one_request(house: House) -> None:
     file = await house.upload()
     await house.package(firmware=(file,), client_token="one")
-    with pytest.raises(ConflictError, match="another request"):
+    with pytest.raises(ConflictError, match="a different request"):
         await house.package(firmware=(file,), client_token="one", name="other")
     with pytest.raises(ConflictError):
         await house.encryption(file=file, client_token="one")
@@ -153,7 +153,7 @@ async def test_what_is_not_stored_any_more_is_refused(house: House) -> None:
     file = await house.upload()
     house.engine.inputs.discard((file,))
     for act in (house.package(firmware=(file,)), house.encryption(file=file)):
-        with pytest.raises(InvalidInputError, match="not stored any more"):
+        with pytest.raises(InvalidInputError, match="no longer stored"):
             await act
 
 
@@ -326,7 +326,7 @@ async def test_a_bare_digest_is_signed_with_a_data_key_only(house: House) -> Non
     await rsa_device(house, KeyPurpose.DATA)
     task = await house.signing(config="rsa", message=DIGEST, is_digest=True)
     assert task.status is S.WAITING
-    assert any("cannot see what is signed" in each for each in task.warnings)
+    assert any("cannot see what will be signed" in each for each in task.warnings)
 
 
 @pytest.mark.parametrize("purpose", [KeyPurpose.BOTH, KeyPurpose.PACKAGE])
@@ -367,7 +367,7 @@ async def test_a_message_has_at_most_a_mebibyte(house: House) -> None:
 
 async def test_a_message_that_begins_like_a_container_is_refused(house: House) -> None:
     for message in (SE1Format.magic, SE1Format.magic + b"and more"):
-        with pytest.raises(InvalidKeyError, match="begins like"):
+        with pytest.raises(InvalidKeyError, match="starts like"):
             await house.signing(message=message)
     await house.signing(message=b" " + SE1Format.magic)
 

@@ -28,7 +28,7 @@ async def test_nobody_approves_what_they_asked_for(house: House) -> None:
     await house.rule(OWNER, f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
     task = await house.package(OWNER)
     for verdict in Verdict:
-        with pytest.raises(PermissionDeniedError, match="of their own"):
+        with pytest.raises(PermissionDeniedError, match="your own task"):
             await house.decide(task, OWNER, verdict, "because")
     assert house.task(task.id).status is S.WAITING
     assert (await house.audit(AuditAction.REFUSED))[-1].author == OWNER
@@ -157,13 +157,13 @@ async def test_a_configuration_that_nobody_could_approve_for_is_refused(
     house: House, use: tuple[str, ...], approve: tuple[str, ...], required: int
 ) -> None:
     asked = len(house.bus.asked)
-    with pytest.raises(UsageError, match="could not be approved"):
+    with pytest.raises(UsageError, match="too few approvers"):
         await house.device("other", use=use, approve=approve, approvals_required=required)
     assert len(house.bus.asked) == asked  # no key was made for it
 
 
 async def test_a_new_version_that_nobody_could_approve_for_is_refused(house: House) -> None:
-    with pytest.raises(UsageError, match="could not be approved"):
+    with pytest.raises(UsageError, match="too few approvers"):
         await house.do(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, approvals_required=3)))
 
 
@@ -300,7 +300,8 @@ async def test_an_approver_sees_the_last_package_of_the_configuration(house: Hou
 
 
 @pytest.mark.parametrize(
-    ("subject", "words"), [(OWNER, ""), (DEV, "of their own"), (ADMIN, "may not approve"), (CLIENT, "Only a person")]
+    ("subject", "words"),
+    [(OWNER, ""), (DEV, "your own task"), (ADMIN, "not have permission to approve"), (CLIENT, "Only users")],
 )
 async def test_the_hindrance_says_why_one_cannot_decide(house: House, subject: str, words: str) -> None:
     task = await house.package()

@@ -85,7 +85,7 @@ async def test_a_wrong_confirmation_makes_no_used_password_good_again(house: Hou
     await begun(house, OWNER, used)
     with pytest.raises(OneTimePasswordError):
         await confirm(house, OWNER, app.never(house.clock.now()))
-    await refused(house, used, "used already")
+    await refused(house, used, "already used")
 
 
 @pytest.mark.parametrize("who", [CLIENT, "CLIENT:other"])
@@ -126,7 +126,7 @@ async def test_the_password_of_the_confirmation_is_used(house: House) -> None:
     app = await begun(house, OWNER)
     password = app.shows(house.clock.now())
     await confirm(house, OWNER, password)
-    await refused(house, password, "used already")
+    await refused(house, password, "already used")
 
 
 async def test_no_password_is_taken_twice_nor_an_older_one_also_after_a_restart(house: House) -> None:
@@ -134,8 +134,8 @@ async def test_no_password_is_taken_twice_nor_an_older_one_also_after_a_restart(
     before, password = (app.shows(house.clock.now(), steps_off=off) for off in (-1, 0))
     await spend(house, OWNER, password)
     for _ in range(2):
-        await refused(house, password, "used already")
-        await refused(house, before, "used already")
+        await refused(house, password, "already used")
+        await refused(house, before, "already used")
         await house.reopen()
 
 
@@ -145,7 +145,7 @@ async def test_a_password_that_was_taken_is_used_when_the_engine_is_killed_next(
     await spend(house, OWNER, password)
     other = await house.killed()
     await other.open(work=False)
-    await refused(other, password, "used already")
+    await refused(other, password, "already used")
     await other.close()
 
 
@@ -166,7 +166,7 @@ async def test_five_wrong_ones_lock_for_a_quarter_of_an_hour_also_over_a_restart
     assert locked is not None
     await house.reopen()
     house.clock.move(minutes=14, seconds=59)
-    await refused(house, app.shows(house.clock.now()), "none is taken for 1s")
+    await refused(house, app.shows(house.clock.now()), "locked for 1s")
     house.clock.move_to(locked)
     assert house.engine.otp.state(OWNER).locked_until is None
     await spend(house, OWNER, app.shows(house.clock.now()))
@@ -200,7 +200,7 @@ async def test_confirming_and_enrolling_anew_count_as_tries_too(house: House) ->
     for _ in range(2):
         with pytest.raises(OneTimePasswordError):
             await begun(house, OWNER, wrong)
-    await refused(house, app.shows(house.clock.now(), steps_off=1), "none is taken")
+    await refused(house, app.shows(house.clock.now(), steps_off=1), "locked")
 
 
 async def test_each_wrong_one_and_the_lock_are_audited_and_no_password_ever(house: House) -> None:
@@ -213,7 +213,7 @@ async def test_each_wrong_one_and_the_lock_are_audited_and_no_password_ever(hous
     entries = [each for each in await house.audit(AuditAction.REFUSED) if each.resource == f"SUBJECT:{OWNER}"]
     assert [each.code for each in entries] == [OneTimePasswordError.code] * 5
     assert "4 of 5" in entries[3].message
-    assert "none is taken until" in entries[4].message
+    assert "locked until" in entries[4].message
     text = "".join(str(each.message) + str(each.new_value) for each in await house.audit())
     assert wrong not in text
     assert right not in text
@@ -292,7 +292,7 @@ async def test_without_its_key_no_password_is_taken(house: House, content: bytes
         house.places.secrets_key.unlink()
     else:
         house.places.secrets_key.write_bytes(content)
-    with pytest.raises(KeyStoreCorruptedError, match="sealed secret"):
+    with pytest.raises(KeyStoreCorruptedError, match="encrypted secrets"):
         await spend(house, OWNER, app.shows(house.clock.now()))
 
 

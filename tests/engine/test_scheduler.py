@@ -146,7 +146,7 @@ async def test_a_lost_worker_is_followed_by_another_with_what_was_recorded(house
     again.finish()
     assert (await house.ended(worker.id)).status is S.DONE
     used = [each.message for each in await house.audit(AuditAction.KEY_USED)]
-    assert used == ["the signing key is used", "a signature that was lost is made again over the same bytes"]
+    assert used == ["signing key used", "signing key used again for the same data, after the signature was lost"]
 
 
 async def test_a_second_attempt_never_signs_anything_else(house: House) -> None:
@@ -162,7 +162,7 @@ async def test_a_second_attempt_never_signs_anything_else(house: House) -> None:
     again.leave()
     over = await house.ended(worker.id)
     assert over.status is S.FAILED
-    assert "will not sign twice" in over.reason
+    assert "does not sign twice" in over.reason
     assert len(await house.audit(AuditAction.KEY_USED)) == 1
 
 
@@ -199,10 +199,10 @@ async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
 
 async def test_what_a_worker_cannot_do_fails_the_task_with_its_words(house: House) -> None:
     worker = await house.worker(await house.encryption())
-    worker.break_down(StorageError("The disk is full.", "Make room, then ask again."))
+    worker.break_down(StorageError("The disk is full.", "Free some space and submit the request again."))
     over = await house.ended(worker.id)
     assert (over.status, over.reason_code) == (S.FAILED, "storage")
-    assert over.reason == "The disk is full. Make room, then ask again."
+    assert over.reason == "The disk is full. Free some space and submit the request again."
 
 
 async def test_a_finished_report_without_its_file_fails_the_task(house: House) -> None:

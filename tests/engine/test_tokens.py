@@ -178,7 +178,7 @@ async def test_who_may_add_subjects_or_asks_at_the_workspace_itself_is_not_bound
 
 async def test_a_group_gets_no_token(house: House) -> None:
     await house.add("GROUP:owners")
-    with pytest.raises(UsageError, match="group"):
+    with pytest.raises(UsageError, match="Groups"):
         await issue(house, ADMIN, subject="GROUP:owners")
 
 

@@ -67,7 +67,7 @@ async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
 ) -> None:
     assert house.engine.queries.get(DEV, "many23").id == "many23zzzz"
     assert store.handed == 1
-    with pytest.raises(UsageError, match="10 tasks begin with many1"):
+    with pytest.raises(UsageError, match="10 task IDs start with many1"):
         house.engine.queries.get(DEV, "many1")
     assert store.handed == 11
 
@@ -96,7 +96,7 @@ async def test_a_list_of_a_configuration_that_is_hidden_is_refused_as_one_that_i
     config_id = house.engine.repository.device(GATEWAY).id
     hidden = {await asked(house, "USER:stranger", each) for each in (GATEWAY, config_id, "nothing")}
     assert len(hidden) == 1
-    assert "There is no device configuration *." in hidden.pop()
+    assert "Device configuration * not found." in hidden.pop()
 
 
 async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(house: House) -> None:

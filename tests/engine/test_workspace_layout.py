@@ -37,7 +37,10 @@ def test_load_metadata_of_current_layout_succeeds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("layout", "message"),
-    [(LAYOUT_VERSION - 1, "older Sealyard .*Create a new workspace"), (LAYOUT_VERSION + 1, "newer Sealyard")],
+    [
+        (LAYOUT_VERSION - 1, "older version of Sealyard .*Create a new workspace"),
+        (LAYOUT_VERSION + 1, "newer version of Sealyard"),
+    ],
     ids=["older", "newer"],
 )
 def test_load_metadata_of_other_layout_raises(tmp_path: Path, layout: int, message: str) -> None:

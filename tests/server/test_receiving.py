@@ -191,7 +191,7 @@ async def test_the_same_ids_and_key_give_the_same_task_also_after_it_ended(
     assert (await calls.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
     refused = await calls.post(PACKAGES, json=body)
     assert (refused.status_code, refused.json()["code"]) == (400, "input")
-    assert "not stored any more" in refused.json()["detail"]
+    assert "no longer stored" in refused.json()["detail"]
 
 
 async def test_memory_does_not_grow_with_the_files_of_a_form(calls: httpx.AsyncClient, folder: Path) -> None:

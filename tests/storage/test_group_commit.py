@@ -102,7 +102,7 @@ def test_a_failed_write_takes_back_all_that_wait_and_nothing_else(open_store: Op
     failed.append(store.submit(WriteBatch(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
     shut.open(OSError(errno.EIO, "Input/output error"))
     for future in failed:
-        with pytest.raises(StorageError, match="refused the change"):
+        with pytest.raises(StorageError, match="Disk error while writing the change"):
             future.result(10)
     assert documents(store) == before
     assert store.pending_audit() == [{"seq": 1}]
@@ -185,7 +185,7 @@ def test_an_audit_entry_without_a_number_is_refused(open_store: Open) -> None:
 def test_a_reader_cannot_submit(open_store: Open) -> None:
     open_store()
     reader: TinyDocumentStore = open_store(write=False)
-    with pytest.raises(StorageError, match="reading only"):
+    with pytest.raises(StorageError, match="read-only"):
         reader.submit(WriteBatch())
-    with pytest.raises(StorageError, match="reading only"):
+    with pytest.raises(StorageError, match="read-only"):
         reader.compact(0)

@@ -174,11 +174,13 @@ async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace
     world: World,
 ) -> None:
     world.read_only = True
-    world.held = WorkspaceLockedError("Another process holds the workspace for writing.", "It is \x1b[31m pid 7.")
+    world.held = WorkspaceLockedError("Another process has the workspace locked for writing.", "It is \x1b[31m pid 7.")
     async with at(world, "dashboard", size=(80, 24)) as (app, pilot):
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        await shows(pilot, "Four eyes, embedded", "Read only: Another process holds", r"\x1b[31m pid 7")
+        await shows(
+            pilot, "Four eyes, embedded", "Read only: Another process has the workspace locked", r"\x1b[31m pid 7"
+        )
 
 
 async def test_question_mark_explains_the_keys_of_the_place(world: World) -> None:

@@ -49,7 +49,7 @@ SEEN = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
     "approvals": ("gateway 1.5.0", "sensor 3.1", "3 waiting for you"),
-    "audit": ("KEY_USED", "Nobody decides"),
+    "audit": ("KEY_USED", "You cannot decide"),
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
 }

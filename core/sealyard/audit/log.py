@@ -142,7 +142,7 @@ class AuditLog(AuditReader):
         Raises :class:`AuditVerificationError` if ``head`` is older than the stored log or newer than the current head.
         """
         if not self._stored_head.next_seq <= head.next_seq <= self._head.next_seq:
-            raise AuditVerificationError("Entries that are stored, or were never drafted, cannot be taken back.")
+            raise AuditVerificationError("Cannot discard entries that are already stored or were never prepared.")
         self._head = head
 
     def append(self, entries: Iterable[AuditEntry]) -> None:
@@ -175,7 +175,7 @@ class AuditLog(AuditReader):
         """
         checkpoint, _ = parse_note(note)
         if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
-            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was asked for.")
+            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
         data = note.encode()
         self._write(self.folder / CHECKPOINTS, self._notes_length, data)
         self._notes_length += len(data)
@@ -194,8 +194,8 @@ class AuditLog(AuditReader):
                 write_atomic(path, public_key, overwrite=False)
         elif path.read_bytes() != public_key:
             raise AuditVerificationError(
-                f"{PUBLIC_KEY} is not the key this workspace seals its audit log with.",
-                "Look with `sealyard audit verify` at who changed the folder before anything is added.",
+                f"{PUBLIC_KEY} is not the key that signs this workspace's audit checkpoints.",
+                "Add nothing before you have run `sealyard audit verify`: the folder was changed.",
             )
 
     def _load(self) -> None:
@@ -213,8 +213,8 @@ class AuditLog(AuditReader):
                 self._stored_head = self._head = _head_after(self._tree.size - 1, line)
         if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
             raise AuditVerificationError(
-                f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
-                "`sealyard audit verify` names the first one that does not fit.",
+                f"The audit log does not match its last checkpoint, of size {checkpoint.size}.",
+                "Run `sealyard audit verify` to find the first wrong one.",
             )
         remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.length)
 
@@ -233,7 +233,9 @@ class AuditLog(AuditReader):
         head = self._stored_head
         for entry in entries:
             if (entry.seq, entry.previous) != (head.next_seq, head.previous):
-                raise AuditVerificationError(f"Entry {entry.seq} does not follow the {head.next_seq} entries stored.")
+                raise AuditVerificationError(
+                    f"Entry {entry.seq} does not follow the last stored entry; expected entry {head.next_seq}."
+                )
             line = encode_entry(entry)
             lines.append(line)
             head = _head_after(entry.seq, line)
@@ -259,7 +261,7 @@ def _translate_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"The audit log could not be written: {error.strerror}.", "Free some space, then try again."
+            f"Cannot write the audit log: {error.strerror}.", "Free some space, then try again."
         ) from error
 
 

@@ -40,7 +40,9 @@ def segment_paths(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("segment-*.jsonl"))
     for number, path in enumerate(paths):
         if path != segment_path(folder, number):
-            raise AuditVerificationError(f"The audit log has no {segment_path(folder, number).name}, but {path.name}.")
+            raise AuditVerificationError(
+                f"{segment_path(folder, number).name} of the audit log is missing; found {path.name}."
+            )
     return paths
 
 
@@ -126,7 +128,7 @@ def read_notes(folder: Path) -> Iterator[str]:
             block = []
     if any(_SIGNATURE_MARK in line for line in block):
         # A crash cannot leave this: the signature is the last line of a note, so a note that has one is complete.
-        raise AuditVerificationError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
+        raise AuditVerificationError(f"{CHECKPOINTS} ends with an incomplete checkpoint.")
 
 
 def latest_checkpoint_note(folder: Path) -> str | None:
@@ -159,7 +161,7 @@ def append_durably(path: Path, offset: int, data: bytes) -> None:
     fd = open_private_append(path)
     try:
         if os.fstat(fd).st_size != offset:
-            raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")
+            raise AuditVerificationError(f"{path.name} was changed by another program while it was open.")
         try:
             atomic.write_all(fd, data)
             atomic.sync(fd)
@@ -194,4 +196,4 @@ def _decode_note(block: list[bytes]) -> str:
     try:
         return b"".join(block).decode()
     except UnicodeDecodeError as error:
-        raise AuditVerificationError(f"{CHECKPOINTS} holds something that is not text.") from error
+        raise AuditVerificationError(f"{CHECKPOINTS} contains data that is not text.") from error

@@ -100,7 +100,7 @@ async def create_demo(root: Path) -> DemoWorkspace:
                 signing=SigningAlgorithm.ECC_NIST_P256,
                 use=(DEVELOPER,),
                 approve=(OWNER, DEVELOPER),
-                description="A gateway for the demo",
+                description="Demo gateway",
             )
         )
     finally:
@@ -153,7 +153,7 @@ class _DemoData:
         )
         await asyncio.gather(*(self._owner.wait(task.id) for task in (short_lived, *tasks)))
         rejected = await self._package(GATEWAY, "gateway", "1.5.0-rc1")
-        await self._owner.decide(rejected.id, Verdict.REJECTED, "A release candidate is not for the field.")
+        await self._owner.decide(rejected.id, Verdict.REJECTED, "Release candidates are not for production devices.")
         withdrawn = await self._package(SENSOR, "sensor", "0.9.3")
         await self._developer.withdraw(withdrawn.id, "Built from the wrong branch.")
         await self._package(SENSOR, "sensor", "0.9.4")
@@ -173,7 +173,7 @@ class _DemoData:
                 approve=(OWNER, DEVELOPER),
                 link_ttl_seconds=1,
                 retention_seconds=1,
-                description="A sensor whose links end after a second",
+                description="Demo sensor with download links that expire after one second",
             )
         )
         task = await self._encryption(SENSOR, "sensor-calibration.bin")
@@ -192,7 +192,7 @@ class _DemoData:
         return await self._developer.create_package(request)
 
     async def _approve(self, task: Task) -> Task:
-        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested in the lab.")
 
     async def _encryption(self, device: str, name: str) -> Task:
         request = EncryptionRequest(config=device, file=await self._file(name), name=name)

@@ -47,7 +47,7 @@ from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookR
 
 T = TypeVar("T")
 
-EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
+EMBEDDED_TRUST_NOTE = "embedded: separation of duties is not enforced; anyone with this account controls the workspace"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
@@ -144,7 +144,7 @@ class EmbeddedClient:
                 return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
             ) from None
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:

@@ -63,7 +63,7 @@ def log_to_file(path: Path) -> None:
         make_private_dir(path.parent)
         handler = _PrivateRotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=BACKUP_COUNT, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"The log {escape_text(str(path))} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"Cannot write the log {escape_text(str(path))}: {error.strerror}.") from error
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for old_handler in [entry for entry in root.handlers if isinstance(entry, logging.FileHandler)]:

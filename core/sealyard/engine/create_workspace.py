@@ -54,7 +54,7 @@ async def _initialize(paths: WorkspacePaths, metadata: WorkspaceMetadata, passph
             metadata.administrator,
             AuditAction.CREATED,
             f"WORKSPACE:{metadata.id}",
-            f"workspace {metadata.name}",
+            f"workspace {metadata.name} created",
             {"demo": metadata.demo},
         )
         engine.access.grant_initial_admin(unit_of_work, metadata.administrator)

@@ -186,7 +186,7 @@ class Engine:
             await self.repository.flush()
             await self._checkpoint_loop.checkpoint()
         except SealyardError as error:
-            log.warning("the audit log stays unsealed until the next start: %s", error)
+            log.warning("could not create a final checkpoint of the audit log; retrying at the next start: %s", error)
 
     async def _release(self) -> None:
         """Close the workers and the store, then release the lock: after that, another engine may open the workspace."""
@@ -269,7 +269,7 @@ class Engine:
                 failing = False
             except SealyardError as error:
                 if not failing:
-                    log.warning("what the writer commits cannot be read at present: %s", error)
+                    log.warning("could not read the writer's latest changes: %s", error)
                 failing = True
             await asyncio.sleep(POLL_INTERVAL)
 
@@ -282,17 +282,17 @@ class Engine:
 
     def _require_writable(self) -> None:
         if self.read_only:
-            raise StorageError("The workspace is open for reading only.", "Open it for writing.")
+            raise StorageError("The workspace is open read-only.", "Open it for writing.")
 
     def _require_known(self, subject: str) -> None:
         if not self.permissions.contains(subject):
             raise PermissionDeniedError(
-                f"{escape_text(subject, 80)} is not known in this workspace.",
-                f"An administrator can add it: sealyard subject add {escape_text(subject, 80)}",
+                f"{escape_text(subject, 80)} is unknown in this workspace.",
+                f"Ask an administrator to add it: sealyard subject add {escape_text(subject, 80)}",
             )
         if subject_kind(subject) is SubjectKind.GROUP:
             # Otherwise a person could request a task as a group and approve it as a member.
-            raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
+            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
 async def open_engine(
@@ -360,7 +360,7 @@ def _key_store_request(
 
 def _log_crash(loop: asyncio.Task[None]) -> None:
     if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a part of the engine has stopped", exc_info=error)
+        log.critical("a background task of the engine stopped unexpectedly", exc_info=error)
 
 
 def _close_unawaited(use_case: Awaitable[object]) -> None:

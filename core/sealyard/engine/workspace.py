@@ -23,16 +23,18 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
         metadata = msgspec.json.decode(paths.file.read_bytes(), type=WorkspaceMetadata)
     except FileNotFoundError:
         raise WorkspaceError(
-            f"There is no workspace in {escape_text(str(paths.root))}.",
-            "Make one with `sealyard init`, or name another with --workspace or --profile.",
+            f"No workspace in {escape_text(str(paths.root))}.",
+            "Create one with `sealyard init`, or choose another with --workspace or --profile.",
         ) from None
     except (OSError, msgspec.MsgspecError) as error:
-        raise WorkspaceError(f"{escape_text(str(paths.file))} cannot be read: {error}.") from error
+        raise WorkspaceError(f"Cannot read {escape_text(str(paths.file))}: {error}.") from error
     if metadata.format > LAYOUT_VERSION:
-        raise WorkspaceError("The workspace was made by a newer Sealyard.", "Use that version, or a newer one.")
+        raise WorkspaceError(
+            "The workspace was created by a newer version of Sealyard.", "Use that version or a newer one."
+        )
     if metadata.format < LAYOUT_VERSION:
         raise WorkspaceError(
-            f"The workspace was created by an older Sealyard (layout {metadata.format}; this version needs"
+            f"The workspace was created by an older version of Sealyard (layout {metadata.format}; this version needs"
             f" {LAYOUT_VERSION}).",
             "Create a new workspace: sealyard init. Older layouts are not converted.",
         )
@@ -52,7 +54,7 @@ def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
         paths.root.chmod(0o700)
     except OSError as error:
         raise StorageError(
-            f"{escape_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
+            f"Cannot create {escape_text(str(error.filename))}: {error.strerror}.", "Choose another folder."
         ) from error
     save_metadata(paths, metadata)
 
@@ -61,10 +63,10 @@ def _require_empty(paths: WorkspacePaths) -> None:
     """Raise :class:`WorkspaceError` if the directory is in use, and ``OSError`` if it cannot be read."""
     if paths.file.exists():
         raise WorkspaceError(
-            f"There is a workspace in {escape_text(str(paths.root))} already.", "Use it, or choose another folder."
+            f"{escape_text(str(paths.root))} already contains a workspace.", "Use it, or choose another folder."
         )
     if paths.root.exists() and any(paths.root.iterdir()):
-        raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or a new folder.")
+        raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or new folder.")
 
 
 def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
@@ -76,4 +78,4 @@ def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
     try:
         write_atomic(paths.file, content)
     except OSError as error:
-        raise storage_error(error, "the metadata of the workspace") from error
+        raise storage_error(error, "writing the metadata of the workspace") from error

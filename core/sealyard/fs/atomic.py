@@ -152,11 +152,11 @@ def remove_quietly(path: Path) -> None:
 def storage_error(error: OSError, operation: str) -> StorageError:
     """Return a :class:`StorageError` for ``error``.
 
-    ``operation`` is a noun phrase that describes what failed ("the change", "the input", "opening the store").
+    ``operation`` is a noun phrase that describes what failed ("writing the change", "opening the store").
     """
     reason = escape_text(error.strerror or str(error))
     if error.errno in _NO_SPACE_ERRNOS:
-        return StorageError(f"The disk has no room for {operation} ({reason}).", "Free some space and try again.")
+        return StorageError(f"Not enough disk space for {operation} ({reason}).", "Free some space and try again.")
     return StorageError(
-        f"The disk refused {operation} ({reason}).", "See that the workspace's disk is there, writable and healthy."
+        f"Disk error while {operation} ({reason}).", "Check that the workspace's disk is mounted, writable and healthy."
     )

@@ -47,7 +47,7 @@ class ExclusiveFileSet:
             self._folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise StorageError(f"The folder cannot be written: {error.strerror}.", "Choose another.") from error
+            raise StorageError(f"Cannot write to the folder: {error.strerror}.", "Choose another folder.") from error
         self._created.append(path)
         return os.fdopen(fd, "wb", buffering=0)
 
@@ -67,7 +67,7 @@ class ExclusiveFileSet:
                 path.unlink(missing_ok=True)
             if isinstance(error, FileExistsError):
                 raise _already_exists(name) from error
-            raise StorageError(f"{name} cannot be written: {error.strerror}.", "Choose another folder.") from error
+            raise StorageError(f"Cannot write {name}: {error.strerror}.", "Choose another folder.") from error
         return tuple(committed)
 
     def _temporary_path(self, name: str) -> Path:
@@ -75,4 +75,4 @@ class ExclusiveFileSet:
 
 
 def _already_exists(name: str) -> InvalidInputError:
-    return InvalidInputError(f"There is already a {escape_text(name)}.", "Choose an empty folder, or move it away.")
+    return InvalidInputError(f"{escape_text(name)} already exists.", "Choose an empty folder, or remove the file.")

@@ -49,7 +49,8 @@ def create_private_file(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} cannot be written: {error.strerror}.", "Name a new file in a folder of yours."
+            f"Cannot create {escape_text(str(path))}: {error.strerror}.",
+            "Choose a new file in a folder that you can write to.",
         ) from error
 
 
@@ -69,7 +70,7 @@ def write_private_file(path: Path, content: bytes) -> Path:
         atomic.write_all(fd, content)
     except OSError as error:
         atomic.remove_quietly(path)
-        raise atomic.storage_error(error, escape_text(path.name)) from error
+        raise atomic.storage_error(error, f"creating {escape_text(path.name)}") from error
     finally:
         os.close(fd)
     return path
@@ -83,4 +84,4 @@ def create_random_key(path: Path, name: str) -> None:
     try:
         atomic.write_atomic(path, secrets.token_bytes(KEY_BYTES))
     except OSError as error:
-        raise atomic.storage_error(error, name) from error
+        raise atomic.storage_error(error, f"creating {name}") from error

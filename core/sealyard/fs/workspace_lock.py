@@ -62,7 +62,7 @@ class WorkspaceLock:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise atomic.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "locking the workspace") from error
         try:
             _acquire_flock(fd)
             _write_holder(fd, purpose)
@@ -71,7 +71,7 @@ class WorkspaceLock:
             raise
         except OSError as error:
             os.close(fd)
-            raise atomic.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "locking the workspace") from error
         return cls(fd)
 
     @staticmethod
@@ -151,11 +151,11 @@ def _read_holder(fd: int) -> LockHolder | None:
 
 def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
     """Return an error that names the lock holder, if it is known."""
-    hint = "Wait until it is done or end it there; reading is possible meanwhile."
+    hint = "Wait until it exits, stop it, or open the workspace read-only."
     if holder is None:
-        return WorkspaceLockedError("Another process holds the workspace for writing.", hint)
+        return WorkspaceLockedError("Another process has the workspace locked for writing.", hint)
     return WorkspaceLockedError(
-        f"The workspace is held by process {holder.pid} on {escape_text(holder.host)}"
+        f"The workspace is locked by process {holder.pid} on {escape_text(holder.host)}"
         f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
         f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
         hint,

@@ -131,7 +131,7 @@ class PipeBus:
             process = await self._ensure_worker(slot)
         except SealyardError as error:
             # The worker started by prepare() has exited since, and no other could be started.
-            log.warning("no crypto worker for task %s: %s", task_id, error)
+            log.warning("could not start a crypto worker for task %s: %s", task_id, error)
             slot.remove_job(task_id)
             self._report_lost_job("", task_id, fencing_token)
             return
@@ -167,7 +167,7 @@ class PipeBus:
         if response is None and isinstance(command, IDEMPOTENT):
             response = await self._request_once(command)
         if response is None:
-            raise WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
+            raise WorkerError("The crypto worker exited before it responded.", "Try again, or see the worker log.")
         if response.error is not None:
             raise error_from_info(response.error)
         return response
@@ -193,7 +193,7 @@ class PipeBus:
                 # here.
                 process.kill()
             raise WorkerError(
-                "The crypto worker did not answer.", f"Look into its log, {self._log_path}, then try again."
+                "The crypto worker did not respond.", f"Check its log, {self._log_path}, then try again."
             ) from None
         finally:
             slot.request_ids.discard(request_id)
@@ -238,7 +238,7 @@ class PipeBus:
     async def _ensure_worker(self, slot: _WorkerSlot) -> WorkerProcess:
         async with slot.start_lock:
             if self._closed:
-                raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
+                raise WorkerError("Cannot start a crypto worker: the engine is closing.", "Open the workspace again.")
             if slot.process is None:
                 slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
                 slot.last_message_at = asyncio.get_running_loop().time()

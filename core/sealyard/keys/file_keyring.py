@@ -92,7 +92,7 @@ class EncryptedFileKeyring(KeyringBackend):
     def delete_password(self, service: str, username: str) -> None:
         passwords = self._read()
         if passwords.get(service, {}).pop(username, None) is None:
-            raise PasswordDeleteError("There is no such password.")
+            raise PasswordDeleteError("The password does not exist.")
         self._write(passwords)
 
     def _read(self) -> dict[str, dict[str, str]]:
@@ -104,7 +104,7 @@ class EncryptedFileKeyring(KeyringBackend):
                 encrypted.nonce, encrypted.ciphertext, encrypted.associated_data()
             )
         except InvalidTag:
-            raise KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.") from None
+            raise KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.") from None
         return msgspec.json.decode(plain, type=dict[str, dict[str, str]])
 
     def _load(self) -> _EncryptedFile:
@@ -132,7 +132,7 @@ class EncryptedFileKeyring(KeyringBackend):
             make_private_dir(self._path.parent)
             write_atomic(self._path, msgspec.json.encode(encrypted))
         except OSError as error:
-            raise storage_error(error, "the key store") from error
+            raise storage_error(error, "writing the key store") from error
 
     def _derive_key(self, encrypted: _EncryptedFile) -> bytes:
         cost = encrypted.cost
@@ -149,4 +149,4 @@ class EncryptedFileKeyring(KeyringBackend):
         return kdf.derive(self._passphrase)
 
     def _corrupted_error(self) -> KeyStoreCorruptedError:
-        return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")
+        return KeyStoreCorruptedError(f"{self._path.name} is damaged.", "Restore it from a backup.")

@@ -22,7 +22,7 @@ def require_artifact(task: Task) -> Result:
         reason = f" {task.reason}" if task.reason else ""
         raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
     if task.result.sha256 is None or task.result.size is None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
+        raise ConflictError("Signing tasks have no file.", "Read the signature from the task: sealyard show")
     return task.result
 
 
@@ -48,10 +48,10 @@ def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime
     Raises :class:`ConflictError` for a signature, and :class:`ResultGoneError` if the artifact has been removed.
     """
     if result.retained_until is None:
-        raise ConflictError("A signature has no link.", "It stands in the task itself.")
+        raise ConflictError("Signatures have no download link.", "Read the signature from the task.")
     if state_at(result, now) is ResultState.GONE:
         raise ResultGoneError(
-            "The artifact was removed at the end of its retention period.", "Ask for the package again."
+            "The artifact was removed at the end of its retention period.", "Submit the request again."
         )
     return msgspec.structs.replace(
         result, state=ResultState.AVAILABLE, link=link, expires_at=min(expires_at, result.retained_until)

@@ -30,6 +30,7 @@ from sealyard.model.errors import (
     StorageError,
     UsageError,
 )
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.ingest import StoredInput, copy_and_hash
 
@@ -132,7 +133,7 @@ class FileArtifacts:
             for subfolder in (self._incoming, self._inputs, self._work, self._results):
                 make_private_dir(subfolder)
         except OSError as error:
-            raise atomic.storage_error(error, "the folders of the artifacts") from error
+            raise atomic.storage_error(error, "creating the artifact folders") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         source_file = SourceFile(source)
@@ -148,7 +149,7 @@ class FileArtifacts:
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
         if not data:
-            raise InvalidInputError("There is no content.", "Send a file with content.")
+            raise InvalidInputError("The content is empty.", "Choose a file with content.")
 
         def write(fd: int) -> str:
             atomic.write_all(fd, data)
@@ -164,16 +165,16 @@ class FileArtifacts:
                 self._publish_input(content, sha256)
             atomic.sync_folder(self._input(sha256).parent)
         except OSError as error:
-            raise atomic.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
 
     def input_path(self, sha256: str) -> Path:
         path = self._input(sha256)
         if not os.path.lexists(path):
-            raise NotFoundError(f"The input {sha256} is not stored.", "Upload it again.")
+            raise NotFoundError(f"Input {sha256} not found.", "Upload the file again.")
         return path
 
     def open_input(self, sha256: str) -> BinaryIO:
-        return self._open(self.input_path(sha256), f"the input {sha256}")
+        return self._open(self.input_path(sha256), f"input {sha256}")
 
     def delete_input(self, sha256: str) -> None:
         _remove_file(self._input(sha256))
@@ -190,7 +191,7 @@ class FileArtifacts:
         try:
             make_private_dir(path)
         except OSError as error:
-            raise atomic.storage_error(error, "the work folder") from error
+            raise atomic.storage_error(error, "creating the work folder") from error
         return path
 
     def delete_work(self, task_id: str) -> None:
@@ -214,14 +215,14 @@ class FileArtifacts:
             atomic.rename(work_file, target)
             atomic.sync_folder(self._results)
         except OSError as error:
-            raise atomic.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "moving the result") from error
 
     def unpublish_result(self, task_id: str, name: str) -> None:
         try:
             atomic.rename(self.result_path(task_id), self.work_dir(task_id) / name)
             atomic.sync_folder(self._results)
         except OSError as error:
-            raise atomic.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "moving the result") from error
 
     def has_result(self, task_id: str) -> bool:
         return os.path.lexists(self.result_path(task_id))
@@ -232,7 +233,7 @@ class FileArtifacts:
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
         path = self.result_path(task_id)
         if not os.path.lexists(path):
-            raise ResultGoneError("The result is not stored any more.", "Create the task again.")
+            raise ResultGoneError("The result is no longer stored.", "Submit the request again.")
         file = self._open(path, "the result")
         file.seek(offset)
         return file
@@ -244,10 +245,10 @@ class FileArtifacts:
         try:
             free = shutil.disk_usage(self._incoming).free
         except OSError as error:
-            raise atomic.storage_error(error, "a look at the free space") from error
+            raise atomic.storage_error(error, "checking the free space") from error
         if size > free:
             raise StorageError(
-                f"{size:,} bytes do not fit on the workspace's disk: {free:,} are free.",
+                f"Not enough disk space: {format_count(size, 'byte')} needed, {free:,} available.",
                 "Free some space and try again.",
             )
 
@@ -263,7 +264,7 @@ class FileArtifacts:
         try:
             fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
         except OSError as error:
-            raise atomic.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
         temporary = Path(temporary_name)
         try:
             sha256 = fill(fd)
@@ -275,7 +276,7 @@ class FileArtifacts:
             # Sync the folder for content that was already stored too: the earlier sync of its name may have failed.
             atomic.sync_folder(self._input(sha256).parent)
         except OSError as error:
-            raise atomic.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
         finally:
             os.close(fd)
             atomic.remove_quietly(temporary)
@@ -296,7 +297,7 @@ class FileArtifacts:
 
     def _input(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
-            raise UsageError(f"{escape_text(sha256, 80)} is no SHA-256 in lower case hex.")
+            raise UsageError(f"Invalid SHA-256 {escape_text(sha256, 80)}; use 64 lowercase hexadecimal digits.")
         return self._inputs / sha256[:2] / sha256
 
     def _open(self, path: Path, name: str) -> BinaryIO:
@@ -308,7 +309,7 @@ class FileArtifacts:
 
 def _check_task_id(task_id: str) -> str:
     if not _TASK_ID.fullmatch(task_id):
-        raise UsageError(f"{escape_text(task_id, 80)} is no task id.")
+        raise UsageError(f"Invalid task ID {escape_text(task_id, 80)}.")
     return task_id
 
 

@@ -125,7 +125,9 @@ class GroupCommitter:
                 self._journal.append([msgspec.json.encode(commit.record) for commit in group])
             except Exception as error:
                 # Catch every error: callers that wait for a future must get a result.
-                failure = error if isinstance(error, SealyardError) else StorageError(f"Not stored: {error!r}.")
+                failure = (
+                    error if isinstance(error, SealyardError) else StorageError(f"Cannot save the change: {error!r}.")
+                )
                 self._undo(group, failure)
                 return
             with self._lock:

@@ -83,7 +83,7 @@ def load(folder: Path) -> LoadedGeneration:
     """
     generation = newest_generation(folder)
     if not generation:
-        raise WorkspaceError(f"There is no store in {escape_text(str(folder))}.", "Create the workspace first.")
+        raise WorkspaceError(f"No store in {escape_text(str(folder))}.", "Create the workspace first.")
     snapshot = _snapshot_path(folder, generation)
     journal_seq, tables = _read_snapshot(snapshot, generation)
     snapshot_size = snapshot.stat().st_size
@@ -115,7 +115,7 @@ def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Po
     journal = _journal_path(folder, position.generation)
     with journal.open("rb") as file:
         if file.seek(0, os.SEEK_END) < position.offset:
-            raise corrupted_error(journal, position.offset, "the journal has become shorter")
+            raise corrupted_error(journal, position.offset, "the journal was truncated")
         file.seek(position.offset)
         frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
     return list(_iter_batches(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
@@ -159,7 +159,7 @@ class Journal:
         except OSError as error:
             with suppress(OSError):
                 self._repair()
-            raise atomic.storage_error(error, "the change") from error
+            raise atomic.storage_error(error, "writing the change") from error
         self._position = Position(position.generation, position.seq + 1, position.offset + len(frame))
 
     def write_snapshot(self, position: Position, tables: Tables) -> None:
@@ -171,7 +171,7 @@ class Journal:
             _write_snapshot(self._folder, position.generation + 1, position.seq, tables)
         except OSError as error:
             atomic.remove_quietly(_temporary_path(self._folder, position.generation + 1))
-            raise atomic.storage_error(error, "the compacted store") from error
+            raise atomic.storage_error(error, "compacting the store") from error
 
     def rotate(self, position: Position, carry_over: EncodedBatch) -> None:
         """Switch to the new generation, as the second half of a compaction.
@@ -193,7 +193,7 @@ class Journal:
         except OSError as error:
             atomic.remove_quietly(_journal_path(self._folder, generation))
             atomic.remove_quietly(_temporary_path(self._folder, generation))
-            raise atomic.storage_error(error, "the compacted store") from error
+            raise atomic.storage_error(error, "compacting the store") from error
         os.close(self._fd)
         self._fd = fd
         self._position = Position(generation, self._position.seq, length)
@@ -202,7 +202,7 @@ class Journal:
         try:
             self._repair()
         except OSError as error:
-            raise atomic.storage_error(error, "the compacted store") from error
+            raise atomic.storage_error(error, "compacting the store") from error
 
     def close(self) -> None:
         os.close(self._fd)
@@ -276,7 +276,7 @@ def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str
     for batch in _iter_batches(frames):
         _apply(batch, tables)
     if reader.end != len(data):
-        raise corrupted_error(path, reader.end, "a frame does not check")
+        raise corrupted_error(path, reader.end, "a frame is invalid")
     if reader.next_seq - 1 != header.documents:
         raise corrupted_error(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
     return header.journal_seq, tables
@@ -287,7 +287,7 @@ def _read_frames(reader: FrameReader, path: Path, generation: int) -> Iterator[F
     frames = iter(reader)
     header = next(frames, None)
     if header is None:
-        raise corrupted_error(path, 0, "the first frame does not check")
+        raise corrupted_error(path, 0, "the first frame is invalid")
     _check_header(path, header, generation)
     yield header
     yield from frames
@@ -307,11 +307,11 @@ def _apply(batch: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> None:
 def _check_header(path: Path, header: Frame, generation: int) -> None:
     if header.format > FORMAT:
         raise WorkspaceError(
-            f"The store is of format {header.format}; this version knows formats up to {FORMAT}.",
+            f"The store has format {header.format}; this version supports formats up to {FORMAT}.",
             "Use the version of Sealyard that wrote it, or a newer one.",
         )
     if header.format != FORMAT or header.generation != generation:
-        raise corrupted_error(path, 0, f"the first frame is not that of generation {generation}")
+        raise corrupted_error(path, 0, f"the first frame does not belong to generation {generation}")
 
 
 def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:

@@ -189,7 +189,7 @@ class StringIdTable(JournalTable):
     document_id_class = str  # type: ignore[assignment]
 
     def _get_next_id(self) -> int:
-        raise ValueError("A document of this table needs an id of its own.")
+        raise ValueError("Documents of this table require an explicit ID.")
 
 
 class JournalDatabase(TinyDB):

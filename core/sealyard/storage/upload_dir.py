@@ -82,5 +82,5 @@ def _load_record(path: Path) -> UploadRecord | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
     except msgspec.MsgspecError as error:
-        log.warning("an upload is given up, for its record %s cannot be read: %s", path.name, error)
+        log.warning("dropped an upload, could not read its record %s: %s", path.name, error)
         return None

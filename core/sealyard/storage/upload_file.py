@@ -19,6 +19,7 @@ from sealyard.fs import atomic
 from sealyard.fs.hashing import hash_into
 from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
 
@@ -73,8 +74,8 @@ class UploadFile:
         with self._require_open():
             if offset != self._received:
                 raise ConflictError(
-                    f"The upload {self._record.id} goes on at byte {self._received}, not at {offset}.",
-                    f"Send what follows from byte {self._received} on.",
+                    f"Upload {self._record.id} continues at byte {self._received}, not at {offset}.",
+                    f"Continue from byte {self._received}.",
                 )
             self._end_turn()
             if self._record.sha256 is None:
@@ -111,7 +112,7 @@ class UploadFile:
         except OSError as error:
             with self._lock:
                 self._rewind()
-            raise atomic.storage_error(error, "the upload") from error
+            raise atomic.storage_error(error, "writing the upload") from error
         finally:
             os.close(fd)
         with self._require_open():
@@ -126,7 +127,7 @@ class UploadFile:
         with self._require_open():
             self._check_turn(turn)
             if not self._received:
-                raise self._reject(f"{self._name} is empty.", "Send a file with content.")
+                raise self._reject(f"{self._name} is empty.", "Choose a file with content.")
             self._complete(self._received)
 
     def abort(self, turn: int) -> None:
@@ -165,26 +166,28 @@ class UploadFile:
         """
         with self._lock:
             if self._deleted and not allow_deleted:
-                raise NotFoundError(f"There is no upload {self._record.id} any more.", "Begin it again.")
+                raise NotFoundError(f"Upload {self._record.id} no longer exists.", "Start it again.")
             try:
                 yield
             except OSError as error:
                 self._rewind()
-                raise atomic.storage_error(error, "the upload") from error
+                raise atomic.storage_error(error, "writing the upload") from error
 
     def _is_current(self, turn: int) -> bool:
         return turn == self._turn and self._fd is not None
 
     def _check_turn(self, turn: int) -> None:
         if turn != self._turn:
-            raise ConflictError(f"Another request goes on with the upload {self._record.id}.", "Leave it to that one.")
+            raise ConflictError(f"Another request is continuing upload {self._record.id}.", "Stop this transfer.")
         if self._fd is None and self._record.sha256 is None:
-            raise StorageError("The disk refused a part of the upload.", "Ask where it stands, and go on from there.")
+            raise StorageError("A part of the upload could not be stored.", "Query its status and continue from there.")
 
     def _check_size(self, received: int) -> None:
         size = self._record.size
         if size is not None and received > size:
-            raise self._reject(f"{self._name} is longer than the {size:,} bytes it was said to have.", "Begin again.")
+            raise self._reject(
+                f"{self._name} is longer than the declared {format_count(size, 'byte')}.", "Start the upload again."
+            )
 
     def _complete(self, received: int) -> None:
         sha256, expected = self._hash.hexdigest(), self._record.expected_sha256
@@ -235,7 +238,7 @@ class UploadFile:
         if os.fstat(self._fd).st_size < self._received:
             self._close()
             raise StorageError(
-                f"The upload {self._record.id} has lost what was on the disk already.", "Delete it and begin again."
+                f"Upload {self._record.id} lost data that was already stored.", "Delete it and start again."
             )
         atomic.truncate(self._fd, self._received)
         if self._digest is None:

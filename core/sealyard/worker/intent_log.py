@@ -86,7 +86,8 @@ class IntentLog:
         for line in content.splitlines():
             if marker in line and line.endswith(b"}") and _read_digest(line) != sha256:
                 raise ConflictError(
-                    f"The worker has signed something else for task {task} before.", "Ask again with a new task."
+                    f"The worker has already signed different data for task {task}.",
+                    "Submit the request again as a new task.",
                 )
 
 
@@ -101,5 +102,5 @@ def _read_digest(line: bytes) -> str:
         return msgspec.json.decode(line, type=IntentRecord).sha256
     except msgspec.MsgspecError:
         raise StorageError(
-            "The worker's log of what it signed is damaged.", "Put worker/intents.jsonl back from a backup."
+            "The worker's log of signatures is damaged.", "Restore worker/intents.jsonl from a backup."
         ) from None

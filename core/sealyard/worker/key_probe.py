@@ -28,8 +28,8 @@ async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate:
     public_key = load_certificate(certificate.encode()).public_key
     if not await asyncio.to_thread(verify, public_key, algorithm, message, signature, prehashed=False):
         raise InvalidKeyError(
-            "What the key signs does not verify with the certificate on record.",
-            "Look whether the key was replaced; rotate it.",
+            "A test signature of the key does not match the recorded certificate.",
+            "Check whether the key was replaced, then rotate it.",
         )
 
 
@@ -45,4 +45,4 @@ def _round_trip(cipher: ContentCipher) -> None:
     encrypted.seek(0)
     decrypt_segment(encrypted, length, cipher, decrypted.write, (), no_progress)
     if decrypted.getvalue() != block:
-        raise InvalidKeyError("What the key encrypts does not decrypt again.", "Look into the key store.")
+        raise InvalidKeyError("Decrypting a test block does not return the original.", "Check the key store.")

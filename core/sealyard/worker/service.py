@@ -178,9 +178,11 @@ def _to_outcome(context: JobContext, error: BaseException) -> JobFailed | JobSto
 
 def _to_sealyard_error(error: BaseException) -> SealyardError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError("The disk is full.", "Make room, then ask again.")
+        return StorageError("The disk is full.", "Free some space and submit the request again.")
     if isinstance(error, OSError):
-        return StorageError(f"The disk refused: {error.strerror}.", "Check the workspace's folder, then ask again.")
+        return StorageError(
+            f"Disk error: {error.strerror}.", "Check the folder of the workspace, then submit the request again."
+        )
     # The traceback goes to the worker's log only: the exception's message could quote secret data.
     traceback.print_exception(error)
-    return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "Its log says more.")
+    return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "See the worker log.")

@@ -81,7 +81,9 @@ async def _acquire_lock(lock: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
     while not try_lock(lock):
         if asyncio.get_running_loop().time() > deadline:
-            raise WorkerError("Another worker still holds this task's files.", "End the stray sealyard.worker process.")
+            raise WorkerError(
+                "Another worker is still using this task's files.", "Stop the remaining sealyard.worker process."
+            )
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -88,7 +88,7 @@ def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> 
                 await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW)
             assert server.calls == ["POST /acl"]
             assert caught.value.reach is DeliveryCertainty.UNKNOWN
-            assert "may have been done" in caught.value.hint
+            assert "may have succeeded" in caught.value.hint
 
     asyncio.run(run())
 
@@ -194,7 +194,7 @@ def test_what_is_no_server_of_ours_is_told_so_at_once(status: int) -> None:
 
     async def run() -> None:
         async with serving(handler) as (server, client):
-            with pytest.raises(ServerUnreachableError, match="no server of Sealyard"):
+            with pytest.raises(ServerUnreachableError, match="not a compatible Sealyard server"):
                 await client.workspace()
             assert len(server.calls) == 1
 

@@ -152,7 +152,7 @@ async def test_nobody_there_is_no_end(house: House) -> None:
     async with sending(house):
         await house.package()
         await failed(house, hook, 1)
-        assert "cannot be reached" in seen(house, hook).last_error
+        assert "Cannot reach the server" in seen(house, hook).last_error
         async with receiver.listening():
             await next_try(house, hook, 1)
             await has(house, receiver, 1)

@@ -35,7 +35,7 @@ class Wire:
 
     async def __call__(self, url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedResponse:
         self.addresses.append(address)
-        raise ServerUnreachableError("It cannot be reached (there is no network here).")
+        raise ServerUnreachableError("Cannot reach the server (there is no network here).")
 
 
 class Rebinding:

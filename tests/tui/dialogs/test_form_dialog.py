@@ -101,7 +101,7 @@ async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world
         await pilot.pause()
         fill(app, "span", "soon")
         await pilot.press("ctrl+s")
-        await shows(pilot, "✗ This is needed.", "'soon' is no duration")
+        await shows(pilot, "✗ This is needed.", "Invalid duration 'soon'")
         assert not deed.answers
 
 

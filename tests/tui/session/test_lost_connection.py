@@ -219,7 +219,7 @@ async def test_who_takes_the_workspace_over_is_told(world: World) -> None:
 
 async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(world: World) -> None:
     app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
-    locked = KeyStoreLockedError("The passphrase of the key store is wrong.")
+    locked = KeyStoreLockedError("Wrong passphrase for the key store.")
     async with running(app) as pilot:
         await lose(app, pilot)
         line_of(app).on_error(locked)

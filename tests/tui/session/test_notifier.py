@@ -89,7 +89,7 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
 
 async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(world: World) -> None:
     app = make_app(world)
-    expired = ResultExpiredError("The link of task t-done has expired.").to_info()
+    expired = ResultExpiredError("The download link of task t-done has expired.").to_info()
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))

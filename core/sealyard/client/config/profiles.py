@@ -100,7 +100,7 @@ def read_profiles(path: Path) -> ProfileFile:
         return ProfileFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise WorkspaceError(
-            f"{escape_text(str(path))} cannot be read: {escape_text(str(error))}.", "Mend it, or move it away."
+            f"Cannot read {escape_text(str(path))}: {escape_text(str(error))}.", "Fix or remove the file."
         ) from error
 
 
@@ -113,7 +113,7 @@ def write_profiles(path: Path, file: ProfileFile) -> None:
         make_private_dir(path.parent)
         write_atomic(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     except OSError as error:
-        raise StorageError(f"{escape_text(str(path))} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"Cannot write {escape_text(str(path))}: {error.strerror}.") from error
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
@@ -188,8 +188,8 @@ def require_workspace(folder: Path) -> None:
     with contextlib.suppress(PermissionError):
         if not WorkspacePaths(folder).file.is_file():
             raise NotFoundError(
-                f"There is no workspace in {escape_text(str(folder))}.",
-                "Make one with `sealyard init`, or name another with --workspace or --profile.",
+                f"No workspace in {escape_text(str(folder))}.",
+                "Create one with `sealyard init`, or choose another with --workspace or --profile.",
             )
 
 
@@ -198,13 +198,11 @@ def _find_named(name: str, folder: Path | None, *, strict: bool) -> Profile:
         return workspace_profile
     profile = read_profiles(user_profiles_path()).get(name)
     if profile is None:
-        raise NotFoundError(
-            f"There is no profile {escape_text(name)}.", "`sealyard profile list` names those there are."
-        )
+        raise NotFoundError(f"Profile {escape_text(name)} not found.", "List profiles with `sealyard profile list`.")
     if strict and folder is not None and Path(profile.workspace) != folder:
         raise UsageError(
-            f"The profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
-            "Leave --workspace out, or add a profile for that workspace.",
+            f"Profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
+            "Omit --workspace, or add a profile for that workspace.",
         )
     return profile
 
@@ -225,9 +223,9 @@ def _find_for_workspace(folder: Path) -> Profile:
         return matching[0]
     if matching:
         names = ", ".join(profile.name for profile in matching)
-        raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
+        raise UsageError("No identity selected for this workspace.", f"Choose a profile with --profile: {names}.")
     raise NotFoundError(
-        f"No profile says who you are in {escape_text(str(folder))}.",
+        f"No profile for the workspace in {escape_text(str(folder))}.",
         "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     )
 
@@ -237,7 +235,7 @@ def _find_current() -> Profile:
     profile = file.get(file.current)
     if profile is None:
         raise NotFoundError(
-            "No workspace is chosen.",
-            "Make one with `sealyard init`, name one with --workspace or --profile, or `sealyard login` to a server.",
+            "No workspace selected.",
+            "Create one with `sealyard init`, choose one with --workspace or --profile, or log in: `sealyard login`.",
         )
     return profile

@@ -17,11 +17,13 @@ def parse_server_url(text: str) -> str:
     """
     split = _split(text if "://" in text else f"https://{text}")
     if split is None or split.scheme not in ("https", "http"):
-        raise UsageError(f"{escape_text(text, 100)!r} is no address of a server.", "Write https://seal.example:8443.")
+        raise UsageError(
+            f"Invalid server address {escape_text(text, 100)!r}.", "Use an address like https://seal.example:8443."
+        )
     if split.scheme == "http" and not _is_loopback(split.hostname or ""):
         raise UsageError(
-            f"{escape_text(text, 100)} is not encrypted: a token could be read on its way there.",
-            "Take https; http is for a server on this machine only.",
+            f"The connection to {escape_text(text, 100)} is not encrypted: tokens could be intercepted.",
+            "Use https; http is allowed only for a server on this machine.",
         )
     return f"{split.scheme}://{split.netloc}{split.path.rstrip('/').removesuffix('/api/v1')}"
 

@@ -52,7 +52,7 @@ class StateFile(Generic[T]):
         except msgspec.DecodeError:
             return self.update(lambda value: value)
         except OSError as error:
-            raise atomic.storage_error(error, f"a look at {self.path}") from error
+            raise atomic.storage_error(error, f"reading {self.path}") from error
 
     def update(self, step: Callable[[T], T]) -> T:
         """Replace the stored value by ``step(value)`` and return the new value.
@@ -67,7 +67,7 @@ class StateFile(Generic[T]):
                 new_value = step(self._load_or_reset())
                 atomic.write_atomic(self.path, msgspec.json.encode(new_value))
         except OSError as error:
-            raise atomic.storage_error(error, f"a note in {self.path}") from error
+            raise atomic.storage_error(error, f"writing {self.path}") from error
         return new_value
 
     def _load(self) -> T:
@@ -81,5 +81,5 @@ class StateFile(Generic[T]):
         except msgspec.DecodeError:
             damaged_path = self.path.with_name(f"{self.path.name}.damaged")
             atomic.rename(self.path, damaged_path)
-            self.warning = f"{self.path} was damaged and was begun anew; the old one is kept as {damaged_path.name}."
+            self.warning = f"{self.path} was damaged and has been reset; the old file is kept as {damaged_path.name}."
             return self._empty

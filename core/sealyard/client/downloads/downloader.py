@@ -245,14 +245,14 @@ class Downloader:
                 progress.update(done)
         if done < size:
             raise DownloadError(
-                f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",
-                "Download it again: it goes on from there.",
+                f"The download of task {task_id} stopped after {done:,} of {size:,} bytes.",
+                "Download it again; the download resumes.",
             )
         if done > size or digest.hexdigest() != sha256:
             part.remove()
             raise DownloadError(
-                f"What came down for task {task_id} is not what the task made: the SHA-256 is another.",
-                "It was removed. Download it again; if that does not help, tell who runs the engine.",
+                f"SHA-256 mismatch: the download of task {task_id} differs from its result. The file was removed.",
+                "Download it again; if that fails, contact the administrator of the workspace.",
             )
 
     async def _verify(self, task: Task, part: PartialFile, existing: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:

@@ -60,11 +60,9 @@ def resolve_dir(folder: Path) -> Path:
 def folder_error(error: OSError, folder: Path) -> StorageError:
     """Convert an error from writing to the download folder."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return atomic.storage_error(error, "the download")
+        return atomic.storage_error(error, "writing the download")
     reason = escape_text(error.strerror or str(error))
-    return StorageError(
-        f"The folder {escape_text(str(folder))} cannot be written ({reason}).", "Choose another folder."
-    )
+    return StorageError(f"Cannot write to the folder {escape_text(str(folder))} ({reason}).", "Choose another folder.")
 
 
 def find_identical(folder: Path, name: str, size: int, sha256: str, check_cancelled: CheckCancelled) -> Path | None:
@@ -94,7 +92,7 @@ def write_unique(folder: Path, name: str, content: bytes) -> Path:
                 return path
     except OSError as error:
         raise folder_error(error, folder) from error
-    raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the folder, or choose another.")
+    raise StorageError(f"Too many files named {escape_text(name)}.", "Clean up the folder, or choose another.")
 
 
 class PartialFile:
@@ -173,7 +171,7 @@ class PartialFile:
                     return target
         except OSError as error:
             raise folder_error(error, folder) from error
-        raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the download folder.")
+        raise StorageError(f"Too many files named {escape_text(name)}.", "Clean up the download folder.")
 
     def remove(self) -> None:
         atomic.remove_quietly(self.path)

@@ -153,7 +153,7 @@ def _read_key_file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
+        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
     if len(data) > MAX_KEY_FILE_BYTES:
-        raise InvalidKeyError("The file is larger than any key or certificate.", "Name the file of the key.")
+        raise InvalidKeyError("The file is larger than any key or certificate.", "Choose a key or certificate file.")
     return data

@@ -22,14 +22,14 @@ async def fetch_document(url: str, *, within: float = 5.0, max_bytes: int = 1024
     try:
         async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
             if response.status_code != HTTPStatus.OK:
-                raise ServerUnreachableError(f"{escape_text(url)} answers {response.status_code}.")
+                raise ServerUnreachableError(f"{escape_text(url)} returned status {response.status_code}.")
             body = await _read_limited(response, max_bytes)
     except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError(f"{escape_text(url)} did not answer in time.") from None
+        raise ServerUnreachableError(f"{escape_text(url)} did not respond in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"{escape_text(url)} cannot be reached{describe_cause(error)}.") from None
+        raise ServerUnreachableError(f"Cannot reach {escape_text(url)}{describe_cause(error)}.") from None
     if body is None:
-        raise ServerUnreachableError(f"{escape_text(url)} answers with more than {max_bytes} bytes.")
+        raise ServerUnreachableError(f"The response of {escape_text(url)} has more than {max_bytes} bytes.")
     return body
 
 

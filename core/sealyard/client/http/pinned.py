@@ -55,9 +55,9 @@ async def post_pinned(
             response = await client.send(_pinned_request(client, url, address, headers, body), stream=True)
             start = await _read_start(response)
     except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError("It did not answer in time.") from None
+        raise ServerUnreachableError("The server did not respond in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"It cannot be reached ({escape_text(str(error), 200)}).") from None
+        raise ServerUnreachableError(f"Cannot reach the server ({escape_text(str(error), 200)}).") from None
     return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
 
 

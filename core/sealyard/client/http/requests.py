@@ -174,7 +174,7 @@ def is_outcome_unknown(error: ServerUnreachableError) -> bool:
 
 
 def _outcome_unknown_error(error: ServerUnreachableError) -> ServerUnreachableError:
-    return ServerUnreachableError(error.message, "What was asked for may have been done: look before you ask again.")
+    return ServerUnreachableError(error.message, "Check before you retry: the request may have succeeded.")
 
 
 def json_call(
@@ -198,7 +198,7 @@ def json_call(
 def path_segment(text: str) -> str:
     """Return ``text`` escaped as one path segment. Raises :class:`NotFoundError` if it cannot be one."""
     if text in ("", ".", ".."):
-        raise NotFoundError(f"There is no {escape_text(text)!r}.", "Check the name.")
+        raise NotFoundError(f"{escape_text(text)!r} not found.", "Check the name.")
     return quote(text, safe="")
 
 

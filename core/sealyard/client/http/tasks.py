@@ -121,7 +121,7 @@ class TaskCalls(UploadCalls):
                 return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
             ) from None
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:

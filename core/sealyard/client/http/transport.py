@@ -203,7 +203,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} is no file of certificates that can be read.", "Name one in PEM: --ca FILE."
+            f"Cannot read certificates from {escape_text(str(path))}.", "Use a file in PEM format: --ca FILE"
         ) from error
 
 
@@ -212,29 +212,29 @@ def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError
     if isinstance(error, httpx.ConnectError) and _tls_failure(error):
         return ServerUnreachableError(
             f"The certificate of {endpoint.name} is not trusted ({escape_text(_tls_failure(error))}).",
-            "See that it is the right server; name the authority that vouches for it: sealyard login --ca FILE.",
+            "Check that it is the right server, then trust its CA certificate: sealyard login --ca FILE",
             reach=DeliveryCertainty.UNTRUSTED,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ServerUnreachableError(
-            f"{endpoint.name} does not answer{describe_cause(error)}.",
-            "Whoever opens the workspace next lets others in again."
+            f"Cannot reach {endpoint.name}{describe_cause(error)}.",
+            "Open the workspace again; the process that owned it has exited."
             if endpoint.socket
-            else "See that the server runs and that the network leads there.",
+            else "Check that the server is running and reachable.",
             reach=DeliveryCertainty.NOT_SENT,
         )
     if isinstance(error, httpx.PoolTimeout):
         return ServerUnreachableError(
-            f"Too much is asked of {endpoint.name} at once.", "Try again.", reach=DeliveryCertainty.BUSY
+            f"Too many requests to {endpoint.name} at the same time.", "Try again.", reach=DeliveryCertainty.BUSY
         )
     if isinstance(error, httpx.TimeoutException):
         return ServerUnreachableError(
-            f"{endpoint.name} did not answer in time.",
-            "The process that holds the workspace is busy, or hangs; the file `lock` beside the socket names it."
+            f"{endpoint.name} did not respond in time.",
+            "Try again, or check the process named in the file `lock` next to the socket: it is busy or hangs."
             if endpoint.socket
             else "Try again.",
         )
-    return ServerUnreachableError(f"The connection with {endpoint.name} broke{describe_cause(error)}.", "Try again.")
+    return ServerUnreachableError(f"Connection to {endpoint.name} lost{describe_cause(error)}.", "Try again.")
 
 
 def describe_cause(error: Exception) -> str:

@@ -33,4 +33,4 @@ def load_local_server(engine: EngineHandle, group: str = "") -> LocalServer:
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         server: LocalServer = entry_point.load()(engine, group=group)
         return server
-    raise NotFoundError("No server is installed.", "Install Sealyard whole.")
+    raise NotFoundError("The server component is not installed.", "Reinstall Sealyard.")

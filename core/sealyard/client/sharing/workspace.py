@@ -221,7 +221,9 @@ class SharedWorkspace:
     def _require_open(self) -> None:
         if self._closed:
             raise ServerUnreachableError(
-                "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOT_SENT
+                "The connection to the workspace is closed.",
+                "Open the workspace again.",
+                reach=DeliveryCertainty.NOT_SENT,
             )
 
     async def _try_start_server(self, engine: EngineHandle) -> None:

@@ -30,8 +30,8 @@ async def watch_changes(folder: Path, changed: asyncio.Event, clock: Clock, *, f
         except (OSError, RuntimeError, ExceptionGroup) as error:  # watchfiles raises RuntimeError itself
             if not await run_cancellable(lambda check: has_unreadable_dirs(folder, check)):
                 raise InvalidInputError(
-                    f"Changes in {folder} cannot be watched ({_innermost(error)}).",
-                    "See that the folder is there; where the system cannot tell of changes, watch by polling.",
+                    f"Cannot watch {folder} for changes ({_innermost(error)}).",
+                    "Check that the folder exists; if the system cannot report changes, use polling.",
                 ) from error
         await clock.sleep(POLL_INTERVAL)
         changed.set()

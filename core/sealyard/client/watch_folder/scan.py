@@ -55,8 +55,8 @@ def scan(folder: Path) -> tuple[DroppedEntry, ...]:
         dir_entries = _list_dir(folder)
     except OSError as error:
         raise InvalidInputError(
-            f"The watch folder {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
-            "See that it is there and may be read.",
+            f"Cannot read the watch folder {escape_text(str(folder))} ({escape_text(error.strerror or '')}).",
+            "Check that it exists and that you have permission to read it.",
         ) from error
     return tuple(dropped for entry in dir_entries if (dropped := _read_entry(entry)) is not None)
 
@@ -119,7 +119,7 @@ def _unreadable_entry(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
         path=_to_unicode(entry.path),
         fingerprint=hashlib.sha256(msgspec.json.encode((_to_unicode(entry.path), reason))).hexdigest(),
         ready=False,
-        problem=f"It cannot be read ({reason}).",
+        problem=f"Cannot read it ({reason}).",
     )
 
 
@@ -169,8 +169,8 @@ def _is_temporary(name: str) -> bool:
 def _describe_not_a_file(entry: os.DirEntry[str]) -> str:
     if entry.is_file(follow_symlinks=False):
         return ""
-    kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
-    return f"{_to_unicode(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
+    kind = "a symbolic link" if entry.is_symlink() else "a folder" if entry.is_dir() else "not a regular file"
+    return f"It contains {_to_unicode(entry.name)}, which is {kind}; only files and a folder {METADATA}/ are allowed."
 
 
 def _describe_invalid_name(entries: list[os.DirEntry[str]]) -> str:

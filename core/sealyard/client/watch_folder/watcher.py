@@ -260,7 +260,7 @@ class FolderWatcher:
         """
         if entry.problem:
             raise InvalidInputError(
-                f"{entry.name} cannot become a package. {entry.problem}", "Put it right in the folder."
+                f"Cannot create a package from {entry.name}. {entry.problem}", "Fix it in the watch folder."
             )
         if await self._is_result(entry):
             return None
@@ -307,7 +307,7 @@ class FolderWatcher:
     async def _require_unchanged(self, proposal: PackageProposal) -> DroppedEntry:
         entry = await self._find_entry(proposal.name)
         if entry is None or entry.fingerprint != proposal.fingerprint:
-            raise InvalidInputError(f"{proposal.name} changed since it was offered.", "Wait for the new offer.")
+            raise InvalidInputError(f"{proposal.name} changed since it was proposed.", "Wait for the new proposal.")
         return entry
 
     async def _record(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
@@ -358,13 +358,13 @@ def _require_separate_dirs(folder: Path, downloads: Path) -> None:
     download_dir, watched_dir = downloads.resolve(), folder.resolve()
     if watched_dir in (download_dir, *download_dir.parents):
         raise UsageError(
-            f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
-            "Watch another folder, or download elsewhere.",
+            f"{escape_text(str(folder))} contains the download folder: results would be packaged again.",
+            "Watch another folder, or change the download folder.",
         )
 
 
 def _unreadable(entry: DroppedEntry, error: OSError) -> InvalidInputError:
-    return InvalidInputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.")
+    return InvalidInputError(f"Cannot read {entry.name} ({error.strerror}).", "Check the file.")
 
 
 def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:

@@ -30,6 +30,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
+from sealyard.model.formatting import format_count
 from sealyard.model.worker_messages import EncryptedSegment
 
 _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
@@ -70,7 +71,7 @@ class SE1Reader:
         self._check_cipher(cipher)
         if len(sizes) != len(self._header.segments):
             raise ContainerError(
-                f"The container has {len(self._header.segments)} segments; {len(sizes)} were expected.",
+                f"The container has {format_count(len(self._header.segments), 'segment')}; expected {len(sizes)}.",
                 part="header",
             )
         container_hash = self._seek_to_segments()
@@ -80,7 +81,7 @@ class SE1Reader:
             decrypt_verified_segment(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
             if plaintext.bytes_missing:
                 raise ContainerError(
-                    f"Segment {segment.index} is {plaintext.bytes_missing} bytes shorter than expected.",
+                    f"Segment {segment.index} is {format_count(plaintext.bytes_missing, 'byte')} too short.",
                     part=_part_name(segment),
                 )
             digests.append(plaintext.hexdigest())
@@ -134,7 +135,7 @@ class SE1Reader:
             end += segment.length
             if end > self._size:
                 raise ContainerError(
-                    f"The file ends {end - self._size} bytes before segment {segment.index} does.",
+                    f"The file ends {format_count(end - self._size, 'byte')} before segment {segment.index} does.",
                     CORRUPTED_HINT,
                     part=_part_name(segment),
                 )
@@ -143,7 +144,7 @@ class SE1Reader:
         if cipher.algorithm != self._header.encryption:
             raise InvalidKeyError(
                 f"The key is for {cipher.algorithm}; the container is encrypted with {self._header.encryption}.",
-                "Choose the key the container was made with.",
+                "Use the key that the container was encrypted with.",
             )
 
     def _read_signature(self) -> bytes:
@@ -155,11 +156,13 @@ class SE1Reader:
         expected_length = _signature_length(self._certificate.kind, signature)
         if length < expected_length:
             raise ContainerError(
-                f"The signature has {length} bytes instead of {expected_length}.", CORRUPTED_HINT, part="signature"
+                f"The signature has {format_count(length, 'byte')} instead of {expected_length}.",
+                CORRUPTED_HINT,
+                part="signature",
             )
         if length > expected_length:
             raise ContainerError(
-                f"The file goes on for {length - expected_length} bytes after the signature.",
+                f"The file has {format_count(length - expected_length, 'byte')} after the signature.",
                 CORRUPTED_HINT,
                 part="trailing bytes",
             )
@@ -172,8 +175,8 @@ class SE1Reader:
         key = self._certificate.public_key
         if not verify(key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
             raise ContainerError(
-                "The signature does not match header and metadata.",
-                "They were changed, or the certificate is not that of the key it was signed with.",
+                "The signature does not match the header and metadata.",
+                "Check the certificate: the file was modified, or signed with a different key.",
                 part="signature",
             )
 
@@ -219,7 +222,7 @@ def _part_name(segment: EncryptedSegment) -> str:
 def _check_hash(segment: EncryptedSegment, sha256: str) -> None:
     if sha256 != segment.sha256:
         raise ContainerError(
-            f"The bytes of segment {segment.index} are not those that were signed.",
+            f"Segment {segment.index} does not match its signed hash.",
             CORRUPTED_HINT,
             part=_part_name(segment),
         )
@@ -236,9 +239,9 @@ def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> Sign
     algorithm = signing_algorithm(header.signature_number, certificate.kind)
     if algorithm is None:
         raise ContainerError(
-            f"The container's signature number {header.signature_number} does not go with the certificate's"
+            f"Signature number {header.signature_number} of the container does not match the type of the certificate's"
             f" key, {certificate.kind}.",
-            "Give the certificate of the key the container was signed with.",
+            "Use the certificate of the key that signed the container.",
             part="certificate",
         )
     return algorithm
@@ -263,11 +266,11 @@ def _validity_warnings(certificate: Certificate, now: datetime, strict: bool) ->
     else:
         return ()
     if strict:
-        raise ContainerError(problem, "Leave the strict check out to accept it.", part="certificate")
+        raise ContainerError(problem, "Disable the strict check to accept it.", part="certificate")
     return (problem,)
 
 
 def _padding_warnings(header: Header) -> tuple[str, ...]:
     if CIPHERS[header.encryption].padding is not Padding.ZERO:
         return ()
-    return ("Zero padding is not stripped: opened files may end in up to 15 more zero bytes.",)
+    return ("Zero padding is not removed: opened files can end with up to 15 extra zero bytes.",)

@@ -44,7 +44,7 @@ class AuditService:
         """
         self._require(subject)
         if not 1 <= limit <= MAX_PAGE_SIZE:
-            raise UsageError(f"A page has 1 to {MAX_PAGE_SIZE} entries.")
+            raise UsageError(f"A page must have 1 to {MAX_PAGE_SIZE} entries.")
         entries = await asyncio.to_thread(self._newest_entries, match, below, limit)
         return AuditPage(entries=entries, next=entries[-1].seq if len(entries) == limit else None)
 
@@ -76,7 +76,7 @@ class AuditService:
         """
         self._require(subject)
         if kind not in EXPORTS:
-            raise UsageError(f"{kind[:80]!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")
+            raise UsageError(f"Unknown export format {kind[:80]!r}.", f"Use one of: {', '.join(EXPORTS)}.")
         lines = EXPORTS[kind](self._all_entries())
         while True:
             batch = await asyncio.to_thread(_next_batch, lines)

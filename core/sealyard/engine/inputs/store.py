@@ -61,16 +61,14 @@ class InputStore:
         for file in files:
             if file.inline is not None:
                 raise InvalidInputError(
-                    f"{escape_text(file.name, 100)} does not name a stored file.", "Hand the file in first."
+                    f"{escape_text(file.name, 100)} has not been uploaded.", "Upload the file first."
                 )
             try:
                 size = self._artifacts.input_path(file.sha256).stat().st_size
             except NotFoundError:
                 size = -1
             if size != file.size:
-                raise InvalidInputError(
-                    f"{escape_text(file.name, 100)} is not stored any more.", "Hand the file in again."
-                )
+                raise InvalidInputError(f"{escape_text(file.name, 100)} is no longer stored.", "Upload the file again.")
 
     def acquire(self, task: Task) -> tuple[str, ...]:
         """Keep the task's inputs until :meth:`release`; claim unclaimed uploads of the same content.
@@ -177,7 +175,7 @@ def check_name_length(name: str) -> None:
     """Raise :class:`InvalidInputError` if a file name is too long."""
     if len(name) > MAX_FILE_NAME_LENGTH:
         raise InvalidInputError(
-            f"A file's name has at most {MAX_FILE_NAME_LENGTH} characters.", "Choose a shorter one."
+            f"A file name can have at most {MAX_FILE_NAME_LENGTH} characters.", "Choose a shorter name."
         )
 
 

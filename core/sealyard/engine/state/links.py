@@ -35,7 +35,7 @@ class DownloadLinks:
         an empty key. Links signed before become invalid.
         """
         if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
-            create_random_key(key_file, "the key of links")
+            create_random_key(key_file, "the link key")
         return cls(workspace_id, key_file.read_bytes())
 
     def sign(self, task_id: str, expires_at: datetime) -> str:
@@ -72,7 +72,7 @@ class DownloadLinks:
             or match[2] != self._workspace_id
             or not hmac.compare_digest(self._signature(match[1]), match[5])
         ):
-            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This link does not belong to this workspace.", "Request a new link.")
         return match
 
     def _signature(self, unsigned_link: str) -> str:

@@ -64,6 +64,6 @@ def _self_check(
     if digest.hexdigest() != digests.sha256:
         raise IntegrityError(
             "The encrypted file was changed on disk. Nothing was released.",
-            "Check the disk and which programs can write to the workspace, then request a new task.",
+            "Check the disk and which programs can write to the workspace, then submit the request again.",
         )
     content.check()

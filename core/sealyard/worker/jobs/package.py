@@ -111,7 +111,7 @@ def _require_no_header(context: JobContext) -> None:
     if context.job.work.header is not None:
         raise IntegrityError(
             "An encrypted segment was changed on disk after the package's header was recorded. Nothing was signed.",
-            "Check the disk and which programs can write to the workspace, then request a new task.",
+            "Check the disk and which programs can write to the workspace, then submit the request again.",
         )
 
 
@@ -164,8 +164,8 @@ def _header(
     recorded = context.job.work.header
     if recorded is not None and recorded != base64.b64encode(header).decode():
         raise IntegrityError(
-            "The recorded header of the package is not the header of its contents. Nothing was signed.",
-            "Check which programs can write to the workspace, then request a new task.",
+            "The recorded header of the package does not match its contents. Nothing was signed.",
+            "Check which programs can write to the workspace, then submit the request again.",
         )
     return header
 
@@ -200,7 +200,7 @@ def _check_contents(
         except ContainerError as error:
             raise IntegrityError(
                 f"The encrypted {error.part} was changed on disk. Nothing was signed.",
-                "Check the disk and which programs can write to the workspace, then request a new task.",
+                "Check the disk and which programs can write to the workspace, then submit the request again.",
             ) from error
         for check in checks:
             check.check()

@@ -92,13 +92,11 @@ async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
 
 async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: World) -> None:
     world.entries = audit_entries(3000)
-    world.fail["verify_audit"] = AuditVerificationError(
-        "Entry 7 is not written as it was stored (000.jsonl, line 8).", seq=7
-    )
+    world.fail["verify_audit"] = AuditVerificationError("Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7)
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Entry 7 is not written as it was stored" in text_of(app))
+        await until(pilot, lambda: "Entry 7 is not in canonical form" in text_of(app))
         await shows(pilot, "Enter goes to entry 7")
         await pilot.press("enter")
         place = app.screen

@@ -165,7 +165,7 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     async with running(app) as pilot:
         place = await there(pilot)
         await until(pilot, lambda: "refused" in text_of(app))
-        await shows(pilot, "cannot become a package")
+        await shows(pilot, "Cannot create a package")
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("enter")
         await settled(pilot)
