@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError
-from sealyard.server.auth.jwks import MOST_KEYS, JwksCache, is_secure_url
+from sealyard.server.auth.jwks import MAX_KEYS, JwksCache, is_secure_url
 
 pytestmark = pytest.mark.anyio
 
@@ -89,10 +89,10 @@ async def test_of_two_keys_under_one_name_the_first_counts() -> None:
 
 async def test_only_so_many_keys_are_read() -> None:
     key = ECKey.generate_key("P-256")
-    keys = publishing(*(public(key, str(number)) for number in range(MOST_KEYS + 1)))
-    assert await keys.key(str(MOST_KEYS - 1))
+    keys = publishing(*(public(key, str(number)) for number in range(MAX_KEYS + 1)))
+    assert await keys.key(str(MAX_KEYS - 1))
     with pytest.raises(AuthenticationError):
-        await keys.key(str(MOST_KEYS))
+        await keys.key(str(MAX_KEYS))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from sealyard.client.http.transport import fetch_document
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError, UsageError
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL
-from sealyard.server.auth.oidc import LONGEST_TOKEN, OidcClaims, OidcVerifier
+from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +102,7 @@ async def test_a_good_token_says_who_asks_with_which_roles_and_until_when(
         subject="USER:anna",
         account=IssuerAccount(issuer=issuer.url, sub="5d0c6a0e"),
         roles=("devs", "owners"),
-        machine=False,
+        is_machine=False,
         expires_at=datetime.fromtimestamp(expires, UTC),
     )
 
@@ -129,7 +129,7 @@ async def test_a_client_that_speaks_for_itself_is_a_machine(
     issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
-    assert (found.subject, found.machine) == ("CLIENT:ci", True)
+    assert (found.subject, found.is_machine) == ("CLIENT:ci", True)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_a_machine_is_no_person_whatever_claim_names_people(
 ) -> None:
     ours = believing(issuer, subject_claim=named_by, client_claim="appid" if "appid" in claims else "client_id")
     found = await ours.verify(issuer.token(**claims))
-    assert (found.subject, found.machine) == ("CLIENT:ci", True)
+    assert (found.subject, found.is_machine) == ("CLIENT:ci", True)
 
 
 @pytest.mark.parametrize("mark", [{"idtyp": "app"}, {"gty": "client-credentials"}])
@@ -164,7 +164,7 @@ async def test_what_marks_people_makes_no_machine(
     issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
-    assert (found.subject, found.machine) == ("USER:anna", False)
+    assert (found.subject, found.is_machine) == ("USER:anna", False)
 
 
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"azp": "web"}, {"client_id": "web", "azp": "web"}])
@@ -172,7 +172,7 @@ async def test_a_person_stays_one_whatever_client_it_came_through(
     issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
-    assert (found.subject, found.machine) == ("USER:anna", False)
+    assert (found.subject, found.is_machine) == ("USER:anna", False)
 
 
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"sub": "anna"}, {}])
@@ -353,7 +353,7 @@ async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: OidcVer
 
 
 async def test_a_huge_token_is_refused_before_it_is_read(issuer: RealIssuer, ours: OidcVerifier) -> None:
-    await refused(ours, issuer.token(more="x" * LONGEST_TOKEN))
+    await refused(ours, issuer.token(more="x" * MAX_TOKEN_LENGTH))
     await refused(ours, by_hand({"alg": "RS256", "kid": "k" * 8000}, issuer.claims()))
     assert issuer.asked == 0
 

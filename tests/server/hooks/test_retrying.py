@@ -12,7 +12,7 @@ from sealyard.client.http.transport import PinnedResponse
 from sealyard.server.webhooks.retry_policy import (
     DELAYS,
     FEW_TRIES,
-    LONGEST_WAIT,
+    MAX_RETRY_AFTER,
     MAX_TRIES,
     ONE_TRY,
     DeliveryFailure,
@@ -70,8 +70,8 @@ def test_after_the_last_try_it_is_given_up() -> None:
         ("120", 120.0),
         ("Mon, 23 Nov 2026 08:10:00 GMT", 600.0),
         ("Mon, 23 Nov 2026 07:00:00 GMT", 0.0),
-        ("9" * 400, LONGEST_WAIT),
-        ("Mon, 23 Nov 2099 07:00:00 GMT", LONGEST_WAIT),
+        ("9" * 400, MAX_RETRY_AFTER),
+        ("Mon, 23 Nov 2099 07:00:00 GMT", MAX_RETRY_AFTER),
         *((each, 0.0) for each in ("", "-5", "soon", "1.5", "²", "Mon, 23 Nov 2026 08:10:00 -0000", "1 Jan 99999")),
     ],
 )
