@@ -8,7 +8,6 @@ from litestar import Controller, Request, get
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import Stream
 
-from sealyard.model.errors import PermissionDeniedError
 from sealyard.server.api.ranges import RangeHeaders, file_response
 from sealyard.server.api.wire import link_from_url
 from sealyard.server.auth.authentication import Authenticator
@@ -36,9 +35,7 @@ class LinkController(Controller):
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
         tenants: TenantRegistry = request.app.state.tenants
-        handle = tenants.of_workspace(workspace_id)
-        if handle is None:
-            raise PermissionDeniedError("Invalid link.", "Request a new link for the result.")
+        handle = tenants.for_link(workspace_id)
         link = link_from_url(workspace_id, task_id, expires, signature)
         task = await handle.resolve_link(link)
         # After the link was verified, so that requests without a valid link do not count against its limit.
