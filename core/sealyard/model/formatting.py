@@ -14,6 +14,11 @@ _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """Format a number with its noun: ``1 task``, ``2 tasks``. ``plural`` is the noun with an s unless it is given."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
+
+
 def format_size(size: int) -> str:
     """Format a number of bytes in binary units: ``1.5 MiB``."""
     if size < 1024:  # noqa: PLR2004
