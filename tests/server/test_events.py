@@ -145,7 +145,7 @@ def test_progress_has_no_id_to_go_on_behind() -> None:
 async def test_while_all_is_quiet_there_is_a_beat(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.05)
     async with listening(await yard.calls(DEV)) as heard:
-        assert [await heard.next() for _ in range(3)] == [Comment(text="beat")] * 3
+        assert [await heard.next() for _ in range(3)] == [Comment(text="keepalive")] * 3
 
 
 async def test_the_stream_ends_when_the_token_is_revoked(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
 
     nothing = cast(Any, None)
     caller = Caller(
-        tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
+        tenant="", handle=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
     )
     async with asyncio.timeout(DONE_WITHIN):
         told = [each async for each in routes.stream_events(caller, 0)]

@@ -108,7 +108,7 @@ async def test_a_link_is_followed_only_so_often_whoever_does_and_others_do_not_p
     yard: Yard, done: httpx.Response, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = TokenBucketLimiter(6, lambda: 0.0)
-    monkeypatch.setattr(yard.identity, "_limits", limits)
+    monkeypatch.setattr(yard.identity, "_limiter", limits)
     link, calls = done.json()["downloadUrl"], yard.raw()
     forged = [(await calls.get(link[:-8] + "00000000")).status_code for _ in range(3)]
     first, again = await calls.get(link), await yard.raw().get(link)

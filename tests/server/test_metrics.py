@@ -155,7 +155,7 @@ async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatc
             calls.headers["Authorization"] = "Bearer wrong"
             assert (await calls.get("/api/v1/task")).status_code == 401
             answer = await calls.get("/metrics")
-            monkeypatch.setattr(metrics_module, "PATIENCE_SECONDS", 0.0)
+            monkeypatch.setattr(metrics_module, "TIMEOUT", 0.0)
             late = await calls.get("/metrics")
     finally:
         await service.stop()

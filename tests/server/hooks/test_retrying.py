@@ -12,8 +12,8 @@ from sealyard.client.http.pinned import PinnedResponse
 from sealyard.server.webhooks.retry_policy import (
     DELAYS,
     FEW_TRIES,
+    MAX_RETRY_AFTER,
     MAX_TRIES,
-    MAX_WAIT_SECONDS,
     ONE_TRY,
     DeliveryFailure,
     classify_response,
@@ -71,8 +71,8 @@ def test_after_the_last_try_it_is_given_up() -> None:
         ("120", 120.0),
         ("Mon, 23 Nov 2026 08:10:00 GMT", 600.0),
         ("Mon, 23 Nov 2026 07:00:00 GMT", 0.0),
-        ("9" * 400, MAX_WAIT_SECONDS),
-        ("Mon, 23 Nov 2099 07:00:00 GMT", MAX_WAIT_SECONDS),
+        ("9" * 400, MAX_RETRY_AFTER),
+        ("Mon, 23 Nov 2099 07:00:00 GMT", MAX_RETRY_AFTER),
         *((each, 0.0) for each in ("", "-5", "soon", "1.5", "²", "Mon, 23 Nov 2026 08:10:00 -0000", "1 Jan 99999")),
     ],
 )

@@ -98,7 +98,7 @@ async def test_while_it_fails_that_is_seen(house: House, receiver: Receiver) -> 
     async with sending(house):
         await house.package()
         await failed(house, hook, 1)
-        assert seen(house, hook).last_error == "It answered 500: out of \\x1b[31morder."
+        assert seen(house, hook).last_error == "The receiver answered 500: out of \\x1b[31morder."
         assert seen(house, hook).pending_count == 1
 
 
@@ -239,7 +239,7 @@ async def test_a_fault_of_ours_in_one_lane_ends_no_other(
         await house.package()
         await house.package()
         await has(house, receiver, 2)
-        await house.until(lambda: "cannot be served" in caplog.text)
+        await house.until(lambda: "delivery failed unexpectedly" in caplog.text)
 
 
 # ---- restarts
@@ -341,7 +341,7 @@ async def test_the_log_tells_neither_path_nor_secret(
     receiver.replies.append(Reply(410))
     async with sending(house):
         await house.package()
-        await house.until(lambda: "given up" in caplog.text)
+        await house.until(lambda: "undeliverable" in caplog.text)
         await house.package()
         await has(house, receiver, 2)
         await all_told(house)

@@ -81,7 +81,7 @@ async def test_a_name_with_a_public_and_an_inner_address_is_not_told(house: Hous
         await house.package()
         await failed(house, hook, 1)
     assert wire.addresses == []
-    assert "inner address" in seen(house, hook).last_error
+    assert "internal" in seen(house, hook).last_error
 
 
 async def test_a_name_is_asked_for_once_and_the_address_that_was_checked_is_the_one_that_is_used(house: House) -> None:
