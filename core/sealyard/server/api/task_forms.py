@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Request
 
+from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import InvalidInputError, NotFoundError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
