@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     parser = command(commands, "login", _login, "Store a token for a server and make its profile the default")
     parser.add_argument("server", metavar="URL", help="URL of the server, for example https://seal.example:8443")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant, if the server has several")
-    parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default that of the server")
+    parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default the host name of the server")
     parser.add_argument(
         "--ca", metavar="FILE", type=Path, help="CA certificates (PEM) to trust in addition to those of the system"
     )

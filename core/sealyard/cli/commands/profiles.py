@@ -29,7 +29,9 @@ def add(commands: Commands) -> None:
     adding.add_argument("name", metavar="NAME", help="name of the profile")
     adding.add_argument("--identity", metavar="SUBJECT", required=True, help="your identity, for example USER:anna")
     adding.add_argument("--downloads", metavar="DIR", type=folder, help="folder for results")
-    adding.add_argument("--shared", action="store_true", help="store it in the workspace, for all of its users")
+    adding.add_argument(
+        "--shared", action="store_true", help="store the profile in the workspace, for all of its users"
+    )
     using = command(family, "use", _use, "Set the default profile")
     using.add_argument("name", metavar="NAME", help="name of the profile")
 
