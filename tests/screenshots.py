@@ -33,10 +33,10 @@ from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.dashboard.dashboard import Dashboard
-from sealyard_tui.screens.upload.form import Part
-from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
+from sealyard_tui.screens.dashboard.screen import DashboardScreen
+from sealyard_tui.screens.upload.form_model import FileRole
+from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.session import Session
 
 sys.path += [str(Path(__file__).parent / each) for each in ("crash", "support")]
@@ -93,7 +93,7 @@ def _neutral(root: Path) -> None:
 async def _application(root: Path) -> dict[str, str]:
     """The pictures by name."""
     place = await create_populated_demo(root)
-    connection = WorkspaceConnection(place.folder, place.passphrase)
+    connection = LocalConnection(place.folder, place.passphrase)
     stage = _Stage(place, connection)
     try:
         await stage.upload()
@@ -123,7 +123,7 @@ async def _on_server(place: DemoWorkspace, token: str, log: Path) -> dict[str, s
 class _Stage:
     """Goes through the places, as the person who has most to do in each."""
 
-    def __init__(self, place: DemoWorkspace, connection: Connection, server: str = "") -> None:
+    def __init__(self, place: DemoWorkspace, connection: WorkspaceConnection, server: str = "") -> None:
         self._place = place
         self._connection = connection
         self._server = server
@@ -138,9 +138,9 @@ class _Stage:
         profile = msgspec.structs.replace(profile, server=self._server)
         settings = Settings(bell=False, theme=theme, start_screen=place)
         session = Session(self._connection, profile, profiles.profiles)
-        app = SealyardApp(session, settings, downloads=Path.home() / "Downloads")
+        app = SealyardApp(session, settings, download_dir=Path.home() / "Downloads")
         async with app.run_test(size=SIZE, tooltips=False) as pilot:
-            await _until(pilot, lambda: app.standing.workspace)
+            await _until(pilot, lambda: app.state.workspace)
             yield pilot
 
     async def _take(self, pilot: Pilot[None], name: str, *words: str) -> None:
@@ -157,7 +157,7 @@ class _Stage:
         (self._firmware / "archive").mkdir()
         async with self._open("developer", "upload") as pilot:
             place = pilot.app.screen
-            assert isinstance(place, Upload)
+            assert isinstance(place, UploadScreen)
             os.chdir(self._firmware)
             await pilot.press("b")
             await _until(pilot, lambda: "gateway-1.6.0.json" in _text(pilot))
@@ -166,7 +166,7 @@ class _Stage:
             await pilot.press("escape", "escape")
             await _until(pilot, lambda: not pilot.app.screen.is_modal)
             place.add_paths((self._firmware / "gateway-boot-1.6.0.bin", self._firmware / "gateway-1.6.0.bin"))
-            place.add_paths((self._firmware / "gateway-1.6.0.json",), Part.METADATA)
+            place.add_paths((self._firmware / "gateway-1.6.0.json",), FileRole.METADATA)
             await pilot.press("d")
             await _until(pilot, lambda: pilot.app.screen.is_modal and GATEWAY in _text(pilot))
             await pilot.press("1")
@@ -198,7 +198,7 @@ class _Stage:
             await pilot.press("escape")
             last = [await self._package(name, size) for name, size in BIG.items()][-1]
             place = pilot.app.screen
-            assert isinstance(place, Dashboard)
+            assert isinstance(place, DashboardScreen)
             place.show_task(last)
             await _until(pilot, lambda: _share(place, last) > SEEN_SHARE)
             await self._take(pilot, "dashboard", TaskStatus.RUNNING, "MiB/s")
@@ -227,7 +227,7 @@ class _Stage:
         request = PackageRequest(config=GATEWAY, firmware=(firmware,), name=path.stem.replace("-", " "))
         task = await developer.create_package(request)
         owner = await self._client("owner")
-        await owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+        await owner.decide(task.id, Verdict.APPROVED, "Tested in the lab.")
         return task.id
 
     async def _client(self, who: str) -> Client:
@@ -236,7 +236,7 @@ class _Stage:
         return await self._connection.connect(profile, lambda _: None)
 
 
-def _share(place: Dashboard, task_id: str) -> float:
+def _share(place: DashboardScreen, task_id: str) -> float:
     row = place.table.row(task_id)
     if row is None or row.live is None or not row.live.bytes_total:
         return 0.0

@@ -34,7 +34,7 @@ def seqs(reader: AuditReader, **wishes: object) -> list[int]:
 
 
 def test_sizes_are_read_from_the_end(reader: AuditReader) -> None:
-    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed) == (COUNT, 30, 10)
+    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed_count) == (COUNT, 30, 10)
 
 
 def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
@@ -114,5 +114,5 @@ def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
 def test_a_missing_segment_is_named(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").rename(tmp_path / "segment-000001.jsonl")
-    with pytest.raises(AuditVerificationError, match=r"no segment-000000\.jsonl"):
+    with pytest.raises(AuditVerificationError, match=r"segment-000000\.jsonl of the audit log is missing"):
         AuditReader(tmp_path).entries()

@@ -133,8 +133,8 @@ def _keys(workspace: Path, root: Path) -> list[Row]:
 
 async def _waiting_package(workspace: Path, large: Path) -> None:
     """Approved, and left for the application's own engine to work on."""
-    async with opened(workspace, work=False) as client:
-        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
+    async with opened(workspace, work=False) as engine:
+        developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         firmware = await developer.upload(large)
         for _ in range(4):
             task = await developer.create_package(PackageRequest(config=DEVICE, firmware=(firmware,)))

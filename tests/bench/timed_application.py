@@ -16,7 +16,7 @@ from textual import events
 from textual.drivers.linux_driver import LinuxDriver
 
 from sealyard.cli.main import main
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 
 class Timing:
@@ -45,7 +45,7 @@ class Timing:
 
 
 def instrument(timing: Timing) -> None:
-    write, process, watch = LinuxDriver.write, LinuxDriver.process_message, BigTable.watch_cursor
+    write, process, watch = LinuxDriver.write, LinuxDriver.process_message, VirtualTable.watch_cursor
 
     def timed_write(self: LinuxDriver, data: str) -> None:
         write(self, data)
@@ -56,13 +56,13 @@ def instrument(timing: Timing) -> None:
             timing.pressed()
         process(self, message)
 
-    def timed_watch(self: BigTable[Any], before: int, now: int) -> None:
+    def timed_watch(self: VirtualTable[Any], before: int, now: int) -> None:
         watch(self, before, now)
         timing.moved()
 
     LinuxDriver.write = timed_write  # type: ignore[method-assign]
     LinuxDriver.process_message = timed_process  # type: ignore[method-assign]
-    BigTable.watch_cursor = timed_watch  # type: ignore[method-assign]
+    VirtualTable.watch_cursor = timed_watch  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -117,9 +117,11 @@ def test_what_works_on_this_machine_only_says_so(server: ScriptedServer) -> None
 
 
 def test_a_profile_of_a_workspace_leads_to_no_server(server: ScriptedServer, tmp_path: Path) -> None:
-    bait = Profile(name="bait", identity="USER:dev", server=server.url)
+    bait = Profile(name="bait", identity="USER:dev", server=server.url, tenant="factory", ca="/tmp/authority.pem")
     write_profiles(tmp_path / "profiles.json", ProfileFile(profiles=(bait,)))
-    assert [each.server for each in workspace_profiles(tmp_path).profiles] == [""]
+    (profile,) = workspace_profiles(tmp_path).profiles
+    assert (profile.server, profile.tenant, profile.ca) == ("", "", "")
+    assert profile.location == str(tmp_path)
 
 
 def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(

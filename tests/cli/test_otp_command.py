@@ -14,20 +14,21 @@ from authenticator import Authenticator
 from conversation import converse
 from shell import PASSPHRASE, House
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.policy import Policy
 
 
 async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:
-    admin = await EmbeddedClient.open(house.folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(house.folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
+        admin = engine.client("USER:admin")
         await admin.set_policy(Policy(require_otp=wanted))
-        person = admin.for_subject(f"USER:{who}")
+        person = engine.client(f"USER:{who}")
         app = Authenticator((await person.enroll_otp()).uri)
         await person.confirm_one_time_password(app.shows(datetime.now(UTC)))
         return app
     finally:
-        await admin.close()
+        await engine.close()
 
 
 def enrolled(house: House, who: str = "owner", *, wanted: bool = False) -> Authenticator:
@@ -128,7 +129,7 @@ def test_a_program_cannot_approve_where_one_is_wanted(house: House) -> None:
     app = enrolled(house, wanted=True)
     ran = house.run("owner", "approve", house.waiting, "--otp", later(app)(""))
     assert ran.code == 3
-    assert "machine client" in ran.err
+    assert "Machine clients" in ran.err
     assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
 
 
@@ -163,7 +164,7 @@ def test_where_none_is_wanted_nobody_is_asked_and_the_origin_is_told(house: Hous
     assert "USER:owner (at a terminal)" in house.run("owner", "show", house.waiting).out
     other = house.package(firmware)["id"]
     assert house.run("owner", "approve", other).code == 0
-    assert "USER:owner (a machine client)" in house.run("owner", "show", other).out
+    assert "USER:owner (machine client)" in house.run("owner", "show", other).out
 
 
 def test_a_rejection_asks_for_none(house: House) -> None:

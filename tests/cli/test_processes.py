@@ -117,7 +117,7 @@ def _stands_by_and_takes_over(
     other.send_signal(signal.SIGTERM)
     _, stderr = other.communicate(timeout=LIMIT)
     assert other.returncode == 0
-    assert f"held by process {holder.pid} " in stderr
+    assert f"locked by process {holder.pid} " in stderr
     assert "this process now owns it" in stderr
 
 

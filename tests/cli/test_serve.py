@@ -128,7 +128,7 @@ def test_a_second_server_and_a_server_beside_an_application_are_told_who_holds_t
     with serving(house, tmp_path / "log") as server:
         second = spawned(*house.asks("admin", "serve", *ANY_PORT))
         assert second.code == 6
-        assert f"held by process {server.process.pid} " in second.err
+        assert f"locked by process {server.process.pid} " in second.err
         assert ": serve)" in second.err
         assert httpx.get(f"{server.address}/healthz").status_code == 200
 

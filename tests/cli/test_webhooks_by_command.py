@@ -7,7 +7,6 @@ from pathlib import Path
 
 from shell import PASSPHRASE, House
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 
 URL = "https://hooks.example.org/sealyard"
@@ -56,14 +55,14 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
 
 
 async def _give_up(folder: Path, webhook_id: str) -> None:
-    client = await EmbeddedClient.open(folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
-        outbox = EngineHandle.of(client).engine.hook_outbox
-        due = await EngineHandle.of(client).run(outbox.next_delivery(webhook_id))
+        outbox = engine.engine.webhook_outbox
+        due = await engine.run(outbox.next_delivery(webhook_id))
         assert due is not None
-        await EngineHandle.of(client).run(outbox.move_to_dead_letters(due.notice, "It answered 410."))
+        await engine.run(outbox.move_to_dead_letters(due.message, "It answered 410."))
     finally:
-        await client.close()
+        await engine.close()
 
 
 def test_refusals_have_their_exit_codes(house: House) -> None:

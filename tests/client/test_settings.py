@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_example import render_example as example_file
 from sealyard.client.config.settings_loader import (
     NO_COLOR_THEME,
@@ -28,7 +29,6 @@ from sealyard.client.config.settings_loader import (
     settings_schema,
     value_at,
 )
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 

@@ -14,10 +14,10 @@ import pytest
 import watchfiles
 from client_double import FakeClient, FakeClock
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.watch_folder.watcher import (
-    DropAction,
     DropDeferred,
     DropRejected,
     DropSubmitted,
@@ -182,7 +182,7 @@ def test_an_empty_sub_folder_waits(client: FakeClient, folder: Path, watch: Watc
     assert (client.created, watch.told) == ([], [])
 
 
-@pytest.mark.parametrize("kind", ["folder", "link"])
+@pytest.mark.parametrize("kind", ["folder", "symbolic link"])
 def test_what_cannot_be_packed_from_a_sub_folder_is_said_rather_than_left_out(
     client: FakeClient, folder: Path, watch: Watch, kind: str
 ) -> None:
@@ -194,7 +194,7 @@ def test_what_cannot_be_packed_from_a_sub_folder_is_said_rather_than_left_out(
     watch.settle()
     (refused,) = watch.told
     assert isinstance(refused, DropRejected)
-    assert f"odd in it is a {kind}" in refused.error.message
+    assert f"contains odd, which is a {kind}" in refused.error.message
     assert client.created == []
 
 
@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_read_is_told_once_and_the_rest_becomes_packages
     watch.settle()
     (refused,) = (each for each in watch.told if isinstance(each, DropRejected))
     assert refused.name == "closed"
-    assert "cannot be read (Permission denied)" in refused.error.message
+    assert "Cannot read it (Permission denied)" in refused.error.message
     assert [task.name for task in client.created] == ["a.bin"]
 
 
@@ -434,7 +434,7 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
         async def submitted() -> PackageProposal:
             event = await told.get()
             assert isinstance(event, DropSubmitted)
-            return event.offer
+            return event.proposal
 
         watch = FolderWatcher(
             client.seam,

@@ -44,7 +44,7 @@ def test_a_fault_restores_the_terminal_and_answers_1_without_secrets(tmp_path: P
         "import sys\n"
         "class Broken:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'sealyard_tui.screens.audit.audit':\n"
+        "        if name == 'sealyard_tui.screens.audit.screen':\n"
         "            secret = 'a-secret-that-must-not-be-seen'\n"
         "            raise ZeroDivisionError('the fault')\n"
         "sys.meta_path.insert(0, Broken())\n"

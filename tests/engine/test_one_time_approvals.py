@@ -72,7 +72,7 @@ async def test_a_machine_client_cannot_approve_even_with_a_right_one(strict: Hou
     app = await enrolled(strict, OWNER)
     task = await strict.package()
     password = app.shows(strict.clock.now())
-    with pytest.raises(PermissionDeniedError, match="machine client"):
+    with pytest.raises(PermissionDeniedError, match="Machine clients"):
         await approve(strict, task, OWNER, password, DecisionOrigin.MACHINE)
     assert (await approve(strict, task, OWNER, password)).status is TaskStatus.SCHEDULED, "it was not used up"
 

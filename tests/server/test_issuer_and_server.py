@@ -77,8 +77,8 @@ async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme:
     assert [each.message for each in audit.entries] == [
         "USER:anna is in GROUP:devs no more",
         "USER:anna is in GROUP:devs",
-        f"USER:anna is 5d0c6a0e of {issuer.url} from now on",
-        "USER:anna was added",
+        f"USER:anna linked to 5d0c6a0e of {issuer.url}",
+        "USER:anna added",
     ]
 
 

@@ -65,7 +65,7 @@ async def test_a_link_needs_no_token_and_is_audited(yard: Yard, done: httpx.Resp
     match = AuditFilter(resource=f"TASK:{done.json()['id']}", change=AuditAction.DOWNLOADED)
 
     async def audited() -> list[str]:
-        return [each.author for each in (await yard.engine.for_subject(ADMIN).audit(match)).entries]
+        return [each.author for each in (await yard.engine.client(ADMIN).audit(match)).entries]
 
     # Once the last byte has gone out.
     assert await until(audited, "the audit log knows") == ["SYSTEM:link"]
@@ -95,7 +95,7 @@ async def test_what_was_sent_in_part_is_not_recorded_as_the_whole(yard: Yard, do
     match = AuditFilter(resource=f"TASK:{task_id}", change=AuditAction.DOWNLOADED)
 
     async def audited() -> list[AuditEntry]:
-        found = (await yard.engine.for_subject(ADMIN).audit(match)).entries
+        found = (await yard.engine.client(ADMIN).audit(match)).entries
         return list(found) if len(found) == 2 else []
 
     for entry in await until(audited, "the audit log knows"):

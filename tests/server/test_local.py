@@ -17,7 +17,6 @@ import msgspec
 import pytest
 from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.errors import PermissionDeniedError, UsageError
@@ -42,9 +41,9 @@ def open_folder(founded: Path) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def listening(folder: Path, group: str = "") -> AsyncIterator[EmbeddedClient]:
-    engine = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
-    server = LocalSocketServer(EngineHandle.of(engine), group=group)
+async def listening(folder: Path, group: str = "") -> AsyncIterator[EngineHandle]:
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    server = LocalSocketServer(engine, group=group)
     try:
         await server.start()
         yield engine
@@ -139,7 +138,7 @@ async def test_a_member_of_the_group_is_the_own_account_and_reads_nothing_else(o
         assert stranger.status == 403
         assert "USER:nobody is not known" in stranger.said["detail"]
 
-        await engine.add_subject("USER:nobody")
+        await engine.client(ADMIN).add_subject("USER:nobody")
         found = await asked(open_folder, **member)
         assert (found.status, found.said["subject"]) == (200, "USER:nobody")
         pretended = await asked(open_folder, ADMIN, **member)

@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from real_issuer import AUDIENCE, RealIssuer, real_issuer
 
-from sealyard.client.http.transport import fetch_document
+from sealyard.client.http.documents import fetch_document
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError, UsageError
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL

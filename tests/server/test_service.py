@@ -13,7 +13,7 @@ import pytest
 from running_service import Served, refused, service
 from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.client.sharing.workspace import connect_to_holder
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -160,7 +160,7 @@ async def test_work_that_takes_too_long_is_handed_back_and_goes_on_at_the_next_s
         await served.service.stop()
     await _require(folder, task_id, TaskStatus.RUNNING)
     async with service(folder) as served:
-        done = await served.engine.for_subject(DEV).wait(task_id, within=120)
+        done = await served.engine.client(DEV).wait(task_id, within=120)
         assert (done.status, done.reason) == (TaskStatus.DONE, "")
 
 
@@ -214,7 +214,7 @@ async def test_an_upload_under_way_is_cut_and_goes_on_at_the_next_start(
 
 async def _at_work(served: Served, folder: Path) -> tuple[httpx.AsyncClient, str]:
     """An encryption task of 300 MB that runs, asked for by dev."""
-    dev = served.engine.for_subject(DEV)
+    dev = served.engine.client(DEV)
     file = await dev.upload(large_file(folder, 300))
     task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
 
@@ -235,8 +235,8 @@ async def _endless(calls: httpx.AsyncClient) -> None:
 
 
 async def _require(folder: Path, task_id: str, status: TaskStatus) -> None:
-    reader = await EmbeddedClient.open_read_only(folder, ADMIN)
+    reader = await EngineHandle.open_read_only(folder)
     try:
-        assert (await reader.task(task_id)).status is status
+        assert (await reader.client(ADMIN).task(task_id)).status is status
     finally:
         await reader.close()

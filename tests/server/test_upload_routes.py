@@ -196,7 +196,7 @@ async def test_a_file_that_is_refused_leaves_nothing_but_a_line_in_the_log(
     assert words in answer.json()["detail"]
     assert (stored(folder), left(folder)) == ([], [])
     assert (await calls.get(AT)).status_code == 404
-    page = await yard.engine.for_subject(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
+    page = await yard.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
     assert [words in each.message for each in page.entries] == [True]
 
 

@@ -16,8 +16,8 @@ from tui_world import NOW, OWNER, World, device, file, sha, task
 
 from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.approvals.approvals import Approvals
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.screens.approvals.screen import ApprovalsScreen
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 FIRST, SECOND, SENSOR = "t-waiting", "t-second", "t-sensor"
 OWN, LATE = "t-own", "t-late"
@@ -65,7 +65,7 @@ async def rested(app: SealyardApp, pilot: Pilot[None]) -> None:
     await settled(pilot)
 
     def there() -> bool:
-        seen = place(app).review.seen
+        seen = place(app).review.review
         return (seen.task.id if seen is not None else None) == place(app).table.cursor_key
 
     await until(pilot, there)
@@ -84,11 +84,11 @@ async def type_in(pilot: Pilot[None], text: str) -> None:
     await pilot.pause()
 
 
-def place(app: SealyardApp) -> Approvals:
-    return next(each for each in app.screen_stack if isinstance(each, Approvals))
+def place(app: SealyardApp) -> ApprovalsScreen:
+    return next(each for each in app.screen_stack if isinstance(each, ApprovalsScreen))
 
 
-def table(app: SealyardApp) -> BigTable[Task]:
+def table(app: SealyardApp) -> VirtualTable[Task]:
     return place(app).table
 
 

@@ -45,18 +45,18 @@ def idle_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PAUSES = (
-    "screens.approvals.approvals.REST",
-    "screens.approvals.list.PAUSE",
-    "screens.audit.audit.REST",
-    "screens.audit.reading.PAUSE",
-    "screens.dashboard.dashboard.LOOK_SECONDS",
-    "screens.dashboard.list.PACE_SECONDS",
-    "screens.devices.devices.REST",
-    "session.notices.GATHER_SECONDS",
-    "session.session.GATHER_SECONDS",
-    "session.session.TRY_AGAIN_SECONDS",
-    "session.watching_folder.TELL_SECONDS",
-    "widgets.filter_bar.PAUSE",
+    "screens.approvals.screen.DETAIL_DELAY",
+    "screens.approvals.task_list.RELOAD_INTERVAL",
+    "screens.audit.screen.DETAIL_DELAY",
+    "screens.audit.entry_loader.PAUSE",
+    "screens.dashboard.screen.DETAIL_DELAY",
+    "screens.dashboard.task_list.RELOAD_INTERVAL",
+    "screens.devices.screen.DETAIL_DELAY",
+    "session.notifier.BATCH_SECONDS",
+    "session.session.BATCH_SECONDS",
+    "session.session.RETRY_INTERVAL",
+    "session.watch_folder.TELL_SECONDS",
+    "widgets.filter_bar.DEBOUNCE_SECONDS",
 )
 """What waits for a person's hands, or gathers what comes together."""
 

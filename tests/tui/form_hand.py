@@ -9,8 +9,8 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from sealyard_tui.screens.dialogs.form import FormDialog
-from sealyard_tui.screens.dialogs.form_fields import ChoiceLine, FieldRow, PicksLine
+from sealyard_tui.dialogs.fields import ChoiceLine, FieldRow, MultiChoiceLine
+from sealyard_tui.dialogs.form import FormDialog
 
 
 def row_of(app: App[Any], name: str) -> FieldRow:
@@ -29,7 +29,7 @@ def fill(app: App[Any], name: str, value: str) -> None:
 
 def mark(app: App[Any], name: str, *values: str) -> None:
     control = row_of(app, name).control
-    assert isinstance(control, PicksLine)
+    assert isinstance(control, MultiChoiceLine)
     control.pick(values)
 
 

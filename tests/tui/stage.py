@@ -61,7 +61,7 @@ async def running(app: SealyardApp, *, size: tuple[int, int] = (120, 40)) -> Asy
     """The application with its engine there and its first screen loaded."""
     async with app.run_test(size=size, notifications=True) as pilot:
         if app.session.connection.gate is None:  # type: ignore[attr-defined]
-            await until(pilot, lambda: bool(app.standing.workspace))
+            await until(pilot, lambda: bool(app.state.workspace))
             await settled(pilot)
         yield pilot
 

@@ -11,8 +11,8 @@ from stage import make_app, running, settled, shows, text_of, until
 from tui_world import OWNER, World, task
 
 from sealyard.model.errors import StorageError
-from sealyard_tui.screens.place import Place
-from sealyard_tui.session.messages import News
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.session.messages import EngineUpdate
 
 
 async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:
@@ -39,7 +39,7 @@ async def test_one_key_makes_one_the_next_person(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
         await pilot.press("f2")
-        await until(pilot, lambda: app.standing.identity == OWNER and bool(app.standing.roles))
+        await until(pilot, lambda: app.state.identity == OWNER and bool(app.state.roles))
         await shows(pilot, "product owner")
 
 
@@ -55,10 +55,10 @@ async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(
 
 async def test_many_events_arrive_as_few_messages(world: World) -> None:
     app = make_app(world)
-    heard: list[News] = []
+    heard: list[EngineUpdate] = []
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
-        app.news.subscribe(app.screen, heard.append)
+        app.engine_updates.subscribe(app.screen, heard.append)
         for number in range(500):
             world.put(task(f"t{number}"))
         await until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)
@@ -74,9 +74,9 @@ async def test_work_that_is_cancelled_before_it_begins_leaves_nothing_unawaited(
         begun.append(True)
 
     async with running(app := make_app(world)) as pilot:
-        place = cast(Place, app.screen)
+        place = cast(BaseScreen, app.screen)
         for _ in range(2):
-            place.attempt(work(), group="one", exclusive=True)
+            place.run_guarded(work(), group="one", exclusive=True)
         await settled(pilot)
         gc.collect()
     assert begun == [True]

@@ -27,21 +27,21 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError, WorkspaceLockedError
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.look.keymap import MOTIONS
-from sealyard_tui.look.look import application_classes
-from sealyard_tui.look.memory import Memory
-from sealyard_tui.look.preferences import Preferences
-from sealyard_tui.screens.audit.entry import change_badge
-from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog, ReasonDialog, TextDialog
-from sealyard_tui.screens.dialogs.help import HelpScreen
-from sealyard_tui.screens.place import PLACES, Place
+from sealyard_tui.appearance.appearance import application_classes
+from sealyard_tui.appearance.keymap import NAVIGATION_ACTIONS
+from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.appearance.ui_state import UiStateFile
+from sealyard_tui.dialogs.base import ConfirmDialog, ErrorDialog, ReasonDialog, TextDialog
+from sealyard_tui.dialogs.help import HelpScreen
+from sealyard_tui.formatting import result_badge, status_badge
+from sealyard_tui.screens.audit.entry_format import change_badge
+from sealyard_tui.screens.base import SCREENS, BaseScreen
 from sealyard_tui.session.session import Session
-from sealyard_tui.shown import result_badge, status_badge
-from sealyard_tui.terminal.mouse import mouse_is_on
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.terminal.mouse import is_mouse_enabled
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.too_small import TooSmall
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 LISTS = ("dashboard", "approvals", "audit", "devices", "access")
 """The places that are a list."""
@@ -96,14 +96,14 @@ async def at(
 async def each_of(app: SealyardApp, pilot: Pilot[None], places: Iterable[str]) -> AsyncIterator[str]:
     """Goes to one place after the other, by its key."""
     for place in places:
-        await pilot.press(PLACES[place][0])
+        await pilot.press(SCREENS[place][0])
         await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
         await settled(pilot)
         yield place
 
 
-def table_of(app: SealyardApp) -> BigTable[Any]:
-    return app.screen.query(BigTable).first()
+def table_of(app: SealyardApp) -> VirtualTable[Any]:
+    return app.screen.query(VirtualTable).first()
 
 
 # ---- moving
@@ -134,7 +134,7 @@ def test_no_destructive_act_lies_on_a_vim_motion() -> None:
         (cls.__name__, binding.action)
         for cls in application_classes()
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", ()))
-        if binding.key in (*MOTIONS, "ctrl+k", "ctrl+j", "ctrl+h", "ctrl+l")
+        if binding.key in (*NAVIGATION_ACTIONS, "ctrl+k", "ctrl+j", "ctrl+h", "ctrl+l")
     ]
     assert on_motions, "motions are bound at all"
     assert [each for each in on_motions if not MOVES.fullmatch(each[1])] == []
@@ -142,8 +142,8 @@ def test_no_destructive_act_lies_on_a_vim_motion() -> None:
 
 async def test_number_jumps_to_each_place(world: World) -> None:
     async with at(world, "audit") as (app, pilot):
-        for place in (*PLACES, *reversed(PLACES)):
-            await pilot.press(PLACES[place][0])
+        for place in (*SCREENS, *reversed(SCREENS)):
+            await pilot.press(SCREENS[place][0])
             await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
 
 
@@ -174,22 +174,24 @@ async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace
     world: World,
 ) -> None:
     world.read_only = True
-    world.held = WorkspaceLockedError("Another process holds the workspace for writing.", "It is \x1b[31m pid 7.")
+    world.held = WorkspaceLockedError("Another process has the workspace locked for writing.", "It is \x1b[31m pid 7.")
     async with at(world, "dashboard", size=(80, 24)) as (app, pilot):
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        await shows(pilot, "Four eyes, embedded", "Read only: Another process holds", r"\x1b[31m pid 7")
+        await shows(
+            pilot, "Four eyes, embedded", "Read only: Another process has the workspace locked", r"\x1b[31m pid 7"
+        )
 
 
 async def test_question_mark_explains_the_keys_of_the_place(world: World) -> None:
     async with at(world, "audit") as (app, pilot):
-        async for place in each_of(app, pilot, PLACES):
+        async for place in each_of(app, pilot, SCREENS):
             await pilot.press("question_mark")
             await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-            await until(pilot, lambda place=place: f"Help: {PLACES[place][1]}" in text_of(app))  # type: ignore[misc]
+            await until(pilot, lambda place=place: f"Help: {SCREENS[place][1]}" in text_of(app))  # type: ignore[misc]
             assert app.screen.query(".about"), f"{place}: what it is for"
             await pilot.press("escape")
-            await until(pilot, lambda: isinstance(app.screen, Place))
+            await until(pilot, lambda: isinstance(app.screen, BaseScreen))
 
 
 @pytest.mark.parametrize("key", ["ctrl+p", "colon"])
@@ -217,14 +219,14 @@ async def test_escape_backs_out_one_level_and_loses_no_typed_text(full: World) -
         await until(pilot, lambda: app.screen.is_modal)
         await pilot.press(*"half a thought", "escape")
         await until(pilot, lambda: not app.screen.is_modal)
-        assert table.marked
+        assert table.marked_rows
         await pilot.press("x")
         await until(pilot, lambda: app.screen.is_modal)
         assert app.screen.query_one(TextArea).text == "half a thought"
         await pilot.press("escape")
         await until(pilot, lambda: not app.screen.is_modal)
         await pilot.press("escape")
-        assert not table.marked
+        assert not table.marked_rows
         assert len(table) == narrowed
         await pilot.press("escape")
         await until(pilot, lambda: len(table) == everything)
@@ -237,7 +239,7 @@ async def test_q_quits_at_once_where_nothing_runs_and_asks_where_something_does(
         await pilot.press("escape")
         await until(pilot, lambda: not app.screen.is_modal)
         world.put(task("t-running", TaskStatus.FAILED))
-        await until(pilot, lambda: not app.standing.running)
+        await until(pilot, lambda: not app.state.running)
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running)
 
@@ -282,7 +284,7 @@ async def test_keys_can_be_remapped_and_clashes_are_reported(world: World) -> No
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_identity_is_always_visible(world: World, size: tuple[int, int]) -> None:
     async with at(world, "audit", size=size) as (app, pilot):
-        async for place in each_of(app, pilot, PLACES):
+        async for place in each_of(app, pilot, SCREENS):
             line = text_of(app).splitlines()[1]
             for words in ("administrator", "demo DEMO", "ready", "four eyes"):
                 assert words in line, (place, words)
@@ -332,7 +334,7 @@ async def test_light_terminals_and_the_terminals_own_palette_have_a_theme(world:
         assert theme in BUILTIN_THEMES or theme.startswith("sealyard")
 
 
-def cursor_styles(app: SealyardApp, table: BigTable[Any]) -> set[Style]:
+def cursor_styles(app: SealyardApp, table: VirtualTable[Any]) -> set[Style]:
     """Those on the line of the cursor, as they are drawn."""
     region: Region = table.region_of_cursor().translate(table.content_region.offset)
     strip = app.screen._compositor.render_strips()[region.y]
@@ -365,7 +367,7 @@ async def test_no_color_emits_no_colour_at_all(world: World, monkeypatch: pytest
     monkeypatch.setenv("NO_COLOR", "1")
     async with at(world, "audit", size=(80, 24)) as (app, pilot):
         assert app.theme == "ansi-dark"
-        async for place in each_of(app, pilot, PLACES):
+        async for place in each_of(app, pilot, SCREENS):
             assert COLOUR.findall(emitted(app)) == [], place
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
@@ -408,11 +410,11 @@ async def test_mouse_can_be_turned_off_while_running(world: World) -> None:
     async with at(world, "dashboard") as (app, pilot):
         driver = app._driver
         assert driver is not None
-        assert mouse_is_on(driver)
+        assert is_mouse_enabled(driver)
         await pilot.press("f3")
-        assert not mouse_is_on(driver)
+        assert not is_mouse_enabled(driver)
         await pilot.press("f3")
-        assert mouse_is_on(driver)
+        assert is_mouse_enabled(driver)
 
 
 async def test_editor_opens_for_what_is_longer_than_a_line(
@@ -450,7 +452,7 @@ async def test_marks_and_ranges_with_bulk_action_and_count(full: World) -> None:
     async with at(full, "approvals") as (app, pilot):
         table = table_of(app)
         await pilot.press("space", "j", "j", "v")
-        assert len(table.marked) == 4
+        assert len(table.marked_rows) == 4
         await shows(pilot, "4 marked")
         await pilot.press("x")
         await until(pilot, lambda: app.screen.is_modal)
@@ -471,7 +473,7 @@ async def test_an_approval_may_carry_a_comment(world: World) -> None:
 async def test_refresh_key_and_age_of_what_is_seen(world: World) -> None:
     async with at(world, "upload", refresh_interval=0.2) as (app, pilot):
         for place in ("dashboard", "approvals"):
-            await pilot.press(PLACES[place][0])
+            await pilot.press(SCREENS[place][0])
             await until(pilot, lambda: "updated 0 s ago" in text_of(app))
             world.now += timedelta(seconds=7)
             await until(pilot, lambda: "updated 7 s ago" in text_of(app))
@@ -501,10 +503,10 @@ async def test_errors_are_shown_in_a_dialog_and_the_application_survives(world: 
             assert "code: storage" in app.clipboard, place
             del world.fail[READS[place]]
             await pilot.press("escape")
-            await until(pilot, lambda: isinstance(app.screen, Place))
+            await until(pilot, lambda: isinstance(app.screen, BaseScreen))
             await pilot.press("r")
             await settled(pilot)
-            assert isinstance(app.screen, Place), place
+            assert isinstance(app.screen, BaseScreen), place
 
 
 async def test_a_fault_of_ours_ends_nothing_either(world: World) -> None:
@@ -515,7 +517,7 @@ async def test_a_fault_of_ours_ends_nothing_either(world: World) -> None:
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         await until(pilot, lambda: "ZeroDivisionError" in text_of(app))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, Place))
+        await until(pilot, lambda: isinstance(app.screen, BaseScreen))
 
 
 # ---- what stays
@@ -524,7 +526,7 @@ async def test_a_fault_of_ours_ends_nothing_either(world: World) -> None:
 async def test_view_sort_and_filter_are_remembered(world: World, tmp_path: Path) -> None:
     def remembering() -> SealyardApp:
         settings = Settings(bell=False, start_screen="last")
-        preferences = Preferences(settings, Memory(tmp_path / "memory.json"), environ={})
+        preferences = Preferences(settings, UiStateFile(tmp_path / "memory.json"), environ={})
         session = Session(WorldConnection(world), PROFILES[0], PROFILES)
         return SealyardApp(session, settings, now=lambda: world.now, preferences=preferences)
 
@@ -532,7 +534,7 @@ async def test_view_sort_and_filter_are_remembered(world: World, tmp_path: Path)
     async with running(app := remembering()) as pilot:
         async for place in each_of(app, pilot, LISTS):
             await pilot.press("slash", *"gat", "enter")
-            await until(pilot, lambda place=place: app.look.view(place).filter == "gat")  # type: ignore[misc]
+            await until(pilot, lambda place=place: app.appearance.screen_state(place).filter == "gat")  # type: ignore[misc]
             await settled(pilot)
             seen[place] = len(table_of(app))
     async with running(app := remembering()) as pilot:
@@ -548,7 +550,7 @@ async def test_view_sort_and_filter_are_remembered(world: World, tmp_path: Path)
 async def test_80x24_shows_all(full: World) -> None:
     screen = Region(0, 0, 80, 24)
     async with at(full, "audit", size=(80, 24)) as (app, pilot):
-        async for place in each_of(app, pilot, PLACES):
+        async for place in each_of(app, pilot, SCREENS):
             assert app.screen.max_scroll_y == 0, place
             outside = [each for each in app.screen.children if each.display and not screen.contains_region(each.region)]
             assert outside == [], place
@@ -560,7 +562,7 @@ async def test_80x24_shows_all(full: World) -> None:
 
 async def test_smaller_than_60x18_degrades_with_a_clear_notice_and_comes_back_as_it_was(full: World) -> None:
     async with at(full, "audit", size=(80, 24)) as (app, pilot):
-        async for place in each_of(app, pilot, PLACES):
+        async for place in each_of(app, pilot, SCREENS):
             focused = app.focused
             before = text_of(app).splitlines()
             for columns, lines in ((59, 24), (80, 17), (30, 8)):
@@ -593,7 +595,7 @@ async def test_a_big_list_draws_what_is_seen_and_no_more(world: World) -> None:
         return (str(row),)
 
     async with at(world, "audit", size=(80, 24)) as (app, pilot):
-        table = BigTable[int]((Column(title="N", width=10),), cells, key=str)
+        table = VirtualTable[int]((Column(title="N", width=10),), cells, key=str)
         await app.screen.mount(table, before="#entries")
         table.replace(range(100_000))
         table.focus()

@@ -21,17 +21,17 @@ from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, D
 from sealyard.model.errors import ResultExpiredError, StorageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.look.preferences import Preferences
-from sealyard_tui.screens.approvals.pane import ReviewPane
-from sealyard_tui.screens.dialogs.dialog import Dialog
-from sealyard_tui.screens.dialogs.help import HelpScreen
-from sealyard_tui.screens.place import PLACES, Place
-from sealyard_tui.screens.upload.form import Part
-from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.screens.welcome import welcome_app
-from sealyard_tui.screens.welcome.welcome_app import WelcomeApp
-from sealyard_tui.session.messages import Way
-from sealyard_tui.widgets.key_line import KeyLine
+from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.help import HelpScreen
+from sealyard_tui.screens.approvals.review_pane import ReviewPane
+from sealyard_tui.screens.base import SCREENS, BaseScreen
+from sealyard_tui.screens.upload.form_model import FileRole
+from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.screens.welcome import app as welcome_app
+from sealyard_tui.screens.welcome.app import WelcomeApp
+from sealyard_tui.session.messages import ConnectionMode
+from sealyard_tui.widgets.key_hints import KeyHintBar
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
@@ -49,7 +49,7 @@ SEEN = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
     "approvals": ("gateway 1.5.0", "sensor 3.1", "3 waiting for you"),
-    "audit": ("KEY_USED", "Nobody decides"),
+    "audit": ("KEY_USED", "You cannot decide"),
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
 }
@@ -103,18 +103,18 @@ async def sees(pilot: Pilot[None], *words: str) -> None:
 
 async def dialog_opens(pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
-    await until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+    await until(pilot, lambda: isinstance(pilot.app.screen, BaseDialog))
     await settled(pilot)
 
 
 async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
     """The form with two files of firmware and one of metadata, one digest of which was expected."""
-    await until(pilot, lambda: isinstance(app.screen, Upload))
+    await until(pilot, lambda: isinstance(app.screen, UploadScreen))
     place = app.screen
-    assert isinstance(place, Upload)
+    assert isinstance(place, UploadScreen)
     place.add_paths((folder / "gateway-boot-1.6.0.bin", folder / "gateway-1.6.0.bin"))
-    place.add_paths((folder / "gateway-1.6.0.json",), Part.METADATA)
-    await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+    place.add_paths((folder / "gateway-1.6.0.json",), FileRole.METADATA)
+    await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
     second = place.form.entries[1]
     assert second.file is not None
     place.form.change(second.key, expected=second.file.sha256)
@@ -149,7 +149,7 @@ async def shown(
 def seconds_go_by(app: SealyardApp) -> None:
     """What is said each second is said, whether one has gone by or not."""
     place = app.screen
-    assert isinstance(place, Place)
+    assert isinstance(place, BaseScreen)
     place.tick(place.now())
 
 
@@ -162,7 +162,7 @@ async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
     await settled(pilot)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved(world: World, place: str, firmware: Path, tmp_path: Path) -> None:
     async with shown(world, place, firmware) as (app, pilot):
         for size in SIZES:
@@ -174,7 +174,7 @@ async def test_each_place_looks_as_it_was_approved(world: World, place: str, fir
                 await same_picture(pilot, f"{place}-{size}-{name}", tmp_path)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved_without_colour(
     world: World, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,13 +200,13 @@ async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp
 async def test_at_80_columns_no_key_in_the_footer_is_clipped(world: World, who: str) -> None:
     app = make_app(world, who)
     async with running(app, size=(80, 24)) as pilot:
-        for place, (key, _) in PLACES.items():
+        for place, (key, _) in SCREENS.items():
             await pilot.press(key)
             await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
             await settled(pilot)
-            line = app.screen.query_one(KeyLine)
+            line = app.screen.query_one(KeyHintBar)
             assert len(line.hints) > 1, place
-            assert line.shown == line.hints, f"{place}, for {who}"
+            assert line.visible_hints == line.hints, f"{place}, for {who}"
 
 
 # ---- dialogs
@@ -275,9 +275,9 @@ async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
         checked=VerifiedBy.SIGNATURE,
         at=NOW,
     )
-    app.downloads.folder = Path("/srv/results")
+    app.download_manager.folder = Path("/srv/results")
     expired = ResultExpiredError("The link has expired.", "Renew it.").to_info()
-    app.downloads.known.update(
+    app.download_manager.by_task.update(
         {
             "t-done": DownloadResult(task_id="t-done", name="gateway 1.4.2", downloaded=file),
             "t-1": DownloadProgress(task_id="t-1", name="sensor 3.0", bytes_done=43, bytes_total=100),
@@ -326,15 +326,18 @@ async def test_each_dialog_looks_as_it_was_approved(
 # ---- the line
 
 
-def _line(world: World, way: Way, host: str = "") -> WorldConnection:
+def _line(world: World, way: ConnectionMode, host: str = "") -> WorldConnection:
     """Of a workspace that is no demo: a server's four eyes are another matter."""
     world.demo = False
-    if way is Way.SERVER:
+    if way is ConnectionMode.SERVER:
         world.four_eyes = "on a server: people are authenticated, nobody approves what they asked for"
     return WorldConnection(world, way=way, host=host)
 
 
-LINES: dict[str, tuple[Way, str]] = {"attached": (Way.ATTACHED, ""), "server": (Way.SERVER, "seal.example:8443")}
+LINES: dict[str, tuple[ConnectionMode, str]] = {
+    "attached": (ConnectionMode.ATTACHED, ""),
+    "server": (ConnectionMode.SERVER, "seal.example:8443"),
+}
 
 
 @pytest.mark.parametrize("line", LINES)

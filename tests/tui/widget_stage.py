@@ -14,14 +14,14 @@ import sealyard_tui
 SCREENS = Path(sealyard_tui.__file__).parent / "screens"
 
 
-class Place(Screen[None]):
+class BaseScreen(Screen[None]):
     """What the stylesheet calls a place."""
 
 
 class Stage(App[None]):
     """Keeps what dialogs answered."""
 
-    CSS_PATH: ClassVar[list[str | PurePath]] = [SCREENS / "place.tcss", SCREENS / "dialogs" / "dialog.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [SCREENS / "base.tcss", SCREENS.parent / "dialogs" / "base.tcss"]
 
     def __init__(self, *widgets: Widget) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Stage(App[None]):
         self.answers: list[Any] = []
 
     def get_default_screen(self) -> Screen[None]:
-        return Place()
+        return BaseScreen()
 
     def compose(self) -> ComposeResult:
         yield from self._widgets

@@ -53,12 +53,12 @@ AFTER_IT = {
     # the commands
     "sealyard.cli.parser",
     # the other places, and what only a dialog needs
-    "sealyard_tui.screens.upload.upload",
-    "sealyard_tui.screens.approvals.approvals",
-    "sealyard_tui.screens.audit.audit",
-    "sealyard_tui.screens.devices.devices",
-    "sealyard_tui.screens.access.access",
-    "sealyard_tui.screens.dialogs.help",
+    "sealyard_tui.screens.upload.screen",
+    "sealyard_tui.screens.approvals.screen",
+    "sealyard_tui.screens.audit.screen",
+    "sealyard_tui.screens.devices.screen",
+    "sealyard_tui.screens.access.screen",
+    "sealyard_tui.dialogs.help",
     "textual.widgets._text_area",
     "textual.widgets._markdown",
 }
@@ -101,7 +101,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_dashboard_is_seen_before_what_is_not_needed_for_it_is_loaded(loaded: set[str]) -> None:
-    assert "sealyard_tui.screens.dashboard.dashboard" in loaded
+    assert "sealyard_tui.screens.dashboard.screen" in loaded
     assert loaded & AFTER_IT == set()
 
 

@@ -66,7 +66,7 @@ def parse_note(note: str) -> tuple[Checkpoint, tuple[NoteSignature, ...]]:
     body, separator, lines = note.rpartition("\n\n")
     match = _BODY_PATTERN.fullmatch(body + "\n") if separator and len(note) <= _MAX_NOTE_LENGTH else None
     if match is None or not lines.endswith("\n"):
-        raise AuditVerificationError("This is not a checkpoint of an audit log.")
+        raise AuditVerificationError("Not a checkpoint of an audit log.")
     checkpoint = Checkpoint(
         origin=match["origin"], size=int(match["size"]), root=_strict_b64decode(match["root"]).hex()
     )
@@ -118,7 +118,7 @@ def _raw_key(public_key: bytes) -> bytes:
     try:
         key = load_pem_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise AuditVerificationError("The audit key cannot be read: it is no public key in PEM.") from error
+        raise AuditVerificationError("Cannot read the audit key: not a public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise AuditVerificationError("The audit key is not an Ed25519 key.")
     return key.public_bytes_raw()
@@ -127,7 +127,7 @@ def _raw_key(public_key: bytes) -> bytes:
 def _parse_signature(line: str) -> NoteSignature:
     match = _SIGNATURE_PATTERN.fullmatch(line)
     if match is None:
-        raise AuditVerificationError("A checkpoint has a signature line that is none.")
+        raise AuditVerificationError("A checkpoint has an invalid signature line.")
     data = _strict_b64decode(match["signature"])
     return NoteSignature(name=match["name"], key_id=data[:4], signature=data[4:])
 
@@ -139,7 +139,7 @@ def _strict_b64decode(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise AuditVerificationError("A checkpoint has a field that is not Base64.") from error
+        raise AuditVerificationError("A checkpoint has a field that is not valid Base64.") from error
     if base64.b64encode(data).decode() != text:
-        raise AuditVerificationError("A checkpoint has a field that is not Base64 as it is written.")
+        raise AuditVerificationError("A checkpoint has a field that is not canonical Base64.")
     return data

@@ -28,7 +28,7 @@ def decode_entry(line: bytes, source: str) -> AuditEntry:
         return _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise AuditVerificationError(
-            f"{source} holds a line that is not an entry.", "`sealyard audit verify` says where."
+            f"{source} contains a line that is not an entry.", "Run `sealyard audit verify` to find it."
         ) from error
 
 

@@ -6,7 +6,8 @@ a checkpoint that covers them. Nothing in this module can change or remove a sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -23,10 +24,12 @@ from sealyard.audit.segment_files import (
     last_line_end,
     notes_end,
     read_lines,
+    remove_partial_end,
     segment_path,
     segment_paths,
-    truncate,
 )
+from sealyard.fs.atomic import write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, StorageError
@@ -75,7 +78,7 @@ class AuditLog(AuditReader):
         Truncates a partial line or note that a crash left at the end. Raises :class:`AuditVerificationError` if the
         entries do not match the newest checkpoint: no entry may be added to such a log.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_dir(folder)
         log = cls(folder)
         log._load()
         return log
@@ -93,7 +96,7 @@ class AuditLog(AuditReader):
         return self._tree.size
 
     @property
-    def sealed_size(self) -> int:
+    def checkpointed_size(self) -> int:
         """The number of stored entries that the newest checkpoint covers, without reading the disk."""
         return self._checkpointed_size
 
@@ -139,7 +142,7 @@ class AuditLog(AuditReader):
         Raises :class:`AuditVerificationError` if ``head`` is older than the stored log or newer than the current head.
         """
         if not self._stored_head.next_seq <= head.next_seq <= self._head.next_seq:
-            raise AuditVerificationError("Entries that are stored, or were never drafted, cannot be taken back.")
+            raise AuditVerificationError("Cannot discard entries that are already stored or were never prepared.")
         self._head = head
 
     def append(self, entries: Iterable[AuditEntry]) -> None:
@@ -172,7 +175,7 @@ class AuditLog(AuditReader):
         """
         checkpoint, _ = parse_note(note)
         if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
-            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was asked for.")
+            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
         data = note.encode()
         self._write(self.folder / CHECKPOINTS, self._notes_length, data)
         self._notes_length += len(data)
@@ -182,15 +185,17 @@ class AuditLog(AuditReader):
     def pin_key(self, public_key: bytes) -> None:
         """Store the public audit key (PEM) next to the log.
 
-        Raises :class:`AuditVerificationError` if a different key is already stored.
+        Raises :class:`AuditVerificationError` if a different key is already stored, and :class:`StorageError` if the
+        disk cannot be written.
         """
         path = self.folder / PUBLIC_KEY
         if not path.exists():
-            self._write(path, 0, public_key)
+            with _translate_errors():
+                write_atomic(path, public_key, overwrite=False)
         elif path.read_bytes() != public_key:
             raise AuditVerificationError(
-                f"{PUBLIC_KEY} is not the key this workspace seals its audit log with.",
-                "Look with `sealyard audit verify` at who changed the folder before anything is added.",
+                f"{PUBLIC_KEY} is not the key that signs this workspace's audit checkpoints.",
+                "Add nothing before you have run `sealyard audit verify`: the folder was changed.",
             )
 
     def _load(self) -> None:
@@ -208,17 +213,17 @@ class AuditLog(AuditReader):
                 self._stored_head = self._head = _head_after(self._tree.size - 1, line)
         if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
             raise AuditVerificationError(
-                f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
-                "`sealyard audit verify` names the first one that does not fit.",
+                f"The audit log does not match its last checkpoint, of size {checkpoint.size}.",
+                "Run `sealyard audit verify` to find the first wrong one.",
             )
-        truncate(segment_path(self.folder, self._segment.number), self._segment.length)
+        remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.length)
 
     def _load_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
         self._notes_length = notes_end(path)
-        truncate(path, self._notes_length)
+        remove_partial_end(path, self._notes_length)
         checkpoint = self.last_checkpoint()
         self._checkpointed_size = 0 if checkpoint is None else checkpoint.size
         return checkpoint
@@ -228,7 +233,9 @@ class AuditLog(AuditReader):
         head = self._stored_head
         for entry in entries:
             if (entry.seq, entry.previous) != (head.next_seq, head.previous):
-                raise AuditVerificationError(f"Entry {entry.seq} does not follow the {head.next_seq} entries stored.")
+                raise AuditVerificationError(
+                    f"Entry {entry.seq} does not follow the last stored entry; expected entry {head.next_seq}."
+                )
             line = encode_entry(entry)
             lines.append(line)
             head = _head_after(entry.seq, line)
@@ -243,12 +250,19 @@ class AuditLog(AuditReader):
         )
 
     def _write(self, path: Path, offset: int, data: bytes) -> None:
-        try:
+        with _translate_errors():
             append_durably(path, offset, data)
-        except OSError as error:
-            raise StorageError(
-                f"The audit log could not be written: {error.strerror}.", "Free some space, then try again."
-            ) from error
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Convert ``OSError`` to :class:`StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write the audit log: {error.strerror}.", "Free some space, then try again."
+        ) from error
 
 
 def _head_after(seq: int, line: bytes) -> LogHead:

@@ -64,7 +64,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return PATH(index, leaves) of RFC 6962. Raises :class:`AuditVerificationError` if there is no leaf ``index``."""
     if not 0 <= index < len(leaves):
-        raise AuditVerificationError(f"There is no entry {index} in a log of {len(leaves)}.")
+        raise AuditVerificationError(f"Entry {index} does not exist in a log of size {len(leaves)}.")
     if len(leaves) == 1:
         return []
     split = _split(len(leaves))
@@ -80,7 +80,7 @@ def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
     Raises :class:`AuditVerificationError` if ``size`` is not between 1 and the number of leaves.
     """
     if not 0 < size <= len(leaves):
-        raise AuditVerificationError(f"A log of {len(leaves)} entries cannot be shown to go on from one of {size}.")
+        raise AuditVerificationError(f"A log of size {len(leaves)} has no consistency proof for size {size}.")
     return _subproof(leaves, size, whole=True)
 
 
@@ -105,7 +105,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     Raises :class:`AuditVerificationError` if the proof is wrong.
     """
     if not 0 <= index < size:
-        raise AuditVerificationError(f"There is no entry {index} in a log of {size}.")
+        raise AuditVerificationError(f"Entry {index} does not exist in a log of size {size}.")
     node, last, current = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
@@ -120,7 +120,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     if last != 0:
         raise AuditVerificationError("The inclusion proof is too short.")
     if current != root:
-        raise AuditVerificationError("The inclusion proof leads to another root.")
+        raise AuditVerificationError("The inclusion proof does not match the root.")
 
 
 def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> None:
@@ -129,10 +129,10 @@ def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, p
     Raises :class:`AuditVerificationError` if the proof is wrong.
     """
     if not 0 < old_size <= size:
-        raise AuditVerificationError(f"A log of {size} entries cannot go on from one of {old_size}.")
+        raise AuditVerificationError(f"A log of size {size} cannot extend one of size {old_size}.")
     if old_size == size:
         if proof or old_root != root:
-            raise AuditVerificationError("Two logs of the same size have different roots, or a proof too many.")
+            raise AuditVerificationError("Two logs of the same size have different roots or an unexpected proof.")
         return
     path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
     if not path:
@@ -155,5 +155,5 @@ def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, p
         raise AuditVerificationError("The consistency proof is too short.")
     if old != old_root or new != root:
         raise AuditVerificationError(
-            "The consistency proof leads to other roots: one log does not go on from the other."
+            "The consistency proof does not match the roots: one log does not extend the other."
         )

@@ -52,7 +52,7 @@ class AuditReader:
         return 0 if checkpoint is None else checkpoint.size
 
     @property
-    def uncheckpointed(self) -> int:
+    def uncheckpointed_count(self) -> int:
         """The number of entries that no checkpoint covers yet."""
         return self.size - self.checkpointed_size
 

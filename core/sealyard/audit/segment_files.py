@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sealyard.audit.encoding import decode_entry
+from sealyard.fs import atomic
+from sealyard.fs.private import open_private_append
 from sealyard.model.errors import AuditVerificationError
 
 SEGMENT_ENTRIES = 65_536
@@ -38,7 +40,9 @@ def segment_paths(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("segment-*.jsonl"))
     for number, path in enumerate(paths):
         if path != segment_path(folder, number):
-            raise AuditVerificationError(f"The audit log has no {segment_path(folder, number).name}, but {path.name}.")
+            raise AuditVerificationError(
+                f"{segment_path(folder, number).name} of the audit log is missing; found {path.name}."
+            )
     return paths
 
 
@@ -124,7 +128,7 @@ def read_notes(folder: Path) -> Iterator[str]:
             block = []
     if any(_SIGNATURE_MARK in line for line in block):
         # A crash cannot leave this: the signature is the last line of a note, so a note that has one is complete.
-        raise AuditVerificationError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
+        raise AuditVerificationError(f"{CHECKPOINTS} ends with an incomplete checkpoint.")
 
 
 def latest_checkpoint_note(folder: Path) -> str | None:
@@ -154,44 +158,29 @@ def append_durably(path: Path, offset: int, data: bytes) -> None:
     written; the file then keeps none of ``data``.
     """
     is_new = not path.exists()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = open_private_append(path)
     try:
         if os.fstat(fd).st_size != offset:
-            raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")
+            raise AuditVerificationError(f"{path.name} was changed by another program while it was open.")
         try:
-            _write_all(fd, data)
-            os.fsync(fd)
+            atomic.write_all(fd, data)
+            atomic.sync(fd)
         except OSError:
-            os.ftruncate(fd, offset)
+            atomic.truncate(fd, offset)
             raise
     finally:
         os.close(fd)
     if is_new:
-        sync_folder(path.parent)
+        atomic.sync_folder(path.parent)
 
 
-def truncate(path: Path, end: int) -> None:
-    """Truncate the file to ``end``, to remove a partial line or note that a crash left."""
+def remove_partial_end(path: Path, end: int) -> None:
+    """Truncate the file to ``end`` durably, to remove a partial line or note that a crash left."""
     if not path.exists() or path.stat().st_size == end:
         return
     with path.open("rb+") as file:
-        file.truncate(end)
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync ``folder``, so that new file names in it survive a power loss."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(fd, remaining) :]
+        atomic.truncate(file.fileno(), end)
+        atomic.sync(file.fileno())
 
 
 def _seek_to_line(file: BinaryIO, offset: int) -> int:
@@ -207,4 +196,4 @@ def _decode_note(block: list[bytes]) -> str:
     try:
         return b"".join(block).decode()
     except UnicodeDecodeError as error:
-        raise AuditVerificationError(f"{CHECKPOINTS} holds something that is not text.") from error
+        raise AuditVerificationError(f"{CHECKPOINTS} contains data that is not text.") from error

@@ -9,7 +9,7 @@ the folder detects both.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY, last_line_end,
 from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditReport, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
+from sealyard.model.formatting import format_count
 
 _PROGRESS_EVERY = 1000
 
@@ -50,17 +51,18 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
 
     ``checkpoint`` is a signed note that was kept outside the folder; the log must match it too.
 
-    Raises :class:`AuditVerificationError` that names the first wrong entry, with its file and line.
+    Raises :class:`AuditVerificationError` that names the first wrong entry, with its file and line, or the audit key if
+    it is missing.
     """
-    key_file = folder / PUBLIC_KEY
-    public_key = key_file.read_bytes() if key_file.exists() else b""
-    checkpoints = _load_checkpoints(folder, public_key)
+    notes = list(read_notes(folder))
+    public_key = _read_public_key(folder, required=bool(notes) or checkpoint is not None)
+    checkpoints = _verify_notes(notes, public_key)
     checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
     if checkpoint is not None:
         checkpoints.append(_external_checkpoint(checkpoint, public_key))
     if len({each.checkpoint.origin for each in checkpoints}) > 1:
         raise AuditVerificationError(
-            "The checkpoints are of different logs.", "Each begins with the log's origin: compare them."
+            "The checkpoints belong to different logs.", "Compare their first lines, which name the log."
         )
     tree = _verify_entries(folder, sorted(checkpoints, key=lambda each: each.checkpoint.size), progress)
     return AuditReport(
@@ -73,9 +75,22 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
     )
 
 
-def _load_checkpoints(folder: Path, public_key: bytes) -> list[_VerifiedCheckpoint]:
+def _read_public_key(folder: Path, *, required: bool) -> bytes:
+    """Return the public audit key (PEM), or nothing if it is missing and not ``required``."""
+    path = folder / PUBLIC_KEY
+    if path.exists():
+        return path.read_bytes()
+    if required:
+        raise AuditVerificationError(
+            f"{PUBLIC_KEY} is missing from the audit log: its checkpoints cannot be verified.",
+            "Restore it from a backup.",
+        )
+    return b""
+
+
+def _verify_notes(notes: Iterable[str], public_key: bytes) -> list[_VerifiedCheckpoint]:
     checkpoints: list[_VerifiedCheckpoint] = []
-    for note in read_notes(folder):
+    for note in notes:
         checkpoint = verify_note(note, public_key)
         if checkpoints and checkpoint.size < checkpoints[-1].checkpoint.size:
             raise AuditVerificationError(f"{CHECKPOINTS} is out of order at the checkpoint of size {checkpoint.size}.")
@@ -85,11 +100,11 @@ def _load_checkpoints(folder: Path, public_key: bytes) -> list[_VerifiedCheckpoi
 
 def _external_checkpoint(note: str, public_key: bytes) -> _VerifiedCheckpoint:
     try:
-        return _VerifiedCheckpoint(checkpoint=verify_note(note, public_key), location="kept outside")
+        return _VerifiedCheckpoint(checkpoint=verify_note(note, public_key), location="kept outside the workspace")
     except AuditVerificationError as error:
         raise AuditVerificationError(
-            f"The checkpoint kept outside does not belong to this log: {error.message}",
-            "Either it is of another log, or the log and its key were replaced.",
+            f"The checkpoint kept outside the workspace does not belong to this log: {error.message}",
+            "Check the checkpoint: it belongs to another log, or the log and its key were replaced.",
         ) from error
 
 
@@ -122,7 +137,7 @@ def _read_entries(folder: Path) -> Iterator[_Line]:
         for number, data in enumerate(read_lines(path), start=1):
             yield _Line(file=path.name, number=number, data=data)
         if path != paths[-1] and last_line_end(path) != path.stat().st_size:
-            raise AuditVerificationError(f"{path.name} does not end with a whole line, and is not the last segment.")
+            raise AuditVerificationError(f"{path.name} ends with an incomplete line, but is not the last segment.")
 
 
 def _check_entry(
@@ -130,19 +145,19 @@ def _check_entry(
 ) -> None:
     entry = _decode_line(line, seq)
     if entry.seq != seq:
-        raise AuditVerificationError(f"Entry {seq} is missing: {line} holds entry {entry.seq}.", seq=seq)
+        raise AuditVerificationError(f"Entry {seq} is missing: {line} contains entry {entry.seq}.", seq=seq)
     if not is_canonical(entry, line.data):
-        raise AuditVerificationError(f"Entry {seq} is not written as it was stored ({line}).", seq=seq)
+        raise AuditVerificationError(f"Entry {seq} is not in canonical form ({line}).", seq=seq)
     if entry.previous == previous:
         return
     next_line = next(remaining_lines, None)
     if seq > checkpointed_size and next_line is not None and _linked_hash(next_line) == leaf_hash(line.data).hex():
         # The hash in the next entry confirms this entry, so the previous one was changed.
         raise AuditVerificationError(
-            f"Entry {seq - 1}, the one before {line}, was changed: entry {seq} holds the hash of another one.",
+            f"Entry {seq - 1}, before {line}, was changed: its hash does not match the one in entry {seq}.",
             seq=seq - 1,
         )
-    raise AuditVerificationError(f"Entry {seq} does not follow the entry before it ({line}).", seq=seq)
+    raise AuditVerificationError(f"Entry {seq} does not follow the previous entry ({line}).", seq=seq)
 
 
 def _decode_line(line: _Line, seq: int) -> AuditEntry:
@@ -168,18 +183,18 @@ def _check_root(
     last = tree.size - 1
     if next_line is not None and _linked_hash(next_line) not in (None, previous):
         first_suspect = last  # the next entry still contains the hash of the original entry
-    which = f"Entry {last} is" if first_suspect == last else f"Entries {first_suspect} to {last} are"
+    which = f"Entry {last} does" if first_suspect == last else f"Entries {first_suspect} to {last} do"
     raise AuditVerificationError(
-        f"{which} not what was sealed by the checkpoint of size {tree.size} {verified.location}.",
-        "What is there holds together in itself: it was written anew.",
+        f"{which} not match the checkpoint of size {tree.size} {verified.location}.",
+        "Compare the log with a backup: the entries are consistent in themselves, so they were rewritten.",
         seq=first_suspect,
     )
 
 
 def _raise_missing_entries(verified: _VerifiedCheckpoint, size: int) -> None:
     raise AuditVerificationError(
-        f"Entry {size} is missing: the log ends with {size} entries, "
-        f"but {verified.checkpoint.size} were sealed by the checkpoint {verified.location}.",
-        "The end of the log was cut off, or the folder was put back to an older state.",
+        f"Entry {size} is missing: the log ends after {format_count(size, 'entry', 'entries')}, "
+        f"but the checkpoint {verified.location} covers {verified.checkpoint.size}.",
+        "Compare the log with a backup: its end was removed, or an older state was restored.",
         seq=size,
     )

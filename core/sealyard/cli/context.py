@@ -21,7 +21,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.protocol import Client
 
 
@@ -35,7 +35,7 @@ class Context:
     def __init__(self, args: argparse.Namespace, out: Output) -> None:
         self.args = args
         self.out = out
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
 
     @cached_property
     def profile(self) -> Profile:
@@ -65,9 +65,12 @@ class Context:
     async def open_reader(self) -> AsyncIterator[Client]:
         """Open the workspace for reading, also while another process owns it."""
         async with contextlib.AsyncExitStack() as stack:
-            client = self._server_client() if self.profile.server else await self._open_reader()
-            stack.push_async_callback(client.close)
-            yield client
+            if self.profile.server:
+                client = self._server_client()
+                stack.push_async_callback(client.close)
+                yield client
+            else:
+                yield await self._open_reader(stack)
 
     @contextlib.asynccontextmanager
     async def open_writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
@@ -87,7 +90,7 @@ class Context:
 
             shared = SharedWorkspace(
                 self.folder,
-                lambda: self._unlock(ask=not shared.connect_to_holder),
+                lambda: self._unlock(ask=not shared.is_attached),
                 purpose=purpose,
                 listen=not finish,
                 work=work,
@@ -97,13 +100,14 @@ class Context:
                 on_trouble=lambda error: self.out.warn(f"warning: {error}"),
             )
             stack.push_async_callback(shared.close)
-            await shared.open(patience=LOCK_TIMEOUT)
-            if shared.connect_to_holder and not finish:
+            await shared.open(within=LOCK_TIMEOUT)
+            if shared.is_attached and not finish:
                 self._report_holder()
             self._engine = shared.engine
-            yield shared.client(self.profile.identity)
+            client = shared.client(self.profile.identity)
+            yield client
             if self._engine is not None and work and finish:
-                await self._finish(self._engine.wait_idle(), self._engine)
+                await self._finish(self._engine.wait_idle(), client)
 
     def _report_holder(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
@@ -116,24 +120,28 @@ class Context:
         if self._engine is not None:
             await self._finish(self._engine.wait_idle(), client)
         else:
-            await self._finish(client.wait(task_id, settled=True), client, task_id)
+            await self._finish(client.wait(task_id, or_waiting=True), client, task_id)
 
     def _server_client(self) -> Client:
         from sealyard.client.config.server_tokens import load_token
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)
 
-    async def _open_reader(self) -> Client:
+    async def _open_reader(self, stack: contextlib.AsyncExitStack) -> Client:
         """Read the files of the workspace, or use its socket if the files are not accessible (shared with a group)."""
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
 
-            return connect_to_holder(self.folder, self.profile.identity)
-        from sealyard.client.embedded import EmbeddedClient
+            client = connect_to_holder(self.folder, self.profile.identity)
+            stack.push_async_callback(client.close)
+            return client
+        from sealyard.client.engine_handle import EngineHandle
 
-        return await EmbeddedClient.open_read_only(self.folder, self.profile.identity)
+        engine = await EngineHandle.open_read_only(self.folder)
+        stack.push_async_callback(engine.close)
+        return engine.client(self.profile.identity)
 
     def _unlock(self, *, ask: bool) -> str | None:
         """Return the passphrase and open the engine's log, before this process owns the workspace.

@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str], out: Output) -> int:
         require_text(args)
         reject_app_options(args)
         result = args.handler(Context(args, out))
-        return _await(result) if isinstance(result, Coroutine) else int(result)
+        return _run_coroutine(result) if isinstance(result, Coroutine) else int(result)
     except SystemExit as request:  # --help, --version
         return int(request.code or 0)
     except KeyboardInterrupt:
@@ -74,10 +74,10 @@ class _InterruptedError(SealyardError):
     code = "interrupted"
 
 
-def _await(work: Coroutine[Any, Any, int]) -> int:
+def _run_coroutine(command: Coroutine[Any, Any, int]) -> int:
     import asyncio  # not needed to start the application
 
-    return asyncio.run(work)
+    return asyncio.run(command)
 
 
 def _report_crash() -> SealyardError:

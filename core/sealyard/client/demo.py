@@ -30,7 +30,7 @@ from sealyard.model.tasks import InputFile, Task, Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
 ADMINISTRATOR = "USER:administrator"
 DEVELOPER = "USER:developer"
@@ -47,7 +47,7 @@ SAMPLE_BYTES = 96 * 1024
 class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
     """Paths of a demo: its workspace folder and download folder, and the passphrase of its key store."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("folder", "downloads")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("folder", "downloads")
 
     folder: Path
     passphrase: str
@@ -67,7 +67,7 @@ def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
 
 async def create_demo(root: Path) -> DemoWorkspace:
     """Create a demo workspace in ``root``, with a random passphrase, four subjects and one configuration."""
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.engine.create_workspace import create_workspace
 
     demo = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
@@ -86,10 +86,9 @@ async def create_demo(root: Path) -> DemoWorkspace:
         for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
     )
     write_profiles(paths.profiles, ProfileFile(profiles=profiles, current="developer"))
-    client = await EmbeddedClient.open(
-        demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase, work=False
-    )
+    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase, work=False)
     try:
+        client = engine.client(ADMINISTRATOR)
         await client.add_subject(DEVELOPER, "Dana Developer")
         await client.add_subject(OWNER, "Olga Owner")
         await client.add_subject(AUDITOR, "Aki Auditor")
@@ -101,50 +100,50 @@ async def create_demo(root: Path) -> DemoWorkspace:
                 signing=SigningAlgorithm.ECC_NIST_P256,
                 use=(DEVELOPER,),
                 approve=(OWNER, DEVELOPER),
-                description="A gateway for the demo",
+                description="Demo gateway",
             )
         )
     finally:
-        await client.close()
+        await engine.close()
     return demo
 
 
 async def create_populated_demo(root: Path) -> DemoWorkspace:
     """Create a demo workspace with tasks in different states; it is not locked afterwards."""
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
     demo = await create_demo(root)
     log_to_file(WorkspacePaths(demo.folder).engine_log)
-    client = await EmbeddedClient.open(demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase)
+    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase)
     try:
-        await populate(client)
+        await populate(engine)
     finally:
-        await client.close()
+        await engine.close()
     return demo
 
 
-async def populate(client: EmbeddedClient) -> None:
-    """Create tasks in different states from real files, through the engine behind ``client``.
+async def populate(engine: EngineHandle) -> None:
+    """Create tasks in different states from real files.
 
     The sensor's links expire after a second, so that one result soon has an expired link and another one is past its
     retention.
     """
     with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
-        await _DemoData(client, Path(folder)).build()
+        await _DemoData(engine, Path(folder)).build()
 
 
 class _DemoData:
     """Creates the demo's tasks on behalf of its subjects."""
 
-    def __init__(self, client: EmbeddedClient, folder: Path) -> None:
-        self._administrator = client.for_subject(ADMINISTRATOR)
-        self._developer = client.for_subject(DEVELOPER)
-        self._owner = client.for_subject(OWNER)
+    def __init__(self, engine: EngineHandle, folder: Path) -> None:
+        self._administrator = engine.client(ADMINISTRATOR)
+        self._developer = engine.client(DEVELOPER)
+        self._owner = engine.client(OWNER)
         self._folder = folder
         self._samples = _read_samples()
 
     async def build(self) -> None:
-        short_lived = await self._short_lived()
+        short_lived = await self._create_short_lived()
         tasks = await asyncio.gather(
             self._approve(await self._package(GATEWAY, "gateway", "1.4.0")),
             self._approve(await self._package(SENSOR, "sensor", "0.9.2")),
@@ -154,13 +153,13 @@ class _DemoData:
         )
         await asyncio.gather(*(self._owner.wait(task.id) for task in (short_lived, *tasks)))
         rejected = await self._package(GATEWAY, "gateway", "1.5.0-rc1")
-        await self._owner.decide(rejected.id, Verdict.REJECTED, "A release candidate is not for the field.")
+        await self._owner.decide(rejected.id, Verdict.REJECTED, "Release candidates are not for production devices.")
         withdrawn = await self._package(SENSOR, "sensor", "0.9.3")
         await self._developer.withdraw(withdrawn.id, "Built from the wrong branch.")
         await self._package(SENSOR, "sensor", "0.9.4")
         await self._package(GATEWAY, "gateway", "1.5.0")
 
-    async def _short_lived(self) -> Task:
+    async def _create_short_lived(self) -> Task:
         """Create the sensor configuration and a task whose result is retained for one second.
 
         Only the configuration's first version has that retention; the second one keeps just the short link lifetime.
@@ -174,7 +173,7 @@ class _DemoData:
                 approve=(OWNER, DEVELOPER),
                 link_ttl_seconds=1,
                 retention_seconds=1,
-                description="A sensor whose links end after a second",
+                description="Demo sensor with download links that expire after one second",
             )
         )
         task = await self._encryption(SENSOR, "sensor-calibration.bin")
@@ -193,7 +192,7 @@ class _DemoData:
         return await self._developer.create_package(request)
 
     async def _approve(self, task: Task) -> Task:
-        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested in the lab.")
 
     async def _encryption(self, device: str, name: str) -> Task:
         request = EncryptionRequest(config=device, file=await self._file(name), name=name)

@@ -1,36 +1,86 @@
-"""Handle on the engine of one workspace, for code that serves it: on the local socket or as a server."""
+"""Handle on the engine of one workspace, which runs in this process on a thread of its own."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Self, TypeVar
 
 from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
 from sealyard.concurrency.loop_thread import LoopThread
-from sealyard.engine.engine import Engine
+from sealyard.concurrency.threads import submit, wait_uninterrupted
+from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.model.clock import Clock
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile, Task
+from sealyard.model.workspace import WorkspacePaths
 
 T = TypeVar("T")
 
 
 class EngineHandle:
-    """A running engine, shared by the clients of all subjects that its server authenticates.
+    """A running engine, shared by the clients of all subjects that use it.
 
-    Not a client itself: the engine checks permissions for a subject, and no subject is known yet at this level.
+    Not a client itself: the engine checks permissions for a subject, and no subject is known yet at this level. Create
+    clients with :meth:`client`; close this object, not the clients.
     """
 
     def __init__(self, engine: Engine, thread: LoopThread) -> None:
+        """Use :meth:`open` or :meth:`open_read_only` to start an engine as well."""
         self.engine = engine
         self._thread = thread
 
     @classmethod
-    def of(cls, client: EmbeddedClient) -> Self:
-        """Return the handle on the engine behind a client."""
-        return cls(client.engine, client.thread)
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        purpose: str,
+        passphrase: str | None = None,
+        work: bool = True,
+        clock: Clock | None = None,
+        workers: int = 2,
+        create: bool = False,
+    ) -> Self:
+        """Open the workspace as its only writer.
+
+        See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
+        """
+        opening = open_engine(
+            WorkspacePaths(folder.absolute()),
+            purpose=purpose,
+            passphrase=passphrase,
+            work=work,
+            clock=clock,
+            workers=workers,
+            create=create,
+        )
+        return await cls._start(opening)
+
+    @classmethod
+    async def open_read_only(cls, folder: Path, *, clock: Clock | None = None) -> Self:
+        """Open the workspace without write access, alongside the lock holder."""
+        return await cls._start(open_reader(WorkspacePaths(folder.absolute()), clock=clock))
+
+    @classmethod
+    async def _start(cls, opening: Awaitable[Engine]) -> Self:
+        thread = LoopThread("sealyard-engine")
+        engine = thread.submit(opening)
+        try:
+            return cls(await asyncio.shield(engine), thread)
+        except BaseException:
+            await _close_abandoned(engine, thread)
+            raise
+
+    async def close(self) -> None:
+        """Close the engine, release its lock and stop its thread. Clients of this handle are unusable afterwards."""
+        try:
+            await self.run(self.engine.close())
+        finally:
+            await asyncio.to_thread(self._thread.stop)
 
     @property
     def folder(self) -> Path:
@@ -39,15 +89,12 @@ class EngineHandle:
     def client(
         self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, presented: PresentedToken | None = None
     ) -> EmbeddedClient:
-        """Return a client for ``subject``; see :class:`EmbeddedClient` for the parameters.
-
-        Do not close it: the owner of this handle closes the engine.
-        """
+        """Return a client for ``subject``; see :class:`EmbeddedClient` for the parameters."""
         return EmbeddedClient(self.engine, self._thread, subject, four_eyes, presented)
 
     async def run(self, work: Awaitable[T]) -> T:
         """Run ``work`` on the engine's loop and return its result."""
-        return await self._thread.call(_to_coroutine(work))
+        return await self._thread.call(work)
 
     async def authenticate_token(self, secret: str) -> AccessToken:
         """Return the access token with this secret. Raises :class:`AuthenticationError`."""
@@ -56,6 +103,15 @@ class EngineHandle:
             return self.engine.tokens.authenticate(secret)
 
         return await self.run(authenticate())
+
+    async def wait_idle(self) -> None:
+        """Wait until no task is queued or running."""
+        await self.run(self.engine.scheduler.wait_idle())
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the live crypto workers, for monitoring from outside."""
+        return self.engine.bus.pids
 
     # ---- uploads: :class:`sealyard.engine.inputs.uploads.UploadService` documents what each method raises
 
@@ -83,7 +139,7 @@ class EngineHandle:
 
     async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
         """Record in the audit log that a file was rejected."""
-        await self.run(self.engine.auditing.record_refusal(subject, "INPUT", error))
+        await self.run(self.engine.audit.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:
         await self.run(self.engine.uploads.delete(subject, upload_id))
@@ -104,7 +160,7 @@ class EngineHandle:
 
     async def sign_in(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
         """Sign in a subject that an issuer authenticated, with the roles from the issuer's token."""
-        await self.run(self.engine.roles.sign_in(subject, roles, account))
+        await self.run(self.engine.role_sync.sign_in(subject, roles, account))
 
     async def drain_workers(self, seconds: float) -> int:
         """Stop starting tasks and wait up to ``seconds`` for the running ones.
@@ -144,5 +200,12 @@ class EngineHandle:
         await self.run(self.engine.delivery.record_link_transfer(link, offset))
 
 
-async def _to_coroutine(work: Awaitable[T]) -> T:
-    return await work
+async def _close_abandoned(engine: asyncio.Future[Engine], thread: LoopThread) -> None:
+    """Let an abandoned opening finish, then close its engine and thread, ignoring cancellation.
+
+    If it were interrupted, its threads would keep writing without the lock, or keep the lock.
+    """
+    await wait_uninterrupted(engine)
+    if not engine.cancelled() and engine.exception() is None:
+        await wait_uninterrupted(thread.submit(engine.result().close()))
+    await wait_uninterrupted(submit(thread.stop))

@@ -104,8 +104,8 @@ class TaskClient(Protocol):
 
     async def withdraw(self, task_id: str, reason: str) -> Task: ...
     async def cancel(self, task_id: str) -> Task: ...
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
-        """Wait until the task is final and return it; with ``settled``, also return once it waits for approvals.
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
+        """Wait until the task is final and return it; with ``or_waiting``, also return once it waits for approvals.
 
         Raises :class:`WaitTimeoutError` after ``within`` seconds.
         """
@@ -284,4 +284,6 @@ class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Creden
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the client's own connections. An engine in this process is closed by its handle instead."""
+        ...

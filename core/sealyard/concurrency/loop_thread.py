@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -18,13 +18,15 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def call(self, work: Coroutine[Any, Any, T]) -> T:
+    async def call(self, work: Awaitable[T]) -> T:
         """Run ``work`` on the thread's loop and return its result. Cancelling the caller cancels ``work``."""
         return await self.submit(work)
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+    def submit(self, work: Awaitable[T]) -> asyncio.Future[T]:
         """Start ``work`` on the thread's loop. Return a future of the caller's loop that receives its outcome."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        # A coroutine is not wrapped: cancelled before it starts, the wrapper would leave it unawaited.
+        coroutine: Coroutine[Any, Any, T] = work if isinstance(work, Coroutine) else _to_coroutine(work)
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     async def iterate(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         """Yield the items of an iterator that runs on the thread's loop, with one call into the thread for each item.
@@ -49,6 +51,10 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+
+
+async def _to_coroutine(work: Awaitable[T]) -> T:
+    return await work
 
 
 _END = object()

@@ -12,7 +12,7 @@ from sealyard.crypto.pipeline import Consumer, Progress
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
-from sealyard.model.worker_messages import RecordedSegment, SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
 
 
 class PackageLayout(FrozenStruct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Verification(FrozenStruct, frozen=True, kw_only=True):
     format: str
     encryption: EncryptionAlgorithm
     signing: SigningAlgorithm
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[EncryptedSegment, ...]
     metadata_length: int
     certificate_subject: str
     certificate_not_before: datetime
@@ -79,13 +79,13 @@ class ContainerFormat(Protocol):
         ...
 
     def segment_matches(
-        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: EncryptedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
         """Return whether ``target`` still holds exactly this segment, so that a rerun can keep it."""
         ...
 
     def header(
-        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
         """Return the bytes that are signed."""
         ...

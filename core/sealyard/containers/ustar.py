@@ -49,8 +49,8 @@ def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
         is_canonical = False
     if not is_canonical:
         raise ContainerError(
-            "The metadata is no bundle of several files.",
-            "It may be a single file: open the container without splitting it.",
+            "The metadata is not a bundle of several files.",
+            "Open the container without splitting the metadata; it can be a single file.",
             part="metadata",
         )
     return files
@@ -76,7 +76,7 @@ def _read_contents(data: bytes) -> Iterator[bytes]:
         start = offset + BLOCK
         offset = start + _round_up_to_block(size)
         if size < 0 or offset > len(data):
-            raise ValueError("a member reaches beyond the end")
+            raise ValueError("a member extends beyond the end")
         yield data[start : start + size]
 
 
@@ -115,4 +115,6 @@ def _encode_names(names: Sequence[str]) -> bytes:
     try:
         return msgspec.json.encode(names)
     except UnicodeEncodeError as error:
-        raise InvalidInputError("A metadata file's name is no Unicode text.", "Rename it and try again.") from error
+        raise InvalidInputError(
+            "The name of a metadata file is not valid Unicode.", "Rename the file and try again."
+        ) from error

@@ -118,16 +118,16 @@ class SignatureSpec(FrozenStruct, frozen=True, kw_only=True):
         return self.key_kinds[0]
 
 
-_UNAUTHENTICATED = "The cipher alone does not notice changed bytes; only the signature does."
-_PATTERNS = "Equal blocks of firmware give equal blocks of ciphertext, so patterns stay visible."
-_ZERO_PADDING = "Zero padding is never stripped: an opened file may end in up to 15 more zero bytes."
-_SHORT_RSA = "RSA with 2048 bits is meant for devices that take nothing longer."
-_OLD_SCHEME = "PKCS #1 v1.5 is meant for devices that cannot check PSS."
-_BARE_DIGEST = "A signing task hands in a bare digest: the approver cannot see what is signed."
+_NO_AUTHENTICATION = "This cipher is not authenticated: tampering is detected only by the signature."
+_PATTERNS = "ECB leaks patterns: identical plaintext blocks encrypt to identical ciphertext."
+_ZERO_PADDING = "Zero padding is not removed: an opened file can end with up to 15 extra zero bytes."
+_SHORT_RSA = "Use RSA-2048 only for devices that do not support longer keys."
+_OLD_SCHEME = "Use PKCS #1 v1.5 only for devices that do not support PSS."
+_BARE_DIGEST = "Only a digest is submitted, so approvers cannot see what will be signed."
 
 
 def _cipher_spec(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, padding: Padding) -> CipherSpec:
-    caveats = [_UNAUTHENTICATED]
+    caveats = [_NO_AUTHENTICATION]
     if mode is CipherMode.ECB:
         caveats.append(_PATTERNS)
     if padding is Padding.ZERO:
@@ -234,14 +234,14 @@ def check_message_size(algorithm: SigningAlgorithm, size: int) -> None:
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
         if size != SHA256_LENGTH:
             raise InvalidInputError(
-                f"{algorithm} signs a finished SHA-256 of exactly {SHA256_LENGTH} bytes; these are {size}.",
-                "Hash the message first, and hand in the 32 bytes, not their hexadecimal text.",
+                f"{algorithm} signs a SHA-256 digest of exactly {SHA256_LENGTH} bytes, not of {size}.",
+                "Hash the message first and submit the 32 raw bytes, not hexadecimal text.",
             )
         return
     if not size:
-        raise InvalidInputError("There is nothing to sign.", "Hand in a message of at least one byte.")
+        raise InvalidInputError("The message is empty.", "Submit a message of at least one byte.")
     if size > MESSAGE_LIMIT:
         raise InvalidInputError(
-            f"The message has {size} bytes; a signing task takes at most {MESSAGE_LIMIT}.",
-            "Sign a package instead, or an algorithm that takes a digest.",
+            f"The message has {size} bytes; a signing task accepts at most {MESSAGE_LIMIT}.",
+            "Create a package, or use an algorithm that signs a digest.",
         )

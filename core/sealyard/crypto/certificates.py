@@ -47,7 +47,7 @@ def load_certificate(data: bytes) -> Certificate:
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except Exception as error:  # the parser raises undocumented exception types
         raise InvalidKeyError(
-            "This is no X.509 certificate.", "Give a certificate in PEM or DER, not a bare public key."
+            "Not an X.509 certificate.", "Use a certificate in PEM or DER, not only a public key."
         ) from error
     return Certificate(
         public_key=public_key,
@@ -70,7 +70,7 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
     public_key = private_key.public_key()
     key_type_of(public_key)
     if not isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise AssertionError("the kind was checked")
+        raise AssertionError("the key type was checked")
     name = _x509_name(common_name)
     not_before = now - timedelta(days=1)
     builder = (
@@ -121,7 +121,7 @@ def _format_name(name: x509.Name) -> str:
 def _x509_name(common_name: str) -> x509.Name:
     if not 1 <= len(common_name) <= COMMON_NAME_LIMIT:
         raise InvalidKeyError(
-            f"A certificate's common name has 1 to {COMMON_NAME_LIMIT} characters; this one has {len(common_name)}.",
+            f"A common name must have 1 to {COMMON_NAME_LIMIT} characters; this one has {len(common_name)}.",
             "Choose a shorter name.",
         )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])

@@ -33,8 +33,8 @@ class AesCipher:
         key_length = SYMMETRIC_KEY_LENGTHS[self._spec.key_kind]
         if len(key) != key_length:
             raise InvalidKeyError(
-                f"{algorithm} needs a key of {key_length} bytes; this one has {len(key)}.",
-                f"Choose a key of the kind {self._spec.key_kind}.",
+                f"{algorithm} requires a key of {key_length} bytes; this one has {len(key)}.",
+                f"Use a key of type {self._spec.key_kind}.",
             )
         self._key = key
 
@@ -131,7 +131,8 @@ def _finalize(context: CipherContext) -> bytes:
         return context.finalize()
     except ValueError as error:
         raise ContainerError(
-            f"The ciphertext is no multiple of {BLOCK_LENGTH} bytes.", "It was cut or changed; fetch it again."
+            f"The length of the ciphertext is not a multiple of {BLOCK_LENGTH} bytes.",
+            "The file is truncated or modified; download it again.",
         ) from error
 
 
@@ -143,12 +144,12 @@ def _strip_pkcs7(block: bytes) -> bytes:
     count = block[-1] if block else 0
     if not 1 <= count <= BLOCK_LENGTH or block[-count:] != bytes([count]) * count:
         raise ContainerError(
-            "The padding at the end of the plaintext is wrong.",
-            "Most likely this is not the key it was encrypted with.",
+            "The padding at the end of the plaintext is invalid.",
+            "Check the key: the file was probably encrypted with a different one.",
         )
     return block[:-count]
 
 
 def _check_iv(spec: CipherSpec, iv: bytes) -> None:
     if len(iv) != spec.iv_length:
-        raise ContainerError(f"{spec.algorithm} takes an IV of {spec.iv_length} bytes; this one has {len(iv)}.")
+        raise ContainerError(f"{spec.algorithm} requires an IV of {spec.iv_length} bytes; this one has {len(iv)}.")

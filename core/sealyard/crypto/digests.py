@@ -35,7 +35,7 @@ class BackgroundHash:
             self._digest.update(piece)
             return
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="plaintext-hash")
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="background-hash")
         self._wait()
         self._pending = self._executor.submit(self._digest.update, piece)
 
@@ -51,17 +51,17 @@ class BackgroundHash:
 class PrefixHash:
     """SHA-256 of the first ``size`` bytes. Ignores the bytes after them, which are zero padding.
 
-    ``missing`` is the number of bytes still to come.
+    ``bytes_missing`` is the number of bytes still to come.
     """
 
     def __init__(self, size: int) -> None:
-        self.missing = size
+        self.bytes_missing = size
         self._digest = hashlib.sha256()
 
     def update(self, piece: memoryview) -> None:
-        head = piece[: self.missing]
+        head = piece[: self.bytes_missing]
         self._digest.update(head)
-        self.missing -= len(head)
+        self.bytes_missing -= len(head)
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()

@@ -10,6 +10,7 @@ from itertools import cycle
 from typing import BinaryIO
 
 from sealyard.model.errors import InvalidInputError, StorageError
+from sealyard.model.formatting import format_count
 
 CHUNK = 2 * 1024 * 1024
 """Size in bytes of a piece.
@@ -24,8 +25,13 @@ BUFFERS = 3
 Progress = Callable[[int], None]
 """Called with the number of bytes processed since the last call. May raise an exception to stop the work."""
 
+
 Consumer = Callable[[memoryview], object]
 """Processes a piece, in a thread of the pipeline. Must not use the piece after it has returned."""
+
+
+def no_progress(_: int) -> None:
+    """Ignore the progress: the default for callers that pass no callback."""
 
 
 def pump(fill: Callable[[memoryview], int], drains: Sequence[Consumer], buffer_length: int) -> None:
@@ -79,7 +85,8 @@ class ExactReader:
             count = self._source.readinto(buffer[read:limit])  # type: ignore[attr-defined]
             if not count:
                 raise InvalidInputError(
-                    f"The file ends {self._remaining - read} bytes early.", "It was changed while it was read."
+                    f"The file ends {format_count(self._remaining - read, 'byte')} early.",
+                    "The file changed while it was read; check it and try again.",
                 )
             read += count
         self._remaining -= read
@@ -88,10 +95,10 @@ class ExactReader:
         return read
 
 
-def write_all(target: BinaryIO, piece: memoryview) -> None:
+def write_to_stream(target: BinaryIO, piece: memoryview) -> None:
     """Write all of ``piece`` to ``target``. Raises :class:`StorageError` if a write fails."""
     try:
         while piece:
             piece = piece[target.write(piece) :]
     except OSError as error:
-        raise StorageError(f"Nothing more can be written: {error.strerror}.", "Make room on the disk.") from error
+        raise StorageError(f"Cannot write the output: {error.strerror}.", "Free some disk space.") from error

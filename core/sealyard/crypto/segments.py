@@ -14,9 +14,10 @@ from typing import BinaryIO, NamedTuple
 
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
-from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_all
+from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_to_stream
 from sealyard.crypto.protocols import CipherStream, ContentCipher
 from sealyard.model.errors import InvalidInputError
+from sealyard.model.formatting import format_count
 
 
 class SegmentDigests(NamedTuple):
@@ -49,7 +50,7 @@ def encrypt_segment(
 
     def write(piece: memoryview) -> None:
         nonlocal written
-        write_all(target, piece)
+        write_to_stream(target, piece)
         written += len(piece)
 
     with BackgroundHash() as plaintext_hash:
@@ -57,7 +58,9 @@ def encrypt_segment(
         pump(fill, [digest.update, write], piece_length + BLOCK_LENGTH)
         plaintext_sha256 = plaintext_hash.hexdigest()
     if source.read(1):
-        raise InvalidInputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
+        raise InvalidInputError(
+            f"The file is longer than the expected {format_count(size, 'byte')}.", "The file changed; upload it again."
+        )
     tail = memoryview(stream.finalize() + iv)
     digest.update(tail)
     write(tail)

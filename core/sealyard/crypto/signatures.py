@@ -50,9 +50,9 @@ def key_type_of(public_key: PublicKeyTypes) -> KeyType:
         case ed25519.Ed25519PublicKey():
             return KeyType.ED25519
         case _:
-            description = "a key of another kind"
+            description = "an unknown key type"
     raise InvalidKeyError(
-        f"This is {description}.", "RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519 can be used."
+        f"Unsupported key: {description}.", "Use RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, or Ed25519."
     )
 
 
@@ -108,8 +108,8 @@ def _check_key(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyType:
     kind = key_type_of(public_key)
     if kind not in spec.key_kinds:
         raise InvalidKeyError(
-            f"{spec.algorithm} does not take a key of the kind {kind}.",
-            f"It takes {' or '.join(spec.key_kinds)}.",
+            f"{spec.algorithm} does not support keys of type {kind}.",
+            f"Use a key of type {' or '.join(spec.key_kinds)}.",
         )
     return kind
 
@@ -135,17 +135,17 @@ def _hash(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgor
         return algorithm
     if len(data) != algorithm.digest_size:
         raise InvalidInputError(
-            f"{spec.algorithm} takes a digest of {algorithm.digest_size} bytes; this one has {len(data)}."
+            f"{spec.algorithm} requires a digest of {algorithm.digest_size} bytes; this one has {len(data)}."
         )
     return Prehashed(algorithm)
 
 
 def _hash_name(spec: SignatureSpec) -> HashName:
     if spec.hash is None:
-        raise AssertionError(f"{spec.algorithm} hashes by itself")
+        raise AssertionError(f"{spec.algorithm} hashes the message internally")
     return spec.hash
 
 
 def _reject_prehashed(spec: SignatureSpec, prehashed: bool) -> None:
     if prehashed:
-        raise InvalidInputError(f"{spec.algorithm} signs the message itself, never its digest.")
+        raise InvalidInputError(f"{spec.algorithm} signs the message, not a digest.")

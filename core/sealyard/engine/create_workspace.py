@@ -49,15 +49,15 @@ async def create_workspace(
 async def _initialize(paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None) -> None:
     engine = await open_engine(paths, purpose="init", passphrase=passphrase, work=False, create=True)
     try:
-        unit_of_work = engine.ledger.begin()
+        unit_of_work = engine.repository.begin()
         unit_of_work.audit(
             metadata.administrator,
             AuditAction.CREATED,
             f"WORKSPACE:{metadata.id}",
-            f"workspace {metadata.name}",
+            f"workspace {metadata.name} created",
             {"demo": metadata.demo},
         )
-        engine.administration.grant_initial_admin(unit_of_work, metadata.administrator)
+        engine.access.grant_initial_admin(unit_of_work, metadata.administrator)
         await unit_of_work.commit()
     finally:
         await engine.close()

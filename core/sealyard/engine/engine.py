@@ -93,38 +93,40 @@ class Engine:
         self.store = store
         self.bus = bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
-        self.ledger = Repository(store, audit, self.events, clock)
-        self.rights = Permissions(self.ledger)
+        self.repository = Repository(store, audit, self.events, clock)
+        self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
-        result_publisher = ResultPublisher(self.ledger, links, artifacts)
-        self.scheduler = Scheduler(self.ledger, self.rights, bus, result_publisher)
-        self.views = TaskQueries(self.ledger, self.rights, self.scheduler.progress_of, recorded=audit is not None)
-        self.keychain = KeyRegistry(self.ledger, self.rights, bus)
-        self.devices = DeviceConfigs(self.ledger, self.rights, self.keychain)
-        self.administration = AccessAdministration(self.ledger, self.rights, self.devices, demo=metadata.demo)
-        self.auditing = AuditService(self.ledger, self.rights, paths.audit)
-        self.readiness = HealthMonitor(self.ledger, bus)
-        self.tokens = AccessTokens(self.ledger, self.rights)
-        self.bindings = AccountLinks(self.ledger, self.rights, self.tokens)
-        self.roles = RoleSync(self.ledger, self.rights, self.administration, self.auditing, self.bindings)
-        secret_box = SecretBox(paths.secrets_key)
-        self.hook_outbox = WebhookOutbox(self.ledger, secret_box)
-        self.webhooks = WebhookRegistry(self.ledger, self.rights, secret_box, self.hook_outbox)
-        auto_transitions = AutoTransitions(self.ledger)
-        self.creation = TaskCreation(self.ledger, self.rights, self.inputs, auto_transitions)
-        self.one_time_passwords = OtpService(self.ledger, self.rights, secret_box, metadata.name)
-        self.decisions = TaskDecisions(
-            self.ledger, self.rights, self.views, self.scheduler, auto_transitions, artifacts, self.one_time_passwords
+        result_publisher = ResultPublisher(self.repository, links, artifacts)
+        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher)
+        self.queries = TaskQueries(
+            self.repository, self.permissions, self.scheduler.progress_of, recorded=audit is not None
         )
-        self.delivery = ResultDelivery(self.ledger, self.views, links, artifacts)
+        self.keys = KeyRegistry(self.repository, self.permissions, bus)
+        self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
+        self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
+        self.audit = AuditService(self.repository, self.permissions, paths.audit)
+        self.health = HealthMonitor(self.repository, bus)
+        self.tokens = AccessTokens(self.repository, self.permissions)
+        self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
+        self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
+        secret_box = SecretBox(paths.secrets_key)
+        self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
+        self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
+        auto_transitions = AutoTransitions(self.repository)
+        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
+        self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
+        self.decisions = TaskDecisions(
+            self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp
+        )
+        self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
         self._expiry = ExpiryLoop(
-            self.ledger, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
+            self.repository, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
         )
         self._recovery = Recovery(
-            self.ledger,
+            self.repository,
             artifacts,
             self.inputs,
             self.uploads,
@@ -134,7 +136,7 @@ class Engine:
             self.scheduler,
         )
         self._checkpoint_loop = (
-            CheckpointLoop(self.ledger, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
+            CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()
@@ -150,8 +152,8 @@ class Engine:
         # A crash may have left key files here that a client was importing or exporting; they must not stay on disk.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._checkpoint_loop.pin_key()
-        self.ledger.add_task_listeners(
-            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.hook_outbox
+        self.repository.add_task_listeners(
+            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
         )
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self._expiry.run()]
@@ -160,7 +162,7 @@ class Engine:
         self._loops = [asyncio.create_task(loop) for loop in loops]
         for loop in self._loops:
             loop.add_done_callback(_log_crash)
-        self.ledger.commit_event.set()
+        self.repository.commit_event.set()
 
     async def close(self) -> None:
         """Stop, create a last checkpoint of the audit log and release the lock.
@@ -181,10 +183,10 @@ class Engine:
         if self._checkpoint_loop is None or self._lock is None:
             return
         try:
-            await self.ledger.flush()
+            await self.repository.flush()
             await self._checkpoint_loop.checkpoint()
         except SealyardError as error:
-            log.warning("the audit log stays unsealed until the next start: %s", error)
+            log.warning("could not create a final checkpoint of the audit log; retrying at the next start: %s", error)
 
     async def _release(self) -> None:
         """Close the workers and the store, then release the lock: after that, another engine may open the workspace."""
@@ -215,7 +217,7 @@ class Engine:
             return await use_case
         except SealyardError as error:
             if not self.read_only:
-                await self.auditing.record_refusal(subject, resource, error)
+                await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
@@ -227,7 +229,7 @@ class Engine:
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
-                await self.auditing.record_refusal(subject, resource, error)
+                await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
@@ -241,7 +243,7 @@ class Engine:
                     yield item
         except SealyardError as error:
             if not self.read_only:
-                await self.auditing.record_refusal(subject, resource, error)
+                await self.audit.record_refusal(subject, resource, error)
             raise
 
     def tail(self) -> None:
@@ -267,30 +269,30 @@ class Engine:
                 failing = False
             except SealyardError as error:
                 if not failing:
-                    log.warning("what the writer commits cannot be read at present: %s", error)
+                    log.warning("could not read the writer's latest changes: %s", error)
                 failing = True
             await asyncio.sleep(POLL_INTERVAL)
 
     async def _refresh(self) -> None:
         if await asyncio.to_thread(self.store.refresh):
-            self.ledger.invalidate()
+            self.repository.invalidate()
             for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
                 if event.cursor > self.events.cursor:
                     self.events.publish_durable(event)
 
     def _require_writable(self) -> None:
         if self.read_only:
-            raise StorageError("The workspace is open for reading only.", "Open it for writing.")
+            raise StorageError("The workspace is open read-only.", "Open it for writing.")
 
     def _require_known(self, subject: str) -> None:
-        if not self.rights.contains(subject):
+        if not self.permissions.contains(subject):
             raise PermissionDeniedError(
-                f"{escape_text(subject, 80)} is not known in this workspace.",
-                f"An administrator can add it: sealyard subject add {escape_text(subject, 80)}",
+                f"{escape_text(subject, 80)} is unknown in this workspace.",
+                f"Ask an administrator to add it: sealyard subject add {escape_text(subject, 80)}",
             )
         if subject_kind(subject) is SubjectKind.GROUP:
             # Otherwise a person could request a task as a group and approve it as a member.
-            raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
+            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
 async def open_engine(
@@ -358,7 +360,7 @@ def _key_store_request(
 
 def _log_crash(loop: asyncio.Task[None]) -> None:
     if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a part of the engine has stopped", exc_info=error)
+        log.critical("a background task of the engine stopped unexpectedly", exc_info=error)
 
 
 def _close_unawaited(use_case: Awaitable[object]) -> None:

@@ -91,7 +91,7 @@ class HealthMonitor:
         info = self._repository.get(KEYS, key.uri)
         version = info.version(key.version) if info is not None else None
         if version is None or version.certificate is None:
-            raise NotFoundError("There is no certificate of the key on record.", "Rotate the key.")
+            raise NotFoundError("The workspace has no certificate of the key.", "Rotate the key.")
         await self._bus.request(ProbeSigningKey(key=key, certificate=version.certificate))
 
     def _health(self, checks: Iterable[HealthCheck]) -> Health:
@@ -99,7 +99,7 @@ class HealthMonitor:
         return Health(ready=all(check.passed for check in results), checks=results, at=self._repository.clock.now())
 
     def _timed_out(self) -> Health:
-        detail = f"What is being tried has not answered within {TIMEOUT_SECONDS:g} seconds."
+        detail = f"The checks did not finish within {TIMEOUT_SECONDS:g} seconds."
         return self._health([HealthCheck(name=ANSWER, passed=False, detail=detail)])
 
 

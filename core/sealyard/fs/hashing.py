@@ -1,11 +1,33 @@
-"""Hash files."""
+"""SHA-256 of files. A long calculation can be cancelled."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import BinaryIO
 
+from sealyard.concurrency.threads import CheckCancelled
 
-def file_sha256(file: BinaryIO) -> str:
+_CHUNK_BYTES = 4 << 20
+
+
+def file_sha256(file: BinaryIO, check_cancelled: CheckCancelled | None = None) -> str:
     """Return the SHA-256 (hex) of ``file``, from its current position to its end."""
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO lacks readinto
+    digest = hashlib.sha256()
+    hash_into(digest, file, check_cancelled)
+    return digest.hexdigest()
+
+
+def path_sha256(path: Path, check_cancelled: CheckCancelled | None = None) -> str:
+    """Return the SHA-256 (hex) of the file at ``path``. Raises ``OSError`` if it cannot be read."""
+    with path.open("rb", buffering=0) as file:
+        return file_sha256(file, check_cancelled)
+
+
+def hash_into(digest: hashlib._Hash, file: BinaryIO, check_cancelled: CheckCancelled | None = None) -> None:
+    """Update ``digest`` with the content of ``file``, from its current position to its end."""
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while length := file.readinto(buffer):  # type: ignore[attr-defined]  # BinaryIO lacks readinto
+        digest.update(buffer[:length])
+        if check_cancelled is not None:
+            check_cancelled(length)

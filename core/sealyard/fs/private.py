@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
+
+KEY_BYTES = 32
+"""Length of the keys that :func:`create_random_key` creates."""
+
+
+def make_private_dir(folder: Path) -> None:
+    """Create ``folder`` and its missing parents with mode 0700, durably. Raises ``OSError``."""
+    for directory in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        atomic.sync_folder(directory.parent)
+
+
+@contextmanager
+def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
+    """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
+
+    After a crash, the engine removes it at its next start.
+    """
+    make_private_dir(paths.key_transfer)
+    folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_private_file(path: Path) -> int:
@@ -24,26 +49,39 @@ def create_private_file(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} cannot be written: {error.strerror}.", "Name a new file in a folder of yours."
+            f"Cannot create {escape_text(str(path))}: {error.strerror}.",
+            "Choose a new file in a folder that you can write to.",
         ) from error
 
 
-@contextmanager
-def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
-    """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
-
-    After a crash, the engine removes it at its next start.
-    """
-    disk.make_private_dir(paths.key_transfer)
-    folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def open_private_append(path: Path) -> int:
+    """Open the file for reading and appending; create it with mode 0600 if it is missing. Raises ``OSError``."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def write_private_file(path: Path, content: bytes) -> Path:
-    """Create a file of mode 0600 with ``content``. Raises as :func:`create_private_file` does."""
-    with os.fdopen(create_private_file(path), "wb") as file:
-        file.write(content)
+    """Create a file of mode 0600 with ``content``, without syncing it.
+
+    Raises :class:`InvalidInputError` as :func:`create_private_file` does, and :class:`StorageError` if the content
+    cannot be written; the file is removed then.
+    """
+    fd = create_private_file(path)
+    try:
+        atomic.write_all(fd, content)
+    except OSError as error:
+        atomic.remove_quietly(path)
+        raise atomic.storage_error(error, f"creating {escape_text(path.name)}") from error
+    finally:
+        os.close(fd)
     return path
+
+
+def create_random_key(path: Path, name: str) -> None:
+    """Create a key file at ``path`` with :data:`KEY_BYTES` random bytes, or replace it. It is durable on return.
+
+    Raises :class:`StorageError`, whose message refers to the key as ``name``.
+    """
+    try:
+        atomic.write_atomic(path, secrets.token_bytes(KEY_BYTES))
+    except OSError as error:
+        raise atomic.storage_error(error, f"creating {name}") from error

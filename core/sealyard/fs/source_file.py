@@ -58,7 +58,9 @@ class SourceFile:
         try:
             current = self.path.stat()
         except FileNotFoundError as error:
-            raise InvalidInputError(f"{self.name} vanished while it was read.", "Put it back and try again.") from error
+            raise InvalidInputError(
+                f"{self.name} was removed while it was read.", "Restore the file and try again."
+            ) from error
         except OSError as error:
             raise self._read_error(error) from error
         opened = self._opened_status
@@ -70,7 +72,7 @@ class SourceFile:
             current.st_mtime_ns,
         ):
             raise InvalidInputError(
-                f"{self.name} changed while it was read.", "Wait until it is completely written and try again."
+                f"{self.name} changed while it was read.", "Wait until the file is complete and try again."
             )
 
     def close(self) -> None:
@@ -84,11 +86,13 @@ class SourceFile:
 
     def _read_error(self, error: OSError | ValueError) -> InvalidInputError:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return InvalidInputError(f"{self.name} is not there.", "Check the name and the folder.")
+            return InvalidInputError(f"{self.name} not found.", "Check the name and the folder.")
         if isinstance(error, PermissionError):
-            return InvalidInputError(f"{self.name} may not be read.", "Ask its owner for the right to read it.")
+            return InvalidInputError(
+                f"You do not have permission to read {self.name}.", "Ask its owner for read permission."
+            )
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        return InvalidInputError(f"{self.name} cannot be read ({escape_text(reason or '')}).", "Check the file.")
+        return InvalidInputError(f"Cannot read {self.name} ({escape_text(reason or '')}).", "Check the file.")
 
 
 def verify_digest(name: str, sha256: str, expected: str | None) -> None:
@@ -98,6 +102,6 @@ def verify_digest(name: str, sha256: str, expected: str | None) -> None:
     """
     if expected is not None and sha256 != expected.lower():
         raise InvalidInputError(
-            f"{name} is not what was expected: its SHA-256 is {sha256}, not {escape_text(expected, 80)}.",
-            "Check that it is the right file and that it arrived whole.",
+            f"SHA-256 mismatch for {name}: expected {escape_text(expected, 80)}, got {sha256}.",
+            "Check the file or the expected digest.",
         )

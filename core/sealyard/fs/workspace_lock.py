@@ -5,7 +5,6 @@ The kernel releases the lock when its process ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import sys
@@ -17,7 +16,8 @@ from typing import Self
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
@@ -62,7 +62,7 @@ class WorkspaceLock:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise disk.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "locking the workspace") from error
         try:
             _acquire_flock(fd)
             _write_holder(fd, purpose)
@@ -71,7 +71,7 @@ class WorkspaceLock:
             raise
         except OSError as error:
             os.close(fd)
-            raise disk.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "locking the workspace") from error
         return cls(fd)
 
     @staticmethod
@@ -85,14 +85,11 @@ class WorkspaceLock:
         except OSError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read_holder(fd)
+            return None if try_lock(fd, shared=True) else _read_holder(fd)
         except OSError:
             return None
         finally:
             os.close(fd)
-        return None
 
     def release(self) -> None:
         if self._fd is None:
@@ -112,14 +109,10 @@ class WorkspaceLock:
 
 def _acquire_flock(fd: int) -> None:
     deadline = time.monotonic() + STALE_AFTER
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            holder = _read_holder(fd)
-            if _is_alive(holder) or time.monotonic() >= deadline:
-                raise lock_error(holder) from error
+    while not try_lock(fd):
+        holder = _read_holder(fd)
+        if _is_alive(holder) or time.monotonic() >= deadline:
+            raise lock_error(holder)
         time.sleep(0.01)
 
 
@@ -158,11 +151,11 @@ def _read_holder(fd: int) -> LockHolder | None:
 
 def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
     """Return an error that names the lock holder, if it is known."""
-    hint = "Wait until it is done or end it there; reading is possible meanwhile."
+    hint = "Wait until it exits, stop it, or open the workspace read-only."
     if holder is None:
-        return WorkspaceLockedError("Another process holds the workspace for writing.", hint)
+        return WorkspaceLockedError("Another process has the workspace locked for writing.", hint)
     return WorkspaceLockedError(
-        f"The workspace is held by process {holder.pid} on {escape_text(holder.host)}"
+        f"The workspace is locked by process {holder.pid} on {escape_text(holder.host)}"
         f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
         f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
         hint,

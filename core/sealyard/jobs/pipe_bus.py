@@ -55,7 +55,7 @@ STOP_TIMEOUT = 5.0
 IDEMPOTENT = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
 """Commands that can safely be executed twice. They are retried once if the worker exits without a response."""
 
-_RESERVED = 0
+_RESERVED_SLOT = 0
 """Stands in for the fencing token of a job that has a slot but is not running yet."""
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ class _WorkerSlot:
         self.large = self.large and bool(self.jobs)
 
     @property
-    def running(self) -> dict[str, int]:
-        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVED}
+    def running_jobs(self) -> dict[str, int]:
+        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVED_SLOT}
 
 
 class PipeBus:
@@ -111,10 +111,10 @@ class PipeBus:
     # ---- jobs
 
     def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        slot = self._find_slot_for_large() if size >= LARGE_JOB_BYTES else self._find_slot_for_small(spare)
+        slot = self._find_slot_for_large_job() if size >= LARGE_JOB_BYTES else self._find_slot_for_small_job(spare)
         if slot is None:
             return False
-        slot.jobs[task_id] = _RESERVED
+        slot.jobs[task_id] = _RESERVED_SLOT
         slot.large = size >= LARGE_JOB_BYTES
         return True
 
@@ -131,11 +131,11 @@ class PipeBus:
             process = await self._ensure_worker(slot)
         except SealyardError as error:
             # The worker started by prepare() has exited since, and no other could be started.
-            log.warning("no crypto worker for task %s: %s", task_id, error)
+            log.warning("could not start a crypto worker for task %s: %s", task_id, error)
             slot.remove_job(task_id)
-            self._report_lost("", task_id, fencing_token)
+            self._report_lost_job("", task_id, fencing_token)
             return
-        if not slot.running:
+        if not slot.running_jobs:
             slot.last_message_at = asyncio.get_running_loop().time()
         slot.jobs[task_id] = fencing_token
         await process.send(RunJob(job=job))
@@ -145,12 +145,12 @@ class PipeBus:
 
         Does nothing if the worker that requested the permission has exited: a :class:`WorkerLost` report follows.
         """
-        slot = next((slot for slot in self._slots if slot.running.get(task_id) == fencing_token), None)
+        slot = next((slot for slot in self._slots if slot.running_jobs.get(task_id) == fencing_token), None)
         if slot is not None and slot.process is not None:
             await slot.process.send(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
 
     async def stop(self, task_id: str) -> None:
-        slot = next((slot for slot in self._slots if task_id in slot.running), None)
+        slot = next((slot for slot in self._slots if task_id in slot.running_jobs), None)
         if slot is None or slot.process is None:
             return
         self._spawn(self._kill_if_busy(slot, slot.process, task_id, slot.jobs[task_id]))
@@ -167,7 +167,7 @@ class PipeBus:
         if response is None and isinstance(command, IDEMPOTENT):
             response = await self._request_once(command)
         if response is None:
-            raise WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
+            raise WorkerError("The crypto worker exited before it responded.", "Try again, or see the worker log.")
         if response.error is not None:
             raise error_from_info(response.error)
         return response
@@ -184,16 +184,16 @@ class PipeBus:
         self._responses[request_id] = asyncio.get_running_loop().create_future()
         slot.request_ids.add(request_id)
         try:
-            await process.send(KeyRequest(request_id=request_id, question=command))
+            await process.send(KeyRequest(request_id=request_id, command=command))
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 return await self._responses[request_id]
         except TimeoutError:
-            if not slot.running:
+            if not slot.running_jobs:
                 # A worker with running jobs is killed when its lease expires, but an idle worker has no lease: kill it
                 # here.
                 process.kill()
             raise WorkerError(
-                "The crypto worker did not answer.", f"Look into its log, {self._log_path}, then try again."
+                "The crypto worker did not respond.", f"Check its log, {self._log_path}, then try again."
             ) from None
         finally:
             slot.request_ids.discard(request_id)
@@ -221,14 +221,14 @@ class PipeBus:
 
     # ---- slots
 
-    def _find_slot_for_small(self, spare: bool) -> _WorkerSlot | None:
+    def _find_slot_for_small_job(self, spare: bool) -> _WorkerSlot | None:
         slots = self._slots[:1] if spare else self._slots
         candidates = [slot for slot in slots if not slot.large and len(slot.jobs) < MAX_SMALL_JOBS]
         return min(
             candidates, key=lambda slot: (slot.process is None and bool(slot.jobs), len(slot.jobs)), default=None
         )
 
-    def _find_slot_for_large(self) -> _WorkerSlot | None:
+    def _find_slot_for_large_job(self) -> _WorkerSlot | None:
         """Return an empty slot other than the first one, which is reserved for small jobs."""
         return next((slot for slot in self._slots[1:] if not slot.jobs), None)
 
@@ -238,7 +238,7 @@ class PipeBus:
     async def _ensure_worker(self, slot: _WorkerSlot) -> WorkerProcess:
         async with slot.start_lock:
             if self._closed:
-                raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
+                raise WorkerError("Cannot start a crypto worker: the engine is closing.", "Open the workspace again.")
             if slot.process is None:
                 slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
                 slot.last_message_at = asyncio.get_running_loop().time()
@@ -268,11 +268,11 @@ class PipeBus:
         for request_id in slot.request_ids:
             if not self._responses[request_id].done():
                 self._responses[request_id].set_result(None)
-        for task_id, fencing_token in slot.running.items():
+        for task_id, fencing_token in slot.running_jobs.items():
             slot.remove_job(task_id)
-            self._report_lost(process.name, task_id, fencing_token)
+            self._report_lost_job(process.name, task_id, fencing_token)
 
-    def _report_lost(self, worker: str, task_id: str, fencing_token: int) -> None:
+    def _report_lost_job(self, worker: str, task_id: str, fencing_token: int) -> None:
         self._reports.put_nowait(
             WorkerLost(worker=worker, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
         )
@@ -282,7 +282,7 @@ class PipeBus:
         loop = asyncio.get_running_loop()
         while slot.process is process:
             await asyncio.sleep(LEASE_SECONDS / 10)
-            if slot.running and loop.time() - slot.last_message_at > LEASE_SECONDS:
+            if slot.running_jobs and loop.time() - slot.last_message_at > LEASE_SECONDS:
                 process.kill()
                 return
 

@@ -16,7 +16,8 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 from msgspec import Meta
 
-from sealyard.keys.files import make_private_dir, write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
@@ -91,7 +92,7 @@ class EncryptedFileKeyring(KeyringBackend):
     def delete_password(self, service: str, username: str) -> None:
         passwords = self._read()
         if passwords.get(service, {}).pop(username, None) is None:
-            raise PasswordDeleteError("There is no such password.")
+            raise PasswordDeleteError("The password does not exist.")
         self._write(passwords)
 
     def _read(self) -> dict[str, dict[str, str]]:
@@ -103,16 +104,16 @@ class EncryptedFileKeyring(KeyringBackend):
                 encrypted.nonce, encrypted.ciphertext, encrypted.associated_data()
             )
         except InvalidTag:
-            raise KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.") from None
+            raise KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.") from None
         return msgspec.json.decode(plain, type=dict[str, dict[str, str]])
 
     def _load(self) -> _EncryptedFile:
         try:
             encrypted = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._corrupted() from error
+            raise self._corrupted_error() from error
         if encrypted.checksum() != encrypted.sha256 or encrypted.format != _FORMAT:
-            raise self._corrupted()
+            raise self._corrupted_error()
         return encrypted
 
     def _write(self, passwords: dict[str, dict[str, str]]) -> None:
@@ -126,8 +127,12 @@ class EncryptedFileKeyring(KeyringBackend):
         plain = msgspec.json.encode(passwords)
         ciphertext = AESGCM(self._derive_key(header)).encrypt(header.nonce, plain, header.associated_data())
         encrypted = msgspec.structs.replace(header, ciphertext=ciphertext)
-        make_private_dir(self._path.parent)
-        write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(encrypted, sha256=encrypted.checksum())))
+        encrypted = msgspec.structs.replace(encrypted, sha256=encrypted.checksum())
+        try:
+            make_private_dir(self._path.parent)
+            write_atomic(self._path, msgspec.json.encode(encrypted))
+        except OSError as error:
+            raise storage_error(error, "writing the key store") from error
 
     def _derive_key(self, encrypted: _EncryptedFile) -> bytes:
         cost = encrypted.cost
@@ -140,8 +145,8 @@ class EncryptedFileKeyring(KeyringBackend):
                 memory_cost=cost.memory_kib,
             )
         except ValueError as error:
-            raise self._corrupted() from error
+            raise self._corrupted_error() from error
         return kdf.derive(self._passphrase)
 
-    def _corrupted(self) -> KeyStoreCorruptedError:
-        return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")
+    def _corrupted_error(self) -> KeyStoreCorruptedError:
+        return KeyStoreCorruptedError(f"{self._path.name} is damaged.", "Restore it from a backup.")

@@ -20,7 +20,7 @@ from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidKeyError
 
 _FILE_LIMIT = 1024 * 1024
-_ACCEPTED = "Accepted are private keys in PEM (PKCS#8, encrypted or not, PKCS#1, SEC 1) and PKCS#12 files."
+_ACCEPTED_FILES_HINT = "Use a private key in PEM (PKCS#8, encrypted or not, PKCS#1, SEC 1) or a PKCS#12 file."
 _HEX_PAIRS = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
@@ -37,7 +37,9 @@ def load_key(path: Path, kind: KeyType, password: str | None) -> tuple[Material,
     found_kind = key_type_of(key.public_key())
     assert isinstance(key, PrivateKey)
     if found_kind is not kind:
-        raise InvalidKeyError(f"The file holds a key of the kind {found_kind}, not {kind}.", "Import it as what it is.")
+        raise InvalidKeyError(
+            f"The file contains a key of type {found_kind}, not {kind}.", f"Import it as {found_kind}."
+        )
     return key, certificate
 
 
@@ -54,9 +56,9 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
     except OSError as error:
-        raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
+        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
     if len(data) > _FILE_LIMIT:
-        raise InvalidKeyError("The file is larger than any key or certificate.", _ACCEPTED)
+        raise InvalidKeyError("The file is larger than any key or certificate.", _ACCEPTED_FILES_HINT)
     return data
 
 
@@ -66,8 +68,8 @@ def _parse_symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
     key = bytes.fromhex(hex_digits[0].decode()) if hex_digits else data
     if len(key) != length:
         raise InvalidKeyError(
-            f"The file holds no key of the kind {kind}.",
-            f"Accepted are exactly {length} raw bytes, or {2 * length} hexadecimal digits.",
+            f"The file does not contain a key of type {kind}.",
+            f"Use exactly {length} raw bytes, or {2 * length} hexadecimal digits.",
         )
     return key
 
@@ -80,9 +82,9 @@ def _parse_private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, 
             return _parse_pem(data, password_bytes), None
         return _parse_pkcs12(data, password_bytes)
     except TypeError:
-        raise InvalidKeyError("The key file is encrypted.", "Give its password.") from None
+        raise InvalidKeyError("The key file is encrypted.", "Enter its password.") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise InvalidKeyError("The key file cannot be read, or the password is wrong.", _ACCEPTED) from None
+        raise InvalidKeyError("Cannot read the key file, or the password is wrong.", _ACCEPTED_FILES_HINT) from None
 
 
 def _parse_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
@@ -96,5 +98,5 @@ def _parse_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
 def _parse_pkcs12(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, bytes | None]:
     key, certificate, _ = load_key_and_certificates(data, password)
     if key is None:
-        raise InvalidKeyError("The PKCS#12 file holds no private key.", _ACCEPTED)
+        raise InvalidKeyError("The PKCS#12 file does not contain a private key.", _ACCEPTED_FILES_HINT)
     return key, None if certificate is None else certificate.public_bytes(Encoding.PEM)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from sealyard.keys.files import write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, SealyardError, UsageError
 
@@ -52,7 +52,7 @@ def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str 
         return _open_keyring_file(folder, workspace_id, passphrase, create)
     if kind == OS_KEYRING:
         return call_os_keyring(lambda keyring: _load_master_key(keyring, workspace_id, create))
-    raise UsageError(f"{kind!r} is no kind of key store.", f"There is {OS_KEYRING} and {PASSPHRASE}.")
+    raise UsageError(f"Unknown key store {kind!r}.", f"Use {OS_KEYRING} or {PASSPHRASE}.")
 
 
 def os_keyring_available() -> bool:
@@ -76,7 +76,7 @@ def _open_keyring_file(folder: Path, workspace_id: str, passphrase: str | None, 
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
     if not passphrase:
-        raise KeyStoreLockedError("The key store needs its passphrase.", "Start again and give it.")
+        raise KeyStoreLockedError("The key store requires its passphrase.", "Start again and enter it.")
     return _load_master_key(EncryptedFileKeyring(folder / KEYRING_FILE, passphrase), workspace_id, create)
 
 
@@ -88,7 +88,7 @@ def _load_master_key(keyring: KeyringBackend, workspace_id: str, create: bool) -
     if not create:
         raise KeyStoreLockedError(
             "The master key of this workspace is not in the key store.",
-            "Open the workspace where it was made, or put the key store back from a backup.",
+            "Open the workspace on the machine where it was created, or restore the key store from a backup.",
         )
     master_key = secrets.token_bytes(MASTER_KEY_LENGTH)
     keyring.set_password(SERVICE, user, base64.b64encode(master_key).decode())
@@ -101,7 +101,7 @@ def _decode(encoded_key: str) -> bytes:
     except (binascii.Error, ValueError):
         master_key = b""
     if len(master_key) != MASTER_KEY_LENGTH:
-        raise KeyStoreCorruptedError("What the key store keeps for this workspace is not a master key.")
+        raise KeyStoreCorruptedError("The key store's entry for this workspace is not a valid master key.")
     return master_key
 
 
@@ -114,7 +114,7 @@ def _os_keyring() -> KeyringBackend:
     for backend in backends:
         if type(backend).__module__ in TRUSTED_BACKENDS:
             return backend
-    raise KeyStoreLockedError("This machine has no OS keyring that keeps secrets.", "Use a passphrase instead.")
+    raise KeyStoreLockedError("No OS keyring available on this machine.", "Use a passphrase instead.")
 
 
 def _with_timeout(call: Callable[[], _T]) -> _T:
@@ -136,13 +136,13 @@ def _with_timeout(call: Callable[[], _T]) -> _T:
         result = results.get(timeout=_KEYRING_TIMEOUT)
     except queue.Empty:
         raise KeyStoreLockedError(
-            f"The OS keyring does not answer within {_KEYRING_TIMEOUT:.0f} seconds.",
-            "Unlock it, and see whether it shows a question on the desktop.",
+            f"The OS keyring did not respond within {_KEYRING_TIMEOUT:.0f} seconds.",
+            "Unlock it, and check whether it shows a prompt on the desktop.",
         ) from None
     if isinstance(result, SealyardError):
         raise result
     if isinstance(result, Exception):
-        raise KeyStoreLockedError(f"The OS keyring refused ({type(result).__name__}).", "Unlock it and try again.")
+        raise KeyStoreLockedError(f"The OS keyring failed ({type(result).__name__}).", "Unlock it and try again.")
     return result
 
 
@@ -163,13 +163,14 @@ class _MasterKeyCheck(FrozenStruct, frozen=True, kw_only=True):
 def verify_master_key(folder: Path, master_key: bytes) -> None:
     """Check that ``folder`` belongs to ``master_key``; if the folder is empty, store the check value first.
 
-    Raises :class:`KeyStoreLockedError` if the folder was created with another master key, and
-    :class:`KeyStoreCorruptedError` if its check value is missing or damaged.
+    Raises :class:`KeyStoreLockedError` if the folder was created with another master key,
+    :class:`KeyStoreCorruptedError` if its check value is missing or damaged, and :class:`StorageError` if it cannot be
+    stored.
     """
     path = folder / _CHECK_FILE
     check = hmac.digest(master_key, b"sealyard master key check", "sha256").hex()
     if not path.exists() and not any(folder.iterdir()):
-        write_atomic(path, msgspec.json.encode(_MasterKeyCheck(check=check, sha256=_checksum(check))))
+        _store_check(path, check)
     try:
         stored = msgspec.json.decode(path.read_bytes(), type=_MasterKeyCheck)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -178,9 +179,16 @@ def verify_master_key(folder: Path, master_key: bytes) -> None:
         raise _check_file_corrupted()
     if not hmac.compare_digest(stored.check, check):
         raise KeyStoreLockedError(
-            "The keys of this workspace were made under another master key.",
-            "Open it where it was made, or put its key store back from a backup.",
+            "The keys of this workspace were created with a different master key.",
+            "Open it on the machine where it was created, or restore its key store from a backup.",
         )
+
+
+def _store_check(path: Path, check: str) -> None:
+    try:
+        write_atomic(path, msgspec.json.encode(_MasterKeyCheck(check=check, sha256=_checksum(check))))
+    except OSError as error:
+        raise storage_error(error, "writing the key store") from error
 
 
 def _checksum(check: str) -> str:
@@ -188,6 +196,4 @@ def _checksum(check: str) -> str:
 
 
 def _check_file_corrupted() -> KeyStoreCorruptedError:
-    return KeyStoreCorruptedError(
-        f"{_CHECK_FILE} of the key store is missing or not what was written there.", "Put it back from a backup."
-    )
+    return KeyStoreCorruptedError(f"{_CHECK_FILE} of the key store is missing or damaged.", "Restore it from a backup.")

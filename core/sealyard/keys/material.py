@@ -86,7 +86,7 @@ def describe(material: Material, number: int, origin: str, certificate: bytes | 
     fingerprint = compute_fingerprint(public_key)
     if compute_fingerprint(parsed.public_key) != fingerprint:
         raise InvalidKeyError(
-            "The certificate is of another key.", "Give the certificate that was issued for this key, or none."
+            "The certificate belongs to a different key.", "Use the certificate that was issued for this key, or none."
         )
     return KeyVersion(
         version=number,

@@ -32,8 +32,8 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
     passphrase = passphrase or (prompt() if prompt else "")
     if not passphrase:
         raise KeyStoreLockedError(
-            "The key store needs its passphrase.",
-            f"Set {VARIABLE}, give the systemd credential {CREDENTIAL}, or start at a terminal to be asked.",
+            "The key store requires its passphrase.",
+            f"Set {VARIABLE}, provide the systemd credential {CREDENTIAL}, or start at a terminal to be asked.",
         )
     return passphrase
 
@@ -53,5 +53,5 @@ def _read_credential(environ: Mapping[str, str], name: str) -> str:
         return ""
     except (OSError, UnicodeDecodeError):
         raise KeyStoreLockedError(
-            f"The systemd credential {name} cannot be read.", "It is a text file with the passphrase."
+            f"Cannot read the systemd credential {name}.", "Use a text file with the passphrase."
         ) from None

@@ -21,8 +21,6 @@ def key_provider(scheme: str, folder: Path, master_key: bytes) -> KeyProvider:
     """
     providers = entry_points(group=ENTRY_POINT_GROUP)
     if scheme not in providers.names:
-        raise InvalidKeyError(
-            f"Nothing here provides keys of the scheme {scheme!r}.", f"There is: {', '.join(sorted(providers.names))}."
-        )
+        raise InvalidKeyError(f"Unknown key scheme {scheme!r}.", f"Use one of: {', '.join(sorted(providers.names))}.")
     provider: KeyProvider = providers[scheme].load()(folder / scheme, master_key)
     return provider

@@ -31,8 +31,8 @@ def parse_subject(text: str) -> str:
     subject = text if ":" in text else f"{SubjectKind.USER}:{text}"
     if not _SUBJECT.fullmatch(subject):
         raise UsageError(
-            f"{text[:80]!r} is not a subject.",
-            "Write USER:anna, GROUP:owners or CLIENT:ci; letters, digits and . _ @ + - are allowed.",
+            f"Invalid subject {text[:80]!r}.",
+            "Use USER:anna, GROUP:owners or CLIENT:ci; letters, digits and . _ @ + - are allowed.",
         )
     return subject
 
@@ -124,8 +124,8 @@ def resource_type_of(resource: str) -> ResourceType:
     except ValueError:
         pass
     raise UsageError(
-        f"{resource[:80]!r} is not a resource.",
-        "Write DEVICE_CONFIG:<id> or RESOURCE_TYPE:<type>, with one of " + ", ".join(ResourceType) + ".",
+        f"Invalid resource {resource[:80]!r}.",
+        "Use DEVICE_CONFIG:<id> or RESOURCE_TYPE:<type>, with one of " + ", ".join(ResourceType) + ".",
     )
 
 

@@ -19,16 +19,17 @@ class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
     """A record that contains a secret.
 
-    Its representation, including the one that Rich prints in a crash report, contains only the fields in ``SHOWN``.
+    Its representation, including the one that Rich prints in a crash report, contains only the fields named in
+    ``REPR_FIELDS``.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ()
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in self.SHOWN]
+        return [(name, getattr(self, name)) for name in self.REPR_FIELDS]
 
 
 ShortText = Annotated[str, Meta(max_length=1000)]

@@ -28,8 +28,8 @@ def canonical_json(value: Any) -> bytes:
         return _encoder.encode(plain) if _needs_no_normalization(plain) else rfc8785.dumps(plain)
     except (rfc8785.CanonicalizationError, TypeError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidInputError(
-            "A value cannot be written as JSON without loss.",
-            "Whole numbers go up to 2^53 - 1, and text must be valid Unicode.",
+            "The value cannot be represented in JSON without loss.",
+            "Use integers up to 2^53 - 1 and valid Unicode text.",
         ) from error
 
 

@@ -58,7 +58,7 @@ class TokenRequest(FrozenStruct, frozen=True, kw_only=True):
 class IssuedToken(SecretStruct, frozen=True, kw_only=True):
     """A new token and its ``secret``, the bearer token to send. It is shown only once."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("token",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("token",)
 
     token: AccessToken
     secret: str
@@ -81,7 +81,7 @@ class OtpEnrollment(SecretStruct, frozen=True, kw_only=True):
     ``secret`` in Base32; ``uri``: the ``otpauth`` URI, which the QR code contains.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("subject",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("subject",)
 
     subject: str
     secret: str

@@ -60,15 +60,15 @@ class PermissionDeniedError(SealyardError):
 class NotFoundError(SealyardError):
     """The task, device configuration, key, subject or rule does not exist, or the subject may not see it.
 
-    ``refused`` (attribute ``hidden``): the object exists but the subject may not see it. The message is the same in
-    both cases; the audit log records the difference.
+    ``hidden``: the object exists but the subject may not see it. The message is the same in both cases; the audit log
+    records the difference.
     """
 
     code = "not-found"
 
-    def __init__(self, message: str, hint: str = "", *, refused: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "", *, hidden: bool = False) -> None:
         super().__init__(message, hint)
-        self.hidden = refused
+        self.hidden = hidden
 
 
 class ConflictError(SealyardError):

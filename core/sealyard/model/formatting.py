@@ -53,7 +53,7 @@ def parse_duration(text: str) -> int:
     """
     matches = [_DURATION.fullmatch(part) for part in text.split()]
     if not matches or not all(matches):
-        raise UsageError(f"{escape_text(text, 40)!r} is no duration.", "Write 90s, 30m, 24h or 30d.")
+        raise UsageError(f"Invalid duration {escape_text(text, 40)!r}.", "Use 90s, 30m, 24h or 30d.")
     return sum(int(match[1]) * _SECONDS[match[2]] for match in matches if match is not None)
 
 
@@ -64,7 +64,7 @@ def format_time(moment: datetime | None) -> str:
 
 def format_decider(decision: Decision) -> str:
     """Format the author of a decision and its circumstances: ``USER:anna (at a terminal, with one-time password)``."""
-    origin = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "a machine client", None: ""}[
+    origin = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "machine client", None: ""}[
         decision.origin
     ]
     otp = "with one-time password" if decision.one_time_password else ""
@@ -77,4 +77,6 @@ def format_time_left(until: datetime | None, now: datetime) -> str:
     if until is None:
         return ""
     seconds = round((until - now).total_seconds())
-    return f"{format_time(until)} ({format_duration(seconds)} left)" if seconds > 0 else f"{format_time(until)} (over)"
+    return (
+        f"{format_time(until)} ({format_duration(seconds)} left)" if seconds > 0 else f"{format_time(until)} (expired)"
+    )

@@ -30,8 +30,8 @@ def parse_key_uri(text: str) -> KeyUri:
     scheme, colon, name = text.partition(":")
     if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
         raise UsageError(
-            f"{text[:80]!r} is not the name of a key.",
-            "A key is named like local:gateway-sign: lower case letters, digits, '.', '_' and '-'.",
+            f"Invalid key name {text[:80]!r}.",
+            "Use a name like local:gateway-sign: lowercase letters, digits, '.', '_' and '-'.",
         )
     return KeyUri(scheme=scheme, name=name)
 

@@ -153,15 +153,23 @@ def check_change(before: Task | None, after: Task) -> None:
     ``before`` is None for a new task. Raises :class:`InvariantError`.
     """
     if before is None:
-        _require(after, after.history[0].status is _S.CREATED, "starts as CREATED")
+        _require(after, after.history[0].status is _S.CREATED, "must start as CREATED")
         _check_path(after, after.history)
         return
-    _require(after, after.id == before.id and after.approval_digest == before.approval_digest, "keeps what it is for")
-    _require(after, after.fencing_token >= before.fencing_token, "keeps its fencing token or takes a higher one")
-    _require(after, after.history[: len(before.history)] == before.history, "keeps its history")
-    _require(after, after.approvals[: len(before.approvals)] == before.approvals, "keeps its decisions")
+    _require(
+        after,
+        after.id == before.id and after.approval_digest == before.approval_digest,
+        "must keep its ID and approval digest",
+    )
+    _require(after, after.fencing_token >= before.fencing_token, "must not decrease its fencing token")
+    _require(after, after.history[: len(before.history)] == before.history, "must keep its history")
+    _require(after, after.approvals[: len(before.approvals)] == before.approvals, "must keep its decisions")
     if before.intent is not None:
-        _require(after, after.intent is not None and after.intent.sha256 == before.intent.sha256, "signs one input")
+        _require(
+            after,
+            after.intent is not None and after.intent.sha256 == before.intent.sha256,
+            "must not sign different data",
+        )
     _check_path(after, after.history[len(before.history) - 1 :])
 
 
@@ -174,26 +182,26 @@ def check_key_use(task: Task, fencing_token: int, sha256: str) -> None:
     _require(
         task,
         task.status is _S.RUNNING and task.fencing_token == fencing_token,
-        "uses a key only while RUNNING under its token",
+        "must be RUNNING under its fencing token to use a key",
     )
     _require(
         task,
         intent is not None and intent.sha256 == sha256 and intent.fencing_token == fencing_token,
-        "uses a key only for its recorded intent",
+        "must have a recorded intent to use a key",
     )
 
 
 def _check_path(task: Task, history: tuple[StatusChange, ...]) -> None:
-    _require(task, history[-1].status is task.status, "has its status in its history")
+    _require(task, history[-1].status is task.status, "must have its status as the last one of its history")
     for earlier, later in pairwise(history):
-        _require(task, later.status in NEXT[earlier.status], f"does not become {later.status} after {earlier.status}")
+        _require(task, later.status in NEXT[earlier.status], f"must not change from {earlier.status} to {later.status}")
 
 
 def _require(task: Task, condition: bool, invariant: str) -> None:
     if not condition:
         raise InvariantError(
-            f"A change of task {task.id} was refused: a task {invariant}.",
-            "Nothing was stored. This is a fault in Sealyard; report it with the log.",
+            f"Rejected a change to task {task.id}: a task {invariant}.",
+            "Nothing was stored. This is a bug in Sealyard; report it with the log.",
         )
 
 
@@ -210,8 +218,8 @@ def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
         raise _decision_error(task, decision.by, blocker)
     if decision.digest != task.approval_digest:
         raise ConflictError(
-            "The decision was made about other contents than the task has.",
-            "Look at the task again, then decide.",
+            "The task changed since you reviewed it.",
+            "Review the task again, then decide.",
         )
     updated = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
     if decision.verdict is Verdict.REJECTED:
@@ -224,13 +232,13 @@ def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
 def _decision_error(task: Task, subject: str, blocker: DecisionBlocker) -> SealyardError:
     match blocker:
         case DecisionBlocker.EXPIRED:
-            return ConflictError("The approval period is over.", "Ask again with a new task.")
+            return ConflictError("The approval period has expired.", "Submit the request again.")
         case DecisionBlocker.OWN_TASK:
             return PermissionDeniedError(
-                "Nobody decides on a task of their own.", "Ask another person who may approve for this configuration."
+                "You cannot decide on your own task.", "Ask another approver of this device configuration."
             )
         case DecisionBlocker.NOT_A_PERSON:
-            return PermissionDeniedError("Only a person can decide on a task.", "Decide as a USER.")
+            return PermissionDeniedError("Only users can decide on a task.", "Decide as a USER.")
         case DecisionBlocker.ALREADY_DECIDED:
             return ConflictError(f"{subject} has already decided on task {task.id}.")
     return transition_error(task, DecisionMade)
@@ -243,7 +251,7 @@ def _on_scheduled(task: Task, trigger: Scheduled, now: datetime) -> Task:
 def _on_leased(task: Task, trigger: Leased, now: datetime) -> Task:
     if trigger.fencing_token != task.fencing_token + 1:
         raise InvalidTransitionError(
-            f"Task {task.id} wants fence {task.fencing_token + 1}, not {trigger.fencing_token}."
+            f"Task {task.id} expects fencing token {task.fencing_token + 1}, not {trigger.fencing_token}."
         )
     return _with_status(
         task,
@@ -270,8 +278,8 @@ def _on_intent_recorded(task: Task, trigger: IntentRecorded, now: datetime) -> T
     _check_fencing_token(task, trigger.fencing_token)
     if task.intent is not None and task.intent.sha256 != trigger.sha256:
         raise InvalidTransitionError(
-            f"Task {task.id} was about to sign something else before: it will not sign twice.",
-            "Ask for the package again as a new task.",
+            f"Task {task.id} was already permitted to sign different data; it does not sign twice.",
+            "Submit the request again as a new task.",
         )
     intent = Intent(sha256=trigger.sha256, fencing_token=trigger.fencing_token, at=now)
     subtasks = tuple(
@@ -286,13 +294,13 @@ def _on_lease_expired(task: Task, trigger: LeaseExpired, now: datetime) -> Task:
     losses = task.lease_losses + 1
     updated = msgspec.structs.replace(task, lease_losses=losses)
     if losses >= MAX_LEASE_LOSSES:
-        reason = f"The worker died {losses} times on this task."
+        reason = f"The worker crashed {losses} times while running this task."
         return _terminate(updated, _S.FAILED, now, reason, "worker")
-    return _with_status(updated, _S.SCHEDULED, now, "the worker was lost", worker="")
+    return _with_status(updated, _S.SCHEDULED, now, "worker lost", worker="")
 
 
 def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
-    note = "the engine was started again"
+    note = "engine restarted"
     return _with_status(task, _S.SCHEDULED, now, note, worker="", time_limit_at=trigger.time_limit_at)
 
 
@@ -315,12 +323,12 @@ def _on_cancelled(task: Task, trigger: Cancelled | CancellationConfirmed, now: d
 
 
 def _on_approval_timeout(task: Task, _trigger: ApprovalTimedOut, now: datetime) -> Task:
-    reason = "The approval period is over. Ask again with a new task."
+    reason = "The approval period has expired. Submit the request again."
     return _terminate(task, _S.CANCELLED, now, reason, "approval-period")
 
 
 def _on_execution_timeout(task: Task, _trigger: ExecutionTimedOut, now: datetime) -> Task:
-    reason = "The execution period is over: no worker took the task in time. Ask again with a new task."
+    reason = "The execution period expired before a worker started the task. Submit the request again."
     return _terminate(task, _S.CANCELLED, now, reason, "execution-period")
 
 
@@ -329,7 +337,7 @@ def _on_permission_revoked(task: Task, trigger: PermissionRevoked, now: datetime
 
 
 def _on_time_limit_exceeded(task: Task, _trigger: TimeLimitExceeded, now: datetime) -> Task:
-    return _terminate(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
+    return _terminate(task, _S.FAILED, now, "The task exceeded its time limit.", "time-limit")
 
 
 _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
@@ -356,7 +364,7 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
 def _check_fencing_token(task: Task, fencing_token: int) -> None:
     if fencing_token != task.fencing_token:
         raise InvalidTransitionError(
-            f"Task {task.id} is at fence {task.fencing_token}; a worker under fence {fencing_token} is too late."
+            f"Task {task.id} has fencing token {task.fencing_token}; the worker's token {fencing_token} is outdated."
         )
 
 

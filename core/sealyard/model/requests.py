@@ -91,7 +91,7 @@ class KeyImport(SecretStruct, frozen=True, kw_only=True):
     ``certificate`` is a path too.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str

@@ -1,4 +1,7 @@
-"""Derive the state of a result: AVAILABLE until its link expires, then EXPIRED, then GONE with its artifact."""
+"""Rules for results: which tasks have an artifact, and the state of its link.
+
+A result is AVAILABLE until its link expires, then EXPIRED, then GONE with its artifact.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,20 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sealyard.model.errors import ConflictError, ResultGoneError
-from sealyard.model.tasks import Result, ResultState
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+
+
+def require_artifact(task: Task) -> Result:
+    """Return the task's result, whose ``sha256`` and ``size`` are set.
+
+    Raises :class:`ConflictError` if the task has no result, or a signature instead of an artifact.
+    """
+    if task.status is not TaskStatus.DONE or task.result is None:
+        reason = f" {task.reason}" if task.reason else ""
+        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
+    if task.result.sha256 is None or task.result.size is None:
+        raise ConflictError("Signing tasks have no file.", "Read the signature from the task: sealyard show")
+    return task.result
 
 
 def state_at(result: Result, now: datetime) -> ResultState:
@@ -32,10 +48,10 @@ def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime
     Raises :class:`ConflictError` for a signature, and :class:`ResultGoneError` if the artifact has been removed.
     """
     if result.retained_until is None:
-        raise ConflictError("A signature has no link.", "It stands in the task itself.")
+        raise ConflictError("Signatures have no download link.", "Read the signature from the task.")
     if state_at(result, now) is ResultState.GONE:
         raise ResultGoneError(
-            "The artifact was removed at the end of its retention period.", "Ask for the package again."
+            "The artifact was removed at the end of its retention period.", "Submit the request again."
         )
     return msgspec.structs.replace(
         result, state=ResultState.AVAILABLE, link=link, expires_at=min(expires_at, result.retained_until)

@@ -47,9 +47,9 @@ def parse_webhook_url(text: str) -> WebhookUrl:
     match = _URL.fullmatch(text) if len(text) <= MAX_URL_LENGTH else None
     if match is None or not _is_valid_host(match["host"]) or int(match["port"] or 0) > LAST_PORT:
         raise UsageError(
-            "This is no address for a webhook.",
-            "Write it like https://hooks.example.org/sealyard: http or https, no user name, no fragment, a name beyond "
-            f"ASCII in its xn-- form, an IP address in its usual form, at most {MAX_URL_LENGTH} characters.",
+            "Invalid webhook address.",
+            "Use a URL like https://hooks.example.org/sealyard: http or https, no user name or fragment, names in "
+            f"xn-- form, IP addresses in their usual form, at most {MAX_URL_LENGTH} characters.",
         )
     port = int(match["port"] or PORTS[match["scheme"]])
     return WebhookUrl(scheme=match["scheme"], host=match["host"].strip("[]"), port=port)

@@ -53,7 +53,7 @@ class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
     ``secret``: ``whsec_`` followed by Base64. It is shown only once.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("webhook",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("webhook",)
 
     webhook: Webhook
     secret: str

@@ -18,7 +18,7 @@ from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
 
 
-class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
+class EncryptedSegment(FrozenStruct, frozen=True, kw_only=True):
     """An encrypted segment as stored in the container. ``length`` and ``sha256`` (hex) include the IV."""
 
     index: int
@@ -26,7 +26,7 @@ class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
     sha256: str
 
 
-class RecordedSegment(SealedSegment, frozen=True, kw_only=True):
+class RecordedSegment(EncryptedSegment, frozen=True, kw_only=True):
     """An encrypted segment, and the SHA-256 (hex) of the plaintext that the worker read for it."""
 
     plaintext_sha256: str
@@ -60,7 +60,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The first message to a worker: the location of the workspace and how to open its key store."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
 
     workspace: str
     workspace_id: str
@@ -97,7 +97,7 @@ class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
     """Imports a key from a file that the worker opens. The password, if any, is sent only through the pipe."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
@@ -162,7 +162,7 @@ KeyCommand = (
 
 class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     request_id: int
-    question: KeyCommand
+    command: KeyCommand
 
 
 ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest

@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.client.http.transport import post_pinned
+from sealyard.client.http.pinned import post_pinned
 from sealyard.client.sharing.socket import SOCKET, socket_path
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.errors import SealyardError, StorageError, UsageError

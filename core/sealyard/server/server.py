@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 from litestar.types import ASGIApp
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
@@ -36,10 +35,10 @@ log = logging.getLogger(__name__)
 class Server:
     """Serves the engines of all tenants. Create it with :meth:`open`; it serves until :meth:`stop`."""
 
-    def __init__(self, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> None:
+    def __init__(self, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> None:
         self._settings = settings
         self._engines = engines
-        self.tenants = TenantRegistry({name: EngineHandle.of(client) for name, client in engines.items()})
+        self.tenants = TenantRegistry(engines)
         self.address = ""
         self._certificate: TlsCertificate | None = None
         self._listener: UvicornListener | None = None
@@ -47,7 +46,7 @@ class Server:
         self._serving: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, settings: ServerSettings, engines: Mapping[str, EmbeddedClient]) -> Server:
+    async def open(cls, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> Server:
         """Start to serve ``engines``, by tenant. The server closes them, even if it cannot be started.
 
         Raises :class:`UsageError` if the address cannot be used, or not without TLS, and for an invalid certificate.
@@ -104,8 +103,7 @@ class Server:
 
     async def _drain(self, seconds: float) -> int:
         """Wait up to ``seconds`` for running tasks. Returns the number of tasks that still run."""
-        handles = [EngineHandle.of(client) for client in self._engines.values()]
-        return sum(await asyncio.gather(*(handle.drain_workers(seconds) for handle in handles)))
+        return sum(await asyncio.gather(*(handle.drain_workers(seconds) for handle in self._engines.values())))
 
     def _abort(self) -> None:
         for listener in (self._listener, *self._local_servers):
@@ -113,14 +111,14 @@ class Server:
                 listener.abort()
 
     async def _close(self) -> None:
-        for client in self._engines.values():
-            await EngineHandle.of(client).drain(0)
+        for handle in self._engines.values():
+            await handle.drain(0)
         if self._listener is not None:
             self._listener.stop()
         await asyncio.gather(
             *self._serving, *(local_server.stop() for local_server in self._local_servers), return_exceptions=True
         )
-        await asyncio.gather(*(client.close() for client in self._engines.values()))
+        await asyncio.gather(*(handle.close() for handle in self._engines.values()))
 
     async def _listen(self, host: str, port: int) -> None:
         settings = self._settings
@@ -143,11 +141,11 @@ class Server:
         for name, client in self._engines.items():
             await self._start_local_socket(name, client, app)
 
-    async def _start_local_socket(self, tenant: str, engine: EmbeddedClient, app: ASGIApp) -> None:
+    async def _start_local_socket(self, tenant: str, engine: EngineHandle, app: ASGIApp) -> None:
         """Serve the workspace's socket. A failure is only logged, as the server is available over the network."""
         settings = self._settings
         local_server = LocalSocketServer(
-            EngineHandle.of(engine),
+            engine,
             group=settings.socket_group,
             allow_private_webhooks=settings.allow_private_webhooks,
             app_for_tenant=(tenant, app),

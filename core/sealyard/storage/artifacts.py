@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sealyard.fs import atomic as disk
+from sealyard.crypto.pipeline import Progress, no_progress
+from sealyard.fs import atomic
 from sealyard.fs.hashing import file_sha256
-from sealyard.fs.regular import open_regular
+from sealyard.fs.private import make_private_dir
+from sealyard.fs.regular_file import open_regular
 from sealyard.fs.source_file import SourceFile, verify_digest
 from sealyard.model.errors import (
     IntegrityError,
@@ -28,8 +30,9 @@ from sealyard.model.errors import (
     StorageError,
     UsageError,
 )
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
+from sealyard.storage.ingest import StoredInput, copy_and_hash
 
 __all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
 
@@ -128,9 +131,9 @@ class FileArtifacts:
         self._results = folder / "results"
         try:
             for subfolder in (self._incoming, self._inputs, self._work, self._results):
-                disk.make_private_dir(subfolder)
+                make_private_dir(subfolder)
         except OSError as error:
-            raise disk.storage_error(error, "the folders of the artifacts") from error
+            raise atomic.storage_error(error, "creating the artifact folders") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         source_file = SourceFile(source)
@@ -139,17 +142,17 @@ class FileArtifacts:
             return self._ingest(
                 source_file.name,
                 expected_sha256,
-                lambda fd: copy_and_hash(source_file, fd, progress or _ignore_progress),
+                lambda fd: copy_and_hash(source_file, fd, progress or no_progress),
             )
         finally:
             source_file.close()
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
         if not data:
-            raise InvalidInputError("There is no content.", "Send a file with content.")
+            raise InvalidInputError("The content is empty.", "Choose a file with content.")
 
         def write(fd: int) -> str:
-            disk.write_all(fd, data)
+            atomic.write_all(fd, data)
             return hashlib.sha256(data).hexdigest()
 
         return self._ingest("The content", None, write)
@@ -157,21 +160,21 @@ class FileArtifacts:
     def move_in(self, content: Path, sha256: str) -> None:
         try:
             if self._is_stored(sha256, content.stat().st_size):
-                disk.remove_quietly(content)
+                atomic.remove_quietly(content)
             else:
                 self._publish_input(content, sha256)
-            disk.sync_folder(self._input(sha256).parent)
+            atomic.sync_folder(self._input(sha256).parent)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
 
     def input_path(self, sha256: str) -> Path:
         path = self._input(sha256)
         if not os.path.lexists(path):
-            raise NotFoundError(f"The input {sha256} is not stored.", "Upload it again.")
+            raise NotFoundError(f"Input {sha256} not found.", "Upload the file again.")
         return path
 
     def open_input(self, sha256: str) -> BinaryIO:
-        return self._open(self.input_path(sha256), f"the input {sha256}")
+        return self._open(self.input_path(sha256), f"input {sha256}")
 
     def delete_input(self, sha256: str) -> None:
         _remove_file(self._input(sha256))
@@ -186,9 +189,9 @@ class FileArtifacts:
     def work_dir(self, task_id: str) -> Path:
         path = self._work / _check_task_id(task_id)
         try:
-            disk.make_private_dir(path)
+            make_private_dir(path)
         except OSError as error:
-            raise disk.storage_error(error, "the work folder") from error
+            raise atomic.storage_error(error, "creating the work folder") from error
         return path
 
     def delete_work(self, task_id: str) -> None:
@@ -201,25 +204,25 @@ class FileArtifacts:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise disk.storage_error(error, "removing the work folder") from error
+            raise atomic.storage_error(error, "removing the work folder") from error
 
     def publish_result(self, task_id: str, work_file: Path) -> None:
         target = self.result_path(task_id)
         try:
             with os.fdopen(open_regular(work_file, os.O_RDWR), "rb+") as file:
                 os.fchmod(file.fileno(), 0o600)
-                disk.sync(file.fileno())
-            disk.rename(work_file, target)
-            disk.sync_folder(self._results)
+                atomic.sync(file.fileno())
+            atomic.rename(work_file, target)
+            atomic.sync_folder(self._results)
         except OSError as error:
-            raise disk.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "moving the result") from error
 
     def unpublish_result(self, task_id: str, name: str) -> None:
         try:
-            disk.rename(self.result_path(task_id), self.work_dir(task_id) / name)
-            disk.sync_folder(self._results)
+            atomic.rename(self.result_path(task_id), self.work_dir(task_id) / name)
+            atomic.sync_folder(self._results)
         except OSError as error:
-            raise disk.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "moving the result") from error
 
     def has_result(self, task_id: str) -> bool:
         return os.path.lexists(self.result_path(task_id))
@@ -230,7 +233,7 @@ class FileArtifacts:
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
         path = self.result_path(task_id)
         if not os.path.lexists(path):
-            raise ResultGoneError("The result is not stored any more.", "Create the task again.")
+            raise ResultGoneError("The result is no longer stored.", "Submit the request again.")
         file = self._open(path, "the result")
         file.seek(offset)
         return file
@@ -242,16 +245,16 @@ class FileArtifacts:
         try:
             free = shutil.disk_usage(self._incoming).free
         except OSError as error:
-            raise disk.storage_error(error, "a look at the free space") from error
+            raise atomic.storage_error(error, "checking the free space") from error
         if size > free:
             raise StorageError(
-                f"{size:,} bytes do not fit on the workspace's disk: {free:,} are free.",
+                f"Not enough disk space: {format_count(size, 'byte')} needed, {free:,} available.",
                 "Free some space and try again.",
             )
 
     def delete_temporary(self) -> None:
         for path in self._incoming.iterdir():
-            disk.remove_quietly(path)
+            atomic.remove_quietly(path)
 
     def _ingest(self, name: str, expected_sha256: str | None, fill: Callable[[int], str]) -> StoredInput:
         """Store the content that ``fill`` writes to a descriptor.
@@ -261,22 +264,22 @@ class FileArtifacts:
         try:
             fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
         temporary = Path(temporary_name)
         try:
             sha256 = fill(fd)
             verify_digest(name, sha256, expected_sha256)
             size = os.fstat(fd).st_size
             if not self._is_stored(sha256, size):
-                disk.sync(fd)
+                atomic.sync(fd)
                 self._publish_input(temporary, sha256)
             # Sync the folder for content that was already stored too: the earlier sync of its name may have failed.
-            disk.sync_folder(self._input(sha256).parent)
+            atomic.sync_folder(self._input(sha256).parent)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
         finally:
             os.close(fd)
-            disk.remove_quietly(temporary)
+            atomic.remove_quietly(temporary)
         return StoredInput(sha256=sha256, size=size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
@@ -289,28 +292,24 @@ class FileArtifacts:
 
     def _publish_input(self, temporary: Path, sha256: str) -> None:
         target = self._input(sha256)
-        disk.make_private_dir(target.parent)
-        disk.rename(temporary, target)
+        make_private_dir(target.parent)
+        atomic.rename(temporary, target)
 
     def _input(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
-            raise UsageError(f"{escape_text(sha256, 80)} is no SHA-256 in lower case hex.")
+            raise UsageError(f"Invalid SHA-256 {escape_text(sha256, 80)}; use 64 lowercase hexadecimal digits.")
         return self._inputs / sha256[:2] / sha256
 
-    def _open(self, path: Path, what: str) -> BinaryIO:
+    def _open(self, path: Path, name: str) -> BinaryIO:
         try:
             return os.fdopen(open_regular(path), "rb")
         except OSError as error:
-            raise disk.storage_error(error, f"reading {what}") from error
-
-
-def _ignore_progress(done: int) -> None:
-    """Progress callback for callers that passed none."""
+            raise atomic.storage_error(error, f"reading {name}") from error
 
 
 def _check_task_id(task_id: str) -> str:
     if not _TASK_ID.fullmatch(task_id):
-        raise UsageError(f"{escape_text(task_id, 80)} is no task id.")
+        raise UsageError(f"Invalid task ID {escape_text(task_id, 80)}.")
     return task_id
 
 
@@ -318,4 +317,4 @@ def _remove_file(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise disk.storage_error(error, f"removing {escape_text(path.name)}") from error
+        raise atomic.storage_error(error, f"removing {escape_text(path.name)}") from error

@@ -143,7 +143,7 @@ class DocumentStore(Protocol):
         ...
 
     @property
-    def wants_compaction(self) -> bool: ...
+    def needs_compaction(self) -> bool: ...
 
     def compact(self, audit_moved_to: int) -> None:
         """Write a snapshot of all documents and start a new journal.
@@ -286,8 +286,8 @@ class TinyDocumentStore:
             return [msgspec.json.decode(event) for event in self._pending_records.events]
 
     @property
-    def wants_compaction(self) -> bool:
-        return self._committer is not None and self._committer.wants_compaction
+    def needs_compaction(self) -> bool:
+        return self._committer is not None and self._committer.needs_compaction
 
     def compact(self, audit_moved_to: int) -> None:
         self._writer().compact(audit_moved_to)
@@ -317,7 +317,7 @@ class TinyDocumentStore:
 
     def _writer(self) -> GroupCommitter:
         if self._committer is None:
-            raise StorageError("The store is open for reading only.", "Open the workspace for writing.")
+            raise StorageError("The store is open read-only.", "Open the workspace for writing.")
         return self._committer
 
     def _load(self) -> None:
@@ -340,11 +340,11 @@ def _load_with_retry(folder: Path) -> LoadedGeneration:
                 raise
         except OSError as error:
             raise _read_error(folder, error) from error
-    raise StorageError("The store changes faster than it can be read.", "Try again.")
+    raise StorageError("Cannot read the store: it changed during every attempt.", "Try again.")
 
 
 def _read_error(folder: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"The store in {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
-        "See that the workspace belongs to you and its disk is healthy.",
+        f"Cannot read the store in {escape_text(str(folder))} ({escape_text(error.strerror or '')}).",
+        "Check that the workspace belongs to you and that its disk works.",
     )

@@ -66,11 +66,11 @@ def encode_batches(seq: int, batches: Sequence[bytes]) -> bytes:
     return encode_frame({"seq": seq, "units": [msgspec.Raw(batch) for batch in batches]})
 
 
-def corrupted(path: Path, offset: int, what: str) -> StoreCorruptedError:
+def corrupted_error(path: Path, offset: int, problem: str) -> StoreCorruptedError:
     """Return the error for a damaged file; ``offset`` is in bytes from the beginning of the file."""
     return StoreCorruptedError(
-        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {what}.",
-        "Nothing was changed. Keep a copy of the workspace and restore it from a backup.",
+        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {problem}.",
+        "Keep a copy of the workspace and restore it from a backup. Nothing was changed.",
     )
 
 
@@ -97,13 +97,15 @@ class FrameReader:
             if frame is None:
                 break
             if frame.seq != self.next_seq:
-                raise corrupted(self._path, self.end, f"frame {self.next_seq} is missing, {frame.seq} is in its place")
+                raise corrupted_error(
+                    self._path, self.end, f"frame {self.next_seq} is missing, found frame {frame.seq}"
+                )
             position = frame_end
             self.next_seq += 1
             self.end = self._start + position
             yield frame
         if _has_valid_frame(self._data, position):
-            raise corrupted(self._path, self.end, "a frame does not check and good ones follow")
+            raise corrupted_error(self._path, self.end, "an invalid frame is followed by valid ones")
 
 
 def _decode_frame(line: bytes) -> Frame | None:

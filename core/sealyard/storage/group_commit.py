@@ -63,7 +63,7 @@ class GroupCommitter:
         return future
 
     @property
-    def wants_compaction(self) -> bool:
+    def needs_compaction(self) -> bool:
         return self._journal.position.offset > max(MIN_COMPACTION_SIZE, 2 * self._journal.snapshot_size)
 
     def compact(self, audit_moved_to: int) -> None:
@@ -125,7 +125,9 @@ class GroupCommitter:
                 self._journal.append([msgspec.json.encode(commit.record) for commit in group])
             except Exception as error:
                 # Catch every error: callers that wait for a future must get a result.
-                failure = error if isinstance(error, SealyardError) else StorageError(f"Not stored: {error!r}.")
+                failure = (
+                    error if isinstance(error, SealyardError) else StorageError(f"Cannot save the change: {error!r}.")
+                )
                 self._undo(group, failure)
                 return
             with self._lock:

@@ -71,7 +71,7 @@ class TableIndex:
     def _matching_keys(self, filters: Mapping[str, str]) -> list[Key]:
         unknown = ", ".join(sorted(set(filters) - set(self._fields)))
         if unknown:
-            raise UsageError(f"Lists cannot be filtered by {unknown}.", f"Use: {', '.join(self._fields)}.")
+            raise UsageError(f"Unknown filter {unknown}.", f"Use one of: {', '.join(self._fields)}.")
         positions = tuple(position for position, name in enumerate(self._fields) if name in filters)
         if positions not in self._orders:
             self._orders[positions] = self._build_lists(positions)
@@ -136,5 +136,5 @@ def decode_cursor(cursor: str) -> Key:
     """Return the key that a cursor was made from. Raises :class:`UsageError` for an invalid cursor."""
     created_at, space, identity = cursor.partition(" ")
     if not space:
-        raise UsageError("This is no cursor of a list.", "Begin again with the first page.")
+        raise UsageError("Invalid list cursor.", "Start again with the first page.")
     return created_at, identity

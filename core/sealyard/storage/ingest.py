@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
-from sealyard.fs import atomic as disk
+from sealyard.crypto.digests import BackgroundHash
+from sealyard.crypto.pipeline import Progress
+from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.base import FrozenStruct
 
 CHUNK_BYTES = 4 << 20  # bytes
-
-Progress = Callable[[int], None]
-"""Called with the number of bytes processed since the last call; may raise to cancel."""
 
 
 class StoredInput(FrozenStruct, frozen=True, kw_only=True):
@@ -30,20 +25,17 @@ def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
     Raises :class:`InvalidInputError` if the source cannot be read or changes, ``OSError`` if the target cannot be
     written, and what ``progress`` raises.
     """
-    digest = hashlib.sha256()
     size = min(CHUNK_BYTES, source.size)
     buffers = [memoryview(bytearray(size)), memoryview(bytearray(size))]
     done = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="sealyard-hash") as hasher:
-        hashing = hasher.submit(digest.update, b"")
+    with BackgroundHash() as digest:
         while length := source.read_into(buffers[0]):
-            hashing.result()
             chunk = buffers[0][:length]
-            hashing = hasher.submit(digest.update, chunk)
-            disk.write_all(target, chunk)
+            digest.update(chunk)
+            atomic.write_all(target, chunk)
             done += length
             progress(length)
             buffers.reverse()
-        hashing.result()
+        sha256 = digest.hexdigest()
     source.check_unmodified(done)
-    return digest.hexdigest()
+    return sha256

@@ -24,10 +24,18 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corrupted, encode_batches, encode_frame
+from sealyard.storage.frame_format import (
+    EncodedBatch,
+    Frame,
+    FrameReader,
+    corrupted_error,
+    encode_batches,
+    encode_frame,
+)
 
 FORMAT = 1
 
@@ -55,7 +63,7 @@ class LoadedGeneration(msgspec.Struct):
     events: list[bytes]
     position: Position
     snapshot_size: int
-    truncated_at: bytes
+    torn_tail: bytes
 
 
 def newest_generation(folder: Path) -> int:
@@ -75,7 +83,7 @@ def load(folder: Path) -> LoadedGeneration:
     """
     generation = newest_generation(folder)
     if not generation:
-        raise WorkspaceError(f"There is no store in {escape_text(str(folder))}.", "Create the workspace first.")
+        raise WorkspaceError(f"No store in {escape_text(str(folder))}.", "Create the workspace first.")
     snapshot = _snapshot_path(folder, generation)
     journal_seq, tables = _read_snapshot(snapshot, generation)
     snapshot_size = snapshot.stat().st_size
@@ -94,7 +102,7 @@ def load(folder: Path) -> LoadedGeneration:
         events=events,
         position=Position(generation, frames.next_seq - 1, frames.end),
         snapshot_size=snapshot_size,
-        truncated_at=data[frames.end :],
+        torn_tail=data[frames.end :],
     )
 
 
@@ -107,7 +115,7 @@ def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Po
     journal = _journal_path(folder, position.generation)
     with journal.open("rb") as file:
         if file.seek(0, os.SEEK_END) < position.offset:
-            raise corrupted(journal, position.offset, "the journal has become shorter")
+            raise corrupted_error(journal, position.offset, "the journal was truncated")
         file.seek(position.offset)
         frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
     return list(_iter_batches(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
@@ -145,13 +153,13 @@ class Journal:
         try:
             self._repair()
             self._needs_truncate = True
-            disk.write_all(self._fd, frame)
-            disk.sync(self._fd)
+            atomic.write_all(self._fd, frame)
+            atomic.sync(self._fd)
             self._needs_truncate = False
         except OSError as error:
             with suppress(OSError):
                 self._repair()
-            raise disk.storage_error(error, "the change") from error
+            raise atomic.storage_error(error, "writing the change") from error
         self._position = Position(position.generation, position.seq + 1, position.offset + len(frame))
 
     def write_snapshot(self, position: Position, tables: Tables) -> None:
@@ -162,8 +170,8 @@ class Journal:
         try:
             _write_snapshot(self._folder, position.generation + 1, position.seq, tables)
         except OSError as error:
-            disk.remove_quietly(_temporary_path(self._folder, position.generation + 1))
-            raise disk.storage_error(error, "the compacted store") from error
+            atomic.remove_quietly(_temporary_path(self._folder, position.generation + 1))
+            raise atomic.storage_error(error, "compacting the store") from error
 
     def rotate(self, position: Position, carry_over: EncodedBatch) -> None:
         """Switch to the new generation, as the second half of a compaction.
@@ -178,14 +186,14 @@ class Journal:
             size = _temporary_path(self._folder, generation).stat().st_size
             fd, length = _write_journal(self._folder, generation, position.seq, carry_over, new_frames)
             try:
-                disk.rename(_temporary_path(self._folder, generation), _snapshot_path(self._folder, generation))
+                atomic.rename(_temporary_path(self._folder, generation), _snapshot_path(self._folder, generation))
             except OSError:
                 os.close(fd)
                 raise
         except OSError as error:
-            disk.remove_quietly(_journal_path(self._folder, generation))
-            disk.remove_quietly(_temporary_path(self._folder, generation))
-            raise disk.storage_error(error, "the compacted store") from error
+            atomic.remove_quietly(_journal_path(self._folder, generation))
+            atomic.remove_quietly(_temporary_path(self._folder, generation))
+            raise atomic.storage_error(error, "compacting the store") from error
         os.close(self._fd)
         self._fd = fd
         self._position = Position(generation, self._position.seq, length)
@@ -194,7 +202,7 @@ class Journal:
         try:
             self._repair()
         except OSError as error:
-            raise disk.storage_error(error, "the compacted store") from error
+            raise atomic.storage_error(error, "compacting the store") from error
 
     def close(self) -> None:
         os.close(self._fd)
@@ -202,11 +210,11 @@ class Journal:
     def _repair(self) -> None:
         """Restore the state that ``position`` describes if a failure left the files in another one."""
         if self._needs_truncate:
-            disk.truncate(self._fd, self._position.offset)
-            disk.sync(self._fd)
+            atomic.truncate(self._fd, self._position.offset)
+            atomic.sync(self._fd)
             self._needs_truncate = False
         if self._needs_folder_sync:
-            disk.sync_folder(self._folder)
+            atomic.sync_folder(self._folder)
             self._needs_folder_sync = False
             _remove_other_generations(self._folder, self._position.generation)
 
@@ -218,34 +226,34 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
     :class:`StoreCorruptedError` (nothing was changed then), :class:`WorkspaceError` and :class:`StorageError`.
     """
     try:
-        disk.make_private_dir(folder)
+        make_private_dir(folder)
         if not newest_generation(folder):
             _create(folder)
         loaded = load(folder)
-        torn = _quarantine(folder, loaded) if loaded.truncated_at else None
+        torn = _quarantine(folder, loaded) if loaded.torn_tail else None
         _remove_other_generations(folder, loaded.position.generation)
         return Journal(folder, loaded), loaded, torn
     except OSError as error:
-        raise disk.storage_error(error, "opening the store") from error
+        raise atomic.storage_error(error, "opening the store") from error
 
 
 def _create(folder: Path) -> None:
     _write_snapshot(folder, 1, 0, {})
     fd, _ = _write_journal(folder, 1, 0, EncodedBatch(), b"")
     os.close(fd)
-    disk.rename(_temporary_path(folder, 1), _snapshot_path(folder, 1))
-    disk.sync_folder(folder)
+    atomic.rename(_temporary_path(folder, 1), _snapshot_path(folder, 1))
+    atomic.sync_folder(folder)
 
 
 def _quarantine(folder: Path, loaded: LoadedGeneration) -> Path:
     """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
-    _write_synced(path, [loaded.truncated_at])
-    disk.sync_folder(folder)
+    _write_synced(path, [loaded.torn_tail])
+    atomic.sync_folder(folder)
     fd = os.open(_journal_path(folder, loaded.position.generation), os.O_WRONLY)
     try:
-        disk.truncate(fd, loaded.position.offset)
-        disk.sync(fd)
+        atomic.truncate(fd, loaded.position.offset)
+        atomic.sync(fd)
     finally:
         os.close(fd)
     return path
@@ -255,7 +263,7 @@ def _remove_other_generations(folder: Path, generation: int) -> None:
     for path in folder.iterdir():
         match = _ANY_FILE.fullmatch(path.name)
         if match and (match[2] or int(match[1]) != generation):
-            disk.remove_quietly(path)
+            atomic.remove_quietly(path)
 
 
 def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
@@ -268,9 +276,9 @@ def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str
     for batch in _iter_batches(frames):
         _apply(batch, tables)
     if reader.end != len(data):
-        raise corrupted(path, reader.end, "a frame does not check")
+        raise corrupted_error(path, reader.end, "a frame is invalid")
     if reader.next_seq - 1 != header.documents:
-        raise corrupted(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
+        raise corrupted_error(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
     return header.journal_seq, tables
 
 
@@ -279,7 +287,7 @@ def _read_frames(reader: FrameReader, path: Path, generation: int) -> Iterator[F
     frames = iter(reader)
     header = next(frames, None)
     if header is None:
-        raise corrupted(path, 0, "the first frame does not check")
+        raise corrupted_error(path, 0, "the first frame is invalid")
     _check_header(path, header, generation)
     yield header
     yield from frames
@@ -299,11 +307,11 @@ def _apply(batch: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> None:
 def _check_header(path: Path, header: Frame, generation: int) -> None:
     if header.format > FORMAT:
         raise WorkspaceError(
-            f"The store is of format {header.format}; this version knows formats up to {FORMAT}.",
+            f"The store has format {header.format}; this version supports formats up to {FORMAT}.",
             "Use the version of Sealyard that wrote it, or a newer one.",
         )
     if header.format != FORMAT or header.generation != generation:
-        raise corrupted(path, 0, f"the first frame is not that of generation {generation}")
+        raise corrupted_error(path, 0, f"the first frame does not belong to generation {generation}")
 
 
 def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:
@@ -326,12 +334,12 @@ def _write_journal(
 ) -> tuple[int, int]:
     """Write the journal of a new generation, and return its open descriptor and its length."""
     header = encode_frame(Frame(seq, units=[carry_over], format=FORMAT, generation=generation))
-    fd = disk.create_private_file(_journal_path(folder, generation))
+    fd = atomic.open_empty_file(_journal_path(folder, generation))
     try:
-        disk.write_all(fd, header + new_frames)
-        disk.sync(fd)
+        atomic.write_all(fd, header + new_frames)
+        atomic.sync(fd)
         # The journal's name must be durable before that of the snapshot makes the generation valid.
-        disk.sync_folder(folder)
+        atomic.sync_folder(folder)
     except OSError:
         os.close(fd)
         raise
@@ -339,16 +347,16 @@ def _write_journal(
 
 
 def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
-    fd = disk.create_private_file(path)
+    fd = atomic.open_empty_file(path)
     try:
         buffer = bytearray()
         for line in lines:
             buffer += line
             if len(buffer) >= _WRITE_CHUNK_SIZE:
-                disk.write_all(fd, bytes(buffer))
+                atomic.write_all(fd, bytes(buffer))
                 buffer.clear()
-        disk.write_all(fd, bytes(buffer))
-        disk.sync(fd)
+        atomic.write_all(fd, bytes(buffer))
+        atomic.sync(fd)
     finally:
         os.close(fd)
 

@@ -33,16 +33,16 @@ class TableView(Mapping[str, dict[str, Any]]):
     """A table as TinyDB reads it. Each access returns a new copy of the document."""
 
     def __init__(self, documents: Mapping[str, bytes]) -> None:
-        self.encoded = documents
+        self.encoded_documents = documents
 
     def __getitem__(self, identity: str) -> dict[str, Any]:
-        return _decode(self.encoded[identity])
+        return _decode(self.encoded_documents[identity])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.encoded)
+        return iter(self.encoded_documents)
 
     def __len__(self) -> int:
-        return len(self.encoded)
+        return len(self.encoded_documents)
 
 
 class _Overlay(MutableMapping[Any, dict[str, Any]]):
@@ -51,37 +51,37 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
     def __init__(self, documents: Mapping[str, bytes], id_class: type) -> None:
         self._documents = documents
         self._id_class = id_class
-        self._touched: dict[str, dict[str, Any]] = {}
-        self._deleted: set[str] = set()
+        self._modified_documents: dict[str, dict[str, Any]] = {}
+        self._deleted_ids: set[str] = set()
 
     def __getitem__(self, identity: Any) -> dict[str, Any]:
         key = str(identity)
-        if key in self._deleted:
+        if key in self._deleted_ids:
             raise KeyError(identity)
-        if key not in self._touched:
-            self._touched[key] = _decode(self._documents[key])
-        return self._touched[key]
+        if key not in self._modified_documents:
+            self._modified_documents[key] = _decode(self._documents[key])
+        return self._modified_documents[key]
 
     def __setitem__(self, identity: Any, document: dict[str, Any]) -> None:
-        self._touched[str(identity)] = document
-        self._deleted.discard(str(identity))
+        self._modified_documents[str(identity)] = document
+        self._deleted_ids.discard(str(identity))
 
     def __delitem__(self, identity: Any) -> None:
         key = str(identity)
         if key not in self:
             raise KeyError(identity)
-        self._touched.pop(key, None)
-        self._deleted.add(key)
+        self._modified_documents.pop(key, None)
+        self._deleted_ids.add(key)
 
     def __contains__(self, identity: object) -> bool:
         key = str(identity)
-        return key not in self._deleted and (key in self._touched or key in self._documents)
+        return key not in self._deleted_ids and (key in self._modified_documents or key in self._documents)
 
     def __iter__(self) -> Iterator[Any]:
         for key in self._documents:
-            if key not in self._deleted:
+            if key not in self._deleted_ids:
                 yield self._id_class(key)
-        for key in self._touched:
+        for key in self._modified_documents:
             if key not in self._documents:
                 yield self._id_class(key)
 
@@ -89,18 +89,18 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
         return sum(1 for _ in self)
 
     def clear(self) -> None:
-        self._touched.clear()
-        self._deleted = set(self._documents)
+        self._modified_documents.clear()
+        self._deleted_ids = set(self._documents)
 
     def changes(self, table: str) -> WriteBatch:
         """Return the changes of the overlay as a batch; documents that are the same as before are left out."""
         return WriteBatch(
             puts=tuple(
                 (table, key, document)
-                for key, document in self._touched.items()
+                for key, document in self._modified_documents.items()
                 if msgspec.json.encode(document) != self._documents.get(key)
             ),
-            deletes=tuple((table, key) for key in self._deleted if key in self._documents),
+            deletes=tuple((table, key) for key in self._deleted_ids if key in self._documents),
         )
 
 
@@ -138,7 +138,7 @@ class JournalStorage(Storage):
 
     def _replacement(self, table: str, documents: Mapping[str, Any]) -> WriteBatch:
         current = self.core.tables.get(table, {})
-        if isinstance(documents, TableView) and documents.encoded is current:
+        if isinstance(documents, TableView) and documents.encoded_documents is current:
             return WriteBatch()
         overlay = _Overlay(current, str)
         overlay.clear()
@@ -189,7 +189,7 @@ class StringIdTable(JournalTable):
     document_id_class = str  # type: ignore[assignment]
 
     def _get_next_id(self) -> int:
-        raise ValueError("A document of this table needs an id of its own.")
+        raise ValueError("Documents of this table require an explicit ID.")
 
 
 class JournalDatabase(TinyDB):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 
 _RECORD_SUFFIX = ".json"
-_TEMPORARY_SUFFIX = ".new"
 
 log = logging.getLogger(__name__)
 
@@ -53,35 +52,26 @@ class UploadDir:
 
     def save(self, record: UploadRecord) -> None:
         """Save the record durably. At any moment, the file holds either the old or the new record."""
-        path = self._record_path(record)
-        temporary = path.with_suffix(_TEMPORARY_SUFFIX)
-        fd = disk.create_private_file(temporary)
-        try:
-            disk.write_all(fd, msgspec.json.encode(record))
-            disk.sync(fd)
-        finally:
-            os.close(fd)
-        disk.rename(temporary, path)
-        disk.sync_folder(self._folder)
+        atomic.write_atomic(self._record_path(record), msgspec.json.encode(record))
 
     def remove(self, record: UploadRecord) -> None:
         """Delete the record, then the content: content without a record is deleted at the next start."""
-        disk.remove_quietly(self._record_path(record))
-        disk.remove_quietly(self.content(record))
+        atomic.remove_quietly(self._record_path(record))
+        atomic.remove_quietly(self.content(record))
 
     def records(self) -> tuple[UploadRecord, ...]:
         """Return the records that the last engine left, and delete everything else in the folder.
 
         To be called once, at startup.
         """
-        disk.make_private_dir(self._folder)
+        make_private_dir(self._folder)
         records = [
             record for path in self._folder.glob(f"*{_RECORD_SUFFIX}") if (record := _load_record(path)) is not None
         ]
         kept = {path for record in records for path in (self._record_path(record), self.content(record))}
         for path in self._folder.iterdir():
             if path not in kept:
-                disk.remove_quietly(path)
+                atomic.remove_quietly(path)
         return tuple(records)
 
     def _record_path(self, record: UploadRecord) -> Path:
@@ -92,5 +82,5 @@ def _load_record(path: Path) -> UploadRecord | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
     except msgspec.MsgspecError as error:
-        log.warning("an upload is given up, for its record %s cannot be read: %s", path.name, error)
+        log.warning("dropped an upload, could not read its record %s: %s", path.name, error)
         return None

@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.hashing import hash_into
+from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
-
-REHASH_BYTES = 1 << 20
 
 Promote = Callable[[UploadRecord, Path], None]
 """Moves complete, durable content out of the folder of uploads."""
@@ -52,12 +53,12 @@ class UploadFile:
         return self._record
 
     @property
-    def received(self) -> int:
+    def bytes_received(self) -> int:
         """Bytes received, durable or not. The upload is complete only once its record has the SHA-256."""
         return self._received
 
     @property
-    def deleted(self) -> bool:
+    def is_deleted(self) -> bool:
         return self._deleted
 
     def store(self) -> None:
@@ -73,8 +74,8 @@ class UploadFile:
         with self._require_open():
             if offset != self._received:
                 raise ConflictError(
-                    f"The upload {self._record.id} goes on at byte {self._received}, not at {offset}.",
-                    f"Send what follows from byte {self._received} on.",
+                    f"Upload {self._record.id} continues at byte {self._received}, not at {offset}.",
+                    f"Continue from byte {self._received}.",
                 )
             self._end_turn()
             if self._record.sha256 is None:
@@ -93,7 +94,7 @@ class UploadFile:
             self._check_turn(turn)
             received = self._received + len(data)
             self._check_size(received)
-            disk.write_all(self._descriptor, data)
+            atomic.write_all(self._descriptor, data)
             self._hash.update(data)
             if received == self._record.size:
                 self._complete(received)
@@ -107,11 +108,11 @@ class UploadFile:
                 return
             received, fd = self._received, os.dup(self._descriptor)
         try:
-            disk.sync(fd)
+            atomic.sync(fd)
         except OSError as error:
             with self._lock:
                 self._rewind()
-            raise disk.storage_error(error, "the upload") from error
+            raise atomic.storage_error(error, "writing the upload") from error
         finally:
             os.close(fd)
         with self._require_open():
@@ -126,7 +127,7 @@ class UploadFile:
         with self._require_open():
             self._check_turn(turn)
             if not self._received:
-                raise self._reject(f"{self._name} is empty.", "Send a file with content.")
+                raise self._reject(f"{self._name} is empty.", "Choose a file with content.")
             self._complete(self._received)
 
     def abort(self, turn: int) -> None:
@@ -165,35 +166,37 @@ class UploadFile:
         """
         with self._lock:
             if self._deleted and not allow_deleted:
-                raise NotFoundError(f"There is no upload {self._record.id} any more.", "Begin it again.")
+                raise NotFoundError(f"Upload {self._record.id} no longer exists.", "Start it again.")
             try:
                 yield
             except OSError as error:
                 self._rewind()
-                raise disk.storage_error(error, "the upload") from error
+                raise atomic.storage_error(error, "writing the upload") from error
 
     def _is_current(self, turn: int) -> bool:
         return turn == self._turn and self._fd is not None
 
     def _check_turn(self, turn: int) -> None:
         if turn != self._turn:
-            raise ConflictError(f"Another request goes on with the upload {self._record.id}.", "Leave it to that one.")
+            raise ConflictError(f"Another request is continuing upload {self._record.id}.", "Stop this transfer.")
         if self._fd is None and self._record.sha256 is None:
-            raise StorageError("The disk refused a part of the upload.", "Ask where it stands, and go on from there.")
+            raise StorageError("A part of the upload could not be stored.", "Query its status and continue from there.")
 
     def _check_size(self, received: int) -> None:
         size = self._record.size
         if size is not None and received > size:
-            raise self._reject(f"{self._name} is longer than the {size:,} bytes it was said to have.", "Begin again.")
+            raise self._reject(
+                f"{self._name} is longer than the declared {format_count(size, 'byte')}.", "Start the upload again."
+            )
 
     def _complete(self, received: int) -> None:
         sha256, expected = self._hash.hexdigest(), self._record.expected_sha256
-        if expected is not None and sha256 != expected:
-            raise self._reject(
-                f"{self._name} is not what was expected: its SHA-256 is {sha256}, not {expected}.",
-                "Check that it is the right file and that it arrived whole.",
-            )
-        disk.sync(self._descriptor)
+        try:
+            verify_digest(self._name, sha256, expected)
+        except InvalidInputError:
+            self._drop()
+            raise
+        atomic.sync(self._descriptor)
         self._save(offset=received, sha256=sha256)
         self._received = received
         self._close()
@@ -219,7 +222,7 @@ class UploadFile:
         self._turn += 1
         if self._fd is not None:
             if self._resumable and self._received > self._record.offset:
-                disk.sync(self._descriptor)
+                atomic.sync(self._descriptor)
                 self._save(offset=self._received)
             self._close()
 
@@ -235,11 +238,11 @@ class UploadFile:
         if os.fstat(self._fd).st_size < self._received:
             self._close()
             raise StorageError(
-                f"The upload {self._record.id} has lost what was on the disk already.", "Delete it and begin again."
+                f"Upload {self._record.id} lost data that was already stored.", "Delete it and start again."
             )
-        disk.truncate(self._fd, self._received)
+        atomic.truncate(self._fd, self._received)
         if self._digest is None:
-            self._digest = _hash_prefix(self._fd, self._received)
+            self._digest = _hash_content(self._fd)
         os.lseek(self._fd, self._received, os.SEEK_SET)
 
     def _close(self) -> None:
@@ -273,13 +276,10 @@ class UploadFile:
         return escape_text(self._record.name, 100)
 
 
-def _hash_prefix(fd: int, length: int) -> hashlib._Hash:
-    """Return the SHA-256 object of the first ``length`` bytes."""
+def _hash_content(fd: int) -> hashlib._Hash:
+    """Return the SHA-256 object of the whole file."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(REHASH_BYTES, length)))
-    done = 0
-    while done < length:
-        chunk = buffer[: os.preadv(fd, [buffer[: length - done]], done)]
-        digest.update(chunk)
-        done += len(chunk)
+    os.lseek(fd, 0, os.SEEK_SET)
+    with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
+        hash_into(digest, file)
     return digest

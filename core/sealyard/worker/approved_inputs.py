@@ -24,7 +24,7 @@ def open_input(artifacts: FileArtifacts, file: InputFile) -> BinaryIO:
     source = _open_inline(file) if file.inline is not None else artifacts.open_input(file.sha256)
     if source.seek(0, os.SEEK_END) != file.size:
         source.close()
-        raise changed(file)
+        raise changed_error(file)
     source.seek(0)
     return source
 
@@ -40,10 +40,10 @@ def read_input(artifacts: FileArtifacts, file: InputFile) -> bytes:
 def check_digest(file: InputFile, sha256: str) -> None:
     """Raise :class:`IntegrityError` if ``sha256`` (hex) of the content that was read is not the approved digest."""
     if sha256 != file.sha256:
-        raise changed(file)
+        raise changed_error(file)
 
 
-def changed(file: InputFile) -> IntegrityError:
+def changed_error(file: InputFile) -> IntegrityError:
     """Return the error for an input that is not the approved one."""
     return IntegrityError(
         f"{escape_text(file.name, 100)} was changed on disk: it is not the file that was uploaded and approved."
@@ -74,10 +74,10 @@ class ContentComparison:
     def check(self) -> None:
         """Raise :class:`IntegrityError` if a byte differs or is missing."""
         if self._remaining or not self._is_equal:
-            raise changed(self._file)
+            raise changed_error(self._file)
 
 
-class KeptContent:
+class RecordedContent:
     """Hashes the decrypted content of a segment that an earlier worker recorded.
 
     The digest is compared with the approved one, because the earlier worker may have read another input.
@@ -98,4 +98,4 @@ def _open_inline(file: InputFile) -> BinaryIO:
     try:
         return io.BytesIO(base64.b64decode(file.inline, validate=True))
     except binascii.Error:
-        raise changed(file) from None
+        raise changed_error(file) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.fs.atomic import write_all
 from sealyard.jobs.framing import decode_request, encode_line
 from sealyard.model.worker_messages import ToWorker
 
@@ -20,9 +21,9 @@ from sealyard.model.worker_messages import ToWorker
 class Channel:
     """Receives messages in order through a reader thread, and sends whole lines from any thread."""
 
-    def __init__(self, incoming: int, outgoing: int) -> None:
-        self._incoming = incoming
-        self._outgoing = outgoing
+    def __init__(self, input_fd: int, output_fd: int) -> None:
+        self._input_fd = input_fd
+        self._output_fd = output_fd
         self._write_lock = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
 
@@ -38,13 +39,13 @@ class Channel:
         """Send a message. A broken pipe exits the process, because the engine is gone."""
         try:
             with self._write_lock:
-                _write_all(self._outgoing, encode_line(message))
+                write_all(self._output_fd, encode_line(message))
         except OSError:
             os._exit(0)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            with os.fdopen(self._incoming, "rb") as lines:
+            with os.fdopen(self._input_fd, "rb") as lines:
                 for line in lines:
                     loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
         except (OSError, msgspec.MsgspecError):
@@ -52,9 +53,3 @@ class Channel:
         finally:
             # Exit without joining threads: one that waits for a cipher or the disk must not keep the worker alive.
             os._exit(0)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(descriptor, remaining) :]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from sealyard.fs.atomic import sync
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ConflictError, StorageError
 
@@ -33,18 +35,18 @@ class IntentLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_dir(path.parent)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._write_lock = asyncio.Lock()
 
-    async def record(self, task: str, fencing_token: int, sha256: str, *, again: bool) -> None:
+    async def record(self, task: str, fencing_token: int, sha256: str, *, has_intent: bool) -> None:
         """Record an intent durably before the key is used.
 
-        ``again``: the engine already has an intent for this task, so the file is searched for one. Raises
+        ``has_intent``: the engine already has an intent for this task, so the file is searched for one. Raises
         :class:`ConflictError` if the task signed other bytes before, :class:`StorageError` if the file is damaged so
         that this cannot be determined.
         """
-        if again:
+        if has_intent:
             await asyncio.to_thread(self._reject_conflict, task, sha256)
         entry = IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256, at=time.time())
         line = msgspec.json.encode(entry) + b"\n"
@@ -67,14 +69,14 @@ class IntentLog:
                 future.set_result(None)
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = open_private_append(self._path)
         try:
             # A full disk or a power failure may have left half a line, for which nothing was signed. End it, so that
             # the new lines do not become part of it.
             data = _missing_line_feed(descriptor) + lines
             if os.write(descriptor, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fdatasync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -84,7 +86,8 @@ class IntentLog:
         for line in content.splitlines():
             if marker in line and line.endswith(b"}") and _read_digest(line) != sha256:
                 raise ConflictError(
-                    f"The worker has signed something else for task {task} before.", "Ask again with a new task."
+                    f"The worker has already signed different data for task {task}.",
+                    "Submit the request again as a new task.",
                 )
 
 
@@ -99,5 +102,5 @@ def _read_digest(line: bytes) -> str:
         return msgspec.json.decode(line, type=IntentRecord).sha256
     except msgspec.MsgspecError:
         raise StorageError(
-            "The worker's log of what it signed is damaged.", "Put worker/intents.jsonl back from a backup."
+            "The worker's log of signatures is damaged.", "Restore worker/intents.jsonl from a backup."
         ) from None

@@ -112,7 +112,7 @@ class JobContext:
             verify, public_key, key.algorithm, digest_or_data, signature, prehashed=takes_digest
         ):
             raise WorkerError(
-                "The signature does not verify with the certificate on record.", "Nothing was released; check the key."
+                "The signature does not match the recorded certificate. Nothing was released.", "Check the signing key."
             )
         return signature
 
@@ -126,7 +126,8 @@ class JobContext:
         recorded_intent = self.task.intent
         if recorded_intent is not None and recorded_intent.sha256 != sha256:
             raise WorkerError(
-                "A signature over other bytes was begun for this task before.", "Ask again with a new task."
+                "Signing of different data was already started for this task.",
+                "Submit the request again as a new task.",
             )
         self.send(
             SigningPermissionRequested(
@@ -134,4 +135,6 @@ class JobContext:
             )
         )
         await self.signing_permitted
-        await self._intent_log.record(self.task.id, self.task.fencing_token, sha256, again=recorded_intent is not None)
+        await self._intent_log.record(
+            self.task.id, self.task.fencing_token, sha256, has_intent=recorded_intent is not None
+        )

@@ -8,6 +8,7 @@ import secrets
 
 from sealyard.crypto.algorithms import BLOCK_LENGTH, signing_input
 from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.pipeline import no_progress
 from sealyard.crypto.probe import probe_message
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import decrypt_segment, encrypt_segment
@@ -27,8 +28,8 @@ async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate:
     public_key = load_certificate(certificate.encode()).public_key
     if not await asyncio.to_thread(verify, public_key, algorithm, message, signature, prehashed=False):
         raise InvalidKeyError(
-            "What the key signs does not verify with the certificate on record.",
-            "Look whether the key was replaced; rotate it.",
+            "A test signature of the key does not match the recorded certificate.",
+            "Check whether the key was replaced, then rotate it.",
         )
 
 
@@ -40,12 +41,8 @@ async def probe_cipher(cipher: ContentCipher) -> None:
 def _round_trip(cipher: ContentCipher) -> None:
     block = secrets.token_bytes(BLOCK_LENGTH)
     encrypted, decrypted = io.BytesIO(), io.BytesIO()
-    length = encrypt_segment(io.BytesIO(block), len(block), encrypted, cipher, _ignore_progress).length
+    length = encrypt_segment(io.BytesIO(block), len(block), encrypted, cipher, no_progress).length
     encrypted.seek(0)
-    decrypt_segment(encrypted, length, cipher, decrypted.write, (), _ignore_progress)
+    decrypt_segment(encrypted, length, cipher, decrypted.write, (), no_progress)
     if decrypted.getvalue() != block:
-        raise InvalidKeyError("What the key encrypts does not decrypt again.", "Look into the key store.")
-
-
-def _ignore_progress(_: int) -> None:
-    """Progress callback that ignores the progress: a probe is one block."""
+        raise InvalidKeyError("Decrypting a test block does not return the original.", "Check the key store.")

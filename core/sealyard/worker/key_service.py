@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.crypto.protocols import ContentCipher
-from sealyard.fs.private import create_private_file
+from sealyard.fs.private import write_private_file
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.master_key import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
@@ -112,8 +111,7 @@ class KeyService:
     async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
         uri = parse_key_uri(command.uri)
         data = await self._provider(uri.scheme).export_symmetric(uri.name, command.version)
-        with os.fdopen(create_private_file(Path(command.path)), "wb") as file:
-            file.write(data)
+        write_private_file(Path(command.path), data)
         return KeyResponse(request_id=request_id, text=command.path)
 
     async def _audit_key(self) -> KeyVersion:

@@ -38,7 +38,7 @@ from sealyard.worker.jobs.sign import sign
 from sealyard.worker.key_service import KeyService
 
 HEARTBEAT_INTERVAL = 0.1  # seconds
-MAX_SILENT_BEATS = 10
+MAX_SILENT_HEARTBEATS = 10
 """A heartbeat for each job is sent at least once in this many intervals, with or without progress."""
 
 JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
@@ -77,7 +77,7 @@ class _Service:
         self._contexts: dict[str, JobContext] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._last_heartbeat: dict[str, tuple[int, int]] = {}
-        """By task: the byte count that was last sent, and the number of the beat that sent it."""
+        """By task: the byte count that was last sent, and the number of the heartbeat that sent it."""
         self._request_tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -139,7 +139,7 @@ class _Service:
 
     async def _handle_key_request(self, request: KeyRequest) -> None:
         try:
-            response = await self._keys.handle(request.request_id, request.question)
+            response = await self._keys.handle(request.request_id, request.command)
         except SealyardError as error:
             response = KeyResponse(request_id=request.request_id, error=error.to_info())
         except Exception as error:
@@ -147,15 +147,15 @@ class _Service:
         self._channel.send(response)
 
     async def _send_heartbeats(self) -> None:
-        beat = 0
+        heartbeat = 0
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
-            beat += 1
+            heartbeat += 1
             for task_id, context in self._contexts.items():
-                done, last_beat = self._last_heartbeat.get(task_id, (-1, beat))
-                if context.progress.done == done and beat - last_beat < MAX_SILENT_BEATS:
+                done, last_heartbeat = self._last_heartbeat.get(task_id, (-1, heartbeat))
+                if context.progress.done == done and heartbeat - last_heartbeat < MAX_SILENT_HEARTBEATS:
                     continue
-                self._last_heartbeat[task_id] = (context.progress.done, beat)
+                self._last_heartbeat[task_id] = (context.progress.done, heartbeat)
                 self._channel.send(_create_heartbeat(context))
 
 
@@ -178,9 +178,11 @@ def _to_outcome(context: JobContext, error: BaseException) -> JobFailed | JobSto
 
 def _to_sealyard_error(error: BaseException) -> SealyardError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError("The disk is full.", "Make room, then ask again.")
+        return StorageError("The disk is full.", "Free some space and submit the request again.")
     if isinstance(error, OSError):
-        return StorageError(f"The disk refused: {error.strerror}.", "Check the workspace's folder, then ask again.")
+        return StorageError(
+            f"Disk error: {error.strerror}.", "Check the folder of the workspace, then submit the request again."
+        )
     # The traceback goes to the worker's log only: the exception's message could quote secret data.
     traceback.print_exception(error)
-    return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "Its log says more.")
+    return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "See the worker log.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +10,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from sealyard.fs.regular import create_regular, open_directory, open_regular
+from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
+from sealyard.fs.regular_file import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
 LOCK_TIMEOUT = 10.0  # seconds
@@ -21,7 +22,7 @@ POLL_SECONDS = 0.05
 class WorkFolder:
     """Opens files in the folder of one task, relative to the folder and never through a link.
 
-    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular.open_regular` rejects.
+    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular_file.open_regular` rejects.
     """
 
     def __init__(self, fd: int) -> None:
@@ -51,7 +52,7 @@ class WorkFolder:
 
 
 @asynccontextmanager
-async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
+async def lock_folder(folder: Path) -> AsyncIterator[WorkFolder]:
     """Lock the folder of a task and yield it; wait a moment if a worker of an engine that has just died holds the lock.
 
     Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
@@ -78,17 +79,12 @@ def _open_lock(folder: int) -> int:
 
 async def _acquire_lock(lock: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise WorkerError(
-                    "Another worker still holds this task's files.", "End the stray sealyard.worker process."
-                ) from None
-            await asyncio.sleep(POLL_SECONDS)
-        else:
-            return
+    while not try_lock(lock):
+        if asyncio.get_running_loop().time() > deadline:
+            raise WorkerError(
+                "Another worker is still using this task's files.", "Stop the remaining sealyard.worker process."
+            )
+        await asyncio.sleep(POLL_SECONDS)
 
 
 FSYNC_INTERVAL = 0.1  # seconds
@@ -107,11 +103,11 @@ def background_fsync(file: BinaryIO) -> Iterator[None]:
     def sync_repeatedly() -> None:
         while not stopped.wait(FSYNC_INTERVAL) and not errors:
             try:
-                os.fdatasync(file.fileno())
+                atomic.sync(file.fileno())
             except OSError as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=sync_repeatedly, name="written-early", daemon=True)
+    thread = threading.Thread(target=sync_repeatedly, name="background-fsync", daemon=True)
     thread.start()
     try:
         yield

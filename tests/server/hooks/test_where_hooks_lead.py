@@ -10,7 +10,7 @@ from hook_house import failed, hooked, next_try, seen, sending, settled_house
 from hook_receiver import Receiver
 from house import ADMIN, House
 
-from sealyard.client.http.transport import PinnedResponse, post_pinned
+from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.retry_policy import FEW_TRIES
@@ -35,7 +35,7 @@ class Wire:
 
     async def __call__(self, url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedResponse:
         self.addresses.append(address)
-        raise ServerUnreachableError("It cannot be reached (there is no network here).")
+        raise ServerUnreachableError("Cannot reach the server (there is no network here).")
 
 
 class Rebinding:

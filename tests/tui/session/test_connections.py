@@ -11,15 +11,15 @@ import pytest
 
 from sealyard.client.config.profiles import Profile, workspace_profiles
 from sealyard.client.demo import DemoWorkspace, create_demo
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.client.sharing.workspace import SharedWorkspace
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.requests import TaskFilter
-from sealyard_tui.session.connections import Connection, ServerConnection, WorkspaceConnection
-from sealyard_tui.session.messages import Way
+from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
+from sealyard_tui.session.messages import ConnectionMode
 
 LIMIT = 30.0
 
@@ -36,17 +36,17 @@ def person(place: DemoWorkspace, name: str) -> Profile:
 
 
 @asynccontextmanager
-async def connection(place: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[WorkspaceConnection]:
-    made = WorkspaceConnection(place.folder, place.passphrase, read_only=read_only)
+async def connection(place: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[LocalConnection]:
+    made = LocalConnection(place.folder, place.passphrase, read_only=read_only)
     try:
         yield made
     finally:
         await made.close()
 
 
-async def entered(made: Connection, profile: Profile, links: list[ConnectionStatus] | None = None) -> Client:
+async def entered(made: WorkspaceConnection, profile: Profile, links: list[ConnectionStatus] | None = None) -> Client:
     client = await made.connect(profile, (links if links is not None else []).append)
-    await made.let_in()
+    await made.start_listening()
     return client
 
 
@@ -54,8 +54,8 @@ async def test_the_first_holds_the_workspace_and_the_next_attaches_to_it(demo: D
     async with connection(demo) as first, connection(demo) as second:
         developer = await entered(first, person(demo, "developer"))
         owner = await entered(second, person(demo, "owner"))
-        assert (first.way, second.way) == (Way.HOLDS, Way.ATTACHED)
-        assert second.held is None
+        assert (first.mode, second.mode) == (ConnectionMode.OWNER, ConnectionMode.ATTACHED)
+        assert second.lock_error is None
         assert (await owner.workspace()).subject == "USER:owner"
         assert (await owner.workspace()).id == (await developer.workspace()).id
 
@@ -69,8 +69,8 @@ async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so
             await owner.workspace()
         async with asyncio.timeout(LIMIT):
             await owner.tasks(TaskFilter())
-        assert second.way is Way.HOLDS
-        assert [each.connected for each in links] == [True, False, True]
+        assert second.mode is ConnectionMode.OWNER
+        assert [each.is_connected for each in links] == [True, False, True]
         assert WorkspaceLock.holder(demo.folder / "lock") is not None
 
 
@@ -79,12 +79,12 @@ async def test_who_cannot_unlock_the_keys_is_told_so_when_it_would_take_over_and
 ) -> None:
     told: asyncio.Queue[SealyardError] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    second = WorkspaceConnection(demo.folder, "another passphrase")
+    second = LocalConnection(demo.folder, "another passphrase")
 
     def on_trouble(error: SealyardError) -> None:
         loop.call_soon_threadsafe(told.put_nowait, error)
 
-    second.on_trouble = on_trouble
+    second.on_error = on_trouble
     try:
         async with connection(demo) as first:
             await entered(first, person(demo, "developer"))
@@ -93,7 +93,7 @@ async def test_who_cannot_unlock_the_keys_is_told_so_when_it_would_take_over_and
         asking = asyncio.create_task(owner.workspace())
         async with asyncio.timeout(LIMIT):
             assert isinstance(await told.get(), KeyStoreLockedError)
-        assert second.way is Way.ATTACHED
+        assert second.mode is ConnectionMode.ATTACHED
         async with connection(demo) as third, asyncio.timeout(LIMIT):
             await entered(third, person(demo, "developer"))
             assert (await asking).subject == "USER:owner"
@@ -113,20 +113,20 @@ async def test_one_person_of_an_attached_application_after_the_other_and_only_th
         await owner.workspace()
         assert (await developer.workspace()).subject == "USER:developer"
         assert owners == []
-        assert [each.connected for each in developers] == [True]
+        assert [each.is_connected for each in developers] == [True]
 
 
 async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
     demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, patience=0.0))
-    holder = await EmbeddedClient.open(demo.folder, "", purpose="a command", passphrase=demo.passphrase, work=False)
+    monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, within=0.0))
+    holder = await EngineHandle.open(demo.folder, purpose="a command", passphrase=demo.passphrase, work=False)
     try:
         async with connection(demo) as made:
             client = await entered(made, person(demo, "owner"))
-            assert made.way is Way.READS
-            assert made.held is not None
-            assert "a command" in made.held.message
+            assert made.mode is ConnectionMode.READ_ONLY
+            assert made.lock_error is not None
+            assert "a command" in made.lock_error.message
             assert (await client.workspace()).read_only
     finally:
         await holder.close()
@@ -136,17 +136,17 @@ async def test_who_asked_to_read_only_reads_the_files_though_it_could_attach(dem
     async with connection(demo) as first, connection(demo, read_only=True) as second:
         await entered(first, person(demo, "developer"))
         client = await entered(second, person(demo, "owner"))
-        assert second.way is Way.READS
-        assert second.held is None
+        assert second.mode is ConnectionMode.READ_ONLY
+        assert second.lock_error is None
         assert (await client.workspace()).read_only
 
 
 async def test_an_unknown_group_is_told_and_the_workspace_is_held_all_the_same(demo: DemoWorkspace) -> None:
-    made = WorkspaceConnection(demo.folder, demo.passphrase, group="no-such-group-here")
+    made = LocalConnection(demo.folder, demo.passphrase, group="no-such-group-here")
     try:
         client = await made.connect(person(demo, "developer"), lambda _: None)
         with pytest.raises(UsageError, match="no-such-group-here"):
-            await made.let_in()
+            await made.start_listening()
         assert not (await client.workspace()).read_only
     finally:
         await made.close()
@@ -157,7 +157,7 @@ async def test_a_profile_without_a_token_is_told_so() -> None:
         raise AuthenticationError(f"There is no token for {profile.server}.")
 
     made = ServerConnection("https://seal.example:8443", none)
-    assert (made.way, made.host) == (Way.SERVER, "seal.example:8443")
+    assert (made.mode, made.host) == (ConnectionMode.SERVER, "seal.example:8443")
     profile = Profile(name="seal", identity="USER:dev", server="https://seal.example:8443")
     try:
         with pytest.raises(AuthenticationError, match="no token"):

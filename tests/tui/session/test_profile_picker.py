@@ -25,14 +25,14 @@ async def test_who_sees_the_people_of_the_workspace_can_act_as_those_without_a_p
     async with running(app) as pilot:
         await pilot.press("P")
         await until(pilot, lambda: "Who are you?" in text_of(app) and DEVELOPER in text_of(app))
-        assert [each.identity for each in app.session.everybody].count(ADMINISTRATOR) == 1
+        assert [each.identity for each in app.session.available_profiles].count(ADMINISTRATOR) == 1
         app.screen.dismiss("developer")
-        await until(pilot, lambda: app.standing.identity == DEVELOPER and app.standing.workspace)
+        await until(pilot, lambda: app.state.identity == DEVELOPER and app.state.workspace)
         await settled(pilot)
         await pilot.press("P")
         await until(pilot, lambda: "yard  " + ADMINISTRATOR in text_of(app))
         await pilot.press("escape", "f2")
-        await until(pilot, lambda: app.standing.identity == ADMINISTRATOR)
+        await until(pilot, lambda: app.state.identity == ADMINISTRATOR)
 
 
 async def test_who_may_not_see_the_people_is_offered_the_profiles_alone_and_nothing_is_refused(world: World) -> None:
@@ -40,14 +40,14 @@ async def test_who_may_not_see_the_people_is_offered_the_profiles_alone_and_noth
     async with running(app) as pilot:
         await pilot.press("P")
         await until(pilot, lambda: "Who are you?" in text_of(app))
-        assert app.session.everybody == PROFILES
+        assert app.session.available_profiles == PROFILES
 
 
 def test_a_name_that_a_profile_has_is_not_given_to_somebody_else() -> None:
     profile = Profile(name="dev", identity="USER:root", workspace="/srv/yard")
     session = Session(WorldConnection(World(), None), profile, (profile,))
-    session.meet(("USER:root", "USER:dev"))
-    assert [(each.name, each.identity) for each in session.everybody] == [
+    session.add_identities(("USER:root", "USER:dev"))
+    assert [(each.name, each.identity) for each in session.available_profiles] == [
         ("dev", "USER:root"),
         ("USER:dev", "USER:dev"),
     ]

@@ -12,7 +12,7 @@ from textual.message import Message
 from tui_world import World, WorldConnection, task
 
 from sealyard.model.requests import TaskFilter
-from sealyard_tui.session.messages import News
+from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.session import Session
 
 LIMIT = 30.0
@@ -22,10 +22,10 @@ class Post:
     """What the session told, and waiting for it."""
 
     def __init__(self) -> None:
-        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._news: asyncio.Queue[EngineUpdate] = asyncio.Queue()
 
     def __call__(self, message: Message) -> bool:
-        if isinstance(message, News):
+        if isinstance(message, EngineUpdate):
             self._news.put_nowait(message)
         return True
 
@@ -66,6 +66,6 @@ async def test_what_changes_between_the_first_page_and_the_stream_of_events_is_t
 
 async def test_for_the_next_person_too_nothing_falls_between_page_and_stream(session: Session, world: World) -> None:
     await change_behind_the_first_page(session, world, Post(), "t-before")
-    await session.leave_for(PROFILES[1])
+    await session.switch_profile(PROFILES[1])
     await change_behind_the_first_page(session, world, Post(), "t-between")
     await session.stop()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.content import Content
 
-from sealyard_tui.widgets.columns import SPACE, Cell, Column, fitted, widths
+from sealyard_tui.widgets.columns import GUTTER, Cell, Column, column_widths, fit_cells
 
 COLUMNS = (
     Column(title="NAME", width=8, grow=3),
@@ -19,23 +19,23 @@ TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf"]), max_size=3
 
 
 def test_what_is_left_over_is_shared_by_those_that_grow() -> None:
-    assert widths(COLUMNS, 118, 120) == (8 + 96 * 3 // 4, 4 + 96 // 4, 7, 0)
+    assert column_widths(COLUMNS, 118, 120) == (8 + 96 * 3 // 4, 4 + 96 // 4, 7, 0)
 
 
 def test_a_column_without_room_is_left_out() -> None:
-    assert widths(COLUMNS, 38, 40)[1] == 0
-    assert fitted(COLUMNS, ("a", "b", "c", "d"), (2, 0, 2, 0)) == [Content("a "), " ", Content(" c"), " "]
+    assert column_widths(COLUMNS, 38, 40)[1] == 0
+    assert fit_cells(COLUMNS, ("a", "b", "c", "d"), (2, 0, 2, 0)) == [Content("a "), " ", Content(" c"), " "]
 
 
 @given(st.integers(30, 300))
 def test_columns_and_spaces_never_take_more_than_the_room(room: int) -> None:
-    taken = widths(COLUMNS, room, room + 2)
-    assert sum(taken) + SPACE * sum(each > 0 for each in taken) <= room
+    taken = column_widths(COLUMNS, room, room + 2)
+    assert sum(taken) + GUTTER * sum(each > 0 for each in taken) <= room
 
 
 @given(st.lists(st.one_of(TEXTS, TEXTS.map(Content)), min_size=4, max_size=4), st.integers(30, 200))
 def test_any_text_fills_its_column_exactly(cells: list[Cell], room: int) -> None:
-    taken = widths(COLUMNS, room, room)
-    parts = fitted(COLUMNS, cells, taken)
+    taken = column_widths(COLUMNS, room, room)
+    parts = fit_cells(COLUMNS, cells, taken)
     filled = [each.cell_length if isinstance(each, Content) else cell_len(each) for each in parts]
-    assert filled == [width for each in taken if each for width in (each, SPACE)]
+    assert filled == [width for each in taken if each for width in (each, GUTTER)]

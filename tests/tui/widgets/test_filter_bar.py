@@ -23,7 +23,7 @@ class Bench(Stage):
     def _changed(self, event: FilterBar.Changed) -> None:
         self.told.append(event.text)
 
-    @on(FilterBar.Left)
+    @on(FilterBar.Closed)
     def _left(self) -> None:
         self.told.append("left")
 
@@ -99,6 +99,6 @@ async def test_it_says_how_many_and_what_is_wrong() -> None:
         app.bar.show_count(7, more=True)
         await pilot.pause()
         await until(pilot, lambda: "7+" in app.text())
-        app.bar.say_wrong("no field stat: status:?")
+        app.bar.show_error("no field stat: status:?")
         await pilot.pause()
         await until(pilot, lambda: "✗ no field stat: status:?" in app.text())

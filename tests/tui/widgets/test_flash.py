@@ -11,10 +11,10 @@ from sealyard_tui.widgets.flash import Flash
 
 
 async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flash, "SECONDS", 0.2)
+    monkeypatch.setattr(flash, "DURATION", 0.2)
     app = Stage(Flash())
     async with app.run_test() as pilot:
-        app.query_one(Flash).say("Copied.")
+        app.query_one(Flash).show("Copied.")
         await pilot.pause()
         await until(pilot, lambda: "✓ Copied." in app.text())
         await until(pilot, lambda: not app.query_one(Flash).display)
@@ -23,22 +23,22 @@ async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.Mon
 async def test_a_warning_has_another_sign() -> None:
     app = Stage(Flash())
     async with app.run_test() as pilot:
-        app.query_one(Flash).say("Gone.", warning=True)
+        app.query_one(Flash).show("Gone.", warning=True)
         await pilot.pause()
         await until(pilot, lambda: "! Gone." in app.text())
-        app.query_one(Flash).say("Back.")
+        app.query_one(Flash).show("Back.")
         await pilot.pause()
         await until(pilot, lambda: "✓ Back." in app.text())
 
 
 async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flash, "SECONDS", 0.3)
+    monkeypatch.setattr(flash, "DURATION", 0.3)
     app = Stage(Flash())
     async with app.run_test() as pilot:
         line = app.query_one(Flash)
-        line.say("one")
+        line.show("one")
         first = line._timer
-        line.say("two")
+        line.show("two")
         assert first is not None
         assert first is not line._timer
         await until(pilot, lambda: first._task is None or first._task.done())
@@ -49,7 +49,7 @@ async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) 
 async def test_hostile_names_are_shown_as_they_are_and_do_nothing(name: str) -> None:
     app = Stage(Flash())
     async with app.run_test() as pilot:
-        app.query_one(Flash).say(name)
+        app.query_one(Flash).show(name)
         await pilot.pause()
         assert harmless(app.text())
         if name.isprintable():

@@ -14,8 +14,8 @@ from widget_stage import Stage, harmless
 
 import sealyard_tui
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.dialogs.dialog import ReasonDialog, TypedConfirmDialog
-from sealyard_tui.screens.place import PLACES
+from sealyard_tui.dialogs.base import ReasonDialog, TypedConfirmDialog
+from sealyard_tui.screens.base import SCREENS
 from sealyard_tui.widgets.safe_input import SafeInput
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
@@ -53,7 +53,7 @@ def test_nothing_in_the_application_is_typed_into_but_what_draws_harmlessly() ->
 async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: World) -> None:
     app = make_app(world, "administrator", start_screen="audit")
     async with running(app) as pilot:
-        for place, (key, _) in PLACES.items():
+        for place, (key, _) in SCREENS.items():
             app.screen.set_focus(None)
             await pilot.press(key)
             await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]

@@ -13,32 +13,32 @@ from widget_stage import HOSTILE, Stage, harmless
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.access import Role
 from sealyard.model.formatting import format_time
-from sealyard_tui.screens.place import PLACES
-from sealyard_tui.session.messages import EngineState, Way
-from sealyard_tui.session.standing import Standing
-from sealyard_tui.shown import clock_text
-from sealyard_tui.widgets.status_bar import PlaceTab, StatusBar, standing_words
+from sealyard_tui.formatting import format_clock
+from sealyard_tui.screens.base import SCREENS
+from sealyard_tui.session.messages import ConnectionMode, EngineState
+from sealyard_tui.session.state import SessionState
+from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar, state_summary
 
-STANDING = Standing(
+STANDING = SessionState(
     profile="dana",
     identity="USER:developer",
     engine=EngineState.READY,
     roles=(Role.DEVELOPER, Role.AUDITOR),
     workspace="gateway yard",
     workspace_id="w1",
-    four_eyes="embedded: duties are kept apart on trust; whoever has this account has the workspace",
+    four_eyes="embedded: separation of duties is not enforced; anyone with this account controls the workspace",
     running=2,
-    waiting_for_me=3,
+    awaiting_my_approval=3,
 )
 
 
 class Bench(Stage):
     def __init__(self) -> None:
-        super().__init__(StatusBar(PLACES, "approvals"))
+        super().__init__(StatusBar(SCREENS, "approvals"))
         self.gone_to: list[str] = []
 
-    @on(PlaceTab.Clicked)
-    def _clicked(self, event: PlaceTab.Clicked) -> None:
+    @on(ScreenTab.Clicked)
+    def _clicked(self, event: ScreenTab.Clicked) -> None:
         self.gone_to.append(event.place)
 
     def show(self, **changes: object) -> None:
@@ -54,7 +54,7 @@ async def test_identity_role_workspace_engine_and_four_eyes_are_seen_at_any_widt
         seen = app.text()
         for words in ("dana", "developer (developer", "gateway yard", "● ready", "four eyes", "3 Approvals·3"):
             assert words in seen, words
-        for _, label in PLACES.values():
+        for _, label in SCREENS.values():
             assert label in seen
 
 
@@ -63,14 +63,14 @@ async def test_a_wide_screen_says_what_four_eyes_means() -> None:
     async with app.run_test(size=(160, 24)) as pilot:
         app.show()
         await pilot.pause()
-        await until(pilot, lambda: "four eyes embedded: duties are kept apart on trust" in app.text())
+        await until(pilot, lambda: "four eyes embedded: separation of duties is not enforced" in app.text())
         await until(pilot, lambda: "developer, auditor" in app.text())
 
 
 async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
     app = Bench()
     async with app.run_test(size=(80, 24)) as pilot:
-        app.show(trial=True, demo=True, roles=(Role.DEVELOPER,), running=0)
+        app.show(self_approval=True, demo=True, roles=(Role.DEVELOPER,), running=0)
         await pilot.pause()
         await until(pilot, lambda: "SELF-APPROVAL TRIAL" in app.text())
         await until(pilot, lambda: "DEMO" in app.text())
@@ -93,7 +93,7 @@ LOST = ConnectionStatus(
 
 
 def lost_since(link: ConnectionStatus) -> str:
-    return f"reconnecting since {clock_text(link.reconnecting_since)}"
+    return f"reconnecting since {format_clock(link.reconnecting_since)}"
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
@@ -102,10 +102,10 @@ async def test_since_when_the_line_is_lost_is_seen_at_any_width_and_the_last_ans
 ) -> None:
     app = Bench()
     async with app.run_test(size=(width, 24)) as pilot:
-        app.show(engine=EngineState.RECONNECTING, link=LOST)
+        app.show(engine=EngineState.RECONNECTING, connection=LOST)
         await pilot.pause()
         assert lost_since(LOST) in app.text()
-        assert (f"(last answer {clock_text(LOST.last_answer_at)})" in app.text()) is (width >= 120)
+        assert (f"(last answer {format_clock(LOST.last_answer_at)})" in app.text()) is (width >= 120)
         assert ("four eyes" in app.text()) is (width == 200)
 
 
@@ -113,7 +113,13 @@ async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
     app = Bench()
     async with app.run_test(size=(120, 24)) as pilot:
         never = ConnectionStatus(reconnecting_since=LOST.reconnecting_since)
-        app.show(engine=EngineState.RECONNECTING, link=never, workspace="", host="seal.example:8443", way=Way.SERVER)
+        app.show(
+            engine=EngineState.RECONNECTING,
+            connection=never,
+            workspace="",
+            host="seal.example:8443",
+            mode=ConnectionMode.SERVER,
+        )
         await pilot.pause()
         assert f"{lost_since(never)} (no answer yet)" in app.text()
         assert "seal.example:8443" in app.text()
@@ -122,7 +128,7 @@ async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
 async def test_the_trial_is_said_while_the_line_is_lost_too() -> None:
     app = Bench()
     async with app.run_test(size=(80, 24)) as pilot:
-        app.show(engine=EngineState.RECONNECTING, link=LOST, trial=True, roles=(), profile="developer")
+        app.show(engine=EngineState.RECONNECTING, connection=LOST, self_approval=True, roles=(), profile="developer")
         await pilot.pause()
         assert "SELF-APPROVAL TRIAL" in app.text()
         assert lost_since(LOST) in app.text()
@@ -141,7 +147,7 @@ async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
     app = Bench()
     async with app.run_test(size=(width, 24)) as pilot:
         app.show(
-            way=Way.SERVER,
+            mode=ConnectionMode.SERVER,
             host="seal.example:8443",
             four_eyes="on a server: people are authenticated, nobody approves what they asked for",
             running=0,
@@ -153,23 +159,27 @@ async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
 
 @pytest.mark.parametrize(
     ("way", "words"),
-    [(Way.HOLDS, "Holds the workspace"), (Way.ATTACHED, "Attached"), (Way.SERVER, "At the server yard.example")],
+    [
+        (ConnectionMode.OWNER, "Holds the workspace"),
+        (ConnectionMode.ATTACHED, "Attached"),
+        (ConnectionMode.SERVER, "At the server yard.example"),
+    ],
 )
-def test_the_long_words_say_how_one_is_at_the_workspace(way: Way, words: str) -> None:
-    said = standing_words(msgspec.structs.replace(STANDING, way=way, host="yard.example"))
+def test_the_long_words_say_how_one_is_at_the_workspace(way: ConnectionMode, words: str) -> None:
+    said = state_summary(msgspec.structs.replace(STANDING, mode=way, host="yard.example"))
     assert any(each.startswith(words) for each in said)
 
 
 def test_the_long_words_say_of_when_it_is_what_is_seen() -> None:
-    lost = msgspec.structs.replace(STANDING, engine=EngineState.RECONNECTING, link=LOST)
-    assert format_time(LOST.last_answer_at) in standing_words(lost)[-1]
-    assert "what is seen is as of then" in standing_words(lost)[-1]
+    lost = msgspec.structs.replace(STANDING, engine=EngineState.RECONNECTING, connection=LOST)
+    assert format_time(LOST.last_answer_at) in state_summary(lost)[-1]
+    assert "what is seen is as of then" in state_summary(lost)[-1]
 
 
 async def test_nothing_waiting_shows_no_count() -> None:
     app = Bench()
     async with app.run_test() as pilot:
-        app.show(waiting_for_me=0)
+        app.show(awaiting_my_approval=0)
         await pilot.pause()
         assert "Approvals·" not in app.text()
 
@@ -177,7 +187,7 @@ async def test_nothing_waiting_shows_no_count() -> None:
 async def test_a_click_on_a_place_goes_there() -> None:
     app = Bench()
     async with app.run_test() as pilot:
-        tab = next(each for each in app.query(PlaceTab) if each.place == "audit")
+        tab = next(each for each in app.query(ScreenTab) if each.place == "audit")
         await pilot.click(tab)
         await until(pilot, lambda: app.gone_to == ["audit"])
 
@@ -194,11 +204,11 @@ async def test_hostile_names_of_profiles_and_workspaces_are_harmless(name: str) 
 async def test_at_60_columns_every_place_is_seen_whole_enough_to_go_there_with_what_waits() -> None:
     app = Bench()
     async with app.run_test(size=(60, 18)) as pilot:
-        app.show(waiting_for_me=12)
+        app.show(awaiting_my_approval=12)
         await pilot.pause()
         tabs = app.text().splitlines()[0]
         assert " ".join(tabs.split()) == "1 Dashbo… 2 Upload 3 Approv…·12 4 Audit 5 Devices 6 Access"
         await pilot.resize_terminal(80, 24)
-        app.show(waiting_for_me=12)
+        app.show(awaiting_my_approval=12)
         await pilot.pause()
         await until(pilot, lambda: "1 Dashboard" in app.text())

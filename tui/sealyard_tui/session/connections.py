@@ -18,25 +18,25 @@ from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import SealyardError, WorkspaceLockedError
-from sealyard_tui.session.messages import Way
+from sealyard_tui.session.messages import ConnectionMode
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.http.client import HttpClient
     from sealyard.client.sharing.workspace import SharedWorkspace
 
-OnLink = Callable[[ConnectionStatus], None]
-OnTrouble = Callable[[SealyardError], None]
+StatusCallback = Callable[[ConnectionStatus], None]
+ErrorCallback = Callable[[SealyardError], None]
 
 
-class Connection(Protocol):
+class WorkspaceConnection(Protocol):
     """A workspace on which one can be several people, one at a time."""
 
-    on_trouble: OnTrouble
+    on_error: ErrorCallback
     """Told on any thread why the workspace cannot be taken over, or others not be let in; it goes on as it can."""
 
     @property
-    def way(self) -> Way:
+    def mode(self) -> ConnectionMode:
         """As it is now: who attached may come to hold the workspace."""
         ...
 
@@ -51,25 +51,25 @@ class Connection(Protocol):
         ...
 
     @property
-    def held(self) -> WorkspaceLockedError | None:
+    def lock_error(self) -> WorkspaceLockedError | None:
         """Why the workspace can only be read, where another process holds it."""
         ...
 
-    async def connect(self, profile: Profile, on_link: OnLink) -> Client:
+    async def connect(self, profile: Profile, on_link: StatusCallback) -> Client:
         """The first call opens the workspace, and raises what keeps it closed.
 
         ``on_link`` is told on any thread, of the latest profile's line only.
         """
         ...
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         """Once there is time for it: others of this machine may attach. Raises :class:`UsageError` for their group."""
         ...
 
     async def close(self) -> None: ...
 
 
-class WorkspaceConnection:
+class LocalConnection:
     """A folder: held by this process, or attached to the one that holds it.
 
     Read only where that was asked, and where who holds it lets nobody in.
@@ -79,29 +79,29 @@ class WorkspaceConnection:
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
         """``group``: of this machine, whose members may attach too."""
-        self.on_trouble: OnTrouble = _untold
+        self.on_error: ErrorCallback = _untold
         self.read_only = read_only
-        self.held: WorkspaceLockedError | None = None
-        self.way = Way.READS if read_only else Way.HOLDS
+        self.lock_error: WorkspaceLockedError | None = None
+        self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
-        self._reader: EmbeddedClient | None = None
+        self._reader: EngineHandle | None = None
         self._shared: SharedWorkspace | None = None
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._letting_in: asyncio.Future[None] | None = None
-        self._lines = _Lines()
+        self._lines = _HttpClients()
 
-    async def connect(self, profile: Profile, on_link: OnLink) -> Client:
+    async def connect(self, profile: Profile, on_link: StatusCallback) -> Client:
         if self._reader is None and self._shared is None:
-            await self._open(profile.identity)
+            await self._open()
         if self._reader is not None:
-            return self._reader.for_subject(profile.identity)
+            return self._reader.client(profile.identity)
         if self._engine is not None:
-            return self._engine.for_subject(profile.identity)
+            return self._engine.client(profile.identity)
         return self._lines.client(profile, lambda: self._attached(profile.identity), on_link)
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         if self._engine is None or self._shared is None:
             return
         if self._letting_in is None:
@@ -115,17 +115,17 @@ class WorkspaceConnection:
             await self._reader.close()
         await self._lines.stop()
 
-    async def _open(self, identity: str) -> None:
+    async def _open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
-        if self.way is not Way.READS:
+        if self.mode is not ConnectionMode.READ_ONLY:
             try:
                 await self._join()
             except WorkspaceLockedError as error:
-                self.held, self.way = error, Way.READS
-        if self.way is Way.READS:
-            from sealyard.client.embedded import EmbeddedClient
+                self.lock_error, self.mode = error, ConnectionMode.READ_ONLY
+        if self.mode is ConnectionMode.READ_ONLY:
+            from sealyard.client.engine_handle import EngineHandle
 
-            self._reader = await EmbeddedClient.open_read_only(self._folder, identity)
+            self._reader = await EngineHandle.open_read_only(self._folder)
 
     async def _join(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
@@ -136,77 +136,73 @@ class WorkspaceConnection:
             purpose="application",
             listen=False,
             group=self._group,
-            on_take_over=self._took_over,
+            on_take_over=self._on_take_over,
             on_trouble=self._had_trouble,
         )
         await self._lines.thread.call(shared.open())
         self._shared, self._engine = shared, shared.engine
-        self.way = Way.HOLDS if shared.engine is not None else Way.ATTACHED
+        self.mode = ConnectionMode.OWNER if shared.engine is not None else ConnectionMode.ATTACHED
 
     def _attached(self, identity: str) -> HttpClient:
         assert self._shared is not None
         return cast("HttpClient", self._shared.client(identity))
 
-    def _took_over(self) -> None:
-        self.way = Way.HOLDS
+    def _on_take_over(self) -> None:
+        self.mode = ConnectionMode.OWNER
 
     def _had_trouble(self, error: SealyardError) -> None:
-        self.on_trouble(error)
+        self.on_error(error)
 
 
 class ServerConnection:
     """A server, by the network."""
 
-    way = Way.SERVER
-    held = None
+    mode = ConnectionMode.SERVER
+    lock_error = None
 
     def __init__(self, url: str, token_of: Callable[[Profile], str], *, read_only: bool = False) -> None:
         """``token_of`` may take its time, and raises :class:`AuthenticationError` where there is no token."""
-        self.on_trouble: OnTrouble = _untold
+        self.on_error: ErrorCallback = _untold
         self.read_only = read_only
         self.host = urlsplit(url).netloc
         self._token_of = token_of
-        self._lines = _Lines()
+        self._lines = _HttpClients()
 
-    async def connect(self, profile: Profile, on_link: OnLink) -> Client:
+    async def connect(self, profile: Profile, on_link: StatusCallback) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
         return self._lines.client(profile, lambda: connect_to_server(profile, token), on_link)
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         return None
 
     async def close(self) -> None:
         await self._lines.stop()
 
 
-class _Lines:
+class _HttpClients:
     """Clients by HTTP on one thread: each profile's stays, for it alone knows what was handed in through it."""
 
     def __init__(self) -> None:
         self.thread = LoopThread("sealyard-line")
         self._clients: dict[Profile, HttpClient] = {}
 
-    def client(self, profile: Profile, made: Callable[[], HttpClient], on_link: OnLink) -> Client:
+    def client(self, profile: Profile, made: Callable[[], HttpClient], on_link: StatusCallback) -> Client:
         """``made`` where there is none yet. Whoever was told of another one's line hears no more."""
         for each in self._clients.values():
-            each.watch.on_change = _unheard
+            each.monitor.on_change = None
         client = self._clients.get(profile)
         if client is None:
             client = self._clients[profile] = made()
-        client.watch.on_change = on_link
+        client.monitor.on_change = on_link
         return proxy_to_thread(client, self.thread)
 
     async def stop(self) -> None:
         for each in self._clients.values():
             await self.thread.call(each.close())
         await asyncio.to_thread(self.thread.stop)
-
-
-def _unheard(_: ConnectionStatus) -> None:
-    return None
 
 
 def _untold(_: SealyardError) -> None:

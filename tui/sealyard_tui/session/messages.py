@@ -13,7 +13,7 @@ from sealyard.client.watch_folder.events import WatchEvent
 from sealyard.model.errors import SealyardError
 from sealyard.model.events import TaskChanged, TaskProgressed
 
-NO_LINK = ConnectionStatus()
+DISCONNECTED = ConnectionStatus()
 
 
 class EngineState(StrEnum):
@@ -24,35 +24,39 @@ class EngineState(StrEnum):
     FAILED = "failed"
 
 
-class Way(StrEnum):
+class ConnectionMode(StrEnum):
     """How one is at the workspace: it is held here, or by another process of this machine, or on a server."""
 
-    HOLDS = "holds"
+    OWNER = "holds"
     ATTACHED = "attached"
-    READS = "reads"
+    READ_ONLY = "reads"
     SERVER = "server"
 
 
-class EngineMoved(Message):
+class ConnectionChanged(Message):
     """The engine came up or could not, or the line to it was lost or is back.
 
-    ``error`` says why it could not, also why it can only be read; ``link`` is where there is a line.
+    ``error`` says why it could not, also why it can only be read; ``status`` is where there is a line.
     """
 
     def __init__(
-        self, state: EngineState, way: Way, error: SealyardError | None = None, link: ConnectionStatus = NO_LINK
+        self,
+        state: EngineState,
+        mode: ConnectionMode,
+        error: SealyardError | None = None,
+        status: ConnectionStatus = DISCONNECTED,
     ) -> None:
         super().__init__()
         self.state = state
-        self.way = way
+        self.mode = mode
         self.error = error
-        self.link = link
+        self.status = status
 
 
-class News(Message):
+class EngineUpdate(Message):
     """What happened within a tenth of a second: of each task the newest.
 
-    ``gap``: something was missed; read everything anew.
+    ``missed_events``: something was missed; read everything anew.
     """
 
     def __init__(
@@ -60,21 +64,21 @@ class News(Message):
         tasks: Mapping[str, TaskChanged],
         progress: Mapping[str, TaskProgressed],
         resources: frozenset[str] = frozenset(),
-        gap: bool = False,
+        missed_events: bool = False,
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
         self.progress = dict(progress)
         self.resources = resources
-        self.gap = gap
+        self.missed_events = missed_events
 
     @property
     def durable(self) -> bool:
         """Whether anything but progress is in it."""
-        return bool(self.tasks or self.resources or self.gap)
+        return bool(self.tasks or self.resources or self.missed_events)
 
 
-class DownloadNews(Message):
+class DownloadUpdate(Message):
     """How a download goes."""
 
     def __init__(self, event: DownloadEvent) -> None:
@@ -82,7 +86,7 @@ class DownloadNews(Message):
         self.event = event
 
 
-class WatchNews(Message):
+class WatchFolderUpdate(Message):
     """What the watch folder found, or ``error``: why it can no longer be watched."""
 
     def __init__(self, event: WatchEvent | None, error: SealyardError | None = None) -> None:

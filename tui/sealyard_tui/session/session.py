@@ -17,21 +17,21 @@ from sealyard.client.protocol import Client
 from sealyard.model.errors import DeliveryCertainty, SealyardError, ServerUnreachableError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import WorkspaceInfo
-from sealyard_tui.session.connections import Connection
-from sealyard_tui.session.messages import NO_LINK, EngineMoved, EngineState, News
+from sealyard_tui.session.connections import WorkspaceConnection
+from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, EngineState, EngineUpdate
 
-GATHER_SECONDS = 0.1
+BATCH_SECONDS = 0.1
 
-TRY_AGAIN_SECONDS = 1.0
+RETRY_INTERVAL = 1.0
 """Between two tries to reach a server for the first time; each of them lasts for a while itself."""
 
-Post = Callable[[Message], bool]
+PostMessage = Callable[[Message], bool]
 
 
 class Session:
     """The client of the person one is now. Screens ask for it, and wait for it, off their handlers."""
 
-    def __init__(self, connection: Connection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
+    def __init__(self, connection: WorkspaceConnection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
         self.profile = profile
         self.profiles = profiles
         self.connection = connection
@@ -39,29 +39,29 @@ class Session:
         self._client: asyncio.Future[Client] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._state = EngineState.STARTING
-        self._link = NO_LINK
+        self._link = DISCONNECTED
 
     async def client(self) -> Client:
         """Once the engine is there. Raises what kept it from opening."""
-        return await asyncio.shield(self._promised())
+        return await asyncio.shield(self._client_future())
 
-    async def start(self, post: Post) -> None:
+    async def start(self, post: PostMessage) -> None:
         """Connects as the profile, tells of it, and goes on telling until :meth:`stop`."""
-        promised = self._promised()
+        promised = self._client_future()
         loop = asyncio.get_running_loop()
 
         def on_link(link: ConnectionStatus) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._line_moved, promised, link, post)
+                loop.call_soon_threadsafe(self._on_status, promised, link, post)
 
         def on_trouble(error: SealyardError) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._tell, post, error)
+                loop.call_soon_threadsafe(self._post_state, post, error)
 
-        self.connection.on_trouble = on_trouble
+        self.connection.on_error = on_trouble
         try:
             client = await self.connection.connect(self.profile, on_link)
-            info, cursor = await self._first_answer(client, post)
+            info, cursor = await self._wait_for_server(client, post)
         except SealyardError as error:
             promised.set_exception(error)
             self._fail(error, post)
@@ -69,11 +69,11 @@ class Session:
         read_only = info.read_only or self.connection.read_only
         self._state = EngineState.READ_ONLY if read_only else EngineState.READY
         promised.set_result(client)
-        self._tell(post, self.connection.held)
+        self._post_state(post, self.connection.lock_error)
         self._pump = asyncio.create_task(self._listen(client, cursor, post))
-        await self.connection.let_in()
+        await self.connection.start_listening()
 
-    async def leave_for(self, profile: Profile) -> None:
+    async def switch_profile(self, profile: Profile) -> None:
         """The same workspace, as somebody else, from the next :meth:`start` on."""
         await self.stop()
         self.profile = profile
@@ -81,7 +81,7 @@ class Session:
             self.profiles = (*self.profiles, profile)
         self._client = None
         self._state = EngineState.STARTING
-        self._link = NO_LINK
+        self._link = DISCONNECTED
 
     async def stop(self) -> None:
         """Nothing is told any more; the engine goes on."""
@@ -90,14 +90,14 @@ class Session:
             await asyncio.gather(self._pump, return_exceptions=True)
             self._pump = None
 
-    def _promised(self) -> asyncio.Future[Client]:
+    def _client_future(self) -> asyncio.Future[Client]:
         if self._client is None:
             self._client = asyncio.get_running_loop().create_future()
             # Whoever asks meets an error; nobody asking is no fault.
             self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._client
 
-    async def _first_answer(self, client: Client, post: Post) -> tuple[WorkspaceInfo, int]:
+    async def _wait_for_server(self, client: Client, post: PostMessage) -> tuple[WorkspaceInfo, int]:
         """However long it takes: a server may be started after the application. What keeps it is told once.
 
         With the cursor that events are heard from: taken before any place reads, nothing falls in between.
@@ -110,12 +110,12 @@ class Session:
                 if error.reach is DeliveryCertainty.UNTRUSTED:
                     raise
                 if not told:
-                    self._tell(post, error)
+                    self._post_state(post, error)
                 told = True
-                await asyncio.sleep(TRY_AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_INTERVAL)
 
-    async def _listen(self, client: Client, cursor: int, post: Post) -> None:
-        gathering = _Gathering(post)
+    async def _listen(self, client: Client, cursor: int, post: PostMessage) -> None:
+        gathering = _EventBatcher(post)
         try:
             async for event in client.events(cursor):
                 gathering.add(event)
@@ -125,30 +125,30 @@ class Session:
         finally:
             gathering.stop()
 
-    def _line_moved(self, promised: asyncio.Future[Client], link: ConnectionStatus, post: Post) -> None:
+    def _on_status(self, promised: asyncio.Future[Client], link: ConnectionStatus, post: PostMessage) -> None:
         """Of the person one is now. What was missed while the line was lost is read anew."""
         if promised is not self._client or self._state is EngineState.FAILED:
             return
         was, self._link = self._link, link
-        self._tell(post)
-        if was.reconnecting_since is not None and link.connected and self._state is not EngineState.STARTING:
-            post(News({}, {}, gap=True))
+        self._post_state(post)
+        if was.reconnecting_since is not None and link.is_connected and self._state is not EngineState.STARTING:
+            post(EngineUpdate({}, {}, missed_events=True))
 
-    def _fail(self, error: SealyardError, post: Post) -> None:
+    def _fail(self, error: SealyardError, post: PostMessage) -> None:
         self._state = EngineState.FAILED
-        self._tell(post, error)
+        self._post_state(post, error)
 
-    def _tell(self, post: Post, error: SealyardError | None = None) -> None:
+    def _post_state(self, post: PostMessage, error: SealyardError | None = None) -> None:
         lost = self._link.reconnecting_since is not None and self._state is not EngineState.FAILED
         state = EngineState.RECONNECTING if lost else self._state
-        post(EngineMoved(state, self.connection.way, error, self._link))
+        post(ConnectionChanged(state, self.connection.mode, error, self._link))
 
-    def meet(self, identities: Iterable[str]) -> None:
+    def add_identities(self, identities: Iterable[str]) -> None:
         """People of the workspace: here one can be each of them, with a profile or without."""
         self._people = tuple(identities)
 
     @property
-    def everybody(self) -> tuple[Profile, ...]:
+    def available_profiles(self) -> tuple[Profile, ...]:
         """The profiles, then the people one has met that have none; being somebody makes a profile for this session."""
         having, taken = {each.identity for each in self.profiles}, {each.name for each in self.profiles}
         names = ((each, each.partition(":")[2]) for each in self._people if each not in having)
@@ -167,10 +167,10 @@ class Session:
         return self.profiles[(here + 1) % len(names)] if names else self.profile
 
 
-class _Gathering:
+class _EventBatcher:
     """Tells at once what comes after a pause, and what comes thick together ten times a second."""
 
-    def __init__(self, post: Post) -> None:
+    def __init__(self, post: PostMessage) -> None:
         self._post = post
         self._tasks: dict[str, TaskChanged] = {}
         self._progress: dict[str, TaskProgressed] = {}
@@ -190,16 +190,16 @@ class _Gathering:
             self._gap = True
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(max(loop.time(), self._told + GATHER_SECONDS), self._tell)
+            self._timer = loop.call_at(max(loop.time(), self._told + BATCH_SECONDS), self._post_batch)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _tell(self) -> None:
+    def _post_batch(self) -> None:
         self._timer = None
         self._told = asyncio.get_running_loop().time()
-        news = News(self._tasks, self._progress, frozenset(self._resources), self._gap)
+        news = EngineUpdate(self._tasks, self._progress, frozenset(self._resources), self._gap)
         self._tasks.clear()
         self._progress.clear()
         self._resources.clear()

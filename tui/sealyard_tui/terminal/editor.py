@@ -32,7 +32,7 @@ def edit_text(app: SealyardApp, text: str, suffix: str = ".txt") -> str:
         return path.read_text(encoding="utf-8", errors="replace").rstrip("\n")
 
 
-def page_text(app: SealyardApp, text: str, suffix: str = ".txt") -> None:
+def view_in_pager(app: SealyardApp, text: str, suffix: str = ".txt") -> None:
     """Shows ``text`` in ``$PAGER``, else less. Raises :class:`UsageError` where that fails."""
     try:
         words = shlex.split(os.environ.get("PAGER") or "less")

@@ -10,11 +10,11 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
 
-def mouse_is_on(driver: Driver) -> bool:
+def is_mouse_enabled(driver: Driver) -> bool:
     return driver._mouse
 
 
-def set_mouse(driver: Driver, on: bool) -> None:
+def set_mouse_enabled(driver: Driver, on: bool) -> None:
     """Tells the terminal at once whether it should report the mouse."""
     if on == driver._mouse:
         return

@@ -11,7 +11,7 @@ from sealyard.model.base import FrozenStruct
 Cell = Content | str
 """A ``str`` is taken as plain text that has been made safe already; a ``Content`` may carry styles."""
 
-SPACE = 1
+GUTTER = 1
 
 
 class Column(FrozenStruct, frozen=True, kw_only=True):
@@ -32,19 +32,19 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
         return self.from_width <= width and (not self.below_width or width < self.below_width)
 
 
-def widths(columns: Sequence[Column], room: int, whole: int) -> tuple[int, ...]:
+def column_widths(columns: Sequence[Column], room: int, whole: int) -> tuple[int, ...]:
     """Of each column in cells, 0 where it is left out; ``room`` is what all share of the table's ``whole`` width."""
     shown = [column.fits(whole) for column in columns]
     fixed = sum(column.width for column, seen in zip(columns, shown, strict=True) if seen)
     shares = sum(column.grow for column, seen in zip(columns, shown, strict=True) if seen)
-    over = room - fixed - SPACE * sum(shown)
+    over = room - fixed - GUTTER * sum(shown)
     return tuple(
         0 if not seen else max(1, column.width + (over * column.grow // shares if shares else 0))
         for column, seen in zip(columns, shown, strict=True)
     )
 
 
-def fitted(columns: Sequence[Column], cells: Sequence[Cell], rooms: Sequence[int]) -> list[Cell]:
+def fit_cells(columns: Sequence[Column], cells: Sequence[Cell], rooms: Sequence[int]) -> list[Cell]:
     """Cells cut and filled to their ``rooms``, with spaces between."""
     parts: list[Cell] = []
     for column, cell, room in zip(columns, cells, rooms, strict=True):
@@ -54,5 +54,5 @@ def fitted(columns: Sequence[Column], cells: Sequence[Cell], rooms: Sequence[int
         content = content.truncate(room, ellipsis=True)
         gap = room - content.cell_length
         parts.append(content.pad_left(gap) if column.right else content.pad_right(gap))
-        parts.append(" " * SPACE)
+        parts.append(" " * GUTTER)
     return parts

@@ -8,7 +8,7 @@ from textual.widgets import Static
 from sealyard.client.downloads.events import DownloadProgress
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.shown import progress_bar
+from sealyard_tui.formatting import progress_bar
 
 BAR_WIDTH = 24
 

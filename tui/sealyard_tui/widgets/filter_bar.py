@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from sealyard_tui.widgets.safe_input import SafeInput
 
-PAUSE = 0.15
+DEBOUNCE_SECONDS = 0.15
 """Seconds without a key before the list follows what is typed."""
 
 
@@ -34,7 +34,7 @@ class FilterBar(Horizontal):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear the filter", id="filter.clear"),
-        Binding("down", "keep", show=False, id="filter.keep"),
+        Binding("down", "accept", show=False, id="filter.keep"),
     ]
 
     class Changed(Message):
@@ -49,7 +49,7 @@ class FilterBar(Horizontal):
         def control(self) -> FilterBar:
             return self.bar
 
-    class Left(Message):
+    class Closed(Message):
         """The person is done with the line: the list takes the focus."""
 
         def __init__(self, bar: FilterBar) -> None:
@@ -100,7 +100,7 @@ class FilterBar(Horizontal):
         text = found if total is None else f"{found} of {total:,}"
         self.query_one(".count", Static).update(Content(text))
 
-    def say_wrong(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         """What is not understood of the filter, beside it. ``text`` must be safe."""
         self.query_one(".count", Static).update(Content.styled(f"✗ {text}", "$error"))
 
@@ -117,23 +117,23 @@ class FilterBar(Horizontal):
         event.stop()
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(PAUSE, self._tell)
+        self._timer = self.set_timer(DEBOUNCE_SECONDS, self._post_changed)
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
-        self.action_keep()
+        self.action_accept()
 
-    def action_keep(self) -> None:
-        self._tell()
+    def action_accept(self) -> None:
+        self._post_changed()
         self._show(bool(self._told))
-        self.post_message(self.Left(self))
+        self.post_message(self.Closed(self))
 
     def action_clear(self) -> None:
         self.clear()
-        self.post_message(self.Left(self))
+        self.post_message(self.Closed(self))
 
-    def _tell(self) -> None:
+    def _post_changed(self) -> None:
         if self._timer is not None:
             self._timer.stop()
             self._timer = None

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from sealyard.model.safe_text import escape_text
 
-SECONDS = 4.0
+DURATION = 4.0
 
 
 class Flash(Static):
@@ -25,7 +25,7 @@ class Flash(Static):
         super().__init__(markup=False)
         self._timer: Timer | None = None
 
-    def say(self, text: str, *, warning: bool = False) -> None:
+    def show(self, text: str, *, warning: bool = False) -> None:
         """``text`` may hold foreign text."""
         sign = "!" if warning else "✓"
         self.update(Content(f"{sign} {escape_text(text)}"))
@@ -33,7 +33,7 @@ class Flash(Static):
         self.set_class(warning, "-warning")
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(SECONDS, self._hide)
+        self._timer = self.set_timer(DURATION, self._hide)
 
     def _hide(self) -> None:
         self.set_class(False, "-shown")

@@ -8,11 +8,11 @@ from textual.widgets import Input
 UNPRINTABLE = "�"
 """One cell for one character, so that the cursor stays where it is."""
 
-PRINTABLE = r"[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*"
+PRINTABLE_PATTERN = r"[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*"
 """For an Input that is not ours: controls, and what turns the direction of text or has no width, are not taken."""
 
 
-def printable(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Of the same length."""
     return "".join(char if char.isprintable() else UNPRINTABLE for char in text)
 
@@ -24,5 +24,7 @@ class SafeInput(Input):
     def _value(self) -> Text:
         shown = super()._value
         if not self.password:
-            shown.plain = printable(self.value)  # Rich leaves some out, and the cursor would stand beside its place
+            shown.plain = replace_unprintable(
+                self.value
+            )  # Rich leaves some out, and the cursor would stand beside its place
         return shown

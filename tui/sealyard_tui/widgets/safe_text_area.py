@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import TextArea
 
-from sealyard_tui.widgets.safe_input import printable
+from sealyard_tui.widgets.safe_input import replace_unprintable
 
 
 class SafeTextArea(TextArea):
@@ -14,5 +14,5 @@ class SafeTextArea(TextArea):
     def get_line(self, line_index: int) -> Text:
         line = super().get_line(line_index)
         # Tabs are made spaces later. Rich leaves some others out, and the cursor would stand beside its place.
-        line.plain = "\t".join(map(printable, self.document.get_line(line_index).split("\t")))
+        line.plain = "\t".join(map(replace_unprintable, self.document.get_line(line_index).split("\t")))
         return line

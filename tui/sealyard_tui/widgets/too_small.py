@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-LEAST_WIDTH = 60
-LEAST_HEIGHT = 18
+MIN_WIDTH = 60
+MIN_HEIGHT = 18
 
 
 class TooSmall(Static):
@@ -22,7 +22,7 @@ class TooSmall(Static):
         size = self.screen.size
         return Content.assemble(
             Content.styled("! Too small a window\n\n", "bold $warning"),
-            f"Sealyard needs {LEAST_WIDTH} columns and {LEAST_HEIGHT} lines; there are {size.width} and {size.height}. "
+            f"Sealyard needs {MIN_WIDTH} columns and {MIN_HEIGHT} lines; there are {size.width} and {size.height}. "
             "Make it larger, or its letters smaller: everything is as it was. q quits.",
         )
 

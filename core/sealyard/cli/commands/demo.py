@@ -37,6 +37,7 @@ from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
     from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
 
 def run(ctx: Context) -> int:
@@ -95,25 +96,23 @@ class _DemoRun:
         self._metadata = root / "metadata.json"
 
     async def run(self) -> None:
-        from sealyard.client.embedded import EmbeddedClient
+        from sealyard.client.engine_handle import EngineHandle
 
-        client = await EmbeddedClient.open(
-            self._demo.folder, ADMINISTRATOR, purpose="demo", passphrase=self._demo.passphrase
-        )
+        engine = await EngineHandle.open(self._demo.folder, purpose="demo", passphrase=self._demo.passphrase)
         try:
-            task = await self._create_and_verify_package(client)
+            task = await self._create_and_verify_package(engine)
         finally:
-            await client.close()
+            await engine.close()
         await self._verify_audit()
         self._ctx.out.result({"task": task, "steps": self._steps}, ("All steps succeeded.",))
 
-    async def _create_and_verify_package(self, client: EmbeddedClient) -> Task:
-        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
+    async def _create_and_verify_package(self, engine: EngineHandle) -> Task:
+        developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         task = await self._create(developer)
         await self._refuse_self_approval(developer, task)
         task = await self._approve(owner, task)
         container = await self._download(developer, task)
-        key = await self._export_key(client)
+        key = await self._export_key(engine.client(ADMINISTRATOR))
         certificate = (await developer.certificate(task.id)).encode()
         self._verify(container, certificate)
         self._extract_and_compare(container, certificate, key)
@@ -197,13 +196,13 @@ class _DemoRun:
 
     async def _verify_audit(self) -> None:
         """Verify the audit log as the auditor. The engine created a checkpoint when it was closed."""
-        from sealyard.client.embedded import EmbeddedClient
+        from sealyard.client.engine_handle import EngineHandle
 
-        auditor = await EmbeddedClient.open_read_only(self._demo.folder, AUDITOR)
+        engine = await EngineHandle.open_read_only(self._demo.folder)
         try:
-            report = await auditor.verify_audit()
+            report = await engine.client(AUDITOR).verify_audit()
         finally:
-            await auditor.close()
+            await engine.close()
         missing = format_count(report.uncheckpointed_count, "audit entry", "audit entries")
         _require(report.uncheckpointed_count == 0, f"{missing} without a checkpoint.")
         entries = format_count(report.size, "entry", "entries")

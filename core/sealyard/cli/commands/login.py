@@ -15,7 +15,7 @@ from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config import profiles, server_tokens
 from sealyard.client.config.profiles import Profile
-from sealyard.client.config.servers import connect_to_server, parse_server_url
+from sealyard.client.config.servers import parse_server_url
 from sealyard.client.log import register_secret
 from sealyard.model.errors import InvalidInputError, KeyStoreLockedError, NotFoundError, UsageError
 from sealyard.model.requests import WorkspaceInfo
@@ -63,7 +63,9 @@ async def _login(ctx: Context) -> int:
 
 async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
     """Verify the token with the server and return the workspace and subject that it gives access to."""
-    client = connect_to_server(profile, token, patience=TIMEOUT)
+    from sealyard.client.http.connect import connect_to_server
+
+    client = connect_to_server(profile, token, retry_timeout=TIMEOUT)
     try:
         return await client.workspace()
     finally:

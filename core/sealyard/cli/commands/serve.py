@@ -17,12 +17,11 @@ from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config.profiles import selected_workspace
 from sealyard.client.config.workspaces import load_workspace_metadata, passphrase_for
-from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.server.settings import ServerSettings
 
 
@@ -121,14 +120,14 @@ def _remove_address(path: Path, address: str) -> None:
             path.unlink()
 
 
-async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EmbeddedClient]:
+async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EngineHandle]:
     """Open the engine of each tenant. If one cannot be opened, the others are closed."""
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
-    engines: dict[str, EmbeddedClient] = {}
+    engines: dict[str, EngineHandle] = {}
     try:
         for name, (folder, passphrase) in tenants.items():
-            engines[name] = await EmbeddedClient.open(folder, SYSTEM_SUBJECT, purpose="serve", passphrase=passphrase)
+            engines[name] = await EngineHandle.open(folder, purpose="serve", passphrase=passphrase)
     except BaseException:
         for client in engines.values():
             await client.close()

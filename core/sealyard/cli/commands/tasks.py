@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-_PAGE_SIZE = 500
 
 
 def add(commands: Commands) -> None:
@@ -225,16 +224,14 @@ async def _tasks(ctx: Context) -> int:
         text=args.search,
         awaiting_my_approval=args.awaiting_approval,
     )
-    tasks: list[Task] = []
+    from sealyard.client.task_pages import iterate_tasks
+
     async with ctx.open_reader() as client:
-        after: str | None = None
-        while len(tasks) < args.limit:
-            page = await client.tasks(filters, after=after, limit=min(_PAGE_SIZE, args.limit - len(tasks)))
-            tasks += page.tasks
-            if (after := page.next) is None:
-                break
+        # One more than the limit shows whether there are more.
+        found = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
+    tasks = found[: args.limit]
     ctx.out.result(tasks, format_tasks(tasks))
-    if after is not None:
+    if len(found) > len(tasks):
         ctx.out.warn(f"Only the first {format_count(len(tasks), 'task')} shown; increase --limit to see more.")
     return ExitCode.OK
 

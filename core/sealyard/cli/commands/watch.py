@@ -25,8 +25,9 @@ async def _watch(ctx: Context) -> int:
     import asyncio
 
     from sealyard.cli.signals import stop_event
+    from sealyard.client.config.settings import DropAction
     from sealyard.client.downloads.history import DownloadHistory, default_history_path
-    from sealyard.client.watch_folder.watcher import DropAction, FolderWatcher, watch_state_file
+    from sealyard.client.watch_folder.watcher import FolderWatcher, watch_state_file
 
     events: list[WatchEvent] = []
 
@@ -70,7 +71,7 @@ def _format_event(event: WatchEvent) -> str:
         return f"{event.name}: {event.error.message} {event.error.hint}"
     if isinstance(event, DropDeferred):
         return f"{event.name}: {event.error.message} Retrying in {event.retry_in:.0f} s."
-    return f"{event.offer.name}: created task {event.task.id} ({event.task.status})"
+    return f"{event.proposal.name}: created task {event.task.id} ({event.task.status})"
 
 
 def _command(device: str, firmware: tuple[str, ...], metadata: tuple[str, ...]) -> str:

@@ -6,13 +6,14 @@ A user's own profiles are stored in the XDG configuration directory, those of a 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from sealyard.fs.atomic import write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
 from sealyard.model.safe_text import escape_text
@@ -99,24 +100,20 @@ def read_profiles(path: Path) -> ProfileFile:
         return ProfileFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise WorkspaceError(
-            f"{escape_text(str(path))} cannot be read: {escape_text(str(error))}.", "Mend it, or move it away."
+            f"Cannot read {escape_text(str(path))}: {escape_text(str(error))}.", "Fix or remove the file."
         ) from error
 
 
 def write_profiles(path: Path, file: ProfileFile) -> None:
-    """Replace the file at ``path`` atomically. Creates its folder with mode 0700 and the file with mode 0600.
+    """Replace the file at ``path`` (mode 0600) atomically and durably. Creates its folder with mode 0700.
 
     Raises :class:`StorageError` if the file cannot be written.
     """
-    temporary = path.with_suffix(".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
-        temporary.replace(path)
+        make_private_dir(path.parent)
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     except OSError as error:
-        raise StorageError(f"{escape_text(str(path))} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"Cannot write {escape_text(str(path))}: {error.strerror}.") from error
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
@@ -130,10 +127,13 @@ def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
 def workspace_profiles(folder: Path) -> ProfileFile:
     """Return the profiles stored in the workspace in ``folder``, with ``workspace`` filled in.
 
-    ``server`` is cleared: a file that other users can write must not direct this user's token to a server.
+    The fields of a server are cleared: a file that other users can write must not direct this user's token to a server.
     """
     file = read_profiles(WorkspacePaths(folder).profiles)
-    profiles = tuple(msgspec.structs.replace(profile, workspace=str(folder), server="") for profile in file.profiles)
+    profiles = tuple(
+        msgspec.structs.replace(profile, workspace=str(folder), server="", tenant="", ca="")
+        for profile in file.profiles
+    )
     return msgspec.structs.replace(file, profiles=profiles)
 
 
@@ -188,8 +188,8 @@ def require_workspace(folder: Path) -> None:
     with contextlib.suppress(PermissionError):
         if not WorkspacePaths(folder).file.is_file():
             raise NotFoundError(
-                f"There is no workspace in {escape_text(str(folder))}.",
-                "Make one with `sealyard init`, or name another with --workspace or --profile.",
+                f"No workspace in {escape_text(str(folder))}.",
+                "Create one with `sealyard init`, or choose another with --workspace or --profile.",
             )
 
 
@@ -198,13 +198,11 @@ def _find_named(name: str, folder: Path | None, *, strict: bool) -> Profile:
         return workspace_profile
     profile = read_profiles(user_profiles_path()).get(name)
     if profile is None:
-        raise NotFoundError(
-            f"There is no profile {escape_text(name)}.", "`sealyard profile list` names those there are."
-        )
+        raise NotFoundError(f"Profile {escape_text(name)} not found.", "List profiles with `sealyard profile list`.")
     if strict and folder is not None and Path(profile.workspace) != folder:
         raise UsageError(
-            f"The profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
-            "Leave --workspace out, or add a profile for that workspace.",
+            f"Profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
+            "Omit --workspace, or add a profile for that workspace.",
         )
     return profile
 
@@ -225,9 +223,9 @@ def _find_for_workspace(folder: Path) -> Profile:
         return matching[0]
     if matching:
         names = ", ".join(profile.name for profile in matching)
-        raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
+        raise UsageError("No identity selected for this workspace.", f"Choose a profile with --profile: {names}.")
     raise NotFoundError(
-        f"No profile says who you are in {escape_text(str(folder))}.",
+        f"No profile for the workspace in {escape_text(str(folder))}.",
         "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     )
 
@@ -237,7 +235,7 @@ def _find_current() -> Profile:
     profile = file.get(file.current)
     if profile is None:
         raise NotFoundError(
-            "No workspace is chosen.",
-            "Make one with `sealyard init`, name one with --workspace or --profile, or `sealyard login` to a server.",
+            "No workspace selected.",
+            "Create one with `sealyard init`, choose one with --workspace or --profile, or log in: `sealyard login`.",
         )
     return profile

@@ -31,8 +31,8 @@ def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
     token = environ.get(TOKEN_VARIABLE) or _load_stored_token(_keyring_user(profile), environ, ask)
     if not token:
         raise AuthenticationError(
-            f"There is no token for {escape_text(profile.location)} on this machine.",
-            f"sealyard login {escape_text(profile.server)}, or set {TOKEN_VARIABLE}.",
+            f"No token stored for {escape_text(profile.location)} on this machine.",
+            f"Log in with `sealyard login {escape_text(profile.server)}`, or set {TOKEN_VARIABLE}.",
         )
     register_secret(token)
     return token

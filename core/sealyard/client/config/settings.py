@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 
@@ -25,6 +25,13 @@ NO_COLOR_THEME = "ansi-dark"
 
 Animations = Literal["none", "basic", "full"]
 StartScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
+
+
+class DropAction(StrEnum):
+    """What to do with a dropped entry that is ready."""
+
+    PROPOSE = "propose"
+    SUBMIT = "submit"
 
 
 class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -11,38 +10,21 @@ from sealyard.client.protocol import ProgressCallback
 
 T = TypeVar("T")
 
-PROGRESS_SECONDS = 0.1
-"""Minimum interval between two progress reports."""
+StartCall = Callable[[ProgressCallback], Coroutine[Any, Any, T]]
+"""Starts a call, which reports its progress to the given callback."""
 
 
-class ThrottledProgress:
-    """Reports the bytes done to all listeners: at most ten times a second, and at the end."""
+class _SharedCall(Generic[T]):
+    """A running call, the progress callbacks of its callers and the number of callers that wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: StartCall[T]) -> None:
         self.listeners: list[ProgressCallback] = []
-        self._reported_at = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done < total and now - self._reported_at >= PROGRESS_SECONDS:
-            self._reported_at = now
-            self._report(done, total)
-
-    def end(self, total: int) -> None:
-        self._report(total, total)
+        self.waiters = 0
+        self.work = asyncio.create_task(start(self._report))
 
     def _report(self, done: int, total: int) -> None:
         for listener in self.listeners:
             listener(done, total)
-
-
-class _SharedCall(Generic[T]):
-    """A running call with its progress and the number of callers that wait for it."""
-
-    def __init__(self, work: asyncio.Task[T], progress: ThrottledProgress) -> None:
-        self.work = work
-        self.progress = progress
-        self.waiters = 0
 
 
 class CoalescedCalls(Generic[T]):
@@ -51,16 +33,14 @@ class CoalescedCalls(Generic[T]):
     def __init__(self) -> None:
         self._calls: dict[str, _SharedCall[T]] = {}
 
-    async def run(
-        self, key: str, start: Callable[[ThrottledProgress], Coroutine[Any, Any, T]], progress: ProgressCallback | None
-    ) -> T:
+    async def run(self, key: str, start: StartCall[T], progress: ProgressCallback | None) -> T:
         """Wait for the call that runs under this key; if there is none, run ``start``.
 
-        ``progress`` is added to the listeners of the call.
+        ``progress`` also receives the progress of the call from now on.
         """
         call = self._calls.get(key) or self._start(key, start)
         if progress is not None:
-            call.progress.listeners.append(progress)
+            call.listeners.append(progress)
         call.waiters += 1
         try:
             return await asyncio.shield(call.work)
@@ -71,9 +51,8 @@ class CoalescedCalls(Generic[T]):
                 call.work.cancel()
                 await asyncio.wait({call.work})
 
-    def _start(self, key: str, start: Callable[[ThrottledProgress], Coroutine[Any, Any, T]]) -> _SharedCall[T]:
-        progress = ThrottledProgress()
-        call = _SharedCall(asyncio.create_task(start(progress)), progress)
+    def _start(self, key: str, start: StartCall[T]) -> _SharedCall[T]:
+        call = _SharedCall(start)
         call.work.add_done_callback(lambda _: self._remove(key, call))
         self._calls[key] = call
         return call

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from sealyard.client.downloads.coalesce import CoalescedCalls, ThrottledProgress
+from sealyard.client.downloads.coalesce import CoalescedCalls
 from sealyard.client.downloads.events import (
     DownloadCallback,
     DownloadedFile,
@@ -27,12 +27,13 @@ from sealyard.client.downloads.files import (
 )
 from sealyard.client.downloads.history import DownloadHistory, default_history_path
 from sealyard.client.downloads.retry_loop import follow_finished_tasks
+from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import Client, ProgressCallback
+from sealyard.client.task_pages import iterate_tasks
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
-    ConflictError,
     ContainerError,
     DownloadError,
     ResultExpiredError,
@@ -41,7 +42,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import TaskFilter
-from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.results import require_artifact
+from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 
 __all__ = [
     "DownloadCallback",
@@ -56,9 +58,6 @@ __all__ = [
     "default_history_path",
     "safe_file_name",
 ]
-
-PAGE = 500
-"""Tasks requested per page."""
 
 LOCK_SECONDS = 0.2
 """Interval between attempts to lock a partial file that another process has locked."""
@@ -77,11 +76,11 @@ class Downloader:
         self._subject = ""
 
     async def download(
-        self, task_id: str, *, progress: ProgressCallback | None = None, again: bool = False
+        self, task_id: str, *, progress: ProgressCallback | None = None, force: bool = False
     ) -> DownloadedFile:
         """Download the result of a DONE task.
 
-        A result that is in the folder already is not transferred again, unless ``again``. An interrupted transfer is
+        A result that is in the folder already is not transferred again, unless ``force``. An interrupted transfer is
         resumed. Two calls for the same task share one transfer.
 
         Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` if the task has no file
@@ -89,9 +88,9 @@ class Downloader:
         :class:`ContainerError` if its signature is invalid, :class:`StorageError`.
         """
         task = await self._client.task(task_id)
-        return await self._transfers.run(task.id, lambda throttled: self._download(task, again, throttled), progress)
+        return await self._transfers.run(task.id, lambda report: self._download(task, force, report), progress)
 
-    async def pending(self) -> tuple[Task, ...]:
+    async def pending_tasks(self) -> tuple[Task, ...]:
         """Return the subject's DONE tasks whose file was not downloaded yet, oldest first.
 
         Tasks whose result is EXPIRED or GONE (``task.result.state``) are included until :meth:`download_pending` or
@@ -99,21 +98,15 @@ class Downloader:
         """
         await asyncio.to_thread(self._history.refresh)
         filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._load_subject())
-        tasks: list[Task] = []
-        after: str | None = None
-        while True:
-            page = await self._client.tasks(filters, after=after, limit=PAGE)
-            tasks.extend(task for task in page.tasks if self._is_pending(task))
-            after = page.next
-            if after is None:
-                return tuple(reversed(tasks))
+        pending = [task async for task in iterate_tasks(self._client, filters) if self._is_pending(task)]
+        return tuple(reversed(pending))
 
     async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
         """Download all pending tasks, oldest first, and return their results.
 
         Continues after a failure and reports it in the task's result.
         """
-        return tuple([await self._attempt(task, on_event or _ignore_event, None) for task in await self.pending()])
+        return tuple([await self._attempt(task, on_event, None) for task in await self.pending_tasks()])
 
     async def run(self, on_event: DownloadCallback) -> None:
         """Download all pending tasks, then each task of the subject once it is DONE or renewed.
@@ -129,7 +122,7 @@ class Downloader:
                 return False
             return not self._is_pending(task) or (await self._attempt(task, on_event, retry_in)).retry_in is None
 
-        await follow_finished_tasks(self._client, self.pending, self._is_relevant, attempt, on_event, self._clock)
+        await follow_finished_tasks(self._client, self.pending_tasks, self._is_relevant, attempt, on_event, self._clock)
 
     # ---- selection
 
@@ -147,11 +140,12 @@ class Downloader:
         done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
         return done and event.created_by == self._subject and self._history.get(event.task_id) is None
 
-    async def _attempt(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
+    async def _attempt(self, task: Task, on_event: DownloadCallback | None, retry_in: float | None) -> DownloadResult:
         """Download one task and report the result; ``retry_in`` is reported if the attempt fails and may be retried."""
 
         def report(done: int, total: int) -> None:
-            on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
+            if on_event is not None:
+                on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
             downloaded = await self._download_and_record(task, report)
@@ -160,7 +154,8 @@ class Downloader:
             unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
             delay = None if unavailable else retry_in
             result = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=delay)
-        on_event(result)
+        if on_event is not None:
+            on_event(result)
         return result
 
     async def _download_and_record(self, task: Task, report: ProgressCallback) -> DownloadedFile:
@@ -175,21 +170,24 @@ class Downloader:
 
     # ---- one download
 
-    async def _download(self, task: Task, again: bool, progress: ThrottledProgress) -> DownloadedFile:
-        size, sha256, name = _artifact(task)
+    async def _download(self, task: Task, force: bool, report: ProgressCallback) -> DownloadedFile:
+        result = require_artifact(task)
+        assert result.size is not None
+        assert result.sha256 is not None
+        size, sha256, name = result.size, result.sha256, safe_file_name(result.file_name, task.id)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
-            existing = None if again else await self._find_existing(name, size, sha256)
+            existing = None if force else await self._find_existing(name, size, sha256)
             if existing is None:
-                await self._transfer(task.id, part, size, sha256, progress)
-            elif recorded := self._find_recorded(task.id, existing):
+                await self._transfer(task.id, part, size, sha256, report)
+            elif recorded := await self._find_recorded(task.id, existing):
                 return recorded
             checked, warnings = await self._verify(task, part, existing)
             existing = existing or await self._find_existing(name, size, sha256)
             path = existing or await run_cancellable(lambda _: part.commit(name))
             if existing is not None:
                 part.remove()
-            progress.end(size)
+            report(size, size)
             await self._client.report_downloaded(task.id)
             downloaded = DownloadedFile(
                 task_id=task.id,
@@ -215,15 +213,19 @@ class Downloader:
             lambda check_cancelled: find_identical(self._folder, name, size, sha256, check_cancelled)
         )
 
-    def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
-        self._history.refresh()
+    async def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
+        await asyncio.to_thread(self._history.refresh)
         recorded = self._history.get(task_id)
         return recorded if recorded is not None and recorded.path == str(path) else None
 
     async def _transfer(
-        self, task_id: str, part: PartialFile, size: int, sha256: str, progress: ThrottledProgress
+        self, task_id: str, part: PartialFile, size: int, sha256: str, report: ProgressCallback
     ) -> None:
-        """Download into ``part`` what it does not contain yet, and check size and digest."""
+        """Download into ``part`` what it does not contain yet, and check size and digest.
+
+        The last bytes are not reported: the download is complete once its caller has verified it.
+        """
+        progress = ThrottledProgress(report, size)
         digest = hashlib.sha256()
 
         def appender(chunk: bytes) -> Callable[[CheckCancelled], None]:
@@ -239,17 +241,18 @@ class Downloader:
             if done > size:
                 break
             await run_cancellable(appender(chunk))
-            progress(done, size)
+            if done < size:
+                progress.update(done)
         if done < size:
             raise DownloadError(
-                f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",
-                "Download it again: it goes on from there.",
+                f"The download of task {task_id} stopped after {done:,} of {size:,} bytes.",
+                "Download it again; the download resumes.",
             )
         if done > size or digest.hexdigest() != sha256:
             part.remove()
             raise DownloadError(
-                f"What came down for task {task_id} is not what the task made: the SHA-256 is another.",
-                "It was removed. Download it again; if that does not help, tell who runs the engine.",
+                f"SHA-256 mismatch: the download of task {task_id} differs from its result. The file was removed.",
+                "Download it again; if that fails, contact the administrator of the workspace.",
             )
 
     async def _verify(self, task: Task, part: PartialFile, existing: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
@@ -274,20 +277,6 @@ class Downloader:
         return VerifiedBy.SIGNATURE, warnings
 
 
-def _artifact(task: Task) -> tuple[int, str, str]:
-    """Return the size (bytes), SHA-256 (hex) and local file name of the task's result.
-
-    Raises :class:`ConflictError` if the task has no file to download.
-    """
-    result: Result | None = task.result
-    if task.status is not TaskStatus.DONE or result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if result.sha256 is None or result.size is None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return result.size, result.sha256, safe_file_name(result.file_name, task.id)
-
-
 def _verify_container(
     format_name: str, path: Path, certificate: str, check_cancelled: CheckCancelled
 ) -> tuple[str, ...]:
@@ -296,7 +285,3 @@ def _verify_container(
 
     with path.open("rb") as file:
         return get_format(format_name).verify(file, certificate.encode(), progress=check_cancelled).warnings
-
-
-def _ignore_event(_: DownloadEvent) -> None:
-    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -12,20 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from sealyard.concurrency.threads import CheckCancelled
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.hashing import file_sha256, hash_into
+from sealyard.fs.locks import try_lock
+from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
 
-LONGEST_NAME = 160
+MAX_NAME_BYTES = 160
 """UTF-8 bytes: leaves room for a number, a task id and ``.part`` within the usual file system limit of 255 bytes."""
 
-LONGEST_ID = 64
-LONGEST_SUFFIX = 16
-CHUNK = 4 << 20
+MAX_ID_BYTES = 64
+MAX_SUFFIX_BYTES = 16
 
-_UNWANTED = frozenset('/\\:*?"<>|')
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_FORBIDDEN_CHARACTERS = frozenset('/\\:*?"<>|')
+_NUMBERED_PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+_RESERVED_NAMES = {"con", "prn", "aux", "nul", *_NUMBERED_PORTS}
 
 
 def safe_file_name(file_name: str, task_id: str) -> str:
@@ -33,12 +34,12 @@ def safe_file_name(file_name: str, task_id: str) -> str:
 
     Also changes names that Windows reserves and names of partial files; an empty name becomes ``task-<id>``.
     """
-    return _sanitize(file_name, LONGEST_NAME) or f"task-{_sanitize(task_id, LONGEST_ID)}"
+    return _sanitize(file_name, MAX_NAME_BYTES) or f"task-{_sanitize(task_id, MAX_ID_BYTES)}"
 
 
 def part_name(name: str, task_id: str) -> str:
     """Return the name of the partial file for a download."""
-    return f"{name}.{_sanitize(task_id, LONGEST_ID)}.part"
+    return f"{name}.{_sanitize(task_id, MAX_ID_BYTES)}.part"
 
 
 def resolve_dir(folder: Path) -> Path:
@@ -59,11 +60,9 @@ def resolve_dir(folder: Path) -> Path:
 def folder_error(error: OSError, folder: Path) -> StorageError:
     """Convert an error from writing to the download folder."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return disk.storage_error(error, "the download")
+        return atomic.storage_error(error, "writing the download")
     reason = escape_text(error.strerror or str(error))
-    return StorageError(
-        f"The folder {escape_text(str(folder))} cannot be written ({reason}).", "Choose another folder."
-    )
+    return StorageError(f"Cannot write to the folder {escape_text(str(folder))} ({reason}).", "Choose another folder.")
 
 
 def find_identical(folder: Path, name: str, size: int, sha256: str, check_cancelled: CheckCancelled) -> Path | None:
@@ -84,17 +83,16 @@ def write_unique(folder: Path, name: str, content: bytes) -> Path:
     """
     digest = hashlib.sha256(content).hexdigest()
     try:
-        disk.make_private_dir(folder)
+        make_private_dir(folder)
         for path in _numbered_names(folder, name):
-            if _sha256(path, len(content), lambda _: None) == digest:
+            if _sha256(path, len(content)) == digest:
                 return path
             with suppress(FileExistsError):
-                _write_exclusive(path, content)
-                disk.sync_folder(folder)
+                atomic.write_atomic(path, content, overwrite=False)
                 return path
     except OSError as error:
         raise folder_error(error, folder) from error
-    raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the folder, or choose another.")
+    raise StorageError(f"Too many files named {escape_text(name)}.", "Clean up the folder, or choose another.")
 
 
 class PartialFile:
@@ -113,7 +111,7 @@ class PartialFile:
         :class:`StorageError`.
         """
         try:
-            disk.make_private_dir(path.parent)
+            make_private_dir(path.parent)
             return cls._open_locked(path)
         except OSError as error:
             raise folder_error(error, path.parent) from error
@@ -123,13 +121,12 @@ class PartialFile:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(fd):
+                    os.close(fd)
+                    return None
                 if _is_at(fd, path):
                     os.fchmod(fd, 0o600)
                     return cls(path, fd)
-            except BlockingIOError:
-                os.close(fd)
-                return None
             except OSError:
                 os.close(fd)
                 raise
@@ -144,19 +141,18 @@ class PartialFile:
         try:
             length = os.fstat(self._fd).st_size
             if length > size:
-                disk.truncate(self._fd, 0)
+                atomic.truncate(self._fd, 0)
                 return 0
             os.lseek(self._fd, 0, os.SEEK_SET)
-            while chunk := os.read(self._fd, CHUNK):
-                digest.update(chunk)
-                check_cancelled(len(chunk))
+            with os.fdopen(self._fd, "rb", buffering=0, closefd=False) as file:
+                hash_into(digest, file, check_cancelled)
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
         return length
 
     def append(self, chunk: bytes) -> None:
         try:
-            disk.write_all(self._fd, chunk)
+            atomic.write_all(self._fd, chunk)
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
 
@@ -167,18 +163,18 @@ class PartialFile:
         """
         folder = self.path.parent
         try:
-            os.fsync(self._fd)
+            atomic.sync(self._fd)
             for target in _numbered_names(folder, name):
                 with suppress(FileExistsError):
-                    rename_exclusive(self.path, target)
-                    disk.sync_folder(folder)
+                    atomic.rename_exclusive(self.path, target)
+                    atomic.sync_folder(folder)
                     return target
         except OSError as error:
             raise folder_error(error, folder) from error
-        raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the download folder.")
+        raise StorageError(f"Too many files named {escape_text(name)}.", "Clean up the download folder.")
 
     def remove(self) -> None:
-        disk.remove_quietly(self.path)
+        atomic.remove_quietly(self.path)
 
     def close(self) -> None:
         """Release the lock and close the file; an empty file is removed."""
@@ -189,8 +185,9 @@ class PartialFile:
 
 def _sanitize(text: str, max_bytes: int) -> str:
     """Return ``text`` as a safe name of at most ``max_bytes`` UTF-8 bytes; may be empty."""
-    name = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text).lstrip(". -~")
-    if name.partition(".")[0].rstrip().lower() in _RESERVED:
+    printable = ("_" if char in _FORBIDDEN_CHARACTERS or not char.isprintable() else char for char in text)
+    name = "".join(printable).lstrip(". -~")
+    if name.partition(".")[0].rstrip().lower() in _RESERVED_NAMES:
         name = f"_{name}"
     name = _truncate(name, max_bytes).rstrip(". ")
     return f"{name[:-5]}_part" if name.lower().endswith(".part") else name
@@ -201,7 +198,7 @@ def _truncate(name: str, max_bytes: int) -> str:
     if len(name.encode()) <= max_bytes:
         return name
     suffix = Path(name).suffix
-    if len(suffix.encode()) > LONGEST_SUFFIX:
+    if len(suffix.encode()) > MAX_SUFFIX_BYTES:
         suffix = ""
     stem = name.encode()[: max_bytes - len(suffix.encode())].decode(errors="ignore")
     return stem + suffix
@@ -215,7 +212,7 @@ def _numbered_names(folder: Path, name: str) -> Iterator[Path]:
         yield folder / f"{path.stem} ({number}){path.suffix}"
 
 
-def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | None:
+def _sha256(path: Path, size: int, check_cancelled: CheckCancelled | None = None) -> str | None:
     """Return the SHA-256 (hex) of a regular file of ``size`` bytes, or None if ``path`` is not one or unreadable."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -223,25 +220,8 @@ def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | Non
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return None
-            digest = hashlib.sha256()
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                check_cancelled(len(chunk))
-            return digest.hexdigest()
+            return file_sha256(file, check_cancelled)
     return None
-
-
-def _write_exclusive(path: Path, content: bytes) -> None:
-    """Create the file and write ``content``; removes it if that fails. Raises ``OSError``."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        disk.write_all(fd, content)
-        os.fsync(fd)
-    except OSError:
-        disk.remove_quietly(path)
-        raise
-    finally:
-        os.close(fd)
 
 
 def _is_at(fd: int, path: Path) -> bool:
@@ -251,17 +231,3 @@ def _is_at(fd: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(fd), status)
-
-
-def rename_exclusive(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``. Raises :class:`FileExistsError` if ``target`` exists."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # The file system has no hard links, so reserve the name with an empty file before the rename.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
-        disk.rename(source, target)
-        return
-    source.unlink()

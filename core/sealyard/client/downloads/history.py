@@ -21,10 +21,10 @@ class _ReportedLoss(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _HistoryFile(FrozenStruct, frozen=True, kw_only=True):
-    """Stored content, by task id: the downloaded files (``downloaded``) and the reported losses (``told``)."""
+    """Stored content, by task id: the downloaded files and the reported losses."""
 
     downloaded: dict[str, DownloadedFile] = msgspec.field(default_factory=dict)
-    told: dict[str, _ReportedLoss] = msgspec.field(default_factory=dict)
+    losses: dict[str, _ReportedLoss] = msgspec.field(default_factory=dict, name="told")
 
 
 class DownloadHistory:
@@ -59,7 +59,7 @@ class DownloadHistory:
         """Return whether the file still has to be downloaded, or its loss still has to be reported."""
         if task_id in self._records.downloaded:
             return False
-        loss = self._records.told.get(task_id)
+        loss = self._records.losses.get(task_id)
         if loss is None or loss.expires_at != result.expires_at:
             return True
         return result.state is ResultState.GONE and loss.state is not ResultState.GONE
@@ -68,8 +68,8 @@ class DownloadHistory:
         """Record a finished download. Raises :class:`StorageError`."""
 
         def add_download(records: _HistoryFile) -> _HistoryFile:
-            losses = {task_id: loss for task_id, loss in records.told.items() if task_id != downloaded.task_id}
-            return _HistoryFile(downloaded={**records.downloaded, downloaded.task_id: downloaded}, told=losses)
+            losses = {task_id: loss for task_id, loss in records.losses.items() if task_id != downloaded.task_id}
+            return _HistoryFile(downloaded={**records.downloaded, downloaded.task_id: downloaded}, losses=losses)
 
         self._records = self._file.update(add_download)
 
@@ -80,7 +80,7 @@ class DownloadHistory:
         """
         loss = _ReportedLoss(state=state, expires_at=expires_at)
         self._records = self._file.update(
-            lambda records: msgspec.structs.replace(records, told={**records.told, task_id: loss})
+            lambda records: msgspec.structs.replace(records, losses={**records.losses, task_id: loss})
         )
 
 

@@ -7,21 +7,22 @@ from collections.abc import Awaitable, Callable
 
 from sealyard.client.downloads.events import DownloadCallback, DownloadsInterrupted
 from sealyard.client.protocol import Client
+from sealyard.concurrency.backoff import Backoff, RetryDelays
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
 from sealyard.model.events import EventsMissed, TaskChanged
 from sealyard.model.tasks import Task
 
-RECONNECT_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Delays before consecutive attempts to reconnect; the last one repeats."""
+RECONNECT_DELAYS = RetryDelays((1.0, 2.0, 5.0, 10.0, 30.0, 60.0))
+"""Delays before consecutive attempts to reconnect to the event stream."""
 
-RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0)
+RETRY_DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0))
 """Delays before consecutive retries of a failed download; after the last one it is retried at the next catch-up."""
 
 MAX_PARALLEL_DOWNLOADS = 2
 """Maximum number of concurrent downloads."""
 
-Pending = Callable[[], Awaitable[tuple[Task, ...]]]
+LoadTasks = Callable[[], Awaitable[tuple[Task, ...]]]
 
 IsRelevant = Callable[[TaskChanged], bool]
 
@@ -31,7 +32,7 @@ Attempt = Callable[[str, float | None], Awaitable[bool]]
 
 async def follow_finished_tasks(
     client: Client,
-    pending: Pending,
+    load_pending: LoadTasks,
     is_relevant: IsRelevant,
     attempt: Attempt,
     on_event: DownloadCallback,
@@ -44,7 +45,7 @@ async def follow_finished_tasks(
     async with asyncio.TaskGroup() as group:
         attempts = _RetryingAttempts(group, attempt, clock)
         try:
-            await _EventFollower(client, pending, is_relevant, attempts, on_event, clock).run()
+            await _EventFollower(client, load_pending, is_relevant, attempts, on_event, clock).run()
         finally:
             attempts.stop()
 
@@ -76,7 +77,7 @@ class _RetryingAttempts:
             attempt.cancel()
 
     async def _attempt_until_settled(self, task_id: str) -> None:
-        for retry_in in (*RETRY_SECONDS, None):
+        for retry_in in (*RETRY_DELAYS.seconds, None):
             settled = await self._attempt_once(task_id, retry_in)
             while task_id in self._changed:
                 # The task changed during the attempt, for example because its link was renewed.
@@ -97,28 +98,27 @@ class _EventFollower:
     def __init__(
         self,
         client: Client,
-        pending: Pending,
+        load_pending: LoadTasks,
         is_relevant: IsRelevant,
         attempts: _RetryingAttempts,
         on_event: DownloadCallback,
         clock: Clock,
     ) -> None:
         self._client = client
-        self._pending = pending
+        self._load_pending = load_pending
         self._is_relevant = is_relevant
         self._attempts = attempts
         self._on_event = on_event
         self._clock = clock
         self._cursor = 0
-        self._failures = 0
+        self._backoff = Backoff(RECONNECT_DELAYS, clock)
 
     async def run(self) -> None:
         while True:
             try:
                 return await self._listen()
             except SealyardError as error:
-                delay = RECONNECT_SECONDS[min(self._failures, len(RECONNECT_SECONDS) - 1)]
-                self._failures += 1
+                delay = self._backoff.next_delay()
                 self._on_event(DownloadsInterrupted(error=error.to_info(), retry_in=delay))
                 await self._clock.sleep(delay)
 
@@ -126,7 +126,7 @@ class _EventFollower:
         """Catch up, then read events from the last cursor on, including those published while catching up."""
         await self._catch_up()
         async for event in self._client.events(self._cursor):
-            self._failures = 0
+            self._backoff.reset()
             self._cursor = max(self._cursor, event.cursor)
             if isinstance(event, EventsMissed):
                 await self._catch_up()
@@ -134,5 +134,5 @@ class _EventFollower:
                 self._attempts.start(event.task_id)
 
     async def _catch_up(self) -> None:
-        for task in await self._pending():
+        for task in await self._load_pending():
             self._attempts.start(task.id)

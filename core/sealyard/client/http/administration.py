@@ -20,7 +20,7 @@ from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList, DeviceRequest, DeviceUpdate, KeyImport
 
-LARGEST_KEY_FILE = 1024 * 1024  # bytes
+MAX_KEY_FILE_BYTES = 1024 * 1024  # bytes
 
 
 class _Certificate(FrozenStruct, frozen=True, kw_only=True):
@@ -151,9 +151,9 @@ def _read_key_file(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_KEY_FILE + 1)
+            data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
-    if len(data) > LARGEST_KEY_FILE:
-        raise InvalidKeyError("The file is larger than any key or certificate.", "Name the file of the key.")
+        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise InvalidKeyError("The file is larger than any key or certificate.", "Choose a key or certificate file.")
     return data

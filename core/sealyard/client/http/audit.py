@@ -34,15 +34,15 @@ class AuditCalls(ApiCalls):
         )
         response = await self._sender.read("/auditlog", query)
         cursor = response.headers.get("x-se-cursor")
-        entries = self._sender.decoded(response, tuple[AuditEntry, ...])
+        entries = self._sender.decode(response, tuple[AuditEntry, ...])
         return AuditPage(entries=entries, next=int(cursor) if cursor is not None else None)
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         body = {"checkpoint": checkpoint}
-        request = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
-        report = self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), AuditReport)
+        request = json_call("POST", "/auditlog/verification", body, read_timeout=VERIFY_TIMEOUT)
+        report = self._sender.decode(await self._sender.send_retrying(request, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)
         return report

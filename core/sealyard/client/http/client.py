@@ -29,17 +29,17 @@ class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, Aud
         connection: Connection,
         clock: Clock,
         *,
-        patience: float = RETRY_TIMEOUT,
+        retry_timeout: float = RETRY_TIMEOUT,
         recover: RecoverCallback | None = None,
     ) -> None:
         """Takes ownership of ``connection`` and closes it.
 
-        ``patience`` is the number of seconds after which one call is no longer retried. For ``recover`` see
+        ``retry_timeout`` is the number of seconds after which one call is no longer retried. For ``recover`` see
         :data:`sealyard.client.http.requests.RecoverCallback`.
         """
         self._connection = connection
-        self.watch = ConnectionMonitor(clock)
-        super().__init__(RequestSender(connection, clock, self.watch, patience=patience, recover=recover))
+        self.monitor = ConnectionMonitor(clock)
+        super().__init__(RequestSender(connection, clock, self.monitor, retry_timeout=retry_timeout, recover=recover))
 
     async def workspace(self) -> WorkspaceInfo:
         return await self._sender.get("/workspace", WorkspaceInfo)

@@ -55,8 +55,8 @@ def raise_for_status(response: Response, server: str, now: datetime) -> None:
 def unexpected_server(server: str) -> ServerUnreachableError:
     """Return the error for a response that does not come from a compatible Sealyard server."""
     return ServerUnreachableError(
-        f"What answers at {server} is no server of Sealyard, or of another version.",
-        "Check the address; a proxy in between may have answered.",
+        f"{server} is not a compatible Sealyard server.",
+        "Check the address and the version; the response may come from a proxy.",
         reach=DeliveryCertainty.UNTRUSTED,
     )
 
@@ -79,7 +79,7 @@ def _non_problem_error(response: Response, server: str) -> SealyardError:
     A 5xx may come from a proxy whose server is just starting, so that a retry is useful.
     """
     if response.status >= 500:  # noqa: PLR2004
-        return ServerUnreachableError(f"{server} is not there at the moment (status {response.status}).", "Try again.")
+        return ServerUnreachableError(f"{server} is currently unavailable (status {response.status}).", "Try again.")
     return unexpected_server(server)
 
 

@@ -63,7 +63,7 @@ class EventStream:
                         elif is_first and cursor is not None:
                             yield cursor
                 failure: ServerUnreachableError | RetryLaterError = ServerUnreachableError(
-                    f"{self._sender.server} ended its events."
+                    f"{self._sender.server} closed the event stream."
                 )
             except (ServerUnreachableError, RetryLaterError) as error:
                 failure = error

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-from sealyard.client.http.throttle import ThrottledProgress
+from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.fs.source_file import SourceFile, verify_digest
@@ -28,7 +28,7 @@ class HashingFileReader:
         self._expected_sha256 = expected_sha256
         self._digest = hashlib.sha256()
         self._bytes_hashed = 0
-        self._report_progress = ThrottledProgress(progress, self._source.size)
+        self._progress = ThrottledProgress(progress, self._source.size)
         # The server expects JSON, so bytes of the name that are not valid Unicode are escaped.
         self.name = path.name.encode("utf-8", "backslashreplace").decode()
 
@@ -50,7 +50,7 @@ class HashingFileReader:
             chunk = await run_cancellable(partial(self._read_chunk, offset))
             offset += len(chunk)
             yield chunk
-            self._report_progress(offset)
+            self._progress.update(offset)
 
     def close(self) -> None:
         self._source.close()

@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from sealyard.client.http.backoff import Backoff
 from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
+from sealyard.concurrency.backoff import Backoff, RetryDelays
 from sealyard.model.clock import Clock
 from sealyard.model.errors import DeliveryCertainty, NotFoundError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
@@ -28,8 +28,22 @@ RecoverCallback = Callable[[], Awaitable[None]]
 """Awaited when no process listens on the Unix socket; makes sure that one does, or raises the reason it cannot."""
 
 
+RETRY_DELAYS = RetryDelays.exponential(0.1, 5.0, jitter=(0.5, 1.0))
+
+
+class RequestBackoff(Backoff):
+    """The backoff of one call."""
+
+    blocking_error: SealyardError | None = None
+    """Known reason why the next attempt will fail as well; it explains more than that the server is unreachable."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.blocking_error = None
+
+
 class RequestSender:
-    """Sends requests over one connection. A call is retried for up to ``patience`` seconds."""
+    """Sends requests over one connection. A call is retried for up to ``retry_timeout`` seconds."""
 
     def __init__(
         self,
@@ -37,29 +51,29 @@ class RequestSender:
         clock: Clock,
         monitor: ConnectionMonitor,
         *,
-        patience: float,
+        retry_timeout: float,
         recover: RecoverCallback | None,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._monitor = monitor
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._recover = recover
-        self.server = connection.place.name
+        self.server = connection.endpoint.name
 
-    def new_backoff(self) -> Backoff:
-        return Backoff(self._clock, self._patience)
+    def new_backoff(self) -> RequestBackoff:
+        return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._retry_timeout)
 
-    def new_endless_backoff(self) -> Backoff:
-        return Backoff(self._clock, None)
+    def new_endless_backoff(self) -> RequestBackoff:
+        return RequestBackoff(RETRY_DELAYS, self._clock)
 
     # ---- one call, with retries
 
     async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
-        return self.decoded(await self.read(path, query), kind)
+        return self.decode(await self.read(path, query), kind)
 
     async def read(
-        self, path: str, query: Mapping[str, str] | None = None, *, backoff: Backoff | None = None
+        self, path: str, query: Mapping[str, str] | None = None, *, backoff: RequestBackoff | None = None
     ) -> Response:
         return await self.send_retrying(
             Request(method="GET", path=path, query=query or {}), repeatable=True, backoff=backoff
@@ -67,13 +81,13 @@ class RequestSender:
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
         """Send a change, which is not repeated once it may have reached the server, and decode the response."""
-        return self.decoded(await self.send_retrying(json_call(method, path, body)), kind)
+        return self.decode(await self.send_retrying(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
         await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))
 
     async def send_retrying(
-        self, request: Request, *, repeatable: bool = False, backoff: Backoff | None = None
+        self, request: Request, *, repeatable: bool = False, backoff: RequestBackoff | None = None
     ) -> Response:
         """Send a request until there is a response, and return it if it is successful.
 
@@ -85,7 +99,7 @@ class RequestSender:
             try:
                 return await self.send_once(request)
             except ServerUnreachableError as error:
-                if outcome_unknown(error) and not repeatable:
+                if is_outcome_unknown(error) and not repeatable:
                     raise _outcome_unknown_error(error) from error
                 await self.wait(backoff, error)
             except RetryLaterError as later:
@@ -108,14 +122,14 @@ class RequestSender:
             async with self._connection.stream(request) as stream:
                 self._monitor.mark_alive()
                 if stream.status >= 300:  # noqa: PLR2004
-                    raise_for_status(await stream.whole(), self.server, self._clock.now())
+                    raise_for_status(await stream.read(), self.server, self._clock.now())
                 yield stream
 
     def mark_alive(self) -> None:
         """Record that data arrived on a stream."""
         self._monitor.mark_alive()
 
-    async def wait(self, backoff: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
+    async def wait(self, backoff: RequestBackoff, error: ServerUnreachableError | RetryLaterError) -> None:
         """Wait before the next attempt. Raises the error if a retry is useless or the timeout would expire."""
         if isinstance(error, RetryLaterError):
             await backoff.wait(error.error, error.seconds)
@@ -126,7 +140,7 @@ class RequestSender:
         if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:
             backoff.blocking_error = await _recovery_error(self._recover())
 
-    def decoded(self, response: Response, kind: type[T]) -> T:
+    def decode(self, response: Response, kind: type[T]) -> T:
         """Decode the JSON body of a response. Raises :class:`ServerUnreachableError` if it does not match ``kind``."""
         try:
             return msgspec.json.decode(response.body, type=kind)
@@ -154,13 +168,13 @@ async def _recovery_error(recovery: Awaitable[None]) -> SealyardError | None:
     return None
 
 
-def outcome_unknown(error: ServerUnreachableError) -> bool:
+def is_outcome_unknown(error: ServerUnreachableError) -> bool:
     """Return whether the server may have processed the request."""
     return error.reach is DeliveryCertainty.UNKNOWN
 
 
 def _outcome_unknown_error(error: ServerUnreachableError) -> ServerUnreachableError:
-    return ServerUnreachableError(error.message, "What was asked for may have been done: look before you ask again.")
+    return ServerUnreachableError(error.message, "Check before you retry: the request may have succeeded.")
 
 
 def json_call(
@@ -169,7 +183,7 @@ def json_call(
     body: object,
     *,
     headers: Mapping[str, str] | None = None,
-    answer_within: float | None = None,
+    read_timeout: float | None = None,
 ) -> Request:
     """Return a request with ``body`` encoded as JSON."""
     return Request(
@@ -177,14 +191,14 @@ def json_call(
         path=path,
         headers={"Content-Type": "application/json", **(headers or {})},
         content=msgspec.json.encode(body),
-        answer_within=answer_within,
+        read_timeout=read_timeout,
     )
 
 
 def path_segment(text: str) -> str:
     """Return ``text`` escaped as one path segment. Raises :class:`NotFoundError` if it cannot be one."""
     if text in ("", ".", ".."):
-        raise NotFoundError(f"There is no {escape_text(text)!r}.", "Check the name.")
+        raise NotFoundError(f"{escape_text(text)!r} not found.", "Check the name.")
     return quote(text, safe="")
 
 

@@ -21,7 +21,7 @@ class ResultCalls(ApiCalls):
 
     async def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         if offset < 0:
-            raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
+            raise UsageError("A download offset cannot be negative.", "Use an offset of 0 or more.")
         done, etag = offset, ""
         if offset:
             result = (await self._sender.get(f"/task/{path_segment(task_id)}", Task)).result
@@ -71,5 +71,5 @@ def _require_partial(stream: ResponseStream, task_id: str, done: int) -> None:
     """Raise :class:`DownloadError` unless the response continues at byte ``done``."""
     if done and not stream.headers.get("content-range", "").startswith(f"bytes {done}-"):
         raise DownloadError(
-            f"The result of task {task_id} is another one by now.", "Download it again from its beginning."
+            f"The result of task {task_id} changed during the download.", "Download it again from the beginning."
         )

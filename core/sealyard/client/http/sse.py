@@ -1,6 +1,6 @@
 """Parser for server-sent events (HTML standard, section 9.2.6, "Interpreting an event stream").
 
-Ignores the ``retry`` field: :mod:`sealyard.client.http.backoff` determines the delay before reconnecting.
+Ignores the ``retry`` field: :class:`~sealyard.concurrency.backoff.Backoff` determines the delay before reconnecting.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sealyard.client.http.events import EventStream
-from sealyard.client.http.requests import RequestSender, json_call, outcome_unknown, path_segment, query_params
+from sealyard.client.http.requests import RequestSender, is_outcome_unknown, json_call, path_segment, query_params
 from sealyard.client.http.transport import Request
 from sealyard.client.http.uploads import UploadCalls
 from sealyard.model.base import SecretStruct
@@ -27,7 +27,7 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 """Maximum number of tasks that the server returns per page."""
 
 
@@ -81,7 +81,7 @@ class TaskCalls(UploadCalls):
     async def _create(self, path: str, body: dict[str, Any], token: str | None) -> Task:
         """Send the request with an idempotency key, so that a repeated request returns the same task."""
         request = json_call("POST", path, body, headers={"Idempotency-Key": token or secrets.token_urlsafe(24)})
-        return self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), Task)
+        return self._sender.decode(await self._sender.send_retrying(request, repeatable=True), Task)
 
     # ---- read
 
@@ -98,12 +98,12 @@ class TaskCalls(UploadCalls):
             awaitingMyApproval=filters.awaiting_my_approval,
             oldestFirst=filters.oldest_first,
             cursor=after,
-            size=min(limit, LARGEST_PAGE),
+            size=min(limit, MAX_PAGE_SIZE),
         )
         response = await self._sender.read(f"/{filters.kind}Task" if filters.kind else "/task", query)
         total = response.headers.get("x-se-total")
         return TaskPage(
-            tasks=self._sender.decoded(response, tuple[Task, ...]),
+            tasks=self._sender.decode(response, tuple[Task, ...]),
             next=response.headers.get("x-se-cursor"),
             total=int(total) if total is not None else None,
         )
@@ -114,22 +114,22 @@ class TaskCalls(UploadCalls):
     async def review(self, task_id: str) -> ApprovalReview:
         return await self._sender.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._wait_for(task, settled)
+                return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
             ) from None
 
-    async def _wait_for(self, task: Task, settled: bool) -> Task:
+    async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         """Wait for the task, without a limit to how long the server may be unreachable."""
         cursor = await self._event_stream.cursor()
         async with contextlib.aclosing(self._event_stream.events(cursor)) as events:
             task = await self._load(task.id)
-            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
                 if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
                     task = await self._load(task.id)
@@ -137,7 +137,7 @@ class TaskCalls(UploadCalls):
 
     async def _load(self, task_id: str) -> Task:
         response = await self._sender.read(f"/task/{path_segment(task_id)}", backoff=self._sender.new_endless_backoff())
-        return self._sender.decoded(response, Task)
+        return self._sender.decode(response, Task)
 
     # ---- decide
 
@@ -181,9 +181,9 @@ class TaskCalls(UploadCalls):
         response_lost = False
         while True:
             try:
-                return self._sender.decoded(await self._sender.send_retrying(request), Task)
+                return self._sender.decode(await self._sender.send_retrying(request), Task)
             except SealyardError as error:
-                may_retry = isinstance(error, ServerUnreachableError) and outcome_unknown(error)
+                may_retry = isinstance(error, ServerUnreachableError) and is_outcome_unknown(error)
                 response_lost = response_lost or may_retry
                 if not response_lost:
                     raise

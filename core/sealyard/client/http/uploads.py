@@ -75,7 +75,9 @@ class UploadCalls(ApiCalls):
         for file in files:
             upload = self._find_upload(file)
             if upload is None:
-                raise InvalidInputError(f"{escape_text(file.name)} was not handed in here.", "Hand the file in again.")
+                raise InvalidInputError(
+                    f"{escape_text(file.name)} was not uploaded in this session.", "Upload the file again."
+                )
             ids.append(upload.id)
         return ids
 
@@ -99,7 +101,7 @@ class _UploadSession:
             state = await self._send_until_complete()
             if state.sha256 != self._reader.file.sha256:
                 raise InvalidInputError(
-                    f"{escape_text(self._reader.name)} did not arrive as it was sent.", "Hand the file in again."
+                    f"{escape_text(self._reader.name)} was corrupted during the upload.", "Upload the file again."
                 )
         except ServerUnreachableError:
             raise
@@ -158,7 +160,7 @@ class _UploadSession:
         return self._decode(await self._sender.send_once(request))
 
     def _decode(self, response: Response) -> _UploadState:
-        return self._sender.decoded(response, _UploadState)
+        return self._sender.decode(response, _UploadState)
 
 
 def _delete_request(upload_id: str) -> Request:

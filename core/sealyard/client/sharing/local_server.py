@@ -24,13 +24,13 @@ class LocalServer(Protocol):
     async def stop(self) -> None: ...
 
 
-def load_local_server(host: EngineHandle, group: str = "") -> LocalServer:
-    """Create a local server for the engine of ``host``.
+def load_local_server(engine: EngineHandle, group: str = "") -> LocalServer:
+    """Create a local server for ``engine``.
 
     Members of ``group``, a group of this machine, may also connect. Blocks while the server package is imported, so do
     not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        server: LocalServer = entry_point.load()(host, group=group)
+        server: LocalServer = entry_point.load()(engine, group=group)
         return server
-    raise NotFoundError("No server is installed.", "Install Sealyard whole.")
+    raise NotFoundError("The server component is not installed.", "Reinstall Sealyard.")

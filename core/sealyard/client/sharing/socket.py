@@ -12,8 +12,8 @@ from pathlib import Path
 SOCKET = "socket"
 """The name of the socket in the workspace's folder."""
 
-LONGEST_PATH = 100
-"""The longest path, in bytes, that fits into a socket address on every platform."""
+MAX_PATH_BYTES = 100
+"""Maximum length of a path that fits into a socket address on every platform."""
 
 RESPONSE_TIMEOUT = 5.0
 """Seconds that a listening process has to respond. A process that does not respond in time hangs or is stopped."""
@@ -28,7 +28,7 @@ def socket_path(folder: Path) -> str:
     stays open until the process ends.
     """
     path = folder.absolute() / SOCKET
-    if len(os.fsencode(path)) <= LONGEST_PATH:
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
         return str(path)
     return f"/proc/self/fd/{_folder_descriptor(folder.absolute())}/{SOCKET}"
 

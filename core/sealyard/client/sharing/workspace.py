@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
@@ -28,6 +27,7 @@ from sealyard.model.errors import (
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.requests import RecoverCallback
     from sealyard.client.sharing.local_server import LocalServer
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 0.1
 """Seconds between two checks whether the lock holder listens or has ended."""
 
-HOLDER_SECONDS = 5.0
+HOLDER_TIMEOUT = 5.0
 """Seconds to wait for a lock holder that does not listen, because it is starting, stopping or a short command."""
 
-STARTING_SECONDS = 20.0
+STARTING_TIMEOUT = 20.0
 """Seconds to wait for a lock holder that is starting and will listen as soon as it is ready."""
 
 LISTENING_PURPOSES = frozenset({"application", "run", "serve", "watch"})
@@ -88,9 +88,9 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._group = group
-        self._on_take_over = on_take_over or _ignore_take_over
+        self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._server: LocalServer | None = None
         self._clients: list[HttpClient] = []
         self._open_lock = asyncio.Lock()
@@ -100,25 +100,25 @@ class SharedWorkspace:
         self._last_reported: str | None = None
 
     @property
-    def engine(self) -> EmbeddedClient | None:
-        """The engine's client if this process holds the workspace, else None."""
+    def engine(self) -> EngineHandle | None:
+        """The engine if this process holds the workspace, else None."""
         return self._engine
 
     @property
-    def connect_to_holder(self) -> bool:
+    def is_attached(self) -> bool:
         """Whether this process attached to another lock holder, which may have ended since."""
         return self._attached
 
-    async def open(self, *, patience: float = HOLDER_SECONDS) -> None:
+    async def open(self, *, within: float = HOLDER_TIMEOUT) -> None:
         """Attach to the lock holder or, if there is none, lock the workspace and open its engine.
 
         Raises :class:`WorkspaceLockedError` if a lock holder does not listen, or hangs, and does not end within
-        ``patience`` seconds. Also raises any error that prevents opening the workspace.
+        ``within`` seconds. Also raises any error that prevents opening the workspace.
         """
         async with self._open_lock:
             loop = asyncio.get_running_loop()
-            deadline = loop.time() + patience
-            starting_deadline = loop.time() + max(patience, STARTING_SECONDS)
+            deadline = loop.time() + within
+            starting_deadline = loop.time() + max(within, STARTING_TIMEOUT)
             while not await is_responsive(self._folder):
                 try:
                     await self._acquire()
@@ -151,7 +151,7 @@ class SharedWorkspace:
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
         """Return a client for ``subject``. Call :meth:`open` first."""
         if self._engine is not None and not self._attached:
-            return self._engine.for_subject(subject)
+            return self._engine.client(subject)
         client = connect_to_holder(self._folder, subject, self._recover)
         self._clients.append(client)
         return client
@@ -171,7 +171,7 @@ class SharedWorkspace:
             if self._engine is None:
                 return
             if self._server is not None:
-                await EngineHandle.of(self._engine).drain(0)
+                await self._engine.drain(0)
                 await self._server.stop()
             await self._engine.close()
 
@@ -203,9 +203,7 @@ class SharedWorkspace:
         if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
             raise lock_error(holder)
         passphrase = self._unlock()
-        engine = await EmbeddedClient.open(
-            self._folder, "", purpose=self._purpose, passphrase=passphrase, work=self._work
-        )
+        engine = await EngineHandle.open(self._folder, purpose=self._purpose, passphrase=passphrase, work=self._work)
         try:
             self._require_open()
             if self._attached:
@@ -217,16 +215,18 @@ class SharedWorkspace:
             await engine.close()
             raise
         self._engine = engine
-        if self._attached:
+        if self._attached and self._on_take_over is not None:
             self._on_take_over()
 
     def _require_open(self) -> None:
         if self._closed:
             raise ServerUnreachableError(
-                "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOT_SENT
+                "The connection to the workspace is closed.",
+                "Open the workspace again.",
+                reach=DeliveryCertainty.NOT_SENT,
             )
 
-    async def _try_start_server(self, engine: EmbeddedClient) -> None:
+    async def _try_start_server(self, engine: EngineHandle) -> None:
         """Start the local server. If the socket cannot be created, report that and use the workspace alone.
 
         The webhooks are sent in both cases.
@@ -247,7 +247,7 @@ class SharedWorkspace:
             self._last_reported = str(error)
             self._on_trouble(error)
 
-    async def _start_server(self, engine: EmbeddedClient) -> None:
+    async def _start_server(self, engine: EngineHandle) -> None:
         """Start the local server after a take-over; raise if it cannot start.
 
         Clients that this process created while it was attached keep using the socket, now to this process itself.
@@ -260,14 +260,10 @@ class SharedWorkspace:
             raise
         self._server = server
 
-    async def _create_server(self, engine: EmbeddedClient) -> LocalServer:
+    async def _create_server(self, engine: EngineHandle) -> LocalServer:
         from sealyard.client.sharing.local_server import load_local_server
 
-        return await asyncio.to_thread(load_local_server, EngineHandle.of(engine), self._group)
-
-
-def _ignore_take_over() -> None:
-    return None
+        return await asyncio.to_thread(load_local_server, engine, self._group)
 
 
 def _log_trouble(error: SealyardError) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
+
+import msgspec
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
@@ -30,13 +31,6 @@ PERMANENT_ERRORS = (
 """Errors caused by the dropped files or by missing permissions. Retrying does not help; after other errors it may."""
 
 
-class DropAction(StrEnum):
-    """What to do with a dropped entry that is ready."""
-
-    PROPOSE = "propose"
-    SUBMIT = "submit"
-
-
 class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A package that can be created from a dropped entry.
 
@@ -54,7 +48,7 @@ class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class DropSubmitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was created for a dropped entry."""
 
-    offer: PackageProposal
+    proposal: PackageProposal = msgspec.field(name="offer")
     task: Task
 
 

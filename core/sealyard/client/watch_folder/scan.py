@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from sealyard.concurrency.threads import CheckCancelled
+from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 
 METADATA = "metadata"
 TEMPORARY = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
-CHUNK = 4 << 20
 
 
 class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
@@ -56,8 +55,8 @@ def scan(folder: Path) -> tuple[DroppedEntry, ...]:
         dir_entries = _list_dir(folder)
     except OSError as error:
         raise InvalidInputError(
-            f"The watch folder {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
-            "See that it is there and may be read.",
+            f"Cannot read the watch folder {escape_text(str(folder))} ({escape_text(error.strerror or '')}).",
+            "Check that it exists and that you have permission to read it.",
         ) from error
     return tuple(dropped for entry in dir_entries if (dropped := _read_entry(entry)) is not None)
 
@@ -85,7 +84,7 @@ def entry_digest(entry: DroppedEntry, check_cancelled: CheckCancelled) -> str:
     """
 
     def names_and_digests(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((Path(path).name, sha256_file(path, check_cancelled)) for path in paths)
+        return tuple((Path(path).name, path_sha256(Path(path), check_cancelled)) for path in paths)
 
     return content_digest(entry.name, names_and_digests(entry.firmware), names_and_digests(entry.metadata))
 
@@ -120,7 +119,7 @@ def _unreadable_entry(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
         path=_to_unicode(entry.path),
         fingerprint=hashlib.sha256(msgspec.json.encode((_to_unicode(entry.path), reason))).hexdigest(),
         ready=False,
-        problem=f"It cannot be read ({reason}).",
+        problem=f"Cannot read it ({reason}).",
     )
 
 
@@ -170,8 +169,8 @@ def _is_temporary(name: str) -> bool:
 def _describe_not_a_file(entry: os.DirEntry[str]) -> str:
     if entry.is_file(follow_symlinks=False):
         return ""
-    kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
-    return f"{_to_unicode(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
+    kind = "a symbolic link" if entry.is_symlink() else "a folder" if entry.is_dir() else "not a regular file"
+    return f"It contains {_to_unicode(entry.name)}, which is {kind}; only files and a folder {METADATA}/ are allowed."
 
 
 def _describe_invalid_name(entries: list[os.DirEntry[str]]) -> str:
@@ -191,18 +190,3 @@ def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
         for stat in (entry.stat(follow_symlinks=False),)
     ]
     return hashlib.sha256(msgspec.json.encode(states)).hexdigest()
-
-
-def sha256_file(path: str, check_cancelled: CheckCancelled) -> str:
-    """Return the SHA-256 (hex) of a file. Raises ``OSError`` if it cannot be read."""
-    digest = hashlib.sha256()
-    for chunk in _read_chunks(path):
-        digest.update(chunk)
-        check_cancelled(len(chunk))
-    return digest.hexdigest()
-
-
-def _read_chunks(path: str) -> Iterator[bytes]:
-    with Path(path).open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

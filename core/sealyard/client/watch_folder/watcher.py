@@ -1,4 +1,4 @@
-"""The watcher of a watch folder, which proposes or submits packages of the files that users entry into it.
+"""The watcher of a watch folder, which proposes or submits packages of the files that users drop into it.
 
 :mod:`sealyard.client.watch_folder.scan` defines which entries become packages and which are ignored. Each entry is
 processed once: the state file records it by name, size, modification time and digest. The task's client token is
@@ -17,13 +17,14 @@ from typing import Any
 
 import msgspec
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.downloads.files import resolve_dir
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
+from sealyard.client.watch_folder.changes import watch_changes
 from sealyard.client.watch_folder.events import (
     PERMANENT_ERRORS,
-    DropAction,
     DropDeferred,
     DropRejected,
     DropSubmitted,
@@ -35,12 +36,12 @@ from sealyard.client.watch_folder.scan import (
     DroppedEntry,
     content_digest,
     entry_digest,
-    has_unreadable_dirs,
     scan,
-    sha256_file,
 )
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
+from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
@@ -64,14 +65,11 @@ __all__ = [
     "watch_state_file",
 ]
 
-FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 300.0
-STEP_MILLISECONDS = 200
-POLL_INTERVAL = 2.0
-"""Seconds between two scans if the system does not report changes."""
+RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
+"""Delays before consecutive retries of an entry whose processing was deferred."""
 
 
-class _Processed(FrozenStruct, frozen=True, kw_only=True):
+class _ProcessedEntry(FrozenStruct, frozen=True, kw_only=True):
     """An entry that has been processed. ``task_id`` is None if its proposal was dismissed."""
 
     fingerprint: str
@@ -82,15 +80,15 @@ class _Processed(FrozenStruct, frozen=True, kw_only=True):
 class _WatchState(FrozenStruct, frozen=True, kw_only=True):
     """The contents of the state file: processed entries by ``<configuration id>/<entry name>``."""
 
-    taken: dict[str, _Processed] = msgspec.field(default_factory=dict)
+    processed: dict[str, _ProcessedEntry] = msgspec.field(default_factory=dict, name="taken")
 
 
-class _Waiting(FrozenStruct, frozen=True, kw_only=True):
-    """An entry to process at ``due``. ``pause`` is the number of seconds to wait if that fails."""
+class _WaitingEntry(FrozenStruct, frozen=True, kw_only=True):
+    """An entry to process at ``due``. ``failures`` is how often that has failed since it last changed."""
 
     fingerprint: str
     due: datetime
-    pause: float = FIRST_PAUSE
+    failures: int = 0
 
 
 class FolderWatcher:
@@ -135,7 +133,7 @@ class FolderWatcher:
         self._force_polling = force_polling
         self._clock = clock or SystemClock()
         self._config_id = ""
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _WaitingEntry] = {}
         self._handled: dict[str, str] = {}
 
     @property
@@ -151,7 +149,9 @@ class FolderWatcher:
         """
         await self._resolve_config()
         changed = asyncio.Event()
-        watch_task = asyncio.create_task(self._watch(changed))
+        watch_task = asyncio.create_task(
+            watch_changes(self._folder, changed, self._clock, force_polling=self._force_polling)
+        )
         try:
             while True:
                 changed.clear()
@@ -218,7 +218,7 @@ class FolderWatcher:
     # ---- processing of one entry
 
     async def _process(self, entry: DroppedEntry) -> None:
-        processed = self._state.taken.get(f"{await self._resolve_config()}/{entry.name}")
+        processed = self._state.processed.get(f"{await self._resolve_config()}/{entry.name}")
         is_recorded = processed is not None and processed.fingerprint == entry.fingerprint
         if is_recorded or self._handled.get(entry.name) == entry.fingerprint:
             self._waiting.pop(entry.name, None)
@@ -232,7 +232,9 @@ class FolderWatcher:
         elif self._clock.now() >= waiting.due:
             await self._propose_or_submit(entry, processed, waiting)
 
-    async def _propose_or_submit(self, entry: DroppedEntry, processed: _Processed | None, waiting: _Waiting) -> None:
+    async def _propose_or_submit(
+        self, entry: DroppedEntry, processed: _ProcessedEntry | None, waiting: _WaitingEntry
+    ) -> None:
         try:
             event = await self._create_event(entry, processed)
         except PERMANENT_ERRORS as error:
@@ -241,24 +243,24 @@ class FolderWatcher:
                 return
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, LONGEST_PAUSE))
-            self._on_event(
-                DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
-            )
+            failures = waiting.failures + 1
+            delay = RETRY_DELAYS.after(failures)
+            self._schedule(entry, delay, failures)
+            self._on_event(DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=delay))
             return
         self._waiting.pop(entry.name, None)
         self._handled[entry.name] = entry.fingerprint
         if event is not None:
             self._on_event(event)
 
-    async def _create_event(self, entry: DroppedEntry, processed: _Processed | None) -> WatchEvent | None:
+    async def _create_event(self, entry: DroppedEntry, processed: _ProcessedEntry | None) -> WatchEvent | None:
         """Return the event for an entry that has settled, after submitting it if that is the rule.
 
         Returns None if the entry is a downloaded result, or if it was processed before and its content has not changed.
         """
         if entry.problem:
             raise InvalidInputError(
-                f"{entry.name} cannot become a package. {entry.problem}", "Put it right in the folder."
+                f"Cannot create a package from {entry.name}. {entry.problem}", "Fix it in the watch folder."
             )
         if await self._is_result(entry):
             return None
@@ -275,20 +277,20 @@ class FolderWatcher:
             return None
         if self._action is DropAction.PROPOSE:
             return proposal
-        return DropSubmitted(offer=proposal, task=await self.submit(proposal))
+        return DropSubmitted(proposal=proposal, task=await self.submit(proposal))
 
-    def _schedule(self, entry: DroppedEntry, seconds: float, *, next_pause: float = FIRST_PAUSE) -> None:
+    def _schedule(self, entry: DroppedEntry, seconds: float, failures: int = 0) -> None:
         due = self._clock.now() + timedelta(seconds=seconds)
-        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, pause=next_pause)
+        self._waiting[entry.name] = _WaitingEntry(fingerprint=entry.fingerprint, due=due, failures=failures)
 
     async def _is_result(self, entry: DroppedEntry) -> bool:
         if self._history is None or len(entry.firmware) != 1 or entry.metadata:
             return False
-        path = entry.firmware[0]
+        path = Path(entry.firmware[0])
         await asyncio.to_thread(self._history.refresh)
         try:
-            digests = self._history.digests_of_size(Path(path).stat().st_size)
-            return bool(digests) and await run_cancellable(lambda check: sha256_file(path, check)) in digests
+            digests = self._history.digests_of_size(path.stat().st_size)
+            return bool(digests) and await run_cancellable(lambda check: path_sha256(path, check)) in digests
         except OSError as error:
             raise _unreadable(entry, error) from error
 
@@ -305,14 +307,14 @@ class FolderWatcher:
     async def _require_unchanged(self, proposal: PackageProposal) -> DroppedEntry:
         entry = await self._find_entry(proposal.name)
         if entry is None or entry.fingerprint != proposal.fingerprint:
-            raise InvalidInputError(f"{proposal.name} changed since it was offered.", "Wait for the new offer.")
+            raise InvalidInputError(f"{proposal.name} changed since it was proposed.", "Wait for the new proposal.")
         return entry
 
     async def _record(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
-        processed = _Processed(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
+        processed = _ProcessedEntry(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
         self._state = await asyncio.to_thread(
             self._state_file.update,
-            lambda state: _WatchState(taken={**state.taken, f"{proposal.device}/{proposal.name}": processed}),
+            lambda state: _WatchState(processed={**state.processed, f"{proposal.device}/{proposal.name}": processed}),
         )
 
     async def _resolve_config(self) -> str:
@@ -329,33 +331,6 @@ class FolderWatcher:
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     # ---- waiting for changes
-
-    async def _watch(self, changed: asyncio.Event) -> None:
-        """Set ``changed`` after every change in the folder.
-
-        If a folder in it cannot be read, the system reports no changes or only some of them. In this case, also set
-        ``changed`` every :data:`POLL_INTERVAL` seconds.
-        """
-        while True:
-            try:
-                await self._receive_changes(changed)
-            except (OSError, RuntimeError, ExceptionGroup) as error:  # watchfiles raises RuntimeError itself
-                if not await run_cancellable(lambda check: has_unreadable_dirs(self._folder, check)):
-                    raise InvalidInputError(
-                        f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
-                        "See that the folder is there; where the system cannot tell of changes, watch by polling.",
-                    ) from error
-            await self._clock.sleep(POLL_INTERVAL)
-            changed.set()
-
-    async def _receive_changes(self, changed: asyncio.Event) -> None:
-        from watchfiles import awatch
-
-        polling = True if self._force_polling else None
-        async for _ in awatch(
-            self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
-        ):
-            changed.set()
 
     async def _wait_for_change(
         self, change: Coroutine[Any, Any, Any], seconds: float | None, watch_task: asyncio.Task[None]
@@ -383,20 +358,13 @@ def _require_separate_dirs(folder: Path, downloads: Path) -> None:
     download_dir, watched_dir = downloads.resolve(), folder.resolve()
     if watched_dir in (download_dir, *download_dir.parents):
         raise UsageError(
-            f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
-            "Watch another folder, or download elsewhere.",
+            f"{escape_text(str(folder))} contains the download folder: results would be packaged again.",
+            "Watch another folder, or change the download folder.",
         )
 
 
-def _innermost(error: Exception) -> Exception:
-    """Unwrap the exception: watchfiles raises exceptions of its thread in exception groups."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def _unreadable(entry: DroppedEntry, error: OSError) -> InvalidInputError:
-    return InvalidInputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.")
+    return InvalidInputError(f"Cannot read {entry.name} ({error.strerror}).", "Check the file.")
 
 
 def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:

@@ -24,23 +24,20 @@ from sealyard.containers.se1.header import (
     parse_header,
 )
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, no_progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.model.worker_messages import RecordedSegment, SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
 
-_SE2_HINT = "The format se-2 will hold more."
+_SE2_HINT = "Split the package: this is a limit of the se-1 format."
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _no_progress(_: int) -> None:
-    return None
 
 
 class SE1Format:
@@ -87,7 +84,7 @@ class SE1Format:
         )
 
     def segment_matches(
-        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: EncryptedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
         """Compare the segment as the protocol describes. ``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(layout, segment.index):
@@ -101,15 +98,15 @@ class SE1Format:
         return digest.hexdigest() == segment.sha256
 
     def header(
-        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
         """Build the header. Raises :class:`InvalidInputError` if segments or metadata do not match ``layout``."""
         self.check(layout)
         expected = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
         if [(segment.index, segment.length) for segment in segments] != expected:
-            raise InvalidInputError("The sealed segments are not those of this package.")
+            raise InvalidInputError("The encrypted segments do not belong to this package.")
         if tuple((name, len(content)) for name, content in metadata) != layout.metadata:
-            raise InvalidInputError("The metadata files are not those of this package.", "Upload them again.")
+            raise InvalidInputError("The metadata files do not belong to this package.", "Upload the files again.")
         return encode_header(layout.encryption, layout.signing, segments, _join_metadata(metadata))
 
     def check_contents(
@@ -128,9 +125,9 @@ class SE1Format:
     def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
         """Write header and signature as the protocol describes. Flushes ``target`` but does not sync it."""
         target.seek(0)
-        write_all(target, memoryview(header))
+        write_to_stream(target, memoryview(header))
         target.seek(_offset(layout, len(layout.firmware)))
-        write_all(target, memoryview(signature))
+        write_to_stream(target, memoryview(signature))
         target.truncate()
         target.flush()
 
@@ -148,7 +145,7 @@ class SE1Format:
         """Verify the container as the protocol describes. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
-        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _no_progress)
+        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or no_progress)
 
     def extract(
         self,
@@ -168,7 +165,7 @@ class SE1Format:
         from sealyard.containers.se1.reader import SE1Reader
 
         reader = SE1Reader(source, certificate, self._now(), strict=strict)
-        return reader.extract(cipher, target, split_metadata, progress or _no_progress)
+        return reader.extract(cipher, target, split_metadata, progress or no_progress)
 
     def verify_digests(
         self,
@@ -182,7 +179,7 @@ class SE1Format:
         from sealyard.containers.se1.reader import SE1Reader
 
         return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(
-            cipher, sizes, progress or _no_progress
+            cipher, sizes, progress or no_progress
         )
 
 
@@ -212,29 +209,31 @@ def _check_signing_key(layout: PackageLayout) -> None:
     accepted = SIGNATURES[layout.signing].key_kinds
     if layout.signing_key_kind not in accepted:
         raise InvalidKeyError(
-            f"{layout.signing} does not take a key of the kind {layout.signing_key_kind}.",
-            f"It takes {' or '.join(accepted)}.",
+            f"{layout.signing} does not support keys of type {layout.signing_key_kind}.",
+            f"Use a key of type {' or '.join(accepted)}.",
         )
 
 
 def _check_cipher(layout: PackageLayout, cipher: ContentCipher) -> None:
     if cipher.algorithm != layout.encryption:
-        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package wants {layout.encryption}.")
+        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package uses {layout.encryption}.")
 
 
 def _check_segments(layout: PackageLayout) -> None:
     count = len(layout.firmware)
     if not count:
-        raise FormatLimitError("A package needs a firmware file.", "Add one.")
+        raise FormatLimitError("A package needs at least one firmware file.", "Add a firmware file.")
     if count > MAX_SEGMENTS:
-        raise FormatLimitError(f"se-1 holds at most {MAX_SEGMENTS} files; these are {count}.", _SE2_HINT)
+        raise FormatLimitError(
+            f"se-1 supports at most {MAX_SEGMENTS} firmware files; this package has {count}.", _SE2_HINT
+        )
     for index, (name, size) in enumerate(layout.firmware):
         if size < 1:
-            raise FormatLimitError(f"{escape_text(name)} is empty.", "Leave it out.")
+            raise FormatLimitError(f"{escape_text(name)} is empty.", "Remove it from the package.")
         if _segment_length(layout, index) > MAX_SEGMENT_LENGTH:
             raise FormatLimitError(
-                f"{escape_text(name)} has {size} bytes; with padding and IV, se-1 holds at most"
-                f" {MAX_SEGMENT_LENGTH} a file.",
+                f"{escape_text(name)} has {size} bytes; with padding and IV, se-1 supports at most"
+                f" {MAX_SEGMENT_LENGTH} per file.",
                 _SE2_HINT,
             )
 
@@ -242,11 +241,13 @@ def _check_segments(layout: PackageLayout) -> None:
 def _check_metadata(layout: PackageLayout) -> None:
     length = _metadata_length(layout)
     if layout.metadata and not length:
-        raise FormatLimitError("The metadata file is empty, which se-1 cannot tell from no metadata.", "Leave it out.")
+        raise FormatLimitError(
+            "The metadata file is empty, which se-1 cannot distinguish from no metadata.", "Remove it from the package."
+        )
     if length > MAX_METADATA:
         raise FormatLimitError(
             f"The metadata has {length} bytes{' as a bundle' if len(layout.metadata) > 1 else ''};"
-            f" se-1 holds at most {MAX_METADATA}.",
+            f" se-1 supports at most {MAX_METADATA}.",
             _SE2_HINT,
         )
 
@@ -255,8 +256,8 @@ def _padding_warnings(layout: PackageLayout) -> tuple[str, ...]:
     if CIPHERS[layout.encryption].padding is not Padding.ZERO:
         return ()
     return tuple(
-        f"{escape_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {layout.encryption} adds"
-        f" {-size % BLOCK_LENGTH} zero bytes that stay when the container is opened."
+        f"The size of {escape_text(name)} is not a multiple of {BLOCK_LENGTH} bytes: {layout.encryption} adds"
+        f" {format_count(-size % BLOCK_LENGTH, 'zero byte')}, not removed when the container is opened."
         for name, size in layout.firmware
         if size % BLOCK_LENGTH
     )

@@ -14,7 +14,8 @@ from sealyard.crypto.algorithms import CIPHERS, SHA256_LENGTH, SIGNATURES, Ciphe
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ContainerError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.formatting import format_count
+from sealyard.model.worker_messages import EncryptedSegment
 
 MAGIC = b"Bosch_SE"
 PACKAGING_VERSION = 1
@@ -22,8 +23,9 @@ MAX_SEGMENTS = 0xFF
 MAX_METADATA = 0xFFFF
 MAX_SEGMENT_LENGTH = 0xFFFF_FFFF
 
+CORRUPTED_HINT = "The file is truncated or modified; download it again."
+
 _FIXED_FIELDS = struct.Struct("<8sBHHHB")
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 
 
 class Header(FrozenStruct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Header(FrozenStruct, frozen=True, kw_only=True):
 
     encryption: EncryptionAlgorithm
     signature_number: int
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[EncryptedSegment, ...]
     metadata: bytes
     raw: bytes
 
@@ -49,7 +51,7 @@ def header_length(segments: int, metadata_length: int) -> int:
 def encode_header(
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
-    segments: Sequence[SealedSegment],
+    segments: Sequence[EncryptedSegment],
     metadata: bytes,
 ) -> bytes:
     """Return the bytes of a header. The caller must have checked the limits of the format."""
@@ -75,12 +77,12 @@ def parse_header(source: BinaryIO) -> Header:
     fixed_fields = _read_exactly(source, _FIXED_FIELDS.size, "header")
     magic, version, metadata_length, cipher_number, signature_number, count = _FIXED_FIELDS.unpack(fixed_fields)
     if magic != MAGIC:
-        raise ContainerError("This is no se-1 container.", "Look whether it is the right file.", part="header")
+        raise ContainerError("Not an se-1 container.", "Check that it is the right file.", part="header")
     if version != PACKAGING_VERSION:
-        raise _header_error(f"The packaging version is {version}; se-1 has version {PACKAGING_VERSION}.")
+        raise _header_error(f"Unsupported packaging version {version}; se-1 has version {PACKAGING_VERSION}.")
     cipher = _find_cipher(cipher_number)
     if signature_number not in {spec.number for spec in SIGNATURES.values()}:
-        raise _header_error(f"The signature number {signature_number} is unknown.")
+        raise _header_error(f"Unknown signature number {signature_number}.")
     if count == 0:
         raise _header_error("The container has no segments.")
     table = _read_exactly(source, header_length(count, 0) - _FIXED_FIELDS.size, "header")
@@ -112,34 +114,34 @@ def _find_cipher(number: int) -> CipherSpec:
     for spec in CIPHERS.values():
         if spec.number == number:
             return spec
-    raise _header_error(f"The encryption number {number} is unknown.")
+    raise _header_error(f"Unknown encryption number {number}.")
 
 
-def _parse_segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
+def _parse_segments(table: bytes, count: int) -> tuple[EncryptedSegment, ...]:
     lengths = struct.unpack_from(f"<{count}I", table)
     hashes = struct.iter_unpack(f"{SHA256_LENGTH}s", table[4 * count :])
     return tuple(
-        SealedSegment(index=index, length=length, sha256=sha256.hex())
+        EncryptedSegment(index=index, length=length, sha256=sha256.hex())
         for index, (length, (sha256,)) in enumerate(zip(lengths, hashes, strict=True))
     )
 
 
-def _check_segment_length(segment: SealedSegment, cipher: CipherSpec) -> None:
+def _check_segment_length(segment: EncryptedSegment, cipher: CipherSpec) -> None:
     if segment.length <= cipher.iv_length:
-        problem = f"Segment {segment.index} has only {segment.length} bytes."
+        problem = f"Segment {segment.index} is too short: {format_count(segment.length, 'byte')}."
     elif segment.length % cipher.block_multiple:
-        problem = f"Segment {segment.index} has {segment.length} bytes, no multiple of {cipher.block_multiple}."
+        problem = f"Segment {segment.index} has {segment.length} bytes, not a multiple of {cipher.block_multiple}."
     else:
         return
-    raise ContainerError(problem, _CORRUPTED_HINT, part=f"segment {segment.index}")
+    raise ContainerError(problem, CORRUPTED_HINT, part=f"segment {segment.index}")
 
 
 def _read_exactly(source: BinaryIO, length: int, part: str) -> bytes:
     data = source.read(length)
     if len(data) != length:
-        raise ContainerError(f"The file ends within the {part}.", _CORRUPTED_HINT, part=part)
+        raise ContainerError(f"The file ends within the {part}.", CORRUPTED_HINT, part=part)
     return data
 
 
 def _header_error(problem: str) -> ContainerError:
-    return ContainerError(problem, _CORRUPTED_HINT, part="header")
+    return ContainerError(problem, CORRUPTED_HINT, part="header")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sealyard.containers.format import Verification
 from sealyard.containers.metadata_files import metadata_file_names
-from sealyard.containers.se1.header import Header, parse_header, signing_algorithm
+from sealyard.containers.se1.header import CORRUPTED_HINT, Header, parse_header, signing_algorithm
 from sealyard.crypto.algorithms import (
     CIPHERS,
     SIGNATURE_LENGTHS,
@@ -23,16 +23,16 @@ from sealyard.crypto.algorithms import (
 )
 from sealyard.crypto.certificates import Certificate, load_certificate
 from sealyard.crypto.digests import PrefixHash
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import decrypt_segment, read_segment
 from sealyard.crypto.signatures import verify
-from sealyard.fs.extract import ExclusiveFileSet
+from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.formatting import format_count
+from sealyard.model.worker_messages import EncryptedSegment
 
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 
 
@@ -71,17 +71,17 @@ class SE1Reader:
         self._check_cipher(cipher)
         if len(sizes) != len(self._header.segments):
             raise ContainerError(
-                f"The container has {len(self._header.segments)} segments; {len(sizes)} were expected.",
+                f"The container has {format_count(len(self._header.segments), 'segment')}; expected {len(sizes)}.",
                 part="header",
             )
         container_hash = self._seek_to_segments()
         digests = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
             plaintext = PrefixHash(size)
-            unseal(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
-            if plaintext.missing:
+            decrypt_verified_segment(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
+            if plaintext.bytes_missing:
                 raise ContainerError(
-                    f"Segment {segment.index} is {plaintext.missing} bytes shorter than expected.",
+                    f"Segment {segment.index} is {format_count(plaintext.bytes_missing, 'byte')} too short.",
                     part=_part_name(segment),
                 )
             digests.append(plaintext.hexdigest())
@@ -100,10 +100,12 @@ class SE1Reader:
             self._source.seek(len(self._header.raw))
             for segment in segments:
                 with files.create(f"segment-{segment.index}.bin") as target:
-                    unseal(self._source, segment, cipher, partial(write_all, target), [], progress)
+                    decrypt_verified_segment(
+                        self._source, segment, cipher, partial(write_to_stream, target), [], progress
+                    )
             for name, content in metadata:
                 with files.create(name) as target:
-                    write_all(target, memoryview(content))
+                    write_to_stream(target, memoryview(content))
             return files.commit()
 
     def _seek_to_segments(self) -> hashlib._Hash:
@@ -133,8 +135,8 @@ class SE1Reader:
             end += segment.length
             if end > self._size:
                 raise ContainerError(
-                    f"The file ends {end - self._size} bytes before segment {segment.index} does.",
-                    _CORRUPTED_HINT,
+                    f"The file ends {format_count(end - self._size, 'byte')} before segment {segment.index} does.",
+                    CORRUPTED_HINT,
                     part=_part_name(segment),
                 )
 
@@ -142,7 +144,7 @@ class SE1Reader:
         if cipher.algorithm != self._header.encryption:
             raise InvalidKeyError(
                 f"The key is for {cipher.algorithm}; the container is encrypted with {self._header.encryption}.",
-                "Choose the key the container was made with.",
+                "Use the key that the container was encrypted with.",
             )
 
     def _read_signature(self) -> bytes:
@@ -154,12 +156,14 @@ class SE1Reader:
         expected_length = _signature_length(self._certificate.kind, signature)
         if length < expected_length:
             raise ContainerError(
-                f"The signature has {length} bytes instead of {expected_length}.", _CORRUPTED_HINT, part="signature"
+                f"The signature has {format_count(length, 'byte')} instead of {expected_length}.",
+                CORRUPTED_HINT,
+                part="signature",
             )
         if length > expected_length:
             raise ContainerError(
-                f"The file goes on for {length - expected_length} bytes after the signature.",
-                _CORRUPTED_HINT,
+                f"The file has {format_count(length - expected_length, 'byte')} after the signature.",
+                CORRUPTED_HINT,
                 part="trailing bytes",
             )
         return signature
@@ -171,8 +175,8 @@ class SE1Reader:
         key = self._certificate.public_key
         if not verify(key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
             raise ContainerError(
-                "The signature does not match header and metadata.",
-                "They were changed, or the certificate is not that of the key it was signed with.",
+                "The signature does not match the header and metadata.",
+                "Check the certificate: the file was modified, or signed with a different key.",
                 part="signature",
             )
 
@@ -185,13 +189,13 @@ def check_contents(
     container_hash = hashlib.sha256(header)
     source.seek(len(header))
     for segment, content in zip(parsed.segments, contents, strict=True):
-        unseal(source, segment, cipher, content, [container_hash.update], progress)
+        decrypt_verified_segment(source, segment, cipher, content, [container_hash.update], progress)
     return container_hash
 
 
-def unseal(
+def decrypt_verified_segment(
     source: BinaryIO,
-    segment: SealedSegment,
+    segment: EncryptedSegment,
     cipher: ContentCipher,
     sink: Consumer,
     ciphertext_consumers: Sequence[Consumer],
@@ -211,15 +215,15 @@ def unseal(
     _check_hash(segment, digest.hexdigest())
 
 
-def _part_name(segment: SealedSegment) -> str:
+def _part_name(segment: EncryptedSegment) -> str:
     return f"segment {segment.index}"
 
 
-def _check_hash(segment: SealedSegment, sha256: str) -> None:
+def _check_hash(segment: EncryptedSegment, sha256: str) -> None:
     if sha256 != segment.sha256:
         raise ContainerError(
-            f"The bytes of segment {segment.index} are not those that were signed.",
-            _CORRUPTED_HINT,
+            f"Segment {segment.index} does not match its signed hash.",
+            CORRUPTED_HINT,
             part=_part_name(segment),
         )
 
@@ -235,9 +239,9 @@ def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> Sign
     algorithm = signing_algorithm(header.signature_number, certificate.kind)
     if algorithm is None:
         raise ContainerError(
-            f"The container's signature number {header.signature_number} does not go with the certificate's"
+            f"Signature number {header.signature_number} of the container does not match the type of the certificate's"
             f" key, {certificate.kind}.",
-            "Give the certificate of the key the container was signed with.",
+            "Use the certificate of the key that signed the container.",
             part="certificate",
         )
     return algorithm
@@ -262,11 +266,11 @@ def _validity_warnings(certificate: Certificate, now: datetime, strict: bool) ->
     else:
         return ()
     if strict:
-        raise ContainerError(problem, "Leave the strict check out to accept it.", part="certificate")
+        raise ContainerError(problem, "Disable the strict check to accept it.", part="certificate")
     return (problem,)
 
 
 def _padding_warnings(header: Header) -> tuple[str, ...]:
     if CIPHERS[header.encryption].padding is not Padding.ZERO:
         return ()
-    return ("Zero padding is not stripped: opened files may end in up to 15 more zero bytes.",)
+    return ("Zero padding is not removed: opened files can end with up to 15 extra zero bytes.",)

@@ -45,7 +45,7 @@ class AccountLinks:
         """Add a link between ``subject`` and ``account`` to ``work``. The caller checks that neither is linked yet."""
         link = StoredAccountLink(subject=subject, account=account, created_at=self._repository.clock.now())
         work.put(ACCOUNT_LINKS, subject, link)
-        message = f"{subject} is {format_account(account)} from now on"
+        message = f"{subject} linked to {format_account(account)}"
         work.audit(author, AuditAction.CREATED, f"SUBJECT:{subject}", message, msgspec.to_builtins(link))
 
     async def unlink(self, subject: str, linked: str) -> None:
@@ -61,14 +61,16 @@ class AccountLinks:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         linked = parse_subject(linked)
         if linked == subject:
-            raise PermissionDeniedError("Nobody lets go of their own account.", "Ask another administrator.")
+            raise PermissionDeniedError("You cannot unlink your own account.", "Ask another administrator.")
         account = self.account_of(linked)
         if account is None:
-            raise NotFoundError(f"{linked} is bound to no account of an issuer.", "There is nothing to let go of.")
+            raise NotFoundError(
+                f"{linked} is not linked to an identity-provider account.", "There is nothing to unlink."
+            )
         self._require_no_open_task(linked)
         work = self._repository.begin()
         work.delete(ACCOUNT_LINKS, linked)
-        message = f"{linked} is {format_account(account)} no more"
+        message = f"{linked} unlinked from {format_account(account)}"
         work.audit(subject, AuditAction.DELETED, f"SUBJECT:{linked}", message)
         work.notify(f"SUBJECT:{linked}")
         self._tokens.revoke_all(work, subject, linked)
@@ -78,8 +80,8 @@ class AccountLinks:
         open_tasks = (task for status in OPEN_STATUSES for task in self._repository.tasks({"status": status.value}))
         if (task := next((task for task in open_tasks if _involves(task, subject)), None)) is not None:
             raise ConflictError(
-                f"{subject} has to do with task {task.id}, which still waits for approvals.",
-                "Have it approved, rejected or cancelled before: its approver could be the same person twice.",
+                f"{subject} created or decided on task {task.id}, which is still waiting for approvals.",
+                "Have the task approved, rejected or cancelled first: otherwise one person could decide on it twice.",
             )
 
 

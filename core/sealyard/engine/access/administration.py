@@ -57,7 +57,7 @@ ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
 MAX_PERIOD = 3650 * 24 * 3600
 """Longest period a policy may set, in seconds (ten years)."""
 
-QUORUM_LOST_WARNING = "Its configuration has too few approvers now."
+QUORUM_LOST_WARNING = "The device configuration no longer has enough approvers."
 
 
 class AccessAdministration:
@@ -108,7 +108,7 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         added = parse_subject(added)
         if self._repository.get(SUBJECTS, added) is not None:
-            raise ConflictError(f"There is a subject {added} already.")
+            raise ConflictError(f"{added} already exists.")
         work = self._repository.begin()
         created = self.create_subject(work, subject, added, display_name)
         await work.commit()
@@ -118,17 +118,17 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         group, member = self._require_subject(group), self._require_subject(member)
         if subject_kind(group) is not SubjectKind.GROUP:
-            raise UsageError(f"{group} is no group.", "Write GROUP:name.")
+            raise UsageError(f"{group} is not a group.", "Use GROUP:name.")
         if member in self._permissions.current.principals_of(group):
-            raise ConflictError(f"{group} is inside {member} already: groups cannot be inside each other.")
+            raise ConflictError(f"{group} is a member of {member}: groups cannot contain each other.")
         if self._membership(group, member) is not None:
-            raise ConflictError(f"{member} is in {group} already.")
+            raise ConflictError(f"{member} is already a member of {group}.")
         membership = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._repository.clock.now()
         )
         work = self.check_impact(memberships=(*self._repository.list_all(MEMBERSHIPS), membership), confirmed=confirmed)
         work.put(MEMBERSHIPS, membership.id, membership)
-        message = f"{member} is in {group}"
+        message = f"{member} added to {group}"
         await self._commit_access_change(work, subject, AuditAction.CREATED, f"ACL:{membership.id}", message)
         return membership
 
@@ -136,11 +136,11 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         membership = self._membership(parse_subject(group), parse_subject(member))
         if membership is None:
-            raise NotFoundError(f"{escape_text(member, 80)} is not in {escape_text(group, 80)}.")
+            raise NotFoundError(f"{escape_text(member, 80)} is not a member of {escape_text(group, 80)}.")
         remaining = [other for other in self._repository.list_all(MEMBERSHIPS) if other.id != membership.id]
         work = self.check_impact(memberships=remaining, confirmed=confirmed)
         work.delete(MEMBERSHIPS, membership.id)
-        message = f"{membership.member} is in {membership.group} no more"
+        message = f"{membership.member} removed from {membership.group}"
         await self._commit_access_change(work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
 
     async def add_rule(
@@ -151,12 +151,12 @@ class AccessAdministration:
         resource = self._resolve_resource(resource)
         if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
             allowed = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
-            raise UsageError(f"{action} means nothing on {resource}.", f"Possible are {allowed}.")
+            raise UsageError(f"{action} cannot be granted on {resource}.", f"Use one of: {allowed}.")
         if any(
             (rule.subject, rule.resource, rule.action) == (grantee, resource, action)
             for rule in self._repository.list_all(RULES)
         ):
-            raise ConflictError(f"{grantee} may {action} {resource} already.")
+            raise ConflictError(f"{grantee} already has {action} permission on {resource}.")
         rule = AclRule(
             id=new_id(),
             subject=grantee,
@@ -167,7 +167,7 @@ class AccessAdministration:
         )
         work = self.check_impact(rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
         work.put(RULES, rule.id, rule)
-        message = f"{rule.subject} may {rule.action} {rule.resource}"
+        message = f"{rule.action} on {rule.resource} granted to {rule.subject}"
         await self._commit_access_change(work, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
         return rule
 
@@ -175,13 +175,15 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.DELETE, ResourceType.ACL)
         rule = self._repository.get(RULES, rule_id)
         if rule is None:
-            raise NotFoundError(f"There is no rule {escape_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
+            raise NotFoundError(f"Rule {escape_text(rule_id, 80)} not found.", "List rules with `sealyard acl list`.")
         if rule.permanent:
-            raise PermissionDeniedError("The initial administrator's rules stay.", "Add rules beside them instead.")
+            raise PermissionDeniedError(
+                "The initial administrator's rules cannot be removed.", "Add other rules instead."
+            )
         remaining = [other for other in self._repository.list_all(RULES) if other.id != rule_id]
         work = self.check_impact(rules=remaining, confirmed=confirmed)
         work.delete(RULES, rule_id)
-        message = f"{rule.subject} may {rule.action} {rule.resource} no more"
+        message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
         await self._commit_access_change(work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
 
     def policy(self) -> Policy:
@@ -191,14 +193,14 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.POLICY)
         if policy.allow_self_approval and not self._demo:
             raise PermissionDeniedError(
-                "Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo"
+                "Self-approval is available only in a demo workspace.", "Start one with `sealyard demo`."
             )
         for seconds in (policy.approval_timeout, policy.execution_timeout, policy.time_limit):
             if not 1 <= seconds <= MAX_PERIOD:
-                raise UsageError("A period is at least a second and at most ten years.")
+                raise UsageError("A period must be between one second and ten years.")
         work = self._repository.begin()
         work.put(POLICY, POLICY_ID, policy)
-        work.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
+        work.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy changed", msgspec.to_builtins(policy))
         work.notify("POLICY:workspace")
         await work.commit()
         return policy
@@ -223,7 +225,7 @@ class AccessAdministration:
             id=added, created_by=author, created_at=self._repository.clock.now(), display_name=display_name
         )
         work.put(SUBJECTS, added, created)
-        work.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(created))
+        work.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} added", msgspec.to_builtins(created))
         work.notify(f"SUBJECT:{added}")
         return created
 
@@ -278,7 +280,7 @@ class AccessAdministration:
     def _require_subject(self, text: str) -> str:
         subject = parse_subject(text)
         if self._repository.get(SUBJECTS, subject) is None:
-            raise NotFoundError(f"There is no subject {subject}.", f"Add it first: sealyard subject add {subject}")
+            raise NotFoundError(f"Subject {subject} not found.", f"Add it first: sealyard subject add {subject}")
         return subject
 
     def _resolve_resource(self, text: str) -> str:
@@ -305,6 +307,4 @@ class AccessAdministration:
 
 def _confirmation_required(devices: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
     names = ", ".join(sorted(device.name for device in devices))
-    return ConfirmationRequiredError(
-        f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
-    )
+    return ConfirmationRequiredError(f"This would leave too few approvers for {names}.", "Confirm the change (--yes).")

@@ -28,7 +28,7 @@ from sealyard.model.safe_text import escape_text
 
 MAX_FAILURES = 5
 LOCKOUT = timedelta(minutes=15)
-LONGEST_WORKSPACE_NAME = 32
+MAX_WORKSPACE_NAME_LENGTH = 32
 """Characters of the workspace name in the QR code, which must fit on a terminal."""
 
 
@@ -63,15 +63,15 @@ class OtpService:
         from sealyard.crypto import totp
 
         if subject_kind(subject) is not SubjectKind.USER:
-            raise PermissionDeniedError("Only a person has one-time passwords.", "Enrol as a USER.")
+            raise PermissionDeniedError("Only users can have one-time passwords.", "Enroll as a USER.")
         stored = self._stored(subject)
         if stored.secret is not None:
             step = await self._matching_step(subject, stored, stored.secret, current, after=stored.last_step)
             stored = msgspec.structs.replace(stored, last_step=step, wrong=0)
         secret = totp.new_secret()
         pending = msgspec.structs.replace(stored, pending=self._secret_box.encrypt(secret, _subject_resource(subject)))
-        await self._commit(subject, subject, pending, AuditAction.CREATED, "begins to enrol for one-time passwords")
-        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
+        await self._commit(subject, subject, pending, AuditAction.CREATED, "started to enroll for one-time passwords")
+        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, MAX_WORKSPACE_NAME_LENGTH)}"
         return OtpEnrollment(
             subject=subject, secret=totp.base32(secret), uri=totp.provisioning_uri(secret, account, "Sealyard")
         )
@@ -84,10 +84,10 @@ class OtpService:
         """
         stored = self._stored(subject)
         if stored.pending is None:
-            raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enroll")
+            raise ConflictError("There is no enrollment to confirm.", "Start one: sealyard otp enroll")
         step = await self._matching_step(subject, stored, stored.pending, password, after=NO_STEP)
         enrolled = msgspec.structs.replace(stored, secret=stored.pending, pending=None, last_step=step, wrong=0)
-        await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "is enrolled for one-time passwords")
+        await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "enrolled for one-time passwords")
 
     async def reset(self, subject: str, owner: str) -> None:
         """Delete the enrollment of ``owner``.
@@ -99,10 +99,10 @@ class OtpService:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         owner = parse_subject(owner)
         if owner == subject:
-            raise PermissionDeniedError("Nobody resets their own one-time password.", "Ask another administrator.")
+            raise PermissionDeniedError("You cannot reset your own one-time password.", "Ask another administrator.")
         if self._repository.get(ONE_TIME_PASSWORDS, owner) is None:
             raise NotFoundError(f"{owner} has not enrolled for one-time passwords.", "There is nothing to reset.")
-        await self._commit(subject, owner, None, AuditAction.DELETED, "is not enrolled for one-time passwords any more")
+        await self._commit(subject, owner, None, AuditAction.DELETED, "is no longer enrolled for one-time passwords")
 
     async def verify_and_consume(self, work: UnitOfWork, subject: str, password: str | None) -> None:
         """Verify a password and record its use in ``work``, so that both are committed or neither is.
@@ -113,8 +113,8 @@ class OtpService:
         stored = self._stored(subject)
         if stored.secret is None:
             raise OneTimePasswordError(
-                "An approval wants a one-time password here, and you have not enrolled for them.",
-                "Enrol an authenticator first: sealyard otp enroll",
+                "Approvals require a one-time password, and you have not enrolled.",
+                "Enroll an authenticator first: sealyard otp enroll",
             )
         step = await self._matching_step(subject, stored, stored.secret, password, after=stored.last_step)
         work.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(stored, last_step=step, wrong=0))
@@ -135,8 +135,8 @@ class OtpService:
         if not names:
             return ()
         return (
-            f"Nobody can complete an approval for {', '.join(names)} yet: too few of those who may approve have"
-            " enrolled for one-time passwords. Each of them enrols alone: sealyard otp enroll",
+            f"Approvals for {', '.join(names)} cannot be completed yet: too few approvers have enrolled for"
+            " one-time passwords. Each approver must enroll: sealyard otp enroll",
         )
 
     # ---- helpers
@@ -172,9 +172,9 @@ class OtpService:
         unused_steps = [step for step in steps if step > after]
         if unused_steps:
             return unused_steps[0]
-        problem = "was used already" if steps else "is wrong"
+        problem = "was already used" if steps else "is wrong"
         await self._record_failure(subject, stored, problem)
-        raise OneTimePasswordError(f"The one-time password {problem}.", "Wait for the next one, and give that.")
+        raise OneTimePasswordError(f"The one-time password {problem}.", "Wait for the next one, then try again.")
 
     def _require_unlocked(self, stored: StoredOneTimePassword) -> None:
         now = self._repository.clock.now()
@@ -182,21 +182,19 @@ class OtpService:
             return
         remaining = format_duration(math.ceil((stored.locked_until - now).total_seconds()))
         raise OneTimePasswordError(
-            f"Too many one-time passwords were wrong: none is taken for {remaining}.",
-            "Wait, or ask an administrator to reset it (sealyard otp reset).",
+            f"Too many wrong one-time passwords: locked for {remaining}.",
+            "Wait, or ask an administrator to reset it: sealyard otp reset",
         )
 
     async def _record_failure(self, subject: str, stored: StoredOneTimePassword, problem: str) -> None:
         wrong = stored.wrong + 1
         if wrong < MAX_FAILURES:
             updated = msgspec.structs.replace(stored, wrong=wrong)
-            message = f"gives a one-time password that {problem}, {wrong} of {MAX_FAILURES}"
+            message = f"entered a one-time password that {problem} (failure {wrong} of {MAX_FAILURES})"
         else:
             locked_until = self._repository.clock.now() + LOCKOUT
             updated = msgspec.structs.replace(stored, wrong=0, locked_until=locked_until)
-            message = (
-                f"gives a one-time password that {problem}: none is taken until {locked_until:%Y-%m-%d %H:%M:%S} UTC"
-            )
+            message = f"entered a one-time password that {problem}: locked until {locked_until:%Y-%m-%d %H:%M:%S} UTC"
         await self._commit(subject, subject, updated, AuditAction.REFUSED, message)
 
     async def _commit(
@@ -219,7 +217,7 @@ def _parse_digits(password: str | None) -> str:
     if re.fullmatch(r"[0-9]{6}", digits):
         return digits
     raise OneTimePasswordError(
-        "A one-time password of six digits is needed.", "Give the one that your authenticator shows now (--otp)."
+        "A one-time password of six digits is required.", "Enter the one that your authenticator shows now (--otp)."
     )
 
 

@@ -68,7 +68,7 @@ class RoleSync:
         """
         subject = parse_subject(subject)
         if subject_kind(subject) is SubjectKind.GROUP:
-            raise UsageError("A group does not arrive.", "Its members do.")
+            raise UsageError("Groups cannot log in.", "Log in as a member of the group.")
         role_groups = frozenset(f"{SubjectKind.GROUP}:{role}" for role in roles)
         generation = self._repository.access_generation
         if self._synced.get(subject) == (generation, role_groups, account):
@@ -135,10 +135,10 @@ class RoleSync:
             self._account_links.link(work, OIDC_AUTHOR, subject, account)
         for membership in added:
             work.put(MEMBERSHIPS, membership.id, membership)
-            _audit_membership(work, AuditAction.CREATED, membership, f"{subject} is in {membership.group}")
+            _audit_membership(work, AuditAction.CREATED, membership, f"{subject} added to {membership.group}")
         for membership in removed:
             work.delete(MEMBERSHIPS, membership.id)
-            _audit_membership(work, AuditAction.DELETED, membership, f"{subject} is in {membership.group} no more")
+            _audit_membership(work, AuditAction.DELETED, membership, f"{subject} removed from {membership.group}")
         return work
 
     def _new_membership(self, subject: str, group: str) -> Membership:
@@ -148,23 +148,23 @@ class RoleSync:
 
 def _unknown_error(subject: str) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{subject} is not known in this workspace, and none of its roles is a group here.",
-        f"An administrator can add it (sealyard subject add {subject}), or a group named like one of its roles.",
+        f"{subject} is unknown in this workspace, and none of its roles is a group here.",
+        f"Ask an administrator to add it (sealyard subject add {subject}) or a group named like one of its roles.",
     )
 
 
 def _renamed_error(subject: str, known_as: str, account: IssuerAccount) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{known_as} comes as {subject} now, and nobody has two names here.",
-        f"Where the issuer ({format_account(account)}) renamed it for good, an administrator can let go of the old"
-        f" name: sealyard subject unlink {known_as}",
+        f"The account of {known_as} now has the name {subject}; an account cannot have two subjects.",
+        f"If the identity provider ({format_account(account)}) renamed it permanently, ask an administrator to unlink"
+        f" the old name: sealyard subject unlink {known_as}",
     )
 
 
 def _taken_error(subject: str, linked: IssuerAccount, account: IssuerAccount) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{format_account(account)} comes as {subject}, which is {format_account(linked)}.",
-        f"Where it is to be {subject} from now on, an administrator can let go of the other:"
+        f"Account {format_account(account)} has the name {subject}, which is linked to {format_account(linked)}.",
+        f"If it should be {subject} from now on, ask an administrator to unlink the other account:"
         f" sealyard subject unlink {subject}",
     )
 

@@ -31,7 +31,7 @@ MAX_TTL = 365 * 24 * 3600
 DEFAULT_TTL = 90 * 24 * 3600
 """Lifetime of a token in seconds, if the request names none; :data:`MIN_TTL` and :data:`MAX_TTL` are the limits."""
 
-LONGEST_NAME = 80
+MAX_NAME_LENGTH = 80
 
 _BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
 
@@ -80,7 +80,7 @@ class AccessTokens:
         secret = f"sy_{token.id}_{secrets.token_hex(32)}"
         work = self._repository.begin()
         work.put(ACCESS_TOKENS, token.id, StoredAccessToken(token=token, sha256=_hash_secret(secret)))
-        message = f"token {escape_text(token.name)} of {owner}"
+        message = f"token {escape_text(token.name)} created for {owner}"
         work.audit(subject, AuditAction.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
         work.notify(f"TOKEN:{token.id}")
         await work.commit()
@@ -94,7 +94,7 @@ class AccessTokens:
         stored = self._repository.get(ACCESS_TOKENS, token_id)
         if stored is None or not self._may_see(subject, stored.token):
             raise NotFoundError(
-                f"There is no token {escape_text(token_id, 80)}.", "`sealyard token list` shows the tokens."
+                f"Token {escape_text(token_id, 80)} not found.", "List tokens with `sealyard token list`."
             )
         if stored.token.revoked_at is not None:
             return
@@ -125,7 +125,7 @@ class AccessTokens:
     def _revoke(self, work: UnitOfWork, author: str, stored: StoredAccessToken) -> None:
         token = msgspec.structs.replace(stored.token, revoked_at=self._repository.clock.now())
         work.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=token))
-        message = f"token {escape_text(token.name)} of {token.subject} is revoked"
+        message = f"token {escape_text(token.name)} of {token.subject} revoked"
         work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
         work.notify(f"TOKEN:{token.id}")
 
@@ -134,9 +134,9 @@ class AccessTokens:
             return
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         if not self._permissions.contains(owner):
-            raise NotFoundError(f"There is no subject {owner}.", f"Add it first: sealyard subject add {owner}")
+            raise NotFoundError(f"Subject {owner} not found.", f"Add it first: sealyard subject add {owner}")
         if subject_kind(owner) is SubjectKind.GROUP:
-            raise UsageError("A group has no tokens: it does nothing itself.", "Make one for each of its members.")
+            raise UsageError("Groups cannot have tokens.", "Create a token for each member.")
 
     def _max_expiry(self, subject: str, owner: str, presented: PresentedToken | None) -> datetime | None:
         """Return the latest expiry of a new token, which is that of the presented one; None if it has no limit."""
@@ -144,8 +144,8 @@ class AccessTokens:
             return None
         if presented.external:
             raise PermissionDeniedError(
-                "Who comes with an issuer's token makes no token for themselves: it would outlive the issuer's word.",
-                f"Ask an administrator for one: sealyard token create NAME --subject {subject}",
+                "You cannot create a token while logged in with an identity-provider token.",
+                f"Ask an administrator to create one: sealyard token create NAME --subject {subject}",
             )
         return None if self._may_add_subjects(subject) else presented.expires_at
 
@@ -158,14 +158,19 @@ class AccessTokens:
 
 def _validate_name(name: str) -> str:
     name = name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME:
-        raise UsageError(f"A token has a name of 1 to {LONGEST_NAME} characters.", "Name what it is for, such as ci.")
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise UsageError(
+            f"A token name must have 1 to {MAX_NAME_LENGTH} characters.", "Use a name for its purpose, such as ci."
+        )
     return name
 
 
 def _validate_ttl(seconds: int) -> timedelta:
     if not MIN_TTL <= seconds <= MAX_TTL:
-        raise UsageError("A token lasts at least a minute and at most a year.", "Write 1h, 30d or 365d.")
+        raise UsageError(
+            "The lifetime of a token must be between one minute and one year.",
+            "Use a duration such as 1h, 30d or 365d.",
+        )
     return timedelta(seconds=seconds)
 
 
@@ -180,9 +185,9 @@ def _expiry(now: datetime, seconds: int | None, max_expires_at: datetime | None)
     if seconds is None:
         return max_expires_at
     raise PermissionDeniedError(
-        f"The token that you ask with ends at {max_expires_at:%Y-%m-%d %H:%M:%S} UTC: none that it makes for you"
-        " lasts longer.",
-        "Ask for one that ends by then, or give no time; an administrator can make one that lasts longer.",
+        f"A token cannot create a token that outlives it; the one you use expires at"
+        f" {max_expires_at:%Y-%m-%d %H:%M:%S} UTC.",
+        "Choose a shorter lifetime or none, or ask an administrator to create a token that lasts longer.",
     )
 
 
@@ -196,6 +201,6 @@ def invalid_token() -> AuthenticationError:
     The message is the same in every case, so that it does not disclose what exists.
     """
     return AuthenticationError(
-        "The access token is not valid.",
-        "It is unknown, revoked or expired: ask for a new one (sealyard token create).",
+        "Invalid access token.",
+        "Ask for a new one (sealyard token create): it is unknown, revoked or expired.",
     )

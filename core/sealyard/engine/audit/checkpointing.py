@@ -51,7 +51,7 @@ class CheckpointLoop:
             try:
                 await self.checkpoint()
             except SealyardError as error:
-                log.warning("the audit log could not be sealed: %s", error)
+                log.warning("could not create a checkpoint of the audit log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._repository.commit_event.set()
 
@@ -63,13 +63,13 @@ class CheckpointLoop:
         """
         async with self._lock:
             await self._flush()
-            if self._audit.sealed_size < self._audit.size:
+            if self._audit.checkpointed_size < self._audit.size:
                 checkpoint = self._audit.checkpoint(self._origin)
                 answer = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
                 if answer.text is None:
-                    raise WorkerError("The crypto worker answered without a checkpoint.")
+                    raise WorkerError("The crypto worker did not return a checkpoint.")
                 await run_uncancellable(partial(self._audit.append_checkpoint, answer.text))
-            if self._repository.store.wants_compaction:
+            if self._repository.store.needs_compaction:
                 await run_uncancellable(partial(self._repository.store.compact, self._audit.size - 1))
 
     async def pin_key(self) -> None:

@@ -21,7 +21,7 @@ from sealyard.model.safe_text import escape_text
 
 MAX_PAGE_SIZE = 1000
 MAX_RESOURCE_LENGTH = 200
-LONGEST_MESSAGE = 1000
+MAX_MESSAGE_LENGTH = 1000
 """Limits, in characters, on what an entry for a refused request repeats of the request: a client controls its length,
 and entries are never deleted."""
 
@@ -44,7 +44,7 @@ class AuditService:
         """
         self._require(subject)
         if not 1 <= limit <= MAX_PAGE_SIZE:
-            raise UsageError(f"A page has 1 to {MAX_PAGE_SIZE} entries.")
+            raise UsageError(f"A page must have 1 to {MAX_PAGE_SIZE} entries.")
         entries = await asyncio.to_thread(self._newest_entries, match, below, limit)
         return AuditPage(entries=entries, next=entries[-1].seq if len(entries) == limit else None)
 
@@ -76,7 +76,7 @@ class AuditService:
         """
         self._require(subject)
         if kind not in EXPORTS:
-            raise UsageError(f"{kind[:80]!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")
+            raise UsageError(f"Unknown export format {kind[:80]!r}.", f"Use one of: {', '.join(EXPORTS)}.")
         lines = EXPORTS[kind](self._all_entries())
         while True:
             batch = await asyncio.to_thread(_next_batch, lines)
@@ -98,7 +98,7 @@ class AuditService:
         refused = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
         work = self._repository.begin()
         change = AuditAction.REFUSED if refused else AuditAction.FAILED
-        message = escape_text(error.message, LONGEST_MESSAGE)
+        message = escape_text(error.message, MAX_MESSAGE_LENGTH)
         resource = escape_text(resource, MAX_RESOURCE_LENGTH)
         work.audit(escape_text(subject, MAX_RESOURCE_LENGTH), change, resource, message, None, error.code)
         await work.commit()

@@ -27,12 +27,12 @@ from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError,
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 
-LONGEST_PERIOD = timedelta(days=3650)
+MAX_PERIOD = timedelta(days=3650)
 """Longest link lifetime and retention of a configuration."""
 
 DUAL_USE_WARNING = (
-    "The signing key serves packages and signing tasks alike; keys of one purpose each keep a signing task from"
-    " ever being taken for a package."
+    "This signing key is used for both packages and signing tasks. Use separate keys so a signature can never be"
+    " mistaken for a package signature."
 )
 
 
@@ -100,7 +100,7 @@ class DeviceConfigs:
                 subject,
                 AuditAction.CREATED,
                 f"ACL:{rule.id}",
-                f"{rule.subject} may {rule.action} {rule.resource}",
+                f"{rule.action} on {rule.resource} granted to {rule.subject}",
                 msgspec.to_builtins(rule),
             )
         await work.commit()
@@ -177,7 +177,7 @@ class DeviceConfigs:
             info = self._repository.get(KEYS, key.uri)
             version = info.version(key.version) if info is not None else None
             if version is None or version.certificate is None:
-                raise NotFoundError(f"The certificate of {key.uri} is not on record.")
+                raise NotFoundError(f"The workspace has no certificate of {key.uri}.")
             certificates.append((f"{key.uri} v{key.version}", version.certificate))
         return tuple(certificates)
 
@@ -194,8 +194,8 @@ class DeviceConfigs:
     def _validate(self, request: DeviceRequest) -> None:
         if not KEY_NAME.fullmatch(request.name) or len(request.name) > 48:  # noqa: PLR2004 - leaves room for the suffixes of key names
             raise UsageError(
-                "A configuration is named with up to 48 lower case letters, digits, '.', '_' and '-'.",
-                "For instance gateway-v2.",
+                "Invalid configuration name: it can have up to 48 lowercase letters, digits, '.', '_' and '-'.",
+                "Use a name like gateway-v2.",
             )
         self._require_free_name(request.name)
         _validate_limits(request.approvals_required, request.link_ttl_seconds, request.retention_seconds)
@@ -211,8 +211,8 @@ class DeviceConfigs:
         for uri in (request.encryption_key, request.signing_key):
             if uri is not None and not self._may_use_key(subject, key := self._keys.get_visible(subject, uri)):
                 raise PermissionDeniedError(
-                    f"{subject} may not name {key.uri} in a configuration.",
-                    "Ask for the right to UPDATE keys, or every configuration that uses it; or have a new key made.",
+                    f"{subject} does not have permission to use {key.uri} in a new configuration.",
+                    "Ask for UPDATE permission on keys or on all configurations with this key, or generate a new key.",
                 )
 
     def _may_use_key(self, subject: str, key: KeyInfo) -> bool:
@@ -228,7 +228,7 @@ class DeviceConfigs:
     def _require_free_name(self, name: str) -> None:
         if any(device.name == name for device in self._repository.list_all(DEVICES)):
             raise ConflictError(
-                f"There is a device configuration {name} already.", "Take another name, or make a new version of it."
+                f"Device configuration {name} already exists.", "Choose another name, or create a new version of it."
             )
 
     def _require_quorum(self, config_id: str, name: str, required: int, rules: tuple[AclRule, ...]) -> None:
@@ -239,9 +239,9 @@ class DeviceConfigs:
         )
         if not self._can_reach_quorum(access, config_id, required):
             raise UsageError(
-                f"{name} could not be approved for: {required} persons must be able to approve whoever asks,"
-                " and nobody approves what they asked for.",
-                "Name more approvers (--approve), or others than those who use it.",
+                f"{name} has too few approvers: for each requester, {required} other"
+                f" {'user' if required == 1 else 'users'} must be able to approve.",
+                "Add more approvers (--approve), other than the users of the configuration.",
             )
 
     def _can_reach_quorum(self, access: EffectivePermissions, config_id: str, required: int) -> bool:
@@ -257,7 +257,7 @@ class DeviceConfigs:
         grants += [(parse_subject(approver), Action.APPROVE) for approver in approvers]
         for grantee, _ in grants:
             if self._repository.get(SUBJECTS, grantee) is None:
-                raise NotFoundError(f"There is no subject {grantee}.", f"Add it first: sealyard subject add {grantee}")
+                raise NotFoundError(f"Subject {grantee} not found.", f"Add it first: sealyard subject add {grantee}")
         return tuple(
             AclRule(
                 id=new_id(),
@@ -278,7 +278,7 @@ class DeviceConfigs:
         else:
             key = self._keys.get(request.encryption_key)
         if key.kind is not kind:
-            raise InvalidKeyError(f"{request.encryption} takes {kind}; {key.uri} is {key.kind}.")
+            raise InvalidKeyError(f"{request.encryption} requires a key of type {kind}; {key.uri} is {key.kind}.")
         return EncryptionKey(algorithm=request.encryption, uri=key.uri, version=key.current.version)
 
     async def _signing_key(self, work: UnitOfWork, subject: str, request: DeviceRequest) -> SigningKey:
@@ -289,7 +289,9 @@ class DeviceConfigs:
         else:
             key = self._keys.get(request.signing_key)
         if key.kind not in spec.key_kinds:
-            raise InvalidKeyError(f"{request.signing} takes {', '.join(spec.key_kinds)}; {key.uri} is {key.kind}.")
+            raise InvalidKeyError(
+                f"{request.signing} requires a key of type {' or '.join(spec.key_kinds)}; {key.uri} is {key.kind}."
+            )
         return SigningKey(algorithm=request.signing, uri=key.uri, version=key.current.version)
 
     def _with_warnings(self, device: DeviceConfig, work: UnitOfWork) -> DeviceConfig:
@@ -315,7 +317,7 @@ class DeviceConfigs:
 
 def _validate_limits(approvals: int, link_seconds: int, retention_seconds: int) -> None:
     if not 1 <= approvals <= 20:  # noqa: PLR2004 - more approvers than any organization has
-        raise UsageError("A configuration asks for 1 to 20 approvals.")
-    max_seconds = int(LONGEST_PERIOD.total_seconds())
+        raise UsageError("A configuration must require 1 to 20 approvals.")
+    max_seconds = int(MAX_PERIOD.total_seconds())
     if not 1 <= link_seconds <= max_seconds or not 1 <= retention_seconds <= max_seconds:
-        raise UsageError("Link time and retention are at least a second and at most ten years.")
+        raise UsageError("Link lifetime and retention must be between one second and ten years.")

@@ -25,7 +25,7 @@ from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
 
-MAX_LISTED_NAMES = 100
+MAX_NAME_ATTEMPTS = 100
 """One more than the number of names that are tried for a new key."""
 
 
@@ -65,7 +65,7 @@ class KeyRegistry:
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
         """Return a warning for each visible key whose current certificate expires within 30 days of ``now``."""
         return tuple(
-            f"The certificate of {key.uri} ends on {key.current.certificate_expires_at:%Y-%m-%d}: rotate the key."
+            f"Rotate {key.uri}: its certificate expires on {key.current.certificate_expires_at:%Y-%m-%d} UTC."
             for key in self._repository.list_all(KEYS)
             if key.current in expiring_versions(key, now) and self._may_see(subject, key)
         )
@@ -85,7 +85,7 @@ class KeyRegistry:
         has no record, such as after a creation that was not committed. Raises :class:`ConflictError` if no name is
         free.
         """
-        for number in range(1, MAX_LISTED_NAMES):
+        for number in range(1, MAX_NAME_ATTEMPTS):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
             if self._repository.get(KEYS, uri) is not None:
                 continue
@@ -95,14 +95,14 @@ class KeyRegistry:
             except ConflictError:
                 continue
             return self._add_record(work, response.key, subject)
-        raise ConflictError(f"No name like {name} is free for a new key.", "Choose another name.")
+        raise ConflictError(f"All key names like {name} are in use.", "Choose another name.")
 
     async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
         """Have a worker import a key from a file, and record it. Raises :class:`ConflictError` if its URI is in use."""
         self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
         if self._repository.get(KEYS, uri) is not None:
-            raise ConflictError(f"There is a key {uri} already.", "Take another name, or rotate it.")
+            raise ConflictError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
         command = ImportKey(
             uri=uri,
             path=str(Path(request.path).absolute()),
@@ -123,7 +123,7 @@ class KeyRegistry:
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
         response = await self._bus.request(RotateKey(uri=self.get(uri).uri))
         if response.version is None:
-            raise WorkerError("The crypto worker answered without a key version.")
+            raise WorkerError("The crypto worker did not return a key version.")
         # Read the key only now: another rotation may have completed while this one waited for the worker.
         key = self.get(uri)
         versions = sorted((*key.versions, response.version), key=lambda version: version.version)
@@ -148,15 +148,15 @@ class KeyRegistry:
         key = device.encryption
         if not confirmed:
             raise ConfirmationRequiredError(
-                f"Whoever has {key.uri} version {key.version} can decrypt what was packed for {device.name}.",
-                "Confirm that it is meant to leave (--yes).",
+                f"Anyone with {key.uri} version {key.version} can decrypt every package of {device.name} made with it.",
+                "Confirm the export (--yes).",
             )
         work = self._repository.begin()
         work.audit(
             subject,
             AuditAction.EXPORTED,
             device_resource(device.id),
-            f"the symmetric key {key.uri} version {key.version} is exported",
+            f"symmetric key {key.uri} version {key.version} exported",
         )
         await work.commit()
         await self._bus.request(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
@@ -164,7 +164,7 @@ class KeyRegistry:
 
     def _add_record(self, work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
         if key is None:
-            raise WorkerError("The crypto worker answered without a key.")
+            raise WorkerError("The crypto worker did not return a key.")
         key = msgspec.structs.replace(key, created_by=subject)
         work.put(KEYS, key.uri, key)
         work.audit(
@@ -179,4 +179,4 @@ class KeyRegistry:
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
-    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=hidden)
+    return NotFoundError(f"Key {uri} not found.", "List keys with `sealyard key list`.", hidden=hidden)

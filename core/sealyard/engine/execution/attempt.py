@@ -106,7 +106,7 @@ class Attempt:
         try:
             await self._bus.run(self._build_job(task))
         except SealyardError as error:
-            log.warning("task %s could not be given to its worker: %s", task.id, error)
+            log.warning("could not send task %s to its worker: %s", task.id, error)
             self._bus.release(task.id)
             await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
             return
@@ -150,7 +150,7 @@ class Attempt:
         """Handle a worker's report; return whether the attempt continues."""
         task = self._repository.task(report.task_id)
         if report.fencing_token != task.fencing_token:
-            log.warning("a worker spoke of task %s under an old fence", task.id)
+            log.warning("ignored a worker report for task %s with an outdated fencing token", task.id)
             return True
         match report:
             case SegmentEncrypted():
@@ -244,13 +244,13 @@ class Attempt:
         """
         resource = device_resource(task.config_id)
         if not self._permissions.is_allowed(task.created_by, Action.USE, resource):
-            return PermissionRevoked(reason=f"{task.created_by} may not use {task.config_name} any more.")
+            return PermissionRevoked(reason=f"{task.created_by} no longer has permission to use {task.config_name}.")
         approvers = valid_approvers(task, task.approvals)
         allowed = [
             approver for approver in approvers if self._permissions.is_allowed(approver, Action.APPROVE, resource)
         ]
         if len(allowed) < task.approvals_required:
-            return PermissionRevoked(reason="Too few of those who approved may still approve.")
+            return PermissionRevoked(reason="Too few of the approvers still have permission to approve.")
         return None
 
 
@@ -269,7 +269,7 @@ async def commit_when_possible(repository: Repository, prepare: Callable[[], Uni
         try:
             await unit_of_work.commit()
         except StorageError as error:
-            log.warning("not stored, trying again: %s", error)
+            log.warning("could not save a task, retrying: %s", error)
             await repository.clock.sleep(RETRY_SECONDS)
         else:
             return

@@ -51,7 +51,9 @@ class ResultPublisher:
         """Publish the worker's output file. Raises :class:`StorageError` if it is missing or has the wrong size."""
         output = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
         if not output.is_file() or output.stat().st_size != report.size:
-            raise StorageError("The finished artifact is not there as the worker says.", "Check the disk.")
+            raise StorageError(
+                "The artifact is missing or does not have the size that the worker reported.", "Check the disk."
+            )
         self._artifacts.publish_result(task.id, output)
 
     def _build_result(self, task: Task, report: JobFinished) -> Result:

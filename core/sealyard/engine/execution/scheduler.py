@@ -181,7 +181,7 @@ class Scheduler:
     def _on_attempt_done(self, task_id: str, coroutine: asyncio.Task[None]) -> None:
         """Remove a finished attempt."""
         if not coroutine.cancelled() and (error := coroutine.exception()) is not None:
-            log.error("the attempt at task %s broke down", task_id, exc_info=error)
+            log.error("attempt for task %s failed unexpectedly", task_id, exc_info=error)
         self._running.pop(task_id, None)
         self._progress.end(task_id)
         # A task that lost its worker is SCHEDULED again; on_task_saved() queues it only once its attempt is removed.
@@ -203,6 +203,6 @@ class Scheduler:
         The task stays SCHEDULED; its execution period limits the retries.
         """
         if self.start_error is None:
-            log.warning("no crypto worker: %s", error)
+            log.warning("no crypto worker available, retrying: %s", error)
         self.start_error = error
         await self._repository.clock.sleep(RETRY_SECONDS)

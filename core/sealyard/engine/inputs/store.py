@@ -14,7 +14,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
-LONGEST_FILE_NAME = 255
+MAX_FILE_NAME_LENGTH = 255
 """Maximum length of a file name in characters; common file systems allow no more."""
 
 UNCLAIMED_TTL = timedelta(hours=24)
@@ -61,16 +61,14 @@ class InputStore:
         for file in files:
             if file.inline is not None:
                 raise InvalidInputError(
-                    f"{escape_text(file.name, 100)} does not name a stored file.", "Hand the file in first."
+                    f"{escape_text(file.name, 100)} has not been uploaded.", "Upload the file first."
                 )
             try:
                 size = self._artifacts.input_path(file.sha256).stat().st_size
             except NotFoundError:
                 size = -1
             if size != file.size:
-                raise InvalidInputError(
-                    f"{escape_text(file.name, 100)} is not stored any more.", "Hand the file in again."
-                )
+                raise InvalidInputError(f"{escape_text(file.name, 100)} is no longer stored.", "Upload the file again.")
 
     def acquire(self, task: Task) -> tuple[str, ...]:
         """Keep the task's inputs until :meth:`release`; claim unclaimed uploads of the same content.
@@ -118,7 +116,7 @@ class InputStore:
                 self._delete_unreferenced({file.sha256})
 
     def sweep(self) -> None:
-        """Delete uploads that no task claimed_digests in time."""
+        """Delete uploads that no task claimed in time."""
         oldest = self._clock.now() - UNCLAIMED_TTL
         with self._lock:
             expired_digests = [
@@ -175,8 +173,10 @@ def _stored_digests(task: Task) -> set[str]:
 
 def check_name_length(name: str) -> None:
     """Raise :class:`InvalidInputError` if a file name is too long."""
-    if len(name) > LONGEST_FILE_NAME:
-        raise InvalidInputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
+    if len(name) > MAX_FILE_NAME_LENGTH:
+        raise InvalidInputError(
+            f"A file name can have at most {MAX_FILE_NAME_LENGTH} characters.", "Choose a shorter name."
+        )
 
 
 def to_utf8_name(name: str) -> str:

@@ -83,7 +83,7 @@ class UploadService:
             finally:
                 await run_uncancellable(partial(file.abort, turn))
         finally:
-            if file.deleted:
+            if file.is_deleted:
                 self._unregister(file)
         return _to_status(file)
 
@@ -118,7 +118,7 @@ class UploadService:
             try:
                 await run_uncancellable(file.claim)
             except SealyardError as error:
-                log.warning("the upload %s is remembered as unclaimed: %s", file.record.id, error)
+                log.warning("could not mark upload %s as claimed: %s", file.record.id, error)
             self._unpin(file)
 
     # ---- lifetime
@@ -147,7 +147,7 @@ class UploadService:
             try:
                 file.close()
             except SealyardError as error:
-                log.warning("what came last of the upload %s may be lost: %s", file.record.id, error)
+                log.warning("the last bytes of upload %s may be lost: %s", file.record.id, error)
 
     # ---- internals
 
@@ -160,12 +160,14 @@ class UploadService:
     ) -> UploadRecord:
         if not _ID.fullmatch(upload_id):
             raise UsageError(
-                f"{escape_text(upload_id, 80)} is no id for an upload.", "Take 16 to 64 of A-Z a-z 0-9 _ -."
+                f"Invalid upload ID {escape_text(upload_id, 80)}.", "Use 16 to 64 characters of A-Z a-z 0-9 _ -."
             )
         if expected_sha256 is not None and not _SHA256.fullmatch(expected_sha256):
-            raise UsageError(f"{escape_text(expected_sha256, 80)} is no SHA-256 in hex.")
+            raise UsageError(
+                f"Invalid SHA-256 {escape_text(expected_sha256, 80)}; use 64 lowercase hexadecimal digits."
+            )
         if size is not None and size <= 0:
-            raise InvalidInputError("The upload is empty.", "Send a file with content.")
+            raise InvalidInputError("The upload is empty.", "Choose a file with content.")
         base_name = to_utf8_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
         check_name_length(base_name)
         return UploadRecord(
@@ -181,7 +183,7 @@ class UploadService:
         """Return the upload with this owner and id, or register a new one."""
         with self._lock:
             existing = self._files.get((record.owner, record.id))
-            if existing is not None and not existing.deleted:
+            if existing is not None and not existing.is_deleted:
                 return existing
             file = self._files[record.owner, record.id] = self._create_file(record)
             return file
@@ -210,9 +212,9 @@ class UploadService:
     def _find(self, subject: str, upload_id: str) -> UploadFile:
         """Return the subject's upload. Raises :class:`NotFoundError`."""
         file = self._files.get((subject, upload_id))
-        if file is None or file.deleted:
+        if file is None or file.is_deleted:
             raise NotFoundError(
-                f"There is no upload {escape_text(upload_id, 80)}.", "Uploads are kept for 24 hours; begin it again."
+                f"Upload {escape_text(upload_id, 80)} not found.", "Start it again; uploads are kept for 24 hours."
             )
         return file
 
@@ -236,12 +238,12 @@ class UploadService:
 def _require_same(existing: UploadRecord, requested: UploadRecord) -> None:
     """Raise :class:`ConflictError` if a request refers to another file than the existing upload with its id."""
     if existing.size != requested.size or requested.expected_sha256 not in (None, existing.expected_sha256):
-        raise ConflictError(f"The upload {existing.id} is of another file.", "Choose another id.")
+        raise ConflictError(f"Upload {existing.id} belongs to a different file.", "Choose another ID.")
 
 
 def _to_status(file: UploadFile) -> UploadStatus:
     # The offset is read before the record, so that the status never reports all bytes of an incomplete upload.
-    offset, record = file.received, file.record
+    offset, record = file.bytes_received, file.record
     complete = record.sha256 is not None
     return UploadStatus(
         id=record.id,
@@ -258,7 +260,7 @@ def _to_input_file(upload: UploadStatus) -> InputFile:
     if upload.sha256 is None:
         total = f" of {upload.size:,}" if upload.size is not None else ""
         raise ConflictError(
-            f"The upload {upload.id} is not complete: {upload.offset:,}{total} bytes are here.", "Send the rest first."
+            f"Upload {upload.id} is not complete: {upload.offset:,}{total} bytes received.", "Upload the rest first."
         )
     return InputFile(name=upload.name, size=upload.offset, sha256=upload.sha256)
 

@@ -14,8 +14,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sealyard.fs.private import KEY_BYTES, create_random_key
 from sealyard.model.errors import PermissionDeniedError, ResultExpiredError
-from sealyard.storage.key_file import KEY_BYTES, create_random_key
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 
@@ -35,7 +35,7 @@ class DownloadLinks:
         an empty key. Links signed before become invalid.
         """
         if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
-            create_random_key(key_file, "the key of links")
+            create_random_key(key_file, "the link key")
         return cls(workspace_id, key_file.read_bytes())
 
     def sign(self, task_id: str, expires_at: datetime) -> str:
@@ -72,7 +72,7 @@ class DownloadLinks:
             or match[2] != self._workspace_id
             or not hmac.compare_digest(self._signature(match[1]), match[5])
         ):
-            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This link does not belong to this workspace.", "Request a new link.")
         return match
 
     def _signature(self, unsigned_link: str) -> str:

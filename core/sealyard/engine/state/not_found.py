@@ -7,7 +7,7 @@ from sealyard.model.safe_text import escape_text
 
 
 def task_not_found(task_id: str) -> NotFoundError:
-    return NotFoundError(f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are.")
+    return NotFoundError(f"Task {escape_text(task_id, 80)} not found.", "List tasks with `sealyard tasks`.")
 
 
 def device_not_found(name: str, *, hidden: bool = False) -> NotFoundError:
@@ -16,7 +16,7 @@ def device_not_found(name: str, *, hidden: bool = False) -> NotFoundError:
     The message is the same if the configuration exists and the subject may not view it (``hidden``).
     """
     return NotFoundError(
-        f"There is no device configuration {escape_text(name, 80)}.",
-        "`sealyard device list` names those there are.",
-        refused=hidden,
+        f"Device configuration {escape_text(name, 80)} not found.",
+        "List device configurations with `sealyard device list`.",
+        hidden=hidden,
     )

@@ -129,8 +129,8 @@ class Permissions:
         if self.is_allowed(subject, action, resource):
             return
         raise PermissionDeniedError(
-            f"{escape_text(subject, 80)} may not {action} {escape_text(resource, 80)}.",
-            "Ask an administrator for the right (`sealyard acl add`).",
+            f"{escape_text(subject, 80)} does not have {action} permission on {escape_text(resource, 80)}.",
+            "Ask an administrator to grant it (`sealyard acl add`).",
         )
 
     def require_device(self, subject: str, action: Action, config_id: str, requested_name: str | None = None) -> None:

@@ -107,7 +107,9 @@ class Repository:
             return newest
         older = self.get(DEVICE_VERSIONS, version_id(newest.id, version))
         if older is None:
-            raise NotFoundError(f"{newest.name} has no version {version}.", f"The newest is {newest.version}.")
+            raise NotFoundError(
+                f"{newest.name} has no version {version}.", f"Use a version from 1 to {newest.version}."
+            )
         return older
 
     def _find_device_by_name(self, name: str) -> DeviceConfig | None:
@@ -144,7 +146,7 @@ class Repository:
         :class:`InvariantError` if a change would violate the task life cycle.
         """
         if self._log is None:
-            raise StorageError("The workspace is open for reading only.", "Open it for writing.")
+            raise StorageError("The workspace is open read-only.", "Open it for writing.")
         with self.store.snapshot_lock():
             unit_of_work.check()
             self._rollback_counters()

@@ -11,8 +11,9 @@ import base64
 import secrets
 from pathlib import Path
 
+from sealyard.fs.private import KEY_BYTES, create_random_key
 from sealyard.model.errors import KeyStoreCorruptedError
-from sealyard.storage.key_file import KEY_BYTES, create_random_key
+from sealyard.model.formatting import format_count
 
 NONCE_BYTES = 12
 
@@ -35,7 +36,7 @@ class SecretBox:
 
         nonce = secrets.token_bytes(NONCE_BYTES)
         if not self._key_file.exists():
-            create_random_key(self._key_file, "the key of sealed secrets")
+            create_random_key(self._key_file, "the key of encrypted secrets")
         ciphertext = AESGCM(self._key()).encrypt(nonce, secret, context.encode())
         return base64.b64encode(nonce + ciphertext).decode()
 
@@ -52,7 +53,7 @@ class SecretBox:
             return AESGCM(self._key()).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], context.encode())
         except (InvalidTag, ValueError) as error:
             raise KeyStoreCorruptedError(
-                f"The sealed secret of {context} cannot be read.", "Remove it and make a new one."
+                f"Cannot decrypt the secret of {context}.", "Remove it and create a new one."
             ) from error
 
     def _key(self) -> bytes:
@@ -61,11 +62,11 @@ class SecretBox:
         except OSError as error:
             raise _corrupted(error.strerror or "unreadable") from error
         if len(key) != KEY_BYTES:
-            raise _corrupted(f"it has {len(key)} bytes")
+            raise _corrupted(f"it has {format_count(len(key), 'byte')}")
         return key
 
 
 def _corrupted(cause: str) -> KeyStoreCorruptedError:
     return KeyStoreCorruptedError(
-        f"The key of sealed secrets (keys/secrets) cannot be read: {cause}.", "Restore it, or make the secrets anew."
+        f"Cannot read the key of encrypted secrets (keys/secrets): {cause}.", "Restore it, or create the secrets again."
     )

@@ -143,4 +143,4 @@ def encode_document(value: FrozenStruct) -> msgspec.Raw:
     try:
         return msgspec.Raw(msgspec.json.encode(value))
     except UnicodeEncodeError as error:
-        raise InvalidInputError("A text holds what is no valid Unicode.", "Write it anew.") from error
+        raise InvalidInputError("A text is not valid Unicode.", "Correct the text and try again.") from error

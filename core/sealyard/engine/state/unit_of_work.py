@@ -69,7 +69,7 @@ class UnitOfWork:
         task.
         """
         if table.name == TASKS.name:
-            raise InvariantError("Tasks cannot be saved as plain documents.", "Report this with the log.")
+            raise InvariantError("Tasks cannot be saved as plain documents.", "Report this bug with the log.")
         self.puts.append((table.name, identity, encode_document(value)))
 
     def delete(self, table: Table[V], identity: str) -> None:
@@ -107,7 +107,9 @@ class UnitOfWork:
             SYSTEM_SUBJECT,
             AuditAction.KEY_USED,
             f"TASK:{task_id}",
-            "a signature that was lost is made again over the same bytes" if is_retry else "the signing key is used",
+            "signing key used again for the same data, after the signature was lost"
+            if is_retry
+            else "signing key used",
             {"key": task.signing_key.uri, "keyVersion": task.signing_key.version, "sha256": intent.sha256},
         )
         self._key_uses[task_id] = intent
@@ -130,7 +132,9 @@ class UnitOfWork:
     def _read_task(self, task_id: str) -> tuple[bytes, Task]:
         """Return a stored task, as JSON and decoded. A unit of work changes each task only once."""
         if task_id in self._saves:
-            raise InvariantError(f"One unit of work changes task {task_id} twice.", "Report this with the log.")
+            raise InvariantError(
+                f"Task {task_id} was changed twice in one unit of work.", "Report this bug with the log."
+            )
         document = self._store.get_json(TASKS.name, task_id)
         if document is None:
             raise task_not_found(task_id)
@@ -186,7 +190,7 @@ def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
             SYSTEM_SUBJECT,
             AuditAction.STATUS_CHANGED,
             f"TASK:{task.id}",
-            change.note or f"The task is {change.status}.",
+            change.note or f"status changed to {change.status}",
             {"status": change.status.value},
             task.reason_code,
         )

@@ -47,7 +47,7 @@ class AutoTransitions:
         try:
             return await self.advance(task_id)
         except StorageError as error:
-            log.warning("task %s is moved on later: %s", task_id, error)
+            log.warning("could not schedule task %s, retrying later: %s", task_id, error)
             return self._repository.task(task_id)
 
     def submission(self) -> Submitted:

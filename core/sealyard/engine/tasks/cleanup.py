@@ -26,4 +26,4 @@ class TaskCleanup:
             self._inputs.release(task)
             self._artifacts.delete_work(task.id)
         except SealyardError as error:
-            log.warning("The next start removes the files of task %s, which could not be removed: %s", task.id, error)
+            log.warning("could not remove the files of task %s, retrying at the next start: %s", task.id, error)

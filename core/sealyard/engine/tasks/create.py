@@ -30,7 +30,7 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRe
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
 MAX_NAME_LENGTH = 200
-LONGEST_CONTENT_TYPE = 1000
+MAX_CONTENT_TYPE_LENGTH = 1000
 MAX_INLINE_BYTES = 4096
 """Signing inputs of up to this many bytes are stored in the task itself."""
 
@@ -149,7 +149,7 @@ class TaskCreation:
             return None
         if used_token.request != _request_digest(request):
             raise ConflictError(
-                "This client token was used for another request.", "Take a new token for a new request."
+                "This idempotency key was already used for a different request.", "Use a new key for a new request."
             )
         await self._repository.flush()
         return self._repository.task(used_token.task_id)
@@ -157,13 +157,13 @@ class TaskCreation:
     def _signing_key_kind(self, device: DeviceConfig) -> KeyType:
         key = self._repository.get(KEYS, device.signing.uri)
         if key is None:
-            raise InvalidKeyError(f"The signing key {device.signing.uri} is not on record.")
+            raise InvalidKeyError(f"The workspace has no record of the signing key {device.signing.uri}.")
         return key.kind
 
     def _package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
         """Return what the container format checks: algorithms, and names and sizes of the files."""
         if not request.firmware:
-            raise InvalidInputError("A package needs at least one firmware file.", "Name it with --firmware.")
+            raise InvalidInputError("A package needs at least one firmware file.", "Add one (--firmware).")
         return PackageLayout(
             encryption=device.encryption.algorithm,
             signing=device.signing.algorithm,
@@ -181,15 +181,15 @@ class TaskCreation:
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         if request.is_digest and not takes_digest:
-            raise UsageError(f"{algorithm} signs a message, not a digest.", "Hand in the file itself (--file).")
+            raise UsageError(f"{algorithm} signs a message, not a digest.", "Submit the file itself (--file).")
         check_signing_input(algorithm, request.message)
         key = self._repository.get(KEYS, device.signing.uri)
         purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
         if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
             raise InvalidKeyError(
-                f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this wants a key for data"
-                + (" only: nobody can see what stands behind a bare digest." if takes_digest else "."),
-                "Use a configuration made with --purpose data.",
+                f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this task needs a key for data"
+                + (" only, because approvers cannot see what a digest stands for." if takes_digest else "."),
+                "Use a configuration created with --purpose data.",
             )
         if not takes_digest:
             reject_lookalike(request.message)
@@ -229,10 +229,12 @@ class TaskCreation:
         policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
             raise UsageError(
-                f"A task's name has at most {MAX_NAME_LENGTH} characters.", "Choose a shorter one (--name)."
+                f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name (--name)."
             )
-        if len(content_type) > LONGEST_CONTENT_TYPE:
-            raise UsageError(f"A content type has at most {LONGEST_CONTENT_TYPE} characters.", "Write a shorter one.")
+        if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+            raise UsageError(
+                f"A content type can have at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Shorten the content type."
+            )
         for file in (*inputs, *metadata):
             check_name_length(file.name)
         task = Task(

@@ -95,7 +95,7 @@ class TaskDecisions:
         self._permissions.require_device(subject, Action.APPROVE, task.config_id)
         reason = _validate_reason(reason, needed=verdict is Verdict.REJECTED)
         if digest is not None and digest != task.approval_digest:
-            raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
+            raise ConflictError("The task changed since you reviewed it.", "Review the task again, then decide.")
         stored_task = self._repository.task(task.id)
         now = self._repository.clock.now()
         requires_otp = verdict is Verdict.APPROVED and self._repository.policy().require_otp
@@ -203,8 +203,8 @@ def _require_human(origin: DecisionOrigin) -> None:
     """Raise :class:`PermissionDeniedError` unless a person made the decision at a terminal."""
     if origin is not DecisionOrigin.TERMINAL:
         raise PermissionDeniedError(
-            "A machine client cannot approve where a one-time password is wanted.",
-            "A person approves at a terminal (sealyard approve), or in the application.",
+            "Machine clients cannot approve when a one-time password is required.",
+            "Approve as a user, at a terminal (sealyard approve) or in the application.",
         )
 
 
@@ -212,9 +212,9 @@ def _validate_reason(reason: str, *, needed: bool) -> str:
     """Return ``reason`` without surrounding space. Raises :class:`UsageError` if it is missing or too long."""
     reason = reason.strip()
     if needed and not reason:
-        raise UsageError("A reason is needed.", "Say why in a few words (--reason).")
+        raise UsageError("A reason is required.", "Enter a reason (--reason).")
     if len(reason) > MAX_REASON_LENGTH:
-        raise UsageError(f"A reason has at most {MAX_REASON_LENGTH} characters.", "Say it shorter.")
+        raise UsageError(f"A reason can have at most {MAX_REASON_LENGTH} characters.", "Shorten the reason.")
     return reason
 
 
@@ -231,6 +231,6 @@ def _is_inline_intact(file: InputFile) -> bool:
 def _changed_files_error(names: Sequence[str]) -> IntegrityError:
     listed = ", ".join(escape_text(name, 100) for name in names)
     return IntegrityError(
-        f"Changed on disk since the upload: {listed}. It cannot be approved.",
+        f"Cannot approve the task: changed on disk since the upload: {listed}.",
         "Reject the task, check which programs can write to the workspace, and upload the files again.",
     )

@@ -14,15 +14,14 @@ from sealyard.engine.state.tables import KEYS
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
-    ConflictError,
     NotFoundError,
     PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     UsageError,
 )
-from sealyard.model.results import link_expiry, with_new_link
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.results import link_expiry, require_artifact, with_new_link
+from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
 CHUNK = 4 * 1024 * 1024
@@ -48,7 +47,7 @@ class ResultDelivery:
         The new link expires after the configuration's link lifetime, at the latest with the result's retention period.
         """
         task = self._queries.get(subject, task_id)
-        result = _require_artifact(task)
+        result = require_artifact(task)
         now = self._repository.clock.now()
         device = self._repository.device(task.config_id, task.config_version)
         assert result.retained_until is not None  # every artifact has a retention period
@@ -59,7 +58,7 @@ class ResultDelivery:
             subject,
             AuditAction.RENEWED,
             f"TASK:{task.id}",
-            "the link was renewed",
+            "link renewed",
             {"expiresAt": expires_at.isoformat()},
         )
         renewed_task = unit_of_work.change_task(task.id, result=renewed_result)
@@ -74,9 +73,9 @@ class ResultDelivery:
         """
         task = self._queries.get(subject, task_id)
         if offset < 0:
-            raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
+            raise UsageError("A download offset cannot be negative.", "Use an offset of 0 or more.")
         if self._links.verify(_require_valid_link(task), self._repository.clock.now()) != task.id:
-            raise PermissionDeniedError("This link leads to another task's result.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This link belongs to another task.", "Request a new link.")
         async for chunk in self._read_result(task.id, offset):
             yield chunk
 
@@ -88,7 +87,7 @@ class ResultDelivery:
 
     async def record_download(self, subject: str, task_id: str) -> None:
         """Audit that a client downloaded the whole result and verified it."""
-        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded whole and checked")
+        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded completely and verified")
 
     async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
         """Audit that the result was sent to its last byte. Only the client can know whether it arrived."""
@@ -113,7 +112,7 @@ class ResultDelivery:
     async def record_link_transfer(self, link: str, offset: int) -> None:
         """Like :meth:`record_transfer`, for a download by link."""
         task = self._repository.task(self._links.task_id_of(link))
-        await self._audit_download(LINK_BEARER, task, f"{_format_transfer(offset)}, by its link", offset)
+        await self._audit_download(LINK_BEARER, task, f"{_format_transfer(offset)} by link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
         """Return the certificate (PEM) of the key version that the task signs with.
@@ -122,11 +121,11 @@ class ResultDelivery:
         """
         task = self._queries.get(subject, task_id)
         if task.signing_key is None:
-            raise NotFoundError(f"Task {task.id} has no signature.", "An encryption task only encrypts.")
+            raise NotFoundError(f"Task {task.id} has no signature.", "Choose a packaging or signing task.")
         key = self._repository.get(KEYS, task.signing_key.uri)
         version = key.version(task.signing_key.version) if key is not None else None
         if version is None or version.certificate is None:
-            raise NotFoundError(f"The certificate of {task.signing_key.uri} is not on record.")
+            raise NotFoundError(f"The workspace has no certificate of {task.signing_key.uri}.")
         return version.certificate
 
     def _load_with_artifact(self, task_id: str) -> Task:
@@ -136,13 +135,13 @@ class ResultDelivery:
         expired.
         """
         task = self._queries.refresh(self._repository.task(task_id))
-        if _require_artifact(task).state is ResultState.GONE:
+        if require_artifact(task).state is ResultState.GONE:
             _require_valid_link(task)
         return task
 
     async def _audit_download(self, author: str, task: Task, message: str, offset: int = 0) -> None:
         """Audit a download that began at ``offset``. The digest in the entry is that of the whole artifact."""
-        result = _require_artifact(task)
+        result = require_artifact(task)
         value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
         unit_of_work = self._repository.begin()
         unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
@@ -150,17 +149,7 @@ class ResultDelivery:
 
 
 def _format_transfer(offset: int) -> str:
-    return f"sent from byte {offset} to its last" if offset else "sent to its last byte"
-
-
-def _require_artifact(task: Task) -> Result:
-    """Return the task's result. Raises :class:`ConflictError` if it has none, or a signature instead of an artifact."""
-    if task.result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if task.result.signature is not None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return task.result
+    return f"sent from byte {offset} to the end" if offset else "sent completely"
 
 
 def _require_valid_link(task: Task) -> str:
@@ -168,12 +157,14 @@ def _require_valid_link(task: Task) -> str:
 
     Raises :class:`ResultGoneError`, :class:`ResultExpiredError`, :class:`ConflictError`.
     """
-    result = _require_artifact(task)
+    result = require_artifact(task)
     assert task.status is TaskStatus.DONE
     if result.state is ResultState.GONE:
         raise ResultGoneError(
-            f"The result of task {task.id} was removed at the end of its retention period.", "Ask for it again."
+            f"The result of task {task.id} was removed at the end of its retention period.", "Submit the request again."
         )
     if result.state is ResultState.EXPIRED or result.link is None:
-        raise ResultExpiredError(f"The link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}")
+        raise ResultExpiredError(
+            f"The download link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}"
+        )
     return result.link

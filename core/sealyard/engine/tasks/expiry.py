@@ -61,7 +61,7 @@ class ExpiryLoop:
             self._inputs.sweep()
             await self._uploads.sweep()
         except SealyardError:
-            log.exception("uploads that nobody claimed could not be removed")
+            log.exception("could not remove unclaimed uploads")
 
     async def _expire_or_retry(self, task_id: str) -> None:
         """Apply a task's deadline; if that fails, log the error and schedule the task again."""
@@ -70,7 +70,7 @@ class ExpiryLoop:
         except NotFoundError:
             return
         except SealyardError:
-            log.exception("task %s could not be judged by the clock", task_id)
+            log.exception("could not apply the deadline of task %s, retrying", task_id)
             await self._repository.clock.sleep(RETRY_SECONDS)
             self._deadlines.schedule(self._repository.task(task_id))
 
@@ -107,10 +107,10 @@ class ExpiryLoop:
         unit_of_work = self._repository.begin()
         if state is ResultState.GONE:
             unit_of_work.audit(
-                SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over"
+                SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "artifact removed: retention period ended"
             )
         else:
-            unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "the link has expired")
+            unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "link expired")
         unit_of_work.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
         await unit_of_work.commit()
 

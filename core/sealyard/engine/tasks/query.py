@@ -62,7 +62,7 @@ class _VisibleCounts:
         return self._store.count(TASKS.name, indexed)
 
 
-LONGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 MIN_PREFIX_LENGTH = 3
 
 BATCH = 200
@@ -115,8 +115,8 @@ class TaskQueries:
         Reads in batches until the page is full or there are no more tasks; other coroutines may run between batches.
         Raises :class:`UsageError` if ``limit`` is out of range.
         """
-        if not 1 <= limit <= LONGEST_PAGE:
-            raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise UsageError(f"A page must have 1 to {MAX_PAGE_SIZE} tasks.")
         indexed = self._index_filters(subject, filters)
         tasks: list[Task] = []
         while True:
@@ -173,15 +173,15 @@ class TaskQueries:
                 reason = f" {task.reason}" if task.reason else ""
                 return f"The task is {task.status}, not waiting for approval.{reason}"
             case DecisionBlocker.EXPIRED:
-                return "The approval period is over."
+                return "The approval period has expired."
             case DecisionBlocker.OWN_TASK:
-                return "Nobody decides on a task of their own."
+                return "You cannot decide on your own task."
             case DecisionBlocker.NOT_A_PERSON:
-                return "Only a person can decide on a task."
+                return "Only users can decide on a task."
             case DecisionBlocker.ALREADY_DECIDED:
-                return "You have decided already."
+                return "You have already decided on this task."
             case DecisionBlocker.NO_PERMISSION:
-                return f"You may not approve for {task.config_name}."
+                return f"You do not have permission to approve for {task.config_name}."
         return ""
 
     def _collect_matches(
@@ -263,5 +263,7 @@ class TaskQueries:
             if task is not None and self._is_visible(subject, task.created_by, task.config_id)
         ]
         if len(matches) > 1:
-            raise UsageError(f"{len(matches)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
+            raise UsageError(
+                f"{len(matches)} task IDs start with {escape_text(prefix, 80)}.", "Enter more characters of the ID."
+            )
         return matches[0] if matches else None

@@ -25,6 +25,7 @@ from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
 from sealyard.model.base import SecretStruct
+from sealyard.model.formatting import format_count
 from sealyard.model.tasks import Task
 from sealyard.model.webhooks import DeadLetter
 
@@ -32,9 +33,9 @@ from sealyard.model.webhooks import DeadLetter
 class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
     """A message that is due, with the URL it is sent to and the ``secret`` that signs it."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("notice",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("message",)
 
-    notice: OutboxMessage
+    message: OutboxMessage
     url: str
     secret: bytes
 
@@ -67,7 +68,7 @@ class WebhookOutbox:
             message = self._next_message(webhook_id)
             if message is not None and self._is_due(message):
                 return PendingDelivery(
-                    notice=message,
+                    message=message,
                     url=stored.webhook.url,
                     secret=self._secret_box.decrypt(stored.secret, secret_context(webhook_id)),
                 )
@@ -109,7 +110,8 @@ class WebhookOutbox:
         work = self._repository.begin()
         self._complete(work, stored, message, last_error=error)
         work.put(DEAD_LETTERS, letter.id, StoredDeadLetter(dead_letter=letter, change=message.change))
-        audit_message = f"{letter.event} of task {letter.task_id} was given up after {letter.attempts} tries: {error}"
+        attempts = format_count(letter.attempts, "attempt")
+        audit_message = f"{letter.event} of task {letter.task_id} not delivered after {attempts}: {error}"
         work.audit(SYSTEM_SUBJECT, AuditAction.FAILED, webhook_resource(letter.webhook_id), audit_message)
         work.notify(webhook_resource(letter.webhook_id))
         await work.commit()

@@ -65,7 +65,7 @@ class WebhookRegistry:
             StoredWebhook(webhook=webhook, secret=self._secret_box.encrypt(secret, secret_context(webhook.id))),
         )
         new_value = {"origin": url.origin, "events": list(webhook.events)}
-        work.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "a webhook was added", new_value)
+        work.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "webhook added", new_value)
         await self._commit(work, webhook.id)
         return IssuedWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
 
@@ -79,7 +79,7 @@ class WebhookRegistry:
             work.delete(OUTBOX, message.id)
         for stored in self._outbox.dead_letters(webhook.id):
             work.delete(DEAD_LETTERS, stored.dead_letter.id)
-        work.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "the webhook was removed")
+        work.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "webhook removed")
         await self._commit(work, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
@@ -96,13 +96,14 @@ class WebhookRegistry:
         stored = self._repository.get(DEAD_LETTERS, letter_id)
         if stored is None:
             raise NotFoundError(
-                f"There is no dead letter {escape_text(letter_id, 80)}.", "See `sealyard webhook dead-letters`."
+                f"Failed delivery {escape_text(letter_id, 80)} not found.",
+                "List failed deliveries with `sealyard webhook dead-letters`.",
             )
         letter = stored.dead_letter
         work = self._repository.begin()
         work.delete(DEAD_LETTERS, letter.id)
         work.put(OUTBOX, letter.id, OutboxMessage(id=letter.id, webhook_id=letter.webhook_id, change=stored.change))
-        message = f"{letter.event} of task {letter.task_id} was taken up again"
+        message = f"{letter.event} of task {letter.task_id} queued again"
         work.audit(subject, AuditAction.RENEWED, webhook_resource(letter.webhook_id), message)
         await self._commit(work, letter.webhook_id)
 
@@ -117,7 +118,9 @@ class WebhookRegistry:
     def _webhook(self, webhook_id: str) -> Webhook:
         stored = self._repository.get(WEBHOOKS, webhook_id)
         if stored is None:
-            raise NotFoundError(f"There is no webhook {escape_text(webhook_id, 80)}.", "See `sealyard webhook list`.")
+            raise NotFoundError(
+                f"Webhook {escape_text(webhook_id, 80)} not found.", "List webhooks with `sealyard webhook list`."
+            )
         return stored.webhook
 
     def _with_counts(self, webhook: Webhook) -> Webhook:

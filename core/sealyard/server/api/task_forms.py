@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Request
 
+from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import InvalidInputError, NotFoundError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
@@ -145,12 +146,8 @@ class _Form:
                 f"Send {CHECKSUM} once for each file, in the same order.",
             )
         for upload, checksum in zip(self._firmware_uploads, self._checksums, strict=True):
-            if checksum.lower() != upload.sha256:
-                raise InvalidInputError(
-                    f"SHA-256 mismatch for {escape_text(upload.name, 100)}: the file has {upload.sha256}, "
-                    f"expected {escape_text(checksum, 80)}.",
-                    "Check the file and the expected digest.",
-                )
+            assert upload.sha256 is not None, "uploads of a form are complete"
+            verify_digest(escape_text(upload.name, 100), upload.sha256, checksum)
 
     async def discard_uploads(self) -> None:
         for upload_id in self._created_ids:

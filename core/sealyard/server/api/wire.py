@@ -125,7 +125,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     ``digest``: the approval digest that the approver reviewed. ``origin``: a person at a terminal, or a machine client.
     """
 
-    SHOWN = ("decision",)
+    REPR_FIELDS = ("decision",)
 
     decision: Verdict
     reason: LongText = ""
@@ -195,7 +195,7 @@ class MemberBody(FrozenStruct, frozen=True, kw_only=True):
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
     """A key to import. ``content``: PEM, PKCS#12 or raw AES bytes. It and ``certificate`` are encoded in Base64."""
 
-    SHOWN = ("uri",)
+    REPR_FIELDS = ("uri",)
 
     uri: ShortText
     kind: KeyType

@@ -11,7 +11,7 @@ from joserfc.errors import ExpiredTokenError, JoseError, MissingClaimError, Unsu
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwt import JWTClaimsRegistry
 
-from sealyard.client.http.transport import fetch_document
+from sealyard.client.http.documents import fetch_document
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.access import SubjectKind, parse_subject
 from sealyard.model.base import FrozenStruct

@@ -74,7 +74,7 @@ async def _checks(handle: EngineHandle) -> tuple[HealthCheck, ...]:
         return (HealthCheck(name="stopping", passed=False),)
     try:
         async with asyncio.timeout(TIMEOUT):
-            return (await handle.run(handle.engine.readiness.health())).checks
+            return (await handle.run(handle.engine.health.health())).checks
     except Exception:
         # Any failure of the check itself counts as a failed check; monitoring must not depend on its cause.
         log.exception("engine of %s does not respond", handle.folder)

@@ -67,7 +67,7 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
 
 def signed_headers(workspace_id: str, delivery: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
     """Return the headers of an attempt. ``webhook-id`` is the same for all attempts, the timestamp is ``now``."""
-    message_id = f"{workspace_id}-{delivery.notice.id}"
+    message_id = f"{workspace_id}-{delivery.message.id}"
     timestamp = str(int(now.timestamp()))
     return {
         "content-type": "application/json",

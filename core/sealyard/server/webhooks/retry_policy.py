@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
-DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0)
-"""Seconds before the second attempt, the third, and so on."""
+DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0), jitter=(0.8, 1.2))
+"""Delays before the second attempt, the third, and so on."""
 
-JITTER = 0.2
-"""Fraction by which a delay varies, so that messages that failed together are not retried together."""
-
-MAX_TRIES = len(DELAYS) + 1
+MAX_TRIES = len(DELAYS.seconds) + 1
 """Attempts if the failure is likely to be temporary."""
 
 FEW_TRIES = 3
@@ -65,8 +62,7 @@ def next_delay(failure: DeliveryFailure, attempts: int) -> float | None:
     """Return the seconds to wait after ``attempts`` attempts; None if the message is undeliverable."""
     if attempts >= failure.tries:
         return None
-    factor = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not used for security
-    return max(DELAYS[attempts - 1] * factor, failure.wait)
+    return max(DELAYS.after(attempts), failure.wait)
 
 
 def _describe(response: PinnedResponse) -> str:

@@ -16,12 +16,12 @@ from sealyard.server.webhooks.retry_policy import FEW_TRIES, MAX_TRIES, Delivery
 from sealyard.server.webhooks.ssrf import Resolve, resolve_allowed, resolve_with_system
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
 Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedResponse"]]
 """Sends a POST request: URL, IP address to connect to, headers and body.
 
-See :func:`sealyard.client.http.transport.post_pinned`.
+See :func:`sealyard.client.http.pinned.post_pinned`.
 """
 
 RETRY_SECONDS = 5.0
@@ -46,9 +46,9 @@ class WebhookSender:
         allow_http: bool = False,
     ) -> None:
         self._handle = handle
-        self._outbox = handle.engine.hook_outbox
+        self._outbox = handle.engine.webhook_outbox
         self._workspace_id = handle.engine.metadata.id
-        self._clock = handle.engine.ledger.clock
+        self._clock = handle.engine.repository.clock
         self._post = post
         self._resolve = resolve
         self._allow_private = allow_private
@@ -78,7 +78,7 @@ class WebhookSender:
                 await self._clock.sleep(RETRY_SECONDS)
 
     async def _attempt(self, delivery: PendingDelivery) -> None:
-        message = delivery.notice
+        message = delivery.message
         failure = await self._send(delivery)
         if failure is None:
             await self._handle.run(self._outbox.mark_delivered(message))
@@ -105,7 +105,7 @@ class WebhookSender:
         addresses = await resolve_allowed(
             url, self._resolve, allow_private=self._allow_private, allow_http=self._allow_http
         )
-        address = addresses[delivery.notice.attempts % len(addresses)]
-        body = encode_payload(self._workspace_id, delivery.notice.change)
+        address = addresses[delivery.message.attempts % len(addresses)]
+        body = encode_payload(self._workspace_id, delivery.message.change)
         headers = signed_headers(self._workspace_id, delivery, body, self._clock.now())
         return await self._post(delivery.url, address, headers, body)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from contextlib import suppress
 
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import SegmentDigests, decrypt_segment, encrypt_segment
+from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.tasks import InputFile
 from sealyard.model.worker_messages import JobFinished
-from sealyard.worker.approved_inputs import ContentComparison, changed, check_digest
+from sealyard.worker.approved_inputs import ContentComparison, changed_error, check_digest
 from sealyard.worker.job_context import JobContext
-from sealyard.worker.work_dir import WorkFolder, background_fsync, locked
+from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
 OUTPUT_NAME = "encrypted"
 
@@ -23,7 +23,7 @@ async def encrypt(context: JobContext) -> JobFinished:
     """Encrypt the file of an encryption task."""
     context.progress.total = 2 * context.task.total_bytes
     (file,) = context.task.inputs
-    async with locked(context.work_dir) as folder:
+    async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
         digests = await asyncio.to_thread(_encrypt, context, file, folder, cipher)
         await asyncio.to_thread(_self_check, context, file, folder, digests, cipher)
@@ -42,9 +42,9 @@ def _encrypt(context: JobContext, file: InputFile, folder: WorkFolder, cipher: C
                 digests = encrypt_segment(source, file.size, target, cipher, context.progress)
         except InvalidInputError:
             # open_input checked the size, so the file was changed since.
-            raise changed(file) from None
+            raise changed_error(file) from None
         check_digest(file, digests.plaintext_sha256)
-        os.fsync(target.fileno())
+        sync(target.fileno())
     return digests
 
 
@@ -64,6 +64,6 @@ def _self_check(
     if digest.hexdigest() != digests.sha256:
         raise IntegrityError(
             "The encrypted file was changed on disk. Nothing was released.",
-            "Check the disk and which programs can write to the workspace, then request a new task.",
+            "Check the disk and which programs can write to the workspace, then submit the request again.",
         )
     content.check()

@@ -13,11 +13,12 @@ from sealyard.containers.format import ContainerFormat, PackageLayout
 from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import signing_input
 from sealyard.crypto.protocols import ContentCipher
+from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.worker_messages import JobFinished, RecordedSegment, SegmentEncrypted
-from sealyard.worker.approved_inputs import ContentComparison, KeptContent, changed, check_digest
+from sealyard.worker.approved_inputs import ContentComparison, RecordedContent, changed_error, check_digest
 from sealyard.worker.job_context import JobContext
-from sealyard.worker.work_dir import WorkFolder, background_fsync, locked
+from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
 CONTAINER = "container"
 MAX_PARALLEL_SEGMENTS = 2
@@ -50,11 +51,11 @@ async def package(context: JobContext) -> JobFinished:
     certificate = context.job.certificate
     assert certificate is not None
     context.progress.total = 2 * context.task.total_bytes
-    async with locked(context.work_dir) as folder:
+    async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
-        segments, kept = await _encrypt_segments(context, container_format, layout, folder, cipher)
+        segments, reused = await _encrypt_segments(context, container_format, layout, folder, cipher)
         header = _header(context, container_format, layout, segments)
-        digest = await asyncio.to_thread(_check_contents, context, container_format, folder, cipher, header, kept)
+        digest = await asyncio.to_thread(_check_contents, context, container_format, folder, cipher, header, reused)
         to_sign = signing_input(layout.signing, header)
         signature = await context.sign(header, to_sign, base64.b64encode(header).decode())
         size = await asyncio.to_thread(_finish, container_format, layout, folder, header, signature, certificate)
@@ -71,22 +72,22 @@ async def _encrypt_segments(
     folder: WorkFolder,
     cipher: ContentCipher,
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
-    """Return all segments, and the indexes of those that were kept from an earlier attempt."""
+    """Return all segments, and the indexes of those that were reused from an earlier attempt."""
     recorded = {segment.index: segment for segment in context.job.work.segments}
     if not (recorded and folder.has(CONTAINER)):
         _require_no_header(context)
         recorded = {}
         folder.create(CONTAINER).close()
     slots = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
-    kept: set[int] = set()
+    reused: set[int] = set()
 
-    async def encrypt_or_keep(index: int) -> RecordedSegment:
+    async def encrypt_or_reuse(index: int) -> RecordedSegment:
         async with slots:
             segment = recorded.get(index)
             if segment is not None and await asyncio.to_thread(
                 _is_segment_intact, context, container_format, layout, folder, segment
             ):
-                kept.add(index)
+                reused.add(index)
                 return segment
             _require_no_header(context)
             segment = await asyncio.to_thread(
@@ -98,8 +99,8 @@ async def _encrypt_segments(
             return segment
 
     async with asyncio.TaskGroup() as group:
-        segment_tasks = [group.create_task(encrypt_or_keep(index)) for index in range(len(context.task.inputs))]
-    return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(kept)
+        segment_tasks = [group.create_task(encrypt_or_reuse(index)) for index in range(len(context.task.inputs))]
+    return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(reused)
 
 
 def _require_no_header(context: JobContext) -> None:
@@ -110,7 +111,7 @@ def _require_no_header(context: JobContext) -> None:
     if context.job.work.header is not None:
         raise IntegrityError(
             "An encrypted segment was changed on disk after the package's header was recorded. Nothing was signed.",
-            "Check the disk and which programs can write to the workspace, then request a new task.",
+            "Check the disk and which programs can write to the workspace, then submit the request again.",
         )
 
 
@@ -145,7 +146,7 @@ def _encrypt_segment(
                 segment = container_format.encrypt_segment(layout, index, source, target, cipher, context.progress)
         except InvalidInputError:
             # open_input checked the size, so the file was changed since.
-            raise changed(input_file) from None
+            raise changed_error(input_file) from None
         check_digest(input_file, segment.plaintext_sha256)
         _sync(target)
     return segment
@@ -163,8 +164,8 @@ def _header(
     recorded = context.job.work.header
     if recorded is not None and recorded != base64.b64encode(header).decode():
         raise IntegrityError(
-            "The recorded header of the package is not the header of its contents. Nothing was signed.",
-            "Check which programs can write to the workspace, then request a new task.",
+            "The recorded header of the package does not match its contents. Nothing was signed.",
+            "Check which programs can write to the workspace, then submit the request again.",
         )
     return header
 
@@ -175,7 +176,7 @@ def _check_contents(
     folder: WorkFolder,
     cipher: ContentCipher,
     header: bytes,
-    kept: frozenset[int],
+    reused: frozenset[int],
 ) -> hashlib._Hash:
     """Read all segments back, as a device would, and compare the decrypted content with the approved inputs.
 
@@ -186,8 +187,8 @@ def _check_contents(
     """
     with ExitStack() as stack:
         checks = [
-            KeptContent(file)
-            if index in kept
+            RecordedContent(file)
+            if index in reused
             else ContentComparison(file, stack.enter_context(context.open_input(file)))
             for index, file in enumerate(context.task.inputs)
         ]
@@ -199,7 +200,7 @@ def _check_contents(
         except ContainerError as error:
             raise IntegrityError(
                 f"The encrypted {error.part} was changed on disk. Nothing was signed.",
-                "Check the disk and which programs can write to the workspace, then request a new task.",
+                "Check the disk and which programs can write to the workspace, then submit the request again.",
             ) from error
         for check in checks:
             check.check()
@@ -224,4 +225,4 @@ def _finish(
 
 def _sync(file: BinaryIO) -> None:
     file.flush()
-    os.fsync(file.fileno())
+    sync(file.fileno())

@@ -34,7 +34,7 @@ def _reject_lookalike(context: JobContext, data: bytes, purpose: KeyPurpose | No
     if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
         if purpose is not KeyPurpose.DATA:
             raise InvalidKeyError(
-                "A bare digest is signed with a key for data only: nobody can see what stands behind it.",
+                "A digest can only be signed with a key for data, because approvers cannot see what it stands for.",
                 "Use a configuration whose signing key has the purpose 'data'.",
             )
         return

@@ -122,11 +122,11 @@ async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(worl
         other = msgspec.structs.replace(world.tasks[FIRST], approval_digest="f" * 64)
         world.tasks[FIRST] = other
         await pilot.press("enter")
-        await until(pilot, lambda: "not what was looked at" in text_of(app))
+        await until(pilot, lambda: "changed since you reviewed it" in text_of(app))
         assert "The list and the review" in text_of(app)
         await pilot.press("escape")
         await rested(app, pilot)
-        seen = place(app).review.seen
+        seen = place(app).review.review
         assert seen is not None
         assert seen.task.approval_digest == "f" * 64
 
@@ -141,7 +141,7 @@ async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(world:
         await settled(pilot)
         await type_in(pilot, "gateway")
         await pilot.press("enter")
-        await until(pilot, lambda: "not what was looked at" in text_of(app))
+        await until(pilot, lambda: "changed since you reviewed it" in text_of(app))
         assert decisions(world)[0][3] == seen_digest
 
 
@@ -166,7 +166,7 @@ async def test_rejecting_wants_a_reason(world: World) -> None:
 async def test_a_reason_is_written_in_the_editor_of_ones_own(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard_tui.screens.dialogs.dialog.edit_text", lambda app, text: text + "from the editor")
+    monkeypatch.setattr("sealyard_tui.dialogs.base.edit_text", lambda app, text: text + "from the editor")
     async with queue(world) as (app, pilot):
         await pilot.press("x")
         await type_in(pilot, "typed, ")
@@ -205,7 +205,7 @@ async def test_several_are_approved_by_typing_how_many(world: World) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: len(decisions(world)) == 3)
         await until(pilot, lambda: "3 tasks approved; 1 of them wait for another" in text_of(app))
-        assert not table(app).marked
+        assert not table(app).marked_rows
         assert [each[3] for each in decisions(world)] == [
             world.tasks[each].approval_digest for each in (FIRST, SECOND, SENSOR)
         ]
@@ -337,10 +337,10 @@ async def test_what_one_person_typed_is_not_shown_to_another(world: World) -> No
         await pilot.press("x")
         await type_in(pilot, "between us")
         await pilot.press("escape")
-        app.become(next(each for each in app.session.profiles if each.name == "administrator"))
-        await until(pilot, lambda: app.standing.identity == "USER:administrator" and FIRST in table(app))
+        app.switch_profile(next(each for each in app.session.profiles if each.name == "administrator"))
+        await until(pilot, lambda: app.state.identity == "USER:administrator" and FIRST in table(app))
         await rested(app, pilot)
-        table(app).go_to(FIRST)
+        table(app).move_cursor_to(FIRST)
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, RejectDialog))
         assert app.screen.query_one(TextArea).text == ""

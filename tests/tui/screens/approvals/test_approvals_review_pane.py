@@ -150,7 +150,7 @@ async def test_what_a_signing_task_signs_is_shown(world: World) -> None:
 async def test_a_hindrance_is_told_in_the_engines_words(world: World) -> None:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "m", "j", "j", "j")
-        assert "✗ Nobody decides on a task of their own." in review_text(app)
+        assert "✗ You cannot decide on your own task." in review_text(app)
         await press(app, pilot, "j")
         assert table(app).cursor_key == LATE
         assert "✗ The approval period is over: nobody can decide any more" in review_text(app)
@@ -178,12 +178,12 @@ async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(wor
         review = place(app).review
         assert review.virtual_size.height == review._lines
         await press(app, pilot, "G", "k")
-        assert not review.was_read(world.tasks[SECOND])
+        assert not review.was_read_to_end(world.tasks[SECOND])
         for keys in (("n",), ("G", "k"), ("N",)):
             await press(app, pilot, *keys)
-        assert review.was_read(world.tasks[SECOND])
-        assert review.was_read(world.tasks[FIRST])
-        assert not review.was_read(world.tasks[SENSOR])
+        assert review.was_read_to_end(world.tasks[SECOND])
+        assert review.was_read_to_end(world.tasks[FIRST])
+        assert not review.was_read_to_end(world.tasks[SENSOR])
 
 
 async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_read(world: World) -> None:
@@ -274,7 +274,7 @@ async def test_the_whole_task_is_shown_as_json(world: World) -> None:
 async def test_metadata_opens_in_the_pager(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paged: list[str] = []
     monkeypatch.setattr(
-        "sealyard_tui.screens.approvals.approvals.page_text", lambda app, text, suffix=".txt": paged.append(text)
+        "sealyard_tui.screens.approvals.screen.view_in_pager", lambda app, text, suffix=".txt": paged.append(text)
     )
     async with queue(world) as (app, pilot):
         await press(app, pilot, "e")

@@ -116,7 +116,7 @@ async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancel
 
 
 async def test_many_events_cause_few_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealyard_tui.screens.approvals.list.PAUSE", 0.3)
+    monkeypatch.setattr("sealyard_tui.screens.approvals.task_list.RELOAD_INTERVAL", 0.3)
     async with queue(world) as (app, pilot):
         await until(pilot, lambda: world.listeners > 0)
         reads = _count_reads(world, app)
@@ -163,16 +163,16 @@ async def test_the_filter_narrows_the_queue_and_escape_clears_it(world: World) -
 
 async def test_another_person_sees_nothing_of_what_the_one_before_saw(world: World) -> None:
     async with queue(world) as (app, pilot):
-        app.become(next(each for each in app.session.profiles if each.identity == DEVELOPER))
-        await until(pilot, lambda: app.standing.identity == DEVELOPER and not len(table(app)))
+        app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
+        await until(pilot, lambda: app.state.identity == DEVELOPER and not len(table(app)))
         await until(pilot, lambda: "you may not approve" in text_of(app))
-        assert place(app).review.seen is None
+        assert place(app).review.review is None
 
 
 async def test_a_right_that_is_given_shows_at_once(world: World) -> None:
     async with queue(world, "administrator") as (app, pilot):
         assert not ids(app)
-        administrator = app.standing.identity
+        administrator = app.state.identity
         world.rights[administrator] = (*world.rights[administrator], ("DEVICE_CONFIG:gw", Action.APPROVE))
         world.changed("ACL")
         await until(pilot, lambda: OWN in table(app))

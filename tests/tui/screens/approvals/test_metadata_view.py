@@ -8,11 +8,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard_tui.screens.approvals.metadata_view import HEX_BYTES, MOST_LINES, Kind, view
+from sealyard_tui.screens.approvals.metadata_view import HEX_BYTES, MAX_LINES, MetadataKind, render_metadata
 
 
 def lines(content: bytes, size: int | None = None) -> list[str]:
-    return view(content, len(content) if size is None else size).shown.plain.split("\n")
+    return render_metadata(content, len(content) if size is None else size).content.plain.split("\n")
 
 
 def test_json_is_set_out_in_lines() -> None:
@@ -28,47 +28,47 @@ def test_json_is_set_out_in_lines() -> None:
 
 
 def test_a_name_that_stands_twice_and_a_number_a_parser_would_round_are_seen() -> None:
-    shown = view(b'{"v": 1.10, "v": 12345678901234567890.1}', 40).shown.plain
+    shown = render_metadata(b'{"v": 1.10, "v": 12345678901234567890.1}', 40).content.plain
     assert '"v": 1.10,' in shown
     assert '"v": 12345678901234567890.1' in shown
 
 
 def test_names_strings_and_numbers_are_told_apart_by_style() -> None:
-    shown = view(b'{"a": "b", "c": 1}', 18).shown
+    shown = render_metadata(b'{"a": "b", "c": 1}', 18).content
     assert len({str(span.style) for span in shown.spans}) == 4
 
 
 def test_what_is_no_json_is_text_as_it_is_with_tabs_as_spaces() -> None:
-    found = view(b"{not json\r\n\tnote\n", 17)
-    assert found.kind is Kind.TEXT
-    assert found.shown.plain == "{not json\n    note"
+    found = render_metadata(b"{not json\r\n\tnote\n", 17)
+    assert found.kind is MetadataKind.TEXT
+    assert found.content.plain == "{not json\n    note"
 
 
 def test_markup_and_control_characters_in_metadata_do_nothing() -> None:
     hostile = "[red]a[/] \x1b]2;PWNED\x07 \u202e".encode()
-    shown = view(hostile, len(hostile)).shown
+    shown = render_metadata(hostile, len(hostile)).content
     assert shown.plain == "[red]a[/] \\x1b]2;PWNED\\x07 \\u202e"
     assert not shown.spans
 
 
 def test_binary_metadata_is_shown_as_bytes_from_the_beginning() -> None:
-    found = view(bytes(range(256)) * 4, 1024)
-    assert found.kind is Kind.BINARY
-    assert found.shown.plain.startswith("0000  00 01 02 03")
-    assert "0123456789" in found.shown.plain
-    assert found.left_out == f"only the first {HEX_BYTES} of 1,024 bytes are shown"
+    found = render_metadata(bytes(range(256)) * 4, 1024)
+    assert found.kind is MetadataKind.BINARY
+    assert found.content.plain.startswith("0000  00 01 02 03")
+    assert "0123456789" in found.content.plain
+    assert found.omitted == f"only the first {HEX_BYTES} of 1,024 bytes are shown"
 
 
 def test_an_empty_file_is_said_to_be_empty() -> None:
-    assert view(b"", 0).kind is Kind.EMPTY
+    assert render_metadata(b"", 0).kind is MetadataKind.EMPTY
 
 
 def test_it_says_when_only_the_beginning_is_shown() -> None:
-    assert view(b"a note", 9000).left_out == "only the beginning of 9,000 bytes is shown"
-    many = "\n".join(str(number) for number in range(MOST_LINES + 30)).encode()
-    assert view(many, len(many)).left_out == f"only the first {MOST_LINES} lines are shown here, 30 follow"
-    assert view(many, len(many), all_of_it=True).left_out == ""
-    assert view(b"a note", 6).left_out == ""
+    assert render_metadata(b"a note", 9000).omitted == "only the beginning of 9,000 bytes is shown"
+    many = "\n".join(str(number) for number in range(MAX_LINES + 30)).encode()
+    assert render_metadata(many, len(many)).omitted == f"only the first {MAX_LINES} lines are shown here, 30 follow"
+    assert render_metadata(many, len(many), all_of_it=True).omitted == ""
+    assert render_metadata(b"a note", 6).omitted == ""
 
 
 def test_a_beginning_that_ends_within_a_character_is_still_text() -> None:
@@ -86,7 +86,7 @@ def test_a_cut_file_of_sections_in_brackets_is_no_json() -> None:
 def test_json_of_a_thousand_levels_stays_readable() -> None:
     deep = b"[" * 30_000
     assert max(len(each) for each in lines(deep, 60_000)) < 80
-    assert view(deep, 30_000).kind is Kind.TEXT
+    assert render_metadata(deep, 30_000).kind is MetadataKind.TEXT
 
 
 JSON = st.recursive(
@@ -99,12 +99,12 @@ JSON = st.recursive(
 @given(st.lists(JSON, max_size=4), st.sampled_from([None, 1]))
 def test_setting_json_out_changes_spaces_only(value: list[object], indent: int | None) -> None:
     content = json.dumps(value, indent=indent).encode()
-    shown = view(content, len(content), all_of_it=True).shown.plain
+    shown = render_metadata(content, len(content), all_of_it=True).content.plain
     assert json.loads(shown) == value
     assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", content.decode())
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_any_bytes_are_shown_harmless(content: bytes, more: int) -> None:
-    found = view(content, len(content) + more)
-    assert all(char.isprintable() or char == "\n" for char in found.shown.plain)
+    found = render_metadata(content, len(content) + more)
+    assert all(char.isprintable() or char == "\n" for char in found.content.plain)

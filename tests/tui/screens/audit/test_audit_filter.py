@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import UsageError
-from sealyard_tui.screens.audit.audit_filter import FIELDS, TEXT, join_filter, read_filter, split_filter
+from sealyard_tui.screens.audit.filter_syntax import FIELDS, TEXT, format_filter, parse_filter, split_filter
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BESIDE_THE_LINE = 60
@@ -18,7 +18,7 @@ BESIDE_THE_LINE = 60
 
 def test_every_field_narrows_by_what_it_says() -> None:
     line = "type:task resource:TASK:ab12 author:owner change:refused since:2h until:30m of a task"
-    assert read_filter(line, NOW) == AuditFilter(
+    assert parse_filter(line, NOW) == AuditFilter(
         resource_type="TASK",
         resource="TASK:ab12",
         author="USER:owner",
@@ -30,13 +30,13 @@ def test_every_field_narrows_by_what_it_says() -> None:
 
 
 def test_an_empty_line_narrows_nothing() -> None:
-    assert read_filter("  ", NOW) == AuditFilter()
-    assert read_filter("author: since:", NOW) == AuditFilter(), "a field that is just being typed"
+    assert parse_filter("  ", NOW) == AuditFilter()
+    assert parse_filter("author: since:", NOW) == AuditFilter(), "a field that is just being typed"
 
 
 @pytest.mark.parametrize("text", ["2026-11-01", "2026-11-01T18:30", '"2026-11-01 18:30"'])
 def test_dates_and_times_are_local(text: str) -> None:
-    since = read_filter(f"since:{text}", NOW).since
+    since = parse_filter(f"since:{text}", NOW).since
     assert since is not None
     assert since.replace(tzinfo=None) == datetime.fromisoformat(text.strip('"'))
     assert since.utcoffset() == since.astimezone().utcoffset()
@@ -46,18 +46,18 @@ def test_dates_and_times_are_local(text: str) -> None:
     ("age", "seconds"), [("2h", 7200), ("3d", 259200), ("1d12h", 129600), ("90s", 90), ("2w", 1209600), ("0m", 0)]
 )
 def test_ages_count_back_from_now(age: str, seconds: int) -> None:
-    assert read_filter(f"since:{age}", NOW).since == NOW - timedelta(seconds=seconds)
+    assert parse_filter(f"since:{age}", NOW).since == NOW - timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("author", ["USER:owner", "GROUP:owners", "SYSTEM:engine"])
 def test_an_author_may_be_written_in_full(author: str) -> None:
-    assert read_filter(f"author:{author}", NOW).author == author
+    assert parse_filter(f"author:{author}", NOW).author == author
 
 
 def test_a_resource_written_alone_and_a_quoted_field_are_text() -> None:
-    assert read_filter("TASK:ab12", NOW).text == "TASK:ab12"
-    assert read_filter('"withdrawn: wrong file"', NOW).text == "withdrawn: wrong file"
-    assert read_filter('"he said ""no"""', NOW).text == 'he said "no"'
+    assert parse_filter("TASK:ab12", NOW).text == "TASK:ab12"
+    assert parse_filter('"withdrawn: wrong file"', NOW).text == "withdrawn: wrong file"
+    assert parse_filter('"he said ""no"""', NOW).text == 'he said "no"'
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_resource_written_alone_and_a_quoted_field_are_text() -> None:
 )
 def test_what_is_not_understood_is_said_in_a_few_harmless_words(line: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_filter(line, NOW)
+        parse_filter(line, NOW)
     assert words in caught.value.message
     assert len(caught.value.message) <= BESIDE_THE_LINE
     assert caught.value.message.isprintable()
@@ -87,14 +87,14 @@ def test_what_is_not_understood_is_said_in_a_few_harmless_words(line: str, words
 
 @given(st.dictionaries(st.sampled_from((*FIELDS, TEXT)), st.text(min_size=1, max_size=30)))
 def test_what_is_put_together_is_taken_apart_into_the_same(parts: dict[str, str]) -> None:
-    assert split_filter(join_filter(parts)) == parts
+    assert split_filter(format_filter(parts)) == parts
 
 
 @given(st.text(max_size=60))
 def test_any_line_is_read_or_refused_in_words(line: str) -> None:
     wrong = ""
     try:
-        read_filter(line, NOW)
+        parse_filter(line, NOW)
     except UsageError as error:
         wrong = error.message
     assert wrong.isprintable()
@@ -106,4 +106,4 @@ def test_a_line_that_was_understood_stays_the_same_when_it_is_written_anew(line:
         parts = split_filter(line)
     except UsageError:
         return
-    assert split_filter(join_filter(parts)) == parts
+    assert split_filter(format_filter(parts)) == parts

@@ -16,10 +16,10 @@ from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import AuditPage
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.audit.audit import Audit
-from sealyard_tui.screens.audit.entry import hash_of, json_of
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.screens.audit.entry_format import entry_hash, entry_json
+from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 HOSTILE = "fw[/oops].bin [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202egnp"
 
@@ -28,13 +28,13 @@ def audit_app(world: World, who: str = "auditor") -> SealyardApp:
     return make_app(world, who, start_screen="audit")
 
 
-def place(app: SealyardApp) -> Audit:
-    screen = next(each for each in app.screen_stack if isinstance(each, Audit))
-    assert isinstance(screen, Audit)
+def place(app: SealyardApp) -> AuditScreen:
+    screen = next(each for each in app.screen_stack if isinstance(each, AuditScreen))
+    assert isinstance(screen, AuditScreen)
     return screen
 
 
-def table(app: SealyardApp) -> BigTable[AuditEntry]:
+def table(app: SealyardApp) -> VirtualTable[AuditEntry]:
     return place(app).table
 
 
@@ -157,7 +157,7 @@ async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
 
 
 async def test_many_events_lead_to_few_reads_of_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealyard_tui.screens.audit.reading.PAUSE", 0.25)
+    monkeypatch.setattr("sealyard_tui.screens.audit.entry_loader.PAUSE", 0.25)
     app = audit_app(world)
     async with running(app) as pilot:
         reads = await heard_reads(app)
@@ -282,7 +282,7 @@ async def test_one_key_copies_number_and_hash_and_another_asks_what(world: World
     async with running(app) as pilot:
         entry = world.entries[-1]
         await pilot.press("y")
-        assert app.clipboard == f"59 {hash_of(entry)}"
+        assert app.clipboard == f"59 {entry_hash(entry)}"
         await shows(pilot, "Copied")
         await pilot.press("c", "2")
         await until(pilot, lambda: app.clipboard == entry.resource)
@@ -290,7 +290,7 @@ async def test_one_key_copies_number_and_hash_and_another_asks_what(world: World
 
 def test_the_json_of_an_entry_reads_back_as_it_was() -> None:
     entry = msgspec.structs.replace(audit_entries(1)[0], message=f"{HOSTILE}\x7f\U000e0001\\x41")
-    text = json_of(entry)
+    text = entry_json(entry)
     assert all(char.isprintable() or char == "\n" for char in text)
     assert msgspec.json.decode(text, type=AuditEntry) == entry
 

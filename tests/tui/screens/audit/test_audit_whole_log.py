@@ -16,24 +16,24 @@ from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.audit.audit import Audit
-from sealyard_tui.screens.audit.export import AuditExport
-from sealyard_tui.screens.audit.form import AuditForm
-from sealyard_tui.screens.audit.verify import AuditVerify
-from sealyard_tui.screens.audit.whole_file import WholeFile
+from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
+from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
+from sealyard_tui.screens.audit.screen import AuditScreen
+from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
+from sealyard_tui.screens.audit.whole_file import AtomicTextFile
 
 NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
 
 
 @pytest.fixture(autouse=True)
 def no_drafts() -> None:
-    AuditVerify.draft = AuditExport.draft = ""
-    AuditForm.drafts.clear()
+    AuditVerifyDialog.draft = AuditExportDialog.draft = ""
+    AuditFilterDialog.drafts.clear()
 
 
 def audit_app(world: World, downloads: Path | None = None) -> SealyardApp:
     app = make_app(world, "auditor", start_screen="audit")
-    app.downloads.folder = downloads
+    app.download_manager.folder = downloads
     return app
 
 
@@ -75,7 +75,7 @@ async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("V")
-        await until(pilot, lambda: isinstance(app.screen, AuditVerify))
+        await until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
         app.screen.query_one(TextArea).text = "\n  " + NOTE.replace("\n", "  \n") + "\n\n"
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "yours among them" in text_of(app))
@@ -86,23 +86,21 @@ async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("V", "shift+tab", *"abc", "escape", "V")
-        await until(pilot, lambda: isinstance(app.screen, AuditVerify))
+        await until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
         assert app.screen.query_one(TextArea).text == "abc"
 
 
 async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: World) -> None:
     world.entries = audit_entries(3000)
-    world.fail["verify_audit"] = AuditVerificationError(
-        "Entry 7 is not written as it was stored (000.jsonl, line 8).", seq=7
-    )
+    world.fail["verify_audit"] = AuditVerificationError("Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7)
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Entry 7 is not written as it was stored" in text_of(app))
+        await until(pilot, lambda: "Entry 7 is not in canonical form" in text_of(app))
         await shows(pilot, "Enter goes to entry 7")
         await pilot.press("enter")
         place = app.screen
-        assert isinstance(place, Audit)
+        assert isinstance(place, AuditScreen)
         await until(pilot, lambda: place.table.cursor_key == "7")
 
 
@@ -116,7 +114,7 @@ async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None
         await until(pilot, lambda: "Enter goes to entry 7" in text_of(app))
         await pilot.press("enter")
         place = app.screen
-        assert isinstance(place, Audit)
+        assert isinstance(place, AuditScreen)
         await until(pilot, lambda: place.table.cursor_key == "7")
 
 
@@ -148,7 +146,7 @@ async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypa
         await until(pilot, lambda: "1%" in text_of(app))
         await pilot.press("escape")
         await until(pilot, ended.is_set)
-        await until(pilot, lambda: isinstance(app.screen, Audit))
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
 async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_other(world: World) -> None:
@@ -158,7 +156,7 @@ async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_othe
         await pilot.press("V", "enter")
         await until(pilot, lambda: "The disk fails." in text_of(app))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, Audit))
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
 # ---- exporting
@@ -188,7 +186,7 @@ async def test_a_file_that_is_there_is_replaced_only_after_a_yes(world: World, t
     app = audit_app(world, tmp_path)
     async with running(app) as pilot:
         await pilot.press("X")
-        await until(pilot, lambda: isinstance(app.screen, AuditExport))
+        await until(pilot, lambda: isinstance(app.screen, AuditExportDialog))
         app.screen.query_one("#path", Input).value = str(path)
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "Replace it?" in text_of(app))
@@ -226,12 +224,12 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
     app = audit_app(world, tmp_path)
     async with running(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.part")))
+        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.tmp")))
         await pilot.press("escape")
         await until(pilot, lambda: not list(tmp_path.iterdir()))
-        assert isinstance(app.screen, AuditExport)
+        assert isinstance(app.screen, AuditExportDialog)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, Audit))
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
 async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_mended(
@@ -247,7 +245,7 @@ async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_me
 
 
 def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:
-    file = WholeFile(tmp_path / "log")
+    file = AtomicTextFile(tmp_path / "log")
     file.write("ours")
     (tmp_path / "log").write_text("theirs")
     with pytest.raises(InvalidInputError, match="is there already"):

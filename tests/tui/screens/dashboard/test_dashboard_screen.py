@@ -16,18 +16,18 @@ from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgres
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
 from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.look.look import Look
-from sealyard_tui.look.memory import Memory
-from sealyard_tui.look.preferences import Preferences
-from sealyard_tui.screens.dashboard.dashboard import Dashboard
-from sealyard_tui.screens.dashboard.task_detail import task_content
-from sealyard_tui.screens.dialogs.dialog import ErrorDialog
+from sealyard_tui.appearance.appearance import Appearance
+from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.appearance.ui_state import UiStateFile
+from sealyard_tui.dialogs.base import ErrorDialog
+from sealyard_tui.screens.dashboard.screen import DashboardScreen
+from sealyard_tui.screens.dashboard.task_detail import render_task
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
 
 
-def place(app: SealyardApp) -> Dashboard:
-    assert isinstance(app.screen, Dashboard)
+def place(app: SealyardApp) -> DashboardScreen:
+    assert isinstance(app.screen, DashboardScreen)
     return app.screen
 
 
@@ -36,7 +36,7 @@ def ids(app: SealyardApp) -> list[str]:
 
 
 async def go_to(pilot: Pilot[None], app: SealyardApp, task_id: str) -> None:
-    place(app).table.go_to(task_id)
+    place(app).table.move_cursor_to(task_id)
     await pilot.pause()
 
 
@@ -49,7 +49,7 @@ async def filter_by(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
 
 
 class FakeDownloads:
-    """:class:`sealyard_tui.session.downloading.Downloading` that answers what it was told to."""
+    """:class:`sealyard_tui.session.download_runner.DownloadRunner` that answers what it was told to."""
 
     def __init__(self, app: SealyardApp, folder: Path) -> None:
         self.app = app
@@ -69,10 +69,10 @@ class FakeDownloads:
         )
         return self.files[task_id]
 
-    def downloaded(self, task_id: str) -> DownloadedFile | None:
+    def get(self, task_id: str) -> DownloadedFile | None:
         return self.files.get(task_id)
 
-    async def fetch(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
+    async def download(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
         self.asked.append(task_id)
         return DownloadResult(task_id=task_id, name=name, downloaded=self.put(task_id))
 
@@ -81,9 +81,9 @@ class FakeDownloads:
 
 
 def with_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
-    app.downloads.folder = folder
+    app.download_manager.folder = folder
     fake = FakeDownloads(app, folder)
-    app.downloads.downloading = fake  # type: ignore[assignment]
+    app.download_manager.runner = fake  # type: ignore[assignment]
     return fake
 
 
@@ -128,7 +128,7 @@ async def test_counters_title_and_throughput_are_above_the_list(world: World, si
 def test_the_detail_says_how_a_decision_was_made() -> None:
     made = msgspec.structs.replace(decision(OWNER), origin=DecisionOrigin.TERMINAL, one_time_password=True)
     words = f"approved by {OWNER} (at a terminal, with one-time password), "
-    assert words in task_content(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
+    assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
 
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:
@@ -306,7 +306,7 @@ async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden
     app = make_app(world)
     async with app.run_test() as pilot:
         await pilot.press("j", "j")
-        await until(pilot, lambda: bool(app.standing.workspace))
+        await until(pilot, lambda: bool(app.state.workspace))
         await settled(pilot)
         assert place(app).filter_bar.text == ""
         assert place(app).table.has_focus
@@ -368,7 +368,7 @@ async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(
 
 
 async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
-    memory = Memory()
+    memory = UiStateFile()
     app = remembering(world, memory)
     async with running(app) as pilot:
         await filter_by(pilot, app, "status:done")
@@ -380,10 +380,10 @@ async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
         assert "status:done" in text_of(again)
 
 
-def remembering(world: World, memory: Memory) -> SealyardApp:
+def remembering(world: World, memory: UiStateFile) -> SealyardApp:
     app = make_app(world)
     app.preferences = Preferences(app.settings, memory)
-    app.look = Look(app, app.preferences)
+    app.appearance = Appearance(app, app.preferences)
     return app
 
 
@@ -499,8 +499,10 @@ async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Pat
     async with running(app, size=size) as pilot:
         fake = with_downloads(app, tmp_path)
         fake.put("t-done")
-        app.downloads.known["t-other"] = DownloadProgress(task_id="t-other", name="x", bytes_done=43, bytes_total=100)
-        app.downloads.changed.publish(None)
+        app.download_manager.by_task["t-other"] = DownloadProgress(
+            task_id="t-other", name="x", bytes_done=43, bytes_total=100
+        )
+        app.download_manager.changed.publish(None)
         await pilot.pause()
         seen = text_of(app)
         long = size[0] >= 150
@@ -546,7 +548,7 @@ async def test_who_may_only_read_sees_no_key_that_changes_anything(world: World)
         await pilot.press("x", "w", "e")
         await settled(pilot)
         assert world.calls == []
-        assert isinstance(app.screen, Dashboard)
+        assert isinstance(app.screen, DashboardScreen)
 
 
 async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
@@ -556,16 +558,16 @@ async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
         assert place(app).check_action("cancel", ()) is True
         assert place(app).check_action("new", ()) is False
         await pilot.press("w")
-        assert isinstance(app.screen, Dashboard)
+        assert isinstance(app.screen, DashboardScreen)
 
 
 async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
         await pilot.press("space", "f2")
-        await until(pilot, lambda: app.standing.identity != DEVELOPER and bool(app.standing.roles))
+        await until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
         await settled(pilot)
-        assert place(app).table.marked == []
+        assert place(app).table.marked_rows == []
         assert len(ids(app)) == 9
 
 
@@ -578,9 +580,11 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         fake = with_downloads(app, Path("/srv/packages"))
         expired = ResultExpiredError("The link has expired.", "Renew it.").to_info()
         gone = ResultGoneError("The artifact was removed.", "Ask again.").to_info()
-        app.downloads.known["t-done"] = DownloadResult(task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done"))
-        app.downloads.known["t-expired"] = DownloadResult(task_id="t-expired", name="old", error=expired)
-        app.downloads.known["t-gone"] = DownloadResult(task_id="t-gone", name="older", error=gone)
+        app.download_manager.by_task["t-done"] = DownloadResult(
+            task_id="t-done", name=HOSTILE[0], downloaded=fake.put("t-done")
+        )
+        app.download_manager.by_task["t-expired"] = DownloadResult(task_id="t-expired", name="old", error=expired)
+        app.download_manager.by_task["t-gone"] = DownloadResult(task_id="t-gone", name="older", error=gone)
         await pilot.press("L")
         await until(pilot, lambda: "on disk, signature checked" in text_of(app))
         for words in (HOSTILE[0], "gateway.se-1", "! expired before it came down", "∅ gone before it came down"):
@@ -592,7 +596,7 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         await pilot.press("j")
         await until(pilot, lambda: "Only a new package helps" in text_of(app))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
         await until(pilot, lambda: place(app).pane.task_id == "t-gone")
 
 

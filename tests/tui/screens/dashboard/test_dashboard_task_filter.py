@@ -10,15 +10,15 @@ from tui_world import DEVELOPER, OWNER, file, result, task, usual_tasks
 
 from sealyard.model.errors import UsageError
 from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
-from sealyard_tui.screens.dashboard.task_filter import TaskQuery, field_of, read_filter, with_fields
-from sealyard_tui.screens.dashboard.task_row import row_of
+from sealyard_tui.screens.dashboard.filter_syntax import TaskQuery, get_field, parse_filter, set_fields
+from sealyard_tui.screens.dashboard.task_row import from_task
 
 DEVICES = {"gateway": "gw", "sensor": "sensor"}
 
 
 def found(line: str, me: str = DEVELOPER) -> list[str]:
-    query = read_filter(line, me)
-    return [each.id for each in usual_tasks() if query.matches(row_of(each))]
+    query = parse_filter(line, me)
+    return [each.id for each in usual_tasks() if query.matches(from_task(each))]
 
 
 @pytest.mark.parametrize(
@@ -66,28 +66,28 @@ def test_me_is_who_asks() -> None:
 )
 def test_what_is_not_understood_is_said_in_words(line: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_filter(line, DEVELOPER)
+        parse_filter(line, DEVELOPER)
     assert caught.value.message.startswith(said)
 
 
 def test_a_configuration_that_is_known_is_looked_up_by_the_engine() -> None:
-    filters, whole = read_filter("device:gateway", DEVELOPER, DEVICES).narrowed()
+    filters, whole = parse_filter("device:gateway", DEVELOPER, DEVICES).to_engine_filter()
     assert (filters.config, whole) == ("gw", True)
-    filters, whole = read_filter("device:gate", DEVELOPER, DEVICES).narrowed()
+    filters, whole = parse_filter("device:gate", DEVELOPER, DEVICES).to_engine_filter()
     assert (filters.config, whole) == (None, False)
 
 
 def test_what_the_engine_cannot_look_for_is_left_to_the_rows() -> None:
-    filters, whole = read_filter("status:done status:failed -beta release 1.0", DEVELOPER).narrowed()
+    filters, whole = parse_filter("status:done status:failed -beta release 1.0", DEVELOPER).to_engine_filter()
     assert (filters.status, filters.text, whole) == (TaskStatus.DONE, "release", False)
 
 
 def test_a_field_is_set_and_taken_out_and_the_rest_stays() -> None:
-    line = with_fields('beta status:done -status:failed "a b"', {"status": "", "state": "expired"})
+    line = set_fields('beta status:done -status:failed "a b"', {"status": "", "state": "expired"})
     assert line == 'beta -status:failed "a b" state:expired'
-    assert with_fields(line, {"state": ""}) == 'beta -status:failed "a b"'
-    assert with_fields('"a b', {"status": "done"}) == '"a b" status:done'
-    assert (field_of(line, "state"), field_of(line, "status")) == ("expired", "")
+    assert set_fields(line, {"state": ""}) == 'beta -status:failed "a b"'
+    assert set_fields('"a b', {"status": "done"}) == '"a b" status:done'
+    assert (get_field(line, "state"), get_field(line, "status")) == ("expired", "")
 
 
 words = st.sampled_from(
@@ -112,7 +112,7 @@ tasks = st.builds(
 def test_any_line_is_read_or_refused_in_words(line: str) -> None:
     said = ""
     try:
-        read_filter(line, DEVELOPER, DEVICES)
+        parse_filter(line, DEVELOPER, DEVICES)
     except UsageError as error:
         said = error.message
     assert said.isprintable()
@@ -120,9 +120,9 @@ def test_any_line_is_read_or_refused_in_words(line: str) -> None:
 
 @given(lines, tasks)
 def test_the_engine_gives_at_least_what_matches_and_exactly_that_where_it_can(line: str, made: Task) -> None:
-    query = read_filter(line, DEVELOPER, DEVICES)
-    filters, whole = query.narrowed()
-    row = row_of(made)
+    query = parse_filter(line, DEVELOPER, DEVICES)
+    filters, whole = query.to_engine_filter()
+    row = from_task(made)
     if query.matches(row):
         assert filters.matches(made)
     if whole:
@@ -131,15 +131,15 @@ def test_the_engine_gives_at_least_what_matches_and_exactly_that_where_it_can(li
 
 @given(lines, tasks)
 def test_a_term_turned_round_lets_through_what_the_term_does_not(line: str, made: Task) -> None:
-    for term in read_filter(line, DEVELOPER, DEVICES).terms:
+    for term in parse_filter(line, DEVELOPER, DEVICES).terms:
         other = msgspec.structs.replace(term, negated=not term.negated)
-        assert term.lets_through(row_of(made)) is not other.lets_through(row_of(made))
+        assert term.matches(from_task(made)) is not other.matches(from_task(made))
 
 
 @given(lines, tasks, st.sampled_from(["waiting", "running", ""]))
 def test_setting_a_field_narrows_to_it_and_setting_it_again_changes_nothing(line: str, made: Task, status: str) -> None:
-    once = with_fields(line, {"status": status})
-    assert with_fields(once, {"status": status}) == once
-    query = read_filter(once, DEVELOPER, DEVICES)
-    wanted = TaskQuery() if not status else read_filter(f"status:{status}", DEVELOPER)
-    assert not query.matches(row_of(made)) or wanted.matches(row_of(made))
+    once = set_fields(line, {"status": status})
+    assert set_fields(once, {"status": status}) == once
+    query = parse_filter(once, DEVELOPER, DEVICES)
+    wanted = TaskQuery() if not status else parse_filter(f"status:{status}", DEVELOPER)
+    assert not query.matches(from_task(made)) or wanted.matches(from_task(made))

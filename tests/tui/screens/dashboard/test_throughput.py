@@ -37,7 +37,7 @@ def test_after_a_while_of_nothing_the_chart_is_empty() -> None:
     throughput = Throughput(NOW)
     throughput.add([_at("a", 0)], NOW)
     throughput.add([_at("a", 9 * MIB)], NOW)
-    throughput.move_on(NOW + timedelta(seconds=BUCKET_SECONDS * 2))
+    throughput.tick(NOW + timedelta(seconds=BUCKET_SECONDS * 2))
     assert (throughput.rate, max(throughput.rates)) == (0, 9 / BUCKET_SECONDS)
-    throughput.move_on(NOW + timedelta(days=1))
+    throughput.tick(NOW + timedelta(days=1))
     assert throughput.rates == [0.0] * BUCKETS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sealyard_tui.screens.upload.checksums import Checksum, expected_of, read_checksums
+from sealyard_tui.screens.upload.checksums import Checksum, find_checksum, parse_checksums
 
 ONE, TWO = "a1" * 32, "b2" * 32
 
@@ -22,25 +22,25 @@ ONE, TWO = "a1" * 32, "b2" * 32
     ],
 )
 def test_each_kind_of_line_is_understood(line: str, name: str) -> None:
-    assert read_checksums(f"\n{line}\n") == (Checksum(name=name, sha256=ONE),)
+    assert parse_checksums(f"\n{line}\n") == (Checksum(name=name, sha256=ONE),)
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "fw.bin", ONE[:-1], f"{ONE}  fw.bin\nrubbish", f"{ONE}0"])
 def test_anything_else_is_no_list(text: str) -> None:
-    assert read_checksums(text) is None
+    assert parse_checksums(text) is None
 
 
 def test_the_longest_listed_name_decides() -> None:
-    listed = read_checksums(f"{ONE}  old/fw.bin\n{TWO}  new/fw.bin\n")
+    listed = parse_checksums(f"{ONE}  old/fw.bin\n{TWO}  new/fw.bin\n")
     assert listed is not None
-    assert expected_of("/build/new/fw.bin", listed) == TWO
-    assert expected_of("/build/old/fw.bin", listed) == ONE
-    assert expected_of("/build/other.bin", listed) == ""
+    assert find_checksum("/build/new/fw.bin", listed) == TWO
+    assert find_checksum("/build/old/fw.bin", listed) == ONE
+    assert find_checksum("/build/other.bin", listed) == ""
 
 
 def test_a_file_elsewhere_is_known_by_its_last_name() -> None:
-    assert expected_of("/tmp/fw.bin", (Checksum(name="out/fw.bin", sha256=ONE),)) == ONE
+    assert find_checksum("/tmp/fw.bin", (Checksum(name="out/fw.bin", sha256=ONE),)) == ONE
 
 
 def test_a_digest_alone_is_of_no_named_file() -> None:
-    assert expected_of("/tmp/fw.bin", (Checksum(name="", sha256=ONE),)) == ""
+    assert find_checksum("/tmp/fw.bin", (Checksum(name="", sha256=ONE),)) == ""

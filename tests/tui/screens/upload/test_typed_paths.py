@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard_tui.screens.upload.typed_paths import complete_path, find_paths, to_path
+from sealyard_tui.widgets.path_parsing import complete_path, parse_paths, resolve_path
 
 
 @pytest.fixture
@@ -32,40 +32,40 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_written_is_found(folder: Path, text: str, names: list[str]) -> None:
-    found = find_paths(text, folder)
+    found = parse_paths(text, folder)
     assert [each.name for each in found.paths] == names
     assert found.missing == ()
 
 
 def test_urls_of_files_are_found(folder: Path) -> None:
-    found = find_paths((folder / "100% ü.bin").as_uri(), Path("/"))
+    found = parse_paths((folder / "100% ü.bin").as_uri(), Path("/"))
     assert found.paths == (folder / "100% ü.bin",)
 
 
 def test_what_is_missing_is_told_and_the_rest_found(folder: Path) -> None:
-    found = find_paths("a.bin 'no such'\nneither\nunbalanced 'quote", folder)
+    found = parse_paths("a.bin 'no such'\nneither\nunbalanced 'quote", folder)
     assert [each.name for each in found.paths] == ["a.bin"]
     assert found.missing == ("no such", "neither", "unbalanced 'quote")
 
 
 def test_a_missing_path_with_blanks_is_told_as_one(folder: Path) -> None:
-    assert find_paths("my missing file.bin", folder).missing == ("my missing file.bin",)
+    assert parse_paths("my missing file.bin", folder).missing == ("my missing file.bin",)
 
 
 @pytest.mark.parametrize("text", ["\x00", "~nobody-here/x", "file://", "/" + "x" * 5000])
 def test_nonsense_is_only_missing(folder: Path, text: str) -> None:
-    found = find_paths(text, folder / "nowhere")
+    found = parse_paths(text, folder / "nowhere")
     assert (found.paths, found.missing) == ((), (text,))
 
 
 def test_one_folder_alone_is_told_as_such(folder: Path) -> None:
-    assert find_paths("apps", folder).folder == folder / "apps"
-    assert find_paths("apps a.bin", folder).folder is None
+    assert parse_paths("apps", folder).folder == folder / "apps"
+    assert parse_paths("apps a.bin", folder).folder is None
 
 
 def test_home_is_understood(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("HOME", str(folder))
-    assert to_path("~/a.bin", Path("/")) == folder / "a.bin"
+    assert resolve_path("~/a.bin", Path("/")) == folder / "a.bin"
 
 
 def test_tab_completes_as_far_as_names_agree(folder: Path) -> None:

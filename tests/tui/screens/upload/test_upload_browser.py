@@ -14,9 +14,9 @@ from tui_world import World
 
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.upload import file_browser
-from sealyard_tui.screens.upload.file_browser import Chosen, FileBrowser
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ class Opened:
     def __init__(self, pilot: Pilot[None], browser: FileBrowser) -> None:
         self.pilot = pilot
         self.browser = browser
-        self.answers: list[Chosen | None] = []
+        self.answers: list[Selection | None] = []
 
     @property
     def names(self) -> list[str]:
-        return [each.name for each in self.browser.query_one("#entries", BigTable).rows]
+        return [each.name for each in self.browser.query_one("#entries", VirtualTable).rows]
 
     @property
     def chosen(self) -> list[str]:
@@ -100,7 +100,7 @@ async def test_one_goes_into_folders_and_up_again_onto_where_one_was(world: Worl
         await browser.press("l")
         assert browser.names == ["..", "inner.bin"]
         await browser.press("h")
-        assert browser.browser.query_one("#entries", BigTable).cursor_key == "apps"
+        assert browser.browser.query_one("#entries", VirtualTable).cursor_key == "apps"
         await browser.press("enter")
         await until(pilot, lambda: browser.names == ["..", "inner.bin"])
         await browser.press("enter")
@@ -142,7 +142,7 @@ async def test_a_typed_path_jumps_there(world: World, folder: Path) -> None:
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = str(folder / "beta.bin")
         await browser.press("enter")
-        await until(pilot, lambda: browser.browser.query_one("#entries", BigTable).cursor_key == "beta.bin")
+        await until(pilot, lambda: browser.browser.query_one("#entries", VirtualTable).cursor_key == "beta.bin")
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = "/no/such"
         await browser.press("enter")

@@ -12,17 +12,18 @@ from stage import running, settled, shows, text_of, until
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.dialogs.dialog import ConfirmDialog
-from sealyard_tui.screens.upload.form import Part
-from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.connections import OnLink, OnTrouble
-from sealyard_tui.session.messages import Way
+from sealyard_tui.dialogs.base import ConfirmDialog
+from sealyard_tui.screens.upload.form_model import FileRole
+from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.session.connections import ErrorCallback, StatusCallback
+from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.session.session import Session
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
@@ -30,22 +31,22 @@ PASSPHRASE = "only for this test"
 
 
 class OpenEngine:
-    """:class:`sealyard_tui.session.connections.Connection` to an engine that is open already."""
+    """:class:`sealyard_tui.session.connections.WorkspaceConnection` to an engine that is open already."""
 
-    way = Way.HOLDS
+    mode = ConnectionMode.OWNER
     host = ""
     read_only = False
-    held = None
+    lock_error = None
     gate = None
 
-    def __init__(self, client: EmbeddedClient) -> None:
-        self._client = client
-        self.on_trouble: OnTrouble = lambda _: None
+    def __init__(self, engine: EngineHandle) -> None:
+        self._engine = engine
+        self.on_error: ErrorCallback = lambda _: None
 
-    async def connect(self, profile: Profile, on_link: OnLink) -> EmbeddedClient:
-        return self._client.for_subject(profile.identity)
+    async def connect(self, profile: Profile, on_link: StatusCallback) -> EmbeddedClient:
+        return self._engine.client(profile.identity)
 
-    async def let_in(self) -> None:
+    async def start_listening(self) -> None:
         return None
 
     async def close(self) -> None:
@@ -61,7 +62,8 @@ def workspace(tmp_path: Path) -> Path:
         await create_workspace(
             places, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
         )
-        client = await opened(folder)
+        engine = await opened(folder)
+        client = engine.client(ADMIN)
         for each in (DEVELOPER, OWNER):
             await client.add_subject(each)
         await client.create_device(
@@ -73,14 +75,14 @@ def workspace(tmp_path: Path) -> Path:
                 approve=(OWNER,),
             )
         )
-        await client.close()
+        await engine.close()
 
     asyncio.run(found())
     return folder
 
 
-async def opened(folder: Path) -> EmbeddedClient:
-    return await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1)
+async def opened(folder: Path) -> EngineHandle:
+    return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, workers=1)
 
 
 def inputs_in(workspace: Path) -> set[str]:
@@ -95,16 +97,16 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
         path.write_bytes(name.encode() * 1000)
     files["closed.bin"] = tmp_path / "folder"
     files["closed.bin"].mkdir()
-    client = await opened(workspace)
+    engine = await opened(workspace)
     try:
         profile = Profile(name="dev", identity=DEVELOPER, workspace=str(workspace))
-        app = SealyardApp(Session(OpenEngine(client), profile, (profile,)), Settings(bell=False, start_screen="upload"))
+        app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, start_screen="upload"))
         async with running(app, size=(80, 24)) as pilot:
             place = app.screen
-            assert isinstance(place, Upload)
+            assert isinstance(place, UploadScreen)
             place.add_paths((files["boot.bin"], files["app.bin"], files["left-out.bin"], files["closed.bin"]))
-            place.add_paths((files["notes.json"],), Part.METADATA)
-            await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+            place.add_paths((files["notes.json"],), FileRole.METADATA)
+            await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
             await settled(pilot)
             await shows(pilot, "is a directory")
             await pilot.press("g", "j", "j", "x", "x")
@@ -114,7 +116,7 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
             await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
             await pilot.press("y")
             await until(pilot, lambda: "was made" in text_of(app))
-        page = await client.for_subject(DEVELOPER).tasks(TaskFilter())
+        page = await engine.client(DEVELOPER).tasks(TaskFilter())
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)
         assert task.name == "boot.bin, app.bin"
@@ -123,4 +125,4 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
         assert handed == [(name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in named]
         assert inputs_in(workspace) == {sha256 for _, sha256 in handed}
     finally:
-        await client.close()
+        await engine.close()

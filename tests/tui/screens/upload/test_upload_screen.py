@@ -21,10 +21,10 @@ from sealyard.model.errors import StorageError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.dialogs.dialog import ConfirmDialog, ErrorDialog
-from sealyard_tui.screens.upload.form import Part
+from sealyard_tui.dialogs.base import ConfirmDialog, ErrorDialog
+from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
-from sealyard_tui.screens.upload.upload import Upload
+from sealyard_tui.screens.upload.screen import UploadScreen
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x", "[bold red]signed[/b]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe")
 
@@ -43,21 +43,21 @@ def begun(world: World, who: str = "developer") -> SealyardApp:
     return make_app(world, who, start_screen="upload")
 
 
-def upload_of(app: SealyardApp) -> Upload:
-    return next(each for each in app.screen_stack if isinstance(each, Upload))
+def upload_of(app: SealyardApp) -> UploadScreen:
+    return next(each for each in app.screen_stack if isinstance(each, UploadScreen))
 
 
-async def there(pilot: Pilot[None]) -> Upload:
-    await until(pilot, lambda: isinstance(pilot.app.screen, Upload))
+async def there(pilot: Pilot[None]) -> UploadScreen:
+    await until(pilot, lambda: isinstance(pilot.app.screen, UploadScreen))
     return upload_of(pilot.app)  # type: ignore[arg-type]
 
 
-async def handed_in(pilot: Pilot[None], place: Upload) -> None:
-    await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+async def handed_in(pilot: Pilot[None], place: UploadScreen) -> None:
+    await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
     await settled(pilot)
 
 
-async def add(pilot: Pilot[None], place: Upload, *paths: Path) -> None:
+async def add(pilot: Pilot[None], place: UploadScreen, *paths: Path) -> None:
     place.add_paths(paths)
     await settled(pilot)
     await handed_in(pilot, place)
@@ -184,14 +184,14 @@ async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, fir
         await pilot.press("G", "m", "g", "J")
         await settled(pilot)
         assert [(each.name, each.part) for each in place.form.entries] == [
-            ("application.bin", Part.FIRMWARE),
-            ("bootloader.bin", Part.FIRMWARE),
-            ("release.json", Part.METADATA),
+            ("application.bin", FileRole.FIRMWARE),
+            ("bootloader.bin", FileRole.FIRMWARE),
+            ("release.json", FileRole.METADATA),
         ]
         await pilot.press("shift+up")
-        assert [each.name for each in place.form.of(Part.FIRMWARE)] == ["bootloader.bin", "application.bin"]
+        assert [each.name for each in place.form.of(FileRole.FIRMWARE)] == ["bootloader.bin", "application.bin"]
         await pilot.press("shift+up")
-        assert [each.name for each in place.form.of(Part.FIRMWARE)] == ["bootloader.bin", "application.bin"]
+        assert [each.name for each in place.form.of(FileRole.FIRMWARE)] == ["bootloader.bin", "application.bin"]
 
 
 async def test_a_removed_file_is_given_back(world: World, firmware: Path) -> None:
@@ -365,10 +365,10 @@ async def test_zero_padding_is_warned_of_before_submitting(world: World, firmwar
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, firmware / "application.bin")
-        await until(pilot, lambda: "no multiple of 16" in text_of(app))
+        await until(pilot, lambda: "not a multiple of 16" in text_of(app))
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await shows(pilot, "no multiple of 16")
+        await shows(pilot, "not a multiple of 16")
 
 
 async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: World, firmware: Path) -> None:
@@ -382,12 +382,12 @@ async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: W
         await settled(pilot)
         assert place.query_one("#name", Input).value == "v16"
         await pilot.press("f2")
-        await until(pilot, lambda: app.standing.identity != DEVELOPER and bool(app.standing.roles))
+        await until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
         await settled(pilot)
         assert place.query_one("#name", Input).value == ""
         assert "bootloader.bin" not in text_of(app)
-        app.become(next(each for each in app.session.profiles if each.identity == DEVELOPER))
-        await until(pilot, lambda: app.standing.identity == DEVELOPER and bool(app.standing.roles))
+        app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
+        await until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.roles))
         await settled(pilot)
         assert place.query_one("#name", Input).value == "v16"
         assert place.query_one("#line", Input).value == "/h"

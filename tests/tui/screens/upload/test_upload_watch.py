@@ -9,16 +9,17 @@ from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from tui_world import AUDITOR, DEVELOPER, World
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.client.watch_folder.watcher import DropAction, FolderWatcher
+from sealyard.client.watch_folder.watcher import FolderWatcher
 from sealyard.model.requests import PackageRequest
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.dialogs.dialog import ErrorDialog
-from sealyard_tui.screens.upload.dialogs import WatchDialog
+from sealyard_tui.dialogs.base import ErrorDialog
+from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
 from sealyard_tui.screens.upload.path_input import PathInput
-from sealyard_tui.screens.upload.upload import Upload
-from sealyard_tui.session.watching_folder import WatchState
-from sealyard_tui.widgets.big_table import BigTable
+from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.session.watch_folder import WatchState
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 
 @pytest.fixture
@@ -46,17 +47,17 @@ def watching_app(
     return make_app(world, who, watch=plan, start_screen="upload")
 
 
-async def there(pilot: Pilot[None]) -> Upload:
+async def there(pilot: Pilot[None]) -> UploadScreen:
     if pilot.app.current_mode != "upload":
         await pilot.press("2")
         await settled(pilot)
     place = pilot.app.screen
-    assert isinstance(place, Upload)
+    assert isinstance(place, UploadScreen)
     return place
 
 
 async def offered(pilot: Pilot[None], app: SealyardApp, count: int = 1) -> None:
-    await until(pilot, lambda: len(app.watch_desk.offers) == count)
+    await until(pilot, lambda: len(app.watch_folder.offers) == count)
     await settled(pilot)
 
 
@@ -75,7 +76,7 @@ async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path
 async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     calls: list[str] = []
-    app.attract = calls.append  # type: ignore[method-assign,assignment]
+    app.alert = calls.append  # type: ignore[method-assign,assignment]
     async with running(app) as pilot:
         await pilot.press("5")
         (drop / "[bold]fw.bin").write_bytes(b"firmware")
@@ -93,7 +94,7 @@ async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Pa
     async with running(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
-        place.query_one("#drops", BigTable).focus()
+        place.query_one("#drops", VirtualTable).focus()
         await pilot.press("s")
         await until(pilot, lambda: "submitted: task" in text_of(app))
         await pilot.press("s")
@@ -108,14 +109,14 @@ async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(w
     async with running(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
-        place.query_one("#drops", BigTable).focus()
+        place.query_one("#drops", VirtualTable).focus()
         await pilot.press("x")
-        await until(pilot, lambda: not app.watch_desk.dropped)
+        await until(pilot, lambda: not app.watch_folder.dropped)
     again = watching_app(world, drop)
     async with running(again) as pilot:
         (drop / "other.bin").write_bytes(b"other")
         await offered(pilot, again)
-        assert [each.name for each in again.watch_desk.offers] == ["other.bin"]
+        assert [each.name for each in again.watch_folder.offers] == ["other.bin"]
     assert packages(world) == []
 
 
@@ -127,15 +128,15 @@ async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task
     async with running(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
-        place.query_one("#drops", BigTable).focus()
+        place.query_one("#drops", VirtualTable).focus()
         await pilot.press("f")
-        await until(pilot, lambda: not any(each.waited_for for each in place.form.entries))
+        await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
         await settled(pilot)
         await shows(pilot, "in the form")
         await pilot.press("ctrl+s")
         await settled(pilot)
         await pilot.press("y")
-        await until(pilot, lambda: not app.watch_desk.dropped)
+        await until(pilot, lambda: not app.watch_folder.dropped)
         (request,) = packages(world)
         assert request.name == "release"
         assert [each.name for each in request.firmware] == ["fw.bin"]
@@ -148,10 +149,10 @@ async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(wo
     async with running(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
-        (old,) = app.watch_desk.offers
+        (old,) = app.watch_folder.offers
         (drop / "fw.bin").write_bytes(b"longer firmware")
-        await until(pilot, lambda: app.watch_desk.offers not in ([old], []))
-        app.screen.query_one("#drops", BigTable).focus()
+        await until(pilot, lambda: app.watch_folder.offers not in ([old], []))
+        app.screen.query_one("#drops", VirtualTable).focus()
         await pilot.press("s")
         await until(pilot, lambda: "submitted: task" in text_of(app))
         assert packages(world)[0].firmware[0].size == len(b"longer firmware")
@@ -164,8 +165,8 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     async with running(app) as pilot:
         place = await there(pilot)
         await until(pilot, lambda: "refused" in text_of(app))
-        await shows(pilot, "cannot become a package")
-        place.query_one("#drops", BigTable).focus()
+        await shows(pilot, "Cannot create a package")
+        place.query_one("#drops", VirtualTable).focus()
         await pilot.press("enter")
         await settled(pilot)
         assert "stray in it is a folder" in " ".join(text_of(app).split())
@@ -197,7 +198,7 @@ async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, mo
     async with running(app) as pilot:
         await there(pilot)
         await until(pilot, lambda: "watch failed" in text_of(app))
-        assert app.watch_desk.state is WatchState.FAILED
+        assert app.watch_folder.state is WatchState.FAILED
 
 
 async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
@@ -214,17 +215,17 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
         await pilot.press("1")
         await settled(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: app.watch_desk.state is WatchState.WATCHING)
+        await until(pilot, lambda: app.watch_folder.state is WatchState.WATCHING)
     again = make_app(world, start_screen="upload")
     async with running(again) as pilot:
-        await until(pilot, lambda: again.watch_desk.state is WatchState.WATCHING)
-        assert again.watch_desk.plan.folder == str(drop)
+        await until(pilot, lambda: again.watch_folder.state is WatchState.WATCHING)
+        assert again.watch_folder.settings.folder == str(drop)
         await there(pilot)
         await pilot.press("w")
         await pilot.pause()
         again.screen.query_one("#off").focus()
         await pilot.press("enter")
-        await until(pilot, lambda: again.watch_desk.state is WatchState.OFF)
+        await until(pilot, lambda: again.watch_folder.state is WatchState.OFF)
 
 
 async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
@@ -235,7 +236,7 @@ async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
         await pilot.pause()
         await pilot.press(*"/srv/drop", "escape", "w")
         await pilot.pause()
-        assert isinstance(app.screen, WatchDialog)
+        assert isinstance(app.screen, WatchFolderDialog)
         assert app.screen.query_one(PathInput).value == "/srv/drop"
 
 
@@ -245,10 +246,10 @@ async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) ->
     async with running(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
-        app.become(next(each for each in app.session.profiles if each.identity == AUDITOR))
+        app.switch_profile(next(each for each in app.session.profiles if each.identity == AUDITOR))
         await until(pilot, lambda: "off: You may not use gateway" in text_of(app))
-        assert app.watch_desk.dropped == []
-        app.become(next(each for each in app.session.profiles if each.identity == DEVELOPER))
+        assert app.watch_folder.dropped == []
+        app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
         await offered(pilot, app)
         assert not isinstance(app.screen, ErrorDialog)
 
@@ -258,4 +259,4 @@ async def test_nothing_is_watched_where_it_can_only_be_read(world: World, drop: 
     app = watching_app(world, drop)
     async with running(app) as pilot:
         await there(pilot)
-        assert app.watch_desk.state is WatchState.OFF
+        assert app.watch_folder.state is WatchState.OFF

@@ -15,13 +15,15 @@ from sealyard.client.config.settings_loader import Settings
 from sealyard.client.config.workspaces import default_workspace_path
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.model.workspace import KeyStore
-from sealyard_tui.look.preferences import Preferences
-from sealyard_tui.screens.dialogs.form import FormDialog
-from sealyard_tui.screens.dialogs.form_fields import ChoiceLine
-from sealyard_tui.screens.welcome import welcome_app
-from sealyard_tui.screens.welcome.welcome_app import NewWorkspace, OpenDemo, Start, WelcomeApp
+from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.dialogs.fields import ChoiceLine
+from sealyard_tui.dialogs.form import FormDialog
+from sealyard_tui.screens.welcome import app as welcome_app
+from sealyard_tui.screens.welcome.app import CreateWorkspaceChoice, OpenDemoChoice, StartChoice, WelcomeApp
 
-WANTED = NewWorkspace(folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE)
+WANTED = CreateWorkspaceChoice(
+    folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def text(app: WelcomeApp) -> str:
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
-async def sees(pilot: Pilot[Start | None], app: WelcomeApp, *words: str) -> None:
+async def sees(pilot: Pilot[StartChoice | None], app: WelcomeApp, *words: str) -> None:
     for _ in range(500):
         if all(each in text(app) for each in words):
             return
@@ -45,8 +47,8 @@ async def sees(pilot: Pilot[Start | None], app: WelcomeApp, *words: str) -> None
 
 @asynccontextmanager
 async def running(
-    wanted: NewWorkspace | None = None, error: SealyardError | None = None, size: tuple[int, int] = (80, 24)
-) -> AsyncIterator[tuple[WelcomeApp, Pilot[Start | None]]]:
+    wanted: CreateWorkspaceChoice | None = None, error: SealyardError | None = None, size: tuple[int, int] = (80, 24)
+) -> AsyncIterator[tuple[WelcomeApp, Pilot[StartChoice | None]]]:
     app = WelcomeApp(Preferences(Settings()), wanted, error)
     async with app.run_test(size=size) as pilot:
         await sees(pilot, app, "Make a workspace")
@@ -65,7 +67,7 @@ async def test_three_questions_have_answers_that_only_want_enter() -> None:
         await pilot.press("enter", "enter", "enter", "ctrl+s")
         await pilot.pause()
     place = default_workspace_path()
-    assert app.return_value == NewWorkspace(
+    assert app.return_value == CreateWorkspaceChoice(
         folder=place, name=place.name, administrator="USER:olga", key_store=KeyStore.PASSPHRASE
     )
 
@@ -80,7 +82,7 @@ async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, t
         fill(app, "who", "USER:dana")
         await pilot.press("ctrl+s")
         await pilot.pause()
-    assert app.return_value == NewWorkspace(
+    assert app.return_value == CreateWorkspaceChoice(
         folder=tmp_path / "yard", name="Yard 1", administrator="USER:dana", key_store=KeyStore.OS_KEYRING
     )
 
@@ -128,7 +130,7 @@ async def test_the_demo_and_quitting_are_a_key_away() -> None:
     async with running() as (app, pilot):
         await pilot.press("d")
         await pilot.pause()
-    assert app.return_value == OpenDemo()
+    assert app.return_value == OpenDemoChoice()
     async with running() as (app, pilot):
         await pilot.press("q")
         await pilot.pause()

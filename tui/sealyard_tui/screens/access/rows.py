@@ -83,20 +83,20 @@ class AccessRow(FrozenStruct, frozen=True, kw_only=True):
 
     key: str
     kind: RowKind
-    who: str
-    does: str = ""
+    subject: str
+    action: str = ""
     to: str = ""
     since: datetime | None = None
     by: str = ""
-    stays: bool = False
-    of: Subject | Membership | AclRule | None = None
+    permanent: bool = False
+    item: Subject | Membership | AclRule | None = None
 
     @property
     def searchable(self) -> str:
-        return f"{self.kind} {self.who} {self.does} {self.to} {'stays' if self.stays else ''}".casefold()
+        return f"{self.kind} {self.subject} {self.action} {self.to} {'stays' if self.permanent else ''}".casefold()
 
 
-def resource_words(resource: str, names: Names) -> str:
+def format_resource(resource: str, names: Names) -> str:
     config_id = device_id_of(resource)
     if config_id:
         return names.get(config_id, config_id)
@@ -109,7 +109,7 @@ def resources(names: Names) -> tuple[tuple[str, str], ...]:
     return (*single, *((resource_type_uri(kind), words) for kind, words in _TYPES.items()))
 
 
-def rows(access: AccessControlList, names: Names) -> tuple[AccessRow, ...]:
+def build_rows(access: AccessControlList, names: Names) -> tuple[AccessRow, ...]:
     """People and clients, then groups each with its members, then rules."""
     people = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
     groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
@@ -120,17 +120,17 @@ def rows(access: AccessControlList, names: Names) -> tuple[AccessRow, ...]:
     return (*found, *(_rule_row(each, names) for each in access.rules))
 
 
-def own_rows(rights: Iterable[Permission], names: Names) -> tuple[AccessRow, ...]:
+def build_own_rows(rights: Iterable[Permission], names: Names) -> tuple[AccessRow, ...]:
     return tuple(
-        AccessRow(key=f"mine {resource} {action}", kind=RowKind.RIGHT, who="you", does=action, to=to)
+        AccessRow(key=f"mine {resource} {action}", kind=RowKind.RIGHT, subject="you", action=action, to=to)
         for resource, action, to in sorted(
-            ((resource, action, resource_words(resource, names)) for resource, action in rights),
+            ((resource, action, format_resource(resource, names)) for resource, action in rights),
             key=lambda each: (each[2], each[1]),
         )
     )
 
 
-def narrowed(found: Sequence[AccessRow], section: Section, text: str) -> list[AccessRow]:
+def filter_rows(found: Sequence[AccessRow], section: Section, text: str) -> list[AccessRow]:
     words = text.casefold().split()
     kinds = SECTIONS[section]
     return [each for each in found if each.kind in kinds and all(word in each.searchable for word in words)]
@@ -161,11 +161,11 @@ def _subject_row(subject: Subject, access: AccessControlList) -> AccessRow:
     return AccessRow(
         key=subject.id,
         kind=kind,
-        who=subject.id,
+        subject=subject.id,
         to=" · ".join(each for each in parts if each),
         since=subject.created_at,
         by=subject.created_by,
-        of=subject,
+        item=subject,
     )
 
 
@@ -173,12 +173,12 @@ def _member_row(each: Membership) -> AccessRow:
     return AccessRow(
         key=each.id,
         kind=RowKind.MEMBER,
-        who=each.member,
-        does="is in",
+        subject=each.member,
+        action="is in",
         to=each.group,
         since=each.created_at,
         by=each.created_by,
-        of=each,
+        item=each,
     )
 
 
@@ -186,31 +186,31 @@ def _rule_row(rule: AclRule, names: Names) -> AccessRow:
     return AccessRow(
         key=rule.id,
         kind=RowKind.RULE,
-        who=rule.subject,
-        does=rule.action,
-        to=resource_words(rule.resource, names),
+        subject=rule.subject,
+        action=rule.action,
+        to=format_resource(rule.resource, names),
         since=rule.created_at,
         by=rule.created_by,
-        stays=rule.permanent,
-        of=rule,
+        permanent=rule.permanent,
+        item=rule,
     )
 
 
-def about(row: AccessRow, access: AccessControlList, names: Names) -> str:
+def describe(row: AccessRow, access: AccessControlList, names: Names) -> str:
     """All that is known of what the row is about, line by line; foreign text."""
-    if isinstance(row.of, Subject):
-        return "\n".join(_subject_lines(row.of, access, names))
-    lines = [f"{row.who} {'may ' if row.kind in (RowKind.RULE, RowKind.RIGHT) else ''}{row.does} {row.to}"]
-    if isinstance(row.of, AclRule):
-        lines += [f"resource: {row.of.resource}", f"id: {row.of.id}"]
+    if isinstance(row.item, Subject):
+        return "\n".join(_subject_lines(row.item, access, names))
+    lines = [f"{row.subject} {'may ' if row.kind in (RowKind.RULE, RowKind.RIGHT) else ''}{row.action} {row.to}"]
+    if isinstance(row.item, AclRule):
+        lines += [f"resource: {row.item.resource}", f"id: {row.item.id}"]
     if row.since is not None:
         lines.append(f"since {row.since:%Y-%m-%d %H:%M}, by {row.by}")
-    if row.stays:
-        lines += ["", WHY_IT_STAYS]
+    if row.permanent:
+        lines += ["", PERMANENT_RULE_NOTE]
     return "\n".join(lines)
 
 
-WHY_IT_STAYS = (
+PERMANENT_RULE_NOTE = (
     "This rule stays: it belongs to the initial administrator, so that a workspace can always be administered."
     " Add rules for others beside it."
 )
@@ -229,15 +229,15 @@ def _subject_lines(subject: Subject, access: AccessControlList, names: Names) ->
     ]
     held = [each for each in access.rules if each.subject in (subject.id, *groups)]
     through = {each.id: f"  through {each.subject}" if each.subject != subject.id else "" for each in held}
-    lines += [f"  {each.action} {resource_words(each.resource, names)}{through[each.id]}" for each in held]
+    lines += [f"  {each.action} {format_resource(each.resource, names)}{through[each.id]}" for each in held]
     return lines if held else [*lines, "  nothing: no rule names it"]
 
 
-def consequence(row: AccessRow) -> str:
+def removal_impact(row: AccessRow) -> str:
     """What is lost where the row goes; foreign text."""
     if row.kind is RowKind.MEMBER:
-        return f"{row.who} leaves {row.to}, and loses all that it has through that group alone."
-    return f"{row.who} may {row.does} {row.to} no more, unless another rule or a group allows it."
+        return f"{row.subject} leaves {row.to}, and loses all that it has through that group alone."
+    return f"{row.subject} may {row.action} {row.to} no more, unless another rule or a group allows it."
 
 
 def allowed_actions(resource: str) -> tuple[Action, ...]:

@@ -14,10 +14,10 @@ from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
+from sealyard_tui.dialogs.base import BaseDialog, ReasonDialog, TypedConfirmDialog
+from sealyard_tui.formatting import format_fields, task_title
 from sealyard_tui.screens.approvals.row import is_over
-from sealyard_tui.screens.dialogs.dialog import Dialog, ReasonDialog, TypedConfirmDialog
-from sealyard_tui.session.messages import News
-from sealyard_tui.shown import fields, task_title
+from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.safe_input import SafeInput
 
 DIGEST_SHOWN = 16
@@ -29,29 +29,29 @@ WIDTH = 64
 TICK_SECONDS = 1.0
 
 
-class TaskWatch:
+class TaskWatcher:
     """While a dialog is open, tells it once of each of its tasks on which nobody can decide any more."""
 
-    def __init__(self, dialog: Dialog[Any], tasks: Sequence[Task], tell: Callable[[Task, str], None]) -> None:
+    def __init__(self, dialog: BaseDialog[Any], tasks: Sequence[Task], tell: Callable[[Task, str], None]) -> None:
         """``tell``: gets the task and safe words."""
         self._dialog = dialog
         self._tasks = {each.id: each for each in tasks}
         self._tell = tell
-        dialog.sealyard.news.subscribe(dialog, self._heard)
-        dialog.set_interval(TICK_SECONDS, self._look_at_time)
+        dialog.sealyard.engine_updates.subscribe(dialog, self._heard)
+        dialog.set_interval(TICK_SECONDS, self._check_deadlines)
 
-    def _heard(self, news: News) -> None:
+    def _heard(self, news: EngineUpdate) -> None:
         for task_id, change in news.tasks.items():
             if change.status is not TaskStatus.WAITING:
-                self._over(task_id, f"is {change.status} now")
+                self._report(task_id, f"is {change.status} now")
 
-    def _look_at_time(self) -> None:
+    def _check_deadlines(self) -> None:
         now = self._dialog.sealyard.now()
         for task in list(self._tasks.values()):
             if is_over(task, now):
-                self._over(task.id, "waits no more: its approval period is over")
+                self._report(task.id, "waits no more: its approval period is over")
 
-    def _over(self, task_id: str, words: str) -> None:
+    def _report(self, task_id: str, words: str) -> None:
         if (task := self._tasks.pop(task_id, None)) is not None:
             self._tell(task, f"✗ {task_title(task)} {words}.")
 
@@ -72,24 +72,24 @@ class ApproveDialog(TypedConfirmDialog):
         self._tasks = {each.id: each for each in tasks}
         self._subject = _subject(tasks, by)
 
-    def compose_more(self) -> ComposeResult:
+    def compose_extra(self) -> ComposeResult:
         hint = "A comment, if you like"
         yield SafeInput(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
         if self._one_time:
             yield SafeInput(placeholder="One-time password of your authenticator", id="otp", compact=True)
 
     def on_mount(self) -> None:
-        TaskWatch(self, list(self._tasks.values()), self._told)
+        TaskWatcher(self, list(self._tasks.values()), self._told)
 
     @property
     def comment(self) -> str:
         return self.comments.get(self._subject, "").strip()
 
-    def keep(self, comment: str) -> None:
+    def restore(self, comment: str) -> None:
         """It could not be handed in: it is there when the dialog opens again."""
         self.comments[self._subject] = comment
 
-    def forget(self) -> None:
+    def clear_draft(self) -> None:
         """The comment was handed in."""
         self.comments.pop(self._subject, None)
 
@@ -98,7 +98,7 @@ class ApproveDialog(TypedConfirmDialog):
         self.comments[self._subject] = event.value
 
     @on(Input.Changed, "#otp")
-    def _shown_by_authenticator(self, event: Input.Changed) -> None:
+    def _on_otp_changed(self, event: Input.Changed) -> None:
         self.one_time_password = event.value
 
     def _told(self, task: Task, words: str) -> None:
@@ -110,23 +110,23 @@ class ApproveDialog(TypedConfirmDialog):
             self.query_one("#yes", Button).disabled = True
             self.set_focus(self.query_one("#no", Button))
 
-    def _lacking(self) -> str:
+    def _missing_text(self) -> str:
         if not self._tasks:
             return "Nobody can decide any more"
-        if lacking := super()._lacking():
+        if lacking := super()._missing_text():
             return lacking
         if self._one_time and not (self.one_time_password or "").strip():
             return "The one-time password is lacking"
         return ""
 
 
-def approve_one(task: Task, *, by: str, read: bool, one_time: bool) -> ApproveDialog:
+def approve_dialog(task: Task, *, by: str, read: bool, one_time: bool) -> ApproveDialog:
     """``read``: whether the review was seen to its end."""
     about = _released(task, read=read)
     return ApproveDialog("Approve", [task], about, task.config_name, by=by, one_time=one_time)
 
 
-def approve_several(
+def bulk_approve_dialog(
     tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int, one_time: bool
 ) -> ApproveDialog:
     """``left_out``: tasks and in two words why; ``unread``: how many reviews were not seen to the end."""
@@ -146,7 +146,7 @@ class RejectDialog(ReasonDialog):
         self._tasks = tuple(tasks)
 
     def on_mount(self) -> None:
-        TaskWatch(self, self._tasks, self._told)
+        TaskWatcher(self, self._tasks, self._told)
 
     def _told(self, task: Task, words: str) -> None:  # noqa: ARG002 - the watch gives it
         self.query_one(".wrong", Static).update(Content(words))
@@ -161,7 +161,7 @@ def _count(tasks: Sequence[Task]) -> str:
 
 
 def _released(task: Task, *, read: bool) -> Content:
-    what = fields(
+    what = format_fields(
         [
             ("task", Content.styled(task_title(task), "bold")),
             ("device", _device(task)),

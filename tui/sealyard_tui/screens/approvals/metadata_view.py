@@ -17,47 +17,47 @@ from textual.content import Content
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
-MOST_LINES = 200
+MAX_LINES = 200
 HEX_BYTES = 512
 HEX_ROW = 16
 TAB = 4
-DEEPEST = 20
+MAX_DEPTH = 20
 """Levels of JSON that are indented: foreign JSON may have a thousand."""
 
 
-class Kind(StrEnum):
+class MetadataKind(StrEnum):
     JSON = "JSON"
     TEXT = "text"
     BINARY = "binary"
     EMPTY = "empty"
 
 
-class MetadataView(FrozenStruct, frozen=True, kw_only=True):
+class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
     """``shown`` is safe; ``left_out`` says what of the file is not in it, and is empty where all is."""
 
-    kind: Kind
-    shown: Content
-    left_out: str = ""
+    kind: MetadataKind
+    content: Content
+    omitted: str = ""
 
 
-def view(beginning: bytes, size: int, *, all_of_it: bool = False) -> MetadataView:
+def render_metadata(beginning: bytes, size: int, *, all_of_it: bool = False) -> RenderedMetadata:
     """``beginning``: as much as there is of a file of ``size`` bytes. ``all_of_it``: of what there is, for a pager."""
     if not size:
-        return MetadataView(kind=Kind.EMPTY, shown=Content(""))
+        return RenderedMetadata(kind=MetadataKind.EMPTY, content=Content(""))
     whole = len(beginning) >= size
     text = _text(beginning, whole=whole)
     if text is None:
         return _binary(beginning, size, HEX_BYTES if not all_of_it else len(beginning))
-    kind = Kind.JSON if _is_json(text, whole=whole) else Kind.TEXT
-    lines = _json_lines(text) if kind is Kind.JSON else (Content(_safe(line)) for line in _lines(text))
-    shown = list(lines if all_of_it else itertools.islice(lines, MOST_LINES))
+    kind = MetadataKind.JSON if _is_json(text, whole=whole) else MetadataKind.TEXT
+    lines = _json_lines(text) if kind is MetadataKind.JSON else (Content(_safe(line)) for line in _lines(text))
+    shown = list(lines if all_of_it else itertools.islice(lines, MAX_LINES))
     more = sum(1 for _ in lines)
-    return MetadataView(kind=kind, shown=Content("\n").join(shown), left_out=_left_out(more, whole, size))
+    return RenderedMetadata(kind=kind, content=Content("\n").join(shown), omitted=_left_out(more, whole, size))
 
 
 def _left_out(more: int, whole: bool, size: int) -> str:
     if more:
-        return f"only the first {MOST_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
+        return f"only the first {MAX_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
     return "" if whole else f"only the beginning of {size:,} bytes is shown"
 
 
@@ -85,11 +85,11 @@ def _safe(line: str) -> str:
 # ---- bytes
 
 
-def _binary(beginning: bytes, size: int, limit: int) -> MetadataView:
+def _binary(beginning: bytes, size: int, limit: int) -> RenderedMetadata:
     part = beginning[:limit]
     rows = [_hex_row(offset, part[offset : offset + HEX_ROW]) for offset in range(0, len(part), HEX_ROW)]
     left_out = f"only the first {len(part)} of {size:,} bytes are shown" if len(part) < size else ""
-    return MetadataView(kind=Kind.BINARY, shown=Content("\n").join(rows), left_out=left_out)
+    return RenderedMetadata(kind=MetadataKind.BINARY, content=Content("\n").join(rows), omitted=left_out)
 
 
 def _hex_row(offset: int, part: bytes) -> Content:
@@ -124,7 +124,7 @@ def _is_json(text: str, *, whole: bool) -> bool:
 
 def _json_lines(text: str) -> Iterator[Content]:
     for depth, parts in _json_parts(text):
-        yield Content.assemble("  " * min(depth, DEEPEST), *parts)
+        yield Content.assemble("  " * min(depth, MAX_DEPTH), *parts)
 
 
 def _json_parts(text: str) -> Iterator[tuple[int, list[Content]]]:

@@ -20,31 +20,31 @@ from sealyard.model.formatting import (
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
-from sealyard_tui.screens.approvals.changes import Changes, FileChange, Kind, changes, key_text
-from sealyard_tui.screens.approvals.metadata_view import view
+from sealyard_tui.formatting import format_fields, status_badge, task_title
+from sealyard_tui.screens.approvals.diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
+from sealyard_tui.screens.approvals.metadata_view import render_metadata
 from sealyard_tui.screens.approvals.row import is_over
-from sealyard_tui.shown import fields, status_badge, task_title
 
 SECTIONS = ("verdict", "request", "files", "changes", "metadata", "decisions")
 
-_SIGNS: dict[Kind, tuple[str, str]] = {
-    Kind.ADDED: ("+", "$success"),
-    Kind.REMOVED: ("-", "$error"),
-    Kind.CHANGED: ("~", "$warning"),
-    Kind.RENAMED: ("~", "$warning"),
-    Kind.SAME: ("=", "$text-muted"),
+_SIGNS: dict[ChangeKind, tuple[str, str]] = {
+    ChangeKind.ADDED: ("+", "$success"),
+    ChangeKind.REMOVED: ("-", "$error"),
+    ChangeKind.CHANGED: ("~", "$warning"),
+    ChangeKind.RENAMED: ("~", "$warning"),
+    ChangeKind.SAME: ("=", "$text-muted"),
 }
 GUTTER = "│ "
 """Before every line of foreign content: nothing in it can be taken for words of ours."""
 
-PERIOD_OVER = "The approval period is over: nobody can decide any more, and the engine cancels the task."
+TIMED_OUT_TEXT = "The approval period is over: nobody can decide any more, and the engine cancels the task."
 
 
-def sections(seen: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
+def render_sections(seen: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
     """Heading and text of each of :data:`SECTIONS`, set for ``width`` cells."""
     task = seen.task
     return {
-        "verdict": ("", verdict(seen, now, width)),
+        "verdict": ("", render_verdict(seen, now, width)),
         "request": ("What is asked for", _request(seen, width)),
         "files": (_files_heading(task), _lines(_files(task, width))),
         "changes": ("Since the last approved package", _lines(_changes(seen, width))),
@@ -53,7 +53,7 @@ def sections(seen: ApprovalReview, now: datetime, width: int) -> dict[str, tuple
     }
 
 
-def copies(task: Task) -> dict[str, str]:
+def copyable_values(task: Task) -> dict[str, str]:
     """What of a task one may want to copy, by what it is; foreign text."""
     texts = {
         "task id": task.id,
@@ -66,15 +66,15 @@ def copies(task: Task) -> dict[str, str]:
 
 def metadata_text(seen: ApprovalReview, index: int) -> str:
     """All there is of a metadata file, harmless, for a pager."""
-    return view(seen.metadata[index][1], seen.task.metadata[index].size, all_of_it=True).shown.plain
+    return render_metadata(seen.metadata[index][1], seen.task.metadata[index].size, all_of_it=True).content.plain
 
 
-def verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
+def render_verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
     """Whether one may decide, and what must be known first."""
     task = seen.task
     lines: list[Content] = []
     if is_over(task, now) and task.status is TaskStatus.WAITING:
-        lines.append(_marked("✗", PERIOD_OVER, "$error", width))
+        lines.append(_marked("✗", TIMED_OUT_TEXT, "$error", width))
     elif seen.blocked_reason:
         lines.append(_marked("✗", escape_text(seen.blocked_reason), "$warning", width))
     else:
@@ -98,8 +98,10 @@ def verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
 def _request(seen: ApprovalReview, width: int) -> Content:
     task, device = seen.task, seen.configuration
     newer = f" (newest: {seen.newer_version})" if seen.newer_version else " (the newest)"
-    digest = _hung(Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width)
-    named = fields(
+    digest = _hanging_indent(
+        Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width
+    )
+    named = format_fields(
         [
             ("name", Content.styled(task_title(task), "bold")),
             ("task", escape_text(f"{task.kind} {task.id}")),
@@ -110,9 +112,9 @@ def _request(seen: ApprovalReview, width: int) -> Content:
             ("description", escape_text(device.description)),
             ("content type", escape_text(task.content_type)),
             ("result", escape_text(_result(seen))),
-            ("encryption", escape_text(key_text(task.encryption_key))),
+            ("encryption", escape_text(format_key(task.encryption_key))),
             ("", escape_text(task.encryption_key.description) if task.encryption_key else ""),
-            ("signing", escape_text(key_text(task.signing_key))),
+            ("signing", escape_text(format_key(task.signing_key))),
             ("", escape_text(task.signing_key.description) if task.signing_key else ""),
             ("approvals", _approvals(task)),
         ],
@@ -159,8 +161,8 @@ def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
     size = f"  {format_size_exact(file.size)}"
     name = Content.assemble(Content.styled(escape_text(file.name), "bold"), Content.styled(size, "$text-muted"))
     digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), escape_text(file.sha256))
-    yield _hung(Content(sign), name, width)
-    yield _hung(Content(" " * len(sign)), digest, width)
+    yield _hanging_indent(Content(sign), name, width)
+    yield _hanging_indent(Content(" " * len(sign)), digest, width)
 
 
 def _metadata(seen: ApprovalReview, width: int) -> Iterator[Content]:
@@ -174,13 +176,13 @@ def _metadata(seen: ApprovalReview, width: int) -> Iterator[Content]:
 
 
 def _content(beginning: bytes, size: int, width: int) -> Iterator[Content]:
-    found = view(beginning, size)
+    found = render_metadata(beginning, size)
     yield Content.styled(f"{GUTTER}{found.kind}", "$text-muted")
-    for line in found.shown.split("\n", allow_blank=True) if found.shown else ():
+    for line in found.content.split("\n", allow_blank=True) if found.content else ():
         for part in line.wrap(max(1, width - len(GUTTER))):
             yield Content.assemble(Content.styled(GUTTER, "$text-muted"), part)
-    if found.left_out:
-        yield Content.styled(f"! {found.left_out}; e opens what there is in the pager", "$warning")
+    if found.omitted:
+        yield Content.styled(f"! {found.omitted}; e opens what there is in the pager", "$warning")
 
 
 # ---- what changed
@@ -195,9 +197,9 @@ def _changes(seen: ApprovalReview, width: int) -> Iterator[Content]:
         return
     previous = seen.previous
     words = f"{task_title(previous)}, asked for by {previous.created_by} at {format_time(previous.created_at)}"
-    yield _hung(Content("against "), Content(escape_text(words)), width)
-    found = changes(previous, seen.task)
-    if found.nothing:
+    yield _hanging_indent(Content("against "), Content(escape_text(words)), width)
+    found = diff_packages(previous, seen.task)
+    if found.is_empty:
         yield _marked("=", "Nothing changed: the same files, keys and terms once more.", "$text-muted", width)
         return
     yield from _term_changes(found, width)
@@ -205,22 +207,22 @@ def _changes(seen: ApprovalReview, width: int) -> Iterator[Content]:
         yield from _file_change(each, width)
 
 
-def _term_changes(found: Changes, width: int) -> Iterator[Content]:
+def _term_changes(found: PackageDiff, width: int) -> Iterator[Content]:
     for each in found.terms:
         words = f"{escape_text(each.before) or 'none'} → {escape_text(each.after) or 'none'}"
-        yield _hung(Content.styled(f"~ {each.term}: ", "$warning"), Content(words), width)
+        yield _hanging_indent(Content.styled(f"~ {each.term}: ", "$warning"), Content(words), width)
     if found.reordered:
         yield _marked("~", "the firmware comes in another order", "$warning", width)
 
 
 def _file_change(change: FileChange, width: int) -> Iterator[Content]:
     sign, style = _SIGNS[change.kind]
-    grown = f"  {_growth(change.growth)}" if change.kind not in (Kind.SAME, Kind.RENAMED) else ""
+    grown = f"  {_growth(change.growth)}" if change.kind not in (ChangeKind.SAME, ChangeKind.RENAMED) else ""
     label = Content.styled(f"{sign} {change.kind:<8}", style)
-    yield _hung(label, Content(f"{escape_text(change.name)}{grown}"), width)
-    if change.kind is Kind.CHANGED and change.before is not None and change.after is not None:
-        yield _hung(Content("  was "), Content(change.before.sha256), width)
-        yield _hung(Content("  now "), Content.styled(change.after.sha256, "bold"), width)
+    yield _hanging_indent(label, Content(f"{escape_text(change.name)}{grown}"), width)
+    if change.kind is ChangeKind.CHANGED and change.before is not None and change.after is not None:
+        yield _hanging_indent(Content("  was "), Content(change.before.sha256), width)
+        yield _hanging_indent(Content("  now "), Content.styled(change.after.sha256, "bold"), width)
 
 
 def _growth(count: int) -> str:
@@ -251,10 +253,10 @@ def _decision(decision: Decision, width: int) -> Content:
 
 
 def _marked(sign: str, words: str, style: str, width: int) -> Content:
-    return _hung(Content.styled(f"{sign} ", style), Content.styled(words, style), width)
+    return _hanging_indent(Content.styled(f"{sign} ", style), Content.styled(words, style), width)
 
 
-def _hung(label: Content, text: Content, width: int) -> Content:
+def _hanging_indent(label: Content, text: Content, width: int) -> Content:
     """``text`` behind ``label``, its further lines under its first."""
     indent = "\n" + " " * label.cell_length
     return Content.assemble(label, Content(indent).join(text.wrap(max(1, width - label.cell_length))))

@@ -11,8 +11,8 @@ from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard_tui.session.standing import Standing
-from sealyard_tui.shown import age, short_duration, task_title
+from sealyard_tui.formatting import format_age, short_duration, task_title
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 
 COLUMNS = (
@@ -30,11 +30,11 @@ COLUMNS = (
 SOON = 24 * 3600
 """Seconds before the end of the approval period from which on it is shown as a warning."""
 
-OVER = "over"
-READING = "Reading …"
+TIMED_OUT = "over"
+LOADING = "Reading …"
 
 
-def hindered(task: Task, standing: Standing, now: datetime) -> str:
+def blocked_reason(task: Task, standing: SessionState, now: datetime) -> str:
     """Why this person cannot decide, for a row; empty where nothing is known against it.
 
     The engine alone judges: its own words are in the review (:class:`ApprovalReview.hindrance`).
@@ -47,30 +47,30 @@ def hindered(task: Task, standing: Standing, now: datetime) -> str:
         return "no person"
     if any(each.by == standing.identity for each in task.approvals):
         return "decided"
-    if not standing.may(Action.APPROVE, device_resource(task.config_id)):
+    if not standing.is_allowed(Action.APPROVE, device_resource(task.config_id)):
         return "no right"
-    return OVER if is_over(task, now) else ""
+    return TIMED_OUT if is_over(task, now) else ""
 
 
 def is_over(task: Task, now: datetime) -> bool:
     return task.approval_expires_at is not None and now >= task.approval_expires_at
 
 
-def quorum(task: Task) -> str:
+def format_quorum(task: Task) -> str:
     return f"{len(valid_approvers(task, task.approvals))}/{task.approvals_required}"
 
 
-def cells(task: Task, standing: Standing, now: datetime) -> tuple[Cell, ...]:
+def cells(task: Task, standing: SessionState, now: datetime) -> tuple[Cell, ...]:
     return (
         _name(task),
         task.kind,
         escape_text(f"{task.config_name} v{task.config_version}"),
         escape_text(task.created_by.partition(":")[2]),
-        age(task.created_at, now),
+        format_age(task.created_at, now),
         format_size(task.total_bytes),
-        quorum(task),
+        format_quorum(task),
         _left(task, now),
-        _you(hindered(task, standing, now)),
+        _short_reason(blocked_reason(task, standing, now)),
     )
 
 
@@ -84,19 +84,19 @@ def _left(task: Task, now: datetime) -> Content:
     if task.approval_expires_at is None:
         return Content("")
     if is_over(task, now):
-        return Content.styled(OVER, "$error")
+        return Content.styled(TIMED_OUT, "$error")
     seconds = (task.approval_expires_at - now).total_seconds()
     return Content.styled(short_duration(seconds), "$warning" if seconds < SOON else "")
 
 
-def _you(reason: str) -> Content:
+def _short_reason(reason: str) -> Content:
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ you may", "$success")
 
 
-def why_empty(standing: Standing, *, everything: bool, filtered: bool) -> str:
+def empty_text(standing: SessionState, *, everything: bool, filtered: bool) -> str:
     """What the empty list says, and what one may do."""
     if not standing.workspace:
-        return READING
+        return LOADING
     if filtered:
         return "Nothing that waits matches. Esc clears the filter."
     if everything:

@@ -29,22 +29,22 @@ from sealyard.model.tasks import (
     TaskStatus,
     Verdict,
 )
-from sealyard_tui.shown import fields, progress_bar, result_badge, status_badge, task_title
+from sealyard_tui.formatting import format_fields, progress_bar, result_badge, status_badge, task_title
 
 _BAR_WIDTH = 30
 Pairs = list[tuple[str, Content | str]]
 
 
-def task_content(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
+def render_task(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
     """``live``: newer than the task's own; ``file``: what is known of its download."""
     sections = [
-        _standing(task, now, live or task.live),
+        _status_section(task, now, live or task.live),
         _section("Result", _result(task.result, now, file)) if task.result is not None else None,
         _section("Firmware" if task.subtasks else "Input", _files(task.inputs)),
         _section("Metadata", _files(task.metadata)) if task.metadata else None,
         _section("Approvals", _approvals(task, now)) if task.approvals_required or task.approvals else None,
         _section("Sub-tasks", _subtasks(task.subtasks)) if task.subtasks else None,
-        _section("Keys and format", fields(_making(task))),
+        _section("Keys and format", format_fields(_configuration_section(task))),
         _section("History", _history(task)) if task.history else None,
     ]
     return Content("\n\n").join([each for each in sections if each is not None])
@@ -54,7 +54,7 @@ def _section(heading: str, body: Content) -> Content:
     return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
 
 
-def _standing(task: Task, now: datetime, live: RunProgress | None) -> Content:
+def _status_section(task: Task, now: datetime, live: RunProgress | None) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
         Content.assemble(
@@ -80,7 +80,7 @@ def _standing(task: Task, now: datetime, live: RunProgress | None) -> Content:
         ("must end by", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
         ("must begin by", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
     ]
-    return Content("\n").join([*lines, fields(pairs)])
+    return Content("\n").join([*lines, format_fields(pairs)])
 
 
 def _is_before_work(task: Task) -> bool:
@@ -102,7 +102,7 @@ def _progress(task: Task, live: RunProgress | None) -> Content:
 def _result(result: Result, now: datetime, file: Content | None) -> Content:
     seen = refreshed(result, now)
     pairs: Pairs = [
-        ("state", Content.assemble(result_badge(seen, now), _what_helps(seen))),
+        ("state", Content.assemble(result_badge(seen, now), _result_hint(seen))),
         ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
         ("here", file or ""),
@@ -112,14 +112,14 @@ def _result(result: Result, now: datetime, file: Content | None) -> Content:
         ("kept", _until(result.retained_until, now)),
         ("signature", escape_text(result.signature or "")),
     ]
-    return fields(pairs)
+    return format_fields(pairs)
 
 
 def _until(moment: datetime | None, now: datetime) -> str:
     return f"until {format_time_left(moment, now)}" if moment is not None else ""
 
 
-def _what_helps(result: Result) -> Content:
+def _result_hint(result: Result) -> Content:
     words = {
         ResultState.EXPIRED: "  the link has expired: e renews it",
         ResultState.GONE: "  the file was removed: only a new package helps (n)",
@@ -166,7 +166,7 @@ def _named(subtask: Subtask) -> str:
     return escape_text(f"{subtask.kind} of {subtask.name}")
 
 
-def _making(task: Task) -> Pairs:
+def _configuration_section(task: Task) -> Pairs:
     return [
         ("format", escape_text(task.format)),
         ("encryption", _key_words(task.encryption_key)),

@@ -11,23 +11,23 @@ from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.tasks import RunProgress, Task
-from sealyard_tui.screens.dashboard.task_detail import task_content
-from sealyard_tui.widgets.reading_pane import ReadingPane, reading_keys
+from sealyard_tui.screens.dashboard.task_detail import render_task
+from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
-NOTHING = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
+EMPTY_TEXT = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
 
 
-class TaskPane(ReadingPane):
-    BINDINGS: ClassVar[list[BindingType]] = reading_keys("pane.")
+class TaskPane(ScrollPane):
+    BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("pane.")
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")
         self.border_title = Content("Detail")
         self.task_shown: Task | None = None
-        self._content = NOTHING
+        self._content = EMPTY_TEXT
 
     def compose(self) -> ComposeResult:
-        yield Static(NOTHING, markup=False)
+        yield Static(EMPTY_TEXT, markup=False)
 
     @property
     def task_id(self) -> str:
@@ -39,11 +39,11 @@ class TaskPane(ReadingPane):
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
         self.task_shown = task
-        self._update(task_content(task, now, live=live, file=file))
+        self._update(render_task(task, now, live=live, file=file))
 
     def clear(self) -> None:
         self.task_shown = None
-        self._update(NOTHING)
+        self._update(EMPTY_TEXT)
 
     def _update(self, content: Content) -> None:
         """What is the same is not laid out again each second."""

@@ -41,7 +41,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     state: ResultState | None = None
     link_until: datetime | None = None
-    kept_until: datetime | None = None
+    retained_until: datetime | None = None
     signed: bool = False
     trial: bool = False
     live: RunProgress | None = None
@@ -54,7 +54,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
         return Result(
             state=self.state,
             expires_at=self.link_until,
-            retained_until=self.kept_until,
+            retained_until=self.retained_until,
             signature="" if self.signed else None,
             self_approved=self.trial,
         )
@@ -69,7 +69,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
         return escape_text(self.id[:8])
 
 
-def row_of(task: Task) -> TaskRow:
+def from_task(task: Task) -> TaskRow:
     result = task.result
     return TaskRow(
         id=task.id,
@@ -88,28 +88,28 @@ def row_of(task: Task) -> TaskRow:
         reason=task.reason[:REASON_SHOWN],
         state=result.state if result is not None else None,
         link_until=result.expires_at if result is not None else None,
-        kept_until=result.retained_until if result is not None else None,
+        retained_until=result.retained_until if result is not None else None,
         signed=result is not None and result.signature is not None,
         trial=task.self_approved or (result is not None and result.self_approved),
         live=task.live,
     )
 
 
-def moved(row: TaskRow, change: TaskChanged) -> TaskRow:
+def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:
     """The row with what an event says of it; the rest is known when the task is read."""
     live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
 
 
-def advanced(row: TaskRow, progress: TaskProgressed) -> TaskRow:
+def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
     live = RunProgress(
         bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, eta_seconds=progress.eta_seconds
     )
     return msgspec.structs.replace(row, live=live)
 
 
-class Order(StrEnum):
+class SortOrder(StrEnum):
     """How a list is ordered. The engine gives ``newest`` and ``oldest``; the others order what was read."""
 
     NEWEST = "newest"
@@ -120,33 +120,33 @@ class Order(StrEnum):
     CREATOR = "creator"
 
     @property
-    def by_engine(self) -> bool:
-        return self in (Order.NEWEST, Order.OLDEST)
+    def server_side(self) -> bool:
+        return self in (SortOrder.NEWEST, SortOrder.OLDEST)
 
     @property
     def words(self) -> str:
-        return f"{self} first" if self.by_engine else f"by {self}"
+        return f"{self} first" if self.server_side else f"by {self}"
 
 
-def ordered(rows: Sequence[TaskRow], order: Order) -> list[TaskRow]:
-    return sorted(rows, key=lambda row: _key(row, order), reverse=order is Order.NEWEST)
+def sort_rows(rows: Sequence[TaskRow], order: SortOrder) -> list[TaskRow]:
+    return sorted(rows, key=lambda row: _key(row, order), reverse=order is SortOrder.NEWEST)
 
 
-def place_of(row: TaskRow, count: int, at: Callable[[int], TaskRow], order: Order) -> int:
+def insert_position(row: TaskRow, count: int, at: Callable[[int], TaskRow], order: SortOrder) -> int:
     """Where ``row`` belongs among ``count`` others, which are ordered; ``at`` gives one by its place."""
     low, high = 0, count
     mine = _key(row, order)
     while low < high:
         middle = (low + high) // 2
         other = _key(at(middle), order)
-        if other > mine if order is Order.NEWEST else other < mine:
+        if other > mine if order is SortOrder.NEWEST else other < mine:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-def stays(before: TaskRow, after: TaskRow, order: Order) -> bool:
+def keeps_position(before: TaskRow, after: TaskRow, order: SortOrder) -> bool:
     """Whether a row belongs where it was."""
     return _key(before, order) == _key(after, order)
 
@@ -154,11 +154,11 @@ def stays(before: TaskRow, after: TaskRow, order: Order) -> bool:
 _STATUSES = {status: place for place, status in enumerate(TaskStatus)}
 
 
-def _key(row: TaskRow, order: Order) -> tuple[Any, ...]:
-    if order.by_engine:
+def _key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:
+    if order.server_side:
         return (row.created_at, row.id)
     newer = -row.created_at.timestamp()
-    if order is Order.STATUS:
+    if order is SortOrder.STATUS:
         return (_STATUSES[row.status], newer, row.id)
-    text = {Order.NAME: row.title, Order.DEVICE: row.device}.get(order, row.creator)
+    text = {SortOrder.NAME: row.title, SortOrder.DEVICE: row.device}.get(order, row.creator)
     return (text.casefold(), newer, row.id)

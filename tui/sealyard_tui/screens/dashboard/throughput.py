@@ -23,17 +23,17 @@ class Throughput:
         self._bytes: deque[int] = deque([0] * BUCKETS, BUCKETS)
 
     def add(self, progress: Iterable[TaskProgressed], now: datetime) -> None:
-        self.move_on(now)
+        self.tick(now)
         for each in progress:
             before = self._seen.get(each.task_id)
             if before is not None and each.bytes_done > before:
                 self._bytes[-1] += each.bytes_done - before
             self._seen[each.task_id] = each.bytes_done
 
-    def ended(self, task_id: str) -> None:
+    def remove(self, task_id: str) -> None:
         self._seen.pop(task_id, None)
 
-    def move_on(self, now: datetime) -> None:
+    def tick(self, now: datetime) -> None:
         """Begins the buckets that time has come for."""
         bucket = int((now - self._begun).total_seconds() // BUCKET_SECONDS)
         self._bytes.extend([0] * min(BUCKETS, max(0, bucket - self._bucket)))

@@ -22,15 +22,15 @@ from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.keys import KEY_NAME
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.screens.devices.wording import Known
-from sealyard_tui.screens.dialogs.form_fields import Answers, ChoiceField, Choices, Field, PickField, TextField, Texts
+from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, MultiChoiceField, TextField, Texts
+from sealyard_tui.screens.devices.format import DeviceContext
 
 NEW_KEY = ""
 """Chosen where a key is to be made."""
 
-USUAL_SIGNING = SigningAlgorithm.ECC_NIST_P256
-SPAN_HINT = "As 24h, 30d, 2w, or 1h 30m"
-LONGEST_NAME = 48
+DEFAULT_SIGNING = SigningAlgorithm.ECC_NIST_P256
+DURATION_HINT = "As 24h, 30d, 2w, or 1h 30m"
+MAX_NAME_LENGTH = 48
 
 _PURPOSES = {
     KeyPurpose.BOTH: "! packages and signing tasks; a key of one purpose keeps the two apart for certain",
@@ -42,7 +42,7 @@ _PURPOSES = {
 # ---- a new configuration
 
 
-def creation_fields(catalogues: Capabilities, known: Known) -> tuple[Field, ...]:
+def create_fields(catalogues: Capabilities, known: DeviceContext) -> tuple[Field, ...]:
     return (
         TextField(
             name="name", label="Name", required=True, check=_check_name, hint="Small letters, digits, '.', '_' and '-'"
@@ -65,7 +65,7 @@ def creation_fields(catalogues: Capabilities, known: Known) -> tuple[Field, ...]
             name="signing",
             label="Signing",
             choices=_same(SigningAlgorithm),
-            value=USUAL_SIGNING,
+            value=DEFAULT_SIGNING,
             note=lambda chosen: _caveats(catalogues.signing[SigningAlgorithm(chosen)]),
             hint="← → go through them, Enter lists them",
         ),
@@ -88,7 +88,7 @@ def creation_fields(catalogues: Capabilities, known: Known) -> tuple[Field, ...]
     )
 
 
-def creation(answers: Answers) -> DeviceRequest:
+def to_device_request(answers: Answers) -> DeviceRequest:
     texts = answers.texts
     return DeviceRequest(
         name=texts["name"],
@@ -128,14 +128,14 @@ def _signing_kinds(catalogues: Capabilities, texts: Texts) -> tuple[KeyType, ...
     return catalogues.signing[SigningAlgorithm(texts["signing"])].key_kinds if texts.get("signing") else ()
 
 
-def _keys(known: Known, kinds: tuple[KeyType, ...]) -> Choices:
+def _keys(known: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
     fresh = f"a new key ({kinds[0]})" if kinds else "a new key"
     there = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in known.keys or ())
     fitting = {each.uri for each in known.keys or () if each.kind in kinds}
     return ((NEW_KEY, fresh), *((uri, label) for uri, label in there if uri in fitting))
 
 
-def _people(name: str, label: str, known: Known, nothing: str) -> Field:
+def _people(name: str, label: str, known: DeviceContext, nothing: str) -> Field:
     """Those who may not see who there is write the names."""
     if known.access is None:
         return TextField(
@@ -147,11 +147,11 @@ def _people(name: str, label: str, known: Known, nothing: str) -> Field:
         for subject, shown in subjects
         if name == "use" or subject_kind(subject) is not SubjectKind.CLIENT
     )
-    return PickField(name=name, label=label, choices=able, nothing=nothing, hint="Enter opens the list")
+    return MultiChoiceField(name=name, label=label, choices=able, empty_label=nothing, hint="Enter opens the list")
 
 
 def _chosen_people(name: str, answers: Answers) -> tuple[str, ...]:
-    return answers.picks[name] if name in answers.picks else _subjects(answers.texts[name])
+    return answers.selections[name] if name in answers.selections else _subjects(answers.texts[name])
 
 
 def _subjects(text: str) -> tuple[str, ...]:
@@ -159,27 +159,29 @@ def _subjects(text: str) -> tuple[str, ...]:
 
 
 def _check_name(text: str) -> None:
-    if not KEY_NAME.fullmatch(text) or len(text) > LONGEST_NAME:
-        raise UsageError(f"Up to {LONGEST_NAME} small letters, digits, '.', '_' and '-'.", "For instance gateway-v2.")
+    if not KEY_NAME.fullmatch(text) or len(text) > MAX_NAME_LENGTH:
+        raise UsageError(
+            f"Up to {MAX_NAME_LENGTH} small letters, digits, '.', '_' and '-'.", "For instance gateway-v2."
+        )
 
 
 # ---- a new version
 
 
-def version_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
+def update_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
     terms = _terms(formats, device.approvals_required, device.link_ttl_seconds, device.retention_seconds, device.format)
     return (*terms, TextField(name="description", label="Description", value=device.description))
 
 
-def version(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
+def to_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
     """What differs from ``device``; None in all else. Raises :class:`UsageError` for what is no answer."""
     texts = answers.texts
     asked = DeviceUpdate(
         config=device.id,
         approvals_required=whole_number(texts["approvals"]),
         format=texts["format"],
-        link_ttl_seconds=_span(texts["link"], device.link_ttl_seconds),
-        retention_seconds=_span(texts["retention"], device.retention_seconds),
+        link_ttl_seconds=_parse_duration(texts["link"], device.link_ttl_seconds),
+        retention_seconds=_parse_duration(texts["retention"], device.retention_seconds),
         description=texts["description"],
     )
     same = {
@@ -190,7 +192,7 @@ def version(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
     return msgspec.structs.replace(asked, **same)
 
 
-def _span(text: str, before: int) -> int:
+def _parse_duration(text: str, before: int) -> int:
     """A span is shown with two units: left as it was shown, it stays as it was."""
     return before if text == format_duration(before) else parse_duration(text)
 
@@ -211,7 +213,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
             value=format_duration(link),
             required=True,
             check=parse_duration,
-            hint=f"How long a result can be downloaded. {SPAN_HINT}",
+            hint=f"How long a result can be downloaded. {DURATION_HINT}",
         ),
         TextField(
             name="retention",
@@ -219,7 +221,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
             value=format_duration(retention),
             required=True,
             check=parse_duration,
-            hint=f"How long a result is kept, from DONE. {SPAN_HINT}",
+            hint=f"How long a result is kept, from DONE. {DURATION_HINT}",
         ),
         ChoiceField(
             name="format", label="Container format", choices=_same(dict.fromkeys((*formats, form))), value=form

@@ -20,17 +20,17 @@ class Checksum(FrozenStruct, frozen=True, kw_only=True):
     name: str
     sha256: str
 
-    def is_of(self, path: str) -> bool:
+    def matches_path(self, path: str) -> bool:
         """Whether ``path`` ends in the listed name."""
         listed = PurePosixPath(self.name).parts
         return bool(listed) and PurePosixPath(path).parts[-len(listed) :] == listed
 
-    def has_name_of(self, path: str) -> bool:
+    def matches_name(self, path: str) -> bool:
         """Whether only the last part of the name is the same."""
         return bool(self.name) and PurePosixPath(self.name).name == PurePosixPath(path).name
 
 
-def read_checksums(text: str) -> tuple[Checksum, ...] | None:
+def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
     """None where a line is none of the kinds."""
     found = [_checksum(line.strip()) for line in text.splitlines() if line.strip()]
     if not found or None in found:
@@ -38,9 +38,11 @@ def read_checksums(text: str) -> tuple[Checksum, ...] | None:
     return tuple(each for each in found if each is not None)
 
 
-def expected_of(path: str, checksums: tuple[Checksum, ...]) -> str:
+def find_checksum(path: str, checksums: tuple[Checksum, ...]) -> str:
     """What the list says of a file: by its whole listed name, else by its last part. Empty where it says nothing."""
-    fitting = [each for each in checksums if each.is_of(path)] or [each for each in checksums if each.has_name_of(path)]
+    fitting = [each for each in checksums if each.matches_path(path)] or [
+        each for each in checksums if each.matches_name(path)
+    ]
     return fitting[0].sha256 if fitting else ""
 
 

@@ -13,22 +13,22 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Static, TextArea
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.screens.dialogs.dialog import Dialog, PickDialog
-from sealyard_tui.screens.upload.checksums import Checksum, read_checksums
+from sealyard_tui.dialogs.base import BaseDialog, PickDialog
+from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
+from sealyard_tui.screens.upload.format import format_device_choice
 from sealyard_tui.screens.upload.path_input import PathInput
-from sealyard_tui.screens.upload.shown import device_choice
-from sealyard_tui.screens.upload.typed_paths import to_path
+from sealyard_tui.widgets.path_parsing import resolve_path
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
-class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
+class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
     """Expected digests, typed or pasted. An empty answer takes the expectation of one file back."""
 
-    HEADING = "Expected SHA-256"
+    heading = "Expected SHA-256"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "done", "Done", id="dialog.done", priority=True),
@@ -44,7 +44,7 @@ class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
         self._name = name
         self._expected = expected
 
-    def compose_dialog(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         about = f"The digest that {self._name} must have, or the output of sha256sum for some or all files."
         yield Static(Content(about), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._path, self._expected), compact=True)
@@ -73,7 +73,7 @@ class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
 
     def action_done(self) -> None:
         text = self.query_one(TextArea).text
-        found = read_checksums(text) if text.strip() else ()
+        found = parse_checksums(text) if text.strip() else ()
         if found is None:
             wrong = "✗ That is neither 64 hexadecimal digits nor the output of sha256sum."
             self.query_one(".wrong", Static).update(Content(wrong))
@@ -82,10 +82,10 @@ class ExpectedDialog(Dialog[tuple[Checksum, ...] | None]):
         self.dismiss(found)
 
 
-class WatchDialog(Dialog[WatchFolderSettings | None]):
+class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     """Folder, configuration and rule of the watch folder."""
 
-    HEADING = "Watch folder"
+    heading = "Watch folder"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "done", "Watch", id="dialog.done", priority=True),
@@ -102,7 +102,7 @@ class WatchDialog(Dialog[WatchFolderSettings | None]):
         self._who = who
         self._devices = devices
 
-    def compose_dialog(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         about = "Files dropped there become packages: a file is one, a folder is one with its folder metadata/."
         yield Static(Content(about), classes="dialog-text")
         with Horizontal(classes="row"):
@@ -162,7 +162,7 @@ class WatchDialog(Dialog[WatchFolderSettings | None]):
             case "off":
                 self.dismiss(msgspec.structs.replace(self._was, folder=""))
             case "device":
-                choices = [(each.name, device_choice(each)) for each in self._devices]
+                choices = [(each.name, format_device_choice(each)) for each in self._devices]
                 self.app.push_screen(PickDialog("Watch for", choices, self._plan.device), self._picked)
             case "rule":
                 rule = DropAction.SUBMIT if self._plan.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
@@ -190,4 +190,4 @@ class WatchDialog(Dialog[WatchFolderSettings | None]):
         if not folder or not self._plan.device:
             self.query_one(".wrong", Static).update(Content("✗ A folder and a device configuration are needed."))
             return
-        self.dismiss(msgspec.structs.replace(self._plan, folder=str(to_path(folder, Path.cwd()))))
+        self.dismiss(msgspec.structs.replace(self._plan, folder=str(resolve_path(folder, Path.cwd()))))

@@ -23,26 +23,26 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.screens.dialogs.dialog import Dialog
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.formatting import format_path
 from sealyard_tui.screens.upload.path_input import PathInput
-from sealyard_tui.screens.upload.typed_paths import find_paths
-from sealyard_tui.shown import path_text
-from sealyard_tui.widgets.big_table import BigTable
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.path_parsing import parse_paths
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 UP = ".."
 """Key of the row that leads to the folder above."""
 
 
-class Chosen(FrozenStruct, frozen=True, kw_only=True):
+class Selection(FrozenStruct, frozen=True, kw_only=True):
     """What was chosen, in the order of choosing."""
 
     paths: tuple[Path, ...]
     metadata: bool = False
 
 
-class Order(StrEnum):
+class FileOrder(StrEnum):
     NAME = "name"
     NEWEST = "newest"
     LARGEST = "largest"
@@ -56,10 +56,10 @@ class FileRow(FrozenStruct, frozen=True, kw_only=True):
     size: int = 0
     modified: float = 0.0
     is_link: bool = False
-    odd: bool = False
+    special: bool = False
 
 
-class _Last(FrozenStruct, frozen=True, kw_only=True):
+class _LastFolder(FrozenStruct, frozen=True, kw_only=True):
     folder: str = ""
 
 
@@ -70,10 +70,10 @@ COLUMNS = (
 )
 
 
-class FileBrowser(Dialog[Chosen | None]):
+class FileBrowser(BaseDialog[Selection | None]):
     """Files as firmware by Enter, as metadata by m. It begins in the folder that was chosen from last."""
 
-    HEADING = "Choose files"
+    heading = "Choose files"
     CSS_PATH = "file_browser.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,15 +94,15 @@ class FileBrowser(Dialog[Chosen | None]):
         super().__init__(classes="wide browser")
         self._folder = folder
         self._rows: list[FileRow] = []
-        self._order = Order.NAME
+        self._order = FileOrder.NAME
         self._hidden = False
         self._unread = ""
 
-    def compose_dialog(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         with Horizontal(id="where"):
             yield PathInput(placeholder="a path; Enter goes there", id="path")
         yield FilterBar(hint="part of a name")
-        yield BigTable[FileRow](
+        yield VirtualTable[FileRow](
             COLUMNS, _cells, key=lambda row: row.name, empty="Reading …", markable=True, id="entries"
         )
         yield Static("", id="below", markup=False)
@@ -112,15 +112,15 @@ class FileBrowser(Dialog[Chosen | None]):
         self._go(self._folder)
 
     @property
-    def _table(self) -> BigTable[FileRow]:
-        return self.query_one("#entries", BigTable)
+    def _table(self) -> VirtualTable[FileRow]:
+        return self.query_one("#entries", VirtualTable)
 
     # ---- reading
 
     def _go(self, folder: Path | None, come_from: str = "") -> None:
         """None: the last one."""
         reading = self._read(folder, come_from)
-        self.run_worker(self.sealyard.guarded(reading), group="read", exclusive=True, exit_on_error=False)
+        self.run_worker(self.sealyard.guard(reading), group="read", exclusive=True, exit_on_error=False)
 
     async def _read(self, folder: Path | None, come_from: str) -> None:
         if folder is None:
@@ -139,7 +139,7 @@ class FileBrowser(Dialog[Chosen | None]):
         path.base = folder
         if not path.has_focus:
             # Somebody may be typing there already.
-            path.value = _typable(folder)
+            path.value = _to_input_text(folder)
         await self._arrange(come_from)
 
     async def _arrange(self, cursor: str = "") -> None:
@@ -147,16 +147,16 @@ class FileBrowser(Dialog[Chosen | None]):
         rows, order, hidden = self._rows, self._order, self._hidden
         sought = self.query_one(FilterBar).text.casefold()
         top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
-        shown = await run_cancellable(lambda _: _arranged(rows, order, hidden=hidden, sought=sought))
-        self._table.say_when_empty(self._unread or "Nothing here.")
+        shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, sought=sought))
+        self._table.set_empty_text(self._unread or "Nothing here.")
         self._table.replace([*top, *shown])
-        if not (cursor and self._table.go_to(cursor)) and shown and self._table.cursor_key == UP:
-            self._table.go_to(shown[0].name)
+        if not (cursor and self._table.move_cursor_to(cursor)) and shown and self._table.cursor_key == UP:
+            self._table.move_cursor_to(shown[0].name)
         self.query_one(FilterBar).show_count(len(shown), len(rows))
-        self._say_below()
+        self._update_summary()
 
-    def _say_below(self) -> None:
-        marked = [each for each in self._table.marked if not each.is_folder]
+    def _update_summary(self) -> None:
+        marked = [each for each in self._table.marked_rows if not each.is_folder]
         if self._unread:
             words = self._unread
         elif marked:
@@ -169,7 +169,7 @@ class FileBrowser(Dialog[Chosen | None]):
 
     # ---- keys
 
-    @on(BigTable.Chosen)
+    @on(VirtualTable.RowActivated)
     def _chosen(self) -> None:
         row = self._table.cursor_row
         if not self._marked and row is not None and row.is_folder:
@@ -182,15 +182,15 @@ class FileBrowser(Dialog[Chosen | None]):
 
     @property
     def _marked(self) -> list[FileRow]:
-        return [each for each in self._table.marked if not each.is_folder]
+        return [each for each in self._table.marked_rows if not each.is_folder]
 
     def _finish(self, *, metadata: bool) -> None:
         row, folder = self._table.cursor_row, self._folder
         rows = self._marked or ([row] if row is not None and not row.is_folder else [])
         if not rows or folder is None:
             return
-        self.app.run_worker(self.sealyard.guarded(run_cancellable(lambda _: _remember(folder))), exit_on_error=False)
-        self.dismiss(Chosen(paths=tuple(folder / each.name for each in rows), metadata=metadata))
+        self.app.run_worker(self.sealyard.guard(run_cancellable(lambda _: _remember(folder))), exit_on_error=False)
+        self.dismiss(Selection(paths=tuple(folder / each.name for each in rows), metadata=metadata))
 
     def action_enter_folder(self) -> None:
         row, folder = self._table.cursor_row, self._folder
@@ -216,7 +216,7 @@ class FileBrowser(Dialog[Chosen | None]):
         self._rearrange()
 
     def action_order(self) -> None:
-        orders = list(Order)
+        orders = list(FileOrder)
         self._order = orders[(orders.index(self._order) + 1) % len(orders)]
         self._rearrange()
 
@@ -241,17 +241,17 @@ class FileBrowser(Dialog[Chosen | None]):
             self.dismiss(None)
 
     def _rearrange(self) -> None:
-        self.run_worker(self.sealyard.guarded(self._arrange()), group="read", exclusive=True, exit_on_error=False)
+        self.run_worker(self.sealyard.guard(self._arrange()), group="read", exclusive=True, exit_on_error=False)
 
-    @on(BigTable.MarksChanged)
+    @on(VirtualTable.MarksChanged)
     def _marks_changed(self) -> None:
-        self._say_below()
+        self._update_summary()
 
     @on(FilterBar.Changed)
     def _filtered(self) -> None:
         self._rearrange()
 
-    @on(FilterBar.Left)
+    @on(FilterBar.Closed)
     def _left(self) -> None:
         self.set_focus(self._table)
 
@@ -270,11 +270,11 @@ class FileBrowser(Dialog[Chosen | None]):
         self._jump(event.value)
 
     def _jump(self, text: str) -> None:
-        self.run_worker(self.sealyard.guarded(self._jump_to(text)), group="jump", exclusive=True, exit_on_error=False)
+        self.run_worker(self.sealyard.guard(self._jump_to(text)), group="jump", exclusive=True, exit_on_error=False)
 
     async def _jump_to(self, text: str) -> None:
         base = self._folder or Path.cwd()
-        found = await run_cancellable(lambda _: find_paths(text, base))
+        found = await run_cancellable(lambda _: parse_paths(text, base))
         if found.folder is not None:
             self.set_focus(self._table)
             self._go(found.folder)
@@ -295,7 +295,7 @@ def _cells(row: FileRow) -> tuple[Content | str, ...]:
     changed = f"{datetime.fromtimestamp(row.modified, UTC).astimezone():%Y-%m-%d %H:%M}" if row.modified else ""
     if row.is_folder:
         return Content.styled(f"{name}/", "bold $accent"), "", changed
-    mark = " (link)" if row.is_link else " (no file)" if row.odd else ""
+    mark = " (link)" if row.is_link else " (no file)" if row.special else ""
     return Content.assemble(name, Content.styled(mark, "$text-muted")), format_size(row.size), changed
 
 
@@ -311,35 +311,35 @@ def _row(entry: os.DirEntry[str], go_on: CheckCancelled) -> FileRow:
     try:
         found = entry.stat()
     except OSError:  # a link to nothing, or gone at this moment
-        return FileRow(name=entry.name, is_folder=False, is_link=link, odd=True)
+        return FileRow(name=entry.name, is_folder=False, is_link=link, special=True)
     return FileRow(
         name=entry.name,
         is_folder=stat.S_ISDIR(found.st_mode),
         size=found.st_size,
         modified=found.st_mtime,
         is_link=link,
-        odd=not stat.S_ISREG(found.st_mode),
+        special=not stat.S_ISREG(found.st_mode),
     )
 
 
-def _arranged(rows: list[FileRow], order: Order, *, hidden: bool, sought: str) -> list[FileRow]:
+def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, sought: str) -> list[FileRow]:
     """Folders first."""
     shown = [each for each in rows if (hidden or not each.name.startswith(".")) and sought in each.name.casefold()]
     shown.sort(key=lambda each: each.name.casefold())
-    if order is Order.NEWEST:
+    if order is FileOrder.NEWEST:
         shown.sort(key=lambda each: each.modified, reverse=True)
-    if order is Order.LARGEST:
+    if order is FileOrder.LARGEST:
         shown.sort(key=lambda each: each.size, reverse=True)
     return [each for each in shown if each.is_folder] + [each for each in shown if not each.is_folder]
 
 
-def _typable(folder: Path) -> str:
+def _to_input_text(folder: Path) -> str:
     """With a slash at the end, so that typing goes on; as it is shown where it could not be typed."""
-    return path_text(folder).rstrip("/") + "/"
+    return format_path(folder).rstrip("/") + "/"
 
 
-def _memory() -> StateFile[_Last]:
-    return StateFile(state_path("application", "file-browser"), _Last())
+def _memory() -> StateFile[_LastFolder]:
+    return StateFile(state_path("application", "file-browser"), _LastFolder())
 
 
 def _last_folder() -> Path:
@@ -357,4 +357,4 @@ def _remember(folder: Path) -> None:
     except UnicodeEncodeError:
         return
     with suppress(StorageError):
-        _memory().update(lambda _: _Last(folder=written))
+        _memory().update(lambda _: _LastFolder(folder=written))

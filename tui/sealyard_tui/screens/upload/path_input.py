@@ -10,7 +10,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from sealyard_tui.screens.upload.typed_paths import Completion, complete_path
+from sealyard_tui.widgets.path_parsing import Completion, complete_path
 from sealyard_tui.widgets.safe_input import SafeInput
 
 
@@ -82,10 +82,10 @@ class PathInput(SafeInput):
         event.prevent_default()
         text = event.text.strip()
         one_line = len(text.splitlines()) <= 1 and text.isprintable()
-        if one_line and (self.value or not _READ_AS_SHELL_WORDS.intersection(text)):
+        if one_line and (self.value or not _SHELL_QUOTING.intersection(text)):
             self.replace(text, *self.selection)
             return
         self.post_message(self.Pasted(self, text))
 
 
-_READ_AS_SHELL_WORDS = frozenset(" '\"\\")
+_SHELL_QUOTING = frozenset(" '\"\\")

@@ -1,0 +1,40 @@
+"""What a widget has covered is seen again once it is hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stage import make_app, running, until
+from textual._compositor import ChopsUpdate
+from tui_world import World
+
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.widgets.flash import Flash
+
+
+async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_asks_for_a_place_in_between(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted: list[int] = []
+
+    def display(app: SealyardApp, screen: Any, renderable: Any) -> None:
+        if isinstance(renderable, ChopsUpdate):
+            painted.extend(row for row, _, _ in renderable.spans)
+        elif renderable is not None:
+            painted.extend(range(app.size.height))
+
+    app = make_app(world, "developer", start_screen="upload")
+    async with running(app) as pilot:
+        line = app.screen.query_one(Flash)
+        line.show("In the form already")
+        await until(pilot, lambda: line.region)
+        row = line.region.y
+        monkeypatch.setattr(SealyardApp, "_display", display)
+        await pilot.pause()
+        painted.clear()
+        # As scrolling leaves it.
+        app.screen._compositor._full_map_invalidated = True
+        line._hide()
+        assert app.screen.find_widget(app.screen.query_one("#submit")).region
+        await until(pilot, lambda: row in painted)

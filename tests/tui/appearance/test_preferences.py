@@ -1,0 +1,74 @@
+"""What a person set up and what they chose since: which counts, and what is told of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealyard.client.config.settings_loader import Settings
+from sealyard.client.config.state_file import state_path
+from sealyard_tui.appearance.preferences import Preferences, load_preferences
+from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
+from sealyard_tui.screens.base import BaseScreen
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> UiStateFile:
+    return UiStateFile(tmp_path / "memory.json")
+
+
+def test_a_look_chosen_at_run_time_holds_until_the_setting_changes(memory: UiStateFile) -> None:
+    before = Preferences(Settings(theme="nord"), memory, environ={})
+    assert (before.theme, before.compact) == ("nord", False)
+    before.choose_theme("gruvbox")
+    before.choose_compact(True)
+    again = Preferences(Settings(theme="nord"), memory, environ={})
+    assert (again.theme, again.compact) == ("gruvbox", True)
+    edited = Preferences(Settings(theme="sealyard-light", compact=True), memory, environ={})
+    assert (edited.theme, edited.compact) == ("sealyard-light", True)
+
+
+def test_no_color_counts_more_than_what_was_chosen(memory: UiStateFile) -> None:
+    Preferences(Settings(), memory, environ={}).choose_theme("gruvbox")
+    assert Preferences(Settings(), memory, environ={"NO_COLOR": "1"}).theme == "ansi-dark"
+
+
+def test_the_last_screen_is_the_one_that_was_seen_last(memory: UiStateFile) -> None:
+    assert Preferences(Settings(start_screen="last"), memory).first_screen == ""
+    memory.set_screen("audit")
+    assert Preferences(Settings(start_screen="last"), memory).first_screen == "audit"
+    assert Preferences(Settings(start_screen="upload"), memory).first_screen == "upload"
+
+
+def test_the_settings_filter_is_for_the_first_screen_only(memory: UiStateFile) -> None:
+    memory.set_screen_state("audit", ScreenState(filter="author:anna"))
+    memory.set_screen_state("dashboard", ScreenState(filter="mine"))
+    preferences = Preferences(Settings(start_filter="state:expired"), memory)
+    assert preferences.view("dashboard") == ScreenState(filter="state:expired")
+    assert preferences.view("audit") == ScreenState(filter="author:anna")
+
+
+def test_broken_themes_keys_and_memory_are_reported_together_and_the_rest_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "themes"
+    folder.mkdir()
+    (folder / "mine.toml").write_text('name = "mine"\nprimary = "#336699"')
+    (folder / "broken.toml").write_text("primary = 3")
+    damaged = state_path("application", "memory")
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    settings = Settings(theme="mine", keymap={"place.refresh": "f9", "place.fly": "x", "place.filter": "escape"})
+    preferences = load_preferences(settings, {"SEALYARD_CONFIG": str(tmp_path / "settings.toml")})
+    assert preferences.theme == "mine"
+    assert preferences.keymap((BaseScreen,)) == {"place.refresh": "f9"}
+    told = [report.message for report in preferences.ignored]
+    for words in ("broken.toml", "damaged", "place.fly", "place.filter stays on slash"):
+        assert any(words in message for message in told)
+    assert len(told) == 4
+
+
+def test_without_a_memory_the_choice_holds_for_this_run() -> None:
+    preferences = Preferences(Settings(), environ={})
+    preferences.choose_theme("nord")
+    preferences.choose_compact(True)
+    assert (preferences.theme, preferences.compact, preferences.view("audit")) == ("nord", True, ScreenState())

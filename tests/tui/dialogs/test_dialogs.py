@@ -1,0 +1,263 @@
+"""The dialogs that places share: every way in and out by key, nothing typed is lost, foreign text is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from stage import until
+from textual.content import Content
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, OptionList, TextArea
+from widget_stage import HOSTILE, Stage, harmless
+
+from sealyard.model.errors import StorageError, UsageError
+from sealyard_tui.dialogs.base import (
+    BaseDialog,
+    ConfirmDialog,
+    ErrorDialog,
+    PickDialog,
+    ReasonDialog,
+    TextDialog,
+    TypedConfirmDialog,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_drafts() -> Iterator[None]:
+    yield
+    ReasonDialog.drafts.clear()
+
+
+async def asked(app: Stage, pilot: Pilot[None], dialog: BaseDialog[Any]) -> None:
+    app.ask(dialog)
+    await until(pilot, lambda: app.screen is dialog)
+    await pilot.pause()
+
+
+# ---- yes or no
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [(["y"], True), (["n"], False), (["enter"], True), (["escape"], False), (["tab", "enter"], False)],
+)
+async def test_a_question_is_answered_by_letters_enter_and_escape(keys: list[str], answer: bool) -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
+        await until(pilot, lambda: "Renew the link?" in app.text())
+        await pilot.press(*keys)
+        assert app.answers == [answer]
+
+
+async def test_a_question_is_answered_by_the_mouse() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
+        await pilot.click("#yes")
+        assert app.answers == [True]
+
+
+# ---- by typing
+
+
+async def test_nothing_happens_until_the_word_is_typed() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "gateway"))
+        assert app.screen.query_one("#yes", Button).disabled
+        await pilot.press("enter")
+        assert "That is not gateway" in app.text()
+        await pilot.press(*"gatewa", "enter")
+        assert app.answers == []
+        await pilot.press("y")
+        assert not app.screen.query_one("#yes", Button).disabled
+        await pilot.press("enter")
+        assert app.answers == [True]
+
+
+async def test_escape_leaves_the_dangerous_thing_undone() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "x"))
+        await pilot.press("x", "escape")
+        assert app.answers == [False]
+
+
+async def test_a_text_that_is_longer_than_its_room_is_read_while_one_types() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 24)) as pilot:
+        about = "\n".join(f"line {number}" for number in range(60))
+        await asked(app, pilot, TypedConfirmDialog("Export", about, "x"))
+        await pilot.press(*["pagedown"] * 8)
+        await until(pilot, lambda: "line 59" in app.text())
+        assert app.screen.query_one("#word", Input).has_focus
+        await pilot.press(*["pageup"] * 8)
+        await until(pilot, lambda: "line 0" in app.text())
+
+
+# ---- a reason
+
+
+async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await pilot.press("space", "ctrl+s")
+        await until(pilot, lambda: "A reason is needed." in app.text())
+        assert app.answers == []
+        await pilot.press("n", "o", "ctrl+s")
+        assert app.answers == ["no"]
+
+
+async def test_a_reason_of_several_lines_is_taken() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await pilot.press("a", "enter", "b", "ctrl+s")
+        assert app.answers == ["a\nb"]
+
+
+async def test_what_was_typed_is_there_again_after_escape_and_for_its_subject_only() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await pilot.press("h", "m", "escape")
+        assert app.answers == [None]
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        assert app.screen.query_one(TextArea).text == "hm"
+        await pilot.press("ctrl+s")
+        await asked(app, pilot, ReasonDialog("Reject", "other", required=True, subject="t-2"))
+        assert app.screen.query_one(TextArea).text == ""
+
+
+async def test_an_editor_that_fails_is_told_and_the_text_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> str:
+        raise UsageError("vi cannot be started.", "Set another editor.")
+
+    monkeypatch.setattr("sealyard_tui.dialogs.base.edit_text", fails)
+    app = Stage()
+    async with app.run_test() as pilot:
+        dialog = ReasonDialog("Reject", "gateway", required=True, subject="t-1")
+        await asked(app, pilot, dialog)
+        await pilot.press("h", "m", "ctrl+e")
+        await until(pilot, lambda: "vi cannot be started." in app.text())
+        await pilot.press("escape")
+        assert dialog.query_one(TextArea).text == "hm"
+
+
+# ---- choices
+
+
+CHOICES = [("a", "first"), ("b", "second"), ("c", "third")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [
+        (["2"], "b"),
+        (["enter"], "b"),
+        (["j", "enter"], "c"),
+        (["k", "enter"], "a"),
+        (["down", "enter"], "c"),
+        (["escape"], None),
+    ],
+)
+async def test_a_choice_is_made_by_number_letters_or_arrows(keys: list[str], answer: str | None) -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, PickDialog("Which", CHOICES, "b"))
+        await pilot.press(*keys)
+        assert app.answers == [answer]
+
+
+async def test_a_number_that_is_not_there_chooses_nothing() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, PickDialog("Which", CHOICES))
+        await pilot.press("9")
+        assert app.answers == []
+
+
+async def test_a_list_of_no_choices_is_left_by_escape() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, PickDialog("Which", []))
+        assert app.screen.query_one(OptionList).option_count == 0
+        await pilot.press("j", "1", "enter", "escape")
+        assert app.answers == [None]
+
+
+# ---- texts and errors
+
+
+async def test_a_text_is_scrolled_by_vim_keys_copied_and_closed() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await asked(app, pilot, TextDialog("JSON", "\n".join(f"line {number}" for number in range(200))))
+        await pilot.press("G")
+        await until(pilot, lambda: "line 199" in app.text())
+        await pilot.press("g", "j")
+        assert "line 0\n" not in app.text()
+        await pilot.press("c")
+        assert app.clipboard.startswith("line 0\nline 1\n")
+        await pilot.press("q")
+        assert app.answers == [None]
+
+
+async def test_an_error_says_what_happened_what_to_do_and_the_detail_to_copy() -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        await asked(app, pilot, ErrorDialog(StorageError("The disk is full.", "Make room."), "OSError: 28"))
+        for words in ("✗ The disk is full.", "→ Make room.", "code: storage", "OSError: 28"):
+            assert words in app.text(), words
+        await pilot.press("c")
+        assert app.clipboard == "The disk is full.\nMake room.\ncode: storage\nOSError: 28"
+        await pilot.press("enter")
+        assert app.answers == [None]
+
+
+# ---- all of them
+
+MAKERS: list[Callable[[str], BaseDialog[Any]]] = [
+    lambda text: ErrorDialog(StorageError(text, text), text),
+    lambda text: ConfirmDialog("Heading", text),
+    lambda text: ReasonDialog("Heading", text, required=True, subject="t"),
+    lambda text: PickDialog("Heading", [("a", text), ("b", Content(repr(text)))]),
+    lambda text: TextDialog("Heading", text),
+]
+
+
+def seen(app: Stage, words: str) -> Callable[[], bool]:
+    return lambda: words in app.text()
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_hostile_text_is_shown_harmless_in_every_dialog(maker: Callable[[str], BaseDialog[Any]]) -> None:
+    app = Stage()
+    async with app.run_test() as pilot:
+        for text in HOSTILE:
+            await asked(app, pilot, maker(text))
+            assert harmless(app.text())
+            if text.isprintable():
+                await until(pilot, seen(app, text))
+            await pilot.press("escape")
+            await until(pilot, lambda: len(app.screen_stack) == 1)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
+async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int]) -> None:
+    long = "a sentence that is repeated. " * 40
+    app = Stage()
+    async with app.run_test(size=size) as pilot:
+        for dialog, words in (
+            (TypedConfirmDialog("Heading", long, "word", act="Do it"), "Do it"),
+            (ReasonDialog("Heading", long, required=True, subject="t"), "Done (ctrl+s)"),
+            (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
+        ):
+            await asked(app, pilot, dialog)
+            await until(pilot, seen(app, words))
+            await pilot.press("escape")
+            await until(pilot, lambda: len(app.screen_stack) == 1)

@@ -1,0 +1,76 @@
+"""The downloads of one person: whatever ends them, it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client_double import FakeClient
+from stage import make_app, running, shows, text_of
+from tui_world import World
+
+from sealyard.client.downloads.downloader import DownloadEvent, DownloadResult, DownloadsInterrupted
+from sealyard.model.errors import SealyardError
+from sealyard_tui.session.download_runner import DownloadRunner
+
+SECONDS = 30
+
+
+class FaultyClient(FakeClient):
+    """With a fault that is none of the family."""
+
+    async def workspace(self) -> Any:
+        raise ZeroDivisionError
+
+
+async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[DownloadEvent] = []
+    heard = asyncio.Event()
+
+    def tell(event: DownloadEvent) -> None:
+        told.append(event)
+        heard.set()
+
+    downloading = DownloadRunner(FaultyClient().seam, tmp_path / "down", tmp_path / "marks.json", tell)
+    await downloading.start(automatic=True)
+    try:
+        await asyncio.wait_for(heard.wait(), SECONDS)
+        (event,) = told
+        assert isinstance(event, DownloadsInterrupted)
+        assert event.retry_in is None
+        assert "no more" in event.error.message
+        assert [each.levelno for each in caplog.records] == [logging.CRITICAL]
+    finally:
+        await downloading.stop()
+
+
+async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[DownloadEvent] = []
+    came = threading.Event()
+
+    def tell(event: DownloadEvent) -> None:
+        told.append(event)
+        if isinstance(event, DownloadResult):
+            came.set()
+
+    client = FakeClient()
+    client.add(b"firmware")
+    downloading = DownloadRunner(client.seam, tmp_path / "down", tmp_path / "marks.json", tell)
+    await downloading.start(automatic=True)
+    assert await asyncio.to_thread(came.wait, SECONDS)
+    await downloading.stop()
+    assert not any(isinstance(each, DownloadsInterrupted) for each in told)
+    assert caplog.records == []
+
+
+async def test_downloads_that_have_ended_promise_no_other_try(world: World) -> None:
+    async with running(app := make_app(world)) as pilot:
+        app.download_manager.on_event(DownloadsInterrupted(error=SealyardError("It is over.").to_info(), retry_in=None))
+        await shows(pilot, "It is over.")
+        assert "Trying again" not in text_of(app)

@@ -1,0 +1,271 @@
+"""A line that is lost: seen at the top of the screen, no dialog after dialog, and nothing typed is lost with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from approvals_scenes import queue, rested, type_in
+from stage import line_of, make_app, running, settled, shows, text_of, until
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+from tui_world import LOST, NOW, World, WorldConnection, task
+
+from sealyard.client.http.status import ConnectionStatus
+from sealyard.model.errors import AuthenticationError, DeliveryCertainty, KeyStoreLockedError, ServerUnreachableError
+from sealyard.model.tasks import Task
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.dialogs.base import BaseDialog, ConfirmDialog, ErrorDialog, ReasonDialog
+from sealyard_tui.formatting import format_clock
+from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.session.messages import ConnectionMode, EngineState
+
+
+async def lose(app: SealyardApp, pilot: Pilot[None]) -> None:
+    line_of(app).lose()
+    await until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
+
+
+async def find(app: SealyardApp, pilot: Pilot[None], way: ConnectionMode | None = None) -> None:
+    line_of(app).find(way)
+    await until(pilot, lambda: app.state.engine is EngineState.READY)
+    await settled(pilot)
+
+
+async def test_since_when_it_is_lost_and_when_the_last_answer_came_is_seen_on_every_place(world: World) -> None:
+    async with running(app := make_app(world)) as pilot:
+        await lose(app, pilot)
+        for key in "123456":
+            await pilot.press(key)
+            await settled(pilot)
+            last = format_clock(NOW - timedelta(seconds=6))
+            assert f"reconnecting since {format_clock(NOW)} (last answer {last})" in text_of(app), key
+            assert not isinstance(app.screen, BaseDialog), key
+        await find(app, pilot)
+        await shows(pilot, "● ready")
+
+
+async def test_the_list_stays_as_it_was_says_of_when_it_is_and_is_read_anew_afterwards(world: World) -> None:
+    async with running(app := make_app(world)) as pilot:
+        world.now += timedelta(minutes=5)
+        await lose(app, pilot)
+        world.tasks["t-unheard"] = task("t-unheard", name="came meanwhile")
+        await pilot.press("r")
+        await settled(pilot)
+        await shows(pilot, "gateway 1.4.3", f"as of {format_clock(NOW)}")
+        assert isinstance(app.screen, BaseScreen), "no dialog for what nobody asked for"
+        assert "came meanwhile" not in text_of(app)
+        await find(app, pilot)
+        await shows(pilot, "came meanwhile", "updated 0 s ago")
+
+
+async def test_a_place_first_seen_while_it_is_lost_is_filled_when_it_is_back(world: World) -> None:
+    async with running(app := make_app(world, "administrator")) as pilot:
+        await lose(app, pilot)
+        await pilot.press("5")
+        await settled(pilot)
+        assert app.current_mode == "devices"
+        assert "sensor" not in text_of(app)
+        await find(app, pilot)
+        await shows(pilot, "sensor")
+
+
+async def test_an_approval_that_gets_no_answer_is_asked_for_again_with_all_that_was_typed(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        first = next(iter(row.id for row in app.screen.query_one("VirtualTable").rows))  # type: ignore[attr-defined]
+        await pilot.press("A")
+        await type_in(pilot, "gateway")
+        await pilot.press("tab")
+        await type_in(pilot, "tested on the bench")
+        await lose(app, pilot)
+        await pilot.press("enter")
+        await shows(pilot, f"✗ {LOST.message}")
+        assert isinstance(app.screen, ApproveDialog)
+        assert app.screen.query_one("#comment", Input).value == "tested on the bench"
+        await find(app, pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, ApproveDialog))
+        await rested(app, pilot)
+        assert [(each.by, each.reason) for each in world.tasks[first].approvals] == [
+            ("USER:owner", "tested on the bench")
+        ]
+    ApproveDialog.comments.clear()
+
+
+async def test_a_rejection_that_gets_no_answer_is_asked_for_again_with_its_reason(world: World) -> None:
+    async with queue(world) as (app, pilot):
+        await pilot.press("x")
+        await type_in(pilot, "the wrong bootloader")
+        await lose(app, pilot)
+        await pilot.press("ctrl+s")
+        await shows(pilot, f"✗ {LOST.message}")
+        assert isinstance(app.screen, RejectDialog)
+        assert app.screen.query_one(TextArea).text == "the wrong bootloader"
+        await find(app, pilot)
+        await pilot.press("ctrl+s")
+        await rested(app, pilot)
+        assert [name for name, _ in world.calls] == ["decide", "decide"]
+        await shows(pilot, "rejected")
+
+
+async def test_a_withdrawal_that_gets_no_answer_is_asked_for_again_with_its_reason(world: World) -> None:
+    async with running(app := make_app(world)) as pilot:
+        await pilot.press("w")
+        await type_in(pilot, "built from the wrong branch")
+        await lose(app, pilot)
+        await pilot.press("ctrl+s")
+        await shows(pilot, f"✗ {LOST.message}")
+        assert isinstance(app.screen, ReasonDialog)
+        await find(app, pilot)
+        await pilot.press("ctrl+s")
+        await shows(pilot, "withdrawn")
+        assert world.tasks["t-waiting"].reason == "withdrawn: built from the wrong branch"
+
+
+async def test_a_form_keeps_what_was_typed_and_can_be_handed_in_again(world: World) -> None:
+    async with running(app := make_app(world, "administrator", start_screen="access")) as pilot:
+        await pilot.press("n")
+        await type_in(pilot, "maria")
+        await lose(app, pilot)
+        await pilot.press("ctrl+s")
+        await shows(pilot, f"✗ {LOST.message}", "maria")
+        await find(app, pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: any(each.id == "USER:maria" for each in world.subjects))
+
+
+# ---- a task
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    path = tmp_path / "application.bin"
+    path.write_bytes(b"firmware" * 100)
+    return path
+
+
+async def form_with(app: SealyardApp, pilot: Pilot[None], firmware: Path) -> UploadScreen:
+    await until(pilot, lambda: isinstance(app.screen, UploadScreen))
+    place = app.screen
+    assert isinstance(place, UploadScreen)
+    place.form.device = "gw"
+    place.add_paths((firmware,))
+    await settled(pilot)
+    return place
+
+
+async def submit(pilot: Pilot[None]) -> None:
+    await pilot.press("ctrl+s")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await pilot.press("y")
+
+
+async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
+    world: World, firmware: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = world.put
+
+    def put_and_lose(made: Task) -> None:
+        put(made)
+        monkeypatch.setattr(world, "put", put)
+        raise LOST
+
+    async with running(app := make_app(world, start_screen="upload")) as pilot:
+        place = await form_with(app, pilot, firmware)
+        before = len(world.tasks)
+        monkeypatch.setattr(world, "put", put_and_lose)
+        await submit(pilot)
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await pilot.press("escape")
+        assert [each.path for each in place.form.entries] == [firmware], "the form is as it was"
+        await submit(pilot)
+        await shows(pilot, "was made")
+        requests = [arguments[0] for name, arguments in world.calls if name == "create_package"]
+        assert len(requests) == 2
+        assert requests[0].client_token == requests[1].client_token
+        assert len(world.tasks) == before + 1
+
+
+async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_back(
+    world: World, firmware: Path
+) -> None:
+    async with running(app := make_app(world, start_screen="upload")) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, UploadScreen))
+        await lose(app, pilot)
+        place = await form_with(app, pilot, firmware)
+        await until(pilot, lambda: isinstance(place.form.entries[0].error, ServerUnreachableError))
+        await find(app, pilot)
+        await until(pilot, lambda: place.form.entries[0].file is not None)
+
+
+# ---- the line itself
+
+
+async def test_who_takes_the_workspace_over_is_told(world: World) -> None:
+    app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
+    async with running(app) as pilot:
+        await pilot.press("question_mark")
+        await shows(pilot, "Attached: another process of this machine holds the workspace")
+        await pilot.press("escape")
+        await lose(app, pilot)
+        await find(app, pilot, ConnectionMode.OWNER)
+        await shows(pilot, "Who held the workspace has gone")
+        await pilot.press("question_mark")
+        await shows(pilot, "Holds the workspace")
+
+
+async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(world: World) -> None:
+    app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
+    locked = KeyStoreLockedError("Wrong passphrase for the key store.")
+    async with running(app) as pilot:
+        await lose(app, pilot)
+        line_of(app).on_error(locked)
+        await shows(pilot, "No line to the workspace", locked.message)
+        world.fail["tasks"] = locked
+        world.lost = None
+        await pilot.press("r")
+        await settled(pilot)
+        assert isinstance(app.screen, BaseScreen)
+        assert app.state.engine is EngineState.RECONNECTING
+
+
+async def test_a_server_that_is_not_there_yet_is_waited_for(world: World) -> None:
+    connection = WorldConnection(world, way=ConnectionMode.SERVER, host="seal.example")
+    world.lost = LOST
+    app = make_app(world, connection=connection)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await shows(pilot, LOST.message, "seal.example")
+        connection.tell(ConnectionStatus(reconnecting_since=NOW))
+        await shows(pilot, f"reconnecting since {format_clock(NOW)} (no answer yet)")
+        assert not isinstance(app.screen, BaseDialog)
+        connection.find()
+        await shows(pilot, "● ready", "gateway 1.4.3")
+
+
+async def test_a_server_that_is_not_trusted_is_not_waited_for(world: World) -> None:
+    world.fail["workspace"] = ServerUnreachableError("It is not trusted.", reach=DeliveryCertainty.UNTRUSTED)
+    app = make_app(world)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert app.state.engine is EngineState.FAILED
+
+
+async def test_a_token_that_ended_is_told_once(world: World) -> None:
+    async with running(app := make_app(world)) as pilot:
+        ended = "The token is not valid here."
+        for method in ("tasks", "counts", "devices", "workspace"):
+            world.fail[method] = AuthenticationError(ended)
+        for _ in range(3):
+            await pilot.press("r")
+            await settled(pilot)
+        assert sum(isinstance(each, ErrorDialog) for each in app.screen_stack) == 1
+
+
+async def test_events_that_end_for_good_are_told_and_not_taken_for_a_quiet_engine(world: World) -> None:
+    world.fail["events"] = AuthenticationError("The token is not valid here.")
+    app = make_app(world)
+    async with app.run_test() as pilot:
+        await shows(pilot, "The token is not valid here.", "failed")

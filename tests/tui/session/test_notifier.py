@@ -1,0 +1,125 @@
+"""A person is told of what concerns them, once, wherever they are, and in words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+from stage import make_app, running, settled, text_of, until
+from tui_world import OWNER, World, result, task
+
+from sealyard.client.downloads.events import DownloadResult
+from sealyard.model.errors import ResultExpiredError
+from sealyard.model.tasks import ResultState, TaskStatus
+
+
+async def test_the_end_of_ones_own_task_is_told_once_on_any_place(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
+        world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
+        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
+        await settled(pilot)
+        assert text_of(app).count("gateway 9.9 ✗ failed") == 1
+
+
+async def test_an_expired_link_is_told_with_what_can_be_done(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-done", TaskStatus.DONE, name="gateway 9.9", result=result(ResultState.EXPIRED)))
+        await until(pilot, lambda: "its link has expired" in text_of(app))
+
+
+async def test_somebody_elses_task_is_not_told(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-other", TaskStatus.FAILED, name="not mine", created_by=OWNER))
+        world.put(task("t-mine", TaskStatus.FAILED, name="mine"))
+        await until(pilot, lambda: "mine ✗ failed" in text_of(app))
+        assert "not mine ✗ failed" not in text_of(app)
+
+
+async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World) -> None:
+    app = make_app(world, "owner")
+    rung: list[str] = []
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        app.alert = rung.append  # type: ignore[method-assign,assignment]
+        world.put(task("t-new"))
+        await until(pilot, lambda: "A task waits for your approval" in text_of(app))
+        assert rung == ["A task waits for your approval"]
+
+
+async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world: World) -> None:
+    app = make_app(world, "owner")
+    rung: list[str] = []
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        app.alert = rung.append  # type: ignore[method-assign,assignment]
+        for number in range(5):
+            world.put(task(f"t-{number}"))
+            await until(pilot, lambda count=number + 2: app.state.awaiting_my_approval == count)  # type: ignore[misc]
+        assert rung == ["A task waits for your approval"]
+        world.now += timedelta(seconds=11)
+        world.put(task("t-last"))
+        await until(pilot, lambda: len(rung) > 1)
+        assert rung[1] == "5 tasks wait for your approval"
+
+
+async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets_control_characters(
+    world: World,
+) -> None:
+    written: list[str] = []
+    app = make_app(world, desktop_notifications=True)
+    async with running(app):
+        assert app._driver is not None
+        app._driver.write = written.append  # type: ignore[method-assign,assignment]
+        app.alert("evil\x1b]2;title\x07;name")
+        app.settings = msgspec.structs.replace(app.settings, desktop_notifications=False)
+        app.alert("quiet")
+    told = [each for each in written if "777;notify" in each]
+    assert len(told) == 1
+    assert "\x1b]2" not in told[0]
+    assert "quiet" not in "".join(written)
+
+
+async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(world: World) -> None:
+    app = make_app(world)
+    expired = ResultExpiredError("The download link of task t-done has expired.").to_info()
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))
+        world.put(task("t-gone", TaskStatus.DONE, name="gateway 2", result=result(ResultState.GONE)))
+        app.notifier.downloaded(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
+        await until(pilot, lambda: "1 expired: e on the dashboard renews" in text_of(app))
+        assert len(app._notifications) == 1
+        (told,) = app._notifications
+        assert told.message.splitlines() == [
+            "! 1 expired: e on the dashboard renews the link.",
+            "∅ 1 gone: only a new package helps.",
+        ]
+
+
+async def test_what_was_told_to_one_person_is_not_left_for_the_next(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        await until(pilot, lambda: world.listeners > 0)
+        world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
+        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
+        await pilot.press("f2")
+        await until(pilot, lambda: app.state.profile == "owner")
+        await settled(pilot)
+        assert not any("gateway 9.9" in each.message for each in app._notifications)
+
+
+async def test_esc_takes_the_notices_away(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        app.notify("In the way")
+        await until(pilot, lambda: "In the way" in text_of(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "In the way" not in text_of(app))

@@ -1,0 +1,33 @@
+"""The lowest line says what keys do, never cut in the middle, and a click on one is as good as the key."""
+
+from __future__ import annotations
+
+import pytest
+from stage import make_app, running, settled, text_of, until
+from tui_world import World
+
+from sealyard_tui.widgets.key_hints import KeyHintBar
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 40)])
+async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(world: World, size: tuple[int, int]) -> None:
+    app = make_app(world, "administrator")
+    async with running(app, size=size) as pilot:
+        for key in "123456":
+            await pilot.press(key)
+            await settled(pilot)
+            line = app.screen.query_one(KeyHintBar)
+            seen = text_of(app).split("\n")[size[1] - 1]
+            for hint in line.visible_hints:
+                assert f"{hint.display} {hint.label}" in seen
+            assert {"Help", "Quit"} <= {each.label for each in line.visible_hints} or app.focused is None
+            assert ("…" in seen) == (len(line.visible_hints) < len(line.hints))
+
+
+async def test_a_click_on_a_key_is_as_good_as_the_key(world: World) -> None:
+    app = make_app(world)
+    async with running(app) as pilot:
+        line = app.screen.query_one(KeyHintBar)
+        at = text_of(app).split("\n")[39].index("Help")
+        await pilot.click(line, offset=(at, 0))
+        await until(pilot, lambda: len(app.screen_stack) > 1)

@@ -1,0 +1,437 @@
+"""The table for lists that grow: draws what is in view, keeps its cursor on its row, never breaks its columns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.app import App, ComposeResult
+from textual.content import Content
+from textual.events import MouseScrollDown
+from textual.pilot import Pilot
+
+from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+Line = tuple[str, str]
+"""Key and name."""
+
+COLUMNS = (
+    Column(title="NAME", width=10, grow=1),
+    Column(title="WIDE", width=6, from_width=60),
+    Column(title="SIZE", width=5, right=True),
+)
+
+
+class Bench(App[None]):
+    """One table, and what it told."""
+
+    def __init__(self, rows: list[Line], *, markable: bool = True) -> None:
+        super().__init__()
+        self._given = rows
+        self._markable = markable
+        self.drawn: list[str] = []
+        self.told: list[Any] = []
+
+    def compose(self) -> ComposeResult:
+        yield VirtualTable[Line](
+            COLUMNS, self._cells, key=lambda row: row[0], markable=self._markable, empty="Nothing yet."
+        )
+
+    def _cells(self, row: Line) -> tuple[Cell, ...]:
+        self.drawn.append(row[0])
+        return (row[1], "w", Content.styled("5 B", "red"))
+
+    def on_mount(self) -> None:
+        self.table.replace(self._given)
+        self.table.focus()
+
+    @property
+    def table(self) -> VirtualTable[Line]:
+        return self.query_one(VirtualTable)
+
+    def on_virtual_table_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
+        self.told.append(("highlighted", event.key))
+
+    def on_virtual_table_row_activated(self, event: VirtualTable.RowActivated) -> None:
+        self.told.append(("chosen", event.key))
+
+    def on_virtual_table_near_end(self, event: VirtualTable.NearEnd) -> None:
+        self.told.append(("near end", event.last))
+
+    def on_virtual_table_marks_changed(self) -> None:
+        self.told.append(("marks", None))
+
+    @property
+    def highlighted(self) -> str | None:
+        """The row that was told last."""
+        found: list[str | None] = [key for kind, key in self.told if kind == "highlighted"]
+        return found[-1] if found else None
+
+    def lines(self) -> list[str]:
+        """What the table shows, without colours."""
+        table = self.table
+        return ["".join(part.text for part in table.render_line(y)) for y in range(table.size.height)]
+
+
+def rows(count: int) -> list[Line]:
+    return [(f"k{number}", f"name {number}") for number in range(count)]
+
+
+@asynccontextmanager
+async def bench(
+    given: list[Line], size: tuple[int, int] = (80, 24), *, markable: bool = True
+) -> AsyncIterator[tuple[Bench, Pilot[None]]]:
+    app = Bench(given, markable=markable)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        yield app, pilot
+
+
+def marked(app: Bench) -> list[str]:
+    return [key for key, _ in app.table.marked_rows]
+
+
+# ---- drawing
+
+
+async def test_of_a_hundred_thousand_rows_only_those_in_view_are_drawn() -> None:
+    async with bench(rows(100_000)) as (app, pilot):
+        assert set(app.drawn) <= {f"k{number}" for number in range(24)}
+        app.drawn.clear()
+        await pilot.press("G")
+        await pilot.pause()
+        assert set(app.drawn) <= {f"k{number}" for number in (*range(24), *range(99_976, 100_000))}
+        assert "name 99999" in app.lines()[-1]
+
+
+async def test_a_move_of_the_cursor_draws_few_lines() -> None:
+    async with bench(rows(100_000)) as (app, pilot):
+        app.drawn.clear()
+        await pilot.press("j")
+        await pilot.pause()
+        assert set(app.drawn) <= {"k0", "k1"}
+
+
+async def test_the_heads_stay_while_the_rows_scroll() -> None:
+    async with bench(rows(500)) as (app, pilot):
+        await pilot.press("G")
+        await pilot.pause()
+        assert "NAME" in app.lines()[0]
+        assert "name 499" in app.lines()[-1]
+
+
+async def test_the_cursor_and_marks_are_seen_without_colour() -> None:
+    async with bench(rows(3)) as (app, pilot):
+        await pilot.press("space")
+        lines = app.lines()
+        assert lines[1].startswith(" ●name 0")
+        assert lines[2].startswith("▶ name 1")
+
+
+async def test_an_empty_table_says_so_in_as_many_lines_as_it_takes() -> None:
+    async with bench([], (40, 10)) as (app, _):
+        assert "Nothing yet." in app.lines()[1]
+        app.table.set_empty_text("There is nothing here, and this sentence is longer than a line.")
+        assert "There is nothing here, and this" in app.lines()[1]
+        assert "longer than a line." in app.lines()[2]
+
+
+async def test_a_column_is_left_out_where_the_table_is_narrow() -> None:
+    async with bench(rows(3), (80, 24)) as (app, pilot):
+        assert "WIDE" in app.lines()[0]
+        await pilot.resize_terminal(50, 24)
+        await pilot.pause()
+        assert "WIDE" not in app.lines()[0]
+        assert "SIZE" in app.lines()[0]
+
+
+async def test_what_is_left_over_goes_to_the_columns_that_grow() -> None:
+    async with bench([("k", "n" * 200)], (100, 10)) as (app, _):
+        line = app.lines()[1]
+        assert line.count("n") > 70
+        assert "…" in line
+        assert cell_len(line.rstrip()) <= 100
+
+
+NAMES = [
+    "測試測試測試測試測試測試",
+    "🚀🔥" * 9,
+    "e\u0301" * 9,
+    "👩\u200d🚀 crew",
+    "ｆｕｌｌ ｗｉｄｔｈ",
+    "名",
+    "[bold red]x[/]",
+    "\U0001f1e9\U0001f1ea flag",
+]
+
+
+@pytest.mark.parametrize("width", [30, 31, 33, 80])
+async def test_wide_characters_never_break_the_columns(width: int) -> None:
+    given = [(str(number), name) for number, name in enumerate(NAMES)]
+    async with bench(given, (width, 20)) as (app, _):
+        lines = app.lines()
+        assert {cell_len(line) for line in lines} == {width}
+        for line in lines[1 : len(NAMES) + 1]:
+            assert cell_len(line[: line.index("5 B")]) == cell_len(lines[0][: lines[0].index("SIZE") + 1]), line
+
+
+# ---- keys and the mouse
+
+
+@pytest.mark.parametrize(
+    ("keys", "at"),
+    [
+        (["j", "j", "k"], 1),
+        (["down", "down", "up"], 1),
+        (["G"], 199),
+        (["end", "g"], 0),
+        (["end", "home"], 0),
+        (["ctrl+d"], 12),
+        (["ctrl+d", "ctrl+u"], 0),
+        (["pagedown"], 23),
+        (["pagedown", "pagedown", "pageup"], 23),
+        (["ctrl+f", "ctrl+b"], 0),
+        (["k"], 0),
+        (["G", "j", "ctrl+d", "pagedown"], 199),
+    ],
+)
+async def test_keys_move_the_cursor_and_it_stays_in_view(keys: list[str], at: int) -> None:
+    async with bench(rows(200)) as (app, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert app.table.cursor == at
+        assert app.table.cursor_key == f"k{at}"
+        assert app.highlighted == f"k{at}"
+        assert 1 <= app.table.region_of_cursor().y < 24
+
+
+async def test_a_click_goes_to_the_row_and_a_second_one_opens_it() -> None:
+    async with bench(rows(50)) as (app, pilot):
+        await pilot.click(VirtualTable, offset=(5, 4))
+        assert app.table.cursor_key == "k3"
+        assert ("chosen", "k3") not in app.told
+        await pilot.double_click(VirtualTable, offset=(5, 4))
+        assert ("chosen", "k3") in app.told
+
+
+async def test_a_click_after_scrolling_goes_to_the_row_that_is_seen_there() -> None:
+    async with bench(rows(500)) as (app, pilot):
+        await pilot.press("G")
+        await pilot.pause()
+        await pilot.click(VirtualTable, offset=(5, 1))
+        assert app.table.cursor_key == "k477"
+
+
+async def test_clicks_on_the_heads_and_below_the_rows_do_nothing() -> None:
+    async with bench(rows(3)) as (app, pilot):
+        await pilot.click(VirtualTable, offset=(5, 0))
+        await pilot.click(VirtualTable, offset=(5, 15))
+        assert app.table.cursor_key == "k0"
+
+
+async def test_the_wheel_scrolls_and_leaves_the_cursor() -> None:
+    async with bench(rows(500)) as (app, pilot):
+        for _ in range(3):
+            await pilot._post_mouse_events([MouseScrollDown], VirtualTable, offset=(5, 5))
+        await pilot.pause()
+        assert app.table.scroll_offset.y > 0
+        assert app.table.cursor_key == "k0"
+
+
+async def test_enter_opens_the_row() -> None:
+    async with bench(rows(3)) as (app, pilot):
+        await pilot.press("j", "enter")
+        assert app.told[-1] == ("chosen", "k1")
+
+
+async def test_keys_do_no_harm_in_an_empty_table() -> None:
+    async with bench([]) as (app, pilot):
+        await pilot.press("j", "k", "G", "g", "enter", "space", "v", "ctrl+d", "pageup")
+        assert app.table.cursor == 0
+        assert app.table.cursor_key is None
+        assert not app.table.selected_rows
+
+
+async def test_more_is_asked_for_before_the_end_comes() -> None:
+    async with bench(rows(500)) as (app, pilot):
+        await pilot.press("pagedown")
+        assert not any(kind == "near end" for kind, _ in app.told)
+        await pilot.press("G")
+        assert ("near end", True) in app.told
+
+
+# ---- marks
+
+
+async def test_space_marks_goes_on_and_takes_back() -> None:
+    async with bench(rows(5)) as (app, pilot):
+        await pilot.press("space", "space")
+        assert marked(app) == ["k0", "k1"]
+        assert app.table.cursor_key == "k2"
+        await pilot.press("k", "space")
+        assert marked(app) == ["k0"]
+        assert ("marks", None) in app.told
+
+
+async def test_v_marks_from_the_last_mark_to_here() -> None:
+    async with bench(rows(9)) as (app, pilot):
+        await pilot.press("j", "space", "j", "j", "v")
+        assert marked(app) == ["k1", "k2", "k3", "k4"]
+
+
+async def test_v_marks_upwards_too_and_alone_marks_the_row() -> None:
+    async with bench(rows(9)) as (app, pilot):
+        await pilot.press("G", "v", "k", "k", "v")
+        assert set(marked(app)) == {"k8", "k7", "k6"}
+
+
+async def test_what_an_action_is_about_is_the_marked_rows_else_the_one_under_the_cursor() -> None:
+    async with bench(rows(5)) as (app, pilot):
+        assert app.table.selected_rows == [("k0", "name 0")]
+        await pilot.press("j", "space", "space")
+        assert [key for key, _ in app.table.selected_rows] == ["k1", "k2"]
+        assert app.table.clear_marks()
+        assert not app.table.clear_marks()
+
+
+async def test_a_row_that_goes_takes_its_mark_with_it() -> None:
+    async with bench(rows(5)) as (app, pilot):
+        await pilot.press("space", "space")
+        app.table.remove_row("k0")
+        assert marked(app) == ["k1"]
+        app.table.replace(rows(1))
+        assert marked(app) == []
+
+
+async def test_a_table_that_is_not_markable_marks_nothing() -> None:
+    async with bench(rows(5), markable=False) as (app, pilot):
+        await pilot.press("space", "v")
+        app.table.mark_all()
+        assert marked(app) == []
+        assert app.table.cursor_key == "k0"
+
+
+# ---- the cursor stays on its row
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda table: table.replace(list(reversed(rows(100)))), "k50"),
+        (lambda table: table.insert_first(("new", "new"), ("newer", "newer")), "k50"),
+        (lambda table: table.insert(3, ("new", "new")), "k50"),
+        (lambda table: table.insert(0, ("k50", "moved")), "k50"),
+        (lambda table: table.extend(rows(300)), "k50"),
+        (lambda table: table.remove_row("k3"), "k50"),
+        (lambda table: table.update_row(("k50", "other")), "k50"),
+        (lambda table: table.remove_row("k50"), "k51"),
+        (lambda table: table.replace(row for row in rows(100) if row[0] != "k50"), "k51"),
+        (lambda table: table.replace(rows(20)), "k19"),
+        (lambda table: table.replace(()), None),
+    ],
+)
+async def test_the_cursor_stays_on_its_row_or_goes_to_a_neighbour(
+    change: Callable[[VirtualTable[Line]], None], key: str | None
+) -> None:
+    async with bench(rows(100)) as (app, pilot):
+        app.table.move_cursor_to("k50")
+        change(app.table)
+        await pilot.pause()
+        assert app.table.cursor_key == key
+        assert app.highlighted == key
+
+
+async def test_the_row_under_the_cursor_stays_where_it_is_seen_while_others_come_before_it() -> None:
+    async with bench(rows(500)) as (app, pilot):
+        app.table.move_cursor_to("k200")
+        await pilot.pause()
+        before = app.table.region_of_cursor()
+        for number in range(20):
+            app.table.insert_first((f"new{number}", "new"))
+            await pilot.pause()
+        assert app.table.cursor_key == "k200"
+        assert app.table.region_of_cursor() == before
+
+
+async def test_going_to_a_row_that_is_not_there_is_told() -> None:
+    async with bench(rows(5)) as (app, _):
+        assert not app.table.move_cursor_to("nobody")
+        assert app.table.cursor_key == "k0"
+
+
+KEYS = st.sampled_from([f"k{number}" for number in range(12)])
+CHANGES = st.one_of(
+    st.tuples(st.just("replace"), st.lists(KEYS, unique=True, max_size=12)),
+    st.tuples(st.just("insert_first"), KEYS),
+    st.tuples(st.just("insert"), st.tuples(st.integers(0, 12), KEYS)),
+    st.tuples(st.just("extend"), st.lists(KEYS, max_size=5)),
+    st.tuples(st.just("remove_row"), KEYS),
+    st.tuples(st.just("update_row"), KEYS),
+    st.tuples(st.just("move"), st.integers(-14, 14)),
+    st.tuples(st.just("mark"), st.booleans()),
+)
+
+
+@given(st.lists(CHANGES, max_size=40))
+@settings(max_examples=150, deadline=None)
+def test_whatever_happens_the_cursor_is_on_its_row_or_next_to_where_it_was(steps: list[tuple[str, Any]]) -> None:
+    table = VirtualTable[Line](COLUMNS, lambda row: (row[1], "", ""), key=lambda row: row[0], markable=True)
+    model: list[str] = []
+    for step, argument in steps:
+        key, place = table.cursor_key, table.cursor
+        _do(table, step, argument)
+        model = _expected(model, step, argument)
+        assert [each for each, _ in table.rows] == model
+        assert 0 <= table.cursor <= max(0, len(model) - 1)
+        assert (table.cursor_key is None) is (not model)
+        assert set(marked_keys(table)) <= set(model)
+        if step in ("move", "mark"):
+            continue
+        if key in model:
+            assert table.cursor_key == key
+        elif model:
+            assert table.cursor == min(place, len(model) - 1)
+
+
+def marked_keys(table: VirtualTable[Line]) -> list[str]:
+    return [key for key, _ in table.marked_rows]
+
+
+def _do(table: VirtualTable[Line], step: str, argument: Any) -> None:
+    if step in ("replace", "extend"):
+        getattr(table, step)([(key, step) for key in argument])
+    elif step == "insert":
+        place, key = argument
+        others = len(table) - (key in table)
+        table.insert(min(place, others), (key, step))
+    elif step == "remove_row":
+        table.remove_row(argument)
+    elif step == "move":
+        table.action_move(argument)
+    elif step == "mark":
+        table.action_mark_range() if argument else table.action_mark()
+    else:
+        getattr(table, step)((argument, step))
+
+
+def _expected(model: list[str], step: str, argument: Any) -> list[str]:
+    match step:
+        case "replace":
+            return list(argument)
+        case "insert_first":
+            return model if argument in model else [argument, *model]
+        case "insert":
+            place, key = argument
+            others = [each for each in model if each != key]
+            return [*others[:place], key, *others[place:]]
+        case "extend":
+            return [*model, *dict.fromkeys(each for each in argument if each not in model)]
+        case "remove_row":
+            return [each for each in model if each != argument]
+    return model

@@ -1,0 +1,109 @@
+"""The palette: every key's action by its name, every profile, and tasks by name or id."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+
+from sealyard.model.errors import SealyardError
+from sealyard.model.requests import TaskFilter
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Task
+from sealyard_tui.appearance.active_bindings import ActiveAction, active_actions
+from sealyard_tui.session.messages import EngineState
+
+if TYPE_CHECKING:
+    from sealyard_tui.app import SealyardApp
+
+MAX_TASKS = 50
+ID_SHOWN = 12
+LOWEST_SCORE = 0.01
+"""Of a task that was found by what is not shown: the name of a file."""
+
+Command = tuple[str, Content, str, Callable[[], object]]
+"""What is searched, what is shown after it, a line about it, and what it does."""
+
+
+class _LiteralProvider(Provider):
+    """Textual's own highlighting takes what it is given for markup; names are foreign."""
+
+    def match(self, query: str, text: str) -> tuple[float, Content]:
+        """How well ``text`` fits, 0 for not at all, and ``text`` with what fits marked."""
+        score, offsets = self.matcher(query).fuzzy_search.match(query, text)
+        content = Content(text)
+        for offset in offsets:
+            content = content.stylize(self.match_style or "underline", offset, offset + 1)
+        return score, content
+
+
+class _Commands(_LiteralProvider):
+    """Few commands, all known at once."""
+
+    @abstractmethod
+    def commands(self) -> Iterator[Command]:
+        """All of them, as they are now."""
+
+    @property
+    def sealyard(self) -> SealyardApp:
+        return cast("SealyardApp", self.app)
+
+    async def discover(self) -> Hits:
+        for text, more, about, act in self.commands():
+            yield DiscoveryHit(Content.assemble(Content(text), more), act, text, about or None)
+
+    async def search(self, query: str) -> Hits:
+        for text, more, about, act in self.commands():
+            score, content = self.match(query, text)
+            if score > 0:
+                yield Hit(score, Content.assemble(content, more), act, text, about or None)
+
+
+class BindingCommands(_Commands):
+    """All that keys do here and now, the places and the switches among them, each with its keys."""
+
+    def commands(self) -> Iterator[Command]:
+        for each in active_actions(self.screen):
+            if each.enabled and each.scope not in ("table", ""):
+                keys = Content.styled(f"  {' '.join(each.keys)}", "$text-muted")
+                yield each.description, keys, each.about, partial(self._run_action, each)
+
+    async def _run_action(self, action: ActiveAction) -> None:
+        await self.app.run_action(action.action, default_namespace=action.node)
+
+
+class ProfileCommands(_Commands):
+    def commands(self) -> Iterator[Command]:
+        for each in self.sealyard.session.profiles:
+            if each.name != self.sealyard.session.profile.name:
+                text = escape_text(f"Be {each.name} ({each.identity})")
+                yield text, Content(""), "Switch to this profile", partial(self.sealyard.switch_profile, each)
+
+
+class TaskCommands(_LiteralProvider):
+    """The engine looks for the text; only what it finds is matched and shown."""
+
+    async def search(self, query: str) -> Hits:
+        app = cast("SealyardApp", self.app)
+        if app.state.engine not in (EngineState.READY, EngineState.READ_ONLY):
+            return
+        try:
+            client = await app.session.client()
+            page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
+        except SealyardError:
+            # The palette is for finding; what keeps tasks from being read is told by the places.
+            return
+        for task in page.tasks:
+            text = _task_text(task)
+            more = Content.styled(f"  {task.status}", "$text-muted")
+            act = partial(app.show_task, task.id)
+            score, content = self.match(query, text)
+            yield Hit(max(score, LOWEST_SCORE), Content.assemble(content, more), act, text)
+
+
+def _task_text(task: Task) -> str:
+    return f"{escape_text(task.name, 40)} {escape_text(task.id[:ID_SHOWN])}"

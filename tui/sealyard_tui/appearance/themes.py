@@ -1,0 +1,231 @@
+"""The colours: our themes, those of Textual, and those a person wrote.
+
+State words are coloured by these variables and no others, and always have a sign or a word beside the colour:
+
+========================  ===============================================================================
+``$success``              done and good: DONE, AVAILABLE, downloaded and checked
+``$warning``              wants somebody: WAITING, EXPIRED, a newer version, a weak algorithm
+``$error``                ended badly or dangerous: FAILED, GONE, rejected, self-approval
+``$accent``               goes on, or can be acted on: APPROVED, SCHEDULED, RUNNING, keys in hints
+``$text-muted``           over or secondary: CREATED, CANCELLED, ages, units
+========================  ===============================================================================
+
+Each of them, and the foreground, has a contrast of at least 4.5:1 (WCAG 2.2, AA) on ``$background``, ``$surface``,
+``$panel`` and under the cursor, in all of our themes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from textual.color import Color, ColorParseError
+from textual.theme import BUILTIN_THEMES, Theme
+
+from sealyard.client.config.settings_loader import NO_COLOR_THEME, convert, no_color, read_toml
+from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import ErrorInfo, UsageError
+from sealyard.model.safe_text import escape_text
+
+DEFAULT_THEME = "sealyard-dark"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """A theme as a person writes it; what is left out is derived. Colours are ``#1e2a38`` or a CSS name."""
+
+    name: str
+    primary: str
+    dark: bool = True
+    secondary: str | None = None
+    accent: str | None = None
+    foreground: str | None = None
+    background: str | None = None
+    surface: str | None = None
+    panel: str | None = None
+    success: str | None = None
+    warning: str | None = None
+    error: str | None = None
+
+
+def _theme(name: str, *, dark: bool, cursor: str, resting_cursor: str, muted: str, **colours: Any) -> Theme:
+    """``cursor``: behind the row one is on, in the pane that has the focus; ``resting_cursor``: in the others."""
+    primary, foreground, panel = colours["primary"], colours["foreground"], colours["panel"]
+    variables = {
+        "text-muted": muted,
+        "foreground-muted": muted,
+        # Textual would mix them with white or black, and what some eyes tell apart would not be it any more.
+        **{f"text-{name}": colours[name] for name in ("primary", "secondary", "accent", "success", "warning", "error")},
+        "block-cursor-background": cursor,
+        "block-cursor-foreground": foreground,
+        "block-cursor-text-style": "bold",
+        "block-cursor-blurred-background": resting_cursor,
+        "block-cursor-blurred-foreground": foreground,
+        "block-hover-background": resting_cursor,
+        "border": primary,
+        "border-blurred": resting_cursor,
+        "footer-background": panel,
+        "footer-foreground": foreground,
+        "footer-description-foreground": muted,
+        "footer-key-foreground": primary,
+        "input-selection-background": cursor,
+        "scrollbar": resting_cursor,
+        "scrollbar-hover": muted,
+        "scrollbar-active": primary,
+        "scrollbar-background": colours["background"],
+        "scrollbar-background-hover": colours["background"],
+        "scrollbar-background-active": colours["background"],
+        "scrollbar-corner-color": colours["background"],
+        "link-color": primary,
+        "button-focus-text-style": "bold reverse",
+    }
+    return Theme(name=name, dark=dark, variables=variables, **colours)
+
+
+DARK = _theme(
+    DEFAULT_THEME,
+    dark=True,
+    background="#11151b",
+    surface="#171c24",
+    panel="#1f2630",
+    cursor="#203a52",
+    resting_cursor="#242c38",
+    foreground="#dce3ec",
+    muted="#9aa7b8",
+    primary="#6cbbdc",
+    accent="#6cbbdc",
+    secondary="#8fa3ba",
+    success="#7ecb93",
+    warning="#e6bd68",
+    error="#f48a86",
+)
+
+LIGHT = _theme(
+    "sealyard-light",
+    dark=False,
+    background="#f5f7f9",
+    surface="#ffffff",
+    panel="#e8edf2",
+    cursor="#cfe3f0",
+    resting_cursor="#dde4eb",
+    foreground="#1c2530",
+    muted="#4b5867",
+    primary="#0a5c86",
+    accent="#0a5c86",
+    secondary="#46586c",
+    success="#17622f",
+    warning="#754a00",
+    error="#a3221c",
+)
+
+# Sky blue and yellow are those of M. Okabe and K. Ito, "Color Universal Design", 2002 (https://jfly.uni-koeln.de/color/);
+# their vermillion is lighter here, for its contrast on a dark ground.
+DEUTERANOPIA = _theme(
+    "sealyard-deuteranopia",
+    dark=True,
+    background="#11151b",
+    surface="#171c24",
+    panel="#1f2630",
+    cursor="#203a52",
+    resting_cursor="#242c38",
+    foreground="#dce3ec",
+    muted="#9aa7b8",
+    primary="#56b4e9",
+    accent="#d5dce6",
+    secondary="#8fa3ba",
+    success="#56b4e9",
+    warning="#f0e442",
+    error="#f28e46",
+)
+
+# Red, magenta and cyan for error, warning and success, and no yellow: so do the Modus themes for tritanopia by
+# P. Stavrou (https://protesilaos.com/emacs/modus-themes).
+TRITANOPIA = _theme(
+    "sealyard-tritanopia",
+    dark=True,
+    background="#131417",
+    surface="#1a1b1f",
+    panel="#24262b",
+    cursor="#33383f",
+    resting_cursor="#2a2d32",
+    foreground="#e4e4e7",
+    muted="#a6a8ae",
+    primary="#4fd0d8",
+    accent="#d8dae0",
+    secondary="#9fa3aa",
+    success="#4fd0d8",
+    warning="#e7b3ea",
+    error="#ff7f7c",
+)
+
+SEALYARD_THEMES = (DARK, LIGHT, DEUTERANOPIA, TRITANOPIA)
+"""To be registered beside Textual's, of which ``ansi-dark`` and ``ansi-light`` take the terminal's own palette."""
+
+
+def select_theme(wanted: str, environ: Mapping[str, str], names: Collection[str]) -> tuple[str, tuple[ErrorInfo, ...]]:
+    """The theme to take, and what to tell where it is not the one that is ``wanted``.
+
+    Under NO_COLOR it is the one that emits no colour at all, whatever is wanted.
+    """
+    if no_color(environ):
+        return NO_COLOR_THEME, ()
+    if wanted in names:
+        return wanted, ()
+    known = ", ".join(sorted(names))
+    return DEFAULT_THEME, (
+        ErrorInfo(
+            code=UsageError.code,
+            message=f"There is no theme {escape_text(wanted, 40)}; {DEFAULT_THEME} is taken.",
+            hint=f"There are {known}.",
+        ),
+    )
+
+
+def load_user_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]]:
+    """The themes in ``*.toml`` of ``folder``, and what is wrong with the others, which are left out."""
+    themes: dict[str, Theme] = {}
+    reports: list[ErrorInfo] = []
+    try:
+        paths = sorted(folder.glob("*.toml"))
+    except OSError as error:
+        return (), (UsageError(f"{escape_text(str(folder))} cannot be read: {error.strerror}.").to_info(),)
+    taken = {*BUILTIN_THEMES, *(each.name for each in SEALYARD_THEMES)}
+    for path in paths:
+        try:
+            theme = _read_theme(path, taken | set(themes))
+        except UsageError as error:
+            reports.append(error.to_info())
+        else:
+            themes[theme.name] = theme
+    return tuple(themes.values()), tuple(reports)
+
+
+def _read_theme(path: Path, taken: Collection[str]) -> Theme:
+    source = escape_text(str(path))
+    if not path.is_file():
+        raise UsageError(f"{source} is no file.", "Move it away.")
+    file = convert(read_toml(path), ThemeFile, str(path))
+    if not _NAME.fullmatch(file.name):
+        raise UsageError(f"{source}: {escape_text(file.name, 40)!r} is no name.", "Take small letters, digits and '-'.")
+    if file.name in taken:
+        raise UsageError(f"{source}: there is a theme {file.name} already.", "Choose another name.")
+    colours: dict[str, Any] = {
+        name: _colour(source, name, value)
+        for name in ThemeFile.__struct_fields__
+        if isinstance(value := getattr(file, name), str) and name != "name"
+    }
+    return Theme(name=file.name, dark=file.dark, **colours)
+
+
+def _colour(source: str, name: str, text: str) -> str:
+    try:
+        colour = Color.parse(text)
+    except ColorParseError:
+        colour = None
+    if colour is None or colour.a != 1 or colour.ansi is not None or text == "auto":
+        raise UsageError(
+            f"{source}: {name} is {escape_text(text, 40)!r}; expected is a colour.", "Write it as #1e2a38."
+        )
+    return colour.hex

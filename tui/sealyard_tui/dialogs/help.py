@@ -1,0 +1,105 @@
+"""What `?` shows: what the place is for, and what the keys do there now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Static
+
+from sealyard_tui.appearance.active_bindings import ActiveAction, active_actions
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.screens.base import SCREENS, BaseScreen
+from sealyard_tui.widgets.status_bar import state_summary
+
+GROUP_TITLES = {
+    "place": "In every place",
+    "table": "In the list",
+    "filter": "In the filter line",
+    "dialog": "In this dialog",
+    "app": "Everywhere",
+    "": "Moving about",
+}
+"""Headings in their order; what is of the place itself comes before them, under its name."""
+
+KEYS_WIDTH = 22
+WORDS_WIDTH = 26
+
+
+def build_help(screen: Screen[Any]) -> HelpScreen:
+    """Of what is seen now: a place, or a dialog over one."""
+    about = getattr(screen, "HELP", "") or ""
+    if not isinstance(screen, BaseScreen):
+        return HelpScreen("this dialog", about, active_actions(screen))
+    about = "\n".join([about, "", *state_summary(screen.state)])
+    return HelpScreen(SCREENS[screen.NAME][1], about, active_actions(screen))
+
+
+class HelpScreen(BaseDialog[None]):
+    heading = "Help"
+    CSS_PATH = "help.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,question_mark,f1", "dismiss_dialog", "Close", show=False, id="help.close", priority=True),
+        Binding("j,down", "scroll(1)", "Down", show=False, id="help.down", priority=True),
+        Binding("k,up", "scroll(-1)", "Up", show=False, id="help.up", priority=True),
+        Binding("ctrl+d,pagedown", "scroll(10)", "Page down", show=False, id="help.page_down", priority=True),
+        Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="help.page_up", priority=True),
+        Binding("g,home", "ends(True)", "First", show=False, id="help.first", priority=True),
+        Binding("G,end", "ends(False)", "Last", show=False, id="help.last", priority=True),
+    ]
+
+    def __init__(self, label: str, about: str, actions: Iterable[ActiveAction]) -> None:
+        """``label`` and ``about``: of the place, and what it is for; ``actions``: what can be done there."""
+        super().__init__(classes="wide help")
+        self.heading = f"Help: {label}"
+        self._label = label
+        self._about = about
+        self._actions = tuple(actions)
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(classes="reading"):
+            if self._about:
+                yield Static(Content(self._about.strip()), classes="about")
+            for heading, actions in self._groups():
+                yield Static(Content(heading), classes="heading")
+                for action in actions:
+                    yield Static(_line(action), classes="line")
+            yield Static(Content(_FOOT), classes="about")
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(".reading"))
+
+    def _groups(self) -> Iterator[tuple[str, list[ActiveAction]]]:
+        here = [each for each in self._actions if each.scope not in GROUP_TITLES]
+        if here:
+            yield self._label, here
+        for place, heading in GROUP_TITLES.items():
+            if found := [each for each in self._actions if each.scope == place]:
+                yield heading, found
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(".reading").scroll_relative(y=by, animate=False, immediate=True)
+
+    def action_ends(self, top: bool) -> None:
+        reading = self.query_one(".reading")
+        reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)
+
+
+_FOOT = (
+    "The names on the right are for the table [keymap] of the settings; `sealyard config path` says where those are."
+)
+
+
+def _line(action: ActiveAction) -> Content:
+    words = action.description if action.enabled else f"{action.description} (not now)"
+    return Content.assemble(
+        Content.styled(" ".join(action.keys).ljust(KEYS_WIDTH), "bold $accent" if action.enabled else "$text-muted"),
+        Content.styled(words.ljust(WORDS_WIDTH), "" if action.enabled else "$text-muted"),
+        Content.styled(f" {action.id}", "$text-muted"),
+    )

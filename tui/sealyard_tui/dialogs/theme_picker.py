@@ -1,0 +1,53 @@
+"""Choosing a theme by looking at it: the one under the cursor is on, Esc brings back the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from sealyard_tui.dialogs.base import BaseDialog
+
+
+class ThemePicker(BaseDialog[str | None]):
+    heading = "Theme"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "move(1)", "Down", show=False, id="dialog.down"),
+        Binding("k", "move(-1)", "Up", show=False, id="dialog.up"),
+    ]
+
+    def __init__(self, names: Iterable[str], current: str) -> None:
+        super().__init__(classes="theme-picker")
+        self._names = tuple(names)
+        self._current = current
+
+    def compose_body(self) -> ComposeResult:
+        yield OptionList(*(Option(Content(name), id=name) for name in self._names), compact=True)
+
+    def on_mount(self) -> None:
+        options = self.query_one(OptionList)
+        options.highlighted = self._names.index(self._current) if self._current in self._names else 0
+        self.set_focus(options)
+
+    @on(OptionList.OptionHighlighted)
+    def _on_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        self.app.theme = self._names[event.option_index]
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._names[event.option_index])
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+
+    def action_dismiss_dialog(self) -> None:
+        self.app.theme = self._current
+        self.dismiss(None)

@@ -1,0 +1,31 @@
+"""One entry of the audit log in full, beside or over the list."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.model.audit import AuditEntry
+from sealyard_tui.screens.audit.entry_format import entry_detail
+from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
+
+
+class AuditDetailPane(ScrollPane):
+    BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("audit.detail_")
+
+    def __init__(self) -> None:
+        super().__init__(id="detail", classes="pane")
+
+    def compose(self) -> ComposeResult:
+        yield Static("", markup=False)
+
+    def show(self, entry: AuditEntry | None, sealed: int) -> None:
+        """``sealed``: how many entries are."""
+        self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
+        shown = entry_detail(entry, sealed) if entry is not None else Content.styled("No entry.", "$text-muted")
+        self.query_one(Static).update(shown)
+        self.scroll_home(animate=False, immediate=True)

@@ -1,0 +1,113 @@
+"""How an entry of the audit log looks: as a row, as JSON, and by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import msgspec
+from textual.content import Content
+
+from sealyard.model.audit import AuditAction, AuditEntry
+from sealyard.model.canonical_json import canonical_json
+from sealyard.model.errors import SealyardError
+from sealyard.model.formatting import format_time
+from sealyard.model.safe_text import escape_text
+from sealyard_tui.formatting import format_fields
+from sealyard_tui.widgets.columns import Cell, Column
+
+NOT_CHECKPOINTED = "◌"
+"""Beside the number of an entry that no signature covers yet."""
+
+WIDE = 100
+NARROW = 72
+
+COLUMNS = (
+    Column(title="SEQ", width=9, right=True),
+    Column(title="TIME", width=11, below_width=NARROW),
+    Column(title="TIME", width=16, from_width=NARROW, below_width=WIDE),
+    Column(title="TIME", width=19, from_width=WIDE),
+    Column(title="AUTHOR", width=10, from_width=NARROW, below_width=WIDE),
+    Column(title="AUTHOR", width=15, from_width=WIDE),
+    Column(title="CHANGE", width=16),
+    Column(title="RESOURCE", width=18, from_width=WIDE),
+    Column(title="MESSAGE", width=16, grow=1),
+)
+
+_CHANGES: dict[AuditAction, tuple[str, str]] = {
+    AuditAction.CREATED: ("+", "$accent"),
+    AuditAction.UPDATED: ("~", "$accent"),
+    AuditAction.DELETED: ("-", "$warning"),
+    AuditAction.APPROVED: ("✓", "$success"),
+    AuditAction.REJECTED: ("✗", "$warning"),
+    AuditAction.WITHDRAWN: ("–", "$text-muted"),
+    AuditAction.CANCELLED: ("–", "$text-muted"),
+    AuditAction.STATUS_CHANGED: ("▸", "$text-muted"),
+    AuditAction.KEY_USED: ("◆", "$accent"),
+    AuditAction.DOWNLOADED: ("↓", "$success"),
+    AuditAction.EXPORTED: ("↑", "$warning"),
+    AuditAction.RENEWED: ("↻", "$accent"),
+    AuditAction.EXPIRED: ("!", "$warning"),
+    AuditAction.REMOVED: ("∅", "$text-muted"),
+    AuditAction.REFUSED: ("⊘", "$error"),
+    AuditAction.FAILED: ("✗", "$error"),
+    AuditAction.CORRUPTED: ("‼", "$error"),
+}
+
+
+def row_key(entry: AuditEntry) -> str:
+    return str(entry.seq)
+
+
+def change_badge(change: AuditAction) -> Content:
+    sign, style = _CHANGES[change]
+    return Content.styled(f"{sign} {change}", style)
+
+
+def row_cells(entry: AuditEntry, sealed: int) -> tuple[Cell, ...]:
+    """One for each of :data:`COLUMNS`. ``sealed``: how many entries are."""
+    number = (
+        str(entry.seq)
+        if entry.seq < sealed
+        else Content.assemble(Content.styled(NOT_CHECKPOINTED, "$warning"), f" {entry.seq}")
+    )
+    time = format_time(entry.timestamp)
+    author = escape_text(entry.author.removeprefix("USER:"))
+    message = escape_text(entry.message)
+    times = (time[5:16], time[:16], time)
+    return number, *times, author, author, change_badge(entry.change), escape_text(entry.resource), message
+
+
+def entry_json(entry: AuditEntry) -> str:
+    """For reading: indented, and with what does not print as escapes, which JSON reads back as the same."""
+    text = json.dumps(msgspec.to_builtins(entry), indent=2, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def entry_hash(entry: AuditEntry) -> str:
+    """The RFC 6962 leaf hash (hex), which the entry after it holds as ``previous``; empty where it has none."""
+    try:
+        return hashlib.sha256(b"\0" + canonical_json(entry)).hexdigest()
+    except SealyardError:
+        # An entry that cannot have been stored like this: verifying says so in full.
+        return ""
+
+
+def entry_detail(entry: AuditEntry, sealed: int) -> Content:
+    covered = "by a signed checkpoint" if entry.seq < sealed else f"{NOT_CHECKPOINTED} not yet"
+    about = format_fields(
+        [
+            (
+                "entry",
+                Content.assemble(f"{entry.seq}  ", change_badge(entry.change), f"  {format_time(entry.timestamp)}"),
+            ),
+            ("sealed", covered),
+            ("hash", entry_hash(entry)),
+        ]
+    )
+    return Content.assemble(about, "\n\n", entry_json(entry))

@@ -1,0 +1,225 @@
+"""The audit place: the log, newest first, narrowed, looked at in full, copied from, verified and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static
+
+from sealyard.model.audit import AuditEntry
+from sealyard.model.errors import AuditVerificationError, UsageError
+from sealyard.model.formatting import format_time
+from sealyard.model.safe_text import escape_text
+from sealyard_tui.dialogs.base import PickDialog, TextDialog
+from sealyard_tui.screens.audit.detail_pane import AuditDetailPane
+from sealyard_tui.screens.audit.entry_format import (
+    COLUMNS,
+    NOT_CHECKPOINTED,
+    entry_hash,
+    entry_json,
+    row_cells,
+    row_key,
+)
+from sealyard_tui.screens.audit.entry_loader import READING, AuditLoader
+from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
+from sealyard_tui.widgets.columns import Cell
+from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+DETAIL_DELAY = 0.05
+"""Seconds without a move after which the entry under the cursor is shown in full."""
+
+SHOWN = 40
+"""Characters of what can be copied that are seen before."""
+
+HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
+
+
+class AuditScreen(AuditLoader):
+    NAME = "audit"
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "#entries"
+    HELP = (
+        "Who did what, when, and what came of it: every creation, decision, use of a key, download, refusal and "
+        f"failure, newest first. {NOT_CHECKPOINTED} marks entries that no signature covers yet.\n"
+        "The filter takes text, and type: resource: author: change: since: until: with a value each, such as "
+        "author:owner change:REFUSED since:2h until:2026-11-01; until itself is not included. Verify recomputes the "
+        "whole log and checks its signatures."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "form", "Form", id="audit.form", tooltip="The filter as a form"),
+        Binding("t", "filter_resource", "This resource", id="audit.only_resource", show=False),
+        Binding("w", "filter_author", "This author", id="audit.only_author", show=False),
+        Binding("V", "verify", "Verify", id="audit.verify", tooltip="Recompute the log and check its signatures"),
+        Binding("X", "export", "Export", id="audit.export", tooltip="Write the log to a file, as JSON lines or CSV"),
+        Binding("y", "copy_hash", "Copy hash", id="audit.copy_hash", tooltip="Number and hash of the entry"),
+        Binding("c", "copy", "Copy …", id="audit.copy", tooltip="Choose what to copy", show=False),
+        Binding("J", "json", "JSON", id="audit.json", tooltip="The whole entry, for the pager too", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_entry = False
+        """Whether the cursor is on one."""
+        self._detail_timer: Timer | None = None
+
+    # ---- the frame
+
+    def compose_body(self) -> ComposeResult:
+        yield FilterBar(self.saved_state.filter, hint=HINT)
+        yield VirtualTable[AuditEntry](COLUMNS, self._cells, key=row_key, empty=READING, id="entries")
+        yield Static("", id="kept-out", markup=False)
+        yield AuditDetailPane()
+        yield Static("", id="state", markup=False)
+
+    def _cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
+        return row_cells(entry, self._sealed)
+
+    # ---- what is shown
+
+    def update_title(self) -> None:
+        shown, more = len(self.table), self._next is not None
+        bar = self.query_one(FilterBar)
+        if bar.text == self._line:
+            bar.show_count(shown, self._log_size, more=more)
+        parts = [f"{shown:,} of {self._log_size:,} entries" if more or self._line else f"{self._log_size:,} entries"]
+        if self._searching:
+            parts.append("looking for what matches …")
+        if self._goal is not None:
+            parts.append("reading older ones … Esc stops")
+        if unsealed := self._log_size - self._sealed:
+            parts.append(f"{NOT_CHECKPOINTED} {unsealed:,} not yet sealed")
+        parts.append(self.updated_label())
+        text = " · ".join(each for each in parts if each) if self._allowed and self._line is not None else ""
+        self.query_one("#state", Static).update(Content(text), layout=False)
+
+    @on(VirtualTable.RowHighlighted)
+    def _highlighted(self, event: VirtualTable.RowHighlighted) -> None:
+        """A held key moves on at once; the detail follows where it rests."""
+        if self._detail_timer is not None:
+            self._detail_timer.stop()
+        self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)
+        if self._has_entry is not (event.key is not None):
+            self._has_entry = event.key is not None
+            self.refresh_bindings()
+
+    def show_detail(self) -> None:
+        self.query_one(AuditDetailPane).show(self.table.cursor_row, self._sealed)
+
+    @on(VirtualTable.RowActivated)
+    def _open_detail(self) -> None:
+        self.add_class("-detail")
+        self.set_focus(self.query_one(AuditDetailPane))
+
+    def action_back(self) -> None:
+        """One level: the search for older ones, the detail, the filter."""
+        if self._goal is not None:
+            self._goal = None
+            self.update_title()
+        elif self.has_class("-detail") or self.query_one(AuditDetailPane).has_focus:
+            self.remove_class("-detail")
+            self.set_focus(self.table)
+        else:
+            super().action_back()
+
+    # ---- narrowing
+
+    @on(FilterBar.Changed)
+    def _narrowed(self) -> None:
+        self.reload()
+
+    def _apply_filter(self, **parts: str) -> None:
+        line = self.query_one(FilterBar).text
+        try:
+            before = split_filter(line)
+        except UsageError:
+            before = {}
+        self.set_filter(format_filter({**before, **parts}))
+        self.set_focus(self.table)
+        self.reload()
+
+    def action_filter_resource(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self._apply_filter(resource=entry.resource, type="")
+
+    def action_filter_author(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self._apply_filter(author=entry.author)
+
+    def action_form(self) -> None:
+        from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
+
+        def narrow(line: str | None) -> None:
+            if line is not None:
+                self.set_filter(line)
+                self.reload()
+
+        self.app.push_screen(AuditFilterDialog(self.query_one(FilterBar).text, self.now), narrow)
+
+    # ---- taking away
+
+    def action_copy_hash(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self._copy(f"{entry.seq} {entry_hash(entry)}", "number and hash")
+
+    def action_copy(self) -> None:
+        entry = self.table.cursor_row
+        if entry is None:
+            return
+        made: dict[str, Callable[[], str]] = {
+            "number and hash": lambda: f"{entry.seq} {entry_hash(entry)}",
+            "resource": lambda: entry.resource,
+            "author": lambda: entry.author,
+            "time": lambda: format_time(entry.timestamp),
+            "message": lambda: escape_text(entry.message),
+            "JSON": lambda: entry_json(entry),
+        }
+
+        def copy(choice: str | None) -> None:
+            if choice is not None:
+                self._copy(made[choice](), choice)
+
+        choices = [(name, name if name == "JSON" else f"{name}  {_short(make())}") for name, make in made.items()]
+        self.app.push_screen(PickDialog(f"Copy from entry {entry.seq}", choices), copy)
+
+    def _copy(self, text: str, what: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.flash(f"Copied: {what}")
+
+    def action_json(self) -> None:
+        if (entry := self.table.cursor_row) is not None:
+            self.app.push_screen(TextDialog(f"Entry {entry.seq}", entry_json(entry), suffix=".json"))
+
+    # ---- the whole log
+
+    def action_verify(self) -> None:
+        from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
+
+        def go(error: AuditVerificationError | None) -> None:
+            if error is not None and error.seq is not None:
+                self.show_entry(error.seq)
+
+        self.app.push_screen(AuditVerifyDialog(self._log_size), go)
+
+    def action_export(self) -> None:
+        from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
+
+        self.app.push_screen(AuditExportDialog(self._log_size))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("form", "verify", "export", "filter"):
+            return self._allowed
+        if action in ("filter_resource", "filter_author", "copy_hash", "copy", "json"):
+            return (self._has_entry or None) if self._allowed else False
+        return super().check_action(action, parameters)
+
+
+def _short(text: str) -> str:
+    return f"{text[:SHOWN]}…" if len(text) > SHOWN else text

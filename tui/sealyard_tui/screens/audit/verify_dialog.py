@@ -1,0 +1,217 @@
+"""Verifying the whole audit log: asked for, watched, and its outcome said in words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, ProgressBar, Static, TextArea
+from textual.worker import Worker
+
+from sealyard.model.audit import AuditReport
+from sealyard.model.errors import AuditVerificationError, SealyardError
+from sealyard.model.safe_text import escape_multiline, escape_text
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.formatting import format_fields
+from sealyard_tui.session.hints import app_hint
+from sealyard_tui.widgets.safe_text_area import SafeTextArea
+
+TELL_SECONDS = 0.1
+
+ABOUT = (
+    "Recomputes the hash of every entry and checks the signature of every checkpoint. Whoever kept a checkpoint "
+    "elsewhere can paste it here: only that shows that the log was not exchanged as a whole."
+)
+VERIFIED_TEXT = (
+    "Among sealed entries nothing was changed, left out, put in or exchanged since a checkpoint was signed over "
+    "them: everything fits together up to the root."
+)
+VERIFIED_EXTERNAL_TEXT = "The checkpoint you kept belongs to this log: what it covers is what it was then."
+NOT_PROVED = (
+    "Not proved: that the whole log with its key was not rewritten or put back to an older state{outside}. "
+    "Entries not yet sealed are only chained, not signed."
+)
+DO_NOT_TOUCH = "The log is not what was recorded. Leave the folder as it is, and show this to whoever answers for it."
+KEEP_CHECKPOINT_HINT = (
+    "Worth keeping outside: the key's fingerprint, and the last signed checkpoint of {place}/audit/checkpoints.txt."
+)
+
+
+class _CancelledError(Exception):
+    """Ends the work in the engine's thread."""
+
+
+class AuditVerifyDialog(BaseDialog[AuditVerificationError | None]):
+    """Gives the error whose entry is to be shown, else None."""
+
+    heading = "Verify the audit log"
+    CSS_PATH = "dialogs.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "begin", "Verify", id="audit_verify.begin", priority=True),
+        Binding("y", "copy", "Copy the outcome", id="audit_verify.copy"),
+        Binding("enter", "go_there", "Go to the entry", id="audit_verify.go_there"),
+    ]
+
+    draft: ClassVar[str] = ""
+    """The checkpoint that was pasted; it stays until another one is."""
+
+    class Progressed(Message):
+        def __init__(self, done: int, total: int) -> None:
+            super().__init__()
+            self.done = done
+            self.total = total
+
+    def __init__(self, size: int) -> None:
+        """``size``: entries, as far as is known."""
+        super().__init__()
+        self._log_size = size
+        self._stop = threading.Event()
+        self._told = 0.0
+        self._work: Worker[None] | None = None
+        self._error: AuditVerificationError | None = None
+        self._outcome = ""
+
+    def compose_body(self) -> ComposeResult:
+        with Vertical(classes="asking"):
+            yield Static(Content(ABOUT), classes="about")
+            yield SafeTextArea(
+                AuditVerifyDialog.draft,
+                placeholder="A checkpoint kept elsewhere, if there is one",
+                compact=True,
+                id="note",
+            )
+            with Horizontal(classes="buttons"):
+                yield Button(Content("Verify"), id="begin", variant="primary", compact=True)
+                yield Button(Content("Back"), id="back", compact=True)
+        with Vertical(classes="running"):
+            yield Static(Content(f"Verifying {self._log_size:,} entries; Esc stops."), classes="about")
+            yield ProgressBar(total=max(1, self._log_size), show_eta=False)
+        with VerticalScroll(classes="outcome"):
+            yield Static("", markup=False, id="outcome")
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one("#begin"))
+
+    @on(TextArea.Changed)
+    def _pasted(self) -> None:
+        AuditVerifyDialog.draft = self.query_one(TextArea).text
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "begin":
+            self.action_begin()
+        else:
+            self.dismiss(None)
+
+    # ---- the work
+
+    def action_begin(self) -> None:
+        self.add_class("-running")
+        self.refresh_bindings()
+        self._work = self.run_worker(self.sealyard.guard(self._verify()), exit_on_error=False)
+
+    async def _verify(self) -> None:
+        checkpoint = _normalize_note(self.query_one(TextArea).text)
+        client = await self.sealyard.session.client()
+        try:
+            report = await client.verify_audit(checkpoint=checkpoint, progress=self._progress)
+        except AuditVerificationError as error:
+            self._end(self._failure(error))
+            self._error = error
+        except SealyardError:
+            self.dismiss(None)
+            raise
+        else:
+            place = (await client.workspace()).location
+            self._end(_success(report, place, outside=checkpoint is not None))
+        self.refresh_bindings()
+
+    def _progress(self, done: int, total: int) -> None:
+        """From a thread of the engine, at each thousand entries."""
+        if self._stop.is_set():
+            raise _CancelledError
+        now = time.monotonic()
+        if done >= total or now - self._told >= TELL_SECONDS:
+            self._told = now
+            self.post_message(self.Progressed(done, total))
+
+    @on(Progressed)
+    def _show_progress(self, event: Progressed) -> None:
+        self.query_one(ProgressBar).update(total=max(1, event.total), progress=event.done)
+
+    # ---- the outcome
+
+    def _end(self, outcome: Content) -> None:
+        self._outcome = outcome.plain
+        self.remove_class("-running")
+        self.add_class("-over")
+        self.query_one("#outcome", Static).update(outcome)
+        self.set_focus(self.query_one(".outcome"))
+
+    def _failure(self, error: AuditVerificationError) -> Content:
+        lines = [Content.styled(f"✗ {escape_multiline(error.message)}", "bold $error")]
+        if advice := app_hint(error):
+            lines.append(Content(f"→ {escape_multiline(advice)}"))
+        lines.append(Content(DO_NOT_TOUCH))
+        if error.seq is not None:
+            lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))
+        return Content("\n\n").join(lines)
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._outcome)
+        self.notify("Copied.", markup=False)
+
+    def action_go_there(self) -> None:
+        self.dismiss(self._error)
+
+    def action_dismiss_dialog(self) -> None:
+        self._stop.set()
+        if self._work is not None:
+            self._work.cancel()
+        self.dismiss(None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "begin":
+            return not self.has_class("-running") and not self.has_class("-over")
+        if action == "copy":
+            return self.has_class("-over")
+        if action == "go_there":
+            return self._error is not None and self._error.seq is not None
+        return super().check_action(action, parameters)
+
+
+def _normalize_note(pasted: str) -> str | None:
+    """As it was signed: terminals and mail add and take blanks at the ends of lines."""
+    lines = [line.strip() for line in pasted.strip().splitlines()]
+    return "\n".join(lines) + "\n" if lines else None
+
+
+def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
+    unsealed = f"{report.uncheckpointed_count:,} not yet sealed" if report.uncheckpointed_count else "all of them"
+    facts = format_fields(
+        [
+            ("log", escape_text(report.origin)),
+            ("entries", f"{report.size:,}"),
+            ("sealed", f"{report.checkpointed_size:,}, {unsealed}"),
+            ("checkpoints", f"{report.checkpoints_checked:,} checked" + (", yours among them" if outside else "")),
+            ("root", report.root),
+            ("audit key", report.key_fingerprint or "none yet"),
+        ]
+    )
+    words = [VERIFIED_TEXT, *([VERIFIED_EXTERNAL_TEXT] if outside else []), NOT_PROVED.format(outside=_since(outside))]
+    kept = KEEP_CHECKPOINT_HINT.format(place=escape_text(place))
+    return Content("\n\n").join(
+        [Content.styled("✓ Everything fits", "bold $success"), facts, *(Content(each) for each in words), Content(kept)]
+    )
+
+
+def _since(outside: bool) -> str:
+    return " after your checkpoint" if outside else ""

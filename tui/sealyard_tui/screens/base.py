@@ -1,0 +1,236 @@
+"""What the six places have in common: the top and bottom lines, news from the engine, and work that may fail."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.worker import Worker
+
+from sealyard.client.protocol import Client
+from sealyard_tui.appearance.textual_patches import RepaintingCompositor
+from sealyard_tui.appearance.ui_state import ScreenState
+from sealyard_tui.formatting import format_clock
+from sealyard_tui.session.messages import EngineState, EngineUpdate
+from sealyard_tui.session.state import SessionState
+from sealyard_tui.widgets.download_bar import DownloadBar
+from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.flash import Flash
+from sealyard_tui.widgets.key_hints import KeyHintBar
+from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar
+from sealyard_tui.widgets.too_small import MIN_HEIGHT, MIN_WIDTH, TooSmall
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+if TYPE_CHECKING:
+    from sealyard_tui.app import SealyardApp
+
+SCREENS = {
+    "dashboard": ("1", "Dashboard"),
+    "upload": ("2", "Upload"),
+    "approvals": ("3", "Approvals"),
+    "audit": ("4", "Audit"),
+    "devices": ("5", "Devices"),
+    "access": ("6", "Access"),
+}
+"""Key and label of each, in their order."""
+
+
+class BaseScreen(Screen[None]):
+    """A main screen. It loads when it is first seen, and again when something changed that it shows."""
+
+    NAME: ClassVar[str]
+    """Its name in :data:`SCREENS`."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Read everything anew", show=False),
+        Binding("slash", "filter", "Filter", id="place.filter", tooltip="Narrow the list"),
+        Binding("escape", "back", "Back", id="place.back", show=False, tooltip="Clear marks, filter, detail"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id=self.NAME)
+        self._compositor = RepaintingCompositor()
+        self.loaded_at: datetime | None = None
+        self._stale = False
+
+    # ---- for each place to say
+
+    @abstractmethod
+    def compose_body(self) -> ComposeResult:
+        """What is between the top and the bottom lines."""
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Reads anew what is shown. Raises errors of the family; they are shown."""
+
+    async def apply_update(self, news: EngineUpdate) -> None:
+        """What happened, while the place is seen; by default everything is read anew."""
+        if news.durable:
+            await self.load()
+
+    def tick(self, now: datetime) -> None:
+        """Each second while the place is seen: ages and times left."""
+
+    def reset(self) -> None:
+        """Somebody else looks now: what the one before saw goes. :meth:`load` follows."""
+
+    # ---- what places use
+
+    @property
+    def sealyard(self) -> SealyardApp:
+        return cast("SealyardApp", self.app)
+
+    @property
+    def state(self) -> SessionState:
+        return self.sealyard.state
+
+    def now(self) -> datetime:
+        return self.sealyard.now()
+
+    async def client(self) -> Client:
+        """Waits for the engine; never from a handler, always in :meth:`attempt`."""
+        return await self.sealyard.session.client()
+
+    def run_guarded(
+        self, work: Coroutine[Any, Any, None], *, group: str = "act", exclusive: bool = False
+    ) -> Worker[None]:
+        """Does ``work`` beside the handlers; what goes wrong is shown in a dialog."""
+        return self.sealyard.run_guarded(self, work, group=group, exclusive=exclusive)
+
+    def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
+        """As :meth:`attempt`, for what nobody asked for: a lost line is told at the top of the screen alone."""
+        return self.sealyard.run_guarded(self, work, group=group, exclusive=exclusive, reading=True)
+
+    def flash(self, text: str, *, warning: bool = False) -> None:
+        """``text`` may hold foreign text."""
+        self.query_one(Flash).show(text, warning=warning)
+
+    @property
+    def saved_state(self) -> ScreenState:
+        """How this place was left: for its first filter and order."""
+        return self.sealyard.appearance.screen_state(self.NAME)
+
+    def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002 - its name
+        """For the next start. What is typed into a filter bar is remembered without it."""
+        was = self.saved_state
+        changed = ScreenState(filter=was.filter if filter is None else filter, sort=was.sort if sort is None else sort)
+        self.sealyard.appearance.remember_screen_state(self.NAME, changed)
+
+    def updated_label(self) -> str:
+        """``updated 3 s ago``, while the line is lost ``as of 14:02:05``; empty before the first time."""
+        if self.loaded_at is None:
+            return ""
+        if self.state.engine is EngineState.RECONNECTING:
+            return f"as of {format_clock(self.loaded_at)}"
+        return f"updated {max(0, int((self.now() - self.loaded_at).total_seconds()))} s ago"
+
+    # ---- the frame
+
+    def compose(self) -> ComposeResult:
+        yield StatusBar(SCREENS, self.NAME)
+        with Vertical(id="place"):
+            yield from self.compose_body()
+        yield DownloadBar()
+        yield Flash()
+        yield TooSmall()
+        yield KeyHintBar()
+
+    def _compositor_refresh(self) -> None:
+        """Textual renders the whole screen even while painting is held back, and throws it away."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
+
+    def on_mount(self) -> None:
+        self.sealyard.engine_updates.subscribe(self, self._on_engine_update)
+        self.sealyard.state_changed.subscribe(self, self._on_state_changed)
+        self.sealyard.identity_changed.subscribe(self, self._on_identity_changed)
+        self.sealyard.download_manager.changed.subscribe(self, self._downloads)
+        self.set_interval(self.sealyard.settings.refresh_interval, self._tick)
+        self._on_state_changed(self.state)
+        self.reload()
+
+    def reload(self) -> None:
+        self.run_background(self._load(), group="load", exclusive=True)
+
+    async def _load(self) -> None:
+        if self.state.engine is EngineState.FAILED:
+            return
+        await self.load()
+        self.loaded_at = self.now()
+
+    def _on_engine_update(self, news: EngineUpdate) -> None:
+        if self.is_current:
+            self.run_background(self._take(news), group="news")
+        else:
+            self._stale = self._stale or news.durable
+
+    async def _take(self, news: EngineUpdate) -> None:
+        await self.apply_update(news)
+        self.loaded_at = self.now()
+
+    def _on_identity_changed(self, _: SessionState) -> None:
+        self.reset()
+        self.reload()
+
+    def _on_state_changed(self, standing: SessionState) -> None:
+        self.query_one(StatusBar).show(standing)
+        self.refresh_bindings()
+
+    def _downloads(self, _: None) -> None:
+        self.query_one(DownloadBar).show(self.sealyard.download_manager.running)
+
+    def on_screen_resume(self) -> None:
+        if self._stale:
+            self._stale = False
+            self.reload()
+
+    def _tick(self) -> None:
+        if self.is_current:
+            self.tick(self.now())
+
+    def on_resize(self) -> None:
+        self.query_one(StatusBar).show(self.state)
+
+    @on(ScreenTab.Clicked)
+    def _go(self, event: ScreenTab.Clicked) -> None:
+        self.sealyard.action_show_screen(event.place)
+
+    @on(FilterBar.Changed)
+    def _remember_filter(self, event: FilterBar.Changed) -> None:
+        self.save_state(filter=event.text)
+
+    @on(FilterBar.Closed)
+    def _leave_filter(self) -> None:
+        self.set_focus(self.query(VirtualTable).first())
+
+    # ---- keys
+
+    def action_reload(self) -> None:
+        self.reload()
+        self.flash("Reading anew")
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBar).open()
+
+    def action_back(self) -> None:
+        """One level: marks, then the filter. Notices that lie over the place go in any case."""
+        self.app.clear_notifications()
+        if any(table.clear_marks() for table in self.query(VirtualTable)):
+            return
+        for bar in self.query(FilterBar):
+            bar.clear()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+        if action == "filter":
+            return bool(self.query(FilterBar))
+        return True

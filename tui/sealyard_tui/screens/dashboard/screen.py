@@ -1,0 +1,433 @@
+"""The dashboard place: all tasks as they stand, what came of them, and what one can do about them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.timer import Timer
+
+from sealyard.client.downloads.events import DownloadProgress, DownloadResult, VerifiedBy
+from sealyard.model.access import Action
+from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.safe_text import escape_text
+from sealyard_tui.dialogs.base import PickDialog
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
+from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
+from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
+from sealyard_tui.screens.dashboard.filter_syntax import ME, get_field, parse_filter, set_fields
+from sealyard_tui.screens.dashboard.summary import SummaryBar
+from sealyard_tui.screens.dashboard.task_list import TaskListModel
+from sealyard_tui.screens.dashboard.task_pane import TaskPane
+from sealyard_tui.screens.dashboard.task_row import SortOrder, TaskRow
+from sealyard_tui.screens.dashboard.throughput import Throughput
+from sealyard_tui.session.messages import EngineUpdate
+from sealyard_tui.session.state import SessionState
+from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+DETAIL_DELAY = 0.12
+"""How long the cursor rests on a row before its detail is read."""
+
+DETAIL_CLASS = "-detail"
+"""The class of the screen while the detail was asked for where there is no room for both."""
+
+NO_TASKS = "No tasks yet: n asks for the first package."
+NO_TASKS_OF_MINE = "No tasks yet: people who have USE on a device configuration (5) ask for them."
+NO_MATCH = "Nothing matches the filter: Esc clears it."
+
+QUICK_FILTERS = (
+    ("", "", "all"),
+    ("status", "waiting", "waiting for approval"),
+    ("status", "running", "running"),
+    ("status", "queued", "in the queue"),
+    ("status", "done", "done"),
+    ("status", "failed", "failed"),
+    ("status", "cancelled", "cancelled, rejected or withdrawn"),
+    ("state", "available", "results that can be downloaded"),
+    ("state", "expired", "results whose link expired"),
+    ("state", "gone", "results that are gone"),
+)
+"""Field, value and words of the quick filters."""
+
+
+class DashboardScreen(BaseScreen):
+    NAME = "dashboard"
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "#rows"
+    HELP = (
+        "All tasks you may see, as they move. Filter with / by words or by fields: status:waiting state:expired "
+        'owner:me kind:packaging device:gateway. - or ! before a term turns it round; "double quotes" hold spaces '
+        "and colons. Of results, ↓ can be downloaded, ! has an expired link that e renews, and of ∅ the file is gone: "
+        "only a new package helps."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "download", "Download", id="dashboard.download", tooltip="The result, now"),
+        Binding("e", "renew", "Renew", id="dashboard.renew", tooltip="A new link for an expired result"),
+        Binding("w", "withdraw", "Withdraw", id="dashboard.withdraw", tooltip="Take your own request back"),
+        Binding("x", "cancel", "Cancel", id="dashboard.cancel", tooltip="End the task, running or not"),
+        Binding("n", "new", "New", id="dashboard.new", tooltip="Ask for a package"),
+        Binding("s", "pick_status", "Status", id="dashboard.status", show=False, tooltip="Show one status or state"),
+        Binding("m", "mine", "Mine or all", id="dashboard.mine", show=False, tooltip="Only your own tasks, or all"),
+        Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Newest, oldest, by name …"),
+        Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Where the file lies"),
+        Binding("c", "copy", "Copy …", id="dashboard.copy", show=False, tooltip="Id, SHA-256, path or link"),
+        Binding("y", "copy_id", "Copy id", id="dashboard.copy_id", show=False, tooltip="At once"),
+        Binding("J", "json", "As JSON", id="dashboard.json", show=False, tooltip="The whole task as it is kept"),
+        Binding("L", "downloads", "Downloads", id="dashboard.downloads", show=False, tooltip="Those of this session"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._filter_text = ""
+        self._tasks_in_all: int | None = None
+        self._looking: Timer | None = None
+        self._possible = AvailableActions()
+        self._acts = TaskActions(self)
+
+    def compose_body(self) -> ComposeResult:
+        yield SummaryBar()
+        yield FilterBar(self.saved_state.filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
+        with Container(id="both"):
+            yield VirtualTable[TaskRow](
+                COLUMNS,
+                RowRenderer(self.now, self.download_status, lambda: self.state.identity),
+                key=lambda row: row.id,
+                empty="Reading the tasks …",
+                markable=True,
+                id="rows",
+            )
+            yield TaskPane()
+
+    def on_mount(self) -> None:
+        self._throughput = Throughput(self.now())
+        self._list = TaskListModel(self.table, self.client, self._on_list_changed)
+        view = self.saved_state
+        self._filter_text = view.filter
+        if view.sort in [*SortOrder]:
+            self._list.order = SortOrder(view.sort)
+        self.head.show_throughput(self._throughput)
+        self.set_focus(self.table)
+
+    @property
+    def table(self) -> VirtualTable[TaskRow]:
+        return self.query_one("#rows", VirtualTable)
+
+    @property
+    def pane(self) -> TaskPane:
+        return self.query_one(TaskPane)
+
+    @property
+    def head(self) -> SummaryBar:
+        return self.query_one(SummaryBar)
+
+    @property
+    def filter_bar(self) -> FilterBar:
+        return self.query_one(FilterBar)
+
+    def download_status(self, task_id: str) -> DownloadProgress | DownloadResult | VerifiedBy | None:
+        """What is known of a task's download, from this session or an earlier one."""
+        if (known := self.sealyard.download_manager.by_task.get(task_id)) is not None:
+            return known
+        downloading = self.sealyard.download_manager.runner
+        found = downloading.get(task_id) if downloading is not None else None
+        return found.checked if found is not None else None
+
+    def downloaded_path(self, task_id: str) -> str | None:
+        """Where the task's file lies, if it came down."""
+        known = self.sealyard.download_manager.by_task.get(task_id)
+        if isinstance(known, DownloadResult) and known.downloaded is not None:
+            return known.downloaded.path
+        downloading = self.sealyard.download_manager.runner
+        found = downloading.get(task_id) if downloading is not None else None
+        return found.path if found is not None else None
+
+    # ---- what is shown
+
+    async def load(self) -> None:
+        await self._reparse_filter()
+        await self._count()
+        self.table.set_empty_text(self._why_empty())
+        await self._list.load()
+        if self.pane.task_id:
+            await self._read_detail(self.pane.task_id)
+
+    def _why_empty(self) -> str:
+        if self._filter_text:
+            return NO_MATCH
+        return NO_TASKS if self.check_action("new", ()) else NO_TASKS_OF_MINE
+
+    async def apply_update(self, news: EngineUpdate) -> None:
+        now = self.now()
+        self._throughput.add(news.progress.values(), now)
+        for change in news.tasks.values():
+            if change.status.is_final:
+                self._throughput.remove(change.task_id)
+        if news.missed_events or any(each.startswith(("ACL", "SUBJECT")) for each in news.resources):
+            await self.load()
+            return
+        if await self._list.take(news) is not None:
+            await self._count()
+        if self.pane.task_id in news.tasks:
+            await self._read_detail(self.pane.task_id)
+        elif self.pane.task_id in news.progress:
+            self._show_detail_again()
+
+    def tick(self, now: datetime) -> None:
+        self._throughput.tick(now)
+        self.head.show_throughput(self._throughput)
+        self.table.refresh()
+        self._show_title()
+        self._show_detail_again()
+
+    def reset(self) -> None:
+        self._list.forget()
+        self.table.set_empty_text("Reading the tasks …")
+        self.pane.clear()
+        self.remove_class(DETAIL_CLASS)
+
+    async def _count(self) -> None:
+        counts = await (await self.client()).counts()
+        self._tasks_in_all = counts.total
+        self.head.show_counts(counts)
+        self._show_title()
+
+    def _on_list_changed(self) -> None:
+        self._show_title()
+        self._update_actions()
+
+    def _show_title(self) -> None:
+        if not self._list.loaded:
+            return
+        shown, total = len(self.table), self._list.total
+        rest = self._tasks_in_all
+        count = f"{shown:,} of {total:,}" if total is not None and total != shown else f"{shown:,}"
+        more = "+" if total is None else ""
+        order = self._list.order
+        partly = f" (of the {shown:,} read)" if not order.server_side and not self._list.complete else ""
+        reading = f"reading, {self._list.scanned:,} looked at" if self._list.reading else self.updated_label()
+        self.head.show_title([f"{count}{more} tasks", f"{order.words}{partly}", reading])
+        if self._filter_text and self._filter_text == self.filter_bar.text:
+            self.filter_bar.show_count(shown if total is None else total, rest, more=total is None)
+
+    def _downloads(self, nothing: None) -> None:
+        super()._downloads(nothing)
+        self.table.refresh()
+        self._show_detail_again()
+
+    def _on_state_changed(self, standing: SessionState) -> None:
+        super()._on_state_changed(standing)
+        self._update_actions()
+        if self._tasks_in_all is not None:
+            self.table.set_empty_text(self._why_empty())
+
+    # ---- filter and order
+
+    @on(FilterBar.Changed)
+    def _filter_changed(self, event: FilterBar.Changed) -> None:
+        self._filter_by(event.text)
+
+    def _filter_by(self, line: str) -> None:
+        """A line that is not understood is told beside it, and the list stays."""
+        try:
+            query = parse_filter(line, self.state.identity)
+        except UsageError as error:
+            self.filter_bar.show_error(escape_text(error.message))
+            return
+        self._filter_text = line
+        self._list.apply_filter(query)
+        self.save_state(filter=line)
+        self.reload()
+
+    async def _reparse_filter(self) -> None:
+        """The filter again, for who one is now and with the configurations there are."""
+        devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
+        try:
+            self._list.query = parse_filter(
+                self._filter_text, self.state.identity, {each.name: each.id for each in devices}
+            )
+        except UsageError as error:
+            self._filter_text = ""
+            self.filter_bar.show_error(escape_text(error.message))
+
+    def _set_fields(self, **values: str) -> None:
+        line = set_fields(self.filter_bar.text, values)
+        self.filter_bar.set_text(line)
+        self._filter_by(line)
+
+    def action_pick_status(self) -> None:
+        line = self.filter_bar.text
+        now = next(
+            (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(line, field) == value), ":"
+        )
+        choices = [(f"{field}:{value}", words) for field, value, words in QUICK_FILTERS]
+        self.app.push_screen(PickDialog("Show", choices, now), self._picked_status)
+
+    def _picked_status(self, picked: str | None) -> None:
+        if picked is not None:
+            field, _, value = picked.partition(":")
+            self._set_fields(**{"status": "", "state": "", **({field: value} if field else {})})
+
+    def action_mine(self) -> None:
+        mine = get_field(self.filter_bar.text, "owner") == ME
+        self._set_fields(owner="" if mine else ME)
+        self.flash("All tasks" if mine else "Your own tasks")
+
+    def action_pick_order(self) -> None:
+        choices = [
+            (str(each), each.words if each.server_side else f"{each.words}, of what was read") for each in SortOrder
+        ]
+        self.app.push_screen(PickDialog("Order", choices, self._list.order), self._picked_order)
+
+    def _picked_order(self, picked: str | None) -> None:
+        if picked is not None:
+            self._list.order_by(SortOrder(picked))
+            self.save_state(sort=picked)
+            self.reload()
+
+    @on(VirtualTable.NearEnd)
+    def _near_end(self, event: VirtualTable.NearEnd) -> None:
+        if self._list.wants_more(last=event.last):
+            self.run_background(self._list.load_more(len(self.table) + 1), group="load")
+
+    # ---- the detail
+
+    @property
+    def _pane_seen(self) -> bool:
+        return self.pane.display
+
+    @on(VirtualTable.RowHighlighted)
+    def _on_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
+        self._update_actions()
+        if event.key is None:
+            self.pane.clear()
+        self._schedule_detail()
+
+    @on(VirtualTable.RowActivated)
+    def _opened(self) -> None:
+        self.add_class(DETAIL_CLASS)
+        self.call_after_refresh(self.pane.focus)
+        self._load_detail()
+
+    def on_resize(self) -> None:
+        """There may be room for the pane only now."""
+        self.call_after_refresh(self._schedule_detail)
+
+    def _schedule_detail(self) -> None:
+        if self._looking is not None:
+            self._looking.stop()
+        if self._pane_seen and self.pane.task_id != (self.table.cursor_key or ""):
+            self._looking = self.set_timer(DETAIL_DELAY, self._load_detail)
+
+    def _load_detail(self) -> None:
+        if (task_id := self.table.cursor_key) is not None:
+            self.run_background(self._read_detail(task_id), group="detail", exclusive=True)
+
+    async def _read_detail(self, task_id: str) -> None:
+        try:
+            task = await (await self.client()).task(task_id)
+        except NotFoundError:
+            self.pane.clear()
+            return
+        if task_id == self.table.cursor_key:
+            row = self.table.row(task_id)
+            self.pane.show(task, self.now(), live=row.live if row is not None else None, file=self._file_words(task_id))
+
+    def _show_detail_again(self) -> None:
+        """With the time that went by since."""
+        pane = self.pane
+        if pane.task_shown is not None and self._pane_seen:
+            row = self.table.row(pane.task_id)
+            live = row.live if row is not None else None
+            pane.show(pane.task_shown, self.now(), live=live, file=self._file_words(pane.task_id))
+
+    def _file_words(self, task_id: str) -> Content:
+        row = self.table.row(task_id)
+        words = (
+            RowRenderer(self.now, self.download_status, lambda: self.state.identity).mark(row)[1]
+            if row
+            else Content("")
+        )
+        path = self.downloaded_path(task_id)
+        return Content.assemble(words, f"  {escape_text(path)}") if path is not None else words
+
+    def action_back(self) -> None:
+        if self.has_class(DETAIL_CLASS) or self.pane.has_focus:
+            self.remove_class(DETAIL_CLASS)
+            self.set_focus(self.table)
+            return
+        super().action_back()
+
+    def show_task(self, task_id: str) -> None:
+        """Puts the cursor on a task and opens its detail, on whichever page it is."""
+        self.run_guarded(self._show_task(task_id))
+
+    async def _show_task(self, task_id: str) -> None:
+        row = await self._list.reveal(task_id)
+        self.table.move_cursor_to(row.id)
+        self._opened()
+
+    # ---- acts
+
+    def _update_actions(self) -> None:
+        """The keys below are drawn anew only where they change: the cursor moves fast."""
+        now = self._acts.available_actions(self.table.cursor_row)
+        if now != self._possible:
+            self._possible = now
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        writable = self.state.can_write
+        match action:
+            case "withdraw" | "cancel" | "renew" if not writable:
+                return False
+            case "download" | "downloads" if self.sealyard.download_manager.folder is None:
+                return False
+            case "new":
+                return writable and any(each is Action.USE for _, each in self.state.rights)
+            case "withdraw" | "cancel" | "renew" | "download" | "folder":
+                # The keys are also asked for before the list is there.
+                marked = any(each.marked_rows for each in self.query(VirtualTable))
+                return True if getattr(self._possible, action) or marked else None
+        return super().check_action(action, parameters)
+
+    def action_withdraw(self) -> None:
+        self._acts.withdraw()
+
+    def action_cancel(self) -> None:
+        self._acts.cancel()
+
+    def action_renew(self) -> None:
+        self._acts.renew()
+
+    def action_download(self) -> None:
+        self._acts.download()
+
+    def action_folder(self) -> None:
+        self._acts.open_folder()
+
+    def action_copy(self) -> None:
+        self._acts.copy()
+
+    def action_copy_id(self) -> None:
+        self._acts.copy_id()
+
+    def action_json(self) -> None:
+        self._acts.show_json()
+
+    def action_new(self) -> None:
+        self.sealyard.action_show_screen("upload")
+
+    def action_downloads(self) -> None:
+        self.app.push_screen(DownloadsDialog(), self._picked_download)
+
+    def _picked_download(self, task_id: str | None) -> None:
+        if task_id is not None:
+            self.show_task(task_id)

@@ -1,0 +1,78 @@
+"""The top of the dashboard: how many tasks stand how, how fast it goes, and what the list shows."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Sparkline, Static
+
+from sealyard.model.requests import TaskCounts
+from sealyard.model.tasks import ResultState, TaskStatus
+from sealyard_tui.formatting import result_icon, status_icon
+from sealyard_tui.screens.dashboard.throughput import Throughput
+
+_STATUSES = {
+    TaskStatus.WAITING: "waiting",
+    TaskStatus.RUNNING: "running",
+    TaskStatus.SCHEDULED: "queued",
+    TaskStatus.DONE: "done",
+    TaskStatus.FAILED: "failed",
+}
+_RESULTS = {
+    ResultState.AVAILABLE: "available",
+    ResultState.EXPIRED: "expired",
+    ResultState.GONE: "gone",
+}
+
+
+class SummaryBar(Vertical):
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static("", id="statuses", markup=False)
+            yield Sparkline([], id="throughput")
+            yield Static("", id="rate", markup=False)
+        with Horizontal():
+            yield Static("", id="results", markup=False)
+            yield Static("", id="title", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#throughput").tooltip = Content("What the workers sealed and checked in the last three minutes")
+
+    def show_counts(self, counts: TaskCounts) -> None:
+        """Where there is little room, what there is none of is left out."""
+        least = 1 if self.screen.has_class("-narrow") else 0
+        statuses = [
+            _counter(*status_icon(status), count, word)
+            for status, word in _STATUSES.items()
+            if (count := counts.by_status.get(status, 0)) >= least
+        ]
+        results = [
+            _counter(*result_icon(state), count, word)
+            for state, word in _RESULTS.items()
+            if (count := counts.results.get(state, 0)) >= least
+        ]
+        self.query_one("#statuses", Static).update(Content("  ").join(statuses))
+        self.query_one("#results", Static).update(Content("  ").join(results))
+
+    def show_throughput(self, throughput: Throughput) -> None:
+        self.query_one("#throughput", Sparkline).data = throughput.rates
+        self.query_one("#rate", Static).update(Content(f"{throughput.rate:.1f} MiB/s"))
+
+    def show_title(self, parts: list[str]) -> None:
+        self.query_one("#title", Static).update(Content(" · ".join(part for part in parts if part)))
+
+
+def _counter(sign: str, style: str, count: int, word: str) -> Content:
+    if not count:
+        return Content.styled(f"{sign} 0 {word}", "$text-muted")
+    return Content.assemble(Content.styled(f"{sign} {format_count(count)}", f"{style} bold"), f" {word}")
+
+
+def format_count(count: int) -> str:
+    """``9,999``, then ``95k``, then ``1.2M``."""
+    if count < 10_000:  # noqa: PLR2004
+        return f"{count:,}"
+    if count < 1_000_000:  # noqa: PLR2004
+        return f"{count // 1000}k"
+    return f"{count / 1_000_000:.1f}M"

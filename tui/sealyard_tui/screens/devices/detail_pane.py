@@ -1,0 +1,36 @@
+"""One version of a device configuration in full, under the list or over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
+
+
+class DeviceDetailPane(ScrollPane):
+    BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("devices.detail_")
+
+    def __init__(self) -> None:
+        super().__init__(id="detail", classes="pane")
+        self.border_title = Content("Configuration")
+        self._words: Callable[[int], Content] = lambda _: Content("")
+
+    def compose(self) -> ComposeResult:
+        yield Static("", markup=False)
+
+    def show(self, words: Callable[[int], Content]) -> None:
+        """``words``: what is seen, for a width in cells."""
+        self._words = words
+        self._set()
+
+    def on_resize(self) -> None:
+        self._set()
+
+    def _set(self) -> None:
+        self.query_one(Static).update(self._words(self.scrollable_content_region.width))

@@ -1,0 +1,199 @@
+"""A device configuration in words: all that is known of a version, of its keys, and of who may use and approve."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
+from sealyard.model.base import FrozenStruct
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.formatting import format_duration, format_time
+from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
+from sealyard.model.requests import AccessControlList, DeviceUpdate
+from sealyard.model.safe_text import escape_text
+from sealyard_tui.formatting import format_fields, safe_content
+
+Part = tuple[str, Content | str]
+
+
+class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
+    """What could be read beside the configurations; None where this person may not. ``rights``: their own."""
+
+    rights: tuple[Permission, ...] = ()
+    keys: tuple[KeyInfo, ...] | None = None
+    access: AccessControlList | None = None
+
+    def key(self, uri: str) -> KeyInfo | None:
+        return next((each for each in self.keys or () if each.uri == uri), None)
+
+
+def keys_of(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
+    return (*device.encryption_keys, *device.signing_keys)
+
+
+def format_heading(device: DeviceConfig, newest: int) -> Content:
+    older = Content.styled(f"  ! not the newest, which is {newest}", "$warning")
+    return Content.assemble(
+        Content.styled(escape_text(device.name), "bold"),
+        f"  version {device.version} of {newest}",
+        older if device.version < newest else Content(""),
+    )
+
+
+def format_detail(device: DeviceConfig, newest: int, known: DeviceContext, now: datetime, width: int) -> Content:
+    """Of one version; ``width`` in cells."""
+    parts: list[Part] = [
+        ("description", safe_content(device.description)),
+        ("id", safe_content(device.id)),
+        ("made", f"{format_time(device.created_at)} by {escape_text(device.created_by)}"),
+        ("format", safe_content(device.format)),
+        ("approvals", _approvals(device)),
+        ("link time", f"{format_duration(device.link_ttl_seconds)}: how long a result can be downloaded"),
+        ("retention", f"{format_duration(device.retention_seconds)}: how long it is kept, from DONE"),
+        ("", " "),
+    ]
+    for index, encryption in enumerate(device.encryption_keys):
+        parts += _key_parts("encryption", encryption, known, now, unused=index > 0, newest=device.version == newest)
+    for index, signing in enumerate(device.signing_keys):
+        parts += _key_parts("signing", signing, known, now, unused=index > 0, newest=device.version == newest)
+    parts += [("", " "), *_people(device, known.access), ("you may", _own_permissions(device, known))]
+    if device.warnings:
+        parts.append(("", " "))
+    parts += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
+    shown = Content.assemble(format_heading(device, newest), "\n\n")
+    return Content.assemble(shown, format_fields(parts, width=width))
+
+
+def _approvals(device: DeviceConfig) -> str:
+    count = device.approvals_required
+    return f"{count} person{'s' if count > 1 else ''} must approve; nobody approves what they asked for"
+
+
+def _key_parts(
+    what: str, key: EncryptionKey | SigningKey, known: DeviceContext, now: datetime, *, unused: bool, newest: bool
+) -> list[Part]:
+    info = known.key(key.uri)
+    version = info.version(key.version) if info is not None else None
+    label = f"{what} (not used)" if unused else what
+    parts: list[Part] = [
+        (label, Content.styled(key.algorithm, "bold")),
+        (f"{what} key", _key_line(key, info, newest=newest)),
+        ("", safe_content(key.description)),
+    ]
+    if version is not None:
+        parts.append(("fingerprint", version.fingerprint))
+        parts.append(("certificate ends", format_certificate_expiry(version, now)))
+    return parts
+
+
+def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: bool) -> Content:
+    text = f"{escape_text(key.uri)} version {key.version}"
+    if info is None:
+        return Content(text)
+    version = info.version(key.version)
+    about = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
+    newer = info.current.version
+    waiting = newest and newer > key.version
+    rotated = f"\n! version {newer} of the key is there: a new version (e) takes it" if waiting else ""
+    return Content.assemble(
+        text,
+        Content.styled(f" ({escape_text(', '.join(about))})", "$text-muted"),
+        Content.styled(rotated, "$warning"),
+    )
+
+
+def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
+    """Empty for a key without a certificate."""
+    ends = version.certificate_expires_at
+    if ends is None:
+        return Content("")
+    left = (ends - now).total_seconds()
+    if left <= 0:
+        return Content.styled(f"✗ {format_time(ends)}: it has ended; rotate the key (R)", "$error")
+    if ends <= now + CERTIFICATE_EXPIRY_WARNING:
+        return Content.styled(f"! {format_time(ends)}: in {format_duration(int(left))}; rotate the key (R)", "$warning")
+    return Content(format_time(ends))
+
+
+def warning_sign(device: DeviceConfig, known: DeviceContext, now: datetime) -> Content:
+    """How many warnings there are, those of ending certificates among them."""
+    ending = [each for each in device.signing_keys if _ends_soon(each, known, now)]
+    count = len(device.warnings) + len(ending)
+    if not count:
+        return Content("")
+    return Content.styled(f"!{count}", "$error" if ending else "$warning")
+
+
+def _ends_soon(key: SigningKey, known: DeviceContext, now: datetime) -> bool:
+    info = known.key(key.uri)
+    version = info.version(key.version) if info is not None else None
+    ends = version.certificate_expires_at if version is not None else None
+    return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
+
+
+def _people(device: DeviceConfig, access: AccessControlList | None) -> list[Part]:
+    if access is None:
+        return []
+    return [
+        ("may use", _holders(device, access, Action.USE)),
+        ("may approve", _holders(device, access, Action.APPROVE)),
+    ]
+
+
+def _holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
+    here, everywhere = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
+    named = [
+        _with_members(each.subject, access) + (" (in all configurations)" if each.resource == everywhere else "")
+        for each in access.rules
+        if each.action is action and each.resource in (here, everywhere)
+    ]
+    return Content(", ".join(named)) if named else Content.styled("! nobody", "$warning")
+
+
+def _with_members(subject: str, access: AccessControlList) -> str:
+    members = [escape_text(each.member) for each in access.memberships if each.group == subject]
+    return f"{escape_text(subject)} ({', '.join(members)})" if members else escape_text(subject)
+
+
+def _own_permissions(device: DeviceConfig, known: DeviceContext) -> str:
+    resource = device_resource(device.id)
+    mine = [
+        each
+        for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT)
+        if is_allowed(known.rights, each, resource)
+    ]
+    return ", ".join(mine) or "look at it"
+
+
+def format_changes(device: DeviceConfig, update: DeviceUpdate, known: DeviceContext) -> list[str]:
+    """What the next version would have that this one has not, a line each, safe. What is set in ``update`` differs."""
+    spans = (
+        ("link time", device.link_ttl_seconds, update.link_ttl_seconds),
+        ("retention", device.retention_seconds, update.retention_seconds),
+    )
+    words: list[tuple[str, str, str | None]] = [
+        ("approvals", str(device.approvals_required), _text(update.approvals_required)),
+        ("format", device.format, update.format),
+        *((name, format_duration(before), _span(after)) for name, before, after in spans),
+        ("description", _quoted(device.description) or "", _quoted(update.description)),
+    ]
+    found = [f"{name}: {before} → {after}" for name, before, after in words if after is not None]
+    for key in keys_of(device):
+        info = known.key(key.uri)
+        if info is not None and info.current.version != key.version:
+            found.append(f"{key.uri}: version {key.version} → {info.current.version}")
+    return [escape_text(each) for each in found]
+
+
+def _text(value: int | None) -> str | None:
+    return str(value) if value is not None else None
+
+
+def _span(seconds: int | None) -> str | None:
+    return format_duration(seconds) if seconds is not None else None
+
+
+def _quoted(text: str | None) -> str | None:
+    return None if text is None else f"“{text}”" if text else "(none)"

@@ -1,0 +1,309 @@
+"""The device configurations: which keys, algorithms and terms packages are made with, version by version."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static
+
+from sealyard.client.capabilities import Capabilities, load_capabilities
+from sealyard.client.protocol import Client
+from sealyard.model.access import Action, ResourceType, device_resource, is_allowed, resource_type_uri
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.errors import PermissionDeniedError
+from sealyard.model.formatting import format_duration
+from sealyard.model.safe_text import escape_text
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.devices.actions import DeviceActions
+from sealyard_tui.screens.devices.detail_pane import DeviceDetailPane
+from sealyard_tui.screens.devices.format import DeviceContext, format_detail, keys_of, warning_sign
+from sealyard_tui.session.messages import EngineUpdate
+from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
+"""What this place shows something of, as news name it."""
+
+DETAIL_DELAY = 0.05
+"""Seconds without a move after which the configuration under the cursor is shown in full."""
+
+
+class DevicesScreen(BaseScreen):
+    NAME = "devices"
+    CSS_PATH = "screen.tcss"
+    HELP = (
+        "A device configuration says with which keys and algorithms packages for a kind of device are encrypted and"
+        " signed, how many must approve them, and how long results live. A version never changes: what is changed"
+        " becomes the next version, and tasks keep the one they began with."
+    )
+
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column(title="NAME", width=12, grow=1),
+        Column(title="VER", width=4, right=True),
+        Column(title="ENCRYPTION", width=24),
+        Column(title="SIGNING", width=20),
+        Column(title="APPROVALS", width=9, right=True, from_width=90),
+        Column(title="FORMAT", width=7, from_width=90),
+        Column(title="LINK", width=7, right=True, from_width=110),
+        Column(title="KEPT", width=7, right=True, from_width=110),
+        Column(title="!", width=3),
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "create", "New", id="devices.create", tooltip="Make a configuration"),
+        Binding("e", "next_version", "Next version", id="devices.new_version", tooltip="Change its terms"),
+        Binding(
+            "left_square_bracket",
+            "step(-1)",
+            "Older",
+            show=False,
+            id="devices.older",
+            tooltip="Look at the version before",
+        ),
+        Binding(
+            "right_square_bracket",
+            "step(1)",
+            "Newer",
+            show=False,
+            id="devices.newer",
+            tooltip="Look at the version after",
+        ),
+        Binding("d", "certificates", "Certs", id="devices.certificates", tooltip="Write its certificates as PEM files"),
+        Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Make a key's next version"),
+        Binding("E", "export", "Export", id="devices.export", tooltip="Write the symmetric key to a file"),
+        Binding("c", "copy", "Copy the id", show=False, id="devices.copy", tooltip="To the clipboard"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = DeviceContext()
+        self.shown: DeviceConfig | None = None
+        """The version in the detail."""
+        self.acts = DeviceActions(self)
+        self._devices: tuple[DeviceConfig, ...] = ()
+        self._catalogues: Capabilities | None = None
+        self._rest: Timer | None = None
+
+    def compose_body(self) -> ComposeResult:
+        yield FilterBar(self.saved_state.filter, hint="a name, an algorithm, a key")
+        yield VirtualTable[DeviceConfig](
+            self.COLUMNS, self._cells, key=lambda each: each.id, empty="Reading…", id="rows"
+        )
+        yield DeviceDetailPane()
+        yield Static("", id="doing", markup=False)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(VirtualTable))
+        self._show_detail()
+
+    def _cells(self, device: DeviceConfig) -> tuple[Cell, ...]:
+        return (
+            escape_text(device.name),
+            str(device.version),
+            device.encryption.algorithm,
+            device.signing.algorithm,
+            str(device.approvals_required),
+            escape_text(device.format),
+            format_duration(device.link_ttl_seconds),
+            format_duration(device.retention_seconds),
+            warning_sign(device, self.known, self.now()),
+        )
+
+    # ---- what is there
+
+    async def load(self) -> None:
+        client = await self.client()
+        self.known = await _load_context(client)
+        self._devices = await client.devices()
+        self._narrow()
+        await self._reload_soon(client)
+        # Before a form wants them: keys must not be typed past a form that is still coming.
+        await self.catalogues()
+
+    async def _reload_soon(self, client: Client) -> None:
+        """An older version that is looked at stays; the newest gives way to a newer one."""
+        table = self.query_one(VirtualTable)
+        row: DeviceConfig | None = table.cursor_row
+        shown = self.shown
+        if row is not None and shown is not None and shown.id == row.id and shown.version < row.version - 1:
+            self.shown = await client.device(row.id, shown.version)
+        else:
+            self.shown = row
+        self._show_detail()
+
+    async def apply_update(self, news: EngineUpdate) -> None:
+        if news.missed_events or any(each.partition(":")[0] in RESOURCES for each in news.resources):
+            await self.load()
+
+    def reset(self) -> None:
+        self.known = DeviceContext()
+        self.shown = None
+        self._devices = ()
+        self.remove_class("-detail")
+        table = self.query_one(VirtualTable)
+        table.set_empty_text("Reading…")
+        table.replace(())
+        self._show_detail()
+
+    async def catalogues(self) -> Capabilities:
+        if self._catalogues is None:
+            self._catalogues = await asyncio.to_thread(load_capabilities)
+        return self._catalogues
+
+    @on(FilterBar.Changed)
+    def _narrow(self) -> None:
+        bar = self.query_one(FilterBar)
+        words = bar.text.casefold().split()
+        found = [each for each in self._devices if all(word in _searchable(each) for word in words)]
+        table = self.query_one(VirtualTable)
+        table.set_empty_text(self._why_empty())
+        table.replace(found)
+        bar.show_count(len(found), len(self._devices))
+
+    def _why_empty(self) -> str:
+        if self._devices:
+            return "Nothing fits the filter; Esc clears it."
+        if is_allowed(self.known.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
+            return "No device configurations yet. n makes the first one."
+        return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
+
+    # ---- one of them
+
+    @on(VirtualTable.RowHighlighted)
+    def _highlighted(self) -> None:
+        """A held key moves on at once; the detail follows where it rests."""
+        row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
+        if row is None or self.shown is None or self.shown.id != row.id:
+            self.shown = row
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(DETAIL_DELAY, self._show_detail)
+
+    @on(VirtualTable.RowActivated)
+    def _open(self) -> None:
+        self.add_class("-detail")
+        self.set_focus(self.query_one(DeviceDetailPane))
+
+    @property
+    def latest_version(self) -> DeviceConfig | None:
+        """Of the configuration that is looked at."""
+        row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
+        return row
+
+    def _show_detail(self) -> None:
+        pane = self.query_one(DeviceDetailPane)
+        shown, newest = self.shown, self.latest_version
+        if shown is None or newest is None:
+            pane.show(lambda _: Content.styled("What a configuration says is shown here.", "$text-muted"))
+        else:
+            pane.border_subtitle = Content("[ older  ] newer" if newest.version > 1 else "")
+            pane.show(partial(format_detail, shown, newest.version, self.known, self.now()))
+        self.refresh_bindings()
+
+    def action_step(self, by: int) -> None:
+        if self.shown is not None:
+            self.run_background(self._step(self.shown, self.shown.version + by), group="step", exclusive=True)
+
+    async def _step(self, shown: DeviceConfig, version: int) -> None:
+        found = await (await self.client()).device(shown.id, version)
+        if self.latest_version is not None and self.latest_version.id == found.id:
+            self.shown = found
+            self._show_detail()
+
+    def action_back(self) -> None:
+        if self.has_class("-detail"):
+            self.remove_class("-detail")
+            self.set_focus(self.query_one(VirtualTable))
+            return
+        super().action_back()
+
+    # ---- what is done
+
+    def show_busy(self, text: str) -> None:
+        """What goes on beside the screen; nothing takes it away. ``text`` may hold foreign text."""
+        line = self.query_one("#doing", Static)
+        line.update(Content(escape_text(text)))
+        line.set_class(bool(text), "-shown")
+
+    def action_create(self) -> None:
+        self.run_guarded(self.acts.create())
+
+    def action_next_version(self) -> None:
+        if self.latest_version is not None:
+            self.run_guarded(self.acts.next_version(self.latest_version))
+
+    def action_certificates(self) -> None:
+        if self.latest_version is not None:
+            self.acts.certificates(self.latest_version)
+
+    def action_export(self) -> None:
+        if self.latest_version is not None:
+            self.acts.export(self.latest_version)
+
+    def action_rotate(self) -> None:
+        if self.latest_version is not None:
+            self.run_guarded(self.acts.rotate(self.latest_version))
+
+    def action_copy(self) -> None:
+        if self.latest_version is not None:
+            self.app.copy_to_clipboard(self.latest_version.id)
+            self.flash(f"Copied {self.latest_version.id}")
+
+    @property
+    def devices(self) -> tuple[DeviceConfig, ...]:
+        return self._devices
+
+    def show_device(self, config_id: str) -> None:
+        self.query_one(VirtualTable).move_cursor_to(config_id)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        newest = self.latest_version if self.is_mounted else None
+        match action:
+            case "create":
+                return self._may(Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG))
+            case "next_version":
+                return newest is not None and self._may(Action.UPDATE, device_resource(newest.id))
+            case "export":
+                return newest is not None and self._may(Action.EXPORT, device_resource(newest.id))
+            case "rotate":
+                return newest is not None and self._may(Action.UPDATE, resource_type_uri(ResourceType.KEY))
+            case "certificates" | "copy":
+                return newest is not None
+            case "step":
+                return self._can_step(newest, parameters)
+        return super().check_action(action, parameters)
+
+    def _can_step(self, newest: DeviceConfig | None, parameters: tuple[object, ...]) -> bool | None:
+        if newest is None or self.shown is None or newest.version == 1:
+            return False
+        return 1 <= self.shown.version + int(str(parameters[0])) <= newest.version or None
+
+    def _may(self, action: Action, resource: str) -> bool:
+        return self.state.can_write and self.state.is_allowed(action, resource)
+
+
+async def _load_context(client: Client) -> DeviceContext:
+    """What this person may see beside the configurations."""
+    rights = (await client.workspace()).rights
+    keys = access = None
+    # What is refused is audited: it is not asked for without the right.
+    with contextlib.suppress(PermissionDeniedError):
+        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.KEY)):
+            keys = await client.keys()
+        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.ACL)):
+            access = await client.access()
+    return DeviceContext(rights=rights, keys=keys, access=access)
+
+
+def _searchable(device: DeviceConfig) -> str:
+    keys = (f"{each.algorithm} {each.uri}" for each in keys_of(device))
+    return "\n".join((device.name, device.id, device.format, device.description, *keys)).casefold()

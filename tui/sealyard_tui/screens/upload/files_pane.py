@@ -1,0 +1,159 @@
+"""The files of the form, with the keys that act on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
+from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
+from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
+from sealyard_tui.screens.upload.format import entry_cells, entry_detail, format_totals
+from sealyard_tui.widgets.columns import Column
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+if TYPE_CHECKING:
+    from sealyard_tui.screens.base import BaseScreen
+
+EMPTY_TEXT = "No files yet: a types or pastes paths, b browses; dropping files onto the terminal works too."
+COLUMNS = (
+    Column(title="PART", width=11),
+    Column(title="NAME", width=16, grow=2),
+    Column(title="SIZE", width=10, right=True),
+    Column(title="SHA-256", width=28, grow=1),
+)
+
+
+class FilesPane(Vertical):
+    """Firmware in its order, then metadata, and two lines on the file under the cursor."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Take it out of the form"),
+        Binding("K,shift+up", "move(-1)", "Earlier", show=False, id="upload.earlier", tooltip="Pack it earlier"),
+        Binding("J,shift+down", "move(1)", "Later", show=False, id="upload.later", tooltip="Pack it later"),
+        Binding("m", "toggle_metadata", "Metadata", id="upload.part", tooltip="Make it metadata, or firmware again"),
+        Binding("e", "expect", "Expected digest", show=False, id="upload.expect", tooltip="The SHA-256 it must have"),
+        Binding("u", "retry", "Hand in again", show=False, id="upload.again", tooltip="Read the file anew"),
+        Binding("c", "copy", "Copy digest", show=False, id="upload.copy", tooltip="SHA-256 to the clipboard"),
+    ]
+
+    class Remove(Message):
+        def __init__(self, keys: list[str]) -> None:
+            super().__init__()
+            self.keys = keys
+
+    class Again(Message):
+        """These are to be handed in anew."""
+
+        def __init__(self, keys: list[str]) -> None:
+            super().__init__()
+            self.keys = keys
+
+    class Changed(Message):
+        """Order, parts or expected digests are others now."""
+
+    def __init__(self) -> None:
+        super().__init__(id="files-pane", classes="pane")
+        self._form = UploadForm()
+        self._numbers: dict[str, int] = {}
+
+    def compose(self) -> ComposeResult:
+        yield VirtualTable[FormFile](
+            COLUMNS,
+            lambda entry: entry_cells(entry, self._numbers.get(entry.key, 0)),
+            key=lambda entry: entry.key,
+            empty=EMPTY_TEXT,
+            markable=True,
+            id="files",
+        )
+        yield Static("", id="detail", markup=False)
+
+    @property
+    def table(self) -> VirtualTable[FormFile]:
+        return self.query_one("#files", VirtualTable)
+
+    @property
+    def _place(self) -> BaseScreen:
+        return cast("BaseScreen", self.screen)
+
+    def show(self, form: UploadForm) -> None:
+        self._form = form
+        self._numbers = {each.key: number for part in FileRole for number, each in enumerate(form.of(part), 1)}
+        self.border_title = Content(format_totals(form))
+        self.table.replace(form.entries)
+        self._show_detail()
+
+    @on(VirtualTable.RowHighlighted)
+    def _show_detail(self) -> None:
+        self.query_one("#detail", Static).update(entry_detail(self.table.cursor_row))
+
+    @on(VirtualTable.RowActivated)
+    def _chosen(self) -> None:
+        self.action_expect()
+
+    # ---- keys
+
+    def action_remove(self) -> None:
+        keys = [each.key for each in self.table.selected_rows]
+        self.table.clear_marks()
+        self.post_message(self.Remove(keys))
+
+    def action_move(self, by: int) -> None:
+        if (key := self.table.cursor_key) is not None and self._form.move(key, by):
+            self.post_message(self.Changed())
+
+    def action_toggle_metadata(self) -> None:
+        for each in self.table.selected_rows:
+            self._form.change(each.key, part=FileRole.METADATA if each.part is FileRole.FIRMWARE else FileRole.FIRMWARE)
+        self.post_message(self.Changed())
+
+    def action_retry(self) -> None:
+        self.post_message(self.Again([each.key for each in self.table.selected_rows]))
+
+    def action_copy(self) -> None:
+        entry = self.table.cursor_row
+        if entry is not None and entry.file is not None:
+            self.app.copy_to_clipboard(entry.file.sha256)
+            self._place.flash(f"SHA-256 of {entry.name} copied")
+
+    def action_expect(self) -> None:
+        entry = self.table.cursor_row
+        if entry is None:
+            return
+
+        def answered(checksums: tuple[Checksum, ...] | None) -> None:
+            if checksums == ():
+                self._expect_of(entry.key, "")
+                self.post_message(self.Changed())
+            elif checksums is not None:
+                self.set_expected_checksum(checksums, entry)
+
+        self.app.push_screen(ExpectedChecksumDialog(str(entry.path), entry.name, entry.expected), answered)
+
+    def set_expected_checksum(self, checksums: tuple[Checksum, ...], entry: FormFile | None = None) -> None:
+        """``entry``: the file that a digest without a name is of, else the one under the cursor."""
+        entry = entry or self.table.cursor_row
+        of = {each.key: sha256 for each in self._form.entries if (sha256 := find_checksum(str(each.path), checksums))}
+        if entry is not None and len(checksums) == 1 and not checksums[0].name:
+            of = {entry.key: checksums[0].sha256}
+        for key, sha256 in of.items():
+            self._expect_of(key, sha256)
+        self.post_message(self.Changed())
+        self._place.flash(f"Expected SHA-256 set for {len(of)} file(s)", warning=not of)
+
+    def _expect_of(self, key: str, sha256: str) -> None:
+        changed = self._form.change(key, expected=sha256)
+        if changed is not None and changed.error is not None:
+            self.post_message(self.Again([key]))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+        if action in ("remove", "move", "toggle_metadata", "retry", "copy", "expect"):
+            return bool(self._form.entries)
+        return True

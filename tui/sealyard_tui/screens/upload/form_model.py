@@ -1,0 +1,225 @@
+"""What one person has put into the form: files with how far they are, and the fields. Knows no screen and no client."""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from sealyard.client.watch_folder.events import PackageProposal
+from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import InvalidInputError, SealyardError
+from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import InputFile, TaskKind
+
+MAX_NAME_LENGTH = 200
+"""Characters of a task's name that the engine takes."""
+
+Request = PackageRequest | EncryptionRequest | SigningRequest
+
+
+class FileRole(StrEnum):
+    """What a file is in the package."""
+
+    FIRMWARE = "firmware"
+    METADATA = "metadata"
+
+
+class FileFingerprint(FrozenStruct, frozen=True, kw_only=True):
+    """By which a change on the disk is seen; ``modified`` in nanoseconds."""
+
+    size: int
+    modified: int
+
+
+class FormFile(FrozenStruct, frozen=True, kw_only=True):
+    """One file of the form. ``size`` (bytes) is a first look's until ``file`` is there, which is what was handed in.
+
+    ``expected``: SHA-256 in lower case hex, or empty. ``stamp``: of the file when it was handed in.
+    """
+
+    key: str
+    path: Path
+    part: FileRole = FileRole.FIRMWARE
+    size: int = 0
+    done: int = 0
+    expected: str = ""
+    file: InputFile | None = None
+    stamp: FileFingerprint | None = None
+    error: SealyardError | None = None
+
+    @property
+    def name(self) -> str:
+        """Safe text."""
+        return escape_text(self.path.name)
+
+    @property
+    def problem(self) -> SealyardError | None:
+        """Why the file cannot go into a task as it is."""
+        if self.error is None and self.file is not None and self.expected not in ("", self.file.sha256):
+            return InvalidInputError(
+                f"{self.name} has another SHA-256 than expected.", "Take the right file, or digest."
+            )
+        return self.error
+
+    @property
+    def is_pending(self) -> bool:
+        return self.file is None and self.error is None
+
+
+class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
+    """What of a form went with a task."""
+
+    keys: tuple[str, ...]
+    name: str
+    content_type: str
+    taken: tuple[PackageProposal, ...]
+
+
+class UploadForm:
+    """One person's. ``device`` is a configuration's id; ``line`` what stands in the line for paths."""
+
+    def __init__(self) -> None:
+        self.kind = TaskKind.PACKAGING
+        self.device = ""
+        self.name = ""
+        self.content_type = ""
+        self.path_text = ""
+        self.hash_file = True
+        """Where the algorithm signs digests: the file is hashed, or holds the finished digest."""
+        self.taken: list[PackageProposal] = []
+        """Offers of the watch folder that were taken into the form."""
+        self.sending = False
+        self._entries: dict[str, FormFile] = {}
+        self._keys = count(1)
+        self._asked: Request | None = None
+        self._token = ""
+
+    # ---- files
+
+    @property
+    def entries(self) -> list[FormFile]:
+        """Firmware in its order, then metadata in its order."""
+        every = list(self._entries.values())
+        return [each for part in FileRole for each in every if each.part is part]
+
+    def of(self, part: FileRole) -> list[FormFile]:
+        return [each for each in self._entries.values() if each.part is part]
+
+    def entry(self, key: str) -> FormFile | None:
+        return self._entries.get(key)
+
+    def add(self, path: Path, part: FileRole, expected: str = "") -> FormFile | None:
+        """None where the file is in the form already."""
+        if any(each.path == path for each in self._entries.values()):
+            return None
+        entry = FormFile(key=str(next(self._keys)), path=path, part=part, expected=expected)
+        self._entries[entry.key] = entry
+        return entry
+
+    def change(self, key: str, **changes: object) -> FormFile | None:
+        """The changed entry; None where it was removed meanwhile."""
+        before = self._entries.get(key)
+        if before is None:
+            return None
+        self._entries[key] = msgspec.structs.replace(before, **changes)
+        return self._entries[key]
+
+    def remove(self, keys: list[str]) -> None:
+        for key in keys:
+            self._entries.pop(key, None)
+
+    def move(self, key: str, by: int) -> bool:
+        """Within its part; False at the ends."""
+        entry = self._entries[key]
+        same = [each.key for each in self.of(entry.part)]
+        there = same.index(key) + by
+        if not 0 <= there < len(same):
+            return False
+        same.remove(key)
+        same.insert(there, key)
+        others = [each for each in self._entries if each not in same]
+        self._entries = {each: self._entries[each] for each in [*same, *others]}
+        return True
+
+    @property
+    def total(self) -> int:
+        """Bytes of all files."""
+        return sum(each.size for each in self._entries.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._entries or self.name or self.content_type or self.path_text)
+
+    def empty(self) -> None:
+        """What goes with a task; kind and configuration stay for the next one."""
+        self._entries.clear()
+        self.taken.clear()
+        self.name = self.content_type = self.path_text = ""
+        self._asked = None
+
+    def snapshot(self) -> SubmittedSnapshot:
+        return SubmittedSnapshot(
+            keys=tuple(self._entries), name=self.name, content_type=self.content_type, taken=tuple(self.taken)
+        )
+
+    def clear_submitted(self, sent: SubmittedSnapshot) -> None:
+        """What went with a task goes; what was put in while it was made stays."""
+        self.remove(list(sent.keys))
+        self.taken = [each for each in self.taken if each not in sent.taken]
+        self.name = "" if self.name == sent.name else self.name
+        self.content_type = "" if self.content_type == sent.content_type else self.content_type
+        self._asked = None
+
+    # ---- the task
+
+    @property
+    def suggested_name(self) -> str:
+        """What the task is called where nothing is typed. Safe text."""
+        return ", ".join(each.name for each in self.of(FileRole.FIRMWARE))[:MAX_NAME_LENGTH]
+
+    def blocked_reason(self) -> str:
+        """Why there can be no task yet; empty where there can. Safe text."""
+        firmware, metadata = self.of(FileRole.FIRMWARE), self.of(FileRole.METADATA)
+        if not firmware:
+            return "add a firmware file" if self.kind is TaskKind.PACKAGING else "add a file"
+        if self.kind is not TaskKind.PACKAGING and (len(firmware) > 1 or metadata):
+            return f"{self.kind} takes one file: remove the others"
+        if bad := next((each for each in self.entries if each.problem is not None), None):
+            return f"put {bad.name} right, or remove it"
+        if waited_for := [each for each in self.entries if each.is_pending]:
+            return f"wait for {waited_for[0].name}" + (f" and {len(waited_for) - 1} more" if waited_for[1:] else "")
+        if not self.device:
+            return "choose a device configuration (d)"
+        if len(self.name.strip()) > MAX_NAME_LENGTH:
+            return f"the name has more than {MAX_NAME_LENGTH} characters"
+        return ""
+
+    def request(self, message: bytes = b"") -> Request:
+        """Under the same client token as long as it asks for the same. ``message``: for signing."""
+        bare = self._bare_request(message)
+        if bare != self._asked:
+            self._asked, self._token = bare, uuid.uuid4().hex
+        return msgspec.structs.replace(bare, client_token=self._token)
+
+    def _bare_request(self, message: bytes) -> Request:
+        name, content_type = self.name.strip(), self.content_type.strip()
+        firmware = tuple(each.file for each in self.of(FileRole.FIRMWARE) if each.file is not None)
+        if self.kind is TaskKind.ENCRYPTION:
+            return EncryptionRequest(config=self.device, file=firmware[0], name=name, content_type=content_type)
+        if self.kind is TaskKind.SIGNING:
+            return SigningRequest(
+                config=self.device,
+                message=message,
+                file_name=firmware[0].name,
+                name=name,
+                content_type=content_type,
+            )
+        metadata = tuple(each.file for each in self.of(FileRole.METADATA) if each.file is not None)
+        return PackageRequest(
+            config=self.device, firmware=firmware, metadata=metadata, name=name, content_type=content_type
+        )

@@ -1,0 +1,158 @@
+"""How the form is shown: its files, what the configuration means, and what the task would be."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.content import Content
+
+from sealyard.client.watch_folder.events import DropDeferred, DropRejected, PackageProposal
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.formatting import format_size
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import TaskKind
+from sealyard_tui.formatting import format_age, format_path, progress_bar, safe_content, short_duration
+from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
+from sealyard_tui.session.hints import app_hint, error_text
+from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager, WatchState
+
+KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
+BAR_WIDTH = 18
+MAX_LISTED = 5
+MAX_WARNINGS = 2
+
+
+def entry_cells(entry: FormFile, number: int) -> tuple[Content | str, ...]:
+    """``number``: the file's place in its part, from 1."""
+    return f"{entry.part} {number}", entry.name, format_size(entry.size) if entry.size else "", _state(entry)
+
+
+def _state(entry: FormFile) -> Content:
+    if (problem := entry.problem) is not None:
+        return Content.styled(f"✗ {_without_name(problem.message, entry.name)}", "$error")
+    if entry.file is None:
+        return progress_bar(entry.done, entry.size, BAR_WIDTH)
+    if entry.expected:
+        return Content.styled(f"✓ {entry.file.sha256[:12]}… as expected", "$success")
+    return Content.styled(f"✓ {entry.file.sha256[:12]}…", "$success")
+
+
+def _without_name(message: str, name: str) -> str:
+    """The name stands beside it already."""
+    return escape_text(message).removeprefix(f"{name} ").rstrip(".")
+
+
+def entry_detail(entry: FormFile | None) -> Content:
+    """Two lines on the file under the cursor."""
+    if entry is None:
+        return Content("")
+    if (problem := entry.problem) is not None:
+        first = Content.styled(f"✗ {escape_text(error_text(problem))}", "$error")
+    elif entry.file is not None:
+        first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
+    else:
+        done, size = format_size(entry.done), format_size(entry.size)
+        first = Content.styled(f"handing in and hashing: {done} of {size}", "$text-muted")
+    return Content("\n").join([first, Content.styled(format_path(entry.path), "$text-muted")])
+
+
+def device_label(device: DeviceConfig | None) -> Content:
+    return safe_content(f"{device.name} v{device.version}") if device is not None else Content("choose …")
+
+
+def format_terms(device: DeviceConfig) -> Content:
+    """One line: what it is made with, and under which terms."""
+    algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
+    return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_quorum(device)}", "$text-muted")
+
+
+def format_device_choice(device: DeviceConfig) -> Content:
+    """For the picker: some lines, with keys and warnings."""
+    times = f"link {short_duration(device.link_ttl_seconds)}, kept {short_duration(device.retention_seconds)}"
+    terms = f" v{device.version} · {escape_text(device.format)} · {_quorum(device)} · {times}"
+    keys = [
+        f"  {each.algorithm}  {escape_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
+    ]
+    lines = [
+        Content.assemble(Content.styled(escape_text(device.name), "bold"), terms),
+        *(Content.styled(each, "$text-muted") for each in keys),
+        *(Content.styled(f"  ! {escape_text(each)}", "$warning") for each in device.warnings),
+    ]
+    return Content("\n").join(lines)
+
+
+def _quorum(device: DeviceConfig) -> str:
+    return f"{device.approvals_required} approval{'s' if device.approvals_required != 1 else ''}"
+
+
+def format_totals(form: UploadForm) -> str:
+    firmware, metadata = len(form.of(FileRole.FIRMWARE)), len(form.of(FileRole.METADATA))
+    if not form.entries:
+        return "Files"
+    return f"Files: {firmware} firmware, {metadata} metadata, {format_size(form.total)}"
+
+
+def summary(form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], changed: list[FormFile]) -> str:
+    """What is asked for, before it is. Foreign text in it is made harmless by the dialog."""
+    kind = KINDS[form.kind]
+    lines = [
+        f"{kind.capitalize()} for {device.name} v{device.version}"
+        + (f", {_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
+        f"Name: {form.name.strip() or form.suggested_name}",
+        "",
+        *(_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
+    ]
+    if (more := len(form.entries) - MAX_LISTED) > 0:
+        lines.append(f"   … and {more} more")
+    if warnings or changed:
+        lines.append("")
+    said = [f"{each.name} is another on the disk by now; what was handed in is packed." for each in changed]
+    said += warnings
+    lines += [f"! {each}" for each in said[:MAX_WARNINGS]]
+    if (more := len(said) - MAX_WARNINGS) > 0:
+        lines.append(f"! and {more} more of this kind")
+    return "\n".join(lines)
+
+
+def _summary_line(entry: FormFile, number: int) -> str:
+    digest = entry.file.sha256[:12] if entry.file is not None else ""
+    return f"{number}. {escape_text(entry.path.name, 34)}  {entry.part}, {format_size(entry.size)}, {digest}…"
+
+
+def format_watch_state(desk: WatchFolderManager) -> Content:
+    """What stands in the title line."""
+    folder, device = escape_text(desk.settings.folder, 40), escape_text(desk.settings.device, 24)
+    if desk.state is WatchState.WATCHING:
+        return Content.assemble(
+            Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.settings.on_drop})"
+        )
+    if desk.state is WatchState.FAILED and desk.error is not None:
+        return Content.styled(f"✗ watch failed: {escape_text(desk.error.message)} (w)", "$error")
+    reason = f": {escape_text(desk.error.message)}" if desk.error is not None else " (w)"
+    return Content.styled(f"○ watch folder off{reason}", "$text-muted")
+
+
+def proposal_cells(dropped: DropStatus, now: datetime, *, in_form: bool) -> tuple[Content | str, ...]:
+    return escape_text(dropped.name), _dropped_words(dropped, in_form=in_form), format_age(dropped.at, now)
+
+
+def _dropped_words(dropped: DropStatus, *, in_form: bool) -> Content:
+    event = dropped.event
+    if dropped.invalid_reason:
+        return Content.styled(f"✗ no more: {escape_text(dropped.invalid_reason)}", "$error")
+    if isinstance(event, PackageProposal):
+        files = f"{len(event.firmware)} firmware, {len(event.metadata)} metadata"
+        return Content(f"◆ in the form: {files}") if in_form else Content.styled(f"◇ offered: {files}", "$accent")
+    if isinstance(event, DropRejected):
+        return Content.styled(f"✗ refused: {escape_text(event.error.message)}", "$error")
+    if isinstance(event, DropDeferred):
+        return Content.styled(f"! again in {event.retry_in:g} s: {escape_text(event.error.message)}", "$warning")
+    return Content.styled(f"✓ submitted: task {escape_text(event.task.id, 12)}", "$success")
+
+
+def dropped_reason(dropped: DropStatus) -> str:
+    """Why it is no offer, at length. Foreign text: made harmless by who shows it."""
+    if isinstance(dropped.event, DropRejected | DropDeferred):
+        error = dropped.event.error
+        return f"{error.message}\n{app_hint(error)}"
+    return dropped.invalid_reason

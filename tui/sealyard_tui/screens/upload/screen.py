@@ -1,0 +1,477 @@
+"""The upload place: a form for one task, and what the watch folder offers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from sealyard.client.capabilities import signs_digest
+from sealyard.client.config.settings_loader import WatchFolderSettings
+from sealyard.model.access import Action, device_resource
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.errors import SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import TaskKind
+from sealyard_tui.dialogs.base import ConfirmDialog, PickDialog
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
+from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
+from sealyard_tui.screens.upload.files_pane import FilesPane
+from sealyard_tui.screens.upload.form_fields import UploadFormFields
+from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
+from sealyard_tui.screens.upload.format import KINDS, format_device_choice, format_terms, format_watch_state, summary
+from sealyard_tui.screens.upload.format_notes import FormatNotes
+from sealyard_tui.screens.upload.upload_queue import UploadQueue
+from sealyard_tui.screens.upload.watch_pane import WatchFolderPane
+from sealyard_tui.session.messages import EngineState, EngineUpdate
+from sealyard_tui.session.state import SessionState
+from sealyard_tui.session.watch_folder import WatchFolderManager
+
+SHUTDOWN_TIMEOUT = 2.0
+"""How long the application's end waits for uploads to be given back; what is not, the engine drops by itself."""
+
+EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "name", "clear", "watch"}
+
+
+class UploadScreen(BaseScreen):
+    NAME = "upload"
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "#files"
+    HELP = (
+        "Here you ask for a package, an encryption or a signature. Add files, choose the device configuration, then"
+        " ctrl+s. Files are handed in and hashed at once; what is not submitted is given back. Files dropped into the"
+        " watch folder are offered below."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "submit", "Submit", id="upload.submit", tooltip="Ask for the task"),
+        Binding("a", "add", "Add", id="upload.add", tooltip="Type or paste paths"),
+        Binding("b,ctrl+o", "browse", "Browse", id="upload.browse", tooltip="Choose files in a list"),
+        Binding("d", "device", "Device", id="upload.device", tooltip="Choose the device configuration"),
+        Binding("t", "kind", "Kind", show=False, id="upload.kind", tooltip="Package, encryption or signing"),
+        Binding(
+            "i", "signing_input", "What is signed", show=False, id="upload.signs", tooltip="Hash the file, or take it"
+        ),
+        Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Type a name for the task"),
+        Binding("w", "watch", "Watch", show=False, id="upload.watch", tooltip="Folder whose files are offered here"),
+        Binding("X", "clear", "Empty the form", show=False, id="upload.clear", tooltip="Gives all files back"),
+        Binding("o", "show_task", "Show the task", id="upload.show_made", tooltip="The task that was just made"),
+        Binding("down", "field(1)", show=False, id="upload.next_field"),
+        Binding("up", "field(-1)", show=False, id="upload.previous_field"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forms: dict[str, UploadForm] = {}
+        self._queues: dict[str, UploadQueue] = {}
+        self._identity = ""
+        self._devices: dict[str, DeviceConfig] = {}
+        self._known = False
+        self._last_task_id = ""
+        self._due = False
+        self._acting: object = None
+
+    # ---- the frame
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(classes="row"):
+            yield Static("New task", id="title", markup=False)
+            yield Static("", id="watch", markup=False)
+        yield UploadFormFields()
+        yield FilesPane()
+        yield FormatNotes()
+        yield WatchFolderPane(lambda offer: offer in self.form.taken)
+        with Horizontal(id="end"):
+            yield Button(Content("Submit (ctrl+s)"), id="submit", variant="primary", compact=True)
+            yield Static("", id="ready", markup=False)
+
+    def on_mount(self) -> None:
+        self._identity = self.state.identity
+        self.sealyard.watch_folder.changed.subscribe(self, self._watch_changed)
+        self.sealyard.state_changed.subscribe(self, self._rights_changed)
+        self._fill()
+
+    async def on_unmount(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                for each in self._queues.values():
+                    await each.close()
+
+    async def load(self) -> None:
+        client = await self.client()
+        self._devices = {each.id: each for each in await client.devices()}
+        self._known = True
+        self._preselect_single_device()
+        self._begin([each.key for each in self.form.entries if isinstance(each.error, ServerUnreachableError)])
+        self._show()
+
+    async def apply_update(self, news: EngineUpdate) -> None:
+        if news.missed_events or news.resources:
+            await self.load()
+
+    def tick(self, now: object) -> None:  # noqa: ARG002 - ages are counted from the application's own clock
+        self.query_one("#drops").refresh()
+
+    def reset(self) -> None:
+        """The form stays that person's; the next one has another."""
+        self._identity = self.state.identity
+        self._devices = {}
+        self._known = False
+        self._last_task_id = ""
+        self._fill()
+
+    @property
+    def form(self) -> UploadForm:
+        """Of the person who looks."""
+        return self._forms.setdefault(self._identity, UploadForm())
+
+    @property
+    def _usable_devices(self) -> list[DeviceConfig]:
+        return [each for each in self._devices.values() if self.state.is_allowed(Action.USE, device_resource(each.id))]
+
+    @property
+    def _device(self) -> DeviceConfig | None:
+        return next((each for each in self._usable_devices if each.id == self.form.device), None)
+
+    @property
+    def _fields(self) -> UploadFormFields:
+        return self.query_one(UploadFormFields)
+
+    @property
+    def _files(self) -> FilesPane:
+        return self.query_one(FilesPane)
+
+    @property
+    def _notes(self) -> FormatNotes:
+        return self.query_one(FormatNotes)
+
+    @property
+    def _desk(self) -> WatchFolderManager:
+        return self.sealyard.watch_folder
+
+    def _rights_changed(self, _: SessionState) -> None:
+        self._preselect_single_device()
+        self._show_soon()
+
+    def _preselect_single_device(self) -> None:
+        if not self.form.device and len(self._usable_devices) == 1:
+            self.form.device = self._usable_devices[0].id
+
+    def _watch_changed(self, _: None) -> None:
+        self._show_soon()
+
+    # ---- showing
+
+    def _fill(self) -> None:
+        """All anew, from the form."""
+        self._fields.populate(self.form)
+        self._show()
+
+    def _on_form_changed(self, form: UploadForm) -> None:
+        if form is self.form:
+            self._show_soon()
+
+    def _show_soon(self) -> None:
+        """Once for all that changes within a moment."""
+        if not self._due and self.is_attached:
+            self._due = True
+            self.call_later(self._show)
+
+    def _show(self) -> None:
+        self._due = False
+        form, device = self.form, self._device
+        self._files.show(form)
+        self.query_one(WatchFolderPane).show()
+        self._notes.update_for(form, device)
+        self.query_one("#watch", Static).update(format_watch_state(self._desk))
+        self._fields.show(device, self._terms(), asks_what_is_signed=self._needs_signing_input)
+        self._show_ready()
+        self._renew_keys()
+
+    def _renew_keys(self) -> None:
+        """Only when other keys may act: to build the foot of the screen anew is dear, and progress comes often."""
+        acting = (bool(self.form.entries), self._needs_signing_input, self._last_task_id)
+        if acting != self._acting:
+            self._acting = acting
+            self.refresh_bindings()
+
+    def _terms(self) -> Content:
+        if self._device is not None:
+            return format_terms(self._device)
+        if self._known and not self._usable_devices:
+            return Content.styled("✗ There is no configuration you may use; an administrator gives USE.", "$warning")
+        return Content("")
+
+    def _show_ready(self) -> None:
+        self.sealyard.has_unsaved_form = not all(each.is_empty for each in self._forms.values())
+        hindrance = self._hindrance()
+        if self.form.sending:
+            words = Content.styled("… submitting", "$accent")
+        elif hindrance:
+            words = Content.styled(f"○ not yet: {hindrance}", "$text-muted")
+        else:
+            words = Content.styled("● ready", "$success")
+        self.query_one("#ready", Static).update(words)
+        self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.sending
+
+    def _hindrance(self) -> str:
+        """Why there can be no task now; safe text."""
+        if self.state.read_only:
+            return "this workspace can only be read now"
+        if not self.state.can_write:
+            return "the engine is not there yet"
+        if hindrance := self.form.blocked_reason():
+            return hindrance
+        if self._device is None:
+            return "choose a device configuration (d)"
+        return "see above what does not fit" if self._notes.refusal is not None else ""
+
+    @property
+    def _needs_signing_input(self) -> bool:
+        device = self._device
+        return self.form.kind is TaskKind.SIGNING and device is not None and signs_digest(device.signing.algorithm)
+
+    # ---- files
+
+    def add_paths(self, paths: tuple[Path, ...], part: FileRole = FileRole.FIRMWARE) -> None:
+        """Takes files into the form and hands them in."""
+        if not self.state.can_write and self.state.engine is not EngineState.STARTING:
+            self.flash("This workspace can only be read now.", warning=True)
+            return
+        entries = [entry for path in paths if (entry := self.form.add(path, part)) is not None]
+        if known := len(paths) - len(entries):
+            self.flash(f"{known} of them in the form already" if len(paths) > 1 else "In the form already")
+        self._begin([each.key for each in entries])
+        if entries:
+            self._show()
+            self._files.table.move_cursor_to(entries[-1].key)
+
+    def _begin(self, keys: list[str]) -> None:
+        if keys:
+            self.run_guarded(self._start_uploads(self._identity, keys), group="hand in")
+
+    async def _start_uploads(self, who: str, keys: list[str]) -> None:
+        handing = self._queues.get(who)
+        if handing is None:
+            client = await self.client()
+            handing = self._queues.setdefault(who, UploadQueue(client, self._forms[who], self._on_form_changed))
+        for key in keys:
+            handing.start(key)
+
+    def _remove(self, keys: list[str]) -> None:
+        handing = self._queues.get(self._identity)
+        if handing is None:
+            self.form.remove(keys)
+            self._show()
+        else:
+            handing.remove(keys)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Files that are dropped onto the terminal arrive as a paste."""
+        if not isinstance(self.focused, Input):
+            event.stop()
+            self._fields.set_texts(event.text)
+
+    @on(UploadFormFields.Paths)
+    def _paths_named(self, event: UploadFormFields.Paths) -> None:
+        self.add_paths(event.paths)
+
+    @on(UploadFormFields.Folder)
+    def _folder_named(self, event: UploadFormFields.Folder) -> None:
+        self._browse(event.folder)
+
+    @on(UploadFormFields.Checksums)
+    def _checksums_pasted(self, event: UploadFormFields.Checksums) -> None:
+        self._files.set_expected_checksum(event.checksums)
+
+    @on(UploadFormFields.Typed)
+    @on(FormatNotes.Judged)
+    def _on_notes_changed(self) -> None:
+        self._show_ready()
+
+    @on(FilesPane.Changed)
+    def _files_changed(self) -> None:
+        self._show()
+
+    @on(FilesPane.Again)
+    def _reupload(self, event: FilesPane.Again) -> None:
+        self._begin(event.keys)
+
+    @on(FilesPane.Remove)
+    def _remove_files(self, event: FilesPane.Remove) -> None:
+        self._remove(event.keys)
+
+    # ---- fields
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "kind":
+                self.action_kind()
+            case "device":
+                self.action_device()
+            case "signs":
+                self.action_signing_input()
+            case "submit":
+                self.action_submit()
+
+    def action_kind(self) -> None:
+        choices = [(kind.value, label) for kind, label in KINDS.items()]
+        self.app.push_screen(PickDialog("What do you ask for?", choices, self.form.kind), self._kind_picked)
+
+    def _kind_picked(self, kind: str | None) -> None:
+        if kind is not None:
+            self.form.kind = TaskKind(kind)
+            self._show()
+
+    def action_device(self) -> None:
+        choices = [(each.id, format_device_choice(each)) for each in self._usable_devices]
+        if not choices:
+            self.flash("There is no configuration you may use here.", warning=True)
+            return
+        self.app.push_screen(PickDialog("For which devices?", choices, self.form.device), self._device_picked)
+
+    def _device_picked(self, device: str | None) -> None:
+        if device is not None:
+            self.form.device = device
+            self._show()
+
+    def action_signing_input(self) -> None:
+        self.form.hash_file = not self.form.hash_file
+        self._show()
+
+    def action_name(self) -> None:
+        self.set_focus(self.query_one("#name", Input))
+
+    def action_add(self) -> None:
+        self.set_focus(self._fields.path_text)
+
+    def action_browse(self) -> None:
+        self._browse(None)
+
+    def _browse(self, folder: Path | None) -> None:
+        def answered(chosen: Selection | None) -> None:
+            if chosen is not None:
+                self.add_paths(chosen.paths, FileRole.METADATA if chosen.metadata else FileRole.FIRMWARE)
+
+        self.app.push_screen(FileBrowser(folder), answered)
+
+    def action_field(self, by: int) -> None:
+        self.focus_next() if by > 0 else self.focus_previous()
+
+    def action_back(self) -> None:
+        if isinstance(self.focused, Input):
+            self.set_focus(self._files.table)
+            return
+        super().action_back()
+
+    def action_clear(self) -> None:
+        if self.form.is_empty:
+            return
+        question = "Take all files out of the form, and what was typed?"
+        self.app.push_screen(ConfirmDialog("Empty the form", question, yes="Empty it", no="Keep it"), self._cleared)
+
+    def _cleared(self, sure: bool | None) -> None:
+        if sure:
+            self._remove([each.key for each in self.form.entries])
+            self.form.empty()
+            self._fill()
+
+    # ---- the task
+
+    def action_submit(self) -> None:
+        form, hindrance = self.form, self._hindrance()
+        if form.sending:
+            return
+        if hindrance:
+            self.flash(f"Not yet: {hindrance}", warning=True)
+            return
+        self.run_guarded(self._ask(form, self._queues[self._identity]))
+
+    async def _ask(self, form: UploadForm, handing: UploadQueue) -> None:
+        device = self._device
+        assert device is not None
+        changed = await handing.modified_files()
+        question = summary(form, device, self._notes.warnings, changed)
+
+        def answered(sure: bool | None) -> None:
+            if sure:
+                signs = signs_digest(device.signing.algorithm)
+                self.run_guarded(self._submit(handing, signs_digests=signs), group="submit")
+
+        self.app.push_screen(ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), answered)
+
+    async def _submit(self, handing: UploadQueue, *, signs_digests: bool) -> None:
+        form = handing.form
+        if form.sending:
+            return
+        sent = form.snapshot()
+        form.sending = True
+        self._show_ready()
+        try:
+            task = await handing.submit(signs_digests=signs_digests)
+        finally:
+            form.sending = False
+            self._show_ready()
+        form.clear_submitted(sent)
+        if form is self.form:
+            self._last_task_id = task.id
+            self._fill()
+            self.flash(f"Task {task.id} was made; o shows it")
+        for offer in sent.taken:
+            with suppress(SealyardError):  # it changed since: then it is offered anew, and rightly
+                await self._desk.dismiss(offer)
+
+    def action_show_task(self) -> None:
+        self.sealyard.show_task(self._last_task_id)
+
+    # ---- the watch folder
+
+    def action_watch(self) -> None:
+        def answered(plan: WatchFolderSettings | None) -> None:
+            if plan is not None:
+                self.run_guarded(self._desk.configure(plan), group="watch")
+
+        self.app.push_screen(WatchFolderDialog(self._desk.settings, self._usable_devices, self._identity), answered)
+
+    @on(WatchFolderPane.Made)
+    def _on_proposal_submitted(self, event: WatchFolderPane.Made) -> None:
+        self._last_task_id = event.task_id
+        self.flash(f"Task {event.task_id} was made of {event.offer.name}; o shows it")
+        self._renew_keys()
+
+    @on(WatchFolderPane.Take)
+    def _load_proposal(self, event: WatchFolderPane.Take) -> None:
+        """Its files go into the form; it counts as taken when the form's task is made."""
+        offer, form = event.offer, self.form
+        form.taken.append(offer)
+        form.device = offer.device
+        if not form.name:
+            form.name = escape_text(offer.name)
+        self.add_paths(tuple(Path(each) for each in offer.firmware))
+        self.add_paths(tuple(Path(each) for each in offer.metadata), FileRole.METADATA)
+        self._fill()
+        self.set_focus(self._files.table)
+
+    # ---- what may be done
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in EDIT_ACTIONS and self.state.read_only:
+            return False
+        match action:
+            case "signing_input":
+                return self._needs_signing_input
+            case "show_task":
+                return bool(self._last_task_id)
+            case "field":
+                return isinstance(self.focused, Input | Button)
+        return super().check_action(action, parameters)

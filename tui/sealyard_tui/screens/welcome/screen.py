@@ -1,0 +1,171 @@
+"""What a person sees who has no workspace yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from sealyard.model.access import SubjectKind, parse_subject, subject_kind
+from sealyard.model.errors import UsageError
+from sealyard.model.workspace import KeyStore
+from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, TextField, path_field
+from sealyard_tui.dialogs.form import FormDialog, FormDraft
+from sealyard_tui.screens.welcome.app import CreateWorkspaceChoice, OpenDemoChoice
+from sealyard_tui.widgets.key_hints import KeyHintBar
+from sealyard_tui.widgets.path_parsing import resolve_path
+
+if TYPE_CHECKING:
+    from sealyard_tui.screens.welcome.app import WelcomeApp
+
+INTRO_TEXT = (
+    "Signs and encrypts firmware under four eyes: one person asks for a package, another looks at it and approves."
+    " Every step is in an audit log that anybody can check."
+)
+
+CHOICES = (
+    ("new", "Make a workspace", "yours, in three questions"),
+    ("demo", "Open the demo", "throw-away, with people and tasks to try"),
+    ("quit", "Quit", ""),
+)
+
+KEY_STORES = {
+    KeyStore.OS_KEYRING: "the keyring of this system",
+    KeyStore.PASSPHRASE: "a file under a passphrase",
+}
+
+_STORE_NOTES = {
+    KeyStore.OS_KEYRING: "Unlocked with your session; nothing to type.",
+    KeyStore.PASSPHRASE: "You are asked for it next, and at every start. It cannot be recovered.",
+}
+
+
+class WelcomeScreen(Screen[None]):
+    CSS_PATH = "screen.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "move(1)", "Down", show=False, id="welcome.down"),
+        Binding("k", "move(-1)", "Up", show=False, id="welcome.up"),
+        Binding("n", "begin('new')", "Make a workspace", id="welcome.new"),
+        Binding("d", "begin('demo')", "Demo", id="welcome.demo"),
+        Binding("q,escape", "begin('quit')", "Quit", id="welcome.quit"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draft = FormDraft()
+
+    @property
+    def welcome_app(self) -> WelcomeApp:
+        return cast("WelcomeApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="welcome"):
+            yield Static(Content("Sealyard"), id="name")
+            yield Static(Content(INTRO_TEXT), id="what")
+            yield OptionList(
+                *(Option(_format_choice(words, more), id=each) for each, words, more in CHOICES), compact=True
+            )
+            yield Static("", id="waiting", markup=False)
+        yield KeyHintBar()
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(OptionList))
+        if self.welcome_app.error is not None:
+            self.action_begin("new")
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self.action_begin(event.option_id or "quit")
+
+    def action_begin(self, choice: str) -> None:
+        if choice == "new":
+            self.run_worker(self._ask(), group="ask", exclusive=True)
+        elif choice == "demo":
+            self.app.exit(OpenDemoChoice())
+        else:
+            self.app.exit(None)
+
+    async def _ask(self) -> None:
+        waiting = self.query_one("#waiting", Static)
+        waiting.update(Content("Looking for a keyring…"))
+        usual, best = await self.welcome_app.default_folder(), await self.welcome_app.best_key_store()
+        waiting.update(Content(""))
+        self.app.push_screen(
+            FormDialog(
+                "Make a workspace",
+                _fields(usual, best),
+                self._answered,
+                draft=self._draft,
+                about="Where is it, who are you, and where does its master key lie?",
+                act="Make it",
+                error=self.welcome_app.error,
+            )
+        )
+        self.welcome_app.error = None
+
+    async def _answered(self, answers: Answers) -> bool:
+        texts = answers.texts
+        self.app.exit(
+            CreateWorkspaceChoice(
+                folder=resolve_path(texts["folder"], Path.cwd()),
+                name=texts["name"],
+                administrator=_parse_identity(texts["who"]),
+                key_store=KeyStore(texts["store"]),
+            )
+        )
+        return False
+
+
+def _format_choice(words: str, more: str) -> Content:
+    return Content.assemble(Content.styled(words.ljust(18), "bold"), Content.styled(more, "$text-muted"))
+
+
+def _fields(usual: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...]:
+    stores: Choices = tuple(
+        (each, words)
+        for each, words in KEY_STORES.items()
+        if best is KeyStore.OS_KEYRING or each is not KeyStore.OS_KEYRING
+    )
+    return (
+        path_field("folder", "1 Folder", usual.folder, "A new or empty folder; only you can read it"),
+        TextField(
+            name="name", label="  Name", value=usual.name, required=True, hint="How the workspace is called on screen"
+        ),
+        TextField(
+            name="who",
+            label="2 You are",
+            value=usual.administrator,
+            required=True,
+            check=_parse_identity,
+            hint="USER:… is put before it. You administer it; letters, digits and . _ @ + -",
+        ),
+        ChoiceField(
+            name="store",
+            label="3 Master key in",
+            choices=stores,
+            value=usual.key_store,
+            hint="← → choose" if len(stores) > 1 else "This machine has no keyring that keeps secrets",
+            note=lambda chosen: Content.styled(_STORE_NOTES[KeyStore(chosen)], "$text-muted"),
+        ),
+    )
+
+
+def _parse_identity(text: str) -> str:
+    """Raises :class:`UsageError`."""
+    subject = parse_subject(text)
+    if subject_kind(subject) is not SubjectKind.USER:
+        raise UsageError(f"{subject} is no person.", "A person administers a workspace: USER:anna.")
+    return subject

@@ -1,0 +1,50 @@
+"""Opening a folder in the person's file manager, where there is one to see."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import escape_text
+
+TIMEOUT = 5.0
+
+
+async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises :class:`UsageError` with the path, over SSH and where nothing can show it."""
+    opener = _open_command(environ)
+    advice = f"It is {escape_text(str(folder))}"
+    if not opener:
+        raise UsageError("There is no file manager to be seen from here.", advice)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            opener,
+            str(folder),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        # One that goes on was started: some openers live as long as what they open.
+        code = await asyncio.wait_for(process.wait(), TIMEOUT)
+    except TimeoutError:
+        return
+    except OSError as error:
+        raise UsageError(f"{opener} cannot be started ({error.strerror}).", advice) from error
+    if code:
+        raise UsageError(f"{opener} could not open the folder (exit code {code}).", advice)
+
+
+def _open_command(environ: Mapping[str, str]) -> str:
+    """Empty where a window would open on nobody's screen."""
+    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
+        return ""
+    if sys.platform == "darwin":
+        return "open"
+    seen = environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")
+    return "xdg-open" if seen and shutil.which("xdg-open", path=environ.get("PATH")) else ""
