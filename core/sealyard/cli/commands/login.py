@@ -117,7 +117,9 @@ def _logout(ctx: Context) -> int:
     name = ctx.args.name or getattr(ctx.args, "profile", None) or file.current
     profile = file.get(name)
     if profile is None or not profile.server:
-        raise NotFoundError(f"Server profile {escape_text(name)!r} not found.", "`sealyard profile list` lists them.")
+        raise NotFoundError(
+            f"Server profile {escape_text(name)!r} not found.", "List profiles with `sealyard profile list`."
+        )
     server_tokens.delete_token(profile, os.environ, ask_passphrase if is_interactive() else None)
     profiles.write_profiles(profiles.user_profiles_path(), file.without(profile))
     ctx.out.result(profile, (f"Logged out from {profile.location}; deleted profile {profile.name}.",))

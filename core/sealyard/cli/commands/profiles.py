@@ -95,7 +95,9 @@ def _use(ctx: Context) -> int:
     file = profiles.read_profiles(path)
     profile = file.get(ctx.args.name)
     if profile is None:
-        raise NotFoundError(f"Profile {escape_text(ctx.args.name)} not found.", "`sealyard profile list` lists them.")
+        raise NotFoundError(
+            f"Profile {escape_text(ctx.args.name)} not found.", "List profiles with `sealyard profile list`."
+        )
     profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=profile.name))
     location = profile.location or workspace
     ctx.out.result(profile, (f"Default profile: {profile.name} ({profile.identity} in {location}).",))
