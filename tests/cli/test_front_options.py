@@ -80,7 +80,7 @@ def test_where_nobody_could_see_the_application_nothing_is_made_for_it(
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     refused = sealyard(*arguments)
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err.startswith("sealyard: The application needs a terminal.")
+    assert refused.err.startswith("sealyard: Not a terminal: the application needs one.")
     assert list(place.iterdir()) == []
 
 

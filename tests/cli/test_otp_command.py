@@ -45,10 +45,10 @@ def later(app: Authenticator) -> Callable[[str], str]:
 
 
 def test_without_a_terminal_enrolling_is_two_commands(house: House) -> None:
-    assert "not enrolled" in house.run("owner", "otp", "status").out
+    assert "Not enrolled" in house.run("owner", "otp", "status").out
     app = Authenticator(house.value("owner", "otp", "enroll")["uri"])
     assert house.run("owner", "otp", "confirm", app.shows(datetime.now(UTC))).code == 0
-    assert "You are enrolled" in house.run("owner", "otp", "status").out
+    assert "Enrolled" in house.run("owner", "otp", "status").out
     assert house.value("owner", "otp", "status") == {"subject": "USER:owner", "enrolled": True, "lockedUntil": None}
 
 
@@ -81,9 +81,9 @@ def test_at_a_terminal_a_qr_code_is_drawn_and_the_first_password_asked_for(house
         apps.append(Authenticator(re.findall(r"otpauth://\S+", screen)[0]))
         return apps[0].shows(datetime.now(UTC))
 
-    seen = converse(*house.asks("owner", "otp", "enroll"), answers={"that it shows: ": scan})
+    seen = converse(*house.asks("owner", "otp", "enroll"), answers={"of the new authenticator: ": scan})
     assert seen.code == 0, seen.screen
-    assert "You are enrolled." in seen.screen
+    assert "Enrolled." in seen.screen
     assert house.value("owner", "otp", "status")["enrolled"]
     uri = re.findall(r"otpauth://\S+", seen.screen)[0]
     assert drawn(seen.screen) == [bytes(row) for row in segno.make(uri, micro=False).matrix]
@@ -106,7 +106,7 @@ def test_who_enrols_anew_at_a_terminal_is_asked_for_a_password_of_the_one_before
     def scan(screen: str) -> str:
         return Authenticator(re.findall(r"otpauth://\S+", screen)[0]).shows(datetime.now(UTC))
 
-    asked = {"authenticator you have: ": later(old), "that it shows: ": scan}
+    asked = {"of the current authenticator: ": later(old), "of the new authenticator: ": scan}
     assert converse(*house.asks("owner", "otp", "enroll"), answers=asked).code == 0
 
 
@@ -116,7 +116,7 @@ def test_who_enrols_anew_at_a_terminal_is_asked_for_a_password_of_the_one_before
 def test_a_policy_that_too_few_can_follow_is_set_with_a_warning(house: House) -> None:
     ran = house.run("admin", "policy", "set", "--require-otp", "on")
     assert ran.code == 0
-    assert "on: each approval wants one" in ran.out
+    assert "required for each approval" in ran.out
     assert "gateway" in ran.err
     assert "sealyard otp enroll" in ran.err
     assert "sealyard otp enroll" not in house.run("admin", "policy", "set", "--require-otp", "off").err

@@ -107,7 +107,7 @@ def _stands_by_and_takes_over(
     house: House, firmware: Path, holder: subprocess.Popen[str], other: subprocess.Popen[str]
 ) -> None:
     assert other.stdout is not None
-    assert other.stdout.readline().startswith("Working in")
+    assert other.stdout.readline().startswith("Running tasks in")
     task = house.package(firmware)["id"]
     holder.kill()
     eventually(lambda: _holds(house, other))
@@ -118,7 +118,7 @@ def _stands_by_and_takes_over(
     _, stderr = other.communicate(timeout=LIMIT)
     assert other.returncode == 0
     assert f"locked by process {holder.pid} " in stderr
-    assert "it is held here now" in stderr
+    assert "this process now owns it" in stderr
 
 
 def _holds(house: House, process: subprocess.Popen[str]) -> bool:
@@ -133,7 +133,7 @@ def test_run_works_on_what_was_left_and_says_so(house: House) -> None:
         running.send_signal(signal.SIGINT)
         stdout, _ = running.communicate(timeout=LIMIT)
     assert running.returncode == 0
-    assert stdout.splitlines()[-1].startswith("Closed.")
+    assert stdout.splitlines()[-1].startswith("Stopped.")
 
 
 def test_watch_submits_what_is_dropped(house: House, firmware: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_watch_submits_what_is_dropped(house: House, firmware: Path, tmp_path: P
     (drop / "dropped.bin").write_bytes(firmware.read_bytes())
     with started(*house.asks("developer", "watch", drop, "--device", "gateway", "--submit")) as watching:
         assert watching.stdout is not None
-        told = next(line for line in watching.stdout if line.startswith("dropped.bin is task "))
+        told = next(line for line in watching.stdout if line.startswith("dropped.bin: created task "))
         watching.send_signal(signal.SIGINT)
         watching.communicate(timeout=LIMIT)
     assert watching.returncode == 0

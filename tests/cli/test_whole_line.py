@@ -73,7 +73,7 @@ def test_an_approver_sees_all_there_is_to_see(house: House, firmware: Path, tmp_
     shown = house.run("owner", "show", asked["id"]).out
     expected = (
         *("gateway version 1", "AES256_CBC_PKCS7_PAD", "ECC_NIST_P256", "warning: ", "USER:developer"),
-        *("firmware.bin", asked["inputs"][0]["sha256"], '{"version": 7}', house.done, "You may decide"),
+        *("firmware.bin", asked["inputs"][0]["sha256"], '{"version": 7}', house.done, "You can decide"),
         asked["approvalDigest"],
     )
     assert [each for each in expected if each not in shown] == []
@@ -132,7 +132,7 @@ def test_demo_shows_the_whole_line_and_leaves_nothing(home: Path, tmp_path: Path
     assert ran.code == 0, ran
     words = [line.split()[0] for line in ran.out.splitlines()]
     assert words == [
-        *("created", "refused", "approved", "done", "downloaded", "exported", "verified"),
+        *("created", "rejected", "approved", "done", "downloaded", "exported", "verified"),
         *("compared", "compared", "compared", "audit", "All"),
     ]
     assert list(folder.iterdir()) == []

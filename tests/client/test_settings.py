@@ -102,21 +102,24 @@ def test_every_key_can_be_set() -> None:
         ("theem = 'x'", "Did you mean theme?"),
         ("[watch]\nfoldr = 'x'", "Did you mean watch.folder?"),
         ('"watch.folder" = "x"', "in the table [watch]"),
-        ("zzzz = 1", "no key 'zzzz'"),
-        ("watch = 3", "watch is 3; expected is a table"),
-        ("mouse = 1", "mouse is 1; expected is true or false"),
-        ("compact = 'true'", "compact is 'true'; expected is true or false"),
-        ("theme = true", "theme is true; expected is a text"),
-        ("theme = 1979-05-27", "theme is a time; expected is a text"),
-        ('theme = "a\\nb"', "theme is 'a\\x0ab'; expected is a text of one line"),
-        ("start_screen = 'home'", "expected is one of access, approvals"),
-        ("watch.on_drop = 'ask'", "watch.on_drop is 'ask'; expected is one of propose, submit"),
-        ("refresh_interval = 0", "refresh_interval is 0; expected is a number from 0.2 to 3600"),
-        ("refresh_interval = nan", "expected is a number"),
-        ("refresh_interval = true", "expected is a number"),
-        (f"refresh_interval = 0x{'f' * 9000}", "refresh_interval is a large number"),
-        ("[keymap]\na = 1", "keymap is a table in which a is none"),
-        ("keymap = []", "keymap is a list"),
+        ("zzzz = 1", "unknown key 'zzzz'"),
+        ("watch = 3", "invalid watch: expected a table, got 3"),
+        ("mouse = 1", "invalid mouse: expected true or false, got 1"),
+        ("compact = 'true'", "invalid compact: expected true or false, got 'true'"),
+        ("theme = true", "invalid theme: expected a single-line string"),
+        ("theme = 1979-05-27", "invalid theme: expected a single-line string"),
+        ('theme = "a\\nb"', "invalid theme: expected a single-line string"),
+        ("start_screen = 'home'", "expected one of access, approvals"),
+        ("watch.on_drop = 'ask'", "invalid watch.on_drop: expected one of propose, submit, got 'ask'"),
+        ("refresh_interval = 0", "invalid refresh_interval: expected a number from 0.2 to 3600, got 0"),
+        ("refresh_interval = nan", "expected a number"),
+        ("refresh_interval = true", "expected a number"),
+        (f"refresh_interval = 0x{'f' * 9000}", "a number from 0.2 to 3600, got a large number"),
+        (
+            "[keymap]\na = 1",
+            "invalid keymap: expected a table of single-line strings, got a table with an invalid value of a",
+        ),
+        ("keymap = []", "invalid keymap: expected a table of single-line strings, got a list"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(text: str, said: str) -> None:
@@ -169,9 +172,9 @@ def test_without_a_file_the_defaults_hold(file: Path) -> None:
 def test_a_file_that_is_named_must_be_there(file: Path) -> None:
     environ = {"SEALYARD_CONFIG": str(file)}
     assert settings_path(environ) == file
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="not found"):
         load_settings(settings_path(environ), environ)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="Cannot read"):
         load_settings(file.parent, environ)
 
 
@@ -235,14 +238,14 @@ def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> No
         ("SEALYARD_START_SCREEN", "home", "one of access"),
         ("SEALYARD_REFRESH_INTERVAL", "inf", "a number from 0.2 to 3600"),
         ("SEALYARD_REFRESH_INTERVAL", "soon", "a number"),
-        ("SEALYARD_START_FILTER", "a\x1bb", "a text of one line"),
-        ("SEALYARD_DOWNLOAD_DIR", "/tmp/\udcff", "a text of one line"),
+        ("SEALYARD_START_FILTER", "a\x1bb", "a single-line string"),
+        ("SEALYARD_DOWNLOAD_DIR", "/tmp/\udcff", "a single-line string"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(file: Path, variable: str, text: str, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_settings(file, {variable: text})
-    assert caught.value.message.startswith(f"{variable} is ")
+    assert caught.value.message.startswith(f"Invalid {variable}: expected ")
     assert expected in caught.value.message
     assert caught.value.message.isprintable()
 

@@ -125,7 +125,7 @@ class Server:
         )
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if f"Serving yard on {self.address};" in line:
+            if f"Serving yard on {self.address} " in line:
                 return
         raise AssertionError("it did not start")
 

@@ -128,7 +128,7 @@ def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
 def test_tour_that_fails_stops_its_server(shell: Shell) -> None:
     code = shell.start(f"{server_start()}\nfalse").wait(TOUR_SECONDS)
     assert code == 1, shell.output
-    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert "Stopped." in (shell.folder / "serve.out").read_text()
     assert still_there(shell.processes(), LEAVE_SECONDS) == set()
 
 
@@ -140,7 +140,7 @@ def test_tour_whose_shell_is_signalled_stops_its_server(shell: Shell, number: si
     bash.send_signal(number)
     assert bash.wait(LEAVE_SECONDS) != 0, shell.output
     assert still_there(shell.processes(), LEAVE_SECONDS) == set()
-    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
 def test_tour_interrupted_at_the_terminal_stops_its_server(shell: Shell) -> None:
@@ -153,7 +153,7 @@ def test_tour_interrupted_at_the_terminal_stops_its_server(shell: Shell) -> None
     os.killpg(bash.pid, signal.SIGINT)
     assert bash.wait(LEAVE_SECONDS) != 0, shell.output
     assert still_there(shell.processes(), LEAVE_SECONDS) == set()
-    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
 def wait_until(is_reached: Callable[[], bool], bash: subprocess.Popen[bytes], shell: Shell) -> None:

@@ -67,11 +67,9 @@ def start_app(ctx: Context) -> int:
 def require_terminal() -> None:
     """Raise :class:`UsageError` if the application cannot be displayed."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("Not a terminal: the application needs one.", "`sealyard --help` lists the commands.")
+        raise UsageError("Not a terminal: the application needs one.", "List commands with `sealyard --help`.")
     if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError(
-            "Unsupported terminal (TERM is dumb).", "Use the commands instead; `sealyard --help` lists them."
-        )
+        raise UsageError("Unsupported terminal (TERM is dumb).", "List commands with `sealyard --help`.")
 
 
 def launch_app(args: argparse.Namespace) -> int:
@@ -82,7 +80,7 @@ def launch_app(args: argparse.Namespace) -> int:
     os.environ.update(_environment(args))
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         return int(entry_point.load()())
-    raise NotFoundError("The application is not installed.", "`sealyard --help` lists the commands.")
+    raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.")
 
 
 def _environment(args: argparse.Namespace) -> dict[str, str]:

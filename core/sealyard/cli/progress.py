@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from sealyard.model.formatting import format_duration, format_size
+from sealyard.model.formatting import format_count, format_duration, format_size
 from sealyard.model.safe_text import escape_text
 
 
@@ -36,7 +36,7 @@ class ProgressLine:
         """Return a callback for the audit entries done and the total; None if the progress is not shown."""
         if not self.is_enabled:
             return None
-        return lambda done, total: self._write(f"{label}: {done:,} of {total:,} entries")
+        return lambda done, total: self._write(f"{label}: {done:,} of {format_count(total, 'entry', 'entries')}")
 
     def counter(self, label: str, total: int) -> Callable[[int], None]:
         """Return a callback for the number of bytes done since the last call."""

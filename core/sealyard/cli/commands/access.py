@@ -28,7 +28,9 @@ _SUBJECT = "USER:name, GROUP:name or CLIENT:name; a name without a kind is a USE
 
 
 def add(commands: Commands) -> None:
-    _add_subject_commands(group(commands, "subject", "Manage people (USER:), groups (GROUP:) and clients (CLIENT:)"))
+    _add_subject_commands(
+        group(commands, "subject", "Manage people (USER:), groups (GROUP:) and machine clients (CLIENT:)")
+    )
     _add_group_commands(group(commands, "group", "Manage the members of groups"))
     _add_acl_commands(group(commands, "acl", "Manage access rules"))
     _add_policy_commands(group(commands, "policy", "Manage the approval policy and timeouts"))
@@ -71,7 +73,7 @@ def _add_acl_commands(family: Commands) -> None:
 
 
 def _add_confirmation(parser: CommandParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="confirm, even if a device is left with too few approvers")
+    parser.add_argument("--yes", action="store_true", help="confirm a change that leaves a device too few approvers")
 
 
 def _add_policy_commands(family: Commands) -> None:

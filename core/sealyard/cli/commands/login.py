@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     parser = command(commands, "login", _login, "Store a token for a server and make its profile the default")
     parser.add_argument("server", metavar="URL", help="URL of the server, for example https://seal.example:8443")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant, if the server has several")
-    parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default that of the server")
+    parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default the host name of the server")
     parser.add_argument(
         "--ca", metavar="FILE", type=Path, help="CA certificates (PEM) to trust in addition to those of the system"
     )
@@ -117,7 +117,9 @@ def _logout(ctx: Context) -> int:
     name = ctx.args.name or getattr(ctx.args, "profile", None) or file.current
     profile = file.get(name)
     if profile is None or not profile.server:
-        raise NotFoundError(f"Server profile {escape_text(name)!r} not found.", "`sealyard profile list` lists them.")
+        raise NotFoundError(
+            f"Server profile {escape_text(name)!r} not found.", "List profiles with `sealyard profile list`."
+        )
     server_tokens.delete_token(profile, os.environ, ask_passphrase if is_interactive() else None)
     profiles.write_profiles(profiles.user_profiles_path(), file.without(profile))
     ctx.out.result(profile, (f"Logged out from {profile.location}; deleted profile {profile.name}.",))

@@ -29,7 +29,9 @@ def add(commands: Commands) -> None:
     adding.add_argument("name", metavar="NAME", help="name of the profile")
     adding.add_argument("--identity", metavar="SUBJECT", required=True, help="your identity, for example USER:anna")
     adding.add_argument("--downloads", metavar="DIR", type=folder, help="folder for results")
-    adding.add_argument("--shared", action="store_true", help="store it in the workspace, for all of its users")
+    adding.add_argument(
+        "--shared", action="store_true", help="store the profile in the workspace, for all of its users"
+    )
     using = command(family, "use", _use, "Set the default profile")
     using.add_argument("name", metavar="NAME", help="name of the profile")
 
@@ -93,7 +95,9 @@ def _use(ctx: Context) -> int:
     file = profiles.read_profiles(path)
     profile = file.get(ctx.args.name)
     if profile is None:
-        raise NotFoundError(f"Profile {escape_text(ctx.args.name)} not found.", "`sealyard profile list` lists them.")
+        raise NotFoundError(
+            f"Profile {escape_text(ctx.args.name)} not found.", "List profiles with `sealyard profile list`."
+        )
     profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=profile.name))
     location = profile.location or workspace
     ctx.out.result(profile, (f"Default profile: {profile.name} ({profile.identity} in {location}).",))

@@ -31,7 +31,9 @@ def add(commands: Commands) -> None:
 async def _download(ctx: Context) -> int:
     args = ctx.args
     if bool(args.ids) == args.all:
-        raise UsageError("Specify either task ids or --all.", "`sealyard tasks --status DONE --mine` lists your tasks.")
+        raise UsageError(
+            "Specify either task ids or --all.", "List your tasks with `sealyard tasks --status DONE --mine`."
+        )
     async with ctx.open_writer("download") as client:
         downloader = await make_downloader(ctx, client, args.out or ctx.downloads)
         results = await _download_all(ctx, downloader) if args.all else await _download_ids(ctx, client, downloader)

@@ -85,7 +85,7 @@ async def _serve(ctx: Context) -> int:
     try:
         if address_file is not None:
             _write_address(address_file, server.address)
-        ctx.out.status(f"Serving {', '.join(tenants)} on {server.address}. Press Ctrl-C to stop.")
+        ctx.out.status(f"Serving {', '.join(tenants)} on {server.address} (press Ctrl-C to stop)")
         await server.serve_until(stop)
         # A second signal stops the server without waiting for running tasks.
         stop.clear()

@@ -81,7 +81,9 @@ def add(commands: Commands) -> None:
 
 def _add_task_options(parser: ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", required=True, help="device configuration")
-    parser.add_argument("--name", metavar="NAME", default="", help="name of the task; by default that of a file")
+    parser.add_argument(
+        "--name", metavar="NAME", default="", help="name of the task; by default derived from its files"
+    )
     parser.add_argument("--content-type", metavar="TYPE", default="", help="type of the content, for display")
     parser.add_argument(
         "--client-token", metavar="TOKEN", help="idempotency key: requests with the same key return the same task"

@@ -49,7 +49,7 @@ async def _watch(ctx: Context) -> int:
             downloaded=DownloadHistory(default_history_path(info.id, info.subject)),
             rule=DropAction.SUBMIT if ctx.args.submit else DropAction.PROPOSE,
         )
-        ctx.out.status(f"Watching {ctx.args.folder} for device {ctx.args.device}. Press Ctrl-C to stop.")
+        ctx.out.status(f"Watching {ctx.args.folder} for device {ctx.args.device} (press Ctrl-C to stop)")
         watching = asyncio.create_task(watcher.run())
         stop_wait = asyncio.create_task(stop.wait())
         await asyncio.wait({watching, stop_wait}, return_when=asyncio.FIRST_COMPLETED)

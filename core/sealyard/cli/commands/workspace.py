@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sealyard.cli.app_launcher import add_app_options, require_terminal
+from sealyard.cli import app_launcher
 from sealyard.cli.arguments import Commands, choice, command
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     demo = command(commands, "demo", _demo, "Create a temporary demo workspace and open it in the application")
     demo.add_argument("--headless", action="store_true", help="run the demo without the application, step by step")
     demo.add_argument("--keep", action="store_true", help="keep the folder of the workspace")
-    add_app_options(demo)
+    app_launcher.add_app_options(demo)
 
     command(commands, "worker", _worker, "Run a crypto worker (the engine starts its own)", hidden=True)
 
@@ -107,7 +107,7 @@ async def _run(ctx: Context) -> int:
     stop = stop_event()
     async with ctx.open_writer("run", finish=False) as client:
         reporter = _TaskReporter(ctx, await client.cursor())
-        ctx.out.status(f"Running tasks in {folder} as {ctx.profile.identity}. Press Ctrl-C to stop.")
+        ctx.out.status(f"Running tasks in {folder} as {ctx.profile.identity} (press Ctrl-C to stop)")
         reporting = asyncio.create_task(reporter.report(client))
         stop_wait = asyncio.create_task(stop.wait())
         await asyncio.wait({reporting, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +165,7 @@ class _TaskReporter:
 
 def _demo(ctx: Context) -> int:
     if not ctx.args.headless:
-        require_terminal()
+        app_launcher.require_terminal()
     from sealyard.cli.commands import demo
 
     return demo.run(ctx)

@@ -10,8 +10,8 @@ from sealyard.client.config.settings import Settings
 from sealyard.model.base import FrozenStruct
 
 _HEAD = """\
-# Settings of Sealyard. Every key is here with its default; what you leave out keeps it.
-# SEALYARD_<KEY> in the environment counts more: SEALYARD_THEME, SEALYARD_WATCH_FOLDER, SEALYARD_MOUSE=0
+# Settings of Sealyard. All keys are listed with their defaults; omitted keys keep them.
+# Environment variables SEALYARD_<KEY> take precedence: SEALYARD_THEME, SEALYARD_WATCH_FOLDER, SEALYARD_MOUSE=0
 """
 
 

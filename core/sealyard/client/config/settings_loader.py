@@ -111,20 +111,27 @@ def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
         return tomllib.loads(text)
     except FileNotFoundError:
         if must_exist:
-            raise UsageError(f"{_format_path(path)} is not there.", f"Make it, or unset {CONFIG_VARIABLE}.") from None
+            raise UsageError(
+                f"Settings file {_format_path(path)} not found.", f"Create it, or unset {CONFIG_VARIABLE}."
+            ) from None
         return {}
     except UnicodeDecodeError as error:
-        raise UsageError(f"{_format_path(path)} is not UTF-8 (byte {error.start + 1}).", "Save it as UTF-8.") from error
+        raise UsageError(
+            f"Invalid UTF-8 in {_format_path(path)} (byte {error.start + 1}).", "Save the file as UTF-8."
+        ) from error
     except RecursionError as error:
-        raise UsageError(f"{_format_path(path)} is no TOML: nested too deeply.", "Mend it, or move it away.") from error
+        raise UsageError(
+            f"Invalid TOML in {_format_path(path)}: nested too deeply.", "Fix or remove the file."
+        ) from error
     except ValueError as error:
         raise UsageError(
-            f"{_format_path(path)} is no TOML: {escape_text(str(error), 200)}.",
-            "Mend the line, or move the file away; `sealyard config example` shows a whole one.",
+            f"Invalid TOML in {_format_path(path)}: {escape_text(str(error), 200)}.",
+            "Fix or remove the file; `sealyard config example` prints a complete one.",
         ) from error
     except OSError as error:
         raise UsageError(
-            f"{_format_path(path)} cannot be read: {escape_text(error.strerror or '')}.", "Mend it, or move it away."
+            f"Cannot read {_format_path(path)}: {escape_text(error.strerror or '')}.",
+            "Check the path and its permissions.",
         ) from error
 
 
@@ -139,7 +146,7 @@ def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
     missing = next((field.name for field in fields if field.required and field.name not in table), "")
     if missing:
         raise UsageError(
-            f"{escape_text(source)}: {missing} is missing.", f"Add {missing}: {_describe_expected(types[missing])}."
+            f"{escape_text(source)}: missing key {missing}.", f"Add {missing}: {_describe_expected(types[missing])}."
         )
     return msgspec.convert(table, kind)
 
@@ -198,9 +205,9 @@ def _describe_expected(kind: inspect.Type) -> str:
         case inspect.FloatType(ge=low, le=high):
             return f"a number from {_require_bound(low):g} to {_require_bound(high):g}"
         case inspect.DictType():
-            return "a table of texts in quotes, of one line each"
+            return "a table of single-line strings"
     choices = _choices(kind)
-    return f"one of {', '.join(choices)}" if choices else "a text of one line in quotes"
+    return f"one of {', '.join(choices)}" if choices else "a single-line string in quotes"
 
 
 def _choices(kind: inspect.Type) -> tuple[str, ...]:
@@ -254,7 +261,9 @@ def _parse_variable(variable: str, text: str, kind: inspect.Type) -> object:
             value = _parse_number(text)
     if not _is_valid(value, kind) or not _is_unicode(text):
         expected = "1 or 0" if isinstance(kind, inspect.BoolType) else _describe_expected(kind)
-        raise UsageError(f"{variable} is {_format_value(text)}; expected is {expected}.", "Mend or unset it.")
+        raise UsageError(
+            f"Invalid {variable}: expected {expected}, got {_format_value(text)}.", "Correct or unset the variable."
+        )
     return value
 
 
@@ -297,15 +306,15 @@ def _has_key(table: Mapping[str, Any], key: str) -> bool:
 
 
 def _unknown_key(source: str, key: str, known: Iterable[str]) -> UsageError:
-    message = f"{escape_text(source)}: there is no key '{escape_text(key, _MAX_SHOWN_LENGTH)}'."
+    message = f"{escape_text(source)}: unknown key '{escape_text(key, _MAX_SHOWN_LENGTH)}'."
     suggestion = _closest_key(key, tuple(known))
     if suggestion == key:
         return UsageError(message, f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
     if suggestion is None:
-        return UsageError(message, "`sealyard config example` shows all keys.")
+        return UsageError(message, "`sealyard config example` lists all keys.")
     if _snake_case(key) == suggestion:
         return UsageError(message, f"Keys are snake_case: write {suggestion}.")
-    return UsageError(message, f"Did you mean {suggestion}? `sealyard config example` shows all keys.")
+    return UsageError(message, f"Did you mean {suggestion}? `sealyard config example` lists all keys.")
 
 
 def _closest_key(key: str, known: tuple[str, ...]) -> str | None:
@@ -318,8 +327,8 @@ def _snake_case(key: str) -> str:
 
 def _invalid_value(source: str, key: str, expected: str, value: object) -> UsageError:
     return UsageError(
-        f"{escape_text(source)}: {key} is {_format_value(value)}; expected is {expected}.",
-        "`sealyard config example` shows all keys with their defaults.",
+        f"{escape_text(source)}: invalid {key}: expected {expected}, got {_format_value(value)}.",
+        "`sealyard config example` lists all keys with their defaults.",
     )
 
 
@@ -335,9 +344,8 @@ def _format_value(value: object) -> str:
             return str(value) if abs(value) < _LARGE else "a large number"
         case dict():
             invalid = next((name for name, text in value.items() if not _is_text(text)), None)
-            return (
-                "a table" if invalid is None else f"a table in which {escape_text(invalid, _MAX_SHOWN_LENGTH)} is none"
-            )
+            name = escape_text(invalid or "", _MAX_SHOWN_LENGTH)
+            return "a table" if invalid is None else f"a table with an invalid value of {name}"
         case list():
             return "a list"
     return "a time"

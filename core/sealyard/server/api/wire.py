@@ -71,7 +71,7 @@ class KeyReference(FrozenStruct, frozen=True, kw_only=True):
     """A key of a device configuration.
 
     ``reference``: URI of an existing key; without it a new key is generated. An existing key requires permission to
-    UPDATE keys, or to UPDATE every configuration that uses the key; whoever imported the key can use it while no
+    UPDATE keys, or to UPDATE every configuration that uses the key; the subject that imported it can use it while no
     configuration does. ``name`` and ``description``: for display.
     """
 

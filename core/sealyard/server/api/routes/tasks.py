@@ -8,9 +8,8 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from sealyard.model.errors import NotFoundError
+from sealyard.engine.state.not_found import task_not_found
 from sealyard.model.requests import ApprovalReview, TaskCounts, TaskFilter
-from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import DecisionOrigin, ResultState, Task, TaskKind, TaskStatus
 from sealyard.server.api.pagination import Cursor, Size, paginated_response
 from sealyard.server.api.ranges import RangeHeaders, file_response
@@ -145,7 +144,7 @@ class TaskController(Controller):
         """Return a task. Raises :class:`NotFoundError` also for a task of another kind."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
-            raise NotFoundError(f"Task {escape_text(task_id, 80)} not found.", "`sealyard tasks` lists the tasks.")
+            raise task_not_found(task_id)
         return task
 
 
