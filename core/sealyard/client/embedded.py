@@ -49,7 +49,7 @@ from sealyard.model.workspace import WorkspacePaths
 
 T = TypeVar("T")
 
-EMBEDDED_TRUST_NOTE = "embedded: separation of duties is not enforced; anyone with this account controls the workspace"
+EMBEDDED_TRUST_NOTE = "embedded: dual control is not enforced; anyone with this account controls the workspace"
 PROGRESS_SECONDS = 0.1
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""

@@ -36,7 +36,7 @@ class LinkController(Controller):
         tenants: TenantRegistry = request.app.state.tenants
         host = tenants.of_workspace(workspace_id)
         if host is None:
-            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This link does not belong to this workspace.", "Request a new link.")
         link = link_from_url(workspace_id, task_id, expires, signature)
         task = await host.resolve_link(link)
         # Only now: who has no link must not use up what those have who do.

@@ -141,9 +141,7 @@ class TaskController(Controller):
         """One of another kind is not here."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
-            raise NotFoundError(
-                f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
-            )
+            raise NotFoundError(f"Task {escape_text(task_id, 80)} not found.", "List tasks with `sealyard tasks`.")
         return task
 
 
