@@ -1,7 +1,7 @@
 """Write the audit log.
 
-Entries are prepared on the engine's event loop and stored after the commit of their unit of work. The worker then signs
-a checkpoint that covers them. Nothing in this module can change or remove a stored entry.
+Entries are prepared on the engine's event loop and stored after the commit of their unit of work. A worker then signs
+a checkpoint that covers them. Nothing in this module changes or removes a stored entry.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from sealyard.model.errors import AuditVerificationError, StorageError
 
 
 class LogHead(FrozenStruct, frozen=True, kw_only=True):
-    """The position of the next entry: its sequence number, and the leaf hash (hex) of the previous entry."""
+    """The end of the log: the sequence number of the next entry, and the leaf hash (hex) of the previous one."""
 
     next_seq: int
     previous: str
 
 
 class _Segment(FrozenStruct, frozen=True, kw_only=True):
-    """The segment that new entries are appended to. ``length`` is in bytes."""
+    """The segment file that new entries are appended to. ``entries`` is their number, ``length`` is in bytes."""
 
     number: int = 0
     entries: int = 0
@@ -53,9 +53,9 @@ class _Segment(FrozenStruct, frozen=True, kw_only=True):
 class AuditLog(AuditReader):
     """The only writer of an audit log. The caller must hold the workspace lock.
 
-    Tracks two positions. The *head* is in memory and advances with every prepared entry; if the unit of work of the
-    entry fails to commit, the caller resets the head with :meth:`rollback`. The *stored* log is on disk and grows with
-    :meth:`append`, which is called after the commit and may be repeated with the same entries.
+    Tracks two positions. The *head* is in memory and advances with every prepared entry; if the entry's unit of work
+    cannot be committed, the caller resets the head with :meth:`rollback`. The *stored* log is on disk and grows with
+    :meth:`append`, which is called after the commit and may be called again with the same entries.
 
     Call :meth:`prepare` and :meth:`rollback` from one thread, and :meth:`append`, :meth:`checkpoint` and
     :meth:`append_checkpoint` from one thread, which may be a different one.
@@ -75,8 +75,8 @@ class AuditLog(AuditReader):
     def open(cls, folder: Path) -> Self:
         """Open the log in ``folder`` for writing, or create an empty one in an empty folder.
 
-        Truncates a partial line or note that a crash left at the end. Raises :class:`AuditVerificationError` if the
-        entries do not match the newest checkpoint: no entry may be added to such a log.
+        Removes a partial line or note that a crash left at the end of a file. Raises :class:`AuditVerificationError` if
+        the entries do not match the newest checkpoint, because no entry may be added to such a log.
         """
         make_private_dir(folder)
         log = cls(folder)
@@ -97,7 +97,7 @@ class AuditLog(AuditReader):
 
     @property
     def checkpointed_size(self) -> int:
-        """The number of stored entries that the newest checkpoint covers, without reading the disk."""
+        """The number of stored entries that the newest checkpoint covers. Does not read the disk."""
         return self._checkpointed_size
 
     @property
@@ -119,8 +119,8 @@ class AuditLog(AuditReader):
         """Create the next entry and advance the head, without writing anything.
 
         The caller commits the entry with its unit of work, and stores it with :meth:`append` afterwards. ``timestamp``
-        must have a time zone. Raises :class:`InvalidInputError` if a value cannot be represented in JSON; the head does
-        not advance then.
+        must have a time zone. Raises :class:`InvalidInputError` if a value cannot be represented in JSON; then the head
+        does not advance.
         """
         entry = AuditEntry(
             seq=self._head.next_seq,
@@ -133,7 +133,7 @@ class AuditLog(AuditReader):
             code=code,
             previous=self._head.previous,
         )
-        self._head = _head_after(entry.seq, encode_entry(entry))
+        self._head = _compute_head(entry.seq, encode_entry(entry))
         return entry
 
     def rollback(self, head: LogHead) -> None:
@@ -148,37 +148,41 @@ class AuditLog(AuditReader):
     def append(self, entries: Iterable[AuditEntry]) -> None:
         """Append the entries that are not stored yet, in order, and sync them to disk.
 
-        Raises :class:`AuditVerificationError` if there is a gap or an entry does not follow the previous one, and
-        :class:`StorageError` if the disk cannot be written. Entries of earlier segment files stay stored in both cases.
+        Raises :class:`AuditVerificationError` if an entry does not follow the previous one, and :class:`StorageError`
+        if the disk cannot be written. If the entries fill several segment files, those already written stay stored.
         """
-        pending = [entry for entry in entries if entry.seq >= self.size]
-        while pending:
+        pending_entries = [entry for entry in entries if entry.seq >= self.size]
+        while pending_entries:
             if self._segment.entries >= SEGMENT_ENTRIES:
                 self._segment = _Segment(number=self._segment.number + 1)
             capacity = SEGMENT_ENTRIES - self._segment.entries
-            self._append_to_segment(pending[:capacity])
-            pending = pending[capacity:]
+            self._append_to_segment(pending_entries[:capacity])
+            pending_entries = pending_entries[capacity:]
         if self._head.next_seq < self._stored_head.next_seq:
             self._head = self._stored_head
 
     def checkpoint(self, origin: str) -> Checkpoint:
-        """Return the state of the stored log, to be signed by the worker. ``origin`` is ``sealyard/<workspace id>``."""
+        """Return an unsigned checkpoint of the stored log, for a worker to sign.
+
+        ``origin`` is ``sealyard/<workspace id>``.
+        """
         self._pending_roots[self.size] = self.root
         return Checkpoint(origin=origin, size=self.size, root=self.root)
 
     def append_checkpoint(self, note: str) -> None:
         """Store the signed note of a checkpoint that :meth:`checkpoint` returned.
 
-        Does not verify the signature: the worker did so after signing, and
-        :func:`sealyard.audit.verify.verify_log` does so again. Raises :class:`AuditVerificationError` if the note does
-        not belong to a requested checkpoint, and :class:`StorageError` if the disk cannot be written.
+        Does not verify the signature, which the worker did after signing and
+        :func:`sealyard.audit.verify.verify_log` does again. Raises :class:`AuditVerificationError` if the note does not
+        belong to a checkpoint that :meth:`checkpoint` returned, and :class:`StorageError` if the disk cannot be
+        written.
         """
         checkpoint, _ = parse_note(note)
         if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
             raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
-        data = note.encode()
-        self._write(self.folder / CHECKPOINTS, self._notes_length, data)
-        self._notes_length += len(data)
+        encoded_note = note.encode()
+        self._write(self.folder / CHECKPOINTS, self._notes_length, encoded_note)
+        self._notes_length += len(encoded_note)
         self._checkpointed_size = checkpoint.size
         self._pending_roots = {size: root for size, root in self._pending_roots.items() if size > checkpoint.size}
 
@@ -207,10 +211,10 @@ class AuditLog(AuditReader):
                 self._tree.append(leaf_hash(line))
                 if self._tree.size == self._checkpointed_size:
                     checkpointed_root = self._tree.root()
-            entries = self._tree.size - size_before
-            self._segment = _Segment(number=number, entries=entries, length=last_line_end(path))
-            if entries:
-                self._stored_head = self._head = _head_after(self._tree.size - 1, line)
+            entry_count = self._tree.size - size_before
+            self._segment = _Segment(number=number, entries=entry_count, length=last_line_end(path))
+            if entry_count:
+                self._stored_head = self._head = _compute_head(self._tree.size - 1, line)
         if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
             raise AuditVerificationError(
                 f"The audit log does not match its last checkpoint, of size {checkpoint.size}.",
@@ -238,7 +242,7 @@ class AuditLog(AuditReader):
                 )
             line = encode_entry(entry)
             lines.append(line)
-            head = _head_after(entry.seq, line)
+            head = _compute_head(entry.seq, line)
         segment = self._segment
         data = b"".join(line + b"\n" for line in lines)
         self._write(segment_path(self.folder, segment.number), segment.length, data)
@@ -265,5 +269,5 @@ def _translate_errors() -> Iterator[None]:
         ) from error
 
 
-def _head_after(seq: int, line: bytes) -> LogHead:
+def _compute_head(seq: int, line: bytes) -> LogHead:
     return LogHead(next_seq=seq + 1, previous=leaf_hash(line).hex())

@@ -1,4 +1,4 @@
-"""Implementation of :class:`~sealyard.client.protocol.Client` on an engine in this process, in its own thread."""
+"""Implementation of :class:`~sealyard.client.protocol.Client` with an engine in this process, on its own thread."""
 
 from __future__ import annotations
 
@@ -53,26 +53,26 @@ EVENT_BATCH_SECONDS = 0.01
 
 
 class EmbeddedClient:
-    """Client of an engine in this process; :class:`sealyard.client.protocol.Client` documents the methods."""
+    """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
         self,
         engine: Engine,
         thread: LoopThread,
         subject: str,
-        four_eyes: str = EMBEDDED_TRUST_NOTE,
-        presented: PresentedToken | None = None,
+        trust_note: str = EMBEDDED_TRUST_NOTE,
+        presented_token: PresentedToken | None = None,
     ) -> None:
-        """Use :meth:`EngineHandle.client` to create one.
+        """Use :meth:`EngineHandle.client` to create clients.
 
-        ``four_eyes`` describes to the user how dual control is enforced on this connection. ``presented`` is the token
-        that a remote caller authenticated with.
+        ``trust_note`` describes to the user how dual control is enforced on this connection. ``presented_token`` is the
+        token with which a remote caller has authenticated.
         """
         self._engine = engine
         self._thread = thread
         self._subject = subject
-        self._four_eyes = four_eyes
-        self._presented = presented
+        self._trust_note = trust_note
+        self._presented_token = presented_token
 
     async def close(self) -> None:
         """Do nothing: the :class:`EngineHandle` owns the engine and closes it."""
@@ -82,7 +82,7 @@ class EmbeddedClient:
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(progress, _size(path)).add if progress is not None else None
+        on_bytes = ThrottledProgress(progress, _file_size(path)).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -107,8 +107,8 @@ class EmbeddedClient:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        page = self._engine.queries.list_tasks(self._subject, filters, after, limit)
-        return await self._thread.call(self._engine.query(self._subject, "TASK", page))
+        use_case = self._engine.queries.list_tasks(self._subject, filters, after, limit)
+        return await self._thread.call(self._engine.query(self._subject, "TASK", use_case))
 
     async def counts(self) -> TaskCounts:
         return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
@@ -126,10 +126,10 @@ class EmbeddedClient:
         origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
-        decision = self._engine.decisions.decide(
+        use_case = self._engine.decisions.decide(
             self._subject, task_id, verdict, reason, digest, origin, one_time_password
         )
-        return await self._execute(f"TASK:{task_id}", decision)
+        return await self._execute(f"TASK:{task_id}", use_case)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
         return await self._execute(f"TASK:{task_id}", self._engine.decisions.withdraw(self._subject, task_id, reason))
@@ -161,14 +161,14 @@ class EmbeddedClient:
     async def cursor(self) -> int:
         """Return the cursor of the newest event, after which :meth:`events` continues.
 
-        The event of every change that readers can see already is included.
+        The cursor covers the events of all changes that readers can already see.
         """
 
         async def read_cursor() -> int:
-            # Changes are visible before they are on disk, and their events are published after that.
+            # Readers see a change before it is on disk, and its event is published only afterwards.
             with contextlib.suppress(StorageError):
                 await self._engine.repository.flush()
-            await asyncio.sleep(0)  # a commit that is on disk by now may still be waiting to publish
+            await asyncio.sleep(0)  # let a commit that has reached the disk publish its events
             return self._engine.events.cursor
 
         return await self._thread.call(read_cursor())
@@ -186,7 +186,7 @@ class EmbeddedClient:
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_download(self._subject, task_id))
 
     async def report_transferred(self, task_id: str, *, offset: int = 0) -> None:
-        """Record in the audit log that the artifact was sent from ``offset`` to its last byte."""
+        """Record in the audit log that the task's artifact was sent from byte ``offset`` to its end."""
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_transfer(self._subject, task_id, offset))
 
     async def certificate(self, task_id: str) -> str:
@@ -214,8 +214,8 @@ class EmbeddedClient:
         return await self._query(resource, lambda: self._engine.devices.certificates(self._subject, config))
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        export = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
-        return await self._execute(f"DEVICE_CONFIG:{config}", export)
+        use_case = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
+        return await self._execute(f"DEVICE_CONFIG:{config}", use_case)
 
     async def keys(self) -> tuple[KeyInfo, ...]:
         return await self._query("KEY", lambda: self._engine.keys.list_keys(self._subject))
@@ -236,27 +236,27 @@ class EmbeddedClient:
         return await self._query("ACL", lambda: self._engine.access.effective_device_rules(self._subject))
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
-        addition = self._engine.access.add_subject(self._subject, subject, display_name)
-        return await self._execute(f"SUBJECT:{subject}", addition)
+        use_case = self._engine.access.add_subject(self._subject, subject, display_name)
+        return await self._execute(f"SUBJECT:{subject}", use_case)
 
     async def unlink_subject(self, subject: str) -> None:
         await self._execute(f"SUBJECT:{subject}", self._engine.account_links.unlink(self._subject, subject))
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
-        addition = self._engine.access.add_member(self._subject, group, member, confirmed=confirmed)
-        return await self._execute(f"SUBJECT:{group}", addition)
+        use_case = self._engine.access.add_member(self._subject, group, member, confirmed=confirmed)
+        return await self._execute(f"SUBJECT:{group}", use_case)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
-        removal = self._engine.access.remove_member(self._subject, group, member, confirmed=confirmed)
-        await self._execute(f"SUBJECT:{group}", removal)
+        use_case = self._engine.access.remove_member(self._subject, group, member, confirmed=confirmed)
+        await self._execute(f"SUBJECT:{group}", use_case)
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
-        addition = self._engine.access.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
-        return await self._execute("ACL", addition)
+        use_case = self._engine.access.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
+        return await self._execute("ACL", use_case)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        removal = self._engine.access.remove_rule(self._subject, rule_id, confirmed=confirmed)
-        await self._execute(f"ACL:{rule_id}", removal)
+        use_case = self._engine.access.remove_rule(self._subject, rule_id, confirmed=confirmed)
+        await self._execute(f"ACL:{rule_id}", use_case)
 
     async def policy(self) -> Policy:
         return await self._query("POLICY", self._engine.access.policy)
@@ -285,14 +285,14 @@ class EmbeddedClient:
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        page = self._engine.audit.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", page))
+        use_case = self._engine.audit.page(self._subject, filters, below, limit)
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
-        verification = self._engine.audit.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", verification))
+        use_case = self._engine.audit.verify(self._subject, checkpoint, progress)
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
 
     def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         lines = self._engine.audit.export(self._subject, kind)
@@ -305,7 +305,7 @@ class EmbeddedClient:
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
         resource = f"SUBJECT:{request.subject or self._subject}"
-        return await self._execute(resource, self._engine.tokens.create(self._subject, request, self._presented))
+        return await self._execute(resource, self._engine.tokens.create(self._subject, request, self._presented_token))
 
     async def revoke_token(self, token_id: str) -> None:
         await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
@@ -314,16 +314,16 @@ class EmbeddedClient:
         return await self._query("SUBJECT", lambda: self._engine.otp.state(self._subject))
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        enrollment = self._engine.otp.enroll(self._subject, current)
-        return await self._execute(f"SUBJECT:{self._subject}", enrollment)
+        use_case = self._engine.otp.enroll(self._subject, current)
+        return await self._execute(f"SUBJECT:{self._subject}", use_case)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        confirmation = self._engine.otp.confirm(self._subject, password)
-        await self._execute(f"SUBJECT:{self._subject}", confirmation)
+        use_case = self._engine.otp.confirm(self._subject, password)
+        await self._execute(f"SUBJECT:{self._subject}", use_case)
 
     async def reset_one_time_password(self, subject: str) -> None:
-        reset = self._engine.otp.reset(self._subject, subject)
-        await self._execute(f"SUBJECT:{subject}", reset)
+        use_case = self._engine.otp.reset(self._subject, subject)
+        await self._execute(f"SUBJECT:{subject}", use_case)
 
     # ---- workspace and events
 
@@ -335,8 +335,8 @@ class EmbeddedClient:
             if self._engine.read_only:
                 self._engine.tail()
             async for batch in self._engine.events.batches(after):
-                visible = (self._engine.queries.visible_event(self._subject, event) for event in batch)
-                yield tuple(event for event in visible if event is not None)
+                visible_events = (self._engine.queries.visible_event(self._subject, event) for event in batch)
+                yield tuple(event for event in visible_events if event is not None)
                 await asyncio.sleep(EVENT_BATCH_SECONDS)
 
         async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
@@ -346,18 +346,18 @@ class EmbeddedClient:
 
     def _workspace_info(self) -> WorkspaceInfo:
         engine = self._engine
-        size, checkpointed = engine.audit.sizes()
+        log_size, checkpointed_size = engine.audit.sizes()
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
             location=str(engine.paths.root),
             demo=engine.metadata.demo,
             subject=self._subject,
-            trust_note=self._four_eyes,
+            trust_note=self._trust_note,
             read_only=engine.read_only,
             key_store=engine.metadata.key_store,
-            audit_size=size,
-            audit_checkpointed=checkpointed,
+            audit_size=log_size,
+            audit_checkpointed=checkpointed_size,
             rights=tuple(sorted(engine.permissions.granted_to(self._subject))),
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
@@ -375,8 +375,11 @@ class EmbeddedClient:
         return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
 
 
-def _size(path: Path) -> int:
-    """Return the size for progress reports, 0 if it is unavailable: reading the file raises the error."""
+def _file_size(path: Path) -> int:
+    """Return the size of the file in bytes, for progress reports only.
+
+    Returns 0 if the size is unknown: the upload reads the file and reports the error.
+    """
     try:
         return path.stat().st_size
     except (OSError, ValueError):

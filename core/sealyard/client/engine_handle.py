@@ -1,4 +1,4 @@
-"""Handle on the engine of one workspace, which runs in this process on a thread of its own."""
+"""Handle on the engine of one workspace. The engine runs in this process, on its own thread."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class EngineHandle:
-    """A running engine, shared by the clients of all subjects that use it.
+    """A running engine, shared by all clients of one workspace in this process.
 
-    Not a client itself: the engine checks permissions for a subject, and no subject is known yet at this level. Create
-    clients with :meth:`client`; close this object, not the clients.
+    An engine handle is not a client: a client acts for one subject, for which the engine checks permissions. Create
+    clients with :meth:`client`; close the handle, not the clients.
     """
 
     def __init__(self, engine: Engine, thread: LoopThread) -> None:
-        """Use :meth:`open` or :meth:`open_read_only` to start an engine as well."""
+        """Wrap a running engine. Use :meth:`open` or :meth:`open_read_only` to start one."""
         self.engine = engine
         self._thread = thread
 
@@ -49,7 +49,7 @@ class EngineHandle:
 
         See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
         """
-        opening = open_engine(
+        open_coroutine = open_engine(
             WorkspacePaths(folder.absolute()),
             purpose=purpose,
             passphrase=passphrase,
@@ -58,25 +58,25 @@ class EngineHandle:
             workers=workers,
             create=create,
         )
-        return await cls._start(opening)
+        return await cls._start(open_coroutine)
 
     @classmethod
     async def open_read_only(cls, folder: Path, *, clock: Clock | None = None) -> Self:
-        """Open the workspace without write access, alongside the lock holder."""
+        """Open the workspace without write access. Another process may hold the workspace lock."""
         return await cls._start(open_reader(WorkspacePaths(folder.absolute()), clock=clock))
 
     @classmethod
-    async def _start(cls, opening: Awaitable[Engine]) -> Self:
+    async def _start(cls, open_awaitable: Awaitable[Engine]) -> Self:
         thread = LoopThread("sealyard-engine")
-        engine = thread.submit(opening)
+        engine_future = thread.submit(open_awaitable)
         try:
-            return cls(await asyncio.shield(engine), thread)
+            return cls(await asyncio.shield(engine_future), thread)
         except BaseException:
-            await _close_abandoned(engine, thread)
+            await _close_abandoned_engine(engine_future, thread)
             raise
 
     async def close(self) -> None:
-        """Close the engine, release its lock and stop its thread. Clients of this handle are unusable afterwards."""
+        """Close the engine, release the workspace lock and stop the thread. Its clients are unusable afterwards."""
         try:
             await self.run(self.engine.close())
         finally:
@@ -87,14 +87,14 @@ class EngineHandle:
         return self.engine.paths.root
 
     def client(
-        self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, presented: PresentedToken | None = None
+        self, subject: str, trust_note: str = EMBEDDED_TRUST_NOTE, presented_token: PresentedToken | None = None
     ) -> EmbeddedClient:
         """Return a client for ``subject``; see :class:`EmbeddedClient` for the parameters."""
-        return EmbeddedClient(self.engine, self._thread, subject, four_eyes, presented)
+        return EmbeddedClient(self.engine, self._thread, subject, trust_note, presented_token)
 
-    async def run(self, work: Awaitable[T]) -> T:
-        """Run ``work`` on the engine's loop and return its result."""
-        return await self._thread.call(work)
+    async def run(self, awaitable: Awaitable[T]) -> T:
+        """Await ``awaitable`` on the engine's event loop and return its result."""
+        return await self._thread.call(awaitable)
 
     async def authenticate_token(self, secret: str) -> AccessToken:
         """Return the access token with this secret. Raises :class:`AuthenticationError`."""
@@ -118,8 +118,8 @@ class EngineHandle:
     async def create_upload(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
-        creation = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
-        return await self.run(self.engine.execute(subject, "INPUT", creation))
+        use_case = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", use_case))
 
     async def upload(self, subject: str, upload_id: str) -> UploadStatus:
         async def get_upload() -> UploadStatus:
@@ -130,7 +130,10 @@ class EngineHandle:
     async def write_upload(
         self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> UploadStatus:
-        """Write on the caller's loop; uses the engine's loop only to audit a rejected file."""
+        """Write ``chunks`` from ``offset`` on, on the caller's event loop.
+
+        Uses the engine's loop only to add an audit entry if the file is rejected.
+        """
         try:
             return await self.engine.uploads.write(subject, upload_id, offset, chunks)
         except InvalidInputError as error:
@@ -138,14 +141,14 @@ class EngineHandle:
             raise
 
     async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
-        """Record in the audit log that a file was rejected."""
+        """Record in the audit log that an input file of ``subject`` was rejected with ``error``."""
         await self.run(self.engine.audit.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:
         await self.run(self.engine.uploads.delete(subject, upload_id))
 
     async def resolve_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
-        """Return the input files by which a task refers to these complete uploads of the subject."""
+        """Return the completed uploads of the subject as input files, for a request that creates a task."""
 
         async def resolve() -> tuple[InputFile, ...]:
             return self.engine.uploads.resolve(subject, upload_ids)
@@ -153,7 +156,7 @@ class EngineHandle:
         return await self.run(resolve())
 
     async def claim_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> None:
-        """Record that a task now owns the content of these uploads; call this once the task exists."""
+        """Record that a task now owns the content of the uploads. Call this after the task was created."""
         await self.run(self.engine.uploads.claim(subject, upload_ids))
 
     # ---- sign-in and shutdown
@@ -163,16 +166,16 @@ class EngineHandle:
         await self.run(self.engine.role_sync.sign_in(subject, roles, account))
 
     async def drain_workers(self, seconds: float) -> int:
-        """Stop starting tasks and wait up to ``seconds`` for the running ones.
+        """Stop starting tasks, and wait up to ``seconds`` for the running tasks.
 
-        Returns the number of tasks that still run.
+        Returns the number of tasks that are still running.
         """
         return await self.run(self.engine.scheduler.drain(seconds))
 
     async def drain(self, seconds: float) -> int:
-        """End all event streams, stop starting tasks and wait up to ``seconds`` for the running ones.
+        """End all event streams, stop starting tasks, and wait up to ``seconds`` for the running tasks.
 
-        Returns the number of tasks that still run.
+        Returns the number of tasks that are still running.
         """
 
         async def close_and_drain() -> int:
@@ -190,22 +193,22 @@ class EngineHandle:
         return await self.run(resolve())
 
     def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
-        async def chunks() -> AsyncIterator[bytes]:
+        async def iterate_chunks() -> AsyncIterator[bytes]:
             async for chunk in self.engine.delivery.download_by_link(link, offset):
                 yield chunk
 
-        return self._thread.iterate(chunks())
+        return self._thread.iterate(iterate_chunks())
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         await self.run(self.engine.delivery.record_link_transfer(link, offset))
 
 
-async def _close_abandoned(engine: asyncio.Future[Engine], thread: LoopThread) -> None:
-    """Let an abandoned opening finish, then close its engine and thread, ignoring cancellation.
+async def _close_abandoned_engine(engine_future: asyncio.Future[Engine], thread: LoopThread) -> None:
+    """Wait until an abandoned opening has finished, then close the engine and stop ``thread``. Ignores cancellation.
 
-    If it were interrupted, its threads would keep writing without the lock, or keep the lock.
+    If the opening were interrupted, the engine's threads would keep writing without the lock, or keep the lock.
     """
-    await wait_uninterrupted(engine)
-    if not engine.cancelled() and engine.exception() is None:
-        await wait_uninterrupted(thread.submit(engine.result().close()))
+    await wait_uninterrupted(engine_future)
+    if not engine_future.cancelled() and engine_future.exception() is None:
+        await wait_uninterrupted(thread.submit(engine_future.result().close()))
     await wait_uninterrupted(submit(thread.stop))

@@ -15,13 +15,15 @@ from sealyard.model.safe_text import escape_text
 
 REDACTED = "***"
 MAX_BYTES = 2 * 1024 * 1024
+"""Size at which the log file is rotated."""
+
 BACKUP_COUNT = 2
 """Number of rotated files kept in addition to the current one."""
 
-_MIN_SECRET_CHARS = 4  # redacting a shorter secret everywhere would reveal it by the gaps
+_MIN_SECRET_CHARS = 4  # redacting a shorter secret everywhere would reveal it through the gaps
 _SECRETS: set[str] = set()
 
-_PATTERNS = (
+_SECRET_PATTERNS = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
     (
         re.compile(
@@ -40,7 +42,7 @@ _PATTERNS = (
 
 
 def register_secret(secret: str) -> None:
-    """Redact ``secret`` from now on, both as it is and as escaped in quoted strings."""
+    """Redact ``secret`` in all later log messages, both verbatim and as it is escaped in string literals."""
     if len(secret) >= _MIN_SECRET_CHARS:
         _SECRETS.update((secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]))
 
@@ -49,15 +51,15 @@ def redact(text: str) -> str:
     """Return ``text`` without registered secrets, private keys, passphrase and token values, and link signatures."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
-    for pattern, replacement in _PATTERNS:
+    for pattern, replacement in _SECRET_PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def log_to_file(path: Path) -> None:
-    """Write the log to the file at ``path`` (mode 0600, its folder 0700), and no longer to any earlier log file.
+    """Write the log to the file at ``path`` (mode 0600, its folder 0700), instead of any previous log file.
 
-    Raises :class:`StorageError`.
+    Raises :class:`StorageError` if the file cannot be written.
     """
     try:
         make_private_dir(path.parent)
@@ -80,7 +82,7 @@ def current_log_file() -> Path | None:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Redacts the formatted text, so that message, arguments and traceback are all covered."""
+    """Log formatter that redacts secrets in the formatted text, which includes arguments and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -90,7 +92,7 @@ class _PrivateRotatingFileHandler(RotatingFileHandler):
     """Rotating log file that only its owner can read."""
 
     def _open(self) -> io.TextIOWrapper:
-        """Open the current file; every file that a rotation creates gets mode 0600."""
+        """Open the log file with mode 0600. Called again after every rotation."""
         descriptor = open_private_append(Path(self.baseFilename))
         return open(descriptor, "a", encoding=self.encoding, errors="backslashreplace")  # noqa: PTH123
 

@@ -13,16 +13,16 @@ PAGE_SIZE = 500
 
 
 async def iterate_tasks(client: TaskClient, filters: TaskFilter, *, limit: int | None = None) -> AsyncIterator[Task]:
-    """Yield the tasks that match ``filters``, at most ``limit`` of them, and request their pages as needed."""
+    """Yield the tasks that match ``filters``, at most ``limit`` of them, loading pages as needed."""
     remaining = limit
-    after: str | None = None
+    cursor: str | None = None
     while remaining is None or remaining > 0:
-        size = PAGE_SIZE if remaining is None else min(PAGE_SIZE, remaining)
-        page = await client.tasks(filters, after=after, limit=size)
+        page_limit = PAGE_SIZE if remaining is None else min(PAGE_SIZE, remaining)
+        page = await client.tasks(filters, after=cursor, limit=page_limit)
         for task in page.tasks:
             yield task
-        after = page.next
-        if after is None:
+        cursor = page.next
+        if cursor is None:
             return
         if remaining is not None:
             remaining -= len(page.tasks)

@@ -24,17 +24,17 @@ class RetryDelays:
 
     @classmethod
     def exponential(
-        cls, first: float, maximum: float, *, factor: float = 2.0, jitter: tuple[float, float] = (1.0, 1.0)
+        cls, first_delay: float, max_delay: float, *, factor: float = 2.0, jitter: tuple[float, float] = (1.0, 1.0)
     ) -> RetryDelays:
-        """Return delays that start with ``first`` and are multiplied by ``factor`` until they reach ``maximum``."""
-        seconds = [first]
-        while seconds[-1] < maximum:
-            seconds.append(min(seconds[-1] * factor, maximum))
+        """Return delays that start with ``first_delay`` and are multiplied by ``factor`` up to ``max_delay``."""
+        seconds = [first_delay]
+        while seconds[-1] < max_delay:
+            seconds.append(min(seconds[-1] * factor, max_delay))
         return cls(tuple(seconds), jitter)
 
-    def after(self, failures: int, random: Random = _random) -> float:
-        """Return the delay after ``failures`` consecutive failures, which are at least one."""
-        return self.seconds[min(failures, len(self.seconds)) - 1] * random.uniform(*self.jitter)
+    def after(self, failure_count: int, random: Random = _random) -> float:
+        """Return the delay in seconds after ``failure_count`` consecutive failures (at least 1)."""
+        return self.seconds[min(failure_count, len(self.seconds)) - 1] * random.uniform(*self.jitter)
 
 
 class Backoff:
@@ -43,7 +43,7 @@ class Backoff:
     def __init__(
         self, delays: RetryDelays, clock: Clock, *, timeout: float | None = None, random: Random = _random
     ) -> None:
-        """``timeout`` is the number of seconds after which :meth:`wait` ends the attempts; None means never."""
+        """``timeout``: seconds after which :meth:`wait` raises the error instead of waiting; None means never."""
         self._delays = delays
         self._clock = clock
         self._timeout = timeout
@@ -52,16 +52,16 @@ class Backoff:
 
     def reset(self) -> None:
         """Start over after a success: with the first delay and the whole timeout."""
-        self._failures = 0
+        self._failure_count = 0
         self._started_at = self._clock.now()
 
     def next_delay(self) -> float:
-        """Count a failure, and return the delay before the next attempt."""
-        self._failures += 1
-        return self._delays.after(self._failures, self._random)
+        """Count a failure, and return the delay in seconds before the next attempt."""
+        self._failure_count += 1
+        return self._delays.after(self._failure_count, self._random)
 
     async def wait(self, error: Exception, at_least: float = 0.0) -> None:
-        """Count a failure, and wait before the next attempt: for ``at_least`` seconds and the delay.
+        """Count a failure, and wait before the next attempt: ``at_least`` seconds plus the next delay.
 
         Raises ``error`` immediately if the timeout would expire during the wait.
         """

@@ -1,4 +1,4 @@
-"""Registry of container formats. Other distributions add formats by the entry point group ``sealyard.containers``."""
+"""Registry of container formats. Other packages can add formats with the entry point group ``sealyard.containers``."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ def get_format(name: str) -> ContainerFormat:
 def sniff_format(data: bytes) -> str | None:
     """Return the name of the format whose magic bytes ``data`` starts with, or ``None``.
 
-    Signing tasks use it to reject messages that could pass as a container.
+    Signing tasks use this function to reject messages that could pass as a container.
     """
-    return next((each.name for each in all_formats() if data.startswith(each.magic)), None)
+    return next(
+        (container_format.name for container_format in all_formats() if data.startswith(container_format.magic)), None
+    )
 
 
 def reject_lookalike(message: bytes) -> None:

@@ -26,7 +26,7 @@ from sealyard.model.errors import InvalidInputError, InvalidKeyError
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 """A private key of one of the supported types."""
 
-_RSA_KINDS = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
+_RSA_KEY_TYPES = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
 _HASHES: dict[HashName, hashes.HashAlgorithm] = {
     HashName.SHA256: hashes.SHA256(),
     HashName.SHA512: hashes.SHA512(),
@@ -39,8 +39,8 @@ def key_type_of(public_key: PublicKeyTypes) -> KeyType:
     Raises :class:`InvalidKeyError` if no algorithm of the catalogue supports its type, size or curve.
     """
     match public_key:
-        case rsa.RSAPublicKey() if public_key.key_size in _RSA_KINDS:
-            return _RSA_KINDS[public_key.key_size]
+        case rsa.RSAPublicKey() if public_key.key_size in _RSA_KEY_TYPES:
+            return _RSA_KEY_TYPES[public_key.key_size]
         case rsa.RSAPublicKey():
             description = f"an RSA key of {public_key.key_size} bits"
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1()):
@@ -65,12 +65,12 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
     digest has the wrong length or ``algorithm`` is Ed25519, which does not accept a digest.
     """
     spec = SIGNATURES[algorithm]
-    _check_key(spec, private_key.public_key())
+    _check_key_type(spec, private_key.public_key())
     match private_key:
         case rsa.RSAPrivateKey():
-            return private_key.sign(data, _rsa_padding(spec), _hash(spec, data, prehashed))
+            return private_key.sign(data, _rsa_padding(spec), _hash_algorithm(spec, data, prehashed))
         case ec.EllipticCurvePrivateKey():
-            return private_key.sign(data, ec.ECDSA(_hash(spec, data, prehashed)))
+            return private_key.sign(data, ec.ECDSA(_hash_algorithm(spec, data, prehashed)))
         case ed25519.Ed25519PrivateKey():
             _reject_prehashed(spec, prehashed)
             return private_key.sign(data)
@@ -87,15 +87,15 @@ def verify(
     (X.690, section 10). Raises the same exceptions as :func:`sign`.
     """
     spec = SIGNATURES[algorithm]
-    kind = _check_key(spec, public_key)
+    kind = _check_key_type(spec, public_key)
     if not _has_valid_encoding(spec, kind, signature):
         return False
     try:
         match public_key:
             case rsa.RSAPublicKey():
-                public_key.verify(signature, data, _rsa_padding(spec), _hash(spec, data, prehashed))
+                public_key.verify(signature, data, _rsa_padding(spec), _hash_algorithm(spec, data, prehashed))
             case ec.EllipticCurvePublicKey():
-                public_key.verify(signature, data, ec.ECDSA(_hash(spec, data, prehashed)))
+                public_key.verify(signature, data, ec.ECDSA(_hash_algorithm(spec, data, prehashed)))
             case ed25519.Ed25519PublicKey():
                 _reject_prehashed(spec, prehashed)
                 public_key.verify(signature, data)
@@ -104,7 +104,7 @@ def verify(
     return True
 
 
-def _check_key(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyType:
+def _check_key_type(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyType:
     kind = key_type_of(public_key)
     if kind not in spec.key_kinds:
         raise InvalidKeyError(
@@ -129,7 +129,7 @@ def _rsa_padding(spec: SignatureSpec) -> padding.AsymmetricPadding:
     return padding.PSS(mgf=padding.MGF1(_HASHES[_hash_name(spec)]), salt_length=padding.PSS.DIGEST_LENGTH)
 
 
-def _hash(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgorithm | Prehashed:
+def _hash_algorithm(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgorithm | Prehashed:
     algorithm = _HASHES[_hash_name(spec)]
     if not prehashed:
         return algorithm

@@ -25,8 +25,9 @@ async def create_workspace(
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
 
-    If an error occurs, the directory is removed. Raises :class:`WorkspaceError`, :class:`StorageError` and
-    :class:`KeyStoreLockedError`.
+    If an error occurs, the new directory is removed. Raises :class:`WorkspaceError` if the directory is not empty,
+    :class:`StorageError` if the disk cannot be written, and :class:`KeyStoreLockedError` if the passphrase is missing
+    or the OS keyring does not respond.
     """
     metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),

@@ -1,4 +1,4 @@
-"""The engine of a workspace: creates the components, opens and closes them. An engine runs on one event loop."""
+"""The engine of a workspace, which creates, starts and closes its components. An engine runs on one event loop."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ from sealyard.storage.upload_dir import UploadDir
 T = TypeVar("T")
 
 POLL_INTERVAL = 0.2
-"""Seconds between two checks of a reader for new commits."""
+"""Seconds between two checks for new commits, in an engine that is open for reading only."""
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """The use cases of a workspace, grouped into components that are its attributes.
+    """The use cases of a workspace, grouped into components; each component is an attribute of the engine.
 
-    Callers run the methods of the components with :meth:`execute`, :meth:`query` and :meth:`stream`, which check the
-    subject and audit failures. Create an engine with :func:`open_engine` or :func:`open_reader`.
+    Callers run the components' methods with :meth:`execute`, :meth:`query` and :meth:`stream`, which check that the
+    subject is known and audit failures. Create an engine with :func:`open_engine` or :func:`open_reader`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Engine:
         result_publisher = ResultPublisher(self.repository, links, artifacts)
         self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher)
         self.queries = TaskQueries(
-            self.repository, self.permissions, self.scheduler.progress_of, recorded=audit is not None
+            self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
         )
         self.keys = KeyRegistry(self.repository, self.permissions, bus)
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
@@ -143,13 +143,14 @@ class Engine:
         self._lock: WorkspaceLock | None = None
 
     async def start(self, lock: WorkspaceLock, *, work: bool) -> None:
-        """Recover from an earlier stop or crash, then start the background loops.
+        """Resume what the previous engine left unfinished, then start the background loops.
 
-        :meth:`close` releases ``lock``. Without ``work`` the scheduler is not started: approved tasks stay SCHEDULED.
+        ``lock``: the workspace lock, which :meth:`close` releases. ``work``: whether to start the scheduler; without
+        it, approved tasks stay SCHEDULED.
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
-        # A crash may have left key files here that a client was importing or exporting; they must not stay on disk.
+        # A crash may have left key files that a client was importing or exporting; they must not stay on disk.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._checkpoint_loop.pin_key()
         self.repository.add_task_listeners(
@@ -165,9 +166,9 @@ class Engine:
         self.repository.commit_event.set()
 
     async def close(self) -> None:
-        """Stop, create a last checkpoint of the audit log and release the lock.
+        """Stop the engine: create a last checkpoint of the audit log, close the store and release the workspace lock.
 
-        The next start picks up unfinished tasks.
+        Unfinished tasks resume when the workspace is opened again.
         """
         self.events.close()
         for loop in self._loops:
@@ -175,11 +176,11 @@ class Engine:
         try:
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
-            await self._final_checkpoint()
+            await self._write_final_checkpoint()
         finally:
-            await self._release()
+            await self._release_resources()
 
-    async def _final_checkpoint(self) -> None:
+    async def _write_final_checkpoint(self) -> None:
         if self._checkpoint_loop is None or self._lock is None:
             return
         try:
@@ -188,8 +189,8 @@ class Engine:
         except SealyardError as error:
             log.warning("could not create a final checkpoint of the audit log; retrying at the next start: %s", error)
 
-    async def _release(self) -> None:
-        """Close the workers and the store, then release the lock: after that, another engine may open the workspace."""
+    async def _release_resources(self) -> None:
+        """Close the workers and the store, then release the lock, so that another engine can open the workspace."""
         try:
             await self.bus.close()
         finally:
@@ -202,18 +203,19 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects, and audits refusals and failures under ``resource``. If the caller is cancelled, the
-        use case still runs to completion, so that its change is applied completely or not at all.
+        Rejects unknown subjects. Audits refusals and failures, with ``resource`` as the resource of the entry. If the
+        caller is cancelled, the use case still runs to completion, so that its change is applied completely or not at
+        all.
         """
-        execution = asyncio.create_task(self._execute(subject, resource, use_case))
-        self._running_use_cases.add(execution)
-        execution.add_done_callback(self._running_use_cases.discard)
-        return await asyncio.shield(execution)
+        use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
+        self._running_use_cases.add(use_case_task)
+        use_case_task.add_done_callback(self._running_use_cases.discard)
+        return await asyncio.shield(use_case_task)
 
     async def _execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
-            self._require_known(subject)
+            self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
             if not self.read_only:
@@ -223,9 +225,12 @@ class Engine:
             _close_unawaited(use_case)
 
     async def query(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
-        """Run a read-only use case. Only permission failures are audited, and only by a writable engine."""
+        """Run a read-only use case, and return its result.
+
+        Audits only permission failures, and only in an engine that is open for writing.
+        """
         try:
-            self._require_known(subject)
+            self._require_known_subject(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
@@ -235,9 +240,12 @@ class Engine:
             _close_unawaited(use_case)
 
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Like :meth:`query`, for use cases that yield items. Audits all errors, such as that a result has expired."""
+        """Yield the items of a read-only use case.
+
+        Unlike :meth:`query`, audits every error, for example that a result has expired.
+        """
         try:
-            self._require_known(subject)
+            self._require_known_subject(subject)
             async with contextlib.aclosing(items):
                 async for item in items:
                     yield item
@@ -247,33 +255,33 @@ class Engine:
             raise
 
     def tail(self) -> None:
-        """Start to load what the writer commits and publish its events, in an engine that :func:`open_reader` opened.
+        """Start a loop that loads the commits of the writing process and publishes their events.
 
-        Does nothing if called again.
+        For engines opened with :func:`open_reader`. Does nothing if the loop is already running.
         """
         if not self._loops:
-            loop = asyncio.create_task(self._tail())
+            loop = asyncio.create_task(self._follow_commits())
             loop.add_done_callback(_log_crash)
             self._loops.append(loop)
 
-    async def _tail(self) -> None:
+    async def _follow_commits(self) -> None:
         """Load new commits until cancelled.
 
-        Retries after an error: disk errors may be temporary, and if the loop ended, its listeners would wait forever.
-        Only the first of several errors in a row is logged.
+        Retries after an error: disk errors may be temporary, and if the loop ended, event listeners would wait
+        forever. Logs only the first of several errors in a row.
         """
-        failing = False
+        last_read_failed = False
         while True:
             try:
-                await self._refresh()
-                failing = False
+                await self._load_new_commits()
+                last_read_failed = False
             except SealyardError as error:
-                if not failing:
+                if not last_read_failed:
                     log.warning("could not read the writer's latest changes: %s", error)
-                failing = True
+                last_read_failed = True
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def _refresh(self) -> None:
+    async def _load_new_commits(self) -> None:
         if await asyncio.to_thread(self.store.refresh):
             self.repository.invalidate()
             for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
@@ -284,14 +292,14 @@ class Engine:
         if self.read_only:
             raise StorageError("The workspace is open read-only.", "Open it for writing.")
 
-    def _require_known(self, subject: str) -> None:
+    def _require_known_subject(self, subject: str) -> None:
         if not self.permissions.contains(subject):
             raise PermissionDeniedError(
                 f"{escape_text(subject, 80)} is unknown in this workspace.",
                 f"Ask an administrator to add it: sealyard subject add {escape_text(subject, 80)}",
             )
         if subject_kind(subject) is SubjectKind.GROUP:
-            # Otherwise a person could request a task as a group and approve it as a member.
+            # If groups could act, a person could request a task as a group and approve it as one of its members.
             raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
@@ -307,11 +315,14 @@ async def open_engine(
 ) -> Engine:
     """Open and start the engine of a workspace, as its only writer.
 
-    Must not be cancelled: a partially opened engine leaves threads running. ``create``: generate the master key, when
-    the workspace is opened for the first time.
+    ``work``: whether to start the scheduler. ``workers``: number of worker slots. ``create``: whether to generate the
+    master key, which is necessary when a new workspace is opened for the first time. The call must not be cancelled: a
+    partially opened engine leaves threads running.
 
-    Raises :class:`WorkspaceLockedError`, :class:`KeyStoreLockedError`, :class:`StoreCorruptedError`, and other errors
-    that prevent the workspace from being opened.
+    Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
+    :class:`KeyStoreLockedError` if the passphrase is missing or wrong or the OS keyring does not respond,
+    :class:`StoreCorruptedError` if the store is damaged, and other subclasses of :class:`SealyardError` if the
+    workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
@@ -321,7 +332,9 @@ async def open_engine(
         try:
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
-            bus = PipeBus(_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers)
+            bus = PipeBus(
+                _build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
+            )
             engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
         except BaseException:
             await run_uncancellable(store.close)
@@ -338,15 +351,15 @@ async def open_engine(
 
 
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """Open a read-only engine, without a lock: another process may have the workspace open for writing."""
+    """Open a read-only engine. It needs no lock: another process may have the workspace open for writing."""
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
-    bus = PipeBus(_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
+    bus = PipeBus(_build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
 
 
-def _key_store_request(
+def _build_key_store_request(
     paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
 ) -> OpenKeyStore:
     return OpenKeyStore(

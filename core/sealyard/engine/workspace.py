@@ -1,7 +1,4 @@
-"""The directory of a workspace and its metadata file.
-
-The directory is created once; afterwards one writer and any number of readers can open it.
-"""
+"""Create the directory of a workspace, and read and write its metadata file."""
 
 from __future__ import annotations
 
@@ -42,10 +39,11 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
 
 
 def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
-    """Create the directories of a workspace (mode 0700), and last the metadata file.
+    """Create the directories of a workspace (mode 0700), and then its metadata file.
 
-    A directory counts as a workspace only once it has the metadata file. Raises :class:`WorkspaceError` if there is a
-    workspace already or the directory is not empty, and :class:`StorageError` if one of them cannot be created.
+    The metadata file is written last, because it is what makes the directory a workspace. Raises
+    :class:`WorkspaceError` if there is a workspace already or the directory is not empty, and :class:`StorageError` if
+    a directory or the file cannot be created.
     """
     try:
         _require_empty(paths)
@@ -60,7 +58,7 @@ def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
 
 
 def _require_empty(paths: WorkspacePaths) -> None:
-    """Raise :class:`WorkspaceError` if the directory is in use, and ``OSError`` if it cannot be read."""
+    """Raise :class:`WorkspaceError` if the directory is not empty, and ``OSError`` if it cannot be read."""
     if paths.file.exists():
         raise WorkspaceError(
             f"{escape_text(str(paths.root))} already contains a workspace.", "Use it, or choose another folder."
@@ -70,7 +68,7 @@ def _require_empty(paths: WorkspacePaths) -> None:
 
 
 def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
-    """Write the metadata file (mode 0600), atomically replacing an existing one; durable on return.
+    """Write the metadata file (mode 0600), replacing an existing one atomically. It is durable on return.
 
     Raises :class:`StorageError` if it cannot be written.
     """

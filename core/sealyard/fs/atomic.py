@@ -1,4 +1,4 @@
-"""Durable writes: files that appear complete or not at all, and the file operations they consist of."""
+"""Durable file writes that take effect completely or not at all, and the file operations that they are built from."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _datasync = getattr(os, "fdatasync", os.fsync)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, overwrite: bool = True) -> None:
-    """Write a file that contains ``data``, atomically and durably. After a crash, it has its old or its new content.
+    """Write ``data`` to the file ``path``, atomically and durably.
 
-    Raises ``OSError`` if that fails, and ``FileExistsError`` if ``path`` exists and ``overwrite`` is not set. The old
-    file is then unchanged, and no temporary file is left. Only if the last step fails, the sync of the folder, the new
-    file is in place, but may not survive a power loss.
+    After a crash, the file has either its old or its new content. Raises ``OSError`` if writing fails, and
+    ``FileExistsError`` if ``path`` exists and ``overwrite`` is not set; the old file is then unchanged, and no
+    temporary file is left. There is one exception: if only the final sync of the folder fails, the new file is in
+    place, but may not survive a power loss.
     """
     with AtomicFile(path, mode=mode) as file:
         file.write(data)
@@ -35,39 +36,39 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, overwrite: bool 
 class AtomicFile:
     """A new file with a temporary name in the folder of ``path``; :meth:`commit` gives it its final name.
 
-    Used as a context manager, it is removed at the end of the block unless it was committed. The constructor and all
-    methods except :meth:`discard` raise ``OSError``.
+    As a context manager, it removes the file at the end of the block unless the file was committed. The constructor and
+    all methods except :meth:`discard` raise ``OSError`` if an operation on the file fails.
     """
 
     def __init__(self, path: Path, *, mode: int = 0o600) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        self._temporary_path = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        self._fd = os.open(self._temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         self._is_open = True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.discard()
 
     def write(self, data: bytes) -> None:
-        """Append all of ``data``."""
+        """Append all of ``data`` to the file."""
         write_all(self._fd, data)
 
     def commit(self, *, overwrite: bool) -> int:
-        """Rename the file to its final name and return its size in bytes; durable on return.
+        """Durably rename the file to its final name, and return its size in bytes.
 
         Raises ``FileExistsError`` if the name exists and ``overwrite`` is not set.
         """
         sync(self._fd)
         size = os.fstat(self._fd).st_size
         if overwrite:
-            rename(self._temporary, self._path)
+            rename(self._temporary_path, self._path)
         else:
-            rename_exclusive(self._temporary, self._path)
+            rename_exclusive(self._temporary_path, self._path)
         self._close()
         sync_folder(self._path.parent)
         return size
@@ -76,29 +77,29 @@ class AtomicFile:
         """Close and remove the file. Does nothing after :meth:`commit` has renamed it."""
         if self._is_open:
             self._close()
-            remove_quietly(self._temporary)
+            remove_quietly(self._temporary_path)
 
     def _close(self) -> None:
         self._is_open = False
-        # All data is synced before the file gets its name, so an error here cannot concern it.
+        # commit() has already synced all data, so an error on closing cannot mean that data is lost.
         with suppress(OSError):
             os.close(self._fd)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of ``data``. If it raises, part of ``data`` may be in the file."""
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(fd, remaining) :]
+    """Write all of ``data``. If this raises ``OSError``, part of ``data`` may be in the file."""
+    remaining_data = memoryview(data)
+    while remaining_data:
+        remaining_data = remaining_data[os.write(fd, remaining_data) :]
 
 
 def sync(fd: int) -> None:
-    """Sync the file. Returns when its content and length are on disk."""
+    """Sync the open file ``fd``. Returns when its content and length are on disk."""
     _datasync(fd)
 
 
 def truncate(fd: int, length: int) -> None:
-    """Truncate the file to ``length`` bytes."""
+    """Truncate the open file ``fd`` to ``length`` bytes."""
     os.ftruncate(fd, length)
 
 
@@ -108,9 +109,10 @@ def rename(source: Path, target: Path) -> None:
 
 
 def rename_exclusive(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, but raise ``FileExistsError`` if ``target`` exists, even if it is new.
+    """Rename ``source`` to ``target`` without replacing an existing file.
 
-    The new name is durable after :func:`sync_folder`.
+    Raises ``FileExistsError`` if ``target`` exists, even if another process creates it at the same time. The new name
+    is durable after :func:`sync_folder`.
     """
     try:
         os.link(source, target)

@@ -1,4 +1,4 @@
-"""SHA-256 of files. A long calculation can be cancelled."""
+"""Compute the SHA-256 of files. Hashing a large file can be cancelled."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CHUNK_BYTES = 4 << 20
 
 def file_sha256(file: BinaryIO, check_cancelled: CheckCancelled | None = None) -> str:
     """Return the SHA-256 (hex) of ``file``, from its current position to its end."""
-    digest = hashlib.sha256()
-    hash_into(digest, file, check_cancelled)
-    return digest.hexdigest()
+    hasher = hashlib.sha256()
+    hash_into(hasher, file, check_cancelled)
+    return hasher.hexdigest()
 
 
 def path_sha256(path: Path, check_cancelled: CheckCancelled | None = None) -> str:
@@ -24,10 +24,10 @@ def path_sha256(path: Path, check_cancelled: CheckCancelled | None = None) -> st
         return file_sha256(file, check_cancelled)
 
 
-def hash_into(digest: hashlib._Hash, file: BinaryIO, check_cancelled: CheckCancelled | None = None) -> None:
-    """Update ``digest`` with the content of ``file``, from its current position to its end."""
+def hash_into(hasher: hashlib._Hash, file: BinaryIO, check_cancelled: CheckCancelled | None = None) -> None:
+    """Update ``hasher`` with the content of ``file``, from its current position to its end."""
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     while length := file.readinto(buffer):  # type: ignore[attr-defined]  # BinaryIO lacks readinto
-        digest.update(buffer[:length])
+        hasher.update(buffer[:length])
         if check_cancelled is not None:
             check_cancelled(length)

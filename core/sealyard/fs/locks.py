@@ -1,4 +1,4 @@
-"""File locks between processes (``flock``). The kernel releases a lock when its process ends."""
+"""File locks between processes (``flock``). The kernel releases a lock when the process that holds it ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:
-    """Lock the open file if that is possible without waiting, and return whether it is locked.
+    """Try to lock an open file without waiting, and return whether this process now holds the lock.
 
     Closing the descriptor releases the lock. Raises ``OSError`` if the file system does not support locks.
     """
@@ -25,7 +25,8 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
 def lock_file(path: Path) -> Iterator[None]:
     """Lock ``path`` until the end of the block. Waits for other lock holders.
 
-    The file (mode 0600) only serves as a lock and is never removed. Raises ``OSError``.
+    The file (mode 0600) only serves as a lock and is never removed. Raises ``OSError`` if it cannot be opened or
+    locked.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -20,8 +20,8 @@ KEY_BYTES = 32
 
 
 def make_private_dir(folder: Path) -> None:
-    """Create ``folder`` and its missing parents with mode 0700, durably. Raises ``OSError``."""
-    for directory in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+    """Create ``folder`` and its missing parents with mode 0700, durably. Raises ``OSError`` if this fails."""
+    for directory in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         directory.mkdir(mode=0o700, exist_ok=True)
         atomic.sync_folder(directory.parent)
 
@@ -30,7 +30,7 @@ def make_private_dir(folder: Path) -> None:
 def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
     """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
 
-    After a crash, the engine removes it at its next start.
+    If the process crashes in the block, the engine removes the directory at its next start.
     """
     make_private_dir(paths.key_transfer)
     folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
@@ -55,15 +55,18 @@ def create_private_file(path: Path) -> int:
 
 
 def open_private_append(path: Path) -> int:
-    """Open the file for reading and appending; create it with mode 0600 if it is missing. Raises ``OSError``."""
+    """Open the file for reading and appending, and return its descriptor; create a missing file with mode 0600.
+
+    Raises ``OSError`` if the file cannot be opened or created.
+    """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def write_private_file(path: Path, content: bytes) -> Path:
     """Create a file of mode 0600 with ``content``, without syncing it.
 
-    Raises :class:`InvalidInputError` as :func:`create_private_file` does, and :class:`StorageError` if the content
-    cannot be written; the file is removed then.
+    Raises :class:`InvalidInputError` as :func:`create_private_file` does. If the content cannot be written, removes the
+    file and raises :class:`StorageError`.
     """
     fd = create_private_file(path)
     try:
@@ -77,9 +80,9 @@ def write_private_file(path: Path, content: bytes) -> Path:
 
 
 def create_random_key(path: Path, name: str) -> None:
-    """Create a key file at ``path`` with :data:`KEY_BYTES` random bytes, or replace it. It is durable on return.
+    """Write :data:`KEY_BYTES` random bytes to the key file ``path``, atomically and durably. Replaces an existing file.
 
-    Raises :class:`StorageError`, whose message refers to the key as ``name``.
+    Raises :class:`StorageError` if the file cannot be written. ``name`` is how the error message refers to the key.
     """
     try:
         atomic.write_atomic(path, secrets.token_bytes(KEY_BYTES))

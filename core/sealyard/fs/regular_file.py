@@ -1,6 +1,6 @@
 """Open workspace files only if no other path or user can modify them.
 
-Such a file is regular, has a single name, belongs to this user, and is not a symbolic link.
+Only a regular file that has a single name, belongs to this user and is not a symbolic link is accepted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The lock that allows only one writer per workspace, with a description of the lock holder.
 
-The kernel releases the lock when its process ends.
+The kernel releases the lock when the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
 
-STALE_AFTER = 2.0
-"""Seconds to wait for the lock of a process that has ended.
+STALE_LOCK_TIMEOUT = 2.0
+"""Seconds to wait for a lock whose holder has ended.
 
-The lock can outlive its process briefly: a child process inherits it between fork and exec, and
+The lock can briefly outlive the process that acquired it: a child process inherits it between fork and exec, and
 :meth:`WorkspaceLock.holder` locks the file for a moment to test it.
 """
 
 
 class LockHolder(FrozenStruct, frozen=True, kw_only=True):
-    """The process that holds the lock, since when and for which purpose."""
+    """The process that holds the lock, when it acquired the lock, and for which purpose."""
 
     pid: int
     host: str
@@ -43,8 +43,8 @@ class LockHolder(FrozenStruct, frozen=True, kw_only=True):
 class WorkspaceLock:
     """An ``flock`` on a file that is never removed. The content of the file only describes the lock holder to users.
 
-    The file of a process that has ended does not prevent locking. A process started by the lock holder does not inherit
-    the lock.
+    The description of a process that has ended does not prevent locking. A process started by the lock holder does not
+    inherit the lock.
     """
 
     def __init__(self, fd: int) -> None:
@@ -55,9 +55,9 @@ class WorkspaceLock:
     def acquire(cls, path: Path, purpose: str) -> Self:
         """Acquire the lock, without waiting for a running lock holder.
 
-        Waits at most :data:`STALE_AFTER` seconds if the lock holder has ended or is unknown. ``purpose`` is shown to
-        other processes. Raises :class:`WorkspaceLockedError` that names the lock holder, and :class:`StorageError`
-        if the lock file cannot be written.
+        Waits at most :data:`STALE_LOCK_TIMEOUT` seconds if the lock holder has ended or is unknown. ``purpose`` is
+        shown to other processes. Raises :class:`WorkspaceLockedError`, which names the lock holder, if the lock cannot
+        be acquired, and :class:`StorageError` if the lock file cannot be written.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -102,13 +102,13 @@ class WorkspaceLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
 
 
 def _acquire_flock(fd: int) -> None:
-    deadline = time.monotonic() + STALE_AFTER
+    deadline = time.monotonic() + STALE_LOCK_TIMEOUT
     while not try_lock(fd):
         holder = _read_holder(fd)
         if _is_alive(holder) or time.monotonic() >= deadline:
@@ -117,7 +117,7 @@ def _acquire_flock(fd: int) -> None:
 
 
 def _is_alive(holder: LockHolder | None) -> bool:
-    """Return whether the holder is known and running. A process on another machine counts as running."""
+    """Return whether the lock holder is known and running. A process on another machine counts as running."""
     if holder is None or holder.host != socket.gethostname():
         return holder is not None
     try:

@@ -1,4 +1,4 @@
-"""Framing of messages on a worker's pipe: one JSON value per line, at most 16 MiB."""
+"""Framing of messages on a worker's pipes: one JSON value per line, of at most 16 MiB."""
 
 from __future__ import annotations
 

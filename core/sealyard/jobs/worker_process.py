@@ -41,7 +41,7 @@ class WorkerProcess:
         Raises the error that the worker reports, for example :class:`KeyStoreLockedError`, or :class:`WorkerError` if
         the worker cannot be started or does not send a valid response in time.
         """
-        worker = cls(await _spawn(log_path))
+        worker = cls(await _start_process(log_path))
         try:
             await worker._handshake(open_key_store, log_path)
         except BaseException:
@@ -60,10 +60,10 @@ class WorkerProcess:
             raise WorkerError("The crypto worker did not start in time.", f"See its log: {log_path}") from None
         if not first_line:
             raise WorkerError("The crypto worker failed to start.", f"See its log: {log_path}")
-        greeting = _decode(first_line)
-        if isinstance(greeting, WorkerStartFailed):
-            raise error_from_info(greeting.error)
-        if not isinstance(greeting, WorkerReady):
+        first_message = _try_decode(first_line)
+        if isinstance(first_message, WorkerStartFailed):
+            raise error_from_info(first_message.error)
+        if not isinstance(first_message, WorkerReady):
             raise WorkerError("The crypto worker sent an unexpected message.", f"See its log: {log_path}")
 
     @property
@@ -104,15 +104,15 @@ class WorkerProcess:
             await self._process.wait()
 
 
-def _decode(line: bytes) -> FromWorker | None:
+def _try_decode(line: bytes) -> FromWorker | None:
     try:
         return decode_report.decode(line)
     except msgspec.MsgspecError:
         return None
 
 
-async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
-    """Start the process. Raises :class:`WorkerError` if the system cannot start it or the log cannot be opened."""
+async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
+    """Start the worker. Raises :class:`WorkerError` if its process cannot be started or its log cannot be opened."""
     try:
         return await _create_subprocess(log_path)
     except OSError as error:
@@ -122,14 +122,14 @@ async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
 async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
     make_private_dir(log_path.parent)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
-    with os.fdopen(open_private_append(log_path), "ab") as errors:
+    with os.fdopen(open_private_append(log_path), "ab") as log_file:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "sealyard.worker",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
+            stderr=log_file,
             env=environment,
             start_new_session=True,
             limit=MAX_LINE_BYTES,

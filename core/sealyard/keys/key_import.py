@@ -1,6 +1,6 @@
 """Import keys from files: PEM, PKCS#12, and raw or hexadecimal AES keys.
 
-Parsing is strict, and errors are worded for users rather than taken from the parsers.
+Parsing is strict. Error messages are written for users, not copied from the parsers.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def load_key(path: Path, kind: KeyType, password: str | None) -> tuple[Material,
     Raises :class:`InvalidKeyError` if the file cannot be read, does not contain a key, contains a key of another type,
     or needs a password that is missing or wrong.
     """
-    data = _read(path)
+    data = _read_file(path)
     if kind.symmetric:
         return _parse_symmetric(data, SYMMETRIC_KEY_LENGTHS[kind], kind), None
     key, certificate = _parse_private(data, password)
-    found_kind = key_type_of(key.public_key())
+    actual_kind = key_type_of(key.public_key())
     assert isinstance(key, PrivateKey)
-    if found_kind is not kind:
+    if actual_kind is not kind:
         raise InvalidKeyError(
-            f"The file contains a key of type {found_kind}, not {kind}.", f"Import it as {found_kind}."
+            f"The file contains a key of type {actual_kind}, not {kind}.", f"Import it as {actual_kind}."
         )
     return key, certificate
 
@@ -48,10 +48,10 @@ def load_certificate_file(path: Path) -> bytes:
 
     Raises :class:`InvalidKeyError` if the file cannot be read or is too large.
     """
-    return _read(path)
+    return _read_file(path)
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
@@ -76,7 +76,7 @@ def _parse_symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
 
 def _parse_private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, bytes | None]:
     password_bytes = None if password is None else password.encode("utf-8", "surrogateescape")
-    # The parsers' own messages are dropped, because they do not help users.
+    # The error messages of the parsers are dropped, because they do not help users.
     try:
         if b"-----BEGIN" in data:
             return _parse_pem(data, password_bytes), None

@@ -3,7 +3,7 @@
 The folder contains, for each key, ``<name>/key.json`` with the public metadata (kind, purpose, versions) and one file
 per version (``<name>/v1.key``, ``v2.key``, …): a format line, a random nonce of 12 bytes, and the ciphertext with its
 tag (NIST SP 800-38D). The associated data is the canonical JSON (RFC 8785) of the URI, kind and purpose of the key and
-of the metadata of the version. Modification of either file is therefore detected when the key is used.
+of the metadata of the version. If either file is modified, this is therefore detected when the key is used.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class LocalKeyProvider:
     """The key provider of the scheme ``local``: a folder of files encrypted with a master key of 32 bytes.
 
     The constructor raises :class:`KeyStoreLockedError` if the folder was created with another master key. All methods
-    raise :class:`KeyStoreCorruptedError`, which names the file, if a file is damaged or the file of a listed version is
-    missing.
+    raise :class:`KeyStoreCorruptedError`, which names the file, if a file is damaged, or if the file of a version that
+    ``key.json`` lists is missing.
     """
 
     def __init__(self, folder: Path, master_key: bytes) -> None:
@@ -133,16 +133,23 @@ class LocalKeyProvider:
     ) -> KeyInfo:
         self._require_unused_name(name)
         material, bundled_certificate = load_key(path, kind, password)
-        data = bundled_certificate if certificate is None else load_certificate_file(certificate)
-        version = describe(material, 1, "imported", create_certificate(material, name) if data is None else data)
+        certificate_data = bundled_certificate if certificate is None else load_certificate_file(certificate)
+        version = describe(
+            material,
+            1,
+            "imported",
+            create_certificate(material, name) if certificate_data is None else certificate_data,
+        )
         return self._store_version(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:
         with self._write_lock:
             info = self._read_info(name)
             material = generate_key(info.kind)
-            number = info.current.version + 1
-            version = describe(material, number, "generated", create_certificate(material, _certificate_subject(info)))
+            version_number = info.current.version + 1
+            version = describe(
+                material, version_number, "generated", create_certificate(material, _certificate_subject(info))
+            )
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
@@ -162,7 +169,7 @@ class LocalKeyProvider:
         """
         folder = self._key_dir(_key_name(info))
         nonce = secrets.token_bytes(_NONCE_LENGTH)
-        ciphertext = self._aead.encrypt(nonce, to_bytes(material), _aad(info, info.current))
+        ciphertext = self._aead.encrypt(nonce, to_bytes(material), _associated_data(info, info.current))
         try:
             make_private_dir(folder)
             write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + ciphertext)
@@ -170,22 +177,24 @@ class LocalKeyProvider:
         except OSError as error:
             raise storage_error(error, "writing the key store") from error
 
-    def _load_material(self, info: KeyInfo, number: int) -> Material:
-        version = info.version(number)
+    def _load_material(self, info: KeyInfo, version_number: int) -> Material:
+        version = info.version(version_number)
         if version is None:
             raise NotFoundError(
-                f"{info.uri} has no version {number}.", f"Use a version from 1 to {info.current.version}."
+                f"{info.uri} has no version {version_number}.", f"Use a version from 1 to {info.current.version}."
             )
-        path = self._key_dir(_key_name(info)) / f"v{number}.key"
+        path = self._key_dir(_key_name(info)) / f"v{version_number}.key"
         try:
             data = path.read_bytes()
-            header, encrypted = data[: len(_FORMAT)], data[len(_FORMAT) :]
+            header, encrypted_key = data[: len(_FORMAT)], data[len(_FORMAT) :]
             if header != _FORMAT:
                 raise _corrupted_error(path)
-            plain = self._aead.decrypt(encrypted[:_NONCE_LENGTH], encrypted[_NONCE_LENGTH:], _aad(info, version))
+            plaintext = self._aead.decrypt(
+                encrypted_key[:_NONCE_LENGTH], encrypted_key[_NONCE_LENGTH:], _associated_data(info, version)
+            )
         except (OSError, ValueError, InvalidTag) as error:
             raise _corrupted_error(path) from error
-        return from_bytes(info.kind, plain)
+        return from_bytes(info.kind, plaintext)
 
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE
@@ -222,7 +231,7 @@ class LocalSigner:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)
 
 
-def _aad(info: KeyInfo, version: KeyVersion) -> bytes:
+def _associated_data(info: KeyInfo, version: KeyVersion) -> bytes:
     return canonical_json({"uri": info.uri, "kind": info.kind, "purpose": info.purpose, "version": version})
 
 

@@ -15,7 +15,7 @@ def key_provider(scheme: str, folder: Path, master_key: bytes) -> KeyProvider:
     """Return the provider of ``scheme``, which stores its files in ``folder/scheme``.
 
     The provider is the entry point of the group ``sealyard.keys`` with the name of the scheme. It is called with its
-    folder and the workspace's master key (32 bytes), with which it encrypts everything it stores.
+    folder and the workspace's master key (32 bytes), and must encrypt everything that it stores with this key.
 
     Raises :class:`InvalidKeyError` if there is no provider for the scheme.
     """

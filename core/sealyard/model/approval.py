@@ -1,4 +1,4 @@
-"""Dual control: the digest that binds an approval to a task, who may decide, and the quorum. No I/O."""
+"""Dual control: the digest that binds an approval to a task, who may decide on it, and the quorum. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DIGEST_DOMAIN = "sealyard approval v1"
 def approval_digest(task: Task) -> str:
     """Return the SHA-256 (hex) over the canonical JSON (RFC 8785) of everything that a decision approves or rejects.
 
-    This covers the label, task id, kind, requester, name, content type, inputs and metadata (names, sizes and digests,
-    in order), configuration id and version, keys, format and the number of required approvals. If one of them changes,
-    earlier approvals do not count.
+    The digest covers a fixed label, the task id, kind, requester, name, content type, inputs and metadata (names, sizes
+    and digests, in order), configuration id and version, keys, format and the number of required approvals. If one of
+    them changes, earlier approvals do not count.
     """
     content = {
         "label": DIGEST_DOMAIN,
@@ -74,9 +74,9 @@ def decision_blocker(task: Task, subject: str, now: datetime, *, may_approve: bo
 
 
 def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
-    """Return the distinct persons whose approvals in ``decisions`` count.
+    """Return the persons whose approvals in ``decisions`` count towards the quorum of ``task``, each once.
 
-    An approval counts if it is bound to this task by its digest and was not made by the requester. The requester's own
+    An approval counts if its digest is that of the task and it was not made by the requester. The requester's own
     approval counts only if self-approval was allowed for the task (``task.self_approved``).
     """
     return frozenset(
@@ -94,8 +94,8 @@ def has_quorum(task: Task) -> bool:
     return len(valid_approvers(task, task.approvals)) >= task.approvals_required
 
 
-def can_reach_quorum(required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
-    """Return whether, for each possible requester, at least ``required`` approvers other than the requester exist."""
-    if len(approvers) < required:
+def can_reach_quorum(approvals_required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
+    """Return whether each possible requester has at least ``approvals_required`` other approvers."""
+    if len(approvers) < approvals_required:
         return False
-    return all(len(approvers - {requester}) >= required for requester in requesters)
+    return all(len(approvers - {requester}) >= approvals_required for requester in requesters)

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 
 class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An immutable record. The same definition is used in the domain, in the store and on the wire.
+    """An immutable record. The same class is used by the engine, in the store and on the wire.
 
     Make a modified copy with :func:`msgspec.structs.replace`. A task's status is changed only by
     :func:`sealyard.model.lifecycle.advance`.
@@ -33,7 +33,7 @@ class SecretStruct(FrozenStruct, frozen=True, kw_only=True):
 
 
 ShortText = Annotated[str, Meta(max_length=1000)]
-"""For names, ids and subjects."""
+"""Names, ids and subjects: at most 1000 characters."""
 
 LongText = Annotated[str, Meta(max_length=10_000)]
-"""For free text such as reasons and descriptions."""
+"""Free text such as reasons and descriptions: at most 10,000 characters."""

@@ -1,4 +1,4 @@
-"""Deadlines of tasks: approval and execution periods, time limits, link expiry and retention. No I/O."""
+"""Deadlines of tasks: approval and execution periods, time limits, link expiry and retention. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.model.triggers import ApprovalTimedOut, ExecutionTimedOut, TimeLimitExceeded, Trigger
 
 STUCK_AFTER = timedelta(seconds=5)
-"""How long a task may stay in a status that the next automatic transition should have ended."""
+"""How long a task may stay in a status that an automatic transition normally ends at once."""
 
 
 def next_deadline(task: Task) -> datetime | None:
-    """Return the earliest time at which a deadline changes the task or its result; None if there is none."""
+    """Return the earliest time at which a deadline changes the task or its result; None if no deadline applies."""
     match task.status:
         case TaskStatus.WAITING:
             return task.approval_expires_at
@@ -30,7 +30,7 @@ def next_deadline(task: Task) -> datetime | None:
 
 
 def expired_deadline(task: Task, now: datetime) -> Trigger | None:
-    """Return the trigger for the task's deadline that has passed at ``now``; None if none has."""
+    """Return the trigger for a deadline of the task that has passed at ``now``; None if no deadline has passed."""
     match task.status:
         case TaskStatus.WAITING if _has_passed(task.approval_expires_at, now):
             return ApprovalTimedOut()

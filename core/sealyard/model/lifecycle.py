@@ -1,4 +1,4 @@
-"""The life cycle of a task: a state machine with one transition table and one function, :func:`advance`. No I/O.
+"""The life cycle of a task: a state machine without I/O, with one transition table and one function, :func:`advance`.
 
     CREATED    -> WAITING (needs approval) | SCHEDULED (does not) | CANCELLED
     WAITING    -> WAITING (one more approval) | APPROVED | CANCELLED (rejected, withdrawn, timeout)
@@ -62,13 +62,13 @@ from sealyard.model.triggers import (
 MAX_LEASE_LOSSES = 3
 
 _S = TaskStatus
-_BEFORE_WORK = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
+_BEFORE_RUNNING = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
 
 TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     Submitted: (_S.CREATED,),
     DecisionMade: (_S.WAITING,),
     Withdrawn: (_S.CREATED, _S.WAITING, _S.APPROVED),
-    Cancelled: _BEFORE_WORK,
+    Cancelled: _BEFORE_RUNNING,
     ApprovalTimedOut: (_S.WAITING,),
     ExecutionTimedOut: (_S.APPROVED, _S.SCHEDULED),
     PermissionRevoked: (_S.APPROVED, _S.SCHEDULED, _S.RUNNING),
@@ -132,7 +132,10 @@ def advance(task: Task, trigger: Trigger, now: datetime) -> Task:
 
 
 def transition_error(task: Task, trigger_type: type[Any]) -> InvalidTransitionError:
-    """Return the error for a trigger that the task does not accept. Its message states the task's status and reason."""
+    """Return the error for a trigger that the task does not accept.
+
+    The error message gives the status of the task and the reason for that status.
+    """
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
     return InvalidTransitionError(
         f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.status}{reason}.",
@@ -145,38 +148,40 @@ def accepts(task: Task, trigger_type: type[Any]) -> bool:
     return task.status in TRANSITIONS[trigger_type]
 
 
-def check_change(before: Task | None, after: Task) -> None:
-    """Check the invariants of every stored change of a task, independently of the code that computed the change.
+def check_change(old_task: Task | None, new_task: Task) -> None:
+    """Check a change of a task before it is stored, independently of the code that computed the change.
 
-    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history
-    and approvals are only appended to, and the approval digest and the digest of the intent do not change.
-    ``before`` is None for a new task. Raises :class:`InvariantError`.
+    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history and
+    approvals are only appended to, and the approval digest and the digest of the intent do not change. ``old_task`` is
+    None for a new task.
+
+    Raises :class:`InvariantError` if the change violates one of these invariants.
     """
-    if before is None:
-        _require(after, after.history[0].status is _S.CREATED, "must start as CREATED")
-        _check_path(after, after.history)
+    if old_task is None:
+        _require(new_task, new_task.history[0].status is _S.CREATED, "must start as CREATED")
+        _check_history(new_task, new_task.history)
         return
     _require(
-        after,
-        after.id == before.id and after.approval_digest == before.approval_digest,
+        new_task,
+        new_task.id == old_task.id and new_task.approval_digest == old_task.approval_digest,
         "must keep its ID and approval digest",
     )
-    _require(after, after.fencing_token >= before.fencing_token, "must not decrease its fencing token")
-    _require(after, after.history[: len(before.history)] == before.history, "must keep its history")
-    _require(after, after.approvals[: len(before.approvals)] == before.approvals, "must keep its decisions")
-    if before.intent is not None:
+    _require(new_task, new_task.fencing_token >= old_task.fencing_token, "must not decrease its fencing token")
+    _require(new_task, new_task.history[: len(old_task.history)] == old_task.history, "must keep its history")
+    _require(new_task, new_task.approvals[: len(old_task.approvals)] == old_task.approvals, "must keep its decisions")
+    if old_task.intent is not None:
         _require(
-            after,
-            after.intent is not None and after.intent.sha256 == before.intent.sha256,
+            new_task,
+            new_task.intent is not None and new_task.intent.sha256 == old_task.intent.sha256,
             "must not sign different data",
         )
-    _check_path(after, after.history[len(before.history) - 1 :])
+    _check_history(new_task, new_task.history[len(old_task.history) - 1 :])
 
 
 def check_key_use(task: Task, fencing_token: int, sha256: str) -> None:
     """Check that the task is RUNNING under ``fencing_token`` and that its intent covers ``sha256``.
 
-    Raises :class:`InvariantError`.
+    Raises :class:`InvariantError` if either is not the case.
     """
     intent = task.intent
     _require(
@@ -191,10 +196,14 @@ def check_key_use(task: Task, fencing_token: int, sha256: str) -> None:
     )
 
 
-def _check_path(task: Task, history: tuple[StatusChange, ...]) -> None:
+def _check_history(task: Task, history: tuple[StatusChange, ...]) -> None:
     _require(task, history[-1].status is task.status, "must have its status as the last one of its history")
-    for earlier, later in pairwise(history):
-        _require(task, later.status in NEXT[earlier.status], f"must not change from {earlier.status} to {later.status}")
+    for previous_change, next_change in pairwise(history):
+        _require(
+            task,
+            next_change.status in NEXT[previous_change.status],
+            f"must not change from {previous_change.status} to {next_change.status}",
+        )
 
 
 def _require(task: Task, condition: bool, invariant: str) -> None:
@@ -213,7 +222,7 @@ def _on_submitted(task: Task, trigger: Submitted, now: datetime) -> Task:
 
 def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
     decision = trigger.decision
-    # The caller has checked the permission, which the task does not contain.
+    # The caller has already checked the APPROVE permission; permissions are not part of the task.
     if (blocker := decision_blocker(task, decision.by, now, may_approve=True)) is not None:
         raise _decision_error(task, decision.by, blocker)
     if decision.digest != task.approval_digest:
@@ -221,12 +230,12 @@ def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
             "The task changed since you reviewed it.",
             "Review the task again, then decide.",
         )
-    updated = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
+    updated_task = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
     if decision.verdict is Verdict.REJECTED:
-        return _terminate(updated, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
-    if has_quorum(updated):
-        return _with_status(updated, _S.APPROVED, now, f"approved by {decision.by}")
-    return updated
+        return _terminate(updated_task, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
+    if has_quorum(updated_task):
+        return _with_status(updated_task, _S.APPROVED, now, f"approved by {decision.by}")
+    return updated_task
 
 
 def _decision_error(task: Task, subject: str, blocker: DecisionBlocker) -> SealyardError:
@@ -291,12 +300,12 @@ def _on_intent_recorded(task: Task, trigger: IntentRecorded, now: datetime) -> T
 
 def _on_lease_expired(task: Task, trigger: LeaseExpired, now: datetime) -> Task:
     _check_fencing_token(task, trigger.fencing_token)
-    losses = task.lease_losses + 1
-    updated = msgspec.structs.replace(task, lease_losses=losses)
-    if losses >= MAX_LEASE_LOSSES:
-        reason = f"The worker crashed {losses} times while running this task."
-        return _terminate(updated, _S.FAILED, now, reason, "worker")
-    return _with_status(updated, _S.SCHEDULED, now, "worker lost", worker="")
+    lease_losses = task.lease_losses + 1
+    updated_task = msgspec.structs.replace(task, lease_losses=lease_losses)
+    if lease_losses >= MAX_LEASE_LOSSES:
+        reason = f"The worker crashed {lease_losses} times while running this task."
+        return _terminate(updated_task, _S.FAILED, now, reason, "worker")
+    return _with_status(updated_task, _S.SCHEDULED, now, "worker lost", worker="")
 
 
 def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
@@ -383,18 +392,18 @@ def _terminate(task: Task, status: TaskStatus, now: datetime, reason: str, code:
     return _with_status(task, status, now, reason, reason=reason, reason_code=code, worker="")
 
 
-def _sync_subtasks(subtasks: tuple[Subtask, ...], parent: TaskStatus) -> tuple[Subtask, ...]:
-    if parent in (_S.CREATED, _S.WAITING, _S.APPROVED):
+def _sync_subtasks(subtasks: tuple[Subtask, ...], parent_status: TaskStatus) -> tuple[Subtask, ...]:
+    if parent_status in (_S.CREATED, _S.WAITING, _S.APPROVED):
         return subtasks
     return tuple(
         subtask
         if subtask.status is _S.DONE
-        else msgspec.structs.replace(subtask, status=_subtask_status(subtask, parent))
+        else msgspec.structs.replace(subtask, status=_subtask_status(subtask, parent_status))
         for subtask in subtasks
     )
 
 
-def _subtask_status(subtask: Subtask, parent: TaskStatus) -> TaskStatus:
-    if parent is _S.RUNNING and subtask.kind is TaskKind.SIGNING:
+def _subtask_status(subtask: Subtask, parent_status: TaskStatus) -> TaskStatus:
+    if parent_status is _S.RUNNING and subtask.kind is TaskKind.SIGNING:
         return _S.SCHEDULED
-    return parent
+    return parent_status

@@ -27,7 +27,7 @@ def require_artifact(task: Task) -> Result:
 
 
 def state_at(result: Result, now: datetime) -> ResultState:
-    """Return the state of ``result`` at ``now``, even if it has not been recorded yet."""
+    """Return the state of ``result`` at ``now``, even if that state has not been recorded yet."""
     if result.state is ResultState.GONE or (result.retained_until is not None and now >= result.retained_until):
         return ResultState.GONE
     if result.expires_at is not None and now >= result.expires_at:
@@ -45,7 +45,8 @@ def refreshed(result: Result, now: datetime) -> Result:
 def with_new_link(result: Result, link: str, expires_at: datetime, now: datetime) -> Result:
     """Return ``result`` with a new link, which expires at the latest when the artifact is removed.
 
-    Raises :class:`ConflictError` for a signature, and :class:`ResultGoneError` if the artifact has been removed.
+    Raises :class:`ConflictError` if the result is a signature, and :class:`ResultGoneError` if the artifact has been
+    removed.
     """
     if result.retained_until is None:
         raise ConflictError("Signatures have no download link.", "Read the signature from the task.")

@@ -1,4 +1,4 @@
-"""Copying of an input file, hashed in parallel."""
+"""Copy an input file, and hash it in parallel."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class StoredInput(FrozenStruct, frozen=True, kw_only=True):
     size: int
 
 
-def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
-    """Copy ``source`` to the descriptor ``target`` and return the SHA-256 in hex.
+def copy_and_hash(source: SourceFile, target_fd: int, progress: Progress) -> str:
+    """Copy ``source`` to the file descriptor ``target_fd``, and return the SHA-256 of the content in hex.
 
-    Two buffers alternate: while one is hashed in a second thread, it is also written, and the other one is filled.
-    Raises :class:`InvalidInputError` if the source cannot be read or changes, ``OSError`` if the target cannot be
-    written, and what ``progress`` raises.
+    Two buffers alternate: while one is being hashed in a second thread, it is also written, and the other one is
+    filled. Raises :class:`InvalidInputError` if the source cannot be read or changes during the copy, ``OSError`` if
+    the target cannot be written, and what ``progress`` raises.
     """
-    size = min(CHUNK_BYTES, source.size)
-    buffers = [memoryview(bytearray(size)), memoryview(bytearray(size))]
-    done = 0
-    with BackgroundHash() as digest:
+    buffer_size = min(CHUNK_BYTES, source.size)
+    buffers = [memoryview(bytearray(buffer_size)), memoryview(bytearray(buffer_size))]
+    bytes_copied = 0
+    with BackgroundHash() as hasher:
         while length := source.read_into(buffers[0]):
             chunk = buffers[0][:length]
-            digest.update(chunk)
-            atomic.write_all(target, chunk)
-            done += length
+            hasher.update(chunk)
+            atomic.write_all(target_fd, chunk)
+            bytes_copied += length
             progress(length)
             buffers.reverse()
-        sha256 = digest.hexdigest()
-    source.check_unmodified(done)
+        sha256 = hasher.hexdigest()
+    source.check_unmodified(bytes_copied)
     return sha256

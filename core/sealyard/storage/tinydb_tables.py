@@ -1,12 +1,12 @@
-"""TinyDB on the journal: its query API, with commits whose cost depends on the change and not on the table.
+"""TinyDB's query API on top of the journal. The cost of a commit depends on the change, not on the size of the table.
 
-TinyDB rewrites the whole database on each change. This module overrides ``Table._read_table`` and
-``Table._update_table``, through which TinyDB makes all reads and changes: a change works on an overlay that records
-which documents it touched, and only those are committed. Both methods are private to TinyDB; a test compares the
-behaviour with that of TinyDB 4.9.
+TinyDB itself rewrites the whole database on each change. This module overrides ``Table._read_table`` and
+``Table._update_table``, through which TinyDB makes all reads and changes: a change is made on an overlay that records
+the modified documents, and only those are committed. Both methods are private to TinyDB; a test compares the behaviour
+with that of TinyDB 4.9.
 
-Documents stay encoded and are decoded for each reader, so that readers own the documents they get. ``TinyDB.tables()``
-does not name a table whose last document was removed.
+Documents are stored encoded and decoded for each reader, so that readers may modify what they get. ``TinyDB.tables()``
+omits tables whose last document was removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class TableView(Mapping[str, dict[str, Any]]):
-    """A table as TinyDB reads it. Each access returns a new copy of the document."""
+    """A read-only view of a table for TinyDB. Each access returns a new copy of the document."""
 
     def __init__(self, documents: Mapping[str, bytes]) -> None:
         self.encoded_documents = documents
@@ -46,7 +46,10 @@ class TableView(Mapping[str, dict[str, Any]]):
 
 
 class _Overlay(MutableMapping[Any, dict[str, Any]]):
-    """A table as TinyDB changes it. Documents are decoded on access and compared by :meth:`changes`."""
+    """A modifiable view of a table for TinyDB, which keeps modified documents apart from the stored ones.
+
+    Documents are decoded on access. :meth:`changes` compares them with the stored ones.
+    """
 
     def __init__(self, documents: Mapping[str, bytes], id_class: type) -> None:
         self._documents = documents
@@ -93,7 +96,7 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
         self._deleted_ids = set(self._documents)
 
     def changes(self, table: str) -> WriteBatch:
-        """Return the changes of the overlay as a batch; documents that are the same as before are left out."""
+        """Return the changes made in this overlay as a batch, without documents that are the same as before."""
         return WriteBatch(
             puts=tuple(
                 (table, key, document)
@@ -105,7 +108,7 @@ class _Overlay(MutableMapping[Any, dict[str, Any]]):
 
 
 class StoreCore(Protocol):
-    """The part of a document store that TinyDB needs."""
+    """The part of a document store that :class:`JournalStorage` and :class:`JournalTable` need."""
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, bytes]]: ...
@@ -121,13 +124,13 @@ class JournalStorage(Storage):
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         tables = {name: TableView(documents) for name, documents in self.core.tables.items() if documents}
-        # TinyDB only reads from the returned value, and a view can be read like a dict.
+        # A view can be read like a dict, and TinyDB does not modify the returned value.
         return cast("dict[str, dict[str, Any]]", tables) or None
 
     def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the content of the whole database with ``data``, as TinyDB does to drop tables."""
+        """Replace the content of the whole database with ``data``. TinyDB calls this method to drop tables."""
         with self.core.snapshot_lock():
-            batches = [self._replacement(name, data.get(name, {})) for name in {*self.core.tables, *data}]
+            batches = [self._build_replacement(name, data.get(name, {})) for name in {*self.core.tables, *data}]
             future = self.core.submit(
                 WriteBatch(
                     puts=tuple(put for batch in batches for put in batch.puts),
@@ -136,11 +139,11 @@ class JournalStorage(Storage):
             )
         future.result()
 
-    def _replacement(self, table: str, documents: Mapping[str, Any]) -> WriteBatch:
-        current = self.core.tables.get(table, {})
-        if isinstance(documents, TableView) and documents.encoded_documents is current:
+    def _build_replacement(self, table: str, documents: Mapping[str, Any]) -> WriteBatch:
+        current_documents = self.core.tables.get(table, {})
+        if isinstance(documents, TableView) and documents.encoded_documents is current_documents:
             return WriteBatch()
-        overlay = _Overlay(current, str)
+        overlay = _Overlay(current_documents, str)
         overlay.clear()
         overlay.update(documents)
         return overlay.changes(table)
@@ -157,13 +160,13 @@ class JournalTable(Table):
         super().__init__(storage, name, cache_size, persist_empty)
 
     def update(self, fields: Fields, cond: QueryLike | None = None, doc_ids: Iterable[int] | None = None) -> list[int]:
-        return super().update(fields, doc_ids=self._matching_ids(cond, doc_ids))
+        return super().update(fields, doc_ids=self._find_matching_ids(cond, doc_ids))
 
     def remove(self, cond: QueryLike | None = None, doc_ids: Iterable[int] | None = None) -> list[int]:
-        return super().remove(doc_ids=self._matching_ids(cond, doc_ids))
+        return super().remove(doc_ids=self._find_matching_ids(cond, doc_ids))
 
-    def _matching_ids(self, cond: QueryLike | None, doc_ids: Iterable[int] | None) -> Iterable[int] | None:
-        """Return the ids of the documents that match a condition, so that a change touches only these."""
+    def _find_matching_ids(self, cond: QueryLike | None, doc_ids: Iterable[int] | None) -> Iterable[int] | None:
+        """Return the ids of the documents that match a condition, so that only these documents are decoded."""
         if doc_ids is not None or cond is None:
             return doc_ids
         return [document.doc_id for document in self.search(cond)]

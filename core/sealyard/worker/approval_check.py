@@ -1,6 +1,6 @@
 """Checks of approvals and key purposes that the worker performs itself before it uses a key.
 
-They do not rely on the engine having verified an approval.
+The worker does not rely on the engine to have verified the approvals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Probes that test keys by using them on worthless data; no result leaves the worker."""
+"""Probes that test keys by using them on random data. No result leaves the worker."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sealyard.model.errors import InvalidKeyError
 
 
 async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate: str, workspace_id: str) -> None:
-    """Sign a probe message and check the signature with the certificate (PEM) on record.
+    """Sign a probe message and verify the signature with ``certificate``, the recorded certificate (PEM).
 
-    Raises :class:`InvalidKeyError` if the signature does not verify, and what the provider of the key raises.
+    Raises :class:`InvalidKeyError` if the signature is not valid, or the error of the key provider if signing fails.
     """
     message = probe_message(workspace_id)
     signature = await signer.sign(signing_input(algorithm, message))
@@ -40,9 +40,9 @@ async def probe_cipher(cipher: ContentCipher) -> None:
 
 def _round_trip(cipher: ContentCipher) -> None:
     block = secrets.token_bytes(BLOCK_LENGTH)
-    encrypted, decrypted = io.BytesIO(), io.BytesIO()
-    length = encrypt_segment(io.BytesIO(block), len(block), encrypted, cipher, no_progress).length
-    encrypted.seek(0)
-    decrypt_segment(encrypted, length, cipher, decrypted.write, (), no_progress)
-    if decrypted.getvalue() != block:
+    encrypted_file, decrypted_file = io.BytesIO(), io.BytesIO()
+    length = encrypt_segment(io.BytesIO(block), len(block), encrypted_file, cipher, no_progress).length
+    encrypted_file.seek(0)
+    decrypt_segment(encrypted_file, length, cipher, decrypted_file.write, (), no_progress)
+    if decrypted_file.getvalue() != block:
         raise InvalidKeyError("Decrypting a test block does not return the original.", "Check the key store.")

@@ -1,4 +1,4 @@
-"""A task's folder on disk, locked by one worker at a time."""
+"""The folder of a task on disk, which only one worker at a time can lock."""
 
 from __future__ import annotations
 
@@ -53,33 +53,33 @@ class WorkFolder:
 
 @asynccontextmanager
 async def lock_folder(folder: Path) -> AsyncIterator[WorkFolder]:
-    """Lock the folder of a task and yield it; wait a moment if a worker of an engine that has just died holds the lock.
+    """Lock the folder of a task and yield it. Wait if another worker, whose engine has just died, still holds the lock.
 
-    Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
-    lock file was replaced by a link.
+    Raises :class:`WorkerError` if the other worker does not release the lock within :data:`LOCK_TIMEOUT` seconds, and
+    :class:`IntegrityError` if the folder or its lock file was replaced by a link.
     """
     fd = open_directory(folder)
     try:
-        lock = _open_lock(fd)
+        lock_fd = _open_lock(fd)
         try:
-            await _acquire_lock(lock)
+            await _acquire_lock(lock_fd)
             yield WorkFolder(fd)
         finally:
-            os.close(lock)
+            os.close(lock_fd)
     finally:
         os.close(fd)
 
 
-def _open_lock(folder: int) -> int:
+def _open_lock(folder_fd: int) -> int:
     try:
-        return create_regular("lock", dir_fd=folder)
+        return create_regular("lock", dir_fd=folder_fd)
     except FileExistsError:
-        return open_regular("lock", os.O_RDWR, dir_fd=folder)
+        return open_regular("lock", os.O_RDWR, dir_fd=folder_fd)
 
 
-async def _acquire_lock(lock: int) -> None:
+async def _acquire_lock(lock_fd: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
-    while not try_lock(lock):
+    while not try_lock(lock_fd):
         if asyncio.get_running_loop().time() > deadline:
             raise WorkerError(
                 "Another worker is still using this task's files.", "Stop the remaining sealyard.worker process."
@@ -94,14 +94,14 @@ FSYNC_INTERVAL = 0.1  # seconds
 def background_fsync(file: BinaryIO) -> Iterator[None]:
     """Sync the file repeatedly in a thread while the caller writes to it.
 
-    The disk thus works in parallel with ciphers and digests. The caller syncs what was written last. Raises the
-    ``OSError`` of a sync that failed: the system reports the error only once, so a later sync would succeed.
+    The disk thus works in parallel with encryption and hashing. The caller must still sync the last writes. Raises the
+    ``OSError`` of a failed sync at the end: the system reports the error only once, so a later sync would succeed.
     """
-    stopped = threading.Event()
+    stop_event = threading.Event()
     errors: list[OSError] = []
 
     def sync_repeatedly() -> None:
-        while not stopped.wait(FSYNC_INTERVAL) and not errors:
+        while not stop_event.wait(FSYNC_INTERVAL) and not errors:
             try:
                 atomic.sync(file.fileno())
             except OSError as error:
@@ -112,7 +112,7 @@ def background_fsync(file: BinaryIO) -> Iterator[None]:
     try:
         yield
     finally:
-        stopped.set()
+        stop_event.set()
         thread.join()
     if errors:
         raise errors[0]

@@ -135,7 +135,7 @@ class LocalConnection:
             lambda: self._passphrase,
             purpose="application",
             listen=False,
-            group=self._group,
+            os_group=self._group,
             on_take_over=self._on_take_over,
             on_trouble=self._had_trouble,
         )

@@ -1,7 +1,7 @@
 """The user's settings: a TOML file, overridden by environment variables.
 
-Keys are snake_case. State that the application saves itself (the last screen, a sort order) is in state files, not
-here; identities and workspaces are in the profiles.
+Keys are snake_case. State that the application saves itself (the last screen, a sort order) is kept in state files, not
+here. Identities and workspaces are in the profiles.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DropAction(StrEnum):
 
 
 class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Settings of the watch folder. Its contents are described in :mod:`sealyard.client.watch_folder.scan`."""
+    """Settings of the watch folder; :mod:`sealyard.client.watch_folder.scan` defines which files become packages."""
 
     folder: Annotated[str, Meta(description="Folder whose files become packages. If empty, no folder is watched.")] = ""
     device: Annotated[str, Meta(description="Device configuration of these packages.")] = ""
@@ -83,9 +83,9 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path in `SEALYARD_CONFIG`, or else that of the settings file in the XDG configuration directory."""
-    if configured := environ.get(CONFIG_VARIABLE):
-        return Path(configured).absolute()
+    """Return the path in `SEALYARD_CONFIG`, or else ``sealyard/settings.toml`` in the XDG configuration directory."""
+    if env_path := environ.get(CONFIG_VARIABLE):
+        return Path(env_path).absolute()
     from platformdirs import user_config_path
 
     return user_config_path("sealyard") / "settings.toml"
@@ -106,14 +106,14 @@ def editor_command(settings: Settings, environ: Mapping[str, str] = os.environ) 
 
     Raises :class:`UsageError` if no editor is set or its command cannot be split.
     """
-    text = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
+    command = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
     try:
-        words = tuple(shlex.split(text))
+        arguments = tuple(shlex.split(command))
     except ValueError as error:
         raise UsageError("Unbalanced quote in the editor command.", _EDITOR_HINT) from error
-    if not words:
+    if not arguments:
         raise UsageError("No editor configured.", _EDITOR_HINT)
-    return words
+    return arguments
 
 
 _EDITOR_HINT = "Set `editor` in the settings, or $VISUAL or $EDITOR."

@@ -20,7 +20,7 @@ T = TypeVar("T", bound=FrozenStruct)
 def state_path(kind: str, *key: str) -> Path:
     """Return the path of a state file in platformdirs' ``user_state_dir``.
 
-    ``kind`` is the name of the subfolder; ``key``, any number of arbitrary strings, identifies the file in it.
+    ``kind`` is the name of the subfolder; the strings in ``key`` together identify the file in it.
     """
     from platformdirs import user_state_path
 
@@ -34,11 +34,11 @@ class StateFile(Generic[T]):
     A damaged file is renamed and replaced by the empty value; ``warning`` then contains a message for the user.
     """
 
-    def __init__(self, path: Path, empty: T) -> None:
-        """Use the file at ``path``. ``empty`` is the value while the file does not exist."""
+    def __init__(self, path: Path, empty_value: T) -> None:
+        """Use the file at ``path``. ``empty_value`` is the value while the file does not exist."""
         self.path = path
         self.warning = ""
-        self._empty = empty
+        self._empty_value = empty_value
 
     def read(self) -> T:
         """Return the stored value, or the empty value if the file does not exist.
@@ -48,14 +48,14 @@ class StateFile(Generic[T]):
         try:
             return self._load()
         except FileNotFoundError:
-            return self._empty
+            return self._empty_value
         except msgspec.DecodeError:
             return self.update(lambda value: value)
         except OSError as error:
             raise atomic.storage_error(error, f"reading {self.path}") from error
 
-    def update(self, step: Callable[[T], T]) -> T:
-        """Replace the stored value by ``step(value)`` and return the new value.
+    def update(self, transform: Callable[[T], T]) -> T:
+        """Replace the stored value by ``transform(value)`` and return the new value.
 
         No other process can change the file between the read and the write. Raises :class:`StorageError` if the file
         cannot be read or written.
@@ -64,22 +64,22 @@ class StateFile(Generic[T]):
             make_private_dir(self.path.parent)
             # The state file itself is replaced on every write, so a separate file is locked.
             with lock_file(self.path.with_name(f"{self.path.name}.lock")):
-                new_value = step(self._load_or_reset())
+                new_value = transform(self._load_or_reset())
                 atomic.write_atomic(self.path, msgspec.json.encode(new_value))
         except OSError as error:
             raise atomic.storage_error(error, f"writing {self.path}") from error
         return new_value
 
     def _load(self) -> T:
-        return msgspec.json.decode(self.path.read_bytes(), type=type(self._empty))
+        return msgspec.json.decode(self.path.read_bytes(), type=type(self._empty_value))
 
     def _load_or_reset(self) -> T:
         try:
             return self._load()
         except FileNotFoundError:
-            return self._empty
+            return self._empty_value
         except msgspec.DecodeError:
             damaged_path = self.path.with_name(f"{self.path.name}.damaged")
             atomic.rename(self.path, damaged_path)
             self.warning = f"{self.path} was damaged and has been reset; the old file is kept as {damaged_path.name}."
-            return self._empty
+            return self._empty_value

@@ -1,4 +1,4 @@
-"""Download the results of finished tasks: complete, verified, and each of them once."""
+"""Download the results of finished tasks once each, completely and verified."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ __all__ = [
     "safe_file_name",
 ]
 
-LOCK_SECONDS = 0.2
-"""Interval between attempts to lock a partial file that another process has locked."""
+LOCK_POLL_SECONDS = 0.2
+"""Seconds between attempts to lock a partial file that another process has locked."""
 
 
 class Downloader:
     """Downloads the results of one subject into one folder."""
 
     def __init__(self, client: Client, folder: Path, history: DownloadHistory, *, clock: Clock | None = None) -> None:
-        """Raises :class:`UsageError` if the folder's path is not valid Unicode."""
+        """Prepare to download into ``folder``. Raises :class:`UsageError` if its path is not valid Unicode."""
         self._client = client
         self._folder = resolve_dir(folder)
         self._history = history
@@ -80,18 +80,19 @@ class Downloader:
     ) -> DownloadedFile:
         """Download the result of a DONE task.
 
-        A result that is in the folder already is not transferred again, unless ``force``. An interrupted transfer is
-        resumed. Two calls for the same task share one transfer.
+        A result that is already in the folder is not transferred again unless ``force`` is set. An interrupted transfer
+        is resumed. Two calls for the same task share one transfer.
 
-        Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` if the task has no file
-        to download, :class:`DownloadError` if the received content differs from what the task produced,
-        :class:`ContainerError` if its signature is invalid, :class:`StorageError`.
+        Raises :class:`ResultExpiredError` if the link has expired, :class:`ResultGoneError` if the artifact was
+        deleted, :class:`ConflictError` if the task has no file to download, :class:`DownloadError` if the received
+        content is not what the task produced, :class:`ContainerError` if the container's signature is invalid, and
+        :class:`StorageError` if the file cannot be written.
         """
         task = await self._client.task(task_id)
         return await self._transfers.run(task.id, lambda report: self._download(task, force, report), progress)
 
     async def pending_tasks(self) -> tuple[Task, ...]:
-        """Return the subject's DONE tasks whose file was not downloaded yet, oldest first.
+        """Return the subject's DONE tasks whose file has not been downloaded yet, oldest first.
 
         Tasks whose result is EXPIRED or GONE (``task.result.state``) are included until :meth:`download_pending` or
         :meth:`run` has reported them, and again after a renewal.
@@ -102,14 +103,14 @@ class Downloader:
         return tuple(reversed(pending))
 
     async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
-        """Download all pending tasks, oldest first, and return their results.
+        """Download the results of all pending tasks, oldest first, and return the outcomes.
 
-        Continues after a failure and reports it in the task's result.
+        Continues after a failure, which is reported in the task's :class:`DownloadResult`.
         """
         return tuple([await self._attempt(task, on_event, None) for task in await self.pending_tasks()])
 
     async def run(self, on_event: DownloadCallback) -> None:
-        """Download all pending tasks, then each task of the subject once it is DONE or renewed.
+        """Download the results of all pending tasks, then of each task of the subject that becomes DONE or is renewed.
 
         Runs until it is cancelled or the engine ends its event stream; reconnects after connection failures.
         """
@@ -136,12 +137,15 @@ class Downloader:
         return result is not None and result.sha256 is not None and self._history.is_pending(task.id, result)
 
     def _is_relevant(self, event: TaskChanged) -> bool:
-        """Return whether the event's task may need a download; the task itself decides it."""
-        done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
-        return done and event.created_by == self._subject and self._history.get(event.task_id) is None
+        """Return whether the event's task may have a file to download; the attempt then checks the task itself."""
+        may_have_file = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
+        return may_have_file and event.created_by == self._subject and self._history.get(event.task_id) is None
 
     async def _attempt(self, task: Task, on_event: DownloadCallback | None, retry_in: float | None) -> DownloadResult:
-        """Download one task and report the result; ``retry_in`` is reported if the attempt fails and may be retried."""
+        """Download the result of ``task``, and report and return the outcome.
+
+        ``retry_in`` (seconds) is included in the outcome if the attempt fails and may be retried.
+        """
 
         def report(done: int, total: int) -> None:
             if on_event is not None:
@@ -151,15 +155,18 @@ class Downloader:
             downloaded = await self._download_and_record(task, report)
             result = DownloadResult(task_id=task.id, name=task.name, downloaded=downloaded)
         except SealyardError as error:
-            unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
-            delay = None if unavailable else retry_in
+            is_unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
+            delay = None if is_unavailable else retry_in
             result = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=delay)
         if on_event is not None:
             on_event(result)
         return result
 
     async def _download_and_record(self, task: Task, report: ProgressCallback) -> DownloadedFile:
-        """Download one task, and record in the history an expired or deleted result, so that it is reported once."""
+        """Download the result of ``task``.
+
+        If the link has expired or the artifact was deleted, record that in the history, so that it is reported once.
+        """
         try:
             return await self.download(task.id, progress=report)
         except (ResultExpiredError, ResultGoneError) as error:
@@ -177,15 +184,15 @@ class Downloader:
         size, sha256, name = result.size, result.sha256, safe_file_name(result.file_name, task.id)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
-            existing = None if force else await self._find_existing(name, size, sha256)
-            if existing is None:
+            existing_path = None if force else await self._find_existing_file(name, size, sha256)
+            if existing_path is None:
                 await self._transfer(task.id, part, size, sha256, report)
-            elif recorded := await self._find_recorded(task.id, existing):
-                return recorded
-            checked, warnings = await self._verify(task, part, existing)
-            existing = existing or await self._find_existing(name, size, sha256)
-            path = existing or await run_cancellable(lambda _: part.commit(name))
-            if existing is not None:
+            elif recorded_file := await self._find_recorded_file(task.id, existing_path):
+                return recorded_file
+            verified_by, warnings = await self._verify(task, part, existing_path)
+            existing_path = existing_path or await self._find_existing_file(name, size, sha256)
+            path = existing_path or await run_cancellable(lambda _: part.commit(name))
+            if existing_path is not None:
                 part.remove()
             report(size, size)
             await self._client.report_downloaded(task.id)
@@ -194,7 +201,7 @@ class Downloader:
                 path=str(path),
                 size=size,
                 sha256=sha256,
-                checked=checked,
+                checked=verified_by,
                 at=self._clock.now(),
                 warnings=warnings,
             )
@@ -205,65 +212,67 @@ class Downloader:
 
     async def _acquire_part(self, path: Path) -> PartialFile:
         while (part := PartialFile.acquire(path)) is None:
-            await self._clock.sleep(LOCK_SECONDS)
+            await self._clock.sleep(LOCK_POLL_SECONDS)
         return part
 
-    async def _find_existing(self, name: str, size: int, sha256: str) -> Path | None:
+    async def _find_existing_file(self, name: str, size: int, sha256: str) -> Path | None:
         return await run_cancellable(
             lambda check_cancelled: find_identical(self._folder, name, size, sha256, check_cancelled)
         )
 
-    async def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
+    async def _find_recorded_file(self, task_id: str, path: Path) -> DownloadedFile | None:
         await asyncio.to_thread(self._history.refresh)
-        recorded = self._history.get(task_id)
-        return recorded if recorded is not None and recorded.path == str(path) else None
+        recorded_file = self._history.get(task_id)
+        return recorded_file if recorded_file is not None and recorded_file.path == str(path) else None
 
     async def _transfer(
         self, task_id: str, part: PartialFile, size: int, sha256: str, report: ProgressCallback
     ) -> None:
-        """Download into ``part`` what it does not contain yet, and check size and digest.
+        """Download the missing rest of the artifact into ``part``, and check size and digest.
 
-        The last bytes are not reported: the download is complete once its caller has verified it.
+        Completion is not reported here: the caller reports it after it has verified the file.
         """
         progress = ThrottledProgress(report, size)
-        digest = hashlib.sha256()
+        hasher = hashlib.sha256()
 
-        def appender(chunk: bytes) -> Callable[[CheckCancelled], None]:
-            def work(_: CheckCancelled) -> None:
+        def build_append_call(chunk: bytes) -> Callable[[CheckCancelled], None]:
+            def append(_: CheckCancelled) -> None:
                 part.append(chunk)
-                digest.update(chunk)
+                hasher.update(chunk)
 
-            return work
+            return append
 
-        done = await run_cancellable(lambda check_cancelled: part.hash_into(digest, size, check_cancelled))
-        async for chunk in self._client.download(task_id, offset=done):
-            done += len(chunk)
-            if done > size:
+        bytes_done = await run_cancellable(lambda check_cancelled: part.hash_into(hasher, size, check_cancelled))
+        async for chunk in self._client.download(task_id, offset=bytes_done):
+            bytes_done += len(chunk)
+            if bytes_done > size:
                 break
-            await run_cancellable(appender(chunk))
-            if done < size:
-                progress.update(done)
-        if done < size:
+            await run_cancellable(build_append_call(chunk))
+            if bytes_done < size:
+                progress.update(bytes_done)
+        if bytes_done < size:
             raise DownloadError(
-                f"The download of task {task_id} stopped after {done:,} of {size:,} bytes.",
+                f"The download of task {task_id} stopped after {bytes_done:,} of {size:,} bytes.",
                 "Download it again; the download resumes.",
             )
-        if done > size or digest.hexdigest() != sha256:
+        if bytes_done > size or hasher.hexdigest() != sha256:
             part.remove()
             raise DownloadError(
                 f"SHA-256 mismatch: the download of task {task_id} differs from its result. The file was removed.",
                 "Download it again; if that fails, contact the administrator of the workspace.",
             )
 
-    async def _verify(self, task: Task, part: PartialFile, existing: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
-        """Verify the downloaded or existing file, and return how it was verified and the warnings.
+    async def _verify(
+        self, task: Task, part: PartialFile, existing_path: Path | None
+    ) -> tuple[VerifiedBy, tuple[str, ...]]:
+        """Verify the file at ``existing_path`` or, if that is None, the partial file ``part``.
 
-        Removes the partial file if the signature of the container is invalid.
+        Returns how the file was verified, and the warnings. Removes ``part`` if the container's signature is invalid.
         """
         if task.kind is not TaskKind.PACKAGING:
             return VerifiedBy.DIGEST, ()
         certificate = await self._client.certificate(task.id)
-        path = existing or part.path
+        path = existing_path or part.path
         try:
             warnings = await run_cancellable(
                 lambda check_cancelled: _verify_container(task.format, path, certificate, check_cancelled)
@@ -272,7 +281,7 @@ class Downloader:
             part.remove()
             raise
         except OSError as error:
-            # The user may have deleted the file. A StorageError fails this download only; an OSError would end all.
+            # The user may have deleted the file. A StorageError fails only this download, an OSError would end all.
             raise folder_error(error, path.parent) from error
         return VerifiedBy.SIGNATURE, warnings
 
@@ -280,7 +289,7 @@ class Downloader:
 def _verify_container(
     format_name: str, path: Path, certificate: str, check_cancelled: CheckCancelled
 ) -> tuple[str, ...]:
-    # The container formats import cryptography, so they are loaded only when there is a container to verify.
+    # The container formats import cryptography, which is slow: import them only to verify a container.
     from sealyard.containers.registry import get_format
 
     with path.open("rb") as file:

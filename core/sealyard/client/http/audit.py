@@ -14,7 +14,7 @@ from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.requests import AuditPage
 
 VERIFY_TIMEOUT = 600.0
-"""Seconds to wait for the server to verify the whole log."""
+"""Seconds to wait while the server verifies the whole audit log."""
 
 
 class AuditCalls(ApiCalls):
@@ -48,7 +48,10 @@ class AuditCalls(ApiCalls):
         return report
 
     async def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
-        """Retry only until the first data arrives: text that was already yielded cannot be retracted."""
+        """Yield the audit log as text. Lost connections are retried only until the first data arrives.
+
+        Later retries would repeat text that was already yielded.
+        """
         request = Request(method="GET", path="/auditlog/export", query={"kind": kind})
         backoff = self._sender.new_backoff()
         decoder = codecs.getincrementaldecoder("utf-8")()

@@ -18,11 +18,11 @@ from sealyard.model.events import Event
 from sealyard.model.requests import WorkspaceInfo
 
 RETRY_TIMEOUT = 60.0
-"""Seconds after which one call is no longer retried."""
+"""Seconds after which a call is no longer retried."""
 
 
 class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, AuditCalls, CredentialCalls, WebhookCalls):
-    """Client of a server over HTTP; :class:`sealyard.client.protocol.Client` documents the methods."""
+    """Client of a server over HTTP. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
         self,
@@ -32,9 +32,9 @@ class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, Aud
         retry_timeout: float = RETRY_TIMEOUT,
         recover: RecoverCallback | None = None,
     ) -> None:
-        """Takes ownership of ``connection`` and closes it.
+        """Take ownership of ``connection``, which :meth:`close` closes.
 
-        ``retry_timeout`` is the number of seconds after which one call is no longer retried. For ``recover`` see
+        ``retry_timeout`` is the number of seconds after which a call is no longer retried. For ``recover``, see
         :data:`sealyard.client.http.requests.RecoverCallback`.
         """
         self._connection = connection

@@ -11,9 +11,10 @@ from sealyard.concurrency.clock import SystemClock
 
 
 def connect_to_server(profile: Profile, token: str, *, retry_timeout: float = RETRY_TIMEOUT) -> HttpClient:
-    """Return a client for the server of ``profile``. Sends no request yet.
+    """Return a client for the server of ``profile``, without sending a request.
 
-    Calls are retried for up to ``retry_timeout`` seconds. Raises :class:`UsageError` if the address is invalid.
+    The client retries calls for up to ``retry_timeout`` seconds. Raises :class:`UsageError` if the server's address is
+    invalid.
     """
     register_secret(token)
     endpoint = Endpoint(url=parse_server_url(profile.server), ca=profile.ca, token=token, tenant=profile.tenant)

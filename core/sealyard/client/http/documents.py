@@ -13,14 +13,18 @@ from sealyard.model.safe_text import escape_text
 
 
 async def fetch_document(url: str, *, within: float = 5.0, max_bytes: int = 1024 * 1024) -> bytes:
-    """Return the body of the document at ``url``.
+    """Return the content of the document at ``url``.
 
-    ``within`` limits the whole request in seconds, ``max_bytes`` the body in bytes. Redirects are not followed, because
-    they could lead to an unencrypted connection. Raises :class:`ServerUnreachableError` if either limit is exceeded
-    and for any status other than 200.
+    ``within`` limits the duration of the whole request (seconds), ``max_bytes`` the size of the body (bytes). Redirects
+    are not followed, because they could lead to an unencrypted connection. Raises :class:`ServerUnreachableError` if
+    either limit is exceeded or the status is not 200.
     """
     try:
-        async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
+        async with (
+            asyncio.timeout(within),
+            _create_document_client(url) as client,
+            client.stream("GET", url) as response,
+        ):
             if response.status_code != HTTPStatus.OK:
                 raise ServerUnreachableError(f"{escape_text(url)} returned status {response.status_code}.")
             body = await _read_limited(response, max_bytes)
@@ -33,15 +37,15 @@ async def fetch_document(url: str, *, within: float = 5.0, max_bytes: int = 1024
     return body
 
 
-def _document_client(url: str) -> httpx.AsyncClient:
-    # Like Connection: use proxies from the environment for TLS only, because they could read anything else.
+def _create_document_client(url: str) -> httpx.AsyncClient:
+    # Use proxies from the environment for TLS only: they could read unencrypted requests.
     use_proxy = url.startswith("https:")
     headers = {"Accept-Encoding": "identity"}
     return httpx.AsyncClient(verify=default_ssl_context(), trust_env=use_proxy, headers=headers, follow_redirects=False)
 
 
 async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """Return the whole body, not decoded; None if it is longer than ``max_bytes``."""
+    """Return the whole body without decoding it, or None if it is longer than ``max_bytes``."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk

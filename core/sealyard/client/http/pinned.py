@@ -1,4 +1,4 @@
-"""POST to an IP address that was verified before, for webhooks."""
+"""Send POST requests to an IP address that was verified before, for webhooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 
 MAX_RESPONSE_BYTES = 4096
-"""Maximum number of body bytes that :func:`post_pinned` reads, as only a short explanation is expected."""
+"""Maximum number of bytes that :func:`post_pinned` reads from the body, which is at most a short explanation."""
 
 
 class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
@@ -41,9 +41,9 @@ async def post_pinned(
 ) -> PinnedResponse:
     """POST ``body`` to the IP address ``address``.
 
-    ``url`` determines the Host header, the host name expected in the certificate, and the path; it is not resolved
-    again. Redirects are not followed and proxies not used. ``trust`` replaces the default SSL context. Raises
-    :class:`ServerUnreachableError`, with messages that do not contain the URL.
+    ``url`` determines the Host header, the host name expected in the certificate, and the path; its host name is not
+    resolved again. Redirects are not followed and proxies not used. ``trust`` replaces the default SSL context. Raises
+    :class:`ServerUnreachableError`, with a message that does not contain the URL, if the request fails or times out.
     """
     timeout = httpx.Timeout(answer_seconds, connect=connect_seconds)
     client = httpx.AsyncClient(
@@ -52,16 +52,18 @@ async def post_pinned(
     try:
         # The read timeout of httpx restarts with every byte, so limit the whole request as well.
         async with asyncio.timeout(connect_seconds + answer_seconds), client:
-            response = await client.send(_pinned_request(client, url, address, headers, body), stream=True)
-            start = await _read_start(response)
+            response = await client.send(_build_pinned_request(client, url, address, headers, body), stream=True)
+            body_start = await _read_body_start(response)
     except (TimeoutError, httpx.TimeoutException):
         raise ServerUnreachableError("The server did not respond in time.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerUnreachableError(f"Cannot reach the server ({escape_text(str(error), 200)}).") from None
-    return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
+    return PinnedResponse(
+        status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=body_start
+    )
 
 
-def _pinned_request(
+def _build_pinned_request(
     client: httpx.AsyncClient, url: str, address: str, headers: Mapping[str, str], body: bytes
 ) -> httpx.Request:
     target = httpx.URL(url)
@@ -74,12 +76,12 @@ def _pinned_request(
     )
 
 
-async def _read_start(response: httpx.Response) -> bytes:
+async def _read_body_start(response: httpx.Response) -> bytes:
     """Read at most :data:`MAX_RESPONSE_BYTES` bytes of the body and close the response."""
-    start = b""
+    body_start = b""
     async for chunk in response.aiter_raw():
-        start += chunk
-        if len(start) >= MAX_RESPONSE_BYTES:
+        body_start += chunk
+        if len(body_start) >= MAX_RESPONSE_BYTES:
             break
     await response.aclose()
-    return start[:MAX_RESPONSE_BYTES]
+    return body_start[:MAX_RESPONSE_BYTES]

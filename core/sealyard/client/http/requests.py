@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server
+from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server_error
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
 from sealyard.concurrency.backoff import Backoff, RetryDelays
@@ -25,17 +25,20 @@ from sealyard.model.safe_text import escape_text
 T = TypeVar("T")
 
 RecoverCallback = Callable[[], Awaitable[None]]
-"""Awaited when no process listens on the Unix socket; makes sure that one does, or raises the reason it cannot."""
+"""Awaited when no process listens on the Unix socket.
+
+Returns once a process listens, or raises the error that prevents it.
+"""
 
 
 RETRY_DELAYS = RetryDelays.exponential(0.1, 5.0, jitter=(0.5, 1.0))
 
 
 class RequestBackoff(Backoff):
-    """The backoff of one call."""
+    """The delays between the attempts of one call."""
 
     blocking_error: SealyardError | None = None
-    """Known reason why the next attempt will fail as well; it explains more than that the server is unreachable."""
+    """Known reason why the next attempt will fail as well, reported instead of the error of the last attempt."""
 
     def reset(self) -> None:
         super().reset()
@@ -80,7 +83,10 @@ class RequestSender:
         )
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        """Send a change, which is not repeated once it may have reached the server, and decode the response."""
+        """Send a request that changes something, and decode the response.
+
+        The request is not repeated once it may have reached the server.
+        """
         return self.decode(await self.send_retrying(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
@@ -89,10 +95,10 @@ class RequestSender:
     async def send_retrying(
         self, request: Request, *, repeatable: bool = False, backoff: RequestBackoff | None = None
     ) -> Response:
-        """Send a request until there is a response, and return it if it is successful.
+        """Send a request, with retries, until the server responds. Return the response if its status is successful.
 
         ``repeatable``: the request may be sent again even if the server may have processed it. Raises the error that
-        the server reports, or :class:`ServerUnreachableError` if there is no response in time.
+        the server reports, or :class:`ServerUnreachableError` if there is no response before the backoff times out.
         """
         backoff = backoff or self.new_backoff()
         while True:
@@ -108,7 +114,10 @@ class RequestSender:
     # ---- one attempt
 
     async def send_once(self, request: Request) -> Response:
-        """Send a request without retries. Like :meth:`send_retrying`, but also raises :class:`RetryLaterError`."""
+        """Send a request without retries and return the response if its status is successful.
+
+        Raises the same errors as :meth:`send_retrying`, and :class:`RetryLaterError`.
+        """
         with self._record_failures():
             response = await self._connection.send(request)
         self._monitor.mark_alive()
@@ -117,7 +126,7 @@ class RequestSender:
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
-        """Send a request without retries and stream the response. Raises like :meth:`send_once`."""
+        """Send a request without retries and stream the response. Raises the same errors as :meth:`send_once`."""
         with self._record_failures():
             async with self._connection.stream(request) as stream:
                 self._monitor.mark_alive()
@@ -126,11 +135,11 @@ class RequestSender:
                 yield stream
 
     def mark_alive(self) -> None:
-        """Record that data arrived on a stream."""
+        """Record in the connection monitor that data arrived on a stream."""
         self._monitor.mark_alive()
 
     async def wait(self, backoff: RequestBackoff, error: ServerUnreachableError | RetryLaterError) -> None:
-        """Wait before the next attempt. Raises the error if a retry is useless or the timeout would expire."""
+        """Wait before the next attempt. Raises the failure if a retry is useless or would exceed the retry timeout."""
         if isinstance(error, RetryLaterError):
             await backoff.wait(error.error, error.seconds)
             return
@@ -138,14 +147,14 @@ class RequestSender:
             raise error
         await backoff.wait(backoff.blocking_error or error)
         if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:
-            backoff.blocking_error = await _recovery_error(self._recover())
+            backoff.blocking_error = await _await_recovery(self._recover())
 
     def decode(self, response: Response, kind: type[T]) -> T:
         """Decode the JSON body of a response. Raises :class:`ServerUnreachableError` if it does not match ``kind``."""
         try:
             return msgspec.json.decode(response.body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise unexpected_server(self.server) from error
+            raise unexpected_server_error(self.server) from error
 
     @contextlib.contextmanager
     def _record_failures(self) -> Iterator[None]:
@@ -156,10 +165,10 @@ class RequestSender:
             raise
 
 
-async def _recovery_error(recovery: Awaitable[None]) -> SealyardError | None:
-    """Await ``recovery`` and return its error, or None.
+async def _await_recovery(recovery: Awaitable[None]) -> SealyardError | None:
+    """Await ``recovery`` and return the error that it raises, or None.
 
-    The error is not raised yet: its cause may be resolved by the next attempt, or another process may start to listen.
+    The caller still makes the next attempt: another process may have started to listen.
     """
     try:
         await recovery
@@ -196,27 +205,32 @@ def json_call(
 
 
 def path_segment(text: str) -> str:
-    """Return ``text`` escaped as one path segment. Raises :class:`NotFoundError` if it cannot be one."""
+    """Return ``text`` escaped as one path segment of a URL.
+
+    Raises :class:`NotFoundError` for text that cannot be a path segment and therefore cannot name anything.
+    """
     if text in ("", ".", ".."):
         raise NotFoundError(f"{escape_text(text)!r} not found.", "Check the name.")
     return quote(text, safe="")
 
 
 def query_params(**values: str | int | bool | datetime | None) -> dict[str, str]:
-    """Return ``values`` as query parameters, without those that are None, empty or False."""
+    """Return ``values`` as query parameters. Values that are None, empty or False are left out."""
     return {
-        name: _format(value) for name, value in values.items() if not (value is None or value is False or value == "")
+        name: _format_query_value(value)
+        for name, value in values.items()
+        if not (value is None or value is False or value == "")
     }
 
 
-def _format(value: str | int | bool | datetime | None) -> str:
+def _format_query_value(value: str | int | bool | datetime | None) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return "true" if value is True else str(value)
 
 
 class ApiCalls:
-    """Base class of the API call groups that make up the HTTP client."""
+    """Base class of the groups of API calls that make up the HTTP client."""
 
     def __init__(self, sender: RequestSender) -> None:
         self._sender = sender

@@ -15,7 +15,7 @@ class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
     """Whether the server responds.
 
     ``last_answer_at``: time of the last response or stream data. ``reconnecting_since``: time of the first failure
-    after it, None if there was none.
+    after that; None if there has been no failure since.
     """
 
     last_answer_at: datetime | None = None
@@ -48,8 +48,8 @@ class ConnectionMonitor:
         self._set(msgspec.structs.replace(self.status, reconnecting_since=since))
 
     def _set(self, status: ConnectionStatus) -> None:
-        previous, self.status = self.status, status
-        before = (previous.is_connected, previous.reconnecting_since)
-        after = (status.is_connected, status.reconnecting_since)
-        if before != after and self.on_change is not None:
+        previous_status, self.status = self.status, status
+        old_state = (previous_status.is_connected, previous_status.reconnecting_since)
+        new_state = (status.is_connected, status.reconnecting_since)
+        if old_state != new_state and self.on_change is not None:
             self.on_change(status)

@@ -31,7 +31,7 @@ MAX_PAGE_SIZE = 1000
 """Maximum number of tasks that the server returns per page."""
 
 
-class _Decision(SecretStruct, frozen=True, kw_only=True):
+class _DecisionBody(SecretStruct, frozen=True, kw_only=True):
     decision: Verdict
     reason: str
     digest: str | None
@@ -51,21 +51,21 @@ class TaskCalls(UploadCalls):
     async def create_package(self, request: PackageRequest) -> Task:
         body = {
             "deviceConfigId": request.config,
-            "inputIds": self.ids(request.firmware),
-            "metadataIds": self.ids(request.metadata),
+            "inputIds": self.upload_ids(request.firmware),
+            "metadataIds": self.upload_ids(request.metadata),
             "name": request.name,
             "contentType": request.content_type,
         }
-        return await self._create("/packagingTask", body, request.client_token)
+        return await self._create_task("/packagingTask", body, request.client_token)
 
     async def create_encryption(self, request: EncryptionRequest) -> Task:
         body = {
             "deviceConfigId": request.config,
-            "inputId": self.ids((request.file,))[0],
+            "inputId": self.upload_ids((request.file,))[0],
             "name": request.name,
             "contentType": request.content_type,
         }
-        return await self._create("/encryptionTask", body, request.client_token)
+        return await self._create_task("/encryptionTask", body, request.client_token)
 
     async def create_signing(self, request: SigningRequest) -> Task:
         body = {
@@ -76,11 +76,11 @@ class TaskCalls(UploadCalls):
             "name": request.name,
             "contentType": request.content_type,
         }
-        return await self._create("/signingTask", body, request.client_token)
+        return await self._create_task("/signingTask", body, request.client_token)
 
-    async def _create(self, path: str, body: dict[str, Any], token: str | None) -> Task:
+    async def _create_task(self, path: str, body: dict[str, Any], client_token: str | None) -> Task:
         """Send the request with an idempotency key, so that a repeated request returns the same task."""
-        request = json_call("POST", path, body, headers={"Idempotency-Key": token or secrets.token_urlsafe(24)})
+        request = json_call("POST", path, body, headers={"Idempotency-Key": client_token or secrets.token_urlsafe(24)})
         return self._sender.decode(await self._sender.send_retrying(request, repeatable=True), Task)
 
     # ---- read
@@ -125,17 +125,20 @@ class TaskCalls(UploadCalls):
             ) from None
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
-        """Wait for the task, without a limit to how long the server may be unreachable."""
+        """Wait until the task is final or, with ``or_waiting``, waits for approvals.
+
+        Retries without a time limit while the server is unreachable.
+        """
         cursor = await self._event_stream.cursor()
         async with contextlib.aclosing(self._event_stream.events(cursor)) as events:
-            task = await self._load(task.id)
+            task = await self._load_task(task.id)
             while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
                 if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
-                    task = await self._load(task.id)
+                    task = await self._load_task(task.id)
         return task
 
-    async def _load(self, task_id: str) -> Task:
+    async def _load_task(self, task_id: str) -> Task:
         response = await self._sender.read(f"/task/{path_segment(task_id)}", backoff=self._sender.new_endless_backoff())
         return self._sender.decode(response, Task)
 
@@ -151,13 +154,15 @@ class TaskCalls(UploadCalls):
         origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
-        body = _Decision(
+        body = _DecisionBody(
             decision=verdict, reason=reason, digest=digest, origin=origin, one_time_password=one_time_password
         )
 
         def is_recorded(task: Task, subject: str) -> bool:
-            expected = (subject, verdict, digest or task.approval_digest)
-            return any((approval.by, approval.verdict, approval.digest) == expected for approval in task.approvals)
+            expected_approval = (subject, verdict, digest or task.approval_digest)
+            return any(
+                (approval.by, approval.verdict, approval.digest) == expected_approval for approval in task.approvals
+            )
 
         return await self._post_action(
             task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), is_recorded
@@ -171,11 +176,11 @@ class TaskCalls(UploadCalls):
         request = Request(method="POST", path=f"/task/{path_segment(task_id)}/cancellation")
         return await self._post_action(task_id, request, _is_cancelled)
 
-    async def _post_action(self, task_id: str, request: Request, is_done: Callable[[Task, str], bool]) -> Task:
+    async def _post_action(self, task_id: str, request: Request, is_applied: Callable[[Task, str], bool]) -> Task:
         """Send a request that changes a task, and return the task.
 
-        If a response is lost, loads the task and calls ``is_done`` with it and the subject to find out whether the
-        change was made, and repeats the request if not.
+        If the response is lost, load the task and call ``is_applied`` with the task and the subject to find out whether
+        the change was made. If not, repeat the request.
         """
         backoff = self._sender.new_backoff()
         response_lost = False
@@ -188,7 +193,7 @@ class TaskCalls(UploadCalls):
                 if not response_lost:
                     raise
                 task = await self.task(task_id)
-                if is_done(task, (await self._sender.get("/workspace", WorkspaceInfo)).subject):
+                if is_applied(task, (await self._sender.get("/workspace", WorkspaceInfo)).subject):
                     return task
                 if not may_retry:
                     raise

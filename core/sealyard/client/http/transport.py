@@ -20,9 +20,12 @@ from sealyard.model.safe_text import escape_text
 
 API = "/api/v1"
 KEEPALIVE_SECONDS = 4.0
-"""Shorter than servers keep idle connections open, so that a server does not close one just as it is reused."""
+"""Seconds for which idle connections are kept open.
 
-# httpx logs every request at INFO, the level at which this program writes its log.
+Shorter than the keep-alive timeout of servers, so that no server closes a connection just as it is reused.
+"""
+
+# httpx logs every request at INFO, which would fill the log file of this program.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -105,9 +108,9 @@ class ResponseStream:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
-    def chunks(self, size: int | None = None) -> AsyncIterator[bytes]:
-        """Return the raw chunks of the body as they arrive, or regrouped into chunks of ``size`` bytes."""
-        return self._response.aiter_raw(size)
+    def chunks(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the raw body in chunks as they arrive or, if ``chunk_size`` is set, in chunks of so many bytes."""
+        return self._response.aiter_raw(chunk_size)
 
     async def read(self) -> Response:
         """Read the whole body and return the complete response."""
@@ -117,7 +120,7 @@ class ResponseStream:
 class Connection:
     """Pooled connections to one endpoint.
 
-    Raises :class:`ServerUnreachableError` if there is no response; returns responses with any status.
+    Requests raise :class:`ServerUnreachableError` if there is no response. Responses with any status are returned.
     """
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
@@ -133,7 +136,10 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
-        """Send a request and stream the response. Raises the same errors before and while the body is read."""
+        """Send a request and stream the response.
+
+        Raises :class:`ServerUnreachableError` also while the body is read.
+        """
         async with self._open_response(request, self._timeouts.transfer) as response:
             yield ResponseStream(response)
 
@@ -150,7 +156,7 @@ class Connection:
             connect=timeouts.connect, read=read_timeout, write=timeouts.transfer, pool=timeouts.pool
         )
         try:
-            async with self._client().stream(
+            async with self._get_client().stream(
                 request.method,
                 request.path,
                 params=dict(request.query),
@@ -160,9 +166,9 @@ class Connection:
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _unreachable(error, self.endpoint) from error
+            raise _unreachable_error(error, self.endpoint) from error
 
-    def _client(self) -> httpx.AsyncClient:
+    def _get_client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -171,14 +177,14 @@ class Connection:
 
     def _create_client(self) -> httpx.AsyncClient:
         endpoint, ssl_context = self.endpoint, _create_ssl_context(self.endpoint)
-        pool = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
+        pool_limits = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
             base_url=f"{'http://localhost' if endpoint.socket else endpoint.url}{API}",
             headers=endpoint.headers,
             verify=ssl_context,
-            limits=pool,
+            limits=pool_limits,
             transport=(
-                httpx.AsyncHTTPTransport(uds=endpoint.socket, verify=ssl_context, limits=pool)
+                httpx.AsyncHTTPTransport(uds=endpoint.socket, verify=ssl_context, limits=pool_limits)
                 if endpoint.socket
                 else None
             ),
@@ -188,7 +194,10 @@ class Connection:
 
 
 def _create_ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities and those of the endpoint; no authorities without TLS."""
+    """Return an SSL context that trusts the system's certificate authorities and those of the endpoint.
+
+    Without TLS, the context has no authorities, because loading them is slow.
+    """
     if endpoint.socket or not endpoint.url.startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
@@ -198,7 +207,10 @@ def _create_ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
-    """Add the certificates (PEM) in ``path``. Raises :class:`InvalidInputError`."""
+    """Add the certificates (PEM) in the file ``path`` to ``context``.
+
+    Raises :class:`InvalidInputError` if the file cannot be read or has no certificates.
+    """
     try:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
@@ -207,11 +219,11 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
         ) from error
 
 
-def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
-    """Convert an httpx error; ``reach`` states whether the server may have received the request."""
-    if isinstance(error, httpx.ConnectError) and _tls_failure(error):
+def _unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
+    """Convert an httpx error. The result's ``reach`` states whether the server may have received the request."""
+    if isinstance(error, httpx.ConnectError) and _find_tls_failure(error):
         return ServerUnreachableError(
-            f"The certificate of {endpoint.name} is not trusted ({escape_text(_tls_failure(error))}).",
+            f"The certificate of {endpoint.name} is not trusted ({escape_text(_find_tls_failure(error))}).",
             "Check that it is the right server, then trust its CA certificate: sealyard login --ca FILE",
             reach=DeliveryCertainty.UNTRUSTED,
         )
@@ -238,11 +250,11 @@ def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError
 
 
 def describe_cause(error: Exception) -> str:
-    """Return the error's message in parentheses, to append to a sentence; empty if it has none."""
+    """Return the error's message in parentheses, to append to a sentence; empty if there is no message."""
     return f" ({escape_text(str(error), 200)})" if str(error) else ""
 
 
-def _tls_failure(error: BaseException | None) -> str:
+def _find_tls_failure(error: BaseException | None) -> str:
     """Return what is wrong with the server's certificate; empty if the error has another cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -253,5 +265,5 @@ def _tls_failure(error: BaseException | None) -> str:
 
 @cache
 def default_ssl_context() -> ssl.SSLContext:
-    """Return httpx's default context, cached because loading the authorities takes longer than a request."""
+    """Return httpx's default SSL context, cached because loading the authorities takes longer than a request."""
     return httpx.create_ssl_context()

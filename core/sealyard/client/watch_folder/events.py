@@ -28,13 +28,14 @@ PERMANENT_ERRORS = (
     FormatLimitError,
     InvalidKeyError,
 )
-"""Errors caused by the dropped files or by missing permissions. Retrying does not help; after other errors it may."""
+"""Errors caused by the dropped files or by missing permissions, for which a retry is useless. Others are retried."""
 
 
 class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A package that can be created from a dropped entry.
 
-    ``name`` is the name of the dropped file or subfolder. Paths are absolute.
+    ``name`` is the name of the dropped file or subfolder, and ``device`` the id of the device configuration. Paths are
+    absolute.
     """
 
     name: str
@@ -53,7 +54,7 @@ class DropSubmitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A dropped entry cannot become a package. It is not retried until it changes or the watcher is restarted."""
+    """A dropped entry cannot become a package. The watcher ignores it until it changes or the watcher is restarted."""
 
     name: str
     path: str
@@ -63,7 +64,7 @@ class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Processing failed for a reason outside the dropped entry (disk, connection, lock).
 
-    It is retried in ``retry_in`` seconds.
+    The watcher retries the entry in ``retry_in`` seconds.
     """
 
     name: str
@@ -74,4 +75,4 @@ class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 WatchEvent = PackageProposal | DropSubmitted | DropRejected | DropDeferred
 WatchCallback = Callable[[WatchEvent], None]
-"""Called on the event loop that runs the watcher. Must not block."""
+"""Receives the events of a watcher. Called on the event loop that runs the watcher; must not block."""

@@ -1,4 +1,4 @@
-"""se-1, the default container format of the S&E service: header, encrypted segments, signature over the header.
+"""se-1, the default format of the Sign & Encrypt service: header, encrypted segments, signature over the header.
 
 Limitations: a container holds no firmware version, so the format does not protect against replay or rollback. Its
 metadata is signed but not encrypted.
@@ -53,7 +53,7 @@ class SE1Format:
         self._now = now
 
     def check(self, layout: PackageLayout) -> tuple[str, ...]:
-        """Check the package as the protocol describes.
+        """See :meth:`ContainerFormat.check`.
 
         Also raises :class:`InvalidKeyError` if the signing algorithm does not accept this type of key.
         """
@@ -71,13 +71,13 @@ class SE1Format:
         cipher: ContentCipher,
         progress: Progress,
     ) -> RecordedSegment:
-        """Encrypt a firmware file as the protocol describes. Flushes ``target`` but does not sync it.
+        """See :meth:`ContainerFormat.encrypt_segment`. Flushes ``target`` but does not sync it.
 
         ``progress`` counts plaintext bytes.
         """
         _check_cipher(layout, cipher)
         _, size = layout.firmware[index]
-        target.seek(_offset(layout, index))
+        target.seek(_segment_offset(layout, index))
         digests = encrypt_segment(source, size, target, cipher, progress)
         return RecordedSegment(
             index=index, length=digests.length, sha256=digests.sha256, plaintext_sha256=digests.plaintext_sha256
@@ -86,24 +86,24 @@ class SE1Format:
     def segment_matches(
         self, layout: PackageLayout, segment: EncryptedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
-        """Compare the segment as the protocol describes. ``progress`` counts the bytes of the segment."""
+        """See :meth:`ContainerFormat.segment_matches`. ``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(layout, segment.index):
             return False
-        digest = hashlib.sha256()
-        target.seek(_offset(layout, segment.index))
+        hasher = hashlib.sha256()
+        target.seek(_segment_offset(layout, segment.index))
         try:
-            read_segment(target, segment.length, [digest.update], progress)
+            read_segment(target, segment.length, [hasher.update], progress)
         except InvalidInputError:
             return False
-        return digest.hexdigest() == segment.sha256
+        return hasher.hexdigest() == segment.sha256
 
     def header(
         self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
         """Build the header. Raises :class:`InvalidInputError` if segments or metadata do not match ``layout``."""
         self.check(layout)
-        expected = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
-        if [(segment.index, segment.length) for segment in segments] != expected:
+        expected_segments = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
+        if [(segment.index, segment.length) for segment in segments] != expected_segments:
             raise InvalidInputError("The encrypted segments do not belong to this package.")
         if tuple((name, len(content)) for name, content in metadata) != layout.metadata:
             raise InvalidInputError("The metadata files do not belong to this package.", "Upload the files again.")
@@ -114,19 +114,19 @@ class SE1Format:
         header: bytes,
         source: BinaryIO,
         cipher: ContentCipher,
-        contents: Sequence[Consumer],
+        content_consumers: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
-        """Check the contents as the protocol describes. ``progress`` counts the bytes of the segments."""
+        """See :meth:`ContainerFormat.check_contents`. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import check_contents
 
-        return check_contents(header, source, cipher, contents, progress)
+        return check_contents(header, source, cipher, content_consumers, progress)
 
     def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
-        """Write header and signature as the protocol describes. Flushes ``target`` but does not sync it."""
+        """See :meth:`ContainerFormat.write_signature`. Flushes ``target`` but does not sync it."""
         target.seek(0)
         write_to_stream(target, memoryview(header))
-        target.seek(_offset(layout, len(layout.firmware)))
+        target.seek(_segment_offset(layout, len(layout.firmware)))
         write_to_stream(target, memoryview(signature))
         target.truncate()
         target.flush()
@@ -142,7 +142,7 @@ class SE1Format:
     def verify(
         self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
     ) -> Verification:
-        """Verify the container as the protocol describes. ``progress`` counts the bytes of the segments."""
+        """See :meth:`ContainerFormat.verify`. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
         return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or no_progress)
@@ -158,7 +158,7 @@ class SE1Format:
         split_metadata: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """Extract the container as the protocol describes.
+        """See :meth:`ContainerFormat.extract`.
 
         ``progress`` counts the bytes of the segments twice, because they are verified first and then decrypted.
         """
@@ -175,7 +175,7 @@ class SE1Format:
         sizes: Sequence[int],
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
-        """Verify and hash the contents as the protocol describes. ``progress`` counts the bytes of the segments."""
+        """See :meth:`ContainerFormat.verify_digests`. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
         return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(
@@ -188,8 +188,8 @@ def _segment_length(layout: PackageLayout, index: int) -> int:
     return encrypted_length(layout.encryption, size) + CIPHERS[layout.encryption].iv_length
 
 
-def _offset(layout: PackageLayout, index: int) -> int:
-    preceding_length = sum(_segment_length(layout, previous) for previous in range(index))
+def _segment_offset(layout: PackageLayout, index: int) -> int:
+    preceding_length = sum(_segment_length(layout, preceding_index) for preceding_index in range(index))
     return header_length(len(layout.firmware), _metadata_length(layout)) + preceding_length
 
 
@@ -206,11 +206,11 @@ def _join_metadata(metadata: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _check_signing_key(layout: PackageLayout) -> None:
-    accepted = SIGNATURES[layout.signing].key_kinds
-    if layout.signing_key_kind not in accepted:
+    accepted_kinds = SIGNATURES[layout.signing].key_kinds
+    if layout.signing_key_kind not in accepted_kinds:
         raise InvalidKeyError(
             f"{layout.signing} does not support keys of type {layout.signing_key_kind}.",
-            f"Use a key of type {' or '.join(accepted)}.",
+            f"Use a key of type {' or '.join(accepted_kinds)}.",
         )
 
 

@@ -39,9 +39,10 @@ _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 class SE1Reader:
     """Reads one container and verifies it against one certificate.
 
-    The constructor checks structure, certificate and signature, before any segment is read. It and all methods raise
-    :class:`ContainerError` that names the damaged part. ``now`` is the time at which the validity of the certificate is
-    checked; with ``strict``, a certificate outside its validity period is an error instead of a warning.
+    The constructor checks structure, certificate and signature, before any segment is read. The constructor and all
+    methods raise :class:`ContainerError`, which names the damaged part, if a check fails. ``now`` is the time at which
+    the validity of the certificate is checked; with ``strict``, a certificate outside its validity period is an error
+    instead of a warning.
     """
 
     def __init__(self, source: BinaryIO, certificate: bytes, now: datetime, *, strict: bool) -> None:
@@ -57,12 +58,12 @@ class SE1Reader:
 
     def verify(self, progress: Progress) -> Verification:
         """Check the hash of every segment, without decrypting it. ``progress`` counts the bytes of the segments."""
-        container_hash = self._seek_to_segments()
+        container_hasher = self._seek_to_segments()
         for segment in self._header.segments:
-            digest = hashlib.sha256()
-            read_segment(self._source, segment.length, [container_hash.update, digest.update], progress)
-            _check_hash(segment, digest.hexdigest())
-        return self._verification(container_hash)
+            hasher = hashlib.sha256()
+            read_segment(self._source, segment.length, [container_hasher.update, hasher.update], progress)
+            _check_hash(segment, hasher.hexdigest())
+        return self._build_verification(container_hasher)
 
     def verify_digests(
         self, cipher: ContentCipher, sizes: Sequence[int], progress: Progress
@@ -74,18 +75,20 @@ class SE1Reader:
                 f"The container has {format_count(len(self._header.segments), 'segment')}; expected {len(sizes)}.",
                 part="header",
             )
-        container_hash = self._seek_to_segments()
+        container_hasher = self._seek_to_segments()
         digests = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
-            plaintext = PrefixHash(size)
-            decrypt_verified_segment(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
-            if plaintext.bytes_missing:
+            plaintext_hasher = PrefixHash(size)
+            decrypt_verified_segment(
+                self._source, segment, cipher, plaintext_hasher.update, [container_hasher.update], progress
+            )
+            if plaintext_hasher.bytes_missing:
                 raise ContainerError(
-                    f"Segment {segment.index} is {format_count(plaintext.bytes_missing, 'byte')} too short.",
+                    f"Segment {segment.index} is {format_count(plaintext_hasher.bytes_missing, 'byte')} too short.",
                     part=_part_name(segment),
                 )
-            digests.append(plaintext.hexdigest())
-        return self._verification(container_hash), tuple(digests)
+            digests.append(plaintext_hasher.hexdigest())
+        return self._build_verification(container_hasher), tuple(digests)
 
     def extract(
         self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress
@@ -113,8 +116,8 @@ class SE1Reader:
         self._source.seek(len(self._header.raw))
         return hashlib.sha256(self._header.raw)
 
-    def _verification(self, container_hash: hashlib._Hash) -> Verification:
-        container_hash.update(self._signature)
+    def _build_verification(self, container_hasher: hashlib._Hash) -> Verification:
+        container_hasher.update(self._signature)
         return Verification(
             format="se-1",
             encryption=self._header.encryption,
@@ -124,7 +127,7 @@ class SE1Reader:
             certificate_subject=self._certificate.subject,
             certificate_not_before=self._certificate.not_before,
             certificate_not_after=self._certificate.not_after,
-            sha256=container_hash.hexdigest(),
+            sha256=container_hasher.hexdigest(),
             size=self._size,
             warnings=self._warnings,
         )
@@ -148,7 +151,7 @@ class SE1Reader:
             )
 
     def _read_signature(self) -> bytes:
-        """Return the rest of the file, which must be exactly as long as one signature."""
+        """Return the bytes after the segments, and check that they are exactly as long as a signature."""
         start = self._header.end_of_segments
         self._source.seek(start)
         signature = self._source.read(_MAX_SIGNATURE_LENGTH)
@@ -169,11 +172,11 @@ class SE1Reader:
         return signature
 
     def _check_signature(self) -> None:
-        raw = self._header.raw
+        header = self._header.raw
         prehashed = SIGNATURES[self._signing_algorithm].input is SigningInput.SHA256_DIGEST
-        data = signing_input(self._signing_algorithm, raw)
-        key = self._certificate.public_key
-        if not verify(key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
+        data = signing_input(self._signing_algorithm, header)
+        public_key = self._certificate.public_key
+        if not verify(public_key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
             raise ContainerError(
                 "The signature does not match the header and metadata.",
                 "Check the certificate: the file was modified, or signed with a different key.",
@@ -182,15 +185,15 @@ class SE1Reader:
 
 
 def check_contents(
-    header: bytes, source: BinaryIO, cipher: ContentCipher, contents: Sequence[Consumer], progress: Progress
+    header: bytes, source: BinaryIO, cipher: ContentCipher, content_consumers: Sequence[Consumer], progress: Progress
 ) -> hashlib._Hash:
     """See :meth:`sealyard.containers.format.ContainerFormat.check_contents`."""
-    parsed = parse_header(io.BytesIO(header))
-    container_hash = hashlib.sha256(header)
+    parsed_header = parse_header(io.BytesIO(header))
+    container_hasher = hashlib.sha256(header)
     source.seek(len(header))
-    for segment, content in zip(parsed.segments, contents, strict=True):
-        decrypt_verified_segment(source, segment, cipher, content, [container_hash.update], progress)
-    return container_hash
+    for segment, consumer in zip(parsed_header.segments, content_consumers, strict=True):
+        decrypt_verified_segment(source, segment, cipher, consumer, [container_hasher.update], progress)
+    return container_hasher
 
 
 def decrypt_verified_segment(
@@ -203,16 +206,17 @@ def decrypt_verified_segment(
 ) -> None:
     """Decrypt the next segment of ``source`` into ``sink``, and check its hash.
 
-    Each of ``ciphertext_consumers`` also receives all bytes of the segment. Raises :class:`ContainerError`. A hash
-    mismatch takes precedence over a padding error, so that a modified byte is not reported as a wrong key.
+    Each of ``ciphertext_consumers`` also receives all bytes of the segment. Raises :class:`ContainerError` if the hash
+    or the padding is wrong. A hash mismatch takes precedence over a padding error, so that a modified byte is not
+    reported as a wrong key.
     """
-    digest = hashlib.sha256()
+    hasher = hashlib.sha256()
     try:
-        decrypt_segment(source, segment.length, cipher, sink, [*ciphertext_consumers, digest.update], progress)
+        decrypt_segment(source, segment.length, cipher, sink, [*ciphertext_consumers, hasher.update], progress)
     except ContainerError as error:
-        _check_hash(segment, digest.hexdigest())
+        _check_hash(segment, hasher.hexdigest())
         raise ContainerError(error.message, error.hint, part=_part_name(segment)) from error
-    _check_hash(segment, digest.hexdigest())
+    _check_hash(segment, hasher.hexdigest())
 
 
 def _part_name(segment: EncryptedSegment) -> str:
@@ -250,8 +254,8 @@ def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> Sign
 def _signature_length(kind: KeyType, signature: bytes) -> int:
     """Return the length that ``signature`` must have.
 
-    The length of an ECDSA signature varies. It is a DER sequence of less than 128 bytes, and its second byte is the
-    length of the rest.
+    The length of an ECDSA signature varies: the signature is a DER sequence of less than 128 bytes, whose second byte
+    is the number of bytes that follow.
     """
     if kind is not KeyType.EC_P256:
         return SIGNATURE_LENGTHS[kind]

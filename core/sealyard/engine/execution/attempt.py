@@ -1,4 +1,4 @@
-"""One attempt at a task: a lease, the job on a worker, and reactions to the worker's reports."""
+"""One attempt to execute a task: lease it to a worker, run its job there, and handle the worker's reports."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ class Attempt:
     ) -> None:
         self.task_id = task_id
         self.inbox: asyncio.Queue[Report] = asyncio.Queue()
-        """Reports of the task's worker, except heartbeats."""
+        """Reports from the task's worker, except heartbeats."""
         self._repository = repository
         self._permissions = permissions
         self._bus = bus
         self._publisher = publisher
         self._progress = progress
         self._stop_trigger: Trigger | None = None
-        """The trigger that ends the task once its worker has stopped; None as long as it is not to be stopped."""
+        """The trigger that ends the task once its worker has stopped; None while the task should continue."""
 
     async def stop(self, trigger: Trigger) -> Trigger:
-        """Ask the worker to stop, and end the task with ``trigger`` then. Does not wait for the worker.
+        """Ask the worker to stop; once it has stopped, ``trigger`` ends the task. Does not wait for the worker.
 
-        Returns the trigger that ends the task, which is an earlier one if the attempt was being stopped already.
+        Returns the trigger that ends the task. If the attempt is already being stopped, that is the earlier trigger.
         """
-        stop_trigger = self._stop_with(trigger)
+        stop_trigger = self._set_stop_trigger(trigger)
         await self._bus.stop(self.task_id)
         return stop_trigger
 
     async def lease(self) -> Task | None:
-        """Lease the task to a worker and return it; return None if it is not to be run any more.
+        """Lease the task to a worker and return the task, or None if it must not run any more.
 
         Raises :class:`SealyardError` if no worker can be started or the lease cannot be stored. The task stays
         SCHEDULED then.
@@ -116,16 +116,16 @@ class Attempt:
             pass
 
     async def _commit_lease(self, worker: str) -> Task | None:
-        """Commit the lease; return the task, or None if it is not to be run any more.
+        """Commit the lease; return the task, or None if it must not run any more.
 
-        Not retried here, because other coroutines may end the task while it is SCHEDULED. Raises
-        :class:`StorageError`.
+        Raises :class:`StorageError` if the lease cannot be stored. This method does not retry, because other coroutines
+        may end the task while it is SCHEDULED.
         """
         task = self._repository.task(self.task_id)
         if task.status is not TaskStatus.SCHEDULED:
             return None
         now = self._repository.clock.now()
-        if trigger := expired_deadline(task, now) or self._revoked_permission(task):
+        if trigger := expired_deadline(task, now) or self._find_revoked_permission(task):
             await prepare_transition(self._repository, self.task_id, trigger).commit()
             return None
         time_limit_at = now + timedelta(seconds=self._repository.policy().time_limit)
@@ -138,11 +138,13 @@ class Attempt:
 
     def _build_job(self, task: Task) -> Job:
         key = self._repository.get(KEYS, task.signing_key.uri) if task.signing_key is not None else None
-        version = key.version(task.signing_key.version) if key is not None and task.signing_key is not None else None
+        key_version = (
+            key.version(task.signing_key.version) if key is not None and task.signing_key is not None else None
+        )
         return Job(
             task=task,
             work=self._load_checkpoint(task.id),
-            certificate=version.certificate if version is not None else None,
+            certificate=key_version.certificate if key_version is not None else None,
             signing_kind=key.kind if key is not None else None,
         )
 
@@ -162,21 +164,23 @@ class Attempt:
             case JobFinished():
                 await self._on_finished(task, report)
             case JobFailed():
-                failure = Failed(
-                    fencing_token=task.fencing_token, reason=_failure_reason(report), code=report.error.code
+                failure_trigger = Failed(
+                    fencing_token=task.fencing_token, reason=_format_failure_reason(report), code=report.error.code
                 )
-                await self._advance(self._stop_trigger or failure)
+                await self._advance(self._stop_trigger or failure_trigger)
             case JobStopped() | WorkerLost():
                 await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
         return False
 
     def _prepare_segment_record(self, report: SegmentEncrypted) -> UnitOfWork:
-        """Prepare the record of an encrypted segment."""
+        """Return a unit of work that records an encrypted segment."""
         checkpoint = self._load_checkpoint(report.task_id)
-        others = tuple(segment for segment in checkpoint.segments if segment.index != report.segment.index)
+        other_segments = tuple(segment for segment in checkpoint.segments if segment.index != report.segment.index)
         unit_of_work = self._repository.begin()
         unit_of_work.put(
-            CHECKPOINTS, checkpoint.task_id, msgspec.structs.replace(checkpoint, segments=(*others, report.segment))
+            CHECKPOINTS,
+            checkpoint.task_id,
+            msgspec.structs.replace(checkpoint, segments=(*other_segments, report.segment)),
         )
         unit_of_work.advance(
             report.task_id, SegmentRecorded(fencing_token=report.fencing_token, index=report.segment.index)
@@ -184,31 +188,31 @@ class Attempt:
         return unit_of_work
 
     async def _on_signing_request(self, report: SigningPermissionRequested) -> None:
-        """Permit the worker to use the key once the intent is durable, if permissions still allow it then.
+        """Record the intent to sign durably, then permit the worker to use the key.
 
-        Otherwise stop the worker.
+        If a necessary permission has been revoked or the task is being stopped, stop the worker instead.
         """
         await commit_when_possible(self._repository, lambda: self._prepare_intent_record(report))
         task = self._repository.task(report.task_id)
-        if revoked := self._revoked_permission(task):
-            self._stop_with(revoked)
+        if revoked_permission := self._find_revoked_permission(task):
+            self._set_stop_trigger(revoked_permission)
         if self._stop_trigger is not None:
             await self._bus.stop(task.id)
             return
         await self._bus.permit_signing(task.id, report.fencing_token)
 
     def _prepare_intent_record(self, report: SigningPermissionRequested) -> UnitOfWork | None:
-        """Prepare the record of a signing intent; return None if the task is to be stopped instead."""
+        """Return a unit of work that records the intent to sign, or None if the task must stop instead."""
         task = self._repository.task(report.task_id)
         unit_of_work = self._repository.begin()
-        if revoked := self._revoked_permission(task):
-            self._stop_with(revoked)
+        if revoked_permission := self._find_revoked_permission(task):
+            self._set_stop_trigger(revoked_permission)
         try:
             unit_of_work.record_key_use(
                 task.id, IntentRecorded(fencing_token=report.fencing_token, sha256=report.sha256)
             )
         except InvalidTransitionError as error:
-            self._stop_with(Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code))
+            self._set_stop_trigger(Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code))
         if self._stop_trigger is not None:
             return None
         if report.header is not None:
@@ -218,7 +222,7 @@ class Attempt:
         return unit_of_work
 
     def _load_checkpoint(self, task_id: str) -> JobCheckpoint:
-        """Return the task's checkpoint, or an empty one."""
+        """Return the stored checkpoint of the task's job, or an empty one."""
         return self._repository.get(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
 
     async def _on_finished(self, task: Task, report: JobFinished) -> None:
@@ -228,8 +232,8 @@ class Attempt:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(trigger)
 
-    def _stop_with(self, trigger: Trigger) -> Trigger:
-        """Return the trigger that ends the task: ``trigger``, unless an earlier one does."""
+    def _set_stop_trigger(self, trigger: Trigger) -> Trigger:
+        """Set the trigger that ends the task, unless one is already set; return the one that is set."""
         if self._stop_trigger is None:
             self._stop_trigger = trigger
         return self._stop_trigger
@@ -237,8 +241,8 @@ class Attempt:
     async def _advance(self, trigger: Trigger) -> None:
         await advance_when_possible(self._repository, self.task_id, trigger)
 
-    def _revoked_permission(self, task: Task) -> PermissionRevoked | None:
-        """Return which permission was revoked since the task was approved, or None.
+    def _find_revoked_permission(self, task: Task) -> PermissionRevoked | None:
+        """Return a trigger if a permission that the task needs has been revoked, otherwise None.
 
         Permissions that cannot be read count as revoked.
         """
@@ -246,24 +250,24 @@ class Attempt:
         if not self._permissions.is_allowed(task.created_by, Action.USE, resource):
             return PermissionRevoked(reason=f"{task.created_by} no longer has permission to use {task.config_name}.")
         approvers = valid_approvers(task, task.approvals)
-        allowed = [
+        allowed_approvers = [
             approver for approver in approvers if self._permissions.is_allowed(approver, Action.APPROVE, resource)
         ]
-        if len(allowed) < task.approvals_required:
+        if len(allowed_approvers) < task.approvals_required:
             return PermissionRevoked(reason="Too few of the approvers still have permission to approve.")
         return None
 
 
 async def advance_when_possible(repository: Repository, task_id: str, trigger: Trigger) -> None:
-    """Apply a trigger to the task, retrying while the disk is full."""
+    """Apply a trigger to the task, retrying on :class:`StorageError`."""
     await commit_when_possible(repository, lambda: prepare_transition(repository, task_id, trigger))
 
 
 async def commit_when_possible(repository: Repository, prepare: Callable[[], UnitOfWork | None]) -> None:
     """Commit the unit of work that ``prepare`` returns, retrying on :class:`StorageError`.
 
-    It is prepared again for each try. The task's time limit bounds the wait. ``prepare`` returns None if there is
-    nothing to commit any more.
+    ``prepare`` is called again for each retry, and returns None if there is nothing to commit any more. The task's time
+    limit bounds the retries.
     """
     while (unit_of_work := prepare()) is not None:
         try:
@@ -276,11 +280,14 @@ async def commit_when_possible(repository: Repository, prepare: Callable[[], Uni
 
 
 def prepare_transition(repository: Repository, task_id: str, trigger: Trigger) -> UnitOfWork:
-    """Prepare a transition of the task, with its audit entries; delete its checkpoint if it ends."""
+    """Return a unit of work that applies a trigger to the task, with audit entries.
+
+    If the transition ends the task, the unit of work also deletes the checkpoint of its job.
+    """
     unit_of_work = repository.begin()
     if isinstance(trigger, CancellationConfirmed):
-        by = trigger.by
-        unit_of_work.audit(by, AuditAction.CANCELLED, f"TASK:{task_id}", f"cancelled by {by}")
+        canceller = trigger.by
+        unit_of_work.audit(canceller, AuditAction.CANCELLED, f"TASK:{task_id}", f"cancelled by {canceller}")
     if isinstance(trigger, Failed) and trigger.code == IntegrityError.code:
         resource = f"TASK:{task_id}"
         unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.CORRUPTED, resource, trigger.reason, None, trigger.code)
@@ -289,5 +296,5 @@ def prepare_transition(repository: Repository, task_id: str, trigger: Trigger) -
     return unit_of_work
 
 
-def _failure_reason(report: JobFailed) -> str:
+def _format_failure_reason(report: JobFailed) -> str:
     return f"{report.error.message} {report.error.hint}".rstrip()

@@ -1,4 +1,4 @@
-"""Run SCHEDULED tasks on workers: the queue, and one attempt for each task that gets a worker slot."""
+"""Run SCHEDULED tasks on workers: queue the tasks, and start an attempt for each one that gets a worker slot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _RunningAttempt(NamedTuple):
 class Scheduler:
     """Queues SCHEDULED tasks and runs them on workers.
 
-    Listens for saved tasks: queues SCHEDULED ones, drops all others from the queue. Each attempt is one coroutine.
+    Listens for saved tasks: queues SCHEDULED tasks, and drops all others from the queue. Each attempt is one coroutine.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Scheduler:
         self._idle.set()
         self._draining = False
         self.start_error: SealyardError | None = None
-        """The error that prevents workers from starting at present; None if there is none."""
+        """The error that currently prevents workers from starting; None if there is none."""
 
     # ---- interface
 
     def on_task_saved(self, task: Task) -> None:
-        """Queue the task if it is SCHEDULED and not being attempted; otherwise drop it from the queue."""
+        """Drop the task from the queue if it is not SCHEDULED; otherwise queue it unless an attempt is in progress."""
         if task.status is not TaskStatus.SCHEDULED:
             self._queue.remove(task.id)
         elif task.id not in self._running:
@@ -63,79 +63,82 @@ class Scheduler:
         self._queue_changed.set()
 
     def progress_of(self, task: Task) -> RunProgress | None:
-        """Return the progress of a running task, or queue position and estimate of a queued task."""
+        """Return the progress of a running task, or the queue position and estimated time of a queued task.
+
+        Returns None if the task is neither running nor queued.
+        """
         if task.status is TaskStatus.RUNNING:
-            return self._progress.running(task.id)
+            return self._progress.running_progress(task.id)
         position = self._queue.position(task.id)
-        return None if position is None else self._progress.queued(position[0], task.total_bytes, position[1])
+        return None if position is None else self._progress.queued_progress(position[0], task.total_bytes, position[1])
 
     @property
     def draining(self) -> bool:
-        """Whether the scheduler starts no more attempts because the engine is about to close."""
+        """Whether the scheduler has stopped starting attempts, because the engine is about to close."""
         return self._draining
 
     @property
     def queue_length(self) -> int:
-        """Number of tasks waiting for a worker."""
+        """Number of tasks that are waiting for a worker."""
         return len(self._queue)
 
     async def wait_idle(self) -> None:
-        """Wait until no task is queued or running. Raises the error that prevents workers from starting."""
+        """Wait until no task is queued or running. Raises :attr:`start_error` if workers cannot be started."""
         while not self._idle.is_set():
             if self.start_error is not None:
                 raise self.start_error
-            idle = asyncio.ensure_future(self._idle.wait())
-            await asyncio.wait({idle}, timeout=RETRY_SECONDS)
-            idle.cancel()
+            idle_waiter = asyncio.ensure_future(self._idle.wait())
+            await asyncio.wait({idle_waiter}, timeout=RETRY_SECONDS)
+            idle_waiter.cancel()
 
     async def drain(self, seconds: float) -> int:
-        """Start no more attempts, and wait up to ``seconds`` for the running ones.
+        """Stop starting attempts, and wait up to ``seconds`` for the running attempts to end.
 
-        Returns the number of attempts still running then.
+        Returns the number of attempts that are still running afterwards.
         """
         self._draining = True
-        running = {running.coroutine for running in self._running.values()}
-        if running:
-            await asyncio.wait(running, timeout=seconds)
+        running_attempt = {running_attempt.coroutine for running_attempt in self._running.values()}
+        if running_attempt:
+            await asyncio.wait(running_attempt, timeout=seconds)
         return len(self._running)
 
-    async def cancel(self, task_id: str, by: str) -> Task:
-        """Cancel a running task; return it once its worker has stopped or was fenced off.
+    async def cancel(self, task_id: str, canceller: str) -> Task:
+        """Cancel a running task; return the task once its worker has stopped or lost its lease.
 
-        Raises :class:`InvalidTransitionError` if the task ended in another way before that.
+        Raises :class:`InvalidTransitionError` if the task ends in another way before that.
         """
-        cancellation = CancellationConfirmed(by=by)
-        applied = await self.abort(task_id, cancellation)
+        cancellation = CancellationConfirmed(by=canceller)
+        used_trigger = await self.abort(task_id, cancellation)
         task = self._repository.task(task_id)
-        if applied is not cancellation or task.status is not TaskStatus.CANCELLED:
+        if used_trigger is not cancellation or task.status is not TaskStatus.CANCELLED:
             raise transition_error(task, CancellationConfirmed)
         return task
 
     async def abort(self, task_id: str, trigger: Trigger) -> Trigger:
         """Stop a running task and end it with ``trigger``.
 
-        Returns the trigger that stopped the task, which may be an earlier one. A task whose worker finishes first ends
-        with the worker's result.
+        If the task is already being stopped, the earlier trigger ends it. Returns the trigger that was used. If the
+        worker finishes before it stops, the task ends with the worker's result instead.
         """
-        running = self._running.get(task_id)
-        if running is None:
-            # The attempt crashed without ending the task, so no worker will; end it here.
+        running_attempt = self._running.get(task_id)
+        if running_attempt is None:
+            # The attempt crashed without ending the task, so end it here.
             await advance_when_possible(self._repository, task_id, trigger)
             return trigger
-        stop_trigger = await running.attempt.stop(trigger)
-        await asyncio.wait({running.coroutine})
+        stop_trigger = await running_attempt.attempt.stop(trigger)
+        await asyncio.wait({running_attempt.coroutine})
         return stop_trigger
 
     # ---- loops
 
     async def run(self) -> None:
-        """Give queued tasks to workers until cancelled. When it ends, it cancels all attempts and waits for them."""
+        """Give queued tasks to workers until cancelled; then cancel all attempts and wait until they have ended."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read_reports())
-                group.create_task(self._dispatch())
+            async with asyncio.TaskGroup() as task_group:
+                task_group.create_task(self._read_reports())
+                task_group.create_task(self._dispatch())
         finally:
-            coroutines = [running.coroutine for running in self._running.values()]
+            coroutines = [running_attempt.coroutine for running_attempt in self._running.values()]
             for coroutine in coroutines:
                 coroutine.cancel()
             await asyncio.gather(*coroutines, return_exceptions=True)
@@ -145,8 +148,8 @@ class Scheduler:
         async for report in self._bus.reports():
             if isinstance(report, Heartbeat):
                 self._on_heartbeat(report)
-            elif (running := self._running.get(report.task_id)) is not None:
-                running.attempt.inbox.put_nowait(report)
+            elif (running_attempt := self._running.get(report.task_id)) is not None:
+                running_attempt.attempt.inbox.put_nowait(report)
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         progress = self._progress.record(heartbeat, asyncio.get_running_loop().time())
@@ -163,7 +166,7 @@ class Scheduler:
         )
 
     async def _dispatch(self) -> None:
-        """Start an attempt for each queued task that gets a worker slot; signal when nothing is left to run."""
+        """Start an attempt for each queued task that gets a worker slot; signal when no task is queued or running."""
         while True:
             self._queue_changed.clear()
             while not self._draining and (task_id := self._queue.take(self._bus.reserve)):
@@ -176,7 +179,7 @@ class Scheduler:
         attempt = Attempt(task_id, self._repository, self._permissions, self._bus, self._publisher, self._progress)
         coroutine = asyncio.create_task(self._run_attempt(attempt))
         self._running[task_id] = _RunningAttempt(attempt, coroutine)
-        coroutine.add_done_callback(lambda finished: self._on_attempt_done(task_id, finished))
+        coroutine.add_done_callback(lambda done_task: self._on_attempt_done(task_id, done_task))
 
     def _on_attempt_done(self, task_id: str, coroutine: asyncio.Task[None]) -> None:
         """Remove a finished attempt."""
@@ -184,21 +187,21 @@ class Scheduler:
             log.error("attempt for task %s failed unexpectedly", task_id, exc_info=error)
         self._running.pop(task_id, None)
         self._progress.end(task_id)
-        # A task that lost its worker is SCHEDULED again; on_task_saved() queues it only once its attempt is removed.
+        # If the task lost its worker, it is SCHEDULED again; it can be queued only now that its attempt is removed.
         self.on_task_saved(self._repository.task(task_id))
 
     async def _run_attempt(self, attempt: Attempt) -> None:
         try:
             task = await attempt.lease()
         except SealyardError as error:
-            await self._pause(error)
+            await self._wait_before_retry(error)
             return
         self.start_error = None
         if task is not None:
             await attempt.run(task)
 
-    async def _pause(self, error: SealyardError) -> None:
-        """Wait before a task is tried again whose attempt got no worker or no lease.
+    async def _wait_before_retry(self, error: SealyardError) -> None:
+        """Record why an attempt got no worker or no lease, and wait before the next attempt.
 
         The task stays SCHEDULED; its execution period limits the retries.
         """

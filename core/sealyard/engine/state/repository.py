@@ -67,7 +67,7 @@ class Repository:
         self._pending_commits: deque[tuple[Future[None], LogHead, int]] = deque()
         """Commits in submission order: the future of each, and the audit head and event cursor after it."""
         self._cursor = events.cursor
-        self._device_ids: dict[str, str] = {}
+        self._device_ids_by_name: dict[str, str] = {}
         self._durable_state = (log.head, events.cursor) if log is not None else None
         """Audit head and event cursor after the last commit that is known to be durable."""
 
@@ -84,7 +84,7 @@ class Repository:
             yield msgspec.convert(document, table.type)
 
     def task(self, task_id: str) -> Task:
-        """Return a task. Raises :class:`NotFoundError`."""
+        """Return the task with this id. Raises :class:`NotFoundError` if there is none."""
         task = self.get(TASKS, task_id)
         if task is None:
             raise task_not_found(task_id)
@@ -98,39 +98,39 @@ class Repository:
     def device(self, config: str, version: int | None = None) -> DeviceConfig:
         """Return a device configuration by id or name, in its newest version unless ``version`` is given.
 
-        Raises :class:`NotFoundError`.
+        Raises :class:`NotFoundError` if the configuration or the version does not exist.
         """
-        newest = self.get(DEVICES, config) or self._find_device_by_name(config)
-        if newest is None:
+        newest_config = self.get(DEVICES, config) or self._find_device_by_name(config)
+        if newest_config is None:
             raise device_not_found(config)
-        if version is None or version == newest.version:
-            return newest
-        older = self.get(DEVICE_VERSIONS, version_id(newest.id, version))
-        if older is None:
+        if version is None or version == newest_config.version:
+            return newest_config
+        older_config = self.get(DEVICE_VERSIONS, version_id(newest_config.id, version))
+        if older_config is None:
             raise NotFoundError(
-                f"{newest.name} has no version {version}.", f"Use a version from 1 to {newest.version}."
+                f"{newest_config.name} has no version {version}.", f"Use a version from 1 to {newest_config.version}."
             )
-        return older
+        return older_config
 
     def _find_device_by_name(self, name: str) -> DeviceConfig | None:
-        """Return the newest version of the configuration with this name.
+        """Return the newest version of the device configuration with this name, or None if there is none.
 
-        A name never moves to another configuration, so the id found for a name is cached.
+        Names are never reassigned to another configuration, so the id found for a name is cached.
         """
-        cached = self.get(DEVICES, self._device_ids.get(name, ""))
-        if cached is not None:
-            return cached
+        cached_config = self.get(DEVICES, self._device_ids_by_name.get(name, ""))
+        if cached_config is not None:
+            return cached_config
         device = next((device for device in self.list_all(DEVICES) if device.name == name), None)
         if device is not None:
-            self._device_ids[name] = device.id
+            self._device_ids_by_name[name] = device.id
         return device
 
     def policy(self) -> Policy:
-        """Return the workspace's policy, or the default policy if none was saved."""
+        """Return the workspace's policy, or the default policy if none has been saved."""
         return self.get(POLICY, POLICY_ID) or Policy()
 
     def invalidate(self) -> None:
-        """Invalidate everything derived from documents, after another process wrote or a commit was rolled back."""
+        """Invalidate caches derived from documents, after another process wrote or a commit was rolled back."""
         self.access_generation += 1
 
     # ---- writing
@@ -140,10 +140,11 @@ class Repository:
         return UnitOfWork(self.store, self.clock, self.commit)
 
     async def commit(self, unit_of_work: UnitOfWork) -> None:
-        """Commit the whole unit of work or nothing; return once it is durable. Readers see the change before that.
+        """Commit a unit of work completely or not at all; return once it is durable. Readers see the change earlier.
 
-        Raises :class:`StorageError`, :class:`StaleTaskError` if a task was changed since the unit of work read it, and
-        :class:`InvariantError` if a change would violate the task life cycle.
+        Raises :class:`StorageError` if the workspace is open for reading only or the disk refuses the write,
+        :class:`StaleTaskError` if a task has changed since the unit of work read it, and :class:`InvariantError` if a
+        change would violate the task life cycle.
         """
         if self._log is None:
             raise StorageError("The workspace is open read-only.", "Open it for writing.")
@@ -155,9 +156,9 @@ class Repository:
                 entries = tuple(
                     self._log.prepare(timestamp=self.clock.now(), **entry) for entry in unit_of_work.entries
                 )
-                events = tuple(self._with_cursor(event) for event in unit_of_work.events)
+                events = tuple(self._assign_next_cursor(event) for event in unit_of_work.events)
                 commit_future = self.store.submit(
-                    _to_batch(unit_of_work, entries, events, self._webhook_messages(events))
+                    _to_batch(unit_of_work, entries, events, self._build_webhook_messages(events))
                 )
             except BaseException:
                 self._log.rollback(head)
@@ -169,7 +170,7 @@ class Repository:
         await self._publish_when_durable(commit_future, unit_of_work.tasks, entries, events)
 
     def add_task_listeners(self, *listeners: TaskListener) -> None:
-        """Notify ``listeners`` of every saved task, in this order, after the listeners that were added before."""
+        """Notify ``listeners`` of every saved task: in the given order, after the listeners added earlier."""
         self._task_listeners.extend(listeners)
 
     async def flush(self) -> None:
@@ -177,8 +178,8 @@ class Repository:
 
         Raises :class:`StorageError` if a pending commit was rolled back.
         """
-        if self._pending_commits and not (newest := self._pending_commits[-1][0]).done():
-            await asyncio.wrap_future(newest)
+        if self._pending_commits and not (newest_commit := self._pending_commits[-1][0]).done():
+            await asyncio.wrap_future(newest_commit)
 
     async def _publish_when_durable(
         self,
@@ -189,10 +190,10 @@ class Repository:
     ) -> None:
         """Wait until the commit is durable, then publish its tasks, audit entries and events.
 
-        They are published even if the caller is cancelled while it waits.
+        If the caller is cancelled while it waits, they are published nevertheless.
         """
         loop = asyncio.get_running_loop()
-        published: asyncio.Future[None] = loop.create_future()
+        publication: asyncio.Future[None] = loop.create_future()
 
         def on_commit_done() -> None:
             if (error := commit_future.exception()) is None:
@@ -200,18 +201,18 @@ class Repository:
             else:
                 self.access_generation += 1
                 self._notify_restored(tasks)
-            if published.cancelled():
+            if publication.cancelled():
                 return
             if error is None:
-                published.set_result(None)
+                publication.set_result(None)
             else:
-                published.set_exception(error)
+                publication.set_exception(error)
 
         commit_future.add_done_callback(lambda _: loop.call_soon_threadsafe(on_commit_done))
-        await published
+        await publication
 
     def _notify(self, tasks: list[Task], entries: tuple[AuditEntry, ...], events: tuple[DurableEvent, ...]) -> None:
-        """Publish a durable commit: pass its tasks to the listeners, its events to the broadcaster."""
+        """Publish a durable commit: queue its audit entries for the log, and notify task and event listeners."""
         self.unflushed_audit.extend(entries)
         for task in tasks:
             self._notify_listeners(task)
@@ -220,9 +221,9 @@ class Repository:
         self.commit_event.set()
 
     def _notify_restored(self, tasks: list[Task]) -> None:
-        """Pass the tasks to the listeners again, in the state that a failed commit has restored.
+        """Pass the tasks of a failed commit to the listeners again, in the state before that commit.
 
-        A listener that read such a task before the rollback may have relied on the change and ignored the task.
+        A listener that read one of these tasks before the rollback may have relied on the change.
         """
         for task in tasks:
             restored_task = self.get(TASKS, task.id)
@@ -234,7 +235,7 @@ class Repository:
             listener.on_task_saved(task)
 
     def _rollback_counters(self) -> None:
-        """Reset audit head and event cursor to the last durable commit if a commit has failed since."""
+        """Reset audit head and event cursor to the last durable commit if a later commit has failed."""
         while self._pending_commits and self._pending_commits[0][0].done():
             commit_future, head, cursor = self._pending_commits.popleft()
             if commit_future.exception() is None:
@@ -248,16 +249,16 @@ class Repository:
             head, self._cursor = self._durable_state
             self._log.rollback(head)
 
-    def _webhook_messages(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
+    def _build_webhook_messages(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
         """Return the outbox messages for the events.
 
-        They are committed in the same unit of work as the change, so that no webhook message is lost.
+        The messages are committed together with the events, so that no webhook message is lost.
         """
         if not any(isinstance(event, TaskChanged) and event.notification for event in events):
             return ()
-        return tuple(messages_for(events, [stored.webhook for stored in self.list_all(WEBHOOKS)]))
+        return tuple(messages_for(events, [stored_webhook.webhook for stored_webhook in self.list_all(WEBHOOKS)]))
 
-    def _with_cursor(self, event: DurableEvent) -> DurableEvent:
+    def _assign_next_cursor(self, event: DurableEvent) -> DurableEvent:
         """Return the event with the next cursor."""
         self._cursor += 1
         return msgspec.structs.replace(event, cursor=self._cursor)

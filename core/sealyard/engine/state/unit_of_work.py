@@ -22,11 +22,11 @@ from sealyard.storage.documents import DocumentStore
 
 
 class _TaskSave(NamedTuple):
-    """The state of a task before (as JSON and decoded; None if the task is new) and after a unit of work."""
+    """A task before (as JSON and decoded; None if the task is new) and after the changes of a unit of work."""
 
-    document: bytes | None
-    before: Task | None
-    after: Task
+    old_document: bytes | None
+    old_task: Task | None
+    new_task: Task
 
 
 class UnitOfWork:
@@ -35,7 +35,7 @@ class UnitOfWork:
     def __init__(
         self, store: DocumentStore, clock: Clock, commit: Callable[[UnitOfWork], Coroutine[Any, Any, None]]
     ) -> None:
-        """Use :meth:`sealyard.engine.state.repository.Repository.begin` instead, which provides ``commit``."""
+        """Create an empty unit of work; use :meth:`sealyard.engine.state.repository.Repository.begin` instead."""
         self.puts: list[tuple[str, str, msgspec.Raw]] = []
         self.removes: list[tuple[str, str]] = []
         self.events: list[DurableEvent] = []
@@ -43,30 +43,33 @@ class UnitOfWork:
         self._clock = clock
         self._commit = commit
         self._audit_entries: list[dict[str, Any]] = []
-        self._saves: dict[str, _TaskSave] = {}
+        self._task_saves: dict[str, _TaskSave] = {}
         self._key_uses: dict[str, IntentRecorded] = {}
 
     @property
     def tasks(self) -> list[Task]:
         """The tasks as this unit of work saves them."""
-        return [save.after for save in self._saves.values()]
+        return [save.new_task for save in self._task_saves.values()]
 
     @property
     def entries(self) -> list[dict[str, Any]]:
         """The audit entries: first those added with :meth:`audit`, then one per status change."""
-        return [*self._audit_entries, *(entry for save in self._saves.values() for entry in _status_entries(save))]
+        return [
+            *self._audit_entries,
+            *(entry for save in self._task_saves.values() for entry in _build_status_entries(save)),
+        ]
 
     @property
     def changes_access(self) -> bool:
-        """Whether this unit of work changes documents from which permissions are derived."""
-        tables = {table for table, _, _ in self.puts} | {table for table, _ in self.removes}
-        return not tables.isdisjoint(ACCESS_TABLES)
+        """Whether this unit of work changes a table of :data:`ACCESS_TABLES`."""
+        changed_tables = {table for table, _, _ in self.puts} | {table for table, _ in self.removes}
+        return not changed_tables.isdisjoint(ACCESS_TABLES)
 
     def put(self, table: Table[V], identity: str, value: V) -> None:
-        """Save a document.
+        """Save a document that is not a task.
 
-        Tasks have their own methods, which read and save a task in one step. Raises :class:`InvariantError` for a
-        task.
+        Raises :class:`InvariantError` for a task, which is saved with :meth:`create_task`, :meth:`advance` or
+        :meth:`change_task`.
         """
         if table.name == TASKS.name:
             raise InvariantError("Tasks cannot be saved as plain documents.", "Report this bug with the log.")
@@ -80,28 +83,28 @@ class UnitOfWork:
         self._save_task(task.id, None, None, task)
 
     def advance(self, task_id: str, trigger: Trigger) -> Task:
-        """Apply a trigger to the task as it is stored now, save the result and return it.
+        """Apply a trigger to the stored task, save the changed task and return it.
 
-        Raises :class:`InvalidTransitionError` if the task's status does not admit the trigger, and everything else
-        that :func:`sealyard.model.lifecycle.advance` raises.
+        Raises :class:`NotFoundError` if there is no such task, :class:`InvalidTransitionError` if the task's status
+        does not admit the trigger, and the other errors of :func:`sealyard.model.lifecycle.advance`.
         """
         document, task = self._read_task(task_id)
-        advanced = advance(task, trigger, self._clock.now())
-        self._save_task(task_id, document, task, advanced)
-        return advanced
+        advanced_task = advance(task, trigger, self._clock.now())
+        self._save_task(task_id, document, task, advanced_task)
+        return advanced_task
 
     def change_task(self, task_id: str, **changes: object) -> Task:
-        """Change fields of the stored task that are not part of its life cycle, save the result and return it."""
+        """Change fields of the stored task that are not part of its life cycle; save the task and return it."""
         document, task = self._read_task(task_id)
-        changed = msgspec.structs.replace(task, updated_at=self._clock.now(), **changes)
-        self._save_task(task_id, document, task, changed)
-        return changed
+        changed_task = msgspec.structs.replace(task, updated_at=self._clock.now(), **changes)
+        self._save_task(task_id, document, task, changed_task)
+        return changed_task
 
     def record_key_use(self, task_id: str, intent: IntentRecorded) -> None:
         """Record the intent to sign for a task, and audit the use of its signing key."""
         task = self.advance(task_id, intent)
-        before = self._saves[task_id].before
-        is_retry = before is not None and before.intent is not None
+        old_task = self._task_saves[task_id].old_task
+        is_retry = old_task is not None and old_task.intent is not None
         assert task.signing_key is not None
         self.audit(
             SYSTEM_SUBJECT,
@@ -115,23 +118,27 @@ class UnitOfWork:
         self._key_uses[task_id] = intent
 
     def check(self) -> None:
-        """Check that the tasks have not changed since this unit of work read them.
+        """Check that this unit of work may be committed.
 
-        The repository calls it in the locked step that submits the unit of work. Raises :class:`StaleTaskError`,
-        :class:`InvariantError`.
+        The repository calls this method and submits the unit of work under one lock. Raises :class:`StaleTaskError` if
+        a task has changed since this unit of work read it, and :class:`InvariantError` if a change would violate the
+        task life cycle.
         """
-        for task_id, save in self._saves.items():
-            if self._store.get_json(TASKS.name, task_id) != save.document:
+        for task_id, save in self._task_saves.items():
+            if self._store.get_json(TASKS.name, task_id) != save.old_document:
                 raise StaleTaskError(
                     f"Task {task_id} was changed by another request at the same time.", "Check its status, then retry."
                 )
-            check_change(save.before, save.after)
+            check_change(save.old_task, save.new_task)
         for task_id, intent in self._key_uses.items():
-            check_key_use(self._saves[task_id].after, intent.fencing_token, intent.sha256)
+            check_key_use(self._task_saves[task_id].new_task, intent.fencing_token, intent.sha256)
 
     def _read_task(self, task_id: str) -> tuple[bytes, Task]:
-        """Return a stored task, as JSON and decoded. A unit of work changes each task only once."""
-        if task_id in self._saves:
+        """Return a stored task, as JSON and decoded.
+
+        Raises :class:`InvariantError` if this unit of work has already changed the task.
+        """
+        if task_id in self._task_saves:
             raise InvariantError(
                 f"Task {task_id} was changed twice in one unit of work.", "Report this bug with the log."
             )
@@ -140,9 +147,9 @@ class UnitOfWork:
             raise task_not_found(task_id)
         return document, msgspec.json.decode(document, type=Task)
 
-    def _save_task(self, task_id: str, document: bytes | None, before: Task | None, task: Task) -> None:
-        """Save the task and publish :class:`TaskChanged`."""
-        self._saves[task_id] = _TaskSave(document, before, task)
+    def _save_task(self, task_id: str, old_document: bytes | None, old_task: Task | None, task: Task) -> None:
+        """Save the task, and add a :class:`TaskChanged` event."""
+        self._task_saves[task_id] = _TaskSave(old_document, old_task, task)
         self.puts.append((TASKS.name, task_id, encode_document(task)))
         self.events.append(
             TaskChanged(
@@ -155,13 +162,13 @@ class UnitOfWork:
                 config_id=task.config_id,
                 created_by=task.created_by,
                 result_state=task.result.state if task.result else None,
-                decision=latest_decision(before, task),
-                notification=notification_for(before, task),
+                decision=latest_decision(old_task, task),
+                notification=notification_for(old_task, task),
             )
         )
 
     def notify(self, resource: str) -> None:
-        """Publish :class:`WorkspaceChanged` for a resource."""
+        """Add a :class:`WorkspaceChanged` event for a resource."""
         self.events.append(WorkspaceChanged(cursor=0, at=self._clock.now(), resource=resource))
 
     def audit(
@@ -174,19 +181,19 @@ class UnitOfWork:
         code: str = "",
     ) -> None:
         """Add an audit entry."""
-        self._audit_entries.append(_entry(author, change, resource, message, new_value, code))
+        self._audit_entries.append(_build_entry(author, change, resource, message, new_value, code))
 
     async def commit(self) -> None:
-        """Commit this unit of work, see :meth:`sealyard.engine.state.repository.Repository.commit`."""
+        """Commit this unit of work with :meth:`sealyard.engine.state.repository.Repository.commit`."""
         await self._commit(self)
 
 
-def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
-    """Yield one audit entry for each status the task went through since it was read."""
-    task = save.after
-    known_changes = len(save.before.history) if save.before is not None else 1
-    for change in task.history[known_changes:]:
-        yield _entry(
+def _build_status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
+    """Yield an audit entry for each status change of the task in this unit of work."""
+    task = save.new_task
+    earlier_change_count = len(save.old_task.history) if save.old_task is not None else 1
+    for change in task.history[earlier_change_count:]:
+        yield _build_entry(
             SYSTEM_SUBJECT,
             AuditAction.STATUS_CHANGED,
             f"TASK:{task.id}",
@@ -196,7 +203,7 @@ def _status_entries(save: _TaskSave) -> Iterator[dict[str, Any]]:
         )
 
 
-def _entry(
+def _build_entry(
     author: str, change: AuditAction, resource: str, message: str, new_value: dict[str, Any] | None, code: str
 ) -> dict[str, Any]:
     return {

@@ -1,4 +1,4 @@
-"""Remove what a task no longer needs once it has ended."""
+"""Remove the files that a finished task no longer needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskCleanup:
-    """Listens for saved tasks: releases the inputs and deletes the work directory of each that has ended."""
+    """Listens for saved tasks: releases the inputs and deletes the work directory of each finished task."""
 
     def __init__(self, inputs: InputStore, artifacts: ArtifactStore) -> None:
         self._inputs = inputs

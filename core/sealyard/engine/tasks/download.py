@@ -1,6 +1,6 @@
-"""Deliver results of finished tasks, whole or from an offset, and renew their links.
+"""Deliver the results of finished tasks, completely or from an offset, and renew their download links.
 
-A link is verified for each download; it can be renewed while the result is kept.
+The link is verified for each download. It can be renewed until the result's retention period ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sealyard.storage.artifacts import ArtifactStore
 CHUNK = 4 * 1024 * 1024
 
 LINK_BEARER = "SYSTEM:link"
-"""The author of audit entries for downloads by link alone, where the downloader is unknown."""
+"""The author of audit entries for downloads that only a link authorizes, because the downloader is unknown."""
 
 
 class ResultDelivery:
@@ -42,9 +42,11 @@ class ResultDelivery:
         self._artifacts = artifacts
 
     async def renew(self, subject: str, task_id: str) -> Task:
-        """Replace the link of a result, whose artifact must still be kept, and return the task.
+        """Replace the download link of the task's result, and return the task.
 
-        The new link expires after the configuration's link lifetime, at the latest with the result's retention period.
+        The new link expires after the link lifetime of the device configuration, or at the end of the result's
+        retention period if that is earlier. Raises :class:`ConflictError` if the task has no artifact, and
+        :class:`ResultGoneError` if the artifact has been removed.
         """
         task = self._queries.get(subject, task_id)
         result = require_artifact(task)
@@ -66,7 +68,7 @@ class ResultDelivery:
         return renewed_task
 
     async def download(self, subject: str, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """Yield the result's bytes from ``offset`` on.
+        """Yield the bytes of the task's result from ``offset`` on.
 
         The link is verified when the download begins; a download in progress may finish after the link expires. Raises
         :class:`UsageError` if ``offset`` is negative.
@@ -90,13 +92,17 @@ class ResultDelivery:
         await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded completely and verified")
 
     async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
-        """Audit that the result was sent to its last byte. Only the client can know whether it arrived."""
+        """Audit that the result was sent completely, from ``offset`` on.
+
+        Whether it was also received is known to the client only; see :meth:`record_download`.
+        """
         await self._audit_download(subject, self._queries.get(subject, task_id), _format_transfer(offset), offset)
 
     def resolve_link(self, link: str) -> Task:
         """Return the task whose result a link gives access to. Anyone who has the link may use it.
 
-        Raises :class:`PermissionDeniedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
+        Raises :class:`PermissionDeniedError` if this workspace did not sign the link, :class:`ResultExpiredError` if it
+        has expired, and :class:`ResultGoneError` if the artifact has been removed.
         """
         now = self._repository.clock.now()
         try:
@@ -115,24 +121,24 @@ class ResultDelivery:
         await self._audit_download(LINK_BEARER, task, f"{_format_transfer(offset)} by link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
-        """Return the certificate (PEM) of the key version that the task signs with.
+        """Return the certificate (PEM) of the key version that signs the task's result.
 
-        Raises :class:`NotFoundError` if the task signs nothing or no certificate is recorded.
+        Raises :class:`NotFoundError` if the task has no signing key or the key version has no certificate.
         """
         task = self._queries.get(subject, task_id)
         if task.signing_key is None:
             raise NotFoundError(f"Task {task.id} has no signature.", "Choose a packaging or signing task.")
         key = self._repository.get(KEYS, task.signing_key.uri)
-        version = key.version(task.signing_key.version) if key is not None else None
-        if version is None or version.certificate is None:
+        key_version = key.version(task.signing_key.version) if key is not None else None
+        if key_version is None or key_version.certificate is None:
             raise NotFoundError(f"The workspace has no certificate of {task.signing_key.uri}.")
-        return version.certificate
+        return key_version.certificate
 
     def _load_with_artifact(self, task_id: str) -> Task:
-        """Return the task in its current state.
+        """Return the task in its current state, after checking that its artifact has not been removed.
 
-        Raises :class:`ResultGoneError` if its artifact was removed, even if its link is still valid or has only
-        expired.
+        Does not check the link. Raises :class:`ResultGoneError` if the artifact has been removed, and
+        :class:`ConflictError` if the task has none.
         """
         task = self._queries.refresh(self._repository.task(task_id))
         if require_artifact(task).state is ResultState.GONE:
@@ -140,11 +146,11 @@ class ResultDelivery:
         return task
 
     async def _audit_download(self, author: str, task: Task, message: str, offset: int = 0) -> None:
-        """Audit a download that began at ``offset``. The digest in the entry is that of the whole artifact."""
+        """Audit a download that began at ``offset``. The audit entry contains the digest of the whole artifact."""
         result = require_artifact(task)
-        value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
+        new_value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
         unit_of_work = self._repository.begin()
-        unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
+        unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, new_value)
         await unit_of_work.commit()
 
 
@@ -153,9 +159,10 @@ def _format_transfer(offset: int) -> str:
 
 
 def _require_valid_link(task: Task) -> str:
-    """Return the link of the task's result.
+    """Return the download link of the task's result.
 
-    Raises :class:`ResultGoneError`, :class:`ResultExpiredError`, :class:`ConflictError`.
+    Raises :class:`ResultGoneError` if the artifact has been removed, :class:`ResultExpiredError` if the link has
+    expired, and :class:`ConflictError` if the task has no artifact.
     """
     result = require_artifact(task)
     assert task.status is TaskStatus.DONE

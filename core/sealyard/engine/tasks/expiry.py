@@ -1,4 +1,4 @@
-"""Apply deadlines: approval and execution periods, time limits, link expiry and the removal of artifacts."""
+"""Apply the deadlines of tasks: approval and execution periods, time limits, link expiry and retention periods."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class ExpiryLoop:
-    """The only loop in the engine that applies deadlines."""
+    """Background loop that applies the deadlines of tasks and uploads when they pass."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class ExpiryLoop:
             log.exception("could not remove unclaimed uploads")
 
     async def _expire_or_retry(self, task_id: str) -> None:
-        """Apply a task's deadline; if that fails, log the error and schedule the task again."""
+        """Apply a task's deadline; if that fails, log the error and retry later."""
         try:
             await self.expire(task_id)
         except NotFoundError:
@@ -75,14 +75,17 @@ class ExpiryLoop:
             self._deadlines.schedule(self._repository.task(task_id))
 
     async def expire(self, task_id: str) -> None:
-        """Apply the deadline of a task that has passed; if none has, schedule the task's next deadline."""
+        """Apply the deadline of the task if it has passed; otherwise schedule its next deadline.
+
+        Also advances a task that was left CREATED or APPROVED because its automatic transition failed.
+        """
         task = self._repository.task(task_id)
         trigger = expired_deadline(task, self._repository.clock.now())
         if trigger is not None:
             await self._expire_task(task, trigger)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
             await self._auto_transitions.advance(task_id)
-        elif (state := self._new_state(task)) is not None:
+        elif (state := self._get_unrecorded_state(task)) is not None:
             await self._expire_result(task_id, state)
         else:
             self._deadlines.schedule(task)
@@ -96,11 +99,14 @@ class ExpiryLoop:
         await unit_of_work.commit()
 
     async def _expire_result(self, task_id: str, state: ResultState) -> None:
-        """Record that the task's link expired or its artifact's retention ended, and remove the artifact."""
+        """Record that the link of the task's result has expired, or its retention period has ended.
+
+        At the end of the retention period, the artifact is removed first.
+        """
         if state is ResultState.GONE:
             await run_uncancellable(partial(self._artifacts.remove_result, task_id))
         task = self._repository.task(task_id)
-        if self._new_state(task) is not state:
+        if self._get_unrecorded_state(task) is not state:
             self._deadlines.schedule(task)
             return
         assert task.result is not None
@@ -114,8 +120,8 @@ class ExpiryLoop:
         unit_of_work.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
         await unit_of_work.commit()
 
-    def _new_state(self, task: Task) -> ResultState | None:
-        """Return the state that the task's result should have now, or None if that state is recorded already."""
+    def _get_unrecorded_state(self, task: Task) -> ResultState | None:
+        """Return the state that the task's result has reached by now, or None if that state is already recorded."""
         if task.result is None:
             return None
         state = state_at(task.result, self._repository.clock.now())

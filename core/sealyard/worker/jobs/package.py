@@ -26,7 +26,7 @@ MAX_PARALLEL_SEGMENTS = 2
 
 
 def package_layout(context: JobContext) -> PackageLayout:
-    """Return the layout of the task's container."""
+    """Return the layout of the container that the task produces."""
     task = context.task
     assert task.encryption_key is not None
     assert task.signing_key is not None
@@ -41,7 +41,7 @@ def package_layout(context: JobContext) -> PackageLayout:
 
 
 async def package(context: JobContext) -> JobFinished:
-    """Create the container of a packaging task, continuing from what an earlier attempt recorded.
+    """Create the container of a packaging task. Reuses the segments that an earlier attempt recorded.
 
     Everything is checked before the signing key is used: the inputs while they are read, and the segments by reading
     them back. The signature is verified before it is written.
@@ -53,15 +53,19 @@ async def package(context: JobContext) -> JobFinished:
     context.progress.total = 2 * context.task.total_bytes
     async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
-        segments, reused = await _encrypt_segments(context, container_format, layout, folder, cipher)
-        header = _header(context, container_format, layout, segments)
-        digest = await asyncio.to_thread(_check_contents, context, container_format, folder, cipher, header, reused)
-        to_sign = signing_input(layout.signing, header)
-        signature = await context.sign(header, to_sign, base64.b64encode(header).decode())
-        size = await asyncio.to_thread(_finish, container_format, layout, folder, header, signature, certificate)
-        digest.update(signature)
+        segments, reused_indexes = await _encrypt_segments(context, container_format, layout, folder, cipher)
+        header = _build_header(context, container_format, layout, segments)
+        hasher = await asyncio.to_thread(
+            _check_contents, context, container_format, folder, cipher, header, reused_indexes
+        )
+        algorithm_input = signing_input(layout.signing, header)
+        signature = await context.sign(header, algorithm_input, base64.b64encode(header).decode())
+        size = await asyncio.to_thread(
+            _write_signature, container_format, layout, folder, header, signature, certificate
+        )
+        hasher.update(signature)
         return JobFinished(
-            task_id=context.task.id, fencing_token=context.task.fencing_token, sha256=digest.hexdigest(), size=size
+            task_id=context.task.id, fencing_token=context.task.fencing_token, sha256=hasher.hexdigest(), size=size
         )
 
 
@@ -73,21 +77,21 @@ async def _encrypt_segments(
     cipher: ContentCipher,
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
     """Return all segments, and the indexes of those that were reused from an earlier attempt."""
-    recorded = {segment.index: segment for segment in context.job.work.segments}
-    if not (recorded and folder.has(CONTAINER)):
+    recorded_segments = {segment.index: segment for segment in context.job.work.segments}
+    if not (recorded_segments and folder.has(CONTAINER)):
         _require_no_header(context)
-        recorded = {}
+        recorded_segments = {}
         folder.create(CONTAINER).close()
-    slots = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
-    reused: set[int] = set()
+    semaphore = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
+    reused_indexes: set[int] = set()
 
     async def encrypt_or_reuse(index: int) -> RecordedSegment:
-        async with slots:
-            segment = recorded.get(index)
+        async with semaphore:
+            segment = recorded_segments.get(index)
             if segment is not None and await asyncio.to_thread(
                 _is_segment_intact, context, container_format, layout, folder, segment
             ):
-                reused.add(index)
+                reused_indexes.add(index)
                 return segment
             _require_no_header(context)
             segment = await asyncio.to_thread(
@@ -100,13 +104,13 @@ async def _encrypt_segments(
 
     async with asyncio.TaskGroup() as group:
         segment_tasks = [group.create_task(encrypt_or_reuse(index)) for index in range(len(context.task.inputs))]
-    return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(reused)
+    return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(reused_indexes)
 
 
 def _require_no_header(context: JobContext) -> None:
     """Raise :class:`IntegrityError` if a header was recorded.
 
-    Encrypting a segment again after its header was recorded would result in a second signed input.
+    If a segment were encrypted again after the header was recorded, the worker would sign a second, different header.
     """
     if context.job.work.header is not None:
         raise IntegrityError(
@@ -122,7 +126,7 @@ def _is_segment_intact(
     folder: WorkFolder,
     segment: RecordedSegment,
 ) -> bool:
-    """Return whether the file still holds the recorded segment, so that it need not be encrypted again.
+    """Return whether the container file still contains the recorded segment, so that the segment can be reused.
 
     Raises :class:`IntegrityError` if the segment was made from an input that was not approved.
     """
@@ -145,24 +149,24 @@ def _encrypt_segment(
             with background_fsync(target):
                 segment = container_format.encrypt_segment(layout, index, source, target, cipher, context.progress)
         except InvalidInputError:
-            # open_input checked the size, so the file was changed since.
+            # open_input() has checked the size, so the file has changed since then.
             raise changed_error(input_file) from None
         check_digest(input_file, segment.plaintext_sha256)
-        _sync(target)
+        _flush_and_sync(target)
     return segment
 
 
-def _header(
+def _build_header(
     context: JobContext, container_format: ContainerFormat, layout: PackageLayout, segments: tuple[RecordedSegment, ...]
 ) -> bytes:
-    """Return the header, made from what this worker has verified.
+    """Build the header from the segments and metadata that this worker has verified.
 
-    Raises :class:`IntegrityError` if another header was recorded.
+    Raises :class:`IntegrityError` if an earlier attempt recorded a different header.
     """
     metadata = [(file.name, context.read_input(file)) for file in context.task.metadata]
     header = container_format.header(layout, segments, metadata)
-    recorded = context.job.work.header
-    if recorded is not None and recorded != base64.b64encode(header).decode():
+    recorded_header = context.job.work.header
+    if recorded_header is not None and recorded_header != base64.b64encode(header).decode():
         raise IntegrityError(
             "The recorded header of the package does not match its contents. Nothing was signed.",
             "Check which programs can write to the workspace, then submit the request again.",
@@ -176,25 +180,25 @@ def _check_contents(
     folder: WorkFolder,
     cipher: ContentCipher,
     header: bytes,
-    reused: frozenset[int],
+    reused_indexes: frozenset[int],
 ) -> hashlib._Hash:
     """Read all segments back, as a device would, and compare the decrypted content with the approved inputs.
 
     A segment that this worker encrypted is compared with its input, which was hashed while it was read. The decrypted
     content of a segment from an earlier worker is hashed. Returns the SHA-256 of header and segments.
 
-    Raises :class:`IntegrityError` if a segment or an input was changed on disk.
+    Raises :class:`IntegrityError` if a segment or an input has changed on disk.
     """
     with ExitStack() as stack:
         checks = [
             RecordedContent(file)
-            if index in reused
+            if index in reused_indexes
             else ContentComparison(file, stack.enter_context(context.open_input(file)))
             for index, file in enumerate(context.task.inputs)
         ]
         container = stack.enter_context(folder.read(CONTAINER))
         try:
-            digest = container_format.check_contents(
+            hasher = container_format.check_contents(
                 header, container, cipher, [check.update for check in checks], context.progress
             )
         except ContainerError as error:
@@ -204,10 +208,10 @@ def _check_contents(
             ) from error
         for check in checks:
             check.check()
-    return digest
+    return hasher
 
 
-def _finish(
+def _write_signature(
     container_format: ContainerFormat,
     layout: PackageLayout,
     folder: WorkFolder,
@@ -215,14 +219,14 @@ def _finish(
     signature: bytes,
     certificate: str,
 ) -> int:
-    """Write header and signature, check them as they are on disk, and return the size of the container."""
+    """Write header and signature, read them back to check them, and return the size of the container in bytes."""
     with folder.write(CONTAINER) as file:
         container_format.write_signature(layout, file, header, signature)
-        _sync(file)
+        _flush_and_sync(file)
         container_format.check_signature(file, certificate.encode())
         return file.seek(0, os.SEEK_END)
 
 
-def _sync(file: BinaryIO) -> None:
+def _flush_and_sync(file: BinaryIO) -> None:
     file.flush()
     sync(file.fileno())
