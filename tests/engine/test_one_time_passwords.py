@@ -292,7 +292,7 @@ async def test_without_its_key_no_password_is_taken(house: House, content: bytes
         house.places.secrets_key.unlink()
     else:
         house.places.secrets_key.write_bytes(content)
-    with pytest.raises(KeyStoreCorruptedError, match="encrypted secrets"):
+    with pytest.raises(KeyStoreCorruptedError, match=r"encrypted secrets|Cannot decrypt the secret of"):
         await spend(house, OWNER, app.shows(house.clock.now()))
 
 

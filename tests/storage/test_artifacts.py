@@ -133,7 +133,7 @@ def test_what_is_no_file_with_content_is_refused_by_a_name_that_is_safe_to_show(
     make(path)
     with pytest.raises(InvalidInputError) as refused:
         store.ingest(path)
-    assert refused.value.message.startswith("odd\\x1b[31m\\u202ename ")
+    assert refused.value.message.removeprefix("Cannot read ").startswith("odd\\x1b[31m\\u202ename ")
     assert message in refused.value.message
     assert refused.value.hint
     assert files(tmp_path) == []
