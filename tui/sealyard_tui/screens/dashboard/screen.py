@@ -12,11 +12,11 @@ from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 
-from sealyard.client.downloads.events import DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import PickDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.messages import ShowScreen
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
@@ -98,7 +98,7 @@ class DashboardScreen(BaseScreen):
         with Container(id="both"):
             yield VirtualTable[TaskRow](
                 COLUMNS,
-                RowRenderer(self.now, self.download_status, lambda: self.state.identity),
+                RowRenderer(self.now, self.app.download_manager.status, lambda: self.state.identity),
                 key=lambda row: row.id,
                 empty="Reading the tasks …",
                 markable=True,
@@ -131,23 +131,6 @@ class DashboardScreen(BaseScreen):
     @property
     def filter_bar(self) -> FilterBar:
         return self.query_one(FilterBar)
-
-    def download_status(self, task_id: str) -> DownloadProgress | DownloadResult | VerifiedBy | None:
-        """What is known of a task's download, from this session or an earlier one."""
-        if (known := self.sealyard.download_manager.by_task.get(task_id)) is not None:
-            return known
-        downloading = self.sealyard.download_manager.runner
-        found = downloading.get(task_id) if downloading is not None else None
-        return found.checked if found is not None else None
-
-    def downloaded_path(self, task_id: str) -> str | None:
-        """Where the task's file lies, if it came down."""
-        known = self.sealyard.download_manager.by_task.get(task_id)
-        if isinstance(known, DownloadResult) and known.downloaded is not None:
-            return known.downloaded.path
-        downloading = self.sealyard.download_manager.runner
-        found = downloading.get(task_id) if downloading is not None else None
-        return found.path if found is not None else None
 
     # ---- what is shown
 
@@ -351,11 +334,11 @@ class DashboardScreen(BaseScreen):
     def _file_words(self, task_id: str) -> Content:
         row = self.table.row(task_id)
         words = (
-            RowRenderer(self.now, self.download_status, lambda: self.state.identity).mark(row)[1]
+            RowRenderer(self.now, self.app.download_manager.status, lambda: self.state.identity).mark(row)[1]
             if row
             else Content("")
         )
-        path = self.downloaded_path(task_id)
+        path = self.app.download_manager.path(task_id)
         return Content.assemble(words, f"  {escape_text(path)}") if path is not None else words
 
     def action_back(self) -> None:
@@ -388,7 +371,7 @@ class DashboardScreen(BaseScreen):
         match action:
             case "withdraw" | "cancel" | "renew" if not writable:
                 return False
-            case "download" | "downloads" if self.sealyard.download_manager.folder is None:
+            case "download" | "downloads" if self.app.download_manager.folder is None:
                 return False
             case "new":
                 return writable and any(each is Action.USE for _, each in self.state.rights)
@@ -423,7 +406,7 @@ class DashboardScreen(BaseScreen):
         self._acts.show_json()
 
     def action_new(self) -> None:
-        self.sealyard.action_show_screen("upload")
+        self.post_message(ShowScreen("upload"))
 
     def action_downloads(self) -> None:
         self.app.push_screen(DownloadsDialog(), self._picked_download)

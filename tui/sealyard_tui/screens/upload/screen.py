@@ -21,7 +21,9 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard_tui.dialogs.base import ConfirmDialog, PickDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
@@ -96,8 +98,8 @@ class UploadScreen(BaseScreen):
 
     def on_mount(self) -> None:
         self._identity = self.state.identity
-        self.sealyard.watch_folder.changed.subscribe(self, self._watch_changed)
-        self.sealyard.state_changed.subscribe(self, self._rights_changed)
+        self.app.watch_folder_changed.subscribe(self, self._watch_changed)
+        self.app.state_changed.subscribe(self, self._rights_changed)
         self._fill()
 
     async def on_unmount(self) -> None:
@@ -156,7 +158,7 @@ class UploadScreen(BaseScreen):
 
     @property
     def _desk(self) -> WatchFolderManager:
-        return self.sealyard.watch_folder
+        return self.app.watch_folder
 
     def _rights_changed(self, _: SessionState) -> None:
         self._preselect_single_device()
@@ -212,7 +214,7 @@ class UploadScreen(BaseScreen):
         return Content("")
 
     def _show_ready(self) -> None:
-        self.sealyard.has_unsaved_form = not all(each.is_empty for each in self._forms.values())
+        self.app.has_unsaved_form = not all(each.is_empty for each in self._forms.values())
         hindrance = self._hindrance()
         if self.form.sending:
             words = Content.styled("… submitting", "$accent")
@@ -432,7 +434,7 @@ class UploadScreen(BaseScreen):
                 await self._desk.dismiss(offer)
 
     def action_show_task(self) -> None:
-        self.sealyard.show_task(self._last_task_id)
+        self.post_message(ShowTask(self._last_task_id))
 
     # ---- the watch folder
 
