@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.text import Text
 from textual import on
-from textual.app import App
 from textual.dom import DOMNode
 from textual.filter import LineFilter, Monochrome, NoColor
 from textual.signal import Signal
@@ -24,7 +23,7 @@ from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
-from sealyard_tui.appearance.textual_patches import CachedStylesheet
+from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.messages import ShowError
 from sealyard_tui.session.download_manager import DownloadManager
@@ -49,7 +48,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class BaseApp(App[None]):
+class BaseApp(CrashReportingApp[None]):
     """Services of one session that screens share. Uses the client only, never what is below it."""
 
     def __init__(
@@ -198,8 +197,7 @@ class BaseApp(App[None]):
     def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
         super().delay_update(min(delay, MAX_UPDATE_DELAY))
 
-    def _fatal_error(self) -> None:
-        """Log an unexpected exception: Textual would print all local variables, secrets included."""
+    def report_crash(self) -> None:
         log.critical("the application crashed", exc_info=True)
         self.bell()
         self.panic(

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.appearance.textual_patches import RepaintingCompositor
+from sealyard_tui.appearance.textual_patches import use_repainting_compositor
 from sealyard_tui.widgets.key_hints import KeyHintBar
 
 Answer = TypeVar("Answer")
@@ -31,7 +31,7 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
 
     def __init__(self, *, classes: str | None = None) -> None:
         super().__init__(classes=classes)
-        self._compositor = RepaintingCompositor()
+        use_repainting_compositor(self)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:

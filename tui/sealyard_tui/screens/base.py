@@ -11,12 +11,11 @@ from textual import getters, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
 from sealyard_tui.app_base import BaseApp
-from sealyard_tui.appearance.textual_patches import RepaintingCompositor
+from sealyard_tui.appearance.textual_patches import BatchedScreen, use_repainting_compositor
 from sealyard_tui.appearance.ui_state import ScreenState
 from sealyard_tui.dialogs.base import Answer, BaseDialog
 from sealyard_tui.formatting import format_clock
@@ -43,7 +42,7 @@ SCREENS = {
 """Key and label of each, in their order."""
 
 
-class BaseScreen(Screen[None]):
+class BaseScreen(BatchedScreen[None]):
     """A main screen. It loads when it is first seen, and again when something changed that it shows."""
 
     app = getters.app(BaseApp)
@@ -62,7 +61,7 @@ class BaseScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self._compositor = RepaintingCompositor()
+        use_repainting_compositor(self)
         self.loaded_at: datetime | None = None
         self._stale = False
 
@@ -143,11 +142,6 @@ class BaseScreen(Screen[None]):
         yield Flash()
         yield TooSmall()
         yield KeyHintBar()
-
-    def _compositor_refresh(self) -> None:
-        """Textual renders the whole screen even while painting is held back, and throws it away."""
-        if not self.app._batch_count:
-            super()._compositor_refresh()
 
     def on_mount(self) -> None:
         self.app.engine_updates.subscribe(self, self._on_engine_update)

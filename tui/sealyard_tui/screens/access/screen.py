@@ -59,7 +59,7 @@ class SectionTab(Static):
         words = f"{self.section} {count:,}"
         self.update(Content(f"[{words}]" if here else f" {words} "))
 
-    async def _on_click(self, event: events.Click) -> None:
+    async def on_click(self, event: events.Click) -> None:
         event.stop()
         self.post_message(self.Clicked(self.section))
 
